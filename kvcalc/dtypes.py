@@ -1,0 +1,167 @@
+"""Number formats: how many bytes a row of elements takes, scales included.
+
+Every format is a block format: ``block_elements`` elements share ``block_bytes`` bytes, and a row
+(the last axis of a key, a value or a weight) may carry ``row_bytes`` more for its own scale.
+A plain dtype is a block of one element. A row that the block does not divide cannot be stored:
+that is an error here, never a rounded number.
+
+Sources. q8_0 ... iq4_nl: ggml block structs (ggml-common.h), 32 elements a block with fp16 scales.
+nvfp4: NVIDIA, e2m1 with one e4m3 scale per 16. mxfp8, mxfp4: OCP Microscaling Formats v1.0, one
+e8m0 scale per 32. per_token_head: vLLM v1/kv_cache_interface.py, one fp32 scale per K or V vector
+of one head. fp8_ds_mla: vLLM MLAAttentionSpec and FlashMLA README, 656 bytes for the 512 + 64
+latent of DeepSeek-V3.2. fp8_block128: DeepSeek-V3 weights, one fp32 scale per 128 x 128 tile.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import prod
+from typing import Literal
+
+# What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
+Role = Literal["key", "value", "latent", "rope_key", "index", "conv", "buffer", "state"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A number format of rows of elements.
+
+    block_elements elements take block_bytes bytes; each row takes row_bytes more (its scale).
+    tile: a second scale grid for two-dimensional weights: 4 bytes per tile x tile elements.
+    """
+
+    name: str
+    block_elements: int
+    block_bytes: int
+    row_bytes: int = 0
+    tile: int = 0
+
+    def row(self, elements: int) -> int:
+        """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
+        blocks, rest = divmod(elements, self.block_elements)
+        if rest:
+            raise ValueError(
+                f"{self.name} stores blocks of {self.block_elements} elements, "
+                f"and {elements} is not a multiple of {self.block_elements}"
+            )
+        return blocks * self.block_bytes + self.row_bytes
+
+    def tensor(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a weight tensor whose last axis is the row."""
+        scales = 0
+        if self.tile:
+            tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // self.tile)
+            scales = 4 * tiles * prod(shape[:-2])
+        return prod(shape[:-1]) * self.row(shape[-1]) + scales
+
+
+def _plain(name: str, num_bytes: int) -> Format:
+    return Format(name, 1, num_bytes)
+
+
+PLAIN = {
+    "fp32": _plain("fp32", 4),
+    "bf16": _plain("bf16", 2),
+    "fp16": _plain("fp16", 2),
+    "fp8": _plain("fp8", 1),
+    "int8": _plain("int8", 1),
+    "int4": Format("int4", 2, 1),
+}
+BLOCK = {
+    "q8_0": Format("q8_0", 32, 34),
+    "q5_1": Format("q5_1", 32, 24),
+    "q5_0": Format("q5_0", 32, 22),
+    "q4_1": Format("q4_1", 32, 20),
+    "q4_0": Format("q4_0", 32, 18),
+    "iq4_nl": Format("iq4_nl", 32, 18),
+    "nvfp4": Format("nvfp4", 16, 9),
+    "mxfp8": Format("mxfp8", 32, 33),
+    "mxfp4": Format("mxfp4", 32, 17),
+}
+PER_TOKEN_HEAD = {
+    "fp8_per_token_head": Format("fp8_per_token_head", 1, 1, row_bytes=4),
+    "int8_per_token_head": Format("int8_per_token_head", 1, 1, row_bytes=4),
+    "int4_per_token_head": Format("int4_per_token_head", 2, 1, row_bytes=4),
+}
+WEIGHTS_ONLY = {
+    "fp8_block128": Format("fp8_block128", 1, 1, tile=128),
+    "int4_g128": Format("int4_g128", 128, 66),
+    "int4_g64": Format("int4_g64", 64, 34),
+    "int4_g32": Format("int4_g32", 32, 18),
+}
+# The latent is e4m3 with an fp32 scale per 128; the rotary key stays bf16; so does nothing else.
+DS_MLA: dict[Role, Format] = {
+    "latent": Format("fp8_ds_mla", 128, 132),
+    "rope_key": Format("fp8_ds_mla", 1, 2),
+    "index": Format("fp8_ds_mla", 128, 132),
+}
+_ALIASES = {
+    "float32": "fp32", "float": "fp32", "f32": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp16", "half": "fp16", "f16": "fp16",
+    "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8_e4m3fn": "fp8", "e4m3": "fp8",
+}  # fmt: skip
+
+CACHE_FORMATS = (*PLAIN, *BLOCK, *PER_TOKEN_HEAD, "fp8_ds_mla")
+WEIGHT_FORMATS = (*PLAIN, *BLOCK, *WEIGHTS_ONLY)
+STATE_FORMATS = ("fp32", "bf16", "fp16", "fp8")
+
+
+def canonical(name: str, allowed: tuple[str, ...]) -> str:
+    """The one spelling of a format's name. Raises ValueError naming the nearest known ones."""
+    folded = name.strip().lower().removeprefix("torch.")
+    folded = _ALIASES.get(folded, folded)
+    if folded not in allowed:
+        near = get_close_matches(folded, allowed, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(allowed)}"
+        raise ValueError(f"'{name}' is not a number format here ({hint})")
+    return folded
+
+
+def weight_format(name: str) -> Format:
+    """The format of a weight tensor."""
+    name = canonical(name, WEIGHT_FORMATS)
+    return {**PLAIN, **BLOCK, **WEIGHTS_ONLY}[name]
+
+
+@dataclass(frozen=True)
+class CacheDtypes:
+    """The number formats of one cache: keys, values and recurrent states.
+
+    A latent, a rotary key, an index key and a convolution's columns follow the key format.
+    state is None when each mechanism's own state dtype holds (fp32 unless its spec says otherwise).
+    """
+
+    key: str = "bf16"
+    value: str = "bf16"
+    state: str | None = None
+
+    @classmethod
+    def parse(cls, kv_dtype: str, state_dtype: str | None = None) -> "CacheDtypes":
+        """Read ``bf16`` or ``q8_0:bf16`` (keys : values). Raises ValueError for an unknown name."""
+        key, colon, value = kv_dtype.partition(":")
+        key = canonical(key, CACHE_FORMATS)
+        value = canonical(value, CACHE_FORMATS) if colon else key
+        state = canonical(state_dtype, STATE_FORMATS) if state_dtype else None
+        return cls(key, value, state)
+
+    @property
+    def kv_name(self) -> str:
+        """``bf16`` or ``q8_0:bf16``, as the user would write it."""
+        return self.key if self.key == self.value else f"{self.key}:{self.value}"
+
+    def format(self, role: Role, own: str | None = None) -> Format:
+        """The format of a tensor with this role. own: the dtype that the spec fixed for a state.
+
+        Raises ValueError where the format cannot hold such a tensor.
+        """
+        if role == "state":
+            return PLAIN[self.state or own or "fp32"]
+        name = self.value if role == "value" else self.key
+        if name == "fp8_ds_mla":
+            if role not in DS_MLA:
+                raise ValueError(
+                    f"fp8_ds_mla is a layout of MLA latents and their index keys; "
+                    f"this layer keeps a {role}"
+                )
+            return DS_MLA[role]
+        return PLAIN.get(name) or BLOCK.get(name) or PER_TOKEN_HEAD[name]

@@ -1,0 +1,71 @@
+"""The errors that kvcalc raises on purpose. Each has a ``kind``, the word that JSON errors carry."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about one place of one file.
+
+    code: rule code, such as ``KV101`` (see kvcalc.spec.problems.RULES).
+    path: the file as the user named it. line, column: 1-based; 0 when the whole file is meant.
+    field: dotted path of the field, such as ``blocks.local.attention.head_dim``.
+    """
+
+    code: str
+    path: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{where} {self.field}: {self.message}" if self.field else f"{where} {self.message}"
+
+
+class KvcalcError(Exception):
+    """Base of every error that a user can cause. The message is for people; no traceback needed."""
+
+    kind = "usage"
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+
+
+class SpecError(KvcalcError):
+    """The YAML spec has problems; all of them are in ``problems``."""
+
+    kind = "spec"
+
+
+class UnsupportedError(KvcalcError):
+    """Something that kvcalc knows of and cannot account for; the message names it."""
+
+    kind = "unsupported"
+
+
+class NotFoundError(KvcalcError):
+    """No such model, file or device."""
+
+    kind = "not_found"
+
+
+class UsageError(KvcalcError):
+    """The options do not fit together, or an option's value is wrong."""
+
+    kind = "usage"
+
+
+class MissingExtraError(KvcalcError):
+    """An optional dependency is not installed; the message holds the install command."""
+
+    kind = "missing_extra"
+
+
+class FileError(KvcalcError):
+    """A file cannot be read or written."""
+
+    kind = "io"

@@ -1,0 +1,85 @@
+"""Exact quantities: token counts and byte sizes, read as people write them and printed without loss.
+
+A token count may carry ``k`` (1024) or ``m`` (1024 * 1024): ``128k`` is 131072 tokens.
+A byte size may carry a binary unit (KiB, MiB, GiB, TiB) or a decimal one (kB, MB, GB, TB);
+the two are never mixed up, and a bare ``G`` is refused because it could be either.
+"""
+
+import re
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+_BYTE_UNITS = {
+    "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+}  # fmt: skip
+_TOKENS = re.compile(r"(0|[1-9][0-9]*)([kKmM]?)")
+_SIZE = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?\s*([A-Za-z]*)")
+
+# No model and no machine comes near; a larger number is a typing error, not a question.
+MAX_TOKENS = 1 << 40
+MAX_BYTES = 1 << 60
+
+
+def parse_tokens(text: str) -> int:
+    """Read a token count: ``8192``, ``8k`` (= 8192), ``1m`` (= 1048576).
+
+    Raises ValueError with a message for people when the text is not a token count.
+    """
+    match = _TOKENS.fullmatch(text.strip().replace("_", ""))
+    if match is None:
+        raise ValueError(
+            f"'{text}' is not a token count: write 8192, 8k (= 8192), 128k or 1m (k = 1024)"
+        )
+    number = int(match[1]) * {"": 1, "k": KIB, "m": MIB}[match[2].lower()]
+    if number > MAX_TOKENS:
+        raise ValueError(f"'{text}' is more tokens than any cache can hold (at most 2^40)")
+    return number
+
+
+def parse_bytes(text: str) -> int:
+    """Read a byte size: ``80GiB`` (80 * 2^30), ``80GB`` (80 * 10^9), ``1073741824``.
+
+    A fraction is exact (``5.98GiB``) and rounds down to a whole byte.
+    Raises ValueError when the unit is missing its base (``80G``) or the text is no size.
+    """
+    match = _SIZE.fullmatch(text.strip().replace("_", ""))
+    unit = match[3].lower() if match else ""
+    if match is not None and unit in {"k", "m", "g", "t"}:
+        raise ValueError(f"'{text}' is ambiguous: write {unit.upper()}iB (binary) or {unit.upper()}B")
+    if match is None or (unit and unit not in _BYTE_UNITS) or (match[2] and not unit):
+        raise ValueError(f"'{text}' is not a size: write 80GiB, 80GB or a number of bytes")
+    fraction = match[2] or ""
+    scaled = int(match[1] + fraction) * _BYTE_UNITS.get(unit, 1)
+    number = scaled // 10 ** len(fraction)
+    if number > MAX_BYTES:
+        raise ValueError(f"'{text}' is larger than any memory (at most 2^60 bytes)")
+    return number
+
+
+def format_bytes(num_bytes: int) -> str:
+    """Print bytes in the largest binary unit that keeps a number of at least 1: ``1.00 GiB``."""
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if abs(num_bytes) >= unit:
+            # Integer arithmetic: two decimals, rounded half up, exact for any size.
+            hundredths = (abs(num_bytes) * 100 + unit // 2) // unit
+            sign = "-" if num_bytes < 0 else ""
+            return f"{sign}{hundredths // 100}.{hundredths % 100:02d} {name}"
+    return f"{num_bytes} B"
+
+
+def format_count(number: int) -> str:
+    """Print a parameter count as people say it: ``8.03 B``, ``124.44 M``."""
+    for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= unit:
+            hundredths = (number * 100 + unit // 2) // unit
+            return f"{hundredths // 100}.{hundredths % 100:02d} {name}"
+    return str(number)
+
+
+def format_tokens(tokens: int) -> str:
+    """Print a token count with k or m where that is exact: ``131072`` is ``128k``."""
+    for unit, name in ((MIB, "m"), (KIB, "k")):
+        if tokens and tokens % unit == 0:
+            return f"{tokens // unit}{name}"
+    return str(tokens)

@@ -51,7 +51,7 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"'{text}' is not a size: write 80GiB, 80GB or a number of bytes")
     fraction = match[2] or ""
     scaled = int(match[1] + fraction) * _BYTE_UNITS.get(unit, 1)
-    number = scaled // 10 ** len(fraction)
+    number: int = scaled // 10 ** len(fraction)
     if number > MAX_BYTES:
         raise ValueError(f"'{text}' is larger than any memory (at most 2^60 bytes)")
     return number

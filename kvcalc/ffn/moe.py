@@ -102,10 +102,9 @@ class MixtureOfExperts:
         num_experts, width = self.num_experts, self.moe_intermediate_size
         # A zero expert can take a token's slot, so k is an upper bound there.
         active = min(self.num_experts_per_tok, num_experts)
-        if self.expert == "gated":
-            name, rows, halves = "gate_up_proj", 2 * width, (Part(width, width),) * 2
-        else:
-            name, rows, halves = "up_proj", width, (Part(width, width),)
+        num_halves = 2 if self.expert == "gated" else 1
+        name, rows = ("gate_up_proj", "up_proj")[2 - num_halves], num_halves * width
+        halves = (Part(width, width),) * num_halves
         yield ParamTensor(f"experts.{name}", (num_experts, rows, hidden_size), "experts",
                           Shard(1, halves), active)  # fmt: skip
         yield ParamTensor("experts.down_proj", (num_experts, hidden_size, width), "experts",

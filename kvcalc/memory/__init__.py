@@ -1,0 +1,1 @@
+"""From a spec and a workload to bytes: sums over the inventory of tensors."""

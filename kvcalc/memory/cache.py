@@ -1,0 +1,122 @@
+"""Bytes of the cache: a model's inventory compiled to a function of tokens, and evaluated.
+
+A cache is piecewise linear in the tokens: the bytes of all tensors with the same extent add up to
+one coefficient, and a model has a handful of extents. So a grid of a hundred thousand workloads
+walks the inventory once. Only the unfinished block of a compressed cache (``Tail``) shrinks as the
+sequence grows; ``most`` finds the peak at or below a length.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.spec.layers import Case
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import CacheTensor, Chunk, EncoderTokens, Extent, LastBlock, Once, PerBlock
+from kvcalc.tensors import SinkWindow, Tail, Window
+
+
+@dataclass(frozen=True)
+class CacheFunction:
+    """Bytes of one sequence's cache as a function of its tokens.
+
+    terms: (extent, bytes per position of all tensors with that extent).
+    """
+
+    terms: tuple[tuple[Extent, int], ...]
+
+    def at(self, tokens: int, encoder_tokens: int = 0) -> int:
+        """Bytes held at exactly ``tokens`` positions."""
+        return sum(
+            extent.positions(tokens, encoder_tokens) * num_bytes for extent, num_bytes in self.terms
+        )
+
+    def peak(self, tokens: int, encoder_tokens: int = 0) -> int:
+        """The length up to ``tokens`` at which the most is held: ``tokens`` unless a tail shrinks."""
+        tails = {extent.size for extent, _ in self.terms if isinstance(extent, Tail)}
+        if not tails:
+            return tokens
+        # Between two wraps of a tail everything grows, so the peak is at the end or just before a
+        # wrap; and a whole period earlier every term is at most what it is here.
+        period = lcm(*tails)
+        first = max(0, tokens - period)
+        lengths = {tokens} | {
+            end for size in tails for end in range(tokens - (tokens + 1) % size, first - 1, -size)
+        }
+        return max(
+            (length for length in lengths if length >= 0),
+            key=lambda length: (self.at(length, encoder_tokens), length),
+        )
+
+    def most(self, tokens: int, encoder_tokens: int = 0) -> int:
+        """The most bytes held at any length up to ``tokens``."""
+        return self.at(self.peak(tokens, encoder_tokens), encoder_tokens)
+
+    @property
+    def slope(self) -> Fraction:
+        """Bytes that one more token adds once every window is full, on average over a block."""
+        return sum((extent.slope() * num_bytes for extent, num_bytes in self.terms), Fraction(0))
+
+    def fixed_bytes(self, encoder_tokens: int = 0) -> int:
+        """Bytes of a sequence whatever its length: full windows, states, the cross cache."""
+        return sum(
+            num_bytes * _fixed_positions(extent, encoder_tokens) for extent, num_bytes in self.terms
+        )
+
+
+def _fixed_positions(extent: Extent, encoder_tokens: int) -> int:
+    """Positions that an extent holds in the limit, beside what grows with the tokens."""
+    match extent:
+        case Window(size) | Chunk(size) | LastBlock(size):
+            return size
+        case SinkWindow(sinks, size):
+            return sinks + size
+        case EncoderTokens():
+            return encoder_tokens
+        case Once():
+            return 1
+        case Tail(size):
+            return size - 1
+        case PerBlock(size, stride):
+            # A first entry that needs more than one stride of tokens comes late: never negative.
+            return min(0, 1 - size // stride)
+        case _:
+            return 0
+
+
+def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, tensor_ranks: int = 1) -> int:
+    """Bytes per position of one tensor on the fullest rank. Raises UnsupportedError by name."""
+    try:
+        shape = tensor.per_rank(tensor_ranks) if tensor_ranks > 1 else tensor.shape
+    except ValueError as error:
+        raise UnsupportedError(f"tensor parallelism over {tensor_ranks} ranks: "
+                               f"{tensor.name} {list(tensor.shape)}: {error}") from None  # fmt: skip
+    try:
+        return tensor.position_bytes(dtypes, shape)
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from None
+
+
+def compile_groups(
+    groups: tuple[CacheGroup, ...], dtypes: CacheDtypes, tensor_ranks: int = 1
+) -> CacheFunction:
+    """Add up the tensors of the same extent over all layers of ``groups``."""
+    terms: dict[Extent, int] = {}
+    for group in groups:
+        for tensor in group.tensors:
+            num_bytes = tensor_bytes(tensor, dtypes, tensor_ranks) * len(group.layers)
+            terms[tensor.extent] = terms.get(tensor.extent, 0) + num_bytes
+    return CacheFunction(tuple(terms.items()))
+
+
+def cache_function(
+    spec: ModelSpec, dtypes: CacheDtypes, tensor_ranks: int = 1, case: Case = "worst"
+) -> CacheFunction:
+    """One sequence's cache as a function of its tokens.
+
+    Raises UnsupportedError where a number format or a number of ranks does not fit a tensor.
+    """
+    return compile_groups(groups_of(spec, case), dtypes, tensor_ranks)

@@ -1,0 +1,284 @@
+"""The answer to one question about one model, taken apart to named tensors."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UsageError
+from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
+from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
+from kvcalc.memory.weights import (
+    ParameterSummary,
+    count_parameters,
+    device_weight_bytes,
+    pipeline_stages,
+    summarise,
+    weight_bytes,
+)
+from kvcalc.memory.workload import Workload
+from kvcalc.memory.workspace import WorkspaceItem, workspace
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import Component, Once
+
+DEFAULT_CONTEXT = 8192
+
+
+@dataclass(frozen=True)
+class TensorEstimate:
+    """One cached tensor of one layer: its shape for all sequences, its format and its bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    extent: str
+
+
+@dataclass(frozen=True)
+class GroupEstimate:
+    """Equal layers; ``bytes`` is what all of them hold together."""
+
+    group: CacheGroup
+    tensors: tuple[TensorEstimate, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CacheEstimate:
+    """The cache of all sequences.
+
+    bytes_per_token: what one more token of one sequence adds once every window is full (rounded up
+    where blocks make that a fraction). fixed_bytes_per_sequence: full windows, states, cross cache.
+    range_bytes: (least, expected, worst) where routing decides; expected may be unknown.
+    """
+
+    bytes: int
+    bytes_per_token: int
+    fixed_bytes_per_sequence: int
+    per_device_bytes: tuple[int, ...]
+    groups: tuple[GroupEstimate, ...]
+    range_bytes: tuple[int, int | None, int] | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Everything ``kvcalc estimate`` prints."""
+
+    spec: ModelSpec
+    workload: Workload
+    parameters: ParameterSummary
+    weight_bytes: int
+    weight_bytes_by_component: dict[Component, int]
+    weight_bytes_per_device: tuple[int, ...]
+    cache: CacheEstimate
+    workspace: tuple[WorkspaceItem, ...]
+    mtp_parameters: int
+    assumptions: tuple[str, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Weights and cache; the workspace is transient and stands apart."""
+        return self.weight_bytes + self.cache.bytes
+
+
+def choose_workload(
+    spec: ModelSpec,
+    *,
+    context_tokens: int | None = None,
+    batch_size: int = 1,
+    encoder_tokens: int | None = None,
+    beams: int = 1,
+    dtype: str | None = None,
+    kv_dtype: str = "bf16",
+    state_dtype: str | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+) -> tuple[Workload, tuple[str, ...]]:
+    """Fill in what was not asked, and say so: (workload, assumptions).
+
+    Raises UsageError for numbers or number formats that make no sense.
+    """
+    notes: list[str] = []
+    for name, value in (("batch", batch_size), ("beams", beams), ("tp", tensor_parallel),
+                        ("pp", pipeline_parallel)):  # fmt: skip
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, not {value}")
+    if (context_tokens or 0) < 0 or (encoder_tokens or 0) < 0:
+        raise UsageError("a token count cannot be negative")
+    longest = spec.max_position_embeddings
+    if context_tokens is None:
+        context_tokens = min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
+        notes.append(f"context of {context_tokens} tokens (none was given)")
+    elif longest is not None and context_tokens > longest:
+        notes.append(f"the model was made for at most {longest} tokens")
+    if spec.encoder is None:
+        encoder_tokens = 0
+    elif spec.encoder.tokens is not None:
+        if encoder_tokens not in (None, spec.encoder.tokens):
+            notes.append(f"the encoder always has {spec.encoder.tokens} positions")
+        encoder_tokens = spec.encoder.tokens
+    elif encoder_tokens is None:
+        encoder_tokens = context_tokens
+        notes.append(f"{encoder_tokens} encoder tokens, as many as the decoder's (none were given)")
+    if dtype is None:
+        dtype = "checkpoint" if spec.weight_dtypes else "bf16"
+    try:
+        cache = CacheDtypes.parse(kv_dtype, state_dtype)
+    except ValueError as error:
+        raise UsageError(f"kv dtype {error}") from None
+    workload = Workload(
+        context_tokens=context_tokens, batch_size=batch_size, encoder_tokens=encoder_tokens,
+        beams=beams, dtype=dtype, cache=cache, tensor=tensor_parallel, pipeline=pipeline_parallel,
+    )  # fmt: skip
+    return workload, tuple(notes)
+
+
+def estimate(
+    spec: ModelSpec,
+    *,
+    context_tokens: int | None = None,
+    batch_size: int = 1,
+    encoder_tokens: int | None = None,
+    beams: int = 1,
+    dtype: str | None = None,
+    kv_dtype: str = "bf16",
+    state_dtype: str | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+) -> Estimate:
+    """Parameters, weights, cache and workspace of a model for a workload.
+
+    Raises UsageError for impossible options and UnsupportedError, which names the tensor, where a
+    number format or a parallel layout does not fit the model.
+
+    >>> estimate(load("llama-3-8b"), context_tokens=8192).cache.bytes
+    1073741824
+    """
+    workload, notes = choose_workload(
+        spec, context_tokens=context_tokens, batch_size=batch_size, encoder_tokens=encoder_tokens,
+        beams=beams, dtype=dtype, kv_dtype=kv_dtype, state_dtype=state_dtype,
+        tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
+    )  # fmt: skip
+    return answer(spec, workload, notes)
+
+
+def answer(spec: ModelSpec, workload: Workload, notes: tuple[str, ...] = ()) -> Estimate:
+    """The estimate for a complete workload; notes are carried into the assumptions."""
+    parameters = summarise(spec)
+    num_bytes, by_component = weight_bytes(spec, workload.dtype)
+    per_device = device_weight_bytes(spec, workload.dtype, workload.tensor, workload.pipeline)
+    mtp = count_parameters(mtp_groups(spec))
+    return Estimate(
+        spec=spec,
+        workload=workload,
+        parameters=parameters,
+        weight_bytes=num_bytes,
+        weight_bytes_by_component=by_component,
+        weight_bytes_per_device=tuple(per_device),
+        cache=_cache(spec, workload),
+        workspace=workspace(spec, workload),
+        mtp_parameters=mtp,
+        assumptions=(*notes, *_assumptions(spec, workload, parameters, mtp)),
+    )
+
+
+def _cache(spec: ModelSpec, workload: Workload) -> CacheEstimate:
+    groups = groups_of(spec)
+    function = compile_groups(groups, workload.cache)
+    tokens, encoder = workload.context_tokens, workload.encoder_tokens
+    sequences = workload.num_sequences
+    length = function.peak(tokens, encoder)
+    slope = function.slope
+    return CacheEstimate(
+        bytes=sequences * function.at(length, encoder),
+        bytes_per_token=-(-slope.numerator // slope.denominator),
+        fixed_bytes_per_sequence=function.fixed_bytes(encoder),
+        per_device_bytes=_per_device(spec, workload),
+        groups=tuple(_group(group, workload, length) for group in groups),
+        range_bytes=_range(spec, workload, function),
+    )
+
+
+def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
+    tensors = []
+    sequences, encoder = workload.num_sequences, workload.encoder_tokens
+    for tensor in group.tensors:
+        positions = tensor.extent.positions(length, encoder)
+        tensors.append(
+            TensorEstimate(
+                name=tensor.name,
+                shape=tensor.full_shape(sequences, positions),
+                dtype=workload.cache.format(tensor.role, tensor.dtype).name,
+                bytes=sequences * positions * tensor_bytes(tensor, workload.cache),
+                extent=str(tensor.extent),
+            )
+        )
+    total = len(group.layers) * sum(tensor.bytes for tensor in tensors)
+    return GroupEstimate(group, tuple(tensors), total)
+
+
+def _per_device(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
+    """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
+    result: list[int] = []
+    for stage in pipeline_stages(len(decoder_layers(spec)), workload.pipeline):
+        held = [
+            replace(group, layers=tuple(index for index in group.layers if index in stage))
+            if group.stack == "decoder"
+            else group
+            for group in groups_of(spec)
+        ]
+        function = compile_groups(tuple(held), workload.cache, workload.tensor)
+        most = function.most(workload.context_tokens, workload.encoder_tokens)
+        result += [workload.num_sequences * most] * workload.tensor
+    return tuple(result)
+
+
+def _range(
+    spec: ModelSpec, workload: Workload, worst: CacheFunction
+) -> tuple[int, int | None, int] | None:
+    """Least, expected and worst bytes of a token-choice recursion."""
+    if spec.recursion is None or spec.recursion.routing != "token_choice":
+        return None
+    found: dict[str, int | None] = {}
+    cases: tuple[Literal["least", "expected"], ...] = ("least", "expected")
+    for case in cases:
+        if case == "expected" and not spec.recursion.depths:
+            found[case] = None
+            continue
+        function = compile_groups(groups_of(spec, case), workload.cache)
+        found[case] = workload.num_sequences * function.most(workload.context_tokens)
+    least = found["least"]
+    assert least is not None
+    return least, found["expected"], workload.num_sequences * worst.most(workload.context_tokens)
+
+
+def _assumptions(
+    spec: ModelSpec, workload: Workload, parameters: ParameterSummary, mtp: int
+) -> list[str]:
+    notes = []
+    if workload.dtype == "checkpoint":
+        formats = ", ".join(f"{part} {name}" for part, name in spec.weight_dtypes.items())
+        notes.append(f"weights in the checkpoint's formats: {formats}; --dtype bf16 for one format")
+    if parameters.buffers:
+        notes.append(f"{parameters.buffers} router biases and tables are buffers, counted apart")
+    if mtp:
+        notes.append(
+            f"{mtp} parameters of {spec.mtp.num_layers if spec.mtp else 0} multi-token-prediction "
+            f"layer(s) and their cache are not in the totals"
+        )
+    notes += [f"not counted: {part}" for part in spec.left_out]
+    if workload.beams > 1:
+        notes.append(f"{workload.beams} beams, each with a whole cache of its own")
+    states = [
+        tensor
+        for group in groups_of(spec)
+        for tensor in group.tensors
+        if tensor.role == "state" and isinstance(tensor.extent, Once)
+    ]
+    if states and workload.cache.state is None:
+        own = sorted({tensor.dtype or "fp32" for tensor in states})
+        notes.append(f"recurrent states in {' and '.join(own)}; --state-dtype changes that")
+    if spec.recursion is not None and spec.recursion.routing == "token_choice":
+        notes.append("token choice: the cache depends on the depths chosen; this is the worst case")
+    return notes

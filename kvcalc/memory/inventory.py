@@ -1,0 +1,266 @@
+"""The whole model's tensors: which weights it owns and what each layer keeps.
+
+Layers made from the same block are listed once with the layers they stand for, so that a stack of
+126 equal layers costs no more to walk than one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from kvcalc.spec.layers import Case, Layer, decoder_layers, encoder_layers, token_share
+from kvcalc.spec.model import Block, ModelSpec, norm_tensors
+from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
+
+# Where a block keeps its caches, in the order that tables show them.
+SLOTS = ("attention", "cross_attention", "recurrent", "ffn")
+
+
+@dataclass(frozen=True)
+class CacheGroup:
+    """Equal layers: each of ``layers`` keeps each of ``tensors``.
+
+    slot: the block's field that keeps them. mechanism: its kind.
+    """
+
+    stack: str
+    block: str
+    slot: str
+    mechanism: str
+    layers: tuple[int, ...]
+    tensors: tuple[CacheTensor, ...]
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Equal sets of weights: each of ``layers`` owns each of ``tensors``.
+
+    prefix: what stands before a tensor's name; ``{}`` in it is the layer's index.
+    layers: empty for what the model owns once.
+    """
+
+    prefix: str
+    layers: tuple[int, ...]
+    tensors: tuple[ParamTensor, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.layers) or 1
+
+
+@lru_cache(maxsize=64)
+def cache_groups(spec_id: "_ById", case: Case = "worst") -> tuple[CacheGroup, ...]:
+    """What each layer keeps between decode steps (see ``groups_of``)."""
+    spec = spec_id.spec
+    found: dict[tuple[Any, ...], tuple[list[int], tuple[CacheTensor, ...]]] = {}
+    for stack, layers in (("decoder", decoder_layers(spec)), ("encoder", encoder_layers(spec))):
+        for layer in layers:
+            share = _share(spec, layer, case)
+            for slot in SLOTS:
+                mechanism = getattr(spec.blocks[layer.block], slot)
+                if mechanism is None:
+                    continue
+                key = (stack, layer.block, slot, mechanism.kind, share)
+                if key not in found:
+                    found[key] = ([], _thinned(tuple(mechanism.cache()), share))
+                found[key][0].append(layer.index)
+    return tuple(
+        CacheGroup(stack, block, slot, mechanism, tuple(indices), tensors)
+        for (stack, block, slot, mechanism, _), (indices, tensors) in found.items()
+        if tensors
+    )
+
+
+def _share(spec: ModelSpec, layer: Layer, case: Case) -> Fraction | None:
+    """The share of the tokens that reach a layer; None for all of them."""
+    if spec.recursion is None or layer.recursion is None:
+        return None
+    share = token_share(spec.recursion, layer.recursion, case)
+    if share is None:
+        raise ValueError("the expected cache needs recursion.depths, which the spec does not state")
+    return None if share == 1 else share
+
+
+def _thinned(tensors: tuple[CacheTensor, ...], share: Fraction | None) -> tuple[CacheTensor, ...]:
+    """The same tensors for the routed share of the tokens; nothing when none is routed."""
+    if share is None:
+        return tensors
+    if not share:
+        return ()
+    return tuple(
+        replace(tensor, extent=Share(share)) if isinstance(tensor.extent, EveryToken) else tensor
+        for tensor in tensors
+    )
+
+
+class _ById:
+    """A spec as a cache key: specs hold dictionaries, so they compare by identity."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def __hash__(self) -> int:
+        return id(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.spec is self.spec
+
+
+def groups_of(spec: ModelSpec, case: Case = "worst") -> tuple[CacheGroup, ...]:
+    """What each layer of the model keeps between decode steps.
+
+    case: which depths the tokens choose in a token-choice recursion; without one it says nothing.
+    Raises ValueError for the expected case of a recursion whose depths the spec does not state.
+    """
+    return cache_groups(_ById(spec), case)
+
+
+def parameter_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
+    """Every weight of the trunk, tied tensors once, in the order of the forward pass.
+
+    Multi-token-prediction layers are not in it; see ``mtp_groups``.
+    """
+    yield ParamGroup("", (), tuple(_embedding(spec)))
+    if spec.encoder is not None:
+        yield ParamGroup("encoder.", (), tuple(_encoder_ends(spec)))
+        width = spec.encoder.hidden_size or spec.hidden_size
+        yield from _layer_groups(spec, "encoder.layers.{}.", encoder_layers(spec), width)
+    yield from _layer_groups(spec, "layers.{}.", decoder_layers(spec), spec.hidden_size)
+    yield ParamGroup("", (), tuple(_head(spec)))
+    yield ParamGroup("", (), tuple(_extras(spec)))
+
+
+def mtp_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
+    """The weights of the extra layers that predict further tokens."""
+    if spec.mtp is None:
+        return
+    block = spec.blocks[spec.mtp.block]
+    layer = tuple(block.parameters(spec.hidden_size, spec.norm))
+    glue = tuple(spec.mtp.glue_parameters(spec.hidden_size))
+    yield ParamGroup("mtp.{}.", tuple(range(spec.mtp.num_layers)), layer + glue)
+
+
+def _layer_groups(
+    spec: ModelSpec, prefix: str, layers: tuple[Layer, ...], hidden_size: int
+) -> Iterator[ParamGroup]:
+    encoder_width = spec.encoder.hidden_size if spec.encoder else None
+    decoder = not prefix.startswith("encoder")
+    owners: dict[str, list[int]] = {}
+    uses: dict[str, list[int]] = {}
+    for layer in layers:
+        uses.setdefault(layer.block, []).append(layer.index)
+        if layer.weights == layer.index:
+            owners.setdefault(layer.block, []).append(layer.index)
+    for name, indices in owners.items():
+        block = spec.blocks[name]
+        tensors = tuple(block.parameters(hidden_size, spec.norm, encoder_width))
+        if decoder:
+            tensors += tuple(_per_layer(spec))
+        yield ParamGroup(prefix, tuple(indices), tensors)
+        if block.adapter is not None:
+            own = tuple(block.adapter.layer_parameters(hidden_size))
+            yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own)
+
+
+def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:
+    for part in (spec.hyper_connections, spec.altup, spec.laurel, spec.per_layer_embeddings):
+        if part is not None:
+            yield from part.layer_parameters(spec.hidden_size)
+
+
+def _extras(spec: ModelSpec) -> Iterator[ParamTensor]:
+    count = len(decoder_layers(spec))
+    for part in (spec.hyper_connections, spec.altup, spec.laurel, spec.per_layer_embeddings):
+        if part is not None:
+            yield from part.model_parameters(spec.hidden_size, count)
+    recursion = spec.recursion
+    if recursion is not None:
+        outputs = 1 if recursion.routing == "expert_choice" else recursion.num_recursions
+        copies = recursion.num_recursions if recursion.routing == "expert_choice" else 1
+        width = spec.hidden_size
+        for copy in range(copies):
+            name = f"recursion_router.{copy}"
+            if recursion.router == "mlp":
+                yield from linear(f"{name}.up_proj", 2 * width, width, "router")
+                yield from linear(f"{name}.down_proj", outputs, 2 * width, "router")
+            else:
+                yield from linear(name, outputs, width, "router")
+
+
+def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
+    embedding, width = spec.embedding, spec.hidden_size
+    size = embedding.size if embedding and embedding.size else width
+    by_row = _split_rows(spec.vocab_size)
+    yield ParamTensor("embedding.weight", (spec.vocab_size, size), "embedding", by_row)
+    if embedding is not None:
+        if embedding.projection != "none":
+            bias = embedding.projection == "in_bias"
+            yield from linear("embedding_projection", width, size, "embedding", bias=bias)
+        if embedding.positions is not None:
+            yield ParamTensor("position_embedding.weight", (embedding.positions, width), "embedding")
+        if embedding.token_types is not None:
+            shape = (embedding.token_types, size)
+            yield ParamTensor("token_type_embedding.weight", shape, "embedding")
+        if embedding.norm:
+            yield from norm_tensors("embedding_norm", spec.norm, width)
+    if spec.relative_attention_num_buckets is not None:
+        yield _relative_bias("relative_attention_bias", spec.relative_attention_num_buckets,
+                             spec.blocks[spec.layers[0].names[0]])  # fmt: skip
+
+
+def _relative_bias(name: str, num_buckets: int, block: Block) -> ParamTensor:
+    heads: int = getattr(block.attention, "num_attention_heads", 0)
+    return ParamTensor(f"{name}.weight", (num_buckets, heads), "attention", split(1, heads))
+
+
+def _encoder_ends(spec: ModelSpec) -> Iterator[ParamTensor]:
+    encoder = spec.encoder
+    if encoder is None:
+        return
+    width = encoder.hidden_size or spec.hidden_size
+    if encoder.embedding == "own":
+        by_row = _split_rows(spec.vocab_size)
+        yield ParamTensor("embedding.weight", (spec.vocab_size, width), "embedding", by_row)
+    stem = encoder.conv_stem
+    if stem is not None:
+        for name, channels in (("conv1", stem.in_channels), ("conv2", width)):
+            yield ParamTensor(f"{name}.weight", (width, channels, stem.kernel), "embedding")
+            yield ParamTensor(f"{name}.bias", (width,), "embedding")
+    if encoder.positions is not None:
+        yield ParamTensor("position_embedding.weight", (encoder.positions, width), "embedding")
+    if encoder.embedding_norm:
+        yield from norm_tensors("embedding_norm", spec.norm, width)
+    if encoder.relative_attention_num_buckets is not None:
+        yield _relative_bias("relative_attention_bias", encoder.relative_attention_num_buckets,
+                             spec.blocks[encoder.layers[0].names[0]])  # fmt: skip
+    if encoder.final_norm:
+        yield from norm_tensors("final_norm", spec.norm, width)
+
+
+def _head(spec: ModelSpec) -> Iterator[ParamTensor]:
+    width, size = spec.hidden_size, spec.hidden_size
+    if spec.final_norm:
+        yield from norm_tensors("final_norm", spec.norm, width)
+    if spec.pooler:
+        yield from linear("pooler", width, width, "head", bias=True)
+    if spec.embedding is not None and spec.embedding.projection == "in_out":
+        size = spec.embedding.size or width
+        yield from linear("head_projection", size, width, "head")
+    elif spec.embedding is not None and spec.embedding.size is not None:
+        size = spec.embedding.size
+    by_row = _split_rows(spec.vocab_size)
+    if spec.head == "mlm":
+        yield from linear("head_transform", size, width, "head", bias=True)
+        yield from norm_tensors("head_norm", spec.norm, size)
+    if spec.head != "none" and spec.tie_word_embeddings is False:
+        yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row)
+    if spec.head == "mlm" or (spec.head == "lm" and spec.head_bias):
+        yield ParamTensor("head.bias", (spec.vocab_size,), "head", by_row)
+
+
+def _split_rows(vocab_size: int) -> Any:
+    from kvcalc.tensors import Part, Shard
+
+    return Shard(0, (Part(vocab_size, vocab_size, pad=True),))

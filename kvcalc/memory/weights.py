@@ -1,0 +1,179 @@
+"""Parameters and their bytes: total, active, by component, per device.
+
+Definitions. total: what ``parameters()`` would list, tied tensors once, buffers not.
+active: parameters that one token passes: everything, with k of the E routed experts; embedding and
+head included. active_without_embedding: the same without the tables that are only looked up, which
+is what most publishers print (a tied table is also the head, and stays).
+
+A matrix takes the number format of its component; vectors (norms, biases) and convolution kernels
+stay in the default format, as quantised checkpoints keep them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from kvcalc.dtypes import Format, weight_format
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.inventory import ParamGroup, parameter_groups
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import Component, ParamTensor
+
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+# Tables that a token only looks up a row of.
+_LOOKED_UP = ("embedding.weight", "per_layer_embedding.weight")
+
+
+@dataclass(frozen=True)
+class ParameterSummary:
+    """Parameter counts of the trunk; ``buffers`` are counted apart."""
+
+    total: int
+    active: int
+    active_without_embedding: int
+    by_component: dict[Component, int]
+    buffers: int
+
+
+def summarise(spec: ModelSpec) -> ParameterSummary:
+    """Count every parameter of the trunk once."""
+    by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    active = looked_up = buffers = 0
+    for group in parameter_groups(spec):
+        for tensor in group.tensors:
+            if tensor.buffer:
+                buffers += tensor.numel * group.count
+                continue
+            by_component[tensor.component] += tensor.numel * group.count
+            active += tensor.active_numel * group.count
+            if _only_looked_up(spec, group, tensor):
+                looked_up += tensor.numel
+    total = sum(by_component.values())
+    return ParameterSummary(total, active, active - looked_up, by_component, buffers)
+
+
+def count_parameters(groups: Iterator[ParamGroup]) -> int:
+    """Parameters of some groups, buffers not."""
+    return sum(
+        tensor.numel * group.count
+        for group in groups
+        for tensor in group.tensors
+        if not tensor.buffer
+    )
+
+
+def _only_looked_up(spec: ModelSpec, group: ParamGroup, tensor: ParamTensor) -> bool:
+    if group.layers or tensor.name not in _LOOKED_UP:
+        return False
+    tied = spec.tie_word_embeddings is True or spec.head == "mlm"
+    return not (tied and tensor.name == "embedding.weight" and not group.prefix)
+
+
+@dataclass(frozen=True)
+class WeightFormats:
+    """The number format of each component's matrices."""
+
+    default: Format
+    by_component: Mapping[str, Format]
+
+    @classmethod
+    def choose(cls, spec: ModelSpec, dtype: str) -> "WeightFormats":
+        """One format for all, or ``checkpoint``: what the spec says its checkpoint mixes."""
+        if dtype == "checkpoint":
+            formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
+            return cls(formats.pop("default", weight_format("bf16")), formats)
+        try:
+            chosen = weight_format(dtype)
+        except ValueError as error:
+            raise UsageError(f"dtype {error}") from None
+        if chosen.block_elements == 1 and not chosen.tile:
+            return cls(chosen, {})
+        # A block format is one of matrices; what is not a matrix stays in bf16.
+        parts = ("attention", "recurrent", "ffn", "experts")
+        return cls(weight_format("bf16"), dict.fromkeys(parts, chosen))
+
+    def bytes(self, tensor: ParamTensor, shape: tuple[int, ...] | None = None) -> int:
+        """Bytes of a tensor, or of a rank's share of it."""
+        shape = tensor.shape if shape is None else shape
+        matrix = len(shape) >= 2 and "conv" not in tensor.name and "norm" not in tensor.name
+        matrix = matrix and not tensor.name.endswith("bias")
+        chosen = self.by_component.get(tensor.component, self.default) if matrix else self.default
+        try:
+            return chosen.tensor(shape)
+        except ValueError as error:
+            raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
+
+
+def weight_bytes(spec: ModelSpec, dtype: str) -> tuple[int, dict[Component, int]]:
+    """Bytes of all weights on one device, and by component. Buffers are not in it."""
+    formats = WeightFormats.choose(spec, dtype)
+    by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    for group in parameter_groups(spec):
+        for tensor in group.tensors:
+            if not tensor.buffer:
+                by_component[tensor.component] += formats.bytes(tensor) * group.count
+    return sum(by_component.values()), by_component
+
+
+def pipeline_stages(num_layers: int, ranks: int) -> tuple[range, ...]:
+    """Which layers each pipeline rank holds: even shares, the remainder one each to the last ranks
+    but one and those before it (vLLM distributed/utils.py, get_pp_indices).
+
+    Raises UsageError when there are more ranks than layers.
+    """
+    if ranks > num_layers:
+        raise UsageError(f"{num_layers} layers cannot fill {ranks} pipeline ranks")
+    share, rest = divmod(num_layers, ranks)
+    sizes = [share] * ranks
+    for extra in range(rest):
+        # The last rank has the head, so it is the last to get one more; with two ranks, never.
+        sizes[(ranks - 2 - extra) % ranks] += 1
+    starts = [sum(sizes[:rank]) for rank in range(ranks + 1)]
+    return tuple(range(starts[rank], starts[rank + 1]) for rank in range(ranks))
+
+
+def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int) -> list[int]:
+    """Bytes of weights on each device, pipeline rank by pipeline rank, tensor ranks within it.
+
+    The first stage holds the embedding, the last the head; a tied table stands on both. An
+    encoder stands on the first stage. Shared weights stand on every stage that uses them.
+    """
+    formats = WeightFormats.choose(spec, dtype)
+    stages = pipeline_stages(len(decoder_layers(spec)), pipeline)
+    layers = decoder_layers(spec)
+    totals = [0] * pipeline
+    groups = tuple(parameter_groups(spec))
+    for group in groups:
+        num_bytes = sum(
+            formats.bytes(item, _rank_shape(item, tensor))
+            for item in group.tensors
+            if not item.buffer
+        )
+        if group.prefix.startswith("layers."):
+            owners = set(group.layers)
+            for rank, stage in enumerate(stages):
+                used = {layers[index].weights for index in stage} | set(stage)
+                totals[rank] += num_bytes * len(owners & used)
+        elif group.prefix.startswith("encoder."):
+            totals[0] += num_bytes * group.count
+        elif group is groups[0]:
+            totals[0] += num_bytes
+        else:
+            totals[-1] += num_bytes
+    if pipeline > 1 and spec.tie_word_embeddings:
+        table = groups[0].tensors[0]
+        totals[-1] += formats.bytes(table, _rank_shape(table, tensor))
+    return [total for total in totals for _ in range(tensor)]
+
+
+def _rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
+    if ranks == 1:
+        return tensor.shape
+    try:
+        return tensor.per_rank(ranks)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"tensor parallelism over {ranks} ranks: {tensor.name} {list(tensor.shape)}: {error}"
+        ) from None
+

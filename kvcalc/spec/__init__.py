@@ -1,0 +1,1 @@
+"""From YAML to frozen dataclasses: the spec's model, its loader, schema and catalogue."""

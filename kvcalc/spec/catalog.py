@@ -1,0 +1,76 @@
+"""Find a spec: by the name of a shipped one, by its hub id, or by a path. Reads only what it must."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kvcalc.errors import NotFoundError
+from kvcalc.spec.loader import load_spec_file
+from kvcalc.spec.model import ModelSpec
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+SUFFIXES = (".yaml", ".yml")
+
+
+def specs_folder() -> Path:
+    """Where the shipped specs are: inside the installed package, or beside it in a source tree."""
+    installed = _PACKAGE / "_specs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "model_specs"
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of every shipped spec, without opening any."""
+    found = {}
+    root = specs_folder()
+    for family in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+        for entry in os.scandir(root / family):
+            if entry.name.endswith(SUFFIXES):
+                found[entry.name.rsplit(".", 1)[0]] = root / family / entry.name
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> Path:
+    """The file of a model named by a shipped name, a hub id or a path.
+
+    Raises NotFoundError naming the nearest shipped names.
+    """
+    if name.endswith(SUFFIXES) or (os.path.sep in name and Path(name).exists()):
+        return Path(name)
+    root = specs_folder()
+    lowered = name.lower()
+    for family in os.scandir(root):
+        file = os.path.join(family.path, f"{lowered}.yaml")
+        if "/" not in lowered and os.path.isfile(file):
+            return Path(file)
+    if "/" in name:
+        for hub_id, path in hub_ids():
+            if hub_id.lower() == lowered:
+                return path
+    raise NotFoundError(_suggest(name))
+
+
+def hub_ids() -> Iterator[tuple[str, Path]]:
+    """Every (hub id, file) of the shipped specs, found in the text without loading it."""
+    for path in shipped().values():
+        line = re.search(r"^hub_id: *\[?([^\]#\n]*)", path.read_text("utf-8"), re.MULTILINE)
+        if line:
+            for hub_id in line[1].split(","):
+                yield hub_id.strip(" '\""), path
+
+
+def _suggest(name: str) -> str:
+    from difflib import get_close_matches
+
+    names = [*shipped(), *(hub_id for hub_id, _ in hub_ids())] if "/" in name else [*shipped()]
+    near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"no model '{name}'{hint} ('kvcalc models' lists the shipped ones)"
+
+
+def load(model: str | Path) -> ModelSpec:
+    """Load a spec by shipped name, hub id or path.
+
+    Raises NotFoundError, FileError, or SpecError with every problem of the file.
+    """
+    return load_spec_file(model if isinstance(model, Path) else find(model))

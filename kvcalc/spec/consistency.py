@@ -1,0 +1,154 @@
+"""Rules across the parts of a spec: what its mechanisms and its stack must agree on."""
+
+from collections.abc import Iterator
+
+from kvcalc.dtypes import WEIGHT_FORMATS, canonical
+from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
+from kvcalc.spec.model import Block, LayerGroup, ModelSpec
+
+# (rule code, field path, message)
+Finding = tuple[str, str, str]
+
+
+def findings(spec: ModelSpec) -> Iterator[Finding]:
+    """Every inconsistency of a spec whose form is right."""
+    for name, block in spec.blocks.items():
+        yield from _block(f"blocks.{name}", block)
+    stack_findings = list(_stacks(spec))
+    yield from stack_findings
+    yield from _ends(spec)
+    yield from _formats(spec)
+    for name in ("hyper_connections", "altup", "laurel", "per_layer_embeddings", "mtp"):
+        part = getattr(spec, name)
+        if part is not None:
+            for field, message in part.check():
+                yield "KV201", f"{name}.{field}", message
+    if not stack_findings:
+        yield from _layers(spec)
+
+
+def _block(where: str, block: Block) -> Iterator[Finding]:
+    parts = {
+        "attention": block.attention,
+        "recurrent": block.recurrent,
+        "cross_attention": block.cross_attention,
+        "ffn": block.ffn,
+        "adapter": block.adapter,
+    }
+    if all(part is None for part in parts.values()):
+        yield "KV202", where, "an empty block: give it attention, recurrent or ffn"
+    for name, part in parts.items():
+        if part is not None:
+            for field, message in part.check():
+                yield "KV201", f"{where}.{name}.{field}", message
+
+
+def _stacks(spec: ModelSpec) -> Iterator[Finding]:
+    used: set[str] = set()
+    stacks = [("layers", spec.layers)]
+    if spec.encoder is not None:
+        stacks.append(("encoder.layers", spec.encoder.layers))
+    for where, groups in stacks:
+        if not groups:
+            yield "KV202", where, "a stack needs layers"
+        if num_layers(groups) > MAX_LAYERS:
+            yield "KV107", where, f"more than {MAX_LAYERS} layers: larger than any model"
+        for index, group in enumerate(groups):
+            yield from _group(f"{where}[{index}]", group, spec, used)
+    if spec.mtp is not None:
+        used.add(spec.mtp.block)
+        if spec.mtp.block not in spec.blocks:
+            yield "KV202", "mtp.block", _unknown(spec.mtp.block, spec)
+    for name in spec.blocks:
+        if name not in used:
+            yield "KV202", f"blocks.{name}", f"no layer is made from '{name}'"
+
+
+def _group(where: str, group: LayerGroup, spec: ModelSpec, used: set[str]) -> Iterator[Finding]:
+    if (group.pattern is None) == (not group.blocks):
+        yield "KV202", where, "give blocks, or a pattern of one-letter blocks"
+    for position, name in enumerate(dict.fromkeys(group.names)):
+        used.add(name)
+        if name not in spec.blocks:
+            field = f"{where}.pattern" if group.pattern else f"{where}.blocks[{position}]"
+            yield "KV202", field, _unknown(name, spec)
+
+
+def _unknown(name: str, spec: ModelSpec) -> str:
+    from kvcalc.spec.reader import near
+
+    known = ", ".join(spec.blocks)
+    return f"unknown block '{name}'{near(name, spec.blocks) or f'; known: {known}'}"
+
+
+def _ends(spec: ModelSpec) -> Iterator[Finding]:
+    if spec.head == "none" and spec.tie_word_embeddings is not None:
+        yield "KV204", "tie_word_embeddings", "there is no head to tie (head: none)"
+    if spec.head == "lm" and spec.tie_word_embeddings is None:
+        yield "KV204", "tie_word_embeddings", "required: does the head use the token table?"
+    embedding = spec.embedding
+    if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
+        yield "KV204", "embedding", "size and projection go together"
+    if spec.encoder is None:
+        for name, block in spec.blocks.items():
+            if block.cross_attention is not None:
+                yield "KV204", f"blocks.{name}.cross_attention", "there is no encoder to attend to"
+
+
+def _formats(spec: ModelSpec) -> Iterator[Finding]:
+    for part, name in spec.weight_dtypes.items():
+        try:
+            canonical(name, WEIGHT_FORMATS)
+        except ValueError as error:
+            yield "KV106", f"weight_dtypes.{part}", str(error)
+
+
+def _layers(spec: ModelSpec) -> Iterator[Finding]:
+    recursion = spec.recursion
+    if recursion is not None:
+        if recursion.num_recursions < 2:
+            yield "KV205", "recursion.num_recursions", "one recursion is a plain stack"
+        if recursion.capacities and len(recursion.capacities) != recursion.num_recursions:
+            yield "KV205", "recursion.capacities", f"give {recursion.num_recursions} shares"
+        if list(recursion.capacities) != sorted(recursion.capacities, reverse=True):
+            yield "KV205", "recursion.capacities", "a token that was dropped does not return"
+        if recursion.depths and (
+            len(recursion.depths) != recursion.num_recursions or sum(recursion.depths) != 1
+        ):
+            message = f"give {recursion.num_recursions} shares that add up to 1"
+            yield "KV205", "recursion.depths", message
+        if (recursion.routing == "token_choice" and recursion.capacities) or (
+            recursion.routing == "expert_choice" and recursion.depths
+        ):
+            yield "KV205", "recursion", "capacities go with expert_choice, depths with token_choice"
+        yield from _recursive_blocks(spec)
+    try:
+        layers = decoder_layers(spec)
+    except ValueError as error:
+        yield "KV205", "recursion", str(error)
+        return
+    for stack in (layers, encoder_layers(spec)):
+        seen: set[str] = set()
+        for layer in stack:
+            attention = spec.blocks[layer.block].attention
+            source = getattr(attention, "shared_kv", None)
+            if source is None or layer.block in seen:
+                continue
+            seen.add(layer.block)
+            where = f"blocks.{layer.block}.attention.shared_kv"
+            if source not in spec.blocks:
+                yield "KV203", where, _unknown(source, spec)
+            elif getattr(spec.blocks[source].attention, "shared_kv", source) is not None:
+                yield "KV203", where, f"'{source}' keeps no cache of its own"
+            elif kv_source(stack, layer, source) is None:
+                yield "KV203", where, f"no '{source}' layer stands before layer {layer.index}"
+
+
+def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:
+    for name, block in spec.blocks.items():
+        attention = block.attention
+        if block.recurrent is not None or attention is None or block.cross_attention is not None:
+            yield "KV205", f"blocks.{name}", "a recursion wraps self-attention layers only"
+        elif getattr(attention, "sliding_window", None) or getattr(attention, "shared_kv", None):
+            message = "a recursion over windowed or sharing layers is not published"
+            yield "KV205", f"blocks.{name}.attention", message

@@ -1,0 +1,70 @@
+"""A spec back to YAML, as a person would lay it out: load(dump(spec)) == spec."""
+
+from dataclasses import MISSING, fields, is_dataclass
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from kvcalc.spec.model import ModelSpec
+
+SCHEMA_LINE = "# yaml-language-server: $schema=../../kvcalc/spec/schema.json\n"
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses to mappings without the fields that hold their defaults."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {}
+        for field in fields(value):
+            item = getattr(value, field.name)
+            default = field.default_factory() if field.default_factory is not MISSING else field.default
+            if field.default is MISSING and field.default_factory is MISSING or item != default:
+                plain[field.name] = to_plain(item)
+        return plain
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Fraction):
+        return str(value) if value.denominator != 1 else int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return value
+
+
+def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
+    """The spec as YAML text. comments: top-level key -> a comment line before it."""
+    lines: list[str] = []
+    for key, value in to_plain(spec).items():
+        if comments and key in comments:
+            lines.append(f"# {comments[key]}")
+        if key == "blocks":
+            lines.append("blocks:")
+            for name, block in value.items():
+                lines.append(f"  {_flow(name)}:")
+                lines.extend(f"    {part}: {_flow(item)}" for part, item in block.items())
+        elif key == "encoder":
+            lines.append("encoder:")
+            for part, item in value.items():
+                lines.extend(_entry(part, item, "  "))
+        else:
+            lines.extend(_entry(key, value, ""))
+    return "\n".join(lines) + "\n"
+
+
+def _entry(key: str, value: Any, indent: str) -> list[str]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return [f"{indent}{key}: {_flow(value[0])}"]
+    if isinstance(value, list) and (key in ("layers", "budgets") or _long(value)):
+        return [f"{indent}{key}:"] + [f"{indent}  - {_flow(item)}" for item in value]
+    return [f"{indent}{key}: {_flow(value)}"]
+
+
+def _long(value: list[Any]) -> bool:
+    return all(isinstance(item, str) for item in value) and sum(map(len, value)) > 80
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9,
+                          allow_unicode=True)  # fmt: skip
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,84 @@
+"""Load a spec from YAML text or a file: form first, then consistency, every problem at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
+from kvcalc.spec.consistency import findings
+from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.reader import FAILED, MAX_FILE_BYTES, SpecReader
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of a file: the spec (None when its form is wrong), its problems, its source map.
+
+    marks: field path -> (line, column), for problems found later.
+    """
+
+    path: str
+    spec: ModelSpec | None
+    problems: tuple[Problem, ...]
+    marks: dict[str, tuple[int, int]]
+
+
+def read_spec(text: str, path: str = "<text>") -> Loaded:
+    """Read YAML text; problems are collected, not raised."""
+    reader = SpecReader(path)
+    node = reader.compose(text)
+    spec = None
+    if node is not None:
+        value = reader.read(node, ModelSpec, "")
+        if value is not FAILED and not reader.problems:
+            spec = value
+            for code, where, message in findings(value):
+                reader.report(code, where, message)
+    problems = tuple(sorted(set(reader.problems), key=lambda p: (p.line, p.column, p.field)))
+    return Loaded(path, spec, problems, reader.marks)
+
+
+def read_spec_file(path: Path) -> Loaded:
+    """Read a file. Raises NotFoundError or FileError when there is nothing to read."""
+    return read_spec(_read_text(path), str(path))
+
+
+def load_spec_file(path: Path) -> ModelSpec:
+    """Load a file. Raises SpecError with every problem, NotFoundError or FileError."""
+    return _sound(read_spec_file(path))
+
+
+def load_spec_text(text: str, path: str = "<text>") -> ModelSpec:
+    """Load YAML text. Raises SpecError with every problem."""
+    return _sound(read_spec(text, path))
+
+
+def _sound(loaded: Loaded) -> ModelSpec:
+    if loaded.spec is None or loaded.problems:
+        count = len(loaded.problems)
+        raise SpecError(
+            f"{loaded.path} has {count} problem{'s' if count != 1 else ''}", loaded.problems
+        )
+    return loaded.spec
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise FileError(f"{path} is a directory, not a spec")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {path}") from None
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        message = f"larger than {MAX_FILE_BYTES} bytes: not a spec"
+        raise SpecError(f"{path}: {message}", (Problem("KV101", str(path), 0, 0, "", message),))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        message = f"not UTF-8 (byte 0x{data[error.start]:02x})"
+        problem = Problem("KV101", str(path), line, column, "", message)
+        raise SpecError(f"{path}: {message}", (problem,)) from None

@@ -1,0 +1,342 @@
+"""What a spec says, as frozen dataclasses. The YAML keys, the JSON Schema and the docs follow these.
+
+Every class lists its fields in the docstring; the schema takes its descriptions from there.
+Field types are read at run time by kvcalc.spec.reader, so they are real types, not strings; a field
+with ``kinds`` holds one of the mechanisms registered in that package.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+from kvcalc.tensors import ParamTensor
+
+if TYPE_CHECKING:
+    from kvcalc.attention import Attention
+    from kvcalc.attention.cross import CrossAttention
+    from kvcalc.ffn import FeedForward
+    from kvcalc.recurrent import Recurrent
+    from kvcalc.stack.altup import AltUp
+    from kvcalc.stack.hyper_connections import HyperConnections
+    from kvcalc.stack.laurel import Laurel
+    from kvcalc.stack.mtp import MultiTokenPrediction
+    from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
+    from kvcalc.stack.shared_adapter import SharedAdapter
+
+NormKind = Literal["rmsnorm", "layernorm", "layernorm_no_bias", "none"]
+# "default" and the components of kvcalc.tensors.Component whose matrices a checkpoint may quantise.
+WeightPart = Literal[
+    "default", "embedding", "attention", "recurrent", "ffn", "experts", "router", "head", "other"
+]
+
+
+class Tokens(int):
+    """A token count, written 8192, 8k or 1m."""
+
+
+class Bytes(int):
+    """A byte size, written 80GiB, 80GB or as a number of bytes."""
+
+
+def _kinds(package: str) -> Any:
+    return field(default=None, metadata={"kinds": package})
+
+
+def _lazy(module: str, name: str) -> Any:
+    """A field whose dataclass is imported only when a spec uses it."""
+    return field(default=None, metadata={"lazy": (module, name)})
+
+
+def norm_tensors(name: str, kind: NormKind, width: int) -> Iterator[ParamTensor]:
+    """The weights of one norm over ``width`` channels."""
+    if kind != "none":
+        yield ParamTensor(f"{name}.weight", (width,), "norm")
+    if kind == "layernorm":
+        yield ParamTensor(f"{name}.bias", (width,), "norm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One kind of layer: a mixer, a feed-forward layer and their norms.
+
+    Fields:
+        attention: the attention mechanism, chosen by its kind.
+        recurrent: a recurrent or convolutional mixer; beside attention the two run in parallel.
+        cross_attention: attention to the encoder's output, after self-attention.
+        ffn: the feed-forward layer, chosen by its kind.
+        norms: how many norms of hidden_size the block has; one per sublayer when absent.
+        norm_position: pre, post or both sides of each sublayer; both when there are two each.
+        share_weights: all layers made from this block use the same weights, each with a cache of
+            its own (Zamba2).
+        adapter: weights that each use of a shared block has of its own (Zamba2).
+        layer_scalar: a learned scalar on the layer's output, kept as a buffer (Gemma 4).
+    """
+
+    attention: "Attention | None" = _kinds("kvcalc.attention")
+    recurrent: "Recurrent | None" = _kinds("kvcalc.recurrent")
+    cross_attention: "CrossAttention | None" = _lazy("kvcalc.attention.cross", "CrossAttention")
+    ffn: "FeedForward | None" = _kinds("kvcalc.ffn")
+    norms: int | None = field(default=None, metadata={"min": 0})
+    norm_position: Literal["pre", "post", "both"] | None = None
+    share_weights: bool = False
+    adapter: "SharedAdapter | None" = _lazy("kvcalc.stack.shared_adapter", "SharedAdapter")
+    layer_scalar: bool = False
+
+    @property
+    def num_norms(self) -> int:
+        """Norms of hidden_size: as stated, or one per sublayer."""
+        if self.norms is not None:
+            return self.norms
+        mixer = self.attention is not None or self.recurrent is not None
+        return mixer + (self.cross_attention is not None) + (self.ffn is not None)
+
+    def parameters(
+        self, hidden_size: int, norm: NormKind, encoder_hidden_size: int | None = None
+    ) -> Iterator[ParamTensor]:
+        """Every weight tensor of one layer made from this block."""
+        parts: list[tuple[str, Iterator[ParamTensor]]] = []
+        if self.attention is not None:
+            parts.append(("attention", self.attention.parameters(hidden_size)))
+        if self.recurrent is not None:
+            parts.append(("recurrent", self.recurrent.parameters(hidden_size)))
+        if self.cross_attention is not None:
+            width = encoder_hidden_size or hidden_size
+            parts.append(("cross_attention", self.cross_attention.parameters(hidden_size, width)))
+        if self.ffn is not None:
+            parts.append(("ffn", self.ffn.parameters(hidden_size)))
+        for name, tensors in parts:
+            for tensor in tensors:
+                yield _renamed(f"{name}.{tensor.name}", tensor)
+        for index in range(self.num_norms):
+            yield from norm_tensors(f"norms.{index}", norm, hidden_size)
+        if self.layer_scalar:
+            yield ParamTensor("layer_scalar", (1,), "other", buffer=True)
+
+
+def _renamed(name: str, tensor: ParamTensor) -> ParamTensor:
+    return ParamTensor(
+        name, tensor.shape, tensor.component, tensor.shard, tensor.experts_per_token, tensor.buffer
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerGroup:
+    """A run of layers: a list of blocks, repeated.
+
+    Fields:
+        repeat: how often the list is laid down.
+        blocks: names of blocks, in order.
+        pattern: the same for blocks with one-letter names, such as MEM*E.
+        loops: how often the whole run is passed through with the same weights; each pass has a
+            cache of its own (ALBERT, Universal Transformer, Ouro).
+    """
+
+    repeat: int = 1
+    blocks: tuple[str, ...] = ()
+    pattern: str | None = None
+    loops: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The block names of one repeat."""
+        return tuple(self.pattern) if self.pattern is not None else self.blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """What turns token ids into vectors, beyond the table itself.
+
+    Fields:
+        size: width of the table where it is not hidden_size (ALBERT, OPT-350m).
+        projection: how a narrower table meets hidden_size: a matrix in, with a bias, or in and out.
+        positions: rows of a learned position table, padding rows included.
+        token_types: rows of a token type table (BERT).
+        norm: a norm after the embeddings (BERT, BLOOM).
+    """
+
+    size: int | None = None
+    projection: Literal["none", "in", "in_bias", "in_out"] = "none"
+    positions: int | None = None
+    token_types: int | None = None
+    norm: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvStem:
+    """The convolutions that turn audio frames into encoder positions (Whisper).
+
+    Fields:
+        in_channels: mel bins.
+        kernel: taps of each of the two convolutions.
+    """
+
+    in_channels: int
+    kernel: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """The encoder of an encoder-decoder model; its blocks stand under ``blocks`` with the others.
+
+    Fields:
+        layers: runs of layers, as in the decoder.
+        tokens: the encoder's length where it is fixed, whatever the input (Whisper: 1500).
+        hidden_size: the encoder's width where it is not the decoder's.
+        embedding: shared (one token table for both), own, or none (the input is not text).
+        positions: rows of a learned position table.
+        embedding_norm: a norm after the embeddings.
+        final_norm: a norm after the last layer.
+        relative_attention_num_buckets: rows of T5's relative position bias, one per stack.
+        conv_stem: convolutions in front of the layers (Whisper).
+    """
+
+    layers: tuple[LayerGroup, ...]
+    tokens: int | None = None
+    hidden_size: int | None = None
+    embedding: Literal["shared", "own", "none"] = "shared"
+    positions: int | None = None
+    embedding_norm: bool = False
+    final_norm: bool = True
+    relative_attention_num_buckets: int | None = None
+    conv_stem: ConvStem | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recursion:
+    """Mixture of recursions (Bae et al. 2025, arXiv 2507.10524): see kvcalc/stack/recursion.py.
+
+    Fields:
+        num_recursions: how often the shared layers are passed (N_r).
+        sharing: which layers share weights; middle_* keeps the first and the last layer apart.
+        kv_cache: per_recursion caches each recursion's own tokens, shared reuses the first's.
+        routing: expert_choice keeps a fixed share of the tokens at each recursion; token_choice
+            lets each token choose its depth.
+        capacities: share of the tokens at each recursion (expert_choice); (N_r - r) / N_r if absent.
+        depths: share of the tokens that stop at each depth 1..N_r (token_choice).
+        router: linear (a vector per recursion), or mlp.
+    """
+
+    num_recursions: int
+    sharing: Literal["cycle", "sequence", "middle_cycle", "middle_sequence"]
+    kv_cache: Literal["per_recursion", "shared"]
+    routing: Literal["expert_choice", "token_choice"]
+    capacities: tuple[Fraction, ...] = ()
+    depths: tuple[Fraction, ...] = ()
+    router: Literal["linear", "mlp"] = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expect:
+    """What ``kvcalc check`` holds this spec to, exactly.
+
+    Fields:
+        parameters: parameters of the trunk, tied tensors once, buffers not.
+        active_parameters: parameters that one token passes, embedding and head included.
+        cache_bytes_per_token: what one more token adds in bf16 once every window is full.
+        fixed_cache_bytes: what a sequence holds whatever its length, in bf16 with states in their
+            own dtype: full windows and recurrent states.
+        mtp_parameters: parameters of the multi-token-prediction layers.
+    """
+
+    parameters: int | None = None
+    active_parameters: int | None = None
+    cache_bytes_per_token: int | None = field(default=None, metadata={"min": 0})
+    fixed_cache_bytes: int | None = field(default=None, metadata={"min": 0})
+    mtp_parameters: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A workload and what it may take; ``kvcalc check`` fails when the spec outgrows it.
+
+    Fields:
+        context: tokens per sequence.
+        batch: sequences.
+        encoder_context: encoder tokens per sequence.
+        dtype: number format of the weights.
+        kv_dtype: number format of the cache.
+        cache: bytes that the cache may take.
+        weights: bytes that the weights may take.
+        total: bytes that weights and cache may take together.
+    """
+
+    context: Tokens = Tokens(0)
+    batch: int = 1
+    encoder_context: Tokens = Tokens(0)
+    dtype: str | None = None
+    kv_dtype: str = "bf16"
+    cache: Bytes | None = None
+    weights: Bytes | None = None
+    total: Bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model: its dimensions, its blocks, and how they are stacked.
+
+    Fields:
+        name: how kvcalc calls the model.
+        source: where the dimensions were read: an address, a paper, a file and revision.
+        hub_id: the model's ids on the Hugging Face hub.
+        model_type: the model_type of its Hugging Face config.
+        notes: what a reader should know.
+        left_out: parts of the checkpoint that are not counted, such as a vision tower.
+        hidden_size: width of the residual stream.
+        vocab_size: rows of the token table, padding included.
+        tie_word_embeddings: the head uses the token table. Required where there is a head.
+        head: lm, mlm (BERT's transform and a tied decoder) or none.
+        head_bias: the head has a bias.
+        pooler: a dense layer on the first token (BERT).
+        norm: the kind of every norm of hidden_size.
+        final_norm: a norm after the last layer.
+        embedding: what surrounds the token table.
+        relative_attention_num_buckets: rows of T5's relative position bias, one per stack.
+        max_position_embeddings: the longest context that the model was made for.
+        blocks: named kinds of layers.
+        layers: the decoder's stack (an encoder-only model's only stack), as runs of blocks.
+        encoder: the encoder's stack, where there are two.
+        recursion: mixture of recursions over the stack.
+        hyper_connections: DeepSeek-V4's residual streams.
+        altup: Gemma 3n's alternating updates.
+        laurel: Gemma 3n's low-rank residual layers.
+        per_layer_embeddings: Gemma 3n's and 4's embeddings per layer.
+        mtp: extra layers that predict further tokens; counted apart.
+        weight_dtypes: number format of each component's matrices in the published checkpoint.
+        expect: values that ``kvcalc check`` holds.
+        budgets: workloads that must stay within bounds.
+    """
+
+    name: str
+    source: tuple[str, ...]
+    hub_id: tuple[str, ...] = ()
+    model_type: str | None = None
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    hidden_size: int
+    vocab_size: int
+    tie_word_embeddings: bool | None = None
+    head: Literal["lm", "mlm", "none"] = "lm"
+    head_bias: bool = False
+    pooler: bool = False
+    norm: NormKind = "rmsnorm"
+    final_norm: bool = True
+    embedding: Embedding | None = None
+    relative_attention_num_buckets: int | None = None
+    max_position_embeddings: int | None = None
+    blocks: dict[str, Block]
+    layers: tuple[LayerGroup, ...]
+    encoder: Encoder | None = None
+    recursion: Recursion | None = None
+    hyper_connections: "HyperConnections | None" = _lazy(
+        "kvcalc.stack.hyper_connections", "HyperConnections"
+    )
+    altup: "AltUp | None" = _lazy("kvcalc.stack.altup", "AltUp")
+    laurel: "Laurel | None" = _lazy("kvcalc.stack.laurel", "Laurel")
+    per_layer_embeddings: "PerLayerEmbeddings | None" = _lazy(
+        "kvcalc.stack.per_layer_embeddings", "PerLayerEmbeddings"
+    )
+    mtp: "MultiTokenPrediction | None" = _lazy("kvcalc.stack.mtp", "MultiTokenPrediction")
+    weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
+    expect: Expect | None = None
+    budgets: tuple[Budget, ...] = ()

@@ -1,0 +1,155 @@
+"""What if: the same model with another attention mechanism, or with any field changed."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import yaml
+
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.spec.dump import to_plain
+from kvcalc.spec.loader import load_spec_text
+from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.reader import near
+
+AttentionChoice = Literal["mha", "gqa", "mqa", "mla"]
+CHOICES: tuple[AttentionChoice, ...] = ("mha", "gqa", "mqa", "mla")
+
+# Llama 2 70B, Llama 3, Mistral, Qwen: the most common number of KV heads.
+USUAL_KV_HEADS = 8
+
+
+def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The model with all its softmax and latent attention replaced, and how that was derived.
+
+    Windows, chunks and layers without attention stay as they are. Raises UnsupportedError when
+    the model has no attention that the choice could replace.
+    """
+    notes: list[str] = []
+    blocks = dict(spec.blocks)
+    for name, block in spec.blocks.items():
+        attention = block.attention
+        if attention is None or attention.kind == choice:
+            continue
+        if attention.kind not in CHOICES:
+            raise UnsupportedError(
+                f"{spec.name}: block '{name}' has {attention.kind} attention, "
+                f"which has no {choice} counterpart"
+            )
+        changed, note = _convert(attention, choice)
+        blocks[name] = replace(block, attention=changed)
+        notes.append(f"{choice}: {note}" if len(spec.blocks) == 1 else f"{choice} in '{name}': {note}")
+    if not any(block.attention is not None for block in spec.blocks.values()):
+        raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
+    return replace(spec, blocks=blocks), tuple(notes)
+
+
+def _convert(attention: Any, choice: AttentionChoice) -> tuple[Any, str]:
+    from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
+    from kvcalc.attention.mla import MultiHeadLatentAttention
+
+    heads: int = attention.num_attention_heads
+    latent = isinstance(attention, MultiHeadLatentAttention)
+    if choice == "mla":
+        width = attention.head_dim
+        note = (
+            f"kv_lora_rank = 4 * head_dim = {4 * width} and qk_rope_head_dim = head_dim / 2 = "
+            f"{width // 2}, DeepSeek-V2's choice (4.5 * head_dim per layer holds by construction)"
+        )
+        if width % 2:
+            raise UnsupportedError(f"head_dim {width} is odd: a rotary key of half of it is not whole")
+        return MultiHeadLatentAttention(
+            kind="mla", num_attention_heads=heads, q_lora_rank=None, kv_lora_rank=4 * width,
+            qk_nope_head_dim=width, qk_rope_head_dim=width // 2, v_head_dim=attention.value_dim,
+            sliding_window=attention.sliding_window,
+        ), note  # fmt: skip
+    if latent:
+        kv_heads, how = _kv_heads(heads, None, choice)
+        note = f"{how}; keys {attention.qk_head_dim} and values {attention.v_head_dim} wide as rebuilt"
+        return SoftmaxAttention(
+            kind=choice, num_attention_heads=heads, num_key_value_heads=kv_heads,
+            head_dim=attention.qk_head_dim, v_head_dim=attention.v_head_dim,
+            sliding_window=attention.sliding_window,
+        ), note  # fmt: skip
+    kv_heads, how = _kv_heads(heads, attention.num_key_value_heads, choice)
+    return replace(attention, kind=choice, num_key_value_heads=kv_heads), how
+
+
+def _kv_heads(heads: int, own: int | None, choice: AttentionChoice) -> tuple[int, str]:
+    if choice == "mha":
+        return heads, f"a KV head for each of the {heads} query heads"
+    if choice == "mqa":
+        return 1, "one KV head"
+    if own is not None and 1 < own < heads:
+        return own, f"the model's own {own} KV heads"
+    if heads % USUAL_KV_HEADS or heads <= USUAL_KV_HEADS:
+        raise UnsupportedError(
+            f"gqa: {heads} query heads cannot share the usual {USUAL_KV_HEADS} KV heads; say how "
+            f"many with --set blocks.NAME.attention.num_key_value_heads=N"
+        )
+    return USUAL_KV_HEADS, f"{USUAL_KV_HEADS} KV heads, the usual number; the model itself has none"
+
+
+def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
+    """The model with fields set, as ``blocks.local.attention.num_key_value_heads=4`` says.
+
+    The result is checked like a file. Raises UsageError for a path that does not exist and
+    SpecError when the changed spec has problems.
+    """
+    plain = to_plain(spec)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: write PATH=VALUE")
+        try:
+            value = yaml.compose(text, Loader=yaml.SafeLoader)
+            if not isinstance(value, yaml.ScalarNode) and len(text) > 1000:
+                raise UsageError(f"--set {path}: a value this long belongs into a file")
+        except yaml.YAMLError:
+            raise UsageError(f"--set {change}: {text!r} is not a value") from None
+        _assign(plain, path, _Raw(text))
+    return load_spec_text(_to_text(plain), f"{spec.name} with --set")
+
+
+class _Raw(str):
+    """YAML text that stands in the result as it was typed."""
+
+
+def _assign(plain: Any, path: str, value: Any) -> None:
+    keys = path.replace("[", ".").replace("]", "").split(".")
+    here, walked = plain, ""
+    for key in keys[:-1]:
+        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+            here = here[int(key)]
+        elif isinstance(here, dict) and key in here:
+            here = here[key]
+        else:
+            known = here if isinstance(here, dict) else {}
+            raise UsageError(f"--set {path}: no '{key}' in {walked or 'the spec'}{near(key, known)}")
+        walked = f"{walked}.{key}".strip(".")
+    if isinstance(here, list) and keys[-1].isdigit() and int(keys[-1]) < len(here):
+        here[int(keys[-1])] = value
+    elif isinstance(here, dict):
+        here[keys[-1]] = value
+    else:
+        raise UsageError(f"--set {path}: '{walked}' has no fields")
+
+
+def _to_text(plain: Any, indent: str = "") -> str:
+    """Plain values as block YAML, with raw text put in untouched."""
+    if isinstance(plain, _Raw):
+        return f" {plain}\n"
+    if isinstance(plain, dict) and plain:
+        body = "".join(
+            f"{indent}{yaml.safe_dump(key).splitlines()[0]}:{_to_text(item, indent + '  ')}"
+            for key, item in plain.items()
+        )
+        return f"\n{body}" if indent else body
+    if isinstance(plain, list) and plain:
+        return "\n" + "".join(f"{indent}-{_to_text(item, indent + '  ')}" for item in plain)
+    return f" {yaml.safe_dump(plain, width=10**9, allow_unicode=True).splitlines()[0]}\n"
+
+
+def kinds_of(block: Block) -> tuple[str, ...]:
+    """The mechanisms of a block, in the order of its fields."""
+    parts = (block.attention, block.recurrent, block.cross_attention)
+    return tuple(part.kind for part in parts if part is not None)

@@ -2,14 +2,14 @@
 
     y = sigmoid(W_r x_r) * W_v relu(W_k x_k)^2          parameters: 2 * d * f + d * d + 2 * d
 
-    d  hidden_size    f  intermediate_size    x_r, x_k  mixtures of this token's input and the last's
+    d  hidden_size    f  intermediate_size    x_r, x_k  this token's input mixed with the last's
 
 RWKV-7 has no receptance gate W_r: 2 * d * f + d.
 
 Source: Peng et al. 2023, RWKV, arXiv 2305.13048, equations 17 and 18; RWKV-7: arXiv 2503.14456.
-Stored: the last token's input, d elements per sequence and layer, in the KV dtype; the state of the
-time mixing is its own (kvcalc/recurrent/rwkv4.py, rwkv6.py, rwkv7.py).
-Tensor parallelism divides f; the gate, the mixing weights and the token shift are whole on each rank.
+Stored: the last token's input, d elements per sequence and layer, in the KV dtype; the state of
+the time mixing is its own (kvcalc/recurrent/rwkv4.py, rwkv6.py, rwkv7.py).
+Tensor parallelism divides f; gate, mixing weights and token shift are whole on each rank.
 Worked number: RWKV-4-169m, d = 768, f = 3072: 5,309,952 a layer and 1,536 bytes of token shift.
 
 Reference code: transformers models/rwkv (RwkvFeedForward); BlinkDL/RWKV-LM RWKV_CMix_x060, x070.

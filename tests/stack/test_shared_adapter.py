@@ -4,7 +4,7 @@ from kvcalc.stack.shared_adapter import SharedAdapter
 
 
 # transformers 5.23 Zamba2ForCausalLM on the meta device: the adapters of one use and the layer's
-# linear. Dimensions: transformers' defaults (2.7B), NX-AI/mlstm benchmark's copy of the config (7B).
+# linear. Dimensions: transformers' defaults (2.7B), a benchmark's copy of the hub's config (7B).
 @pytest.mark.parametrize(
     ("hidden_size", "intermediate_size", "attention", "parameters"),
     [

@@ -77,6 +77,17 @@ class Estimate:
     assumptions: tuple[str, ...]
 
     @property
+    def state_dtype(self) -> str:
+        """The number format of recurrent states: as asked, or the mechanisms' own."""
+        own = {
+            tensor.dtype or "fp32"
+            for group in self.cache.groups
+            for tensor in group.group.tensors
+            if tensor.role == "state"
+        }
+        return self.workload.cache.state or "+".join(sorted(own)) or "fp32"
+
+    @property
     def total_bytes(self) -> int:
         """Weights and cache; the workspace is transient and stands apart."""
         return self.weight_bytes + self.cache.bytes

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from kvcalc.errors import NotFoundError
@@ -66,6 +67,26 @@ def _suggest(name: str) -> str:
     near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"no model '{name}'{hint} ('kvcalc models' lists the shipped ones)"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that was found: its spec, where it came from, and what was assumed on the way.
+
+    path: the file; for a shipped spec ``model_specs/<family>/<name>.yaml``.
+    """
+
+    spec: ModelSpec
+    path: str
+    assumptions: tuple[str, ...] = ()
+
+
+def locate(model: str) -> Found:
+    """Load a model and say where it was found. Raises as ``load`` does."""
+    path = find(model)
+    root = specs_folder()
+    shown = f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
+    return Found(load_spec_file(path), shown)
 
 
 def load(model: str | Path) -> ModelSpec:

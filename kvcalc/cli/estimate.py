@@ -1,0 +1,92 @@
+"""``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
+
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.cli.options import AttentionName, Engine, Format
+from kvcalc.errors import UsageError
+from kvcalc.memory.estimate import Estimate, answer, choose_workload
+from kvcalc.spec.catalog import Found, locate
+
+
+def estimate(
+    models: options.Models,
+    context: options.Context = None,
+    batch: options.Batch = 1,
+    encoder_context: options.EncoderContext = None,
+    beams: options.Beams = 1,
+    attention: Annotated[
+        AttentionName | None, typer.Option(help="What if it had this attention instead.")
+    ] = None,
+    dtype: options.Dtype = None,
+    kv_dtype: options.KvDtype = "bf16",
+    state_dtype: options.StateDtype = None,
+    engine: options.WhichEngine = Engine.logical,
+    tp: options.TensorParallel = 1,
+    pp: options.PipelineParallel = 1,
+    set_fields: options.SetFields = None,
+    format: options.OutputFormat = Format.table,
+) -> None:
+    """What a model takes: parameters, weights, cache and workspace, tensor by tensor.
+
+    Example: kvcalc estimate llama-3-8b --context 128k --batch 32
+    """
+    if "," in kv_dtype:
+        raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
+    answers: list[tuple[Found, Estimate, Estimate | None]] = []
+    for model in models:
+        found = locate(model)
+        spec, notes = found.spec, found.assumptions
+        if set_fields:
+            from kvcalc.spec.variants import with_fields
+
+            spec = with_fields(spec, tuple(set_fields))
+            notes = (*notes, *(f"set {change}" for change in set_fields))
+        workload, filled = choose_workload(
+            spec,
+            context_tokens=options.tokens(context, "--context"),
+            batch_size=batch,
+            encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+            beams=beams,
+            dtype=dtype,
+            kv_dtype=kv_dtype,
+            state_dtype=state_dtype,
+            tensor_parallel=tp,
+            pipeline_parallel=pp,
+        )
+        notes = (*filled, *notes)
+        real = None
+        if attention is not None:
+            from kvcalc.memory.whatif import against_real
+            from kvcalc.spec.variants import with_attention
+
+            real = answer(spec, workload)
+            spec, how = with_attention(spec, attention.value)
+            result = answer(spec, workload, (*how, *notes))
+            result = against_real(result, real)
+        else:
+            result = answer(spec, workload, notes)
+        answers.append((found, result, real))
+    print(_render(answers, format, engine), end="")
+
+
+def _render(
+    answers: list[tuple[Found, Estimate, Estimate | None]], format: Format, engine: Engine
+) -> str:
+    if format is Format.json:
+        from kvcalc.report import estimate_json
+
+        return estimate_json.render([(found.path, result) for found, result, _ in answers])
+    if format is Format.csv:
+        from kvcalc.report import estimate_csv
+
+        return estimate_csv.render([result for _, result, _ in answers])
+    if format is Format.markdown:
+        from kvcalc.report import estimate_markdown
+
+        return estimate_markdown.render([result for _, result, _ in answers])
+    from kvcalc.report import estimate_table
+
+    return estimate_table.render([(result, real) for _, result, real in answers])

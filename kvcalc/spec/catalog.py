@@ -31,6 +31,24 @@ def shipped() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def match(pattern: str) -> dict[str, Path]:
+    """Shipped specs whose name or family holds ``pattern``, or whose name fits it as a glob.
+
+    Raises NotFoundError naming the nearest names when none does.
+    """
+    from fnmatch import fnmatch
+
+    lowered = pattern.lower()
+    found = {
+        name: path
+        for name, path in shipped().items()
+        if fnmatch(name, lowered) or lowered in name or lowered in path.parent.name
+    }
+    if not found:
+        raise NotFoundError(_suggest(pattern))
+    return found
+
+
 def find(name: str) -> Path:
     """The file of a model named by a shipped name, a hub id or a path.
 

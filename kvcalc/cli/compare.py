@@ -1,0 +1,114 @@
+"""``kvcalc compare``: models x attention x contexts x batches x cache dtypes, as one table."""
+
+import sys
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.cli.options import Format
+from kvcalc.errors import UsageError
+from kvcalc.memory.grid import Row, Variant, grid
+from kvcalc.spec.catalog import locate
+
+# A table longer than this is not read; it is a job for --format csv.
+MAX_TABLE_ROWS = 2_000
+
+
+class Sort(str, Enum):
+    """The order of the rows within one workload."""
+
+    given = "given"
+    cache = "cache"
+    total = "total"
+
+
+def compare(
+    models: options.Models,
+    context: Annotated[
+        str,
+        typer.Option(help="Token counts: 8k,32k,128k or a series 1k:128k:1k, 1k:128k:x2."),
+    ] = "8k",
+    batch: Annotated[str, typer.Option(help="Sequences: 1,8,32 or a series.")] = "1",
+    encoder_context: options.EncoderContext = None,
+    kv_dtype: Annotated[
+        str, typer.Option(help="Cache formats, separated by commas: bf16,fp8,q8_0:bf16.")
+    ] = "bf16",
+    state_dtype: options.StateDtype = None,
+    dtype: options.Dtype = None,
+    attention: Annotated[
+        str | None, typer.Option(help="Variants of each model: mha,gqa,mqa,mla.")
+    ] = None,
+    sort: Annotated[Sort, typer.Option(help="Order within one workload.")] = Sort.given,
+    format: options.OutputFormat = Format.table,
+) -> None:
+    """Models side by side, over contexts, batches and cache formats; ratios are to the first row.
+
+    Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
+    """
+    contexts = options.token_list(context, "--context")
+    batches = options.token_list(batch, "--batch")
+    if not contexts or not batches or min(batches) < 1:
+        raise UsageError("give at least one --context, and batches of at least 1")
+    variants: list[Variant] = []
+    for model in models:
+        variants += _variants(model, attention)
+    rows = grid(
+        variants,
+        contexts=contexts,
+        batches=batches,
+        kv_dtypes=kv_dtype.split(","),
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+        state_dtype=state_dtype,
+        dtype=dtype,
+        by=None if sort is Sort.given else sort.value,
+    )
+    if format is Format.csv:
+        from kvcalc.report import compare_csv
+
+        for chunk in compare_csv.render(rows):
+            sys.stdout.write(chunk)
+        _explain_variants(variants)
+        return
+    shown: list[Row] = []
+    for row in rows:
+        shown.append(row)
+        if format is Format.table and len(shown) > MAX_TABLE_ROWS:
+            raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
+    if format is Format.json:
+        from kvcalc.report import compare_json
+
+        print(compare_json.render(shown, variants), end="")
+    elif format is Format.markdown:
+        from kvcalc.report import compare_markdown
+
+        print(compare_markdown.render(shown), end="")
+        _explain_variants(variants)
+    else:
+        from kvcalc.report import compare_table
+
+        print(compare_table.render(shown), end="")
+        _explain_variants(variants)
+
+
+def _variants(model: str, attention: str | None) -> list[Variant]:
+    found = locate(model)
+    if attention is None:
+        return [Variant(found.spec, "", found.assumptions)]
+    from kvcalc.spec.variants import CHOICES, with_attention
+
+    variants = []
+    for choice in attention.split(","):
+        if choice not in CHOICES:
+            raise UsageError(f"--attention {choice}: choose from {', '.join(CHOICES)}")
+        spec, notes = with_attention(found.spec, choice)
+        variants.append(Variant(spec, choice, (*found.assumptions, *notes)))
+    return variants
+
+
+def _explain_variants(variants: list[Variant]) -> None:
+    """Say on stderr how each variant was derived."""
+    for variant in variants:
+        for note in variant.notes:
+            print(f"{variant.spec.name}: {note}", file=sys.stderr)

@@ -1,0 +1,63 @@
+"""``kvcalc explain``: the equation of every kind of layer, with this model's numbers put in."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.errors import UsageError
+
+
+class ExplainFormat(str, Enum):
+    """How an explanation is printed."""
+
+    text = "text"
+    markdown = "markdown"
+
+
+def explain(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A shipped model, a hub id or the path of a YAML spec.",
+            autocompletion=options.complete_model,
+            show_default=False,
+        ),
+    ] = None,
+    context: options.Context = None,
+    encoder_context: options.EncoderContext = None,
+    kv_dtype: options.KvDtype = "bf16",
+    state_dtype: options.StateDtype = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every mechanism that kvcalc knows, from its source.")
+    ] = False,
+    format: Annotated[ExplainFormat, typer.Option(help="How to print it.")] = ExplainFormat.text,
+) -> None:
+    """Where the number comes from: equation, symbols, numbers put in, source.
+
+    Example: kvcalc explain deepseek-v3 --context 32k
+    """
+    if every:
+        from kvcalc.report import mechanisms
+
+        print(mechanisms.render(), end="")
+        return
+    if model is None:
+        raise UsageError("name a model, or ask for --all mechanisms")
+    from kvcalc.memory.estimate import choose_workload
+    from kvcalc.report import explanation
+    from kvcalc.spec.catalog import locate
+
+    found = locate(model)
+    workload, notes = choose_workload(
+        found.spec,
+        context_tokens=options.tokens(context, "--context"),
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+        kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+    )
+    text = explanation.render(found.spec, workload, (*found.assumptions, *notes))
+    if format is ExplainFormat.markdown:
+        text = f"```text\n{text}```\n"
+    print(text, end="")

@@ -1,0 +1,24 @@
+"""``kvcalc models``: the models that come with kvcalc."""
+
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.cli.options import Format
+
+
+def models(
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name or family, or a glob such as 'qwen3*'.")
+    ] = "",
+    format: options.OutputFormat = Format.table,
+) -> None:
+    """The shipped models: parameters, attention, and what a token of context takes.
+
+    Example: kvcalc models qwen
+    """
+    from kvcalc.report import models_list
+    from kvcalc.spec.catalog import match
+
+    print(models_list.render(match(pattern), format.value), end="")

@@ -1,0 +1,126 @@
+"""Many workloads at once: every combination of models, contexts, batches and cache formats."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UsageError
+from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.memory.weights import summarise, weight_bytes
+from kvcalc.spec.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model, perhaps with another attention. notes: how it was derived."""
+
+    spec: ModelSpec
+    attention: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of the grid. first_cache_bytes: the first variant's cache at the same workload."""
+
+    model: str
+    attention: str
+    kv_dtype: str
+    context_tokens: int
+    batch_size: int
+    parameters: int
+    weight_bytes: int
+    cache_bytes: int
+    bytes_per_token: int
+    first_cache_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weight_bytes + self.cache_bytes
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A variant in one cache format: everything that does not depend on the workload."""
+
+    variant: Variant
+    kv_dtype: str
+    kinds: str
+    parameters: int
+    weight_bytes: int
+    function: CacheFunction
+    bytes_per_token: int
+
+
+def grid(
+    variants: Sequence[Variant],
+    *,
+    contexts: Sequence[int],
+    batches: Sequence[int],
+    kv_dtypes: Sequence[str],
+    encoder_tokens: int | None = None,
+    state_dtype: str | None = None,
+    dtype: str | None = None,
+    by: str | None = None,
+) -> Iterator[Row]:
+    """Rows, workload by workload; within one workload as given, or sorted ``by`` cache or total.
+
+    Each model's inventory is walked once per cache format, however many workloads there are.
+    Raises UsageError for an unknown format and UnsupportedError for one that does not fit a model.
+    """
+    columns = [
+        _column(variant, kv_dtype, state_dtype, dtype)
+        for kv_dtype in kv_dtypes
+        for variant in variants
+    ]
+    for context in contexts:
+        held = [_held(column, context, encoder_tokens) for column in columns]
+        for batch in batches:
+            first = held[0] * batch
+            rows = [
+                Row(
+                    column.variant.spec.name, column.kinds, column.kv_dtype, context, batch,
+                    column.parameters, column.weight_bytes, num_bytes * batch,
+                    column.bytes_per_token, first,
+                )
+                for column, num_bytes in zip(columns, held, strict=True)
+            ]  # fmt: skip
+            if by is not None:
+                rows.sort(key=lambda row: row.cache_bytes if by == "cache" else row.total_bytes)
+            yield from rows
+
+
+def _column(
+    variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str | None
+) -> _Column:
+    spec = variant.spec
+    try:
+        dtypes = CacheDtypes.parse(kv_dtype, state_dtype)
+    except ValueError as error:
+        raise UsageError(f"kv dtype {error}") from None
+    function = cache_function(spec, dtypes)
+    slope = function.slope
+    chosen = dtype or ("checkpoint" if spec.weight_dtypes else "bf16")
+    return _Column(
+        variant, dtypes.kv_name, variant.attention or kinds(spec), summarise(spec).total,
+        weight_bytes(spec, chosen)[0], function, -(-slope.numerator // slope.denominator),
+    )  # fmt: skip
+
+
+def _held(column: _Column, context: int, encoder_tokens: int | None) -> int:
+    encoder = column.variant.spec.encoder
+    if encoder is None:
+        encoder_tokens = 0
+    elif encoder.tokens is not None:
+        encoder_tokens = encoder.tokens
+    elif encoder_tokens is None:
+        encoder_tokens = context
+    return column.function.most(context, encoder_tokens)
+
+
+def kinds(spec: ModelSpec) -> str:
+    """The mechanisms of a model in the order of its blocks: ``gated_deltanet+gqa``."""
+    from kvcalc.spec.variants import kinds_of
+
+    found = dict.fromkeys(kind for block in spec.blocks.values() for kind in kinds_of(block))
+    return "+".join(found)

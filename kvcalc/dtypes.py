@@ -9,7 +9,9 @@ Sources. q8_0 ... iq4_nl: ggml block structs (ggml-common.h), 32 elements a bloc
 nvfp4: NVIDIA, e2m1 with one e4m3 scale per 16. mxfp8, mxfp4: OCP Microscaling Formats v1.0, one
 e8m0 scale per 32. per_token_head: vLLM v1/kv_cache_interface.py, one fp32 scale per K or V vector
 of one head. fp8_ds_mla: vLLM MLAAttentionSpec and FlashMLA README, 656 bytes for the 512 + 64
-latent of DeepSeek-V3.2. fp8_block128: DeepSeek-V3 weights, one fp32 scale per 128 x 128 tile.
+latent of DeepSeek-V3.2; 584 for the 448 + 64 shared key and value of DeepSeek-V4, whose unfinished
+blocks stay fp32 (vLLM models/deepseek_v4/compressor.py). fp8_block128: DeepSeek-V3 weights, one
+fp32 scale per 128 x 128 tile.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,10 @@ from math import prod
 from typing import Literal
 
 # What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
-Role = Literal["key", "value", "latent", "rope_key", "index", "conv", "buffer", "state"]
+# key_value: one vector that serves as key and as value (DeepSeek-V4, GTA), stored once.
+Role = Literal[
+    "key", "value", "key_value", "latent", "rope_key", "index", "conv", "buffer", "state"
+]
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,14 @@ WEIGHTS_ONLY = {
     "int4_g32": Format("int4_g32", 32, 18),
 }
 # The latent is e4m3 with an fp32 scale per 128; the rotary key stays bf16; so does nothing else.
+# DeepSeek-V4's one vector of 512: 448 e4m3, 64 rotary bf16, an e8m0 scale per 64 padded to 8 bytes.
+# Its compressors' buffers are fp32.
 DS_MLA: dict[Role, Format] = {
     "latent": Format("fp8_ds_mla", 128, 132),
     "rope_key": Format("fp8_ds_mla", 1, 2),
     "index": Format("fp8_ds_mla", 128, 132),
+    "key_value": Format("fp8_ds_mla", 512, 584),
+    "buffer": Format("fp8_ds_mla", 1, 4),
 }
 _ALIASES = {
     "float32": "fp32", "float": "fp32", "f32": "fp32",
@@ -127,7 +136,8 @@ def weight_format(name: str) -> Format:
 class CacheDtypes:
     """The number formats of one cache: keys, values and recurrent states.
 
-    A latent, a rotary key, an index key and a convolution's columns follow the key format.
+    A latent, a shared key and value, a rotary key, an index key, a compressor's buffer and a
+    convolution's columns follow the key format.
     state is None when each mechanism's own state dtype holds (fp32 unless its spec says otherwise).
     """
 
@@ -160,7 +170,7 @@ class CacheDtypes:
         if name == "fp8_ds_mla":
             if role not in DS_MLA:
                 raise ValueError(
-                    f"fp8_ds_mla is a layout of MLA latents and their index keys; "
+                    f"fp8_ds_mla is a layout of MLA latents, DeepSeek-V4 entries and index keys; "
                     f"this layer keeps a {role}"
                 )
             return DS_MLA[role]

@@ -1,0 +1,35 @@
+from typing import Any
+
+from kvcalc.attention.dsa import Indexer
+from kvcalc.attention.mla import MultiHeadLatentAttention
+
+INDEXER = Indexer(index_n_heads=64, index_head_dim=128, index_topk=2048)
+DEEPSEEK_V32 = MultiHeadLatentAttention(
+    kind="mla",
+    num_attention_heads=128,
+    q_lora_rank=1536,
+    kv_lora_rank=512,
+    qk_nope_head_dim=128,
+    qk_rope_head_dim=64,
+    v_head_dim=128,
+    indexer=INDEXER,
+)
+
+
+def test_bytes_per_token(sums: Any) -> None:
+    # 61 layers in bf16, summed over transformers 5.23's own cache.
+    assert sums.bytes(DEEPSEEK_V32, 1, "bf16") * 61 == 85_888
+    # vLLM, fp8_ds_mla: 656 for the latent and 132 for the index key.
+    assert sums.bytes(DEEPSEEK_V32, 1, "fp8_ds_mla") * 61 == 48_068
+
+
+def test_parameters(sums: Any) -> None:
+    # One layer's self_attn, counted by transformers 5.23 on the meta device; the indexer's own
+    # part is what DeepSeek-V3.2 has more than V3: (671,877,929,216 - 671,026,404,352) / 61.
+    assert sums.parameters(DEEPSEEK_V32, 7168) == 201_066_752
+    assert sum(tensor.numel for tensor in INDEXER.parameters(7168, 1536)) == 13_959_424
+
+
+def test_top_k_does_not_change_the_cache(sums: Any) -> None:
+    assert sums.elements(DEEPSEEK_V32, 100_000) == 70_400_000
+    assert sums.per_rank(DEEPSEEK_V32, 8)["index_key"] == (128,)

@@ -1,0 +1,37 @@
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from kvcalc.attention import CROSS_KINDS, KINDS
+
+ALL = {**KINDS, **CROSS_KINDS}
+
+
+def load(kind: str) -> Any:
+    module, name = ALL[kind]
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_kind_names_a_class_that_accepts_it(kind: str) -> None:
+    assert kind in get_args(get_type_hints(load(kind))["kind"])
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_field_is_described(kind: str) -> None:
+    mechanism = load(kind)
+    described = re.findall(r"^        (\w+): ", mechanism.__doc__.split("Fields:")[1], re.M)
+    assert sorted(described) == sorted(field.name for field in fields(mechanism))
+
+
+def test_importing_the_package_imports_no_mechanism() -> None:
+    code = "import sys, kvcalc.attention; print(*(m for m in sys.modules if 'kvcalc.' in m))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["kvcalc.attention"]

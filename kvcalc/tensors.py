@@ -7,13 +7,17 @@ the verifier expects all come from the one list, so a formula is written once.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kvcalc.dtypes import CacheDtypes, Role
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 # ---------------------------------------------------------------- how many positions are kept
+# Each extent answers positions(tokens, encoder_tokens), and slope(): the positions that one more
+# token adds in the long run, as (numerator, denominator).
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class EveryToken:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return tokens
 
-    def slope(self) -> Fraction:
-        return Fraction(1)
+    def slope(self) -> tuple[int, int]:
+        return 1, 1
 
     def __str__(self) -> str:
         return "every token"
@@ -39,8 +43,8 @@ class Window:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return min(tokens, self.size)
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return f"last {self.size} tokens"
@@ -55,8 +59,8 @@ class Chunk:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return min(tokens, self.size)
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return f"current chunk of {self.size} tokens"
@@ -72,8 +76,8 @@ class SinkWindow:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return min(tokens, self.sinks + self.size)
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return f"first {self.sinks} and last {self.size} tokens"
@@ -89,8 +93,8 @@ class PerBlock:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return (tokens - self.size) // self.stride + 1 if tokens >= self.size else 0
 
-    def slope(self) -> Fraction:
-        return Fraction(1, self.stride)
+    def slope(self) -> tuple[int, int]:
+        return 1, self.stride
 
     def __str__(self) -> str:
         return f"one per {self.stride} tokens"
@@ -108,8 +112,8 @@ class Tail:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return tokens % self.size
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return f"tokens of the unfinished block of {self.size}"
@@ -124,8 +128,8 @@ class LastBlock:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return self.size if tokens >= self.size else 0
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return f"last whole block of {self.size} tokens"
@@ -135,15 +139,15 @@ class LastBlock:
 class Share:
     """The tokens that a router lets through: ``max(1, floor(fraction * tokens))``."""
 
-    fraction: Fraction
+    fraction: "Fraction"
 
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         if not tokens or not self.fraction:
             return 0
         return max(1, tokens * self.fraction.numerator // self.fraction.denominator)
 
-    def slope(self) -> Fraction:
-        return self.fraction
+    def slope(self) -> tuple[int, int]:
+        return self.fraction.numerator, self.fraction.denominator
 
     def __str__(self) -> str:
         return f"{self.fraction} of the tokens"
@@ -156,8 +160,8 @@ class EncoderTokens:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return encoder_tokens
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return "every encoder token"
@@ -170,8 +174,8 @@ class Once:
     def positions(self, tokens: int, encoder_tokens: int) -> int:
         return 1 if tokens or encoder_tokens else 0
 
-    def slope(self) -> Fraction:
-        return Fraction(0)
+    def slope(self) -> tuple[int, int]:
+        return 0, 1
 
     def __str__(self) -> str:
         return "once per sequence"

@@ -7,16 +7,20 @@ sequence grows; ``most`` finds the peak at or below a length.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from math import lcm
+from typing import TYPE_CHECKING
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.inventory import CacheGroup, groups_of
-from kvcalc.spec.layers import Case
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EncoderTokens, Extent, LastBlock, Once, PerBlock
 from kvcalc.tensors import SinkWindow, Tail, Window
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from kvcalc.stack.recursion import Case
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,22 @@ class CacheFunction:
         return self.at(self.peak(tokens, encoder_tokens), encoder_tokens)
 
     @property
-    def slope(self) -> Fraction:
+    def slope(self) -> "Fraction":
         """Bytes that one more token adds once every window is full, on average over a block."""
-        return sum((extent.slope() * num_bytes for extent, num_bytes in self.terms), Fraction(0))
+        from fractions import Fraction
+
+        return sum((Fraction(*extent.slope()) * num_bytes for extent, num_bytes in self.terms),
+                   Fraction(0))  # fmt: skip
+
+    @property
+    def bytes_per_token(self) -> int:
+        """The slope as a whole number of bytes, rounded up where blocks make it a fraction."""
+        scale = lcm(*(extent.slope()[1] for extent, _ in self.terms))
+        total = 0
+        for extent, num_bytes in self.terms:
+            numerator, denominator = extent.slope()
+            total += numerator * (scale // denominator) * num_bytes
+        return -(-total // scale)
 
     def fixed_bytes(self, encoder_tokens: int = 0) -> int:
         """Bytes of a sequence whatever its length: full windows, states, the cross cache."""
@@ -113,7 +130,7 @@ def compile_groups(
 
 
 def cache_function(
-    spec: ModelSpec, dtypes: CacheDtypes, tensor_ranks: int = 1, case: Case = "worst"
+    spec: ModelSpec, dtypes: CacheDtypes, tensor_ranks: int = 1, case: "Case" = "worst"
 ) -> CacheFunction:
     """One sequence's cache as a function of its tokens.
 

@@ -30,17 +30,18 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
             yield "an encoder has a KV cache: it has none, it sees its whole input at once"
         return
     naive = 4 * layers * spec.hidden_size * tokens
-    if naive != exact:
+    if naive != exact and workload.cache.kv_name == "bf16":
         yield (
             f"2 * layers * hidden_size * 2 bytes a token: {naive:,}, which is "
             f"{_times(naive, exact)} (it bills every layer as multi-head attention)"
         )
     for attention in attentions:
         heads = getattr(attention, "num_attention_heads", 0)
-        if getattr(attention, "head_dim", 0) * heads not in (0, spec.hidden_size):
+        head_dim = getattr(attention, "head_dim", 0)
+        if head_dim * heads not in (0, spec.hidden_size):
             yield (
                 f"head_dim = hidden_size / num_attention_heads: here {spec.hidden_size} / {heads}, "
-                f"and head_dim is {attention.head_dim}"
+                f"and head_dim is {head_dim}"
             )
             break
     if any(attention.kind == "mla" for attention in attentions):
@@ -66,5 +67,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
 
 def _times(part: int, whole: int) -> str:
     if part >= whole:
-        return f"{part * 10 // whole / 10:g} times what it is"
-    return f"{part * 1000 // whole / 10:g} % of what it is"
+        tenths = part * 10 // whole
+        return f"{tenths // 10}.{tenths % 10} times what it is"
+    tenths = part * 1000 // whole
+    return f"{tenths // 10}.{tenths % 10} % of what it is"

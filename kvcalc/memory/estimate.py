@@ -200,10 +200,9 @@ def _cache(spec: ModelSpec, workload: Workload) -> CacheEstimate:
     tokens, encoder = workload.context_tokens, workload.encoder_tokens
     sequences = workload.num_sequences
     length = function.peak(tokens, encoder)
-    slope = function.slope
     return CacheEstimate(
         bytes=sequences * function.at(length, encoder),
-        bytes_per_token=-(-slope.numerator // slope.denominator),
+        bytes_per_token=function.bytes_per_token,
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
         per_device_bytes=_per_device(spec, workload),
         groups=tuple(_group(group, workload, length) for group in groups),

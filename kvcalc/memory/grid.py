@@ -99,11 +99,10 @@ def _column(
     except ValueError as error:
         raise UsageError(f"kv dtype {error}") from None
     function = cache_function(spec, dtypes)
-    slope = function.slope
     chosen = dtype or ("checkpoint" if spec.weight_dtypes else "bf16")
     return _Column(
         variant, dtypes.kv_name, variant.attention or kinds(spec), summarise(spec).total,
-        weight_bytes(spec, chosen)[0], function, -(-slope.numerator // slope.denominator),
+        weight_bytes(spec, chosen)[0], function, function.bytes_per_token,
     )  # fmt: skip
 
 

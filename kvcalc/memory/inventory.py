@@ -6,13 +6,17 @@ Layers made from the same block are listed once with the layers they stand for, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kvcalc.spec.layers import Case, Layer, decoder_layers, encoder_layers, token_share
+from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from kvcalc.stack.recursion import Case
 
 # Where a block keeps its caches, in the order that tables show them.
 SLOTS = ("attention", "cross_attention", "recurrent", "ffn")
@@ -51,7 +55,7 @@ class ParamGroup:
 
 
 @lru_cache(maxsize=64)
-def cache_groups(spec_id: "_ById", case: Case = "worst") -> tuple[CacheGroup, ...]:
+def cache_groups(spec_id: "_ById", case: "Case" = "worst") -> tuple[CacheGroup, ...]:
     """What each layer keeps between decode steps (see ``groups_of``)."""
     spec = spec_id.spec
     found: dict[tuple[Any, ...], tuple[list[int], tuple[CacheTensor, ...]]] = {}
@@ -73,17 +77,17 @@ def cache_groups(spec_id: "_ById", case: Case = "worst") -> tuple[CacheGroup, ..
     )
 
 
-def _share(spec: ModelSpec, layer: Layer, case: Case) -> Fraction | None:
+def _share(spec: ModelSpec, layer: Layer, case: "Case") -> "Fraction | None":
     """The share of the tokens that reach a layer; None for all of them."""
     if spec.recursion is None or layer.recursion is None:
         return None
-    share = token_share(spec.recursion, layer.recursion, case)
+    share = spec.recursion.token_share(layer.recursion, case)
     if share is None:
         raise ValueError("the expected cache needs recursion.depths, which the spec does not state")
     return None if share == 1 else share
 
 
-def _thinned(tensors: tuple[CacheTensor, ...], share: Fraction | None) -> tuple[CacheTensor, ...]:
+def _thinned(tensors: tuple[CacheTensor, ...], share: "Fraction | None") -> tuple[CacheTensor, ...]:
     """The same tensors for the routed share of the tokens; nothing when none is routed."""
     if share is None:
         return tensors
@@ -108,7 +112,7 @@ class _ById:
         return isinstance(other, _ById) and other.spec is self.spec
 
 
-def groups_of(spec: ModelSpec, case: Case = "worst") -> tuple[CacheGroup, ...]:
+def groups_of(spec: ModelSpec, case: "Case" = "worst") -> tuple[CacheGroup, ...]:
     """What each layer of the model keeps between decode steps.
 
     case: which depths the tokens choose in a token-choice recursion; without one it says nothing.
@@ -172,21 +176,10 @@ def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:
 
 def _extras(spec: ModelSpec) -> Iterator[ParamTensor]:
     count = len(decoder_layers(spec))
-    for part in (spec.hyper_connections, spec.altup, spec.laurel, spec.per_layer_embeddings):
+    parts = (spec.hyper_connections, spec.altup, spec.laurel, spec.per_layer_embeddings)
+    for part in (*parts, spec.recursion):
         if part is not None:
             yield from part.model_parameters(spec.hidden_size, count)
-    recursion = spec.recursion
-    if recursion is not None:
-        outputs = 1 if recursion.routing == "expert_choice" else recursion.num_recursions
-        copies = recursion.num_recursions if recursion.routing == "expert_choice" else 1
-        width = spec.hidden_size
-        for copy in range(copies):
-            name = f"recursion_router.{copy}"
-            if recursion.router == "mlp":
-                yield from linear(f"{name}.up_proj", 2 * width, width, "router")
-                yield from linear(f"{name}.down_proj", outputs, 2 * width, "router")
-            else:
-                yield from linear(name, outputs, width, "router")
 
 
 def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
@@ -198,13 +191,15 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
         if embedding.projection != "none":
             bias = embedding.projection == "in_bias"
             yield from linear("embedding_projection", width, size, "embedding", bias=bias)
+        # ALBERT adds up and norms narrow embeddings, then projects; OPT-350m projects first.
+        inner = width if embedding.projection == "in_out" else size
         if embedding.positions is not None:
-            yield ParamTensor("position_embedding.weight", (embedding.positions, width), "embedding")
+            yield ParamTensor("position_embedding.weight", (embedding.positions, inner), "embedding")
         if embedding.token_types is not None:
-            shape = (embedding.token_types, size)
+            shape = (embedding.token_types, inner)
             yield ParamTensor("token_type_embedding.weight", shape, "embedding")
         if embedding.norm:
-            yield from norm_tensors("embedding_norm", spec.norm, width)
+            yield from norm_tensors("embedding_norm", spec.norm, inner)
     if spec.relative_attention_num_buckets is not None:
         yield _relative_bias("relative_attention_bias", spec.relative_attention_num_buckets,
                              spec.blocks[spec.layers[0].names[0]])  # fmt: skip

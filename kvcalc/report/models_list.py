@@ -23,7 +23,6 @@ def _record(name: str, path: Path) -> dict[str, Any]:
     spec = load_spec_file(path)
     parameters = summarise(spec)
     function = cache_function(spec, CacheDtypes())
-    slope = function.slope
     tokens = spec.encoder.tokens if spec.encoder and spec.encoder.tokens else 0
     return {
         "name": name,
@@ -31,7 +30,7 @@ def _record(name: str, path: Path) -> dict[str, Any]:
         "parameters": parameters.total,
         "active_parameters": parameters.active,
         "attention": kinds(spec),
-        "bytes_per_token": -(-slope.numerator // slope.denominator),
+        "bytes_per_token": function.bytes_per_token,
         "fixed_bytes_per_sequence": function.fixed_bytes(tokens),
         "hub_id": spec.hub_id[0] if spec.hub_id else "",
     }

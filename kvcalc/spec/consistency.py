@@ -1,6 +1,7 @@
 """Rules across the parts of a spec: what its mechanisms and its stack must agree on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from kvcalc.dtypes import WEIGHT_FORMATS, canonical
 from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
@@ -18,6 +19,7 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
     yield from stack_findings
     yield from _ends(spec)
     yield from _formats(spec)
+    yield from _provenance(spec)
     for name in ("hyper_connections", "altup", "laurel", "per_layer_embeddings", "mtp"):
         part = getattr(spec, name)
         if part is not None:
@@ -43,6 +45,11 @@ def _block(where: str, block: Block) -> Iterator[Finding]:
                 yield "KV201", f"{where}.{name}.{field}", message
 
 
+def _provenance(spec: ModelSpec) -> Iterator[Finding]:
+    if not spec.source:
+        yield "KV502", "source", "name where the dimensions were read"
+
+
 def _stacks(spec: ModelSpec) -> Iterator[Finding]:
     used: set[str] = set()
     stacks = [("layers", spec.layers)]
@@ -51,7 +58,7 @@ def _stacks(spec: ModelSpec) -> Iterator[Finding]:
     for where, groups in stacks:
         if not groups:
             yield "KV202", where, "a stack needs layers"
-        if num_layers(groups) > MAX_LAYERS:
+        elif num_layers(groups) > MAX_LAYERS:
             yield "KV107", where, f"more than {MAX_LAYERS} layers: larger than any model"
         for index, group in enumerate(groups):
             yield from _group(f"{where}[{index}]", group, spec, used)
@@ -67,18 +74,18 @@ def _stacks(spec: ModelSpec) -> Iterator[Finding]:
 def _group(where: str, group: LayerGroup, spec: ModelSpec, used: set[str]) -> Iterator[Finding]:
     if (group.pattern is None) == (not group.blocks):
         yield "KV202", where, "give blocks, or a pattern of one-letter blocks"
-    for position, name in enumerate(dict.fromkeys(group.names)):
+    for name in dict.fromkeys(group.names):
         used.add(name)
         if name not in spec.blocks:
-            field = f"{where}.pattern" if group.pattern else f"{where}.blocks[{position}]"
-            yield "KV202", field, _unknown(name, spec)
+            place = f"blocks[{group.blocks.index(name)}]" if group.pattern is None else "pattern"
+            yield "KV202", f"{where}.{place}", _unknown(name, spec)
 
 
 def _unknown(name: str, spec: ModelSpec) -> str:
-    from kvcalc.spec.reader import near
+    from kvcalc.spec.reader import near, quoted
 
     known = ", ".join(spec.blocks)
-    return f"unknown block '{name}'{near(name, spec.blocks) or f'; known: {known}'}"
+    return f"unknown block {quoted(name)}{near(name, spec.blocks) or f'; known: {known}'}"
 
 
 def _ends(spec: ModelSpec) -> Iterator[Finding]:
@@ -89,10 +96,39 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
     embedding = spec.embedding
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"
+    yield from _encoder(spec)
+    for where, part, groups in (
+        ("", spec, spec.layers),
+        ("encoder.", spec.encoder, spec.encoder.layers if spec.encoder else ()),
+    ):
+        first = spec.blocks.get(groups[0].names[0]) if groups and groups[0].names else None
+        buckets = getattr(part, "relative_attention_num_buckets", None)
+        if buckets is not None and first is not None and not _has_heads(first):
+            message = "the stack's first layer has no attention heads to bias"
+            yield "KV204", f"{where}relative_attention_num_buckets", message
+
+
+def _has_heads(block: Block) -> bool:
+    return hasattr(block.attention, "num_attention_heads")
+
+
+def _encoder(spec: ModelSpec) -> Iterator[Finding]:
     if spec.encoder is None:
         for name, block in spec.blocks.items():
             if block.cross_attention is not None:
                 yield "KV204", f"blocks.{name}.cross_attention", "there is no encoder to attend to"
+        return
+    names = {name for group in spec.encoder.layers for name in group.names}
+    for name in sorted(names & spec.blocks.keys()):
+        block = spec.blocks[name]
+        if block.cross_attention is not None:
+            message = "an encoder's layer attends to itself only"
+            yield "KV204", f"blocks.{name}.cross_attention", message
+        if block.recurrent is not None:
+            yield "KV204", f"blocks.{name}.recurrent", "an encoder keeps no state between steps"
+        if block.attention is not None and getattr(block.attention, "mask", "") != "bidirectional":
+            message = "an encoder's layer keeps no cache: say mask: bidirectional"
+            yield "KV204", f"blocks.{name}.attention", message
 
 
 def _formats(spec: ModelSpec) -> Iterator[Finding]:
@@ -106,21 +142,8 @@ def _formats(spec: ModelSpec) -> Iterator[Finding]:
 def _layers(spec: ModelSpec) -> Iterator[Finding]:
     recursion = spec.recursion
     if recursion is not None:
-        if recursion.num_recursions < 2:
-            yield "KV205", "recursion.num_recursions", "one recursion is a plain stack"
-        if recursion.capacities and len(recursion.capacities) != recursion.num_recursions:
-            yield "KV205", "recursion.capacities", f"give {recursion.num_recursions} shares"
-        if list(recursion.capacities) != sorted(recursion.capacities, reverse=True):
-            yield "KV205", "recursion.capacities", "a token that was dropped does not return"
-        if recursion.depths and (
-            len(recursion.depths) != recursion.num_recursions or sum(recursion.depths) != 1
-        ):
-            message = f"give {recursion.num_recursions} shares that add up to 1"
-            yield "KV205", "recursion.depths", message
-        if (recursion.routing == "token_choice" and recursion.capacities) or (
-            recursion.routing == "expert_choice" and recursion.depths
-        ):
-            yield "KV205", "recursion", "capacities go with expert_choice, depths with token_choice"
+        for field, message in recursion.check():
+            yield "KV205", f"recursion.{field}", message
         yield from _recursive_blocks(spec)
     try:
         layers = decoder_layers(spec)
@@ -136,12 +159,27 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
                 continue
             seen.add(layer.block)
             where = f"blocks.{layer.block}.attention.shared_kv"
-            if source not in spec.blocks:
-                yield "KV203", where, _unknown(source, spec)
-            elif getattr(spec.blocks[source].attention, "shared_kv", source) is not None:
-                yield "KV203", where, f"'{source}' keeps no cache of its own"
-            elif kv_source(stack, layer, source) is None:
-                yield "KV203", where, f"no '{source}' layer stands before layer {layer.index}"
+            message = _cannot_share(spec, attention, source)
+            if message is None and kv_source(stack, layer, source) is None:
+                message = f"no '{source}' layer stands before layer {layer.index}"
+            if message is not None:
+                yield "KV203", where, message
+
+
+def _cannot_share(spec: ModelSpec, reader: Any, source: str) -> str | None:
+    """Why a layer cannot read the K and V of ``source`` layers; None when it can."""
+    if source not in spec.blocks:
+        return _unknown(source, spec)
+    owner = spec.blocks[source].attention
+    if getattr(owner, "shared_kv", source) is not None or not any(owner.cache()):
+        return f"'{source}' keeps no K and V of its own"
+    own, read = (
+        (part.num_key_value_heads, part.head_dim, part.value_dim) for part in (owner, reader)
+    )
+    if own != read:
+        heads = "{} KV heads of {} and {}"
+        return f"'{source}' keeps {heads.format(*own)}, this reads {heads.format(*read)}"
+    return None
 
 
 def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ with ``kinds`` holds one of the mechanisms registered in that package.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from kvcalc.tensors import ParamTensor
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.laurel import Laurel
     from kvcalc.stack.mtp import MultiTokenPrediction
     from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
+    from kvcalc.stack.recursion import Recursion
     from kvcalc.stack.shared_adapter import SharedAdapter
 
 NormKind = Literal["rmsnorm", "layernorm", "layernorm_no_bias", "none"]
@@ -203,30 +203,6 @@ class Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recursion:
-    """Mixture of recursions (Bae et al. 2025, arXiv 2507.10524): see kvcalc/stack/recursion.py.
-
-    Fields:
-        num_recursions: how often the shared layers are passed (N_r).
-        sharing: which layers share weights; middle_* keeps the first and the last layer apart.
-        kv_cache: per_recursion caches each recursion's own tokens, shared reuses the first's.
-        routing: expert_choice keeps a fixed share of the tokens at each recursion; token_choice
-            lets each token choose its depth.
-        capacities: share of the tokens at each recursion (expert_choice); (N_r - r) / N_r if absent.
-        depths: share of the tokens that stop at each depth 1..N_r (token_choice).
-        router: linear (a vector per recursion), or mlp.
-    """
-
-    num_recursions: int
-    sharing: Literal["cycle", "sequence", "middle_cycle", "middle_sequence"]
-    kv_cache: Literal["per_recursion", "shared"]
-    routing: Literal["expert_choice", "token_choice"]
-    capacities: tuple[Fraction, ...] = ()
-    depths: tuple[Fraction, ...] = ()
-    router: Literal["linear", "mlp"] = "linear"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Expect:
     """What ``kvcalc check`` holds this spec to, exactly.
 
@@ -327,7 +303,7 @@ class ModelSpec:
     blocks: dict[str, Block]
     layers: tuple[LayerGroup, ...]
     encoder: Encoder | None = None
-    recursion: Recursion | None = None
+    recursion: "Recursion | None" = _lazy("kvcalc.stack.recursion", "Recursion")
     hyper_connections: "HyperConnections | None" = _lazy(
         "kvcalc.stack.hyper_connections", "HyperConnections"
     )

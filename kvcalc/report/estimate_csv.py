@@ -1,0 +1,28 @@
+"""``kvcalc estimate --format csv``: one line per tensor of the cache and per component of the weights."""
+
+import csv
+from io import StringIO
+
+from kvcalc.memory.estimate import Estimate
+
+FIELDS = ("model", "part", "name", "layers", "shape", "dtype", "bytes")
+
+
+def render(estimates: list[Estimate]) -> str:
+    """Bytes of all layers together on each line; the lines of a part add up to it."""
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for estimate in estimates:
+        model, dtype = estimate.spec.name, estimate.workload.dtype
+        for component, num_bytes in estimate.weight_bytes_by_component.items():
+            if num_bytes:
+                writer.writerow((model, "weights", component, "", "", dtype, num_bytes))
+        for group in estimate.cache.groups:
+            count = len(group.group.layers)
+            for tensor in group.tensors:
+                shape = "x".join(map(str, tensor.shape))
+                name = f"{group.group.block}.{tensor.name}"
+                row = (model, "cache", name, count, shape, tensor.dtype, tensor.bytes * count)
+                writer.writerow(row)
+    return buffer.getvalue()

@@ -1,0 +1,38 @@
+"""``kvcalc estimate --format markdown``: the answer for a pull request or a page."""
+
+from kvcalc.memory.estimate import Estimate
+from kvcalc.report.ranges import describe_layers
+from kvcalc.units import format_bytes, format_tokens
+
+
+def render(estimates: list[Estimate]) -> str:
+    """One section per model."""
+    return "\n".join(_section(estimate) for estimate in estimates)
+
+
+def _section(estimate: Estimate) -> str:
+    workload, cache = estimate.workload, estimate.cache
+    lines = [
+        f"### {estimate.spec.name}: {format_tokens(workload.context_tokens)} tokens x "
+        f"{workload.batch_size}",
+        "",
+        "| part | layers | tensor | shape | dtype | bytes | |",
+        "|---|---|---|---|---|---:|---:|",
+    ]
+    for component, num_bytes in estimate.weight_bytes_by_component.items():
+        if num_bytes:
+            lines.append(f"| weights | | {component} | | {workload.dtype} | {num_bytes:,} "
+                         f"| {format_bytes(num_bytes)} |")  # fmt: skip
+    for group in cache.groups:
+        layers = f"{len(group.group.layers)} ({describe_layers(group.group.layers)})"
+        for tensor in group.tensors:
+            total = tensor.bytes * len(group.group.layers)
+            shape = " x ".join(map(str, tensor.shape))
+            lines.append(f"| {group.group.block}: {group.group.mechanism} | {layers} "
+                         f"| {tensor.name} | {shape} | {tensor.dtype} | {total:,} "
+                         f"| {format_bytes(total)} |")  # fmt: skip
+    for name, num_bytes in (("weights", estimate.weight_bytes), ("cache", cache.bytes),
+                            ("together", estimate.total_bytes)):  # fmt: skip
+        lines.append(f"| **{name}** | | | | | **{num_bytes:,}** | **{format_bytes(num_bytes)}** |")
+    lines += ["", *(f"- {note}" for note in estimate.assumptions)]
+    return "\n".join(lines).rstrip() + "\n"

@@ -24,24 +24,28 @@ class GatedFeedForward:
         kind: gated.
         intermediate_size: width of each of gate and up.
         bias: all three projections have biases.
+        sub_norm: a norm over the inner width, before the down projection (BitNet b1.58).
     """
 
     kind: Literal["gated"]
     intermediate_size: int
     bias: bool = False
+    sub_norm: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A gated layer has nothing to contradict."""
         yield from ()
 
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
-        """The three weight matrices; all belong to ``ffn``."""
+        """The three weight matrices and the inner norm; all belong to ``ffn``."""
         width = self.intermediate_size
         for name in ("gate_proj", "up_proj"):
             yield from linear(name, width, hidden_size, "ffn", bias=self.bias, shard=split(0, width))
         yield from linear(
             "down_proj", hidden_size, width, "ffn", bias=self.bias, shard=split(1, width)
         )
+        if self.sub_norm:
+            yield ParamTensor("ffn_sub_norm.weight", (width,), "ffn", split(0, width))
 
     def cache(self) -> Iterator[CacheTensor]:
         """A feed-forward layer keeps nothing."""

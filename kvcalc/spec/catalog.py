@@ -24,10 +24,11 @@ def shipped() -> dict[str, Path]:
     """Name -> file of every shipped spec, without opening any."""
     found = {}
     root = specs_folder()
-    for family in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
-        for entry in os.scandir(root / family):
-            if entry.name.endswith(SUFFIXES):
-                found[entry.name.rsplit(".", 1)[0]] = root / family / entry.name
+    for family in sorted(os.listdir(root)):
+        if (root / family).is_dir():
+            for name in os.listdir(root / family):
+                if name.endswith(SUFFIXES):
+                    found[name.rsplit(".", 1)[0]] = root / family / name
     return dict(sorted(found.items()))
 
 
@@ -58,8 +59,8 @@ def find(name: str) -> Path:
         return Path(name)
     root = specs_folder()
     lowered = name.lower()
-    for family in os.scandir(root):
-        file = os.path.join(family.path, f"{lowered}.yaml")
+    for family in os.listdir(root):
+        file = os.path.join(root, family, f"{lowered}.yaml")
         if "/" not in lowered and os.path.isfile(file):
             return Path(file)
     if "/" in name:

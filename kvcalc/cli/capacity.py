@@ -1,0 +1,199 @@
+"""``kvcalc capacity``: what a serving engine will allocate, in the terms of its own log."""
+
+from enum import StrEnum
+from fractions import Fraction
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.engines import ENGINES
+from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.result import CapacityResult
+from kvcalc.errors import UsageError
+from kvcalc.spec.catalog import locate
+
+
+class CapacityFormat(StrEnum):
+    """How the answer is printed."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+def _complete_engine(incomplete: str) -> list[str]:
+    return [name for name in ENGINES if name.startswith(incomplete)]
+
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        help=f"Whose allocator: {', '.join(ENGINES)}.",
+        autocompletion=_complete_engine,
+        metavar="ENGINE",
+    ),
+]
+_Tokens = str | None
+
+
+def capacity(
+    model: options.Model,
+    engine: Engine = "vllm",
+    engine_version: Annotated[
+        str | None,
+        typer.Option(help="Its version, such as 0.10.2.", show_default="the newest known"),
+    ] = None,
+    available: Annotated[
+        str | None,
+        typer.Option(help="Memory for the cache on a device, as the log prints it: 5.98GiB."),
+    ] = None,
+    max_model_len: Annotated[
+        _Tokens, typer.Option(help="Longest request.", show_default="the model's")
+    ] = None,
+    kv_dtype: Annotated[
+        str | None, typer.Option(help="Cache format as the engine names it.", show_default="auto")
+    ] = None,
+    state_dtype: options.StateDtype = None,
+    model_dtype: Annotated[
+        str, typer.Option(help="Format of activations, which an 'auto' cache takes.")
+    ] = "bf16",
+    tp: options.TensorParallel = 1,
+    pp: options.PipelineParallel = 1,
+    pp_partition: Annotated[
+        str | None, typer.Option(help="Layers of each pipeline rank: 16,32.", metavar="N,N")
+    ] = None,
+    dcp: Annotated[int | None, typer.Option(help="Decode context parallel ranks.", min=1)] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens of a block.", min=1)] = None,
+    prefix_caching: Annotated[
+        bool | None, typer.Option("--prefix-caching/--no-prefix-caching", help="Keep prefixes.")
+    ] = None,
+    hybrid_manager: Annotated[
+        bool | None,
+        typer.Option(
+            "--hybrid-manager/--no-hybrid-manager", help="Free what falls out of a window."
+        ),
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        _Tokens, typer.Option(help="Tokens of one scheduler step.")
+    ] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Requests at once.", min=1)] = None,
+    speculative_tokens: Annotated[
+        int | None, typer.Option(help="Draft tokens per step.", min=0)
+    ] = None,
+    mtp_layers: Annotated[
+        int | None, typer.Option(help="MTP layers that draft, each with a cache.", min=0)
+    ] = None,
+    async_scheduling: Annotated[
+        bool | None, typer.Option("--async-scheduling/--no-async-scheduling", help="Plan ahead.")
+    ] = None,
+    encoder_context: options.EncoderContext = None,
+    tokens: Annotated[_Tokens, typer.Option(help="Size of the pool in tokens.")] = None,
+    state_ratio: Annotated[
+        str | None, typer.Option(help="Share of states to full attention (SGLang).", metavar="F")
+    ] = None,
+    window_ratio: Annotated[
+        str | None, typer.Option(help="Window pool to full pool (SGLang).", metavar="F")
+    ] = None,
+    ctx_size: Annotated[_Tokens, typer.Option(help="Cells in all (llama.cpp).")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Slots (llama.cpp).", min=1)] = None,
+    ubatch: Annotated[int | None, typer.Option(help="Physical batch (llama.cpp).", min=1)] = None,
+    cache_type_k: Annotated[str | None, typer.Option(help="Format of K (llama.cpp).")] = None,
+    cache_type_v: Annotated[str | None, typer.Option(help="Format of V (llama.cpp).")] = None,
+    kv_unified: Annotated[
+        bool | None, typer.Option("--kv-unified/--no-kv-unified", help="One stream (llama.cpp).")
+    ] = None,
+    swa_full: Annotated[
+        bool | None, typer.Option("--swa-full/--no-swa-full", help="Whole windows (llama.cpp).")
+    ] = None,
+    format: Annotated[
+        CapacityFormat, typer.Option("--format", help="How to print the answer.")
+    ] = CapacityFormat.table,
+) -> None:
+    """What an engine will allocate and how much fits, as its log will print it.
+
+    Example: kvcalc capacity qwen3-8b --engine vllm --available 5.98GiB --max-model-len 32k
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINES)}")
+    found = locate(model)
+    request = CapacityRequest(
+        available=_available(available),
+        engine_version=engine_version,
+        max_model_len=options.tokens(max_model_len, "--max-model-len"),
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+        kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+        model_dtype=model_dtype,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        decode_context_parallel=dcp,
+        pipeline_partition=_partition(pp_partition),
+        block_size=block_size,
+        prefix_caching=prefix_caching,
+        hybrid_manager=hybrid_manager,
+        max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
+        max_num_seqs=max_num_seqs,
+        speculative_tokens=speculative_tokens,
+        mtp_layers=mtp_layers,
+        async_scheduling=async_scheduling,
+        tokens=options.tokens(tokens, "--tokens"),
+        state_ratio=_ratio(state_ratio, "--state-ratio"),
+        window_ratio=_ratio(window_ratio, "--window-ratio"),
+        ctx_size=options.tokens(ctx_size, "--ctx-size"),
+        parallel=parallel,
+        ubatch=ubatch,
+        cache_type_k=cache_type_k,
+        cache_type_v=cache_type_v,
+        kv_unified=kv_unified,
+        swa_full=swa_full,
+    )
+    module, words = ENGINES[engine]
+    loaded = import_module(module)
+    request.only(words, loaded.FLAGS)
+    print(_render(loaded.capacity(found.spec, request), format), end="")
+
+
+def _available(text: str | None) -> Available | None:
+    try:
+        return None if text is None else Available.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--available: {error}") from None
+
+
+def _partition(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--pp-partition: write the layers of each rank as 16,32, not '{text}'"
+        ) from None
+
+
+def _ratio(text: str | None, option: str) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        ratio = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{option}: '{text}' is not a number such as 0.8") from None
+    if ratio <= 0:
+        raise UsageError(f"{option} must be above zero, not {text}")
+    return ratio
+
+
+def _render(result: CapacityResult, format: CapacityFormat) -> str:
+    if format is CapacityFormat.json:
+        from kvcalc.report import capacity_json
+
+        return capacity_json.render(result)
+    if format is CapacityFormat.markdown:
+        from kvcalc.report import capacity_markdown
+
+        return capacity_markdown.render(result)
+    from kvcalc.report import capacity_table
+
+    return capacity_table.render(result)

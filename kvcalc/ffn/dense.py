@@ -39,7 +39,9 @@ class DenseFeedForward:
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """Both weight matrices and the activation's scalars; all belong to ``ffn``."""
         width = self.intermediate_size
-        yield from linear("up_proj", width, hidden_size, "ffn", bias=self.bias, shard=split(0, width))
+        yield from linear(
+            "up_proj", width, hidden_size, "ffn", bias=self.bias, shard=split(0, width)
+        )
         yield from linear(
             "down_proj", hidden_size, width, "ffn", bias=self.bias, shard=split(1, width)
         )

@@ -40,7 +40,9 @@ class GatedFeedForward:
         """The three weight matrices and the inner norm; all belong to ``ffn``."""
         width = self.intermediate_size
         for name in ("gate_proj", "up_proj"):
-            yield from linear(name, width, hidden_size, "ffn", bias=self.bias, shard=split(0, width))
+            yield from linear(
+                name, width, hidden_size, "ffn", bias=self.bias, shard=split(0, width)
+            )
         yield from linear(
             "down_proj", hidden_size, width, "ffn", bias=self.bias, shard=split(1, width)
         )

@@ -145,6 +145,8 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
         for field, message in recursion.check():
             yield "KV205", f"recursion.{field}", message
         yield from _recursive_blocks(spec)
+    elif not any(_shared_kv(block) for block in spec.blocks.values()):
+        return
     try:
         layers = decoder_layers(spec)
     except ValueError as error:
@@ -153,24 +155,28 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
     for stack in (layers, encoder_layers(spec)):
         seen: set[str] = set()
         for layer in stack:
-            attention = spec.blocks[layer.block].attention
-            source = getattr(attention, "shared_kv", None)
+            block = spec.blocks[layer.block]
+            source = _shared_kv(block)
             if source is None or layer.block in seen:
                 continue
             seen.add(layer.block)
             where = f"blocks.{layer.block}.attention.shared_kv"
-            message = _cannot_share(spec, attention, source)
-            if message is None and kv_source(stack, layer, source) is None:
-                message = f"no '{source}' layer stands before layer {layer.index}"
-            if message is not None:
-                yield "KV203", where, message
+            if reason := _cannot_share(spec, block.attention, source):
+                yield "KV203", where, reason
+            elif kv_source(stack, layer, source) is None:
+                yield "KV203", where, f"no '{source}' layer stands before layer {layer.index}"
+
+
+def _shared_kv(block: Block) -> str | None:
+    """The block whose K and V this one's attention reads; None for its own."""
+    return getattr(block.attention, "shared_kv", None)
 
 
 def _cannot_share(spec: ModelSpec, reader: Any, source: str) -> str | None:
     """Why a layer cannot read the K and V of ``source`` layers; None when it can."""
     if source not in spec.blocks:
         return _unknown(source, spec)
-    owner = spec.blocks[source].attention
+    owner: Any = spec.blocks[source].attention
     if getattr(owner, "shared_kv", source) is not None or not any(owner.cache()):
         return f"'{source}' keeps no K and V of its own"
     own, read = (
@@ -187,6 +193,6 @@ def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:
         attention = block.attention
         if block.recurrent is not None or attention is None or block.cross_attention is not None:
             yield "KV205", f"blocks.{name}", "a recursion wraps self-attention layers only"
-        elif getattr(attention, "sliding_window", None) or getattr(attention, "shared_kv", None):
+        elif getattr(attention, "sliding_window", None) or _shared_kv(block):
             message = "a recursion over windowed or sharing layers is not published"
             yield "KV205", f"blocks.{name}.attention", message

@@ -16,9 +16,10 @@ def to_plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         plain = {}
         for field in fields(value):
-            item = getattr(value, field.name)
-            default = field.default_factory() if field.default_factory is not MISSING else field.default
-            if field.default is MISSING and field.default_factory is MISSING or item != default:
+            item, default = getattr(value, field.name), field.default
+            if field.default_factory is not MISSING:
+                default = field.default_factory()
+            if default is MISSING or item != default:
                 plain[field.name] = to_plain(item)
         return plain
     if isinstance(value, dict):
@@ -41,8 +42,8 @@ def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
         if key == "blocks":
             lines.append("blocks:")
             for name, block in value.items():
-                lines.append(f"  {_flow(name)}:")
-                lines.extend(f"    {part}: {_flow(item)}" for part, item in block.items())
+                lines.append(f"  {flow(name)}:" + ("" if block else " {}"))
+                lines.extend(f"    {part}: {flow(item)}" for part, item in block.items())
         elif key == "encoder":
             lines.append("encoder:")
             for part, item in value.items():
@@ -54,17 +55,33 @@ def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
 
 def _entry(key: str, value: Any, indent: str) -> list[str]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return [f"{indent}{key}: {_flow(value[0])}"]
+        return [f"{indent}{key}: {flow(value[0])}"]
     if isinstance(value, list) and (key in ("layers", "budgets") or _long(value)):
-        return [f"{indent}{key}:"] + [f"{indent}  - {_flow(item)}" for item in value]
-    return [f"{indent}{key}: {_flow(value)}"]
+        return [f"{indent}{key}:"] + [f"{indent}  - {flow(item)}" for item in value]
+    return [f"{indent}{key}: {flow(value)}"]
 
 
 def _long(value: list[Any]) -> bool:
     return all(isinstance(item, str) for item in value) and sum(map(len, value)) > 80
 
 
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9,
-                          allow_unicode=True)  # fmt: skip
+def flow(value: Any) -> str:
+    """A plain value as YAML on one line, whatever stands in its texts."""
+    text = yaml.dump(value, Dumper=_OneLine, default_flow_style=True, sort_keys=False,
+                     width=10**9, allow_unicode=True)  # fmt: skip
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+class _OneLine(yaml.SafeDumper):
+    """Writes a line break as ``\\n`` between double quotes; other styles would break the line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: _OneLine, value: str) -> yaml.ScalarNode:
+    breaks = len(value.splitlines()) > 1 or value.endswith(("\n", "\r"))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if breaks else None)
+
+
+_OneLine.add_representer(str, _text)

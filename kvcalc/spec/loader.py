@@ -1,5 +1,6 @@
 """Load a spec from YAML text or a file: form first, then consistency, every problem at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,28 +14,24 @@ from kvcalc.spec.reader import FAILED, MAX_FILE_BYTES, SpecReader
 class Loaded:
     """What came of a file: the spec (None when its form is wrong), its problems, its source map.
 
-    marks: field path -> (line, column), for problems found later.
+    mark: where a field, or its nearest parent, stands: (line, column), for problems found later.
     """
 
     path: str
     spec: ModelSpec | None
     problems: tuple[Problem, ...]
-    marks: dict[str, tuple[int, int]]
+    mark: Callable[[str], tuple[int, int]]
 
 
 def read_spec(text: str, path: str = "<text>") -> Loaded:
     """Read YAML text; problems are collected, not raised."""
     reader = SpecReader(path)
-    node = reader.compose(text)
-    spec = None
-    if node is not None:
-        value = reader.read(node, ModelSpec, "")
-        if value is not FAILED and not reader.problems:
-            spec = value
-            for code, where, message in findings(value):
-                reader.report(code, where, message)
-    problems = tuple(sorted(set(reader.problems), key=lambda p: (p.line, p.column, p.field)))
-    return Loaded(path, spec, problems, reader.marks)
+    value = reader.document(text, ModelSpec)
+    spec = None if value is FAILED else value
+    if spec is not None:
+        reader.report(findings(spec))
+    problems = tuple(sorted(reader.problems, key=lambda p: (p.line, p.column, p.field)))
+    return Loaded(path, spec, problems, reader.mark)
 
 
 def read_spec_file(path: Path) -> Loaded:
@@ -69,8 +66,9 @@ def _read_text(path: Path) -> str:
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FileError(f"cannot read {path}: {reason}") from None
     if len(data) > MAX_FILE_BYTES:
         message = f"larger than {MAX_FILE_BYTES} bytes: not a spec"
         raise SpecError(f"{path}: {message}", (Problem("KV101", str(path), 0, 0, "", message),))

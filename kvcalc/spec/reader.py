@@ -3,12 +3,17 @@
 The reader walks the composed node graph instead of loaded values, because only the nodes still
 know their line and column, their raw text (``010``, ``1:30`` and ``yes`` are what was written, not
 8, 90 and True), and the keys that stand twice.
+
+A file is somebody else's: every quantity it controls has a bound (bytes, depth, values after
+aliases and merges, problems, the length of what a message quotes), so that the worst one ends in an
+error, soon, and prints nothing that a terminal would act on.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from fractions import Fraction
+from functools import cache
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -19,41 +24,116 @@ from kvcalc.errors import Problem
 from kvcalc.spec.model import Bytes, Tokens
 from kvcalc.units import parse_bytes, parse_tokens
 
-MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 18
 MAX_DEPTH = 60
 MAX_NODES = 50_000
+MAX_PROBLEMS = 200
+# What a message quotes of a file, and how long a message gets.
+MAX_QUOTED = 60
+MAX_MESSAGE = 400
 # No dimension of a model comes near; 10^30 layers are a typing error.
 MAX_INTEGER = 10**15
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_FRACTION = re.compile(r"(0|[1-9][0-9]*)(?:/([1-9][0-9]*)|\.([0-9]{1,18}))?")
+_FRACTION = re.compile(r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?")
+# What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
+_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Inline nesting is the only way to pass a recursive composer's depth within the size limit.
 _STEEP = re.compile(r"[-?:][ \t]+[-?:][ \t]+[-?:][ \t]")
-_TAGS = {
-    "tag:yaml.org,2002:" + name
-    for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge")
+
+
+def _tags(*names: str) -> frozenset[str]:
+    return frozenset(f"tag:yaml.org,2002:{name}" for name in names)
+
+
+# What a node without a tag resolves to; anything else was written as a tag.
+_TAGS: dict[type, frozenset[str]] = {
+    yaml.ScalarNode: _tags("str", "int", "float", "bool", "null", "timestamp", "merge", "value"),
+    yaml.SequenceNode: _tags("seq"),
+    yaml.MappingNode: _tags("map"),
 }
+_INT, _BOOL = "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool"
+_STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_MERGE = "tag:yaml.org,2002:merge"
 
 FAILED: Any = object()
+_PLAIN: Mapping[str, Any] = {"min": 1}
+
+Mark = tuple[int, int]
+Items = list[tuple[str, Mark, yaml.Node]]
+
+
+@dataclass(frozen=True)
+class SpecField:
+    """One field of the spec language, as the reader and the schema need it.
+
+    kind: its type without None. meta: ``kinds`` or ``lazy`` (where its classes are), ``min`` (the
+    least integer: 1 unless the field says otherwise or 0 is its default).
+    """
+
+    kind: Any
+    meta: Mapping[str, Any]
+    nullable: bool
+    required: bool
+    default: Any
+
+
+@cache
+def spec_fields(cls: Any) -> dict[str, SpecField]:
+    """The fields of one of the spec's dataclasses, by name."""
+    found = {}
+    for field in fields(cls):
+        kind = field.type
+        nullable = field.default is None
+        if get_origin(kind) in (UnionType, Union):
+            nullable = nullable or NoneType in get_args(kind)
+            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
+        required = field.default is MISSING and field.default_factory is MISSING
+        default = None if field.default is MISSING else field.default
+        zero = isinstance(default, int) and not isinstance(default, bool) and default == 0
+        meta = {"min": 0 if zero else 1, **field.metadata}
+        found[field.name] = SpecField(kind, meta, nullable, required, default)
+    return found
+
+
+class _EnoughError(Exception):
+    """Reading on would cost more than it tells."""
 
 
 class SpecReader:
-    """Reads one document. ``problems`` and ``marks`` (field path -> line, column) fill up as it goes."""
+    """Reads one document. ``problems`` and ``marks`` (field path -> line, column) fill up."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
-        self.marks: dict[str, tuple[int, int]] = {}
+        self.marks: dict[str, Mark] = {}
+        self._found: set[tuple[str, str, Mark, str]] = set()
         self._num_nodes = 0
         self._open: set[int] = set()
 
     # ------------------------------------------------------------ documents
 
-    def compose(self, text: str) -> yaml.Node | None:
+    def document(self, text: str, cls: type) -> Any:
+        """The text as ``cls``, or FAILED when anything is wrong with its form."""
+        try:
+            node = self._compose(text)
+            value = FAILED if node is None else self.read(node, cls, "")
+        except _EnoughError:
+            return FAILED
+        return FAILED if self.problems else value
+
+    def _compose(self, text: str) -> yaml.Node | None:
         """Parse the text; a problem is recorded and None returned when it is no YAML mapping."""
         if len(text) > MAX_FILE_BYTES:
             self.problem("KV101", "", (0, 0), f"larger than {MAX_FILE_BYTES} bytes: not a spec")
+            return None
+        character = _NOT_YAML.search(text)
+        if character is not None:
+            line = text.count("\n", 0, character.start()) + 1
+            column = character.start() - text.rfind("\n", 0, character.start())
+            message = f"not YAML: the character U+{ord(character[0]):04X} may not stand in it"
+            self.problem("KV101", "", (line, column), message)
             return None
         try:
             if text.count("[") + text.count("{") > 4 * MAX_DEPTH or _STEEP.search(text):
@@ -62,11 +142,12 @@ class SpecReader:
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             where = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-            reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+            said = [getattr(error, part, None) for part in ("context", "problem")]
+            reason = ", ".join(part for part in said if part) or str(error)
             self.problem("KV101", "", where, f"not YAML: {reason}")
             return None
         if not isinstance(node, yaml.MappingNode):
-            self.problem("KV101", "", (0, 0), "a spec is a mapping of keys to values")
+            self.problem("KV101", "", (1, 1), "a spec is a mapping of keys to values")
             return None
         return node
 
@@ -77,277 +158,326 @@ class SpecReader:
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-            if depth > MAX_DEPTH or number > 4 * MAX_NODES:
+            if depth > MAX_DEPTH or number > 2 * MAX_NODES:
                 raise ValueError(f"nested deeper than {MAX_DEPTH}, or too many values")
 
     # ------------------------------------------------------------ problems
 
-    def problem(self, code: str, where: str, mark: tuple[int, int], message: str) -> None:
-        """Record a problem at a (line, column)."""
+    def problem(self, code: str, where: str, mark: Mark, message: str) -> None:
+        """Record a problem at a (line, column); one of an anchor used twice counts once."""
+        found = (code, where.rpartition(".")[2], mark, message)
+        if found in self._found:
+            return
+        if len(self.problems) == MAX_PROBLEMS:
+            message = f"more than {MAX_PROBLEMS} problems: these are the first"
+            self.problems.append(Problem("KV101", self.path, 0, 0, "", message))
+            raise _EnoughError
+        self._found.add(found)
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[:MAX_MESSAGE]}..."
         self.problems.append(Problem(code, self.path, *mark, where, message))
 
-    def report(self, code: str, where: str, message: str) -> None:
-        """Record a problem at a field path, or at its nearest parent that stands in the file."""
-        parent = where
-        while parent and parent not in self.marks:
-            parent = re.sub(r"(\.[^.\[]+|\[\d+\]|^[^.\[]+)$", "", parent)
-        self.problem(code, where, self.marks.get(parent, (1, 1)), message)
+    def report(self, findings: Iterable[tuple[str, str, str]]) -> None:
+        """Record (code, field path, message) where the field, or its nearest parent, stands."""
+        try:
+            for code, where, message in findings:
+                self.problem(code, where, self.mark(where), message)
+        except _EnoughError:
+            return
+
+    def mark(self, where: str) -> Mark:
+        """Line and column of a field, or of its nearest parent that stands in the file."""
+        while where and where not in self.marks:
+            where = where[: max(where.rfind("."), where.rfind("["), 0)]
+        return self.marks.get(where, (1, 1))
+
+    def _count(self, num_nodes: int, where: str, mark: Mark) -> None:
+        self._num_nodes += num_nodes
+        if self._num_nodes > MAX_NODES:
+            self.problem("KV101", where, mark, f"more than {MAX_NODES} values: not a spec")
+            raise _EnoughError
 
     # ------------------------------------------------------------ nodes
 
-    def read(self, node: yaml.Node, kind: Any, where: str, meta: Any = None) -> Any:
+    def read(self, node: yaml.Node, kind: Any, where: str, meta: Mapping[str, Any] = _PLAIN) -> Any:
         """The value of a node as ``kind``, or FAILED after recording why not."""
-        mark = (node.start_mark.line + 1, node.start_mark.column + 1)
+        mark = _mark(node)
         self.marks.setdefault(where, mark)
-        self._num_nodes += 1
-        if self._num_nodes > MAX_NODES:
-            if self._num_nodes == MAX_NODES + 1:
-                self.problem("KV101", where, mark, f"more than {MAX_NODES} values: not a spec")
-            return FAILED
+        self._count(1, where, mark)
         if id(node) in self._open:
             self.problem("KV108", where, mark, "an anchor that contains itself")
             return FAILED
-        if node.tag not in _TAGS:
-            self.problem("KV108", where, mark, f"a spec has no tags: remove {node.tag}")
+        if node.tag not in _TAGS[type(node)]:
+            self.problem("KV108", where, mark, f"a spec has no tags: remove {quoted(node.tag)}")
             return FAILED
         self._open.add(id(node))
         try:
-            return self._read(node, kind, where, mark, meta or {})
+            return self._read(node, kind, where, mark, meta)
         finally:
             self._open.discard(id(node))
 
-    def _read(
-        self, node: yaml.Node, kind: Any, where: str, mark: tuple[int, int], meta: Any
-    ) -> Any:
-        if "lazy" in meta or "kinds" in meta:
-            if _is_null(node):
-                return None
-            if "kinds" in meta:
-                return self._mechanism(node, meta["kinds"], where, mark)
+    def _read(self, node: yaml.Node, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
+        if "kinds" in meta:
+            return self._mechanism(node, meta["kinds"], where, mark)
+        if "lazy" in meta:
             module, name = meta["lazy"]
             return self._dataclass(node, getattr(import_module(module), name), where, mark)
+        if isinstance(kind, type) and isinstance(node, yaml.ScalarNode) and not is_dataclass(kind):
+            return self._scalar(node, kind, where, mark, meta)
+        if is_dataclass(kind):
+            return self._dataclass(node, kind, where, mark)
         origin = get_origin(kind)
-        if origin in (UnionType, Union):
-            if _is_null(node):
-                return None
-            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
-            origin = get_origin(kind)
         if origin is tuple:
-            return self._tuple(node, get_args(kind)[0], where, meta)
+            return self._tuple(node, get_args(kind)[0], where, mark, meta)
         if origin is dict:
             key_kind, item = get_args(kind)
             return self._dict(node, key_kind, item, where, mark)
-        if is_dataclass(kind):
-            return self._dataclass(node, kind, where, mark)
         if not isinstance(node, yaml.ScalarNode):
             self.problem("KV104", where, mark, f"expected {_say(kind)}, found a {_say_node(node)}")
             return FAILED
-        return self._scalar(node, kind, where, mark, meta)
+        return self._choice(node, get_args(kind), where, mark)
 
-    def _scalar(
-        self, node: yaml.ScalarNode, kind: Any, where: str, mark: tuple[int, int], meta: Any
+    def _choice(
+        self, node: yaml.ScalarNode, choices: tuple[str, ...], where: str, mark: Mark
     ) -> Any:
-        text, quoted = str(node.value), node.style in ("'", '"')
-        if get_origin(kind) is Literal:
-            choices = get_args(kind)
-            if text not in choices:
-                known = ", ".join(choices)
-                self.problem("KV106", where, mark, f"'{text}' is none of: {known}{near(text, choices)}")
-                return FAILED
-            return text
-        if kind is str:
-            if not quoted and node.tag != "tag:yaml.org,2002:str":
-                self.problem("KV104", where, mark, f"expected text, found {text or 'nothing'}: quote it")
-                return FAILED
-            return text
-        if quoted:
-            self.problem("KV104", where, mark, f'expected {_say(kind)}, found text: remove the quotes')
+        text = node.value
+        if text not in choices:
+            message = f"{quoted(text)} is none of: {', '.join(choices)}{near(text, choices)}"
+            self.problem("KV106", where, mark, message)
             return FAILED
+        return text
+
+    def _scalar(self, node: yaml.ScalarNode, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
+        text: str = node.value
+        if kind is str:
+            return self._text(node, where, mark)
+        if node.style in ("'", '"'):
+            message = f"expected {_say(kind)}, found text: remove the quotes"
+            self.problem("KV104", where, mark, message)
+            return FAILED
+        if kind is int:
+            return self._integer(node, where, mark, meta["min"])
         if kind is bool:
-            if text not in ("true", "false"):
-                self.problem("KV104", where, mark, f"expected true or false, found {text or 'nothing'}")
+            if text not in ("true", "false") or node.tag != _BOOL:
+                self.problem("KV104", where, mark, f"expected true or false, found {_found(text)}")
                 return FAILED
             return text == "true"
+        if kind is Fraction:
+            if not _FRACTION.fullmatch(text) or (share := Fraction(text)) > 1:
+                message = f"expected a share such as 2/3 or 0.5, found {_found(text)}"
+                self.problem("KV104", where, mark, message)
+                return FAILED
+            return share
         try:
-            if kind is Tokens:
-                return Tokens(parse_tokens(text))
-            if kind is Bytes:
-                return Bytes(parse_bytes(text))
+            parse = parse_tokens if kind is Tokens else parse_bytes
+            return kind(parse(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."))
         except ValueError as error:
             self.problem("KV104", where, mark, str(error))
             return FAILED
-        if kind is Fraction:
-            match = _FRACTION.fullmatch(text)
-            if match is None or (share := Fraction(text)) > 1:
-                self.problem("KV104", where, mark, f"expected a share such as 2/3 or 0.5, found {text}")
-                return FAILED
-            return share
-        return self._integer(text, where, mark, meta.get("min", 1))
 
-    def _integer(self, text: str, where: str, mark: tuple[int, int], least: int) -> Any:
-        if not _INTEGER.fullmatch(text):
+    def _text(self, node: yaml.ScalarNode, where: str, mark: Mark) -> Any:
+        text = node.value
+        if node.tag != _STR:
+            message = f"expected text, found {_found(text)}: quote it" if text else "has no value"
+        elif not text.strip():
+            message = "expected text, found nothing between the quotes"
+        elif not text.replace("\n", "").isprintable():
+            message = f"a character that does not print, in {quoted(text)}"
+        else:
+            return text
+        self.problem("KV104", where, mark, message)
+        return FAILED
+
+    def _integer(self, node: yaml.ScalarNode, where: str, mark: Mark, least: int) -> Any:
+        text = node.value
+        if node.tag != _INT or not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
-            self.problem("KV104", where, mark, f"expected a whole number, found {text or 'nothing'}{hint}")
+            message = f"expected a whole number, found {_found(text)}{hint}"
+            self.problem("KV104", where, mark, message)
             return FAILED
         # Length first: int() of a million digits is slow.
         if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-            self.problem("KV107", where, mark, "larger than any model: at most 10^15")
+            size = "smaller than any model" if text[0] == "-" else "larger than any model"
+            self.problem("KV107", where, mark, f"{size}: from {least} to 10^15")
             return FAILED
         if int(text) < least:
             self.problem("KV107", where, mark, f"must be at least {least}, found {text}")
             return FAILED
         return int(text)
 
-    def _tuple(self, node: yaml.Node, item: Any, where: str, meta: Any) -> Any:
-        if isinstance(node, yaml.ScalarNode) and not _is_null(node):
+    def _tuple(self, node: yaml.Node, item: Any, where: str, mark: Mark, meta: Any) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag != _NULL and not is_dataclass(item):
             # `bias: q` and `source: https://...` say the same as a list of one.
-            value = self._read(node, item, where, self.marks[where], meta)
+            value = self._read(node, item, where, mark, meta)
             return FAILED if value is FAILED else (value,)
         if not isinstance(node, yaml.SequenceNode):
-            self.problem("KV104", where, self.marks[where], f"expected a list, found a {_say_node(node)}")
+            self.problem("KV104", where, mark, f"expected a list, found a {_say_node(node)}")
             return FAILED
         values = [self.read(n, item, f"{where}[{i}]", meta) for i, n in enumerate(node.value)]
         return FAILED if any(value is FAILED for value in values) else tuple(values)
 
-    def _dict(
-        self, node: yaml.Node, key_kind: Any, kind: Any, where: str, mark: tuple[int, int]
-    ) -> Any:
+    def _dict(self, node: yaml.Node, key_kind: Any, kind: Any, where: str, mark: Mark) -> Any:
         result: dict[str, Any] = {}
-        choices = _literals(key_kind)
-        for key, key_mark, value in self._items(node, where, mark):
+        choices = get_args(key_kind)
+        items = self._items(node, where, mark)
+        if items is None:
+            return FAILED
+        for key, key_mark, value in items:
+            path = f"{where}.{shortened(key)}"
             if choices and key not in choices:
-                self.problem("KV102", where, key_mark, f"unknown key '{key}'{near(key, choices)}")
+                message = f"unknown key {quoted(key)}{near(key, choices)}"
+                self.problem("KV102", path, key_mark, message)
                 continue
-            result[key] = self.read(value, kind, f"{where}.{key}")
+            result[key] = self.read(value, kind, path)
         return FAILED if any(value is FAILED for value in result.values()) else result
 
-    def _mechanism(self, node: yaml.Node, package: str, where: str, mark: tuple[int, int]) -> Any:
+    def _mechanism(self, node: yaml.Node, package: str, where: str, mark: Mark) -> Any:
         """A mapping whose ``kind`` picks one of the package's mechanisms."""
         registry: dict[str, tuple[str, str]] = import_module(package).KINDS
-        kinds = [value for key, _, value in self._items(node, where, mark) if key == "kind"]
-        # Read again below by the dataclass: problems of the mapping itself are recorded once.
-        if not kinds:
-            if isinstance(node, yaml.MappingNode):
-                known = ", ".join(registry)
-                self.problem("KV103", f"{where}.kind", mark, f"required; one of {known}")
+        items = self._items(node, where, mark)
+        if items is None:
             return FAILED
-        name = str(kinds[0].value)
+        kind = next((value for key, _, value in items if key == "kind"), None)
+        if kind is None:
+            message = f"required and missing; one of {', '.join(registry)}"
+            self.problem("KV103", f"{where}.kind", mark, message)
+            return FAILED
+        name = kind.value if isinstance(kind, yaml.ScalarNode) else ""
         if name not in registry:
-            at = (kinds[0].start_mark.line + 1, kinds[0].start_mark.column + 1)
-            elsewhere = ""
-            for other in ("attention", "recurrent", "ffn"):
-                if name in import_module(f"kvcalc.{other}").KINDS:
-                    elsewhere = f" ({name} belongs under '{other}:')"
-            message = f"unknown kind '{name}'{elsewhere or near(name, registry) or _known(registry)}"
-            self.problem("KV106", f"{where}.kind", at, message)
+            hint = _home(name) or near(name, registry) or _known(registry)
+            found = quoted(name) if name else f"({_say_node(kind)})"
+            self.problem("KV106", f"{where}.kind", _mark(kind), f"unknown kind {found}{hint}")
             return FAILED
         module, cls = registry[name]
-        return self._dataclass(node, getattr(import_module(module), cls), where, mark)
+        return self._fields(items, getattr(import_module(module), cls), where, mark)
 
-    def _dataclass(self, node: yaml.Node, cls: Any, where: str, mark: tuple[int, int]) -> Any:
-        known: dict[str, Field[Any]] = {field.name: field for field in fields(cls)}
+    def _dataclass(self, node: yaml.Node, cls: Any, where: str, mark: Mark) -> Any:
+        items = self._items(node, where, mark)
+        return FAILED if items is None else self._fields(items, cls, where, mark)
+
+    def _fields(self, items: Items, cls: Any, where: str, mark: Mark) -> Any:
+        known = spec_fields(cls)
         values: dict[str, Any] = {}
         prefix = f"{where}." if where else ""
-        if not isinstance(node, yaml.MappingNode):
-            self.problem("KV104", where, mark, f"expected a mapping, found a {_say_node(node)}")
-            return FAILED
-        for key, key_mark, value in self._items(node, where, mark):
-            if key not in known:
-                message = f"unknown key '{key}'{near(key, known)}"
-                self.problem("KV102", f"{prefix}{key}", key_mark, message)
+        for key, key_mark, value in items:
+            field = known.get(key)
+            if field is None:
+                message = f"unknown key {quoted(key)}{near(key, known)}"
+                self.problem("KV102", f"{prefix}{shortened(key)}", key_mark, message)
                 continue
-            field = known[key]
-            optional = field.default is None or "None" in str(field.type)
-            if _is_null(value) and not optional:
-                self.problem("KV104", f"{prefix}{key}", key_mark, "has no value")
-                values[key] = FAILED
+            path = f"{prefix}{key}"
+            if value.tag == _NULL and isinstance(value, yaml.ScalarNode):
+                if field.nullable:
+                    self.marks.setdefault(path, key_mark)
+                    values[key] = None
+                else:
+                    self.problem("KV104", path, key_mark, "has no value")
+                    values[key] = FAILED
                 continue
-            values[key] = self.read(value, field.type, f"{prefix}{key}", field.metadata)
+            values[key] = self.read(value, field.kind, path, field.meta)
         for name, field in known.items():
-            required = field.default is MISSING and field.default_factory is MISSING
-            if required and name not in values:
+            if field.required and name not in values:
                 self.problem("KV103", f"{prefix}{name}", mark, "required and missing")
                 values[name] = FAILED
         if any(value is FAILED for value in values.values()):
             return FAILED
         return cls(**values)
 
-    def _items(
-        self, node: yaml.Node, where: str, mark: tuple[int, int]
-    ) -> list[tuple[str, tuple[int, int], yaml.Node]]:
+    def _items(self, node: yaml.Node, where: str, mark: Mark) -> Items | None:
         """Keys and value nodes of a mapping, ``<<`` merged in; a mapping's own keys win."""
         if not isinstance(node, yaml.MappingNode):
             self.problem("KV104", where, mark, f"expected a mapping, found a {_say_node(node)}")
-            return []
-        own: dict[str, tuple[tuple[int, int], yaml.Node]] = {}
-        merged: dict[str, tuple[tuple[int, int], yaml.Node]] = {}
+            return None
+        self._count(len(node.value), where, mark)
+        own: dict[str, tuple[Mark, yaml.Node]] = {}
+        merged: dict[str, tuple[Mark, yaml.Node]] = {}
         for key_node, value in node.value:
-            key_mark = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            key_mark = _mark(key_node)
+            if key_node.tag == _MERGE:
                 for key, at, inherited in self._merged(value, where, key_mark):
                     merged.setdefault(key, (at, inherited))
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self._once("KV104", where, key_mark, "a key is a word")
+                message = f"a key is a word, not a {_say_node(key_node)}"
+                self.problem("KV104", where, key_mark, message)
                 continue
-            key = str(key_node.value)
-            if key in own:
-                first = own[key][0][0]
-                self._once("KV105", f"{where}.{key}".lstrip("."), key_mark,
-                           f"'{key}' already stands at line {first}")  # fmt: skip
-                continue
-            own[key] = (key_mark, value)
-        items = {**merged, **own}
+            key = key_node.value
+            if key_node.tag not in _TAGS[yaml.ScalarNode]:
+                message = f"a spec has no tags: remove {quoted(key_node.tag)}"
+                self.problem("KV108", f"{where}.{shortened(key)}".lstrip("."), key_mark, message)
+            elif not key or not key.isprintable():
+                self.problem("KV104", where, key_mark, f"a key is a word, not {quoted(key)}")
+            elif key in own:
+                message = f"{quoted(key)} already stands at line {own[key][0][0]}"
+                self.problem("KV105", f"{where}.{shortened(key)}".lstrip("."), key_mark, message)
+            else:
+                own[key] = (key_mark, value)
+        items = {**merged, **own} if merged else own
         return [(key, at, value) for key, (at, value) in items.items()]
 
-    def _merged(
-        self, node: yaml.Node, where: str, mark: tuple[int, int]
-    ) -> Iterator[tuple[str, tuple[int, int], yaml.Node]]:
+    def _merged(self, node: yaml.Node, where: str, mark: Mark) -> Iterator[Any]:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
             if not isinstance(source, yaml.MappingNode) or id(source) in self._open:
-                self._once("KV108", where, mark, "<< merges a mapping that was anchored before")
+                self.problem("KV108", where, mark, "<< merges a mapping that was anchored before")
                 continue
-            self._num_nodes += 1
+            self._count(1, where, mark)
             self._open.add(id(source))
-            if self._num_nodes <= MAX_NODES:
-                yield from self._items(source, where, mark)
+            yield from self._items(source, where, mark) or ()
             self._open.discard(id(source))
 
-    def _once(self, code: str, where: str, mark: tuple[int, int], message: str) -> None:
-        """Record a problem that two passes over one mapping would both find."""
-        problem = Problem(code, self.path, *mark, where, message)
-        if problem not in self.problems:
-            self.problems.append(problem)
+
+# ---------------------------------------------------------------- words for messages
 
 
-def near(word: str, known: Any) -> str:
+def shortened(text: str) -> str:
+    """A word of the file for a field path: printable, and not longer than a message may get."""
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}..."
+
+
+def quoted(text: str) -> str:
+    """A word of the file in quotes, as ``shortened`` gives it."""
+    return f"'{shortened(text)}'"
+
+
+def near(word: str, known: Collection[str]) -> str:
     """`` (did you mean 'x'?)`` for the nearest known word, or nothing."""
+    if len(word) > MAX_QUOTED or len(known) > MAX_PROBLEMS:
+        return ""
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    matches = get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
-def _known(registry: Any) -> str:
+def _home(kind: str) -> str:
+    """Where a kind belongs that stands under the wrong key."""
+    for name in ("attention", "recurrent", "ffn"):
+        if kind in import_module(f"kvcalc.{name}").KINDS:
+            return f" ({kind} belongs under '{name}:')"
+    if kind in import_module("kvcalc.attention").CROSS_KINDS:
+        return f" ({kind} belongs under 'cross_attention:')"
+    return ""
+
+
+def _known(registry: Iterable[str]) -> str:
     return f"; known: {', '.join(registry)}"
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+def _mark(node: yaml.Node) -> Mark:
+    start = node.start_mark
+    return (start.line + 1, start.column + 1)
 
 
-def _literals(kind: Any) -> tuple[str, ...]:
-    """The words of a Literal, nested ones too."""
-    if get_origin(kind) is not Literal:
-        return ()
-    return tuple(get_args(kind))
+def _found(text: str) -> str:
+    return shortened(text) or "nothing"
 
 
 def _say(kind: Any) -> str:
     names = {int: "a whole number", bool: "true or false", str: "text", Fraction: "a share",
              Tokens: "a token count", Bytes: "a size"}  # fmt: skip
-    return names.get(kind, "a word")
+    return names.get(kind, "a word") if get_origin(kind) is not Literal else "a word"
 
 
 def _say_node(node: yaml.Node) -> str:
@@ -355,4 +485,4 @@ def _say_node(node: yaml.Node) -> str:
         return "mapping"
     if isinstance(node, yaml.SequenceNode):
         return "list"
-    return "value that is empty" if _is_null(node) else f"single value ({str(node.value)[:40]})"
+    return "value that is empty" if node.tag == _NULL else f"single value ({_found(node.value)})"

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import yaml
 
-from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.spec.dump import to_plain
+from kvcalc.errors import SpecError, UnsupportedError, UsageError
+from kvcalc.spec.dump import flow, to_plain
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.spec.reader import near
@@ -16,13 +16,16 @@ CHOICES: tuple[AttentionChoice, ...] = ("mha", "gqa", "mqa", "mla")
 
 # Llama 2 70B, Llama 3, Mistral, Qwen: the most common number of KV heads.
 USUAL_KV_HEADS = 8
+# Long enough for a mapping on a command line; short enough that its nesting cannot be deep.
+MAX_VALUE = 400
 
 
 def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec, tuple[str, ...]]:
     """The model with all its softmax and latent attention replaced, and how that was derived.
 
-    Windows, chunks and layers without attention stay as they are. Raises UnsupportedError when
-    the model has no attention that the choice could replace.
+    Windows, chunks, sharing and layers without attention stay as they are. Raises UnsupportedError
+    when the model has no attention that the choice could replace, or has what MLA is not defined
+    with.
     """
     notes: list[str] = []
     blocks = dict(spec.blocks)
@@ -35,28 +38,36 @@ def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec,
                 f"{spec.name}: block '{name}' has {attention.kind} attention, "
                 f"which has no {choice} counterpart"
             )
-        changed, note = _convert(attention, choice)
+        changed, note = _convert(attention, choice, f"{spec.name}: block '{name}'")
         blocks[name] = replace(block, attention=changed)
-        notes.append(f"{choice}: {note}" if len(spec.blocks) == 1 else f"{choice} in '{name}': {note}")
+        where = choice if len(spec.blocks) == 1 else f"{choice} in '{name}'"
+        if getattr(attention, "indexer", None) is not None:
+            note += ", without its sparse-attention indexer"
+        notes.append(f"{where}: {note}")
     if not any(block.attention is not None for block in spec.blocks.values()):
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
     return replace(spec, blocks=blocks), tuple(notes)
 
 
-def _convert(attention: Any, choice: AttentionChoice) -> tuple[Any, str]:
+def _convert(attention: Any, choice: AttentionChoice, where: str) -> tuple[Any, str]:
     from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
     from kvcalc.attention.mla import MultiHeadLatentAttention
 
     heads: int = attention.num_attention_heads
     latent = isinstance(attention, MultiHeadLatentAttention)
     if choice == "mla":
+        for field in ("attention_chunk_size", "sink_tokens", "shared_kv", "attention_hidden_size"):
+            if getattr(attention, field) is not None:
+                raise UnsupportedError(f"{where} has {field}, which mla is not defined with")
+        if attention.mask == "bidirectional":
+            raise UnsupportedError(f"{where} is bidirectional, which mla is not defined for")
         width = attention.head_dim
         note = (
             f"kv_lora_rank = 4 * head_dim = {4 * width} and qk_rope_head_dim = head_dim / 2 = "
             f"{width // 2}, DeepSeek-V2's choice (4.5 * head_dim per layer holds by construction)"
         )
         if width % 2:
-            raise UnsupportedError(f"head_dim {width} is odd: a rotary key of half of it is not whole")
+            raise UnsupportedError(f"{where}: half of head_dim {width} is no width of a rotary key")
         return MultiHeadLatentAttention(
             kind="mla", num_attention_heads=heads, q_lora_rank=None, kv_lora_rank=4 * width,
             qk_nope_head_dim=width, qk_rope_head_dim=width // 2, v_head_dim=attention.value_dim,
@@ -64,7 +75,8 @@ def _convert(attention: Any, choice: AttentionChoice) -> tuple[Any, str]:
         ), note  # fmt: skip
     if latent:
         kv_heads, how = _kv_heads(heads, None, choice)
-        note = f"{how}; keys {attention.qk_head_dim} and values {attention.v_head_dim} wide as rebuilt"
+        widths = f"keys {attention.qk_head_dim} and values {attention.v_head_dim} wide"
+        note = f"{how}; {widths}, as MLA rebuilds them"
         return SoftmaxAttention(
             kind=choice, num_attention_heads=heads, num_key_value_heads=kv_heads,
             head_dim=attention.qk_head_dim, v_head_dim=attention.v_head_dim,
@@ -101,13 +113,18 @@ def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
         if not equals:
             raise UsageError(f"--set {change}: write PATH=VALUE")
         try:
-            value = yaml.compose(text, Loader=yaml.SafeLoader)
-            if not isinstance(value, yaml.ScalarNode) and len(text) > 1000:
+            if len(text) > MAX_VALUE:
                 raise UsageError(f"--set {path}: a value this long belongs into a file")
+            yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError:
             raise UsageError(f"--set {change}: {text!r} is not a value") from None
         _assign(plain, path, _Raw(text))
-    return load_spec_text(_to_text(plain), f"{spec.name} with --set")
+    try:
+        return load_spec_text(_to_text(plain), f"{spec.name} with --set")
+    except SpecError as error:
+        # Nobody has seen the text that the lines and columns are of; the fields say where.
+        problems = tuple(replace(problem, line=0, column=0) for problem in error.problems)
+        raise SpecError(error.message, problems) from None
 
 
 class _Raw(str):
@@ -124,7 +141,8 @@ def _assign(plain: Any, path: str, value: Any) -> None:
             here = here[key]
         else:
             known = here if isinstance(here, dict) else {}
-            raise UsageError(f"--set {path}: no '{key}' in {walked or 'the spec'}{near(key, known)}")
+            where = walked or "the spec"
+            raise UsageError(f"--set {path}: no '{key}' in {where}{near(key, known)}")
         walked = f"{walked}.{key}".strip(".")
     if isinstance(here, list) and keys[-1].isdigit() and int(keys[-1]) < len(here):
         here[int(keys[-1])] = value
@@ -140,13 +158,12 @@ def _to_text(plain: Any, indent: str = "") -> str:
         return f" {plain}\n"
     if isinstance(plain, dict) and plain:
         body = "".join(
-            f"{indent}{yaml.safe_dump(key).splitlines()[0]}:{_to_text(item, indent + '  ')}"
-            for key, item in plain.items()
+            f"{indent}{flow(key)}:{_to_text(item, indent + '  ')}" for key, item in plain.items()
         )
         return f"\n{body}" if indent else body
     if isinstance(plain, list) and plain:
         return "\n" + "".join(f"{indent}-{_to_text(item, indent + '  ')}" for item in plain)
-    return f" {yaml.safe_dump(plain, width=10**9, allow_unicode=True).splitlines()[0]}\n"
+    return f" {flow(plain)}\n"
 
 
 def kinds_of(block: Block) -> tuple[str, ...]:

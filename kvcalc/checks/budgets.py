@@ -1,0 +1,80 @@
+"""``budgets:`` fails CI when a change to a spec makes a workload outgrow its memory."""
+
+from collections.abc import Iterator
+
+from kvcalc.errors import KvcalcError
+from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.weights import weight_bytes
+from kvcalc.memory.workload import Workload
+from kvcalc.spec.model import Budget, ModelSpec
+from kvcalc.units import format_bytes
+
+Finding = tuple[str, str, str]
+
+
+def budget_findings(spec: ModelSpec) -> Iterator[Finding]:
+    """KV401 for each budget that is exceeded, KV402 for each that cannot be computed."""
+    for index, budget in enumerate(spec.budgets):
+        where = f"budgets[{index}]"
+        if budget.cache is None and budget.weights is None and budget.total is None:
+            yield "KV402", where, "say what may not be exceeded: cache, weights or total"
+            continue
+        held = budget.cache is not None or budget.total is not None
+        if held and not budget.context and not budget.encoder_context:
+            yield "KV402", where, "say how many tokens: context"
+            continue
+        try:
+            yield from _exceeded(spec, budget, where)
+        except KvcalcError as error:
+            yield "KV402", where, error.message
+
+
+def _exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
+    workload, _ = choose_workload(
+        spec, context_tokens=budget.context, batch_size=budget.batch,
+        encoder_tokens=budget.encoder_context or None, dtype=budget.dtype,
+        kv_dtype=budget.kv_dtype,
+    )  # fmt: skip
+    function = cache_function(spec, workload.cache)
+    weights, _ = weight_bytes(spec, workload.dtype)
+    cache = workload.num_sequences * _held(function, workload, workload.context_tokens)
+    for name, limit, needed in (
+        ("cache", budget.cache, cache),
+        ("weights", budget.weights, weights),
+        ("total", budget.total, weights + cache),
+    ):
+        if limit is None or needed <= limit:
+            continue
+        over = needed - limit
+        message = (
+            f"{name} takes {needed} bytes ({format_bytes(needed)}), "
+            f"{over} ({format_bytes(over)}) more than the budget of {limit}"
+        )
+        if name != "weights":
+            room = limit - (weights if name == "total" else 0)
+            message += f"; {_longest(function, workload, room)}"
+        yield "KV401", f"{where}.{name}", message
+
+
+def _held(function: CacheFunction, workload: Workload, tokens: int) -> int:
+    """The most bytes of one sequence's cache at any length up to ``tokens``."""
+    return function.most(tokens, workload.encoder_tokens)
+
+
+def _longest(function: CacheFunction, workload: Workload, room: int) -> str:
+    """The longest context whose cache fits into ``room``, in words. The one asked for does not."""
+    batch = workload.num_sequences
+    if room < 0:
+        return "the weights alone exceed it"
+    fits, exceeds = 0, workload.context_tokens
+    while exceeds - fits > 1:
+        middle = (fits + exceeds) // 2
+        if batch * _held(function, workload, middle) <= room:
+            fits = middle
+        else:
+            exceeds = middle
+    sequences = f"{batch} sequence{'s' if batch > 1 else ''}"
+    if fits:
+        return f"{sequences} of {fits} tokens fit"
+    return f"not even {sequences} of one token fit"

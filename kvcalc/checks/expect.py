@@ -1,0 +1,35 @@
+"""``expect:`` holds a spec to published numbers, exactly."""
+
+from collections.abc import Iterator
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.memory.cache import cache_function
+from kvcalc.memory.inventory import mtp_groups
+from kvcalc.memory.weights import count_parameters, summarise
+from kvcalc.spec.model import Expect, ModelSpec
+
+Finding = tuple[str, str, str]
+
+
+def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
+    """KV301 for each expected value that does not hold, KV302 when none is stated."""
+    if spec.expect is None or spec.expect == Expect():
+        yield "KV302", "expect", "state what is known to be true, parameters for instance"
+        return
+    for name, expected, found in _pairs(spec, spec.expect):
+        if expected is not None and expected != found:
+            message = f"expected {expected}, found {found} ({found - expected:+d})"
+            yield "KV301", f"expect.{name}", message
+
+
+def _pairs(spec: ModelSpec, expect: Expect) -> Iterator[tuple[str, int | None, int]]:
+    """(field, expected value, the spec's own) for every field of ``expect``."""
+    parameters = summarise(spec)
+    yield "parameters", expect.parameters, parameters.total
+    yield "active_parameters", expect.active_parameters, parameters.active
+    cache = cache_function(spec, CacheDtypes())
+    per_token = -(-cache.slope.numerator // cache.slope.denominator)
+    yield "cache_bytes_per_token", expect.cache_bytes_per_token, per_token
+    encoder_tokens = spec.encoder.tokens if spec.encoder is not None else None
+    yield "fixed_cache_bytes", expect.fixed_cache_bytes, cache.fixed_bytes(encoder_tokens or 0)
+    yield "mtp_parameters", expect.mtp_parameters, count_parameters(mtp_groups(spec))

@@ -67,7 +67,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
 
 def _times(part: int, whole: int) -> str:
     if part >= whole:
-        tenths = part * 10 // whole
+        tenths = (part * 10 + whole // 2) // whole
         return f"{tenths // 10}.{tenths % 10} times what it is"
-    tenths = part * 1000 // whole
+    tenths = (part * 1000 + whole // 2) // whole
     return f"{tenths // 10}.{tenths % 10} % of what it is"

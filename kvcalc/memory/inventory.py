@@ -36,6 +36,11 @@ class CacheGroup:
     layers: tuple[int, ...]
     tensors: tuple[CacheTensor, ...]
 
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The names of the blocks; one, unless groups were merged."""
+        return tuple(self.block.split(", "))
+
 
 @dataclass(frozen=True)
 class ParamGroup:
@@ -119,6 +124,24 @@ def groups_of(spec: ModelSpec, case: "Case" = "worst") -> tuple[CacheGroup, ...]
     Raises ValueError for the expected case of a recursion whose depths the spec does not state.
     """
     return cache_groups(_ById(spec), case)
+
+
+def merged(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...]:
+    """Groups that keep the same tensors as one, whatever else their blocks differ in.
+
+    DeepSeek-V3's dense and expert layers have the same attention: 61 layers, not 3 and 58.
+    """
+    found: dict[tuple[object, ...], CacheGroup] = {}
+    for group in groups:
+        key = (group.stack, group.slot, group.mechanism, group.tensors)
+        first = found.get(key)
+        if first is None:
+            found[key] = group
+        else:
+            names = first.block if group.block in first.blocks else f"{first.block}, {group.block}"
+            layers = tuple(sorted((*first.layers, *group.layers)))
+            found[key] = replace(first, block=names, layers=layers)
+    return tuple(found.values())
 
 
 def parameter_groups(spec: ModelSpec) -> Iterator[ParamGroup]:

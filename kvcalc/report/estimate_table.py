@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kvcalc.memory.estimate import Estimate, GroupEstimate
+from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
 from kvcalc.report.ranges import describe_layers
 from kvcalc.report.text import bar, percent, ratio, render as to_text
@@ -51,7 +52,7 @@ def _grid(*headers: str) -> Table:
 
 
 def _weights(estimate: Estimate) -> Table:
-    table = _grid(f"weights ({estimate.workload.dtype})", "parameters", "bytes", "", "")
+    table = _grid(f"weights ({estimate.workload.dtype})", "parameters", "bytes", "share", "")
     total = estimate.weight_bytes
     for component, count in estimate.parameters.by_component.items():
         if count:
@@ -70,10 +71,20 @@ def _cache(estimate: Estimate) -> list[Any]:
     cache = estimate.cache
     if not cache.groups:
         return [Text("cache: none. This model keeps nothing between steps.", "bold")]
-    table = _grid(f"cache ({estimate.workload.cache.kv_name})", "shape", "bytes", "", "")
-    for group in cache.groups:
+    table = _grid(f"cache ({estimate.workload.cache.kv_name})", "shape", "bytes", "share", "")
+    for group in _merged(cache.groups):
         _group_rows(table, group, cache.bytes)
     return [table]
+
+
+def _merged(groups: tuple[GroupEstimate, ...]) -> list[GroupEstimate]:
+    """Groups with the same tensors as one row."""
+    by_tensors = {group.group.tensors: group.tensors for group in groups}
+    per_layer = {key: sum(tensor.bytes for tensor in value) for key, value in by_tensors.items()}
+    return [
+        GroupEstimate(group, by_tensors[group.tensors], per_layer[group.tensors] * len(group.layers))
+        for group in merged(tuple(group.group for group in groups))
+    ]
 
 
 def _group_rows(table: Table, group: GroupEstimate, total: int) -> None:
@@ -91,7 +102,7 @@ def _group_rows(table: Table, group: GroupEstimate, total: int) -> None:
 
 def _totals(estimate: Estimate) -> Table:
     cache, total = estimate.cache, estimate.total_bytes
-    table = _grid("total", "bytes", "", "", "")
+    table = _grid("total", "bytes", "", "share", "")
     rows = [("  weights", estimate.weight_bytes, "cyan"), ("  cache", cache.bytes, "magenta")]
     for name, num_bytes, colour in rows:
         table.add_row(name, f"{num_bytes:,}", format_bytes(num_bytes), percent(num_bytes, total),

@@ -5,7 +5,7 @@ from math import prod
 from kvcalc.explanation import Explanation
 from kvcalc.memory.cache import cache_function, tensor_bytes
 from kvcalc.memory.claims import wrong_claims
-from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Workload
 from kvcalc.report.ranges import describe_layers
 from kvcalc.spec.model import ModelSpec
@@ -25,7 +25,7 @@ def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:
     )
     if length != workload.context_tokens:
         lines += [f"The most is held at {length} tokens, before a block is compressed.", ""]
-    for group in groups:
+    for group in merged(groups):
         num_bytes = _group(lines, spec, group, workload, length)
         total_words.append(num_bytes)
     lines += _without_cache(spec, groups)
@@ -51,7 +51,7 @@ def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:
 def _group(
     lines: list[str], spec: ModelSpec, group: CacheGroup, workload: Workload, length: int
 ) -> int:
-    mechanism = getattr(spec.blocks[group.block], group.slot)
+    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
     layers = group.layers
     count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
     lines.append(f"{group.block}: {group.mechanism}, {count} ({describe_layers(layers)})")

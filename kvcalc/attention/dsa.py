@@ -13,7 +13,11 @@ Selecting the top k saves reading, not room: every token's latent and index key 
 Worked number: DeepSeek-V3.2, 61 layers, d_c + d_R + d_I = 512 + 64 + 128: 85,888 bytes a token in
 bf16, as measured with transformers 5.23. As fp8_ds_mla: 61 * (656 + 132) = 48,068.
 
-Reference code: DeepSeek-V3.2-Exp inference/model.py (Indexer); transformers models/deepseek_v32.
+MiniMax-M3 puts the same index key beside grouped keys and values in 57 of its 60 layers, and picks
+whole blocks with it: 60 * 2 * 4 * 128 + 57 * 128 = 68,736 elements a token.
+
+Reference code: DeepSeek-V3.2-Exp inference/model.py (Indexer); transformers models/deepseek_v32 and
+models/minimax_m3_vl.
 """
 
 from collections.abc import Iterator
@@ -32,12 +36,16 @@ class Indexer:
         index_head_dim: width of the one shared index key.
         index_topk: tokens that a query attends to; it does not change the cache.
         norm: the index key passes a LayerNorm (DeepSeek-V3.2).
+        qk_norm: index queries and key pass RMSNorms of index_head_dim (MiniMax-M3).
+        head_weights: a projection weighs the index heads; MiniMax-M3 has none.
     """
 
     index_n_heads: int
     index_head_dim: int
     index_topk: int
     norm: bool = True
+    qk_norm: bool = False
+    head_weights: bool = True
 
     def parameters(self, hidden_size: int, query_width: int) -> Iterator[ParamTensor]:
         """Weights of one indexer; query_width is the width that index queries are made from."""
@@ -47,7 +55,11 @@ class Indexer:
         if self.norm:
             yield ParamTensor("k_norm.weight", (width,), "attention")
             yield ParamTensor("k_norm.bias", (width,), "attention")
-        yield from linear("weights_proj", heads, hidden_size, "attention")
+        if self.qk_norm:
+            yield ParamTensor("q_norm.weight", (width,), "attention")
+            yield ParamTensor("k_norm.weight", (width,), "attention")
+        if self.head_weights:
+            yield from linear("weights_proj", heads, hidden_size, "attention")
 
     def cache(self, extent: Extent) -> Iterator[CacheTensor]:
         """The shared index key; every tensor-parallel rank keeps it whole."""

@@ -7,8 +7,11 @@ import typer
 from kvcalc.cli import options
 from kvcalc.cli.options import AttentionName, Engine, Format
 from kvcalc.errors import UsageError
+from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import Found, locate
+from kvcalc.spec.model import ModelSpec
 
 
 def estimate(
@@ -24,6 +27,7 @@ def estimate(
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
     engine: options.WhichEngine = Engine.logical,
+    engine_version: options.EngineVersion = None,
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     set_fields: options.SetFields = None,
@@ -62,19 +66,32 @@ def estimate(
             from kvcalc.memory.whatif import against_real
             from kvcalc.spec.variants import with_attention
 
-            real = answer(spec, workload)
+            real = answer(spec, workload, (), _accounting(engine, spec, workload, engine_version))
             spec, how = with_attention(spec, attention.value)
-            result = answer(spec, workload, (*how, *notes))
+            accounting = _accounting(engine, spec, workload, engine_version)
+            result = answer(spec, workload, (*how, *notes), accounting)
             result = against_real(result, real)
         else:
-            result = answer(spec, workload, notes)
+            accounting = _accounting(engine, spec, workload, engine_version)
+            result = answer(spec, workload, notes, accounting)
         answers.append((found, result, real))
-    print(_render(answers, format, engine), end="")
+    print(_render(answers, format), end="")
 
 
-def _render(
-    answers: list[tuple[Found, Estimate, Estimate | None]], format: Format, engine: Engine
-) -> str:
+def _accounting(
+    engine: Engine, spec: ModelSpec, workload: Workload, version: str | None
+) -> Accounting | None:
+    """Whose cache to count. None: what the mechanisms need."""
+    if engine is Engine.transformers:
+        from kvcalc.engines import transformers
+
+        return transformers.accounting(spec, workload.cache, version)
+    if version is not None:
+        raise UsageError(f"--engine-version: the {engine.value} accounting has no versions")
+    return None
+
+
+def _render(answers: list[tuple[Found, Estimate, Estimate | None]], format: Format) -> str:
     if format is Format.json:
         from kvcalc.report import estimate_json
 

@@ -22,6 +22,7 @@ class Engine(str, Enum):
     """Whose accounting an answer follows."""
 
     logical = "logical"
+    transformers = "transformers"
 
 
 class AttentionName(str, Enum):
@@ -91,7 +92,13 @@ SetFields = Annotated[
     ),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
-WhichEngine = Annotated[Engine, typer.Option(help="Whose accounting to follow.")]
+WhichEngine = Annotated[
+    Engine,
+    typer.Option(help="Whose accounting to follow: the mechanisms', or a library's cache."),
+]
+EngineVersion = Annotated[
+    str | None, typer.Option(help="Release of the engine.", show_default="the measured one")
+]
 
 
 def tokens(text: str | None, option: str) -> int | None:

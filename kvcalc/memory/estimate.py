@@ -1,10 +1,12 @@
 """The answer to one question about one model, taken apart to named tensors."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.frozen import dataclass
+from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.weights import (
@@ -51,6 +53,8 @@ class CacheEstimate:
     bytes_per_token: what one more token of one sequence adds once every window is full (rounded up
     where blocks make that a fraction). fixed_bytes_per_sequence: full windows, states, cross cache.
     range_bytes: (least, expected, worst) where routing decides; expected may be unknown.
+    after_prefill_bytes: what stays allocated right after one prefill of the whole context, where a
+    library keeps windows as views of all it has seen.
     """
 
     bytes: int
@@ -59,13 +63,15 @@ class CacheEstimate:
     per_device_bytes: tuple[int, ...]
     groups: tuple[GroupEstimate, ...]
     range_bytes: tuple[int, int | None, int] | None = None
+    after_prefill_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Everything ``kvcalc estimate`` prints."""
+    """Everything ``kvcalc estimate`` prints. engine: whose accounting the cache follows."""
 
     spec: ModelSpec
+    engine: str
     workload: Workload
     parameters: ParameterSummary
     weight_bytes: int
@@ -174,39 +180,58 @@ def estimate(
     return answer(spec, workload, notes)
 
 
-def answer(spec: ModelSpec, workload: Workload, notes: tuple[str, ...] = ()) -> Estimate:
-    """The estimate for a complete workload; notes are carried into the assumptions."""
+def answer(
+    spec: ModelSpec,
+    workload: Workload,
+    notes: tuple[str, ...] = (),
+    accounting: Accounting | None = None,
+) -> Estimate:
+    """The estimate for a complete workload; notes are carried into the assumptions.
+
+    accounting: whose cache is counted; the logical one when None.
+    """
+    accounting = accounting or logical(spec)
     parameters = summarise(spec)
     num_bytes, by_component = weight_bytes(spec, workload.dtype)
     per_device = device_weight_bytes(spec, workload.dtype, workload.tensor, workload.pipeline)
     mtp = count_parameters(mtp_groups(spec))
     return Estimate(
         spec=spec,
+        engine=accounting.engine,
         workload=workload,
         parameters=parameters,
         weight_bytes=num_bytes,
         weight_bytes_by_component=by_component,
         weight_bytes_per_device=tuple(per_device),
-        cache=_cache(spec, workload),
+        cache=_cache(spec, workload, accounting),
         workspace=workspace(spec, workload),
         mtp_parameters=mtp,
-        assumptions=(*notes, *_assumptions(spec, workload, parameters, mtp)),
+        assumptions=(
+            *accounting.assumptions,
+            *notes,
+            *_assumptions(spec, workload, parameters, mtp, accounting),
+        ),
     )
 
 
-def _cache(spec: ModelSpec, workload: Workload) -> CacheEstimate:
-    groups = groups_of(spec)
+def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> CacheEstimate:
+    groups = accounting.groups
     function = compile_groups(groups, workload.cache)
     tokens, encoder = workload.context_tokens, workload.encoder_tokens
     sequences = workload.num_sequences
-    length = function.peak(tokens, encoder)
+    length = function.peak(tokens, encoder) if accounting.at_most else tokens
+    slope = function.slope
+    pinned = accounting.after_prefill
     return CacheEstimate(
         bytes=sequences * function.at(length, encoder),
-        bytes_per_token=function.bytes_per_token,
+        bytes_per_token=-(-slope.numerator // slope.denominator),
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
-        per_device_bytes=_per_device(spec, workload),
+        per_device_bytes=_per_device(spec, workload, accounting),
         groups=tuple(_group(group, workload, length) for group in groups),
         range_bytes=_range(spec, workload, function),
+        after_prefill_bytes=None
+        if pinned is None
+        else sequences * compile_groups(pinned, workload.cache).at(tokens, encoder),
     )
 
 
@@ -228,7 +253,9 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
     return GroupEstimate(group, tuple(tensors), total)
 
 
-def _per_device(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
+def _per_device(
+    spec: ModelSpec, workload: Workload, accounting: Accounting
+) -> tuple[int, ...]:
     """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
     result: list[int] = []
     for stage in pipeline_stages(len(decoder_layers(spec)), workload.pipeline):
@@ -236,11 +263,12 @@ def _per_device(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"
             else group
-            for group in groups_of(spec)
+            for group in accounting.groups
         ]
         function = compile_groups(tuple(held), workload.cache, workload.tensor)
-        most = function.most(workload.context_tokens, workload.encoder_tokens)
-        result += [workload.num_sequences * most] * workload.tensor
+        at = function.most if accounting.at_most else function.at
+        num_bytes = at(workload.context_tokens, workload.encoder_tokens)
+        result += [workload.num_sequences * num_bytes] * workload.tensor
     return tuple(result)
 
 
@@ -264,7 +292,11 @@ def _range(
 
 
 def _assumptions(
-    spec: ModelSpec, workload: Workload, parameters: ParameterSummary, mtp: int
+    spec: ModelSpec,
+    workload: Workload,
+    parameters: ParameterSummary,
+    mtp: int,
+    accounting: Accounting,
 ) -> list[str]:
     notes = []
     if workload.dtype == "checkpoint":
@@ -282,13 +314,14 @@ def _assumptions(
         notes.append(f"{workload.beams} beams, each with a whole cache of its own")
     states = [
         tensor
-        for group in groups_of(spec)
+        for group in accounting.groups
         for tensor in group.tensors
         if tensor.role == "state" and isinstance(tensor.extent, Once)
     ]
     if states and workload.cache.state is None:
         own = sorted({tensor.dtype or "fp32" for tensor in states})
-        notes.append(f"recurrent states in {' and '.join(own)}; --state-dtype changes that")
+        change = "; --state-dtype changes that" if accounting.engine == "logical" else ""
+        notes.append(f"recurrent states in {' and '.join(own)}{change}")
     if spec.recursion is not None and spec.recursion.routing == "token_choice":
         notes.append("token choice: the cache depends on the depths chosen; this is the worst case")
     return notes

@@ -18,7 +18,7 @@ def render(answers: list[tuple[str, Estimate]]) -> str:
     return json.dumps(objects[0] if len(objects) == 1 else objects, indent=1) + "\n"
 
 
-def to_object(path: str, estimate: Estimate, engine: str = "logical") -> dict[str, Any]:
+def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
     """The contract's object for one model."""
     spec, workload, parameters = estimate.spec, estimate.workload, estimate.parameters
     return {
@@ -33,7 +33,7 @@ def to_object(path: str, estimate: Estimate, engine: str = "logical") -> dict[st
             "kv_dtype": workload.cache.kv_name,
             "state_dtype": estimate.state_dtype,
         },
-        "engine": engine,
+        "engine": estimate.engine,
         "parallelism": {"tensor": workload.tensor, "pipeline": workload.pipeline},
         "parameters": {
             "total": parameters.total,
@@ -85,6 +85,8 @@ def _cache(cache: CacheEstimate) -> dict[str, Any]:
     if cache.range_bytes is not None:
         least, expected, worst = cache.range_bytes
         result["range"] = {"least_bytes": least, "expected_bytes": expected, "worst_bytes": worst}
+    if cache.after_prefill_bytes is not None:
+        result["after_prefill_bytes"] = cache.after_prefill_bytes
     return result
 
 

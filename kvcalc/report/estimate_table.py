@@ -9,7 +9,8 @@ from kvcalc.memory.estimate import Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
 from kvcalc.report.ranges import describe_layers
-from kvcalc.report.text import bar, percent, ratio, render as to_text
+from kvcalc.report.text import bar, percent, ratio
+from kvcalc.report.text import render as to_text
 from kvcalc.units import format_bytes, format_count, format_tokens
 
 
@@ -113,6 +114,9 @@ def _totals(estimate: Estimate) -> Table:
     if cache.fixed_bytes_per_sequence:
         fixed = cache.fixed_bytes_per_sequence
         table.add_row("  fixed per sequence", f"{fixed:,}", format_bytes(fixed), "", "")
+    if cache.after_prefill_bytes is not None:
+        pinned = cache.after_prefill_bytes
+        table.add_row("  cache right after a prefill", f"{pinned:,}", format_bytes(pinned), "", "")
     if cache.range_bytes is not None:
         for name, value in zip(("least", "expected", "worst"), cache.range_bytes, strict=True):
             shown = "unknown: state recursion.depths" if value is None else f"{value:,}"

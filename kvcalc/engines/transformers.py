@@ -1,0 +1,319 @@
+"""transformers: what Hugging Face transformers' cache objects hold (the *library* accounting).
+
+Measured on version 5.23.0: models built from config objects, run with ``use_cache``, every tensor
+that the cache reaches listed, identical tensors once. Files named below are transformers' own.
+
+Positions. A full layer keeps every token (cache_utils.py, DynamicLayer). A sliding layer keeps the
+last W - 1 tokens, the current one being in the query (DynamicSlidingWindowLayer.update); with W = 1
+its slice ``[-1 + 1:]`` keeps everything. A chunk of C is a sliding window of C there. A prefill
+leaves these tokens as a view of all it has seen, so until the next token the whole context stays
+allocated; the estimate states that beside the cache (``after_prefill``).
+
+Convolutions keep K columns, the current token's among them, padded to K from the first token on
+(LinearAttentionLayer.update_conv_state); RecurrentGemma keeps K - 1 on its modules.
+
+States. Recurrent states are float32, whatever the model's dtype, except where a family allocates
+them in it: MiniMax (MiniMaxCache.linear_cache) and xLSTM (xLSTMCache). RWKV keeps a list of five
+tensors [batch, width, layers], the two token shifts in the model's dtype and three in float32.
+
+MLA caches the normed latent in the slot ``keys`` and the rotary key in ``values`` from 5.15.0 on,
+and expanded keys and values per head before; models with a sparse-attention indexer (deepseek_v32,
+glm_moe_dsa) followed in 5.18.0. Read in the sources of 5.14.1, 5.15.0, 5.15.1, 5.16.1, 5.17.0,
+5.18.0 and 5.22.0 (the arguments of ``past_key_values.update``), measured on 5.23.0.
+
+Families that differ from their own architecture:
+
+* falcon with new_decoder_architecture (40B, 180B, 11B): keys and values are repeated for all query
+  heads before they are cached (FalconAttention._split_heads): 16 times Falcon-40B's 8 KV heads;
+* gpt_neo: the window is a mask; every layer keeps every token;
+* deepseek_v4: a window-only layer keeps its vector as ``keys`` and again as ``values``; compressed
+  layers keep it once (DeepseekV4HCACache: values is keys) beside entries, buffers and overlaps.
+
+Names are those of the cache's attributes: keys, values, indexer_keys, conv_states,
+recurrent_states; ``cross_keys`` and ``cross_values`` are keys and values of
+EncoderDecoderCache.cross_attention_cache; of DeepSeek-V4's dictionaries ``compressed_kv.indexer``
+is the entry "indexer". Number formats follow the model's dtype (``--kv-dtype``).
+
+A library is asked what it holds, so the answer is for exactly ``--context`` tokens.
+Worked number: Mistral-7B-v0.1, W = 4096, 131,072 tokens: 32 * 2 * 8 * 128 * 4095 * 2 = 536,739,840
+bytes, and 17,179,869,184 allocated right after the prefill, as measured.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.accounting import Accounting
+from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import (
+    EVERY_TOKEN,
+    CacheTensor,
+    Chunk,
+    Extent,
+    SinkWindow,
+    Window,
+    split,
+)
+
+MEASURED = (5, 23, 0)
+_LATENT_SINCE = (5, 15, 0)
+_LATENT_WITH_INDEXER_SINCE = (5, 18, 0)
+_OLDEST = (5, 0, 0)
+
+# The model types whose cache was measured tensor by tensor; others follow the same cache classes.
+_MEASURED_TYPES = """
+    albert apertus bamba bart bert bitnet bloom codegen cohere cohere2 cwm dbrx deberta-v2
+    deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 distilbert dots1 electra ernie4_5 ernie4_5_moe
+    exaone4 falcon falcon_h1 falcon_mamba gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4
+    gemma4_text glm glm4 glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_bigcode gpt_neo gpt_neox
+    gpt_oss gptj granite granitemoe granitemoehybrid hunyuan_v1_dense hunyuan_v1_moe jamba jetmoe
+    kimi_linear lfm2 lfm2_moe llama llama4 llama4_text longcat_flash m2m_100 mamba mamba2 mbart
+    minicpm3 minimax minimax_m2 minimax_m3_vl minimax_m3_vl_text mistral mistral4 mixtral modernbert
+    mpt mt5 nemotron nemotron_h olmo olmo2 olmo3 olmoe opt pegasus phi phi3 phimoe qwen2 qwen2_moe
+    qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next recurrent_gemma
+    roberta rwkv seed_oss smollm3 stablelm starcoder2 t5 whisper xlm-roberta xlstm zamba2
+"""
+MEASURED_TYPES = frozenset(_MEASURED_TYPES.split())
+
+
+def accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None = None) -> Accounting:
+    """What transformers' caches hold for a model.
+
+    version: of transformers; the measured one when None. Raises UsageError for a version or a
+    number format that makes no sense and UnsupportedError, by name, for what transformers has not.
+    """
+    release = _release(version)
+    groups = groups_of_version(spec, release, dtypes.key)
+    _refuse_formats(dtypes)
+    return Accounting(
+        engine="transformers",
+        groups=groups,
+        assumptions=tuple(_assumptions(spec, version, release)),
+        at_most=False,
+        after_prefill=_pinned(groups),
+    )
+
+
+def groups_of_version(
+    spec: ModelSpec, release: tuple[int, ...] = MEASURED, model_dtype: str = "bf16"
+) -> tuple[CacheGroup, ...]:
+    """The cache groups of a model as a release of transformers holds them.
+
+    model_dtype: what the model runs in, which some families keep their states in.
+    """
+    if spec.recursion is not None:
+        raise UnsupportedError(f"{spec.name}: transformers has no mixture of recursions")
+    rules = _Rules(spec, release, model_dtype)
+    groups = [replace(group, tensors=rules.tensors(group)) for group in groups_of(spec)]
+    return tuple(group for group in groups if group.tensors)
+
+
+def _release(version: str | None) -> tuple[int, ...]:
+    if version is None:
+        return MEASURED
+    found = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version.strip().removeprefix("v"))
+    if found is None:
+        raise UsageError(f"--engine-version {version}: write a release of transformers, as 5.23.0")
+    release = tuple(int(part or 0) for part in found.groups())
+    if release < _OLDEST:
+        raise UnsupportedError(
+            f"transformers {version}: its caches are accounted for from 5.0.0 on; "
+            "version 4 kept windows, convolutions and states by other rules"
+        )
+    return release
+
+
+def _refuse_formats(dtypes: CacheDtypes) -> None:
+    if dtypes.key != dtypes.value or dtypes.key not in ("fp32", "bf16", "fp16"):
+        raise UnsupportedError(
+            f"transformers' cache is in the model's dtype: --kv-dtype bf16, fp16 or fp32, "
+            f"not {dtypes.kv_name}"
+        )
+    if dtypes.state is not None:
+        raise UnsupportedError(
+            "transformers chooses the number format of recurrent states itself; "
+            "leave --state-dtype out"
+        )
+
+
+def _assumptions(
+    spec: ModelSpec, version: str | None, release: tuple[int, ...]
+) -> Iterator[str]:
+    measured = ".".join(map(str, MEASURED))
+    if release == MEASURED:
+        yield f"the cache object of transformers {measured}, at exactly this context"
+    else:
+        yield (
+            f"the cache object of transformers {version}, at exactly this context: MLA as read in "
+            f"its sources, everything else as measured on {measured}"
+        )
+    if spec.model_type is None:
+        yield "no model_type in the spec: the rules of transformers' cache classes, no family's own"
+    elif spec.model_type not in MEASURED_TYPES:
+        yield (
+            f"model_type '{spec.model_type}' was not measured: the rules of transformers' cache "
+            "classes, no family's own"
+        )
+
+
+def _pinned(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...] | None:
+    """What a prefill in one go leaves allocated: windows are views of all tokens seen."""
+    if not any(isinstance(tensor.extent, Window) for group in groups for tensor in group.tensors):
+        return None
+    if any(group.mechanism in _V4 for group in groups):
+        # DeepSeek-V4's buffers are views as well, of projections that live longer: not accounted.
+        return None
+    return tuple(
+        replace(group, tensors=tuple(
+            replace(tensor, extent=EVERY_TOKEN) if isinstance(tensor.extent, Window) else tensor
+            for tensor in group.tensors
+        ))
+        for group in groups
+    )  # fmt: skip
+
+
+_V4 = ("v4_window", "csa", "hca")
+_ABSENT = {
+    "gta": "grouped-tied attention",
+    "gla": "grouped latent attention",
+    "tpa": "tensor product attention",
+    "mfa": "multi-matrix factorization attention",
+    "nsa": "native sparse attention",
+    "moba": "mixture of block attention",
+    "retnet": "RetNet",
+    "rwkv6": "RWKV-6",
+    "rwkv7": "RWKV-7",
+}
+
+
+def kept(extent: Extent) -> Extent:
+    """How many positions the library keeps where the mechanism needs ``extent``."""
+    match extent:
+        case Window(size) | Chunk(size):
+            # The slice [-size + 1:] of a window of one is [0:].
+            return Window(size - 1) if size > 1 else EVERY_TOKEN
+        case SinkWindow():
+            raise UnsupportedError("transformers 5 has no cache that keeps sink tokens")
+        case _:
+            return extent
+
+
+class _Rules:
+    """One model's rules: from what a mechanism needs to what the library's cache holds."""
+
+    def __init__(self, spec: ModelSpec, release: tuple[int, ...], model_dtype: str) -> None:
+        self.spec = spec
+        self.model_dtype = model_dtype
+        attentions = [block.attention for block in spec.blocks.values()]
+        indexed = any(getattr(attention, "indexer", None) is not None for attention in attentions)
+        since = _LATENT_WITH_INDEXER_SINCE if indexed else _LATENT_SINCE
+        self.latent = release >= since
+
+    def tensors(self, group: CacheGroup) -> tuple[CacheTensor, ...]:
+        """What one layer of the group holds."""
+        if group.mechanism in _ABSENT:
+            raise UnsupportedError(
+                f"{self.spec.name}: transformers has no {_ABSENT[group.mechanism]}"
+            )
+        rule: Callable[[CacheGroup], Iterator[CacheTensor]] = {
+            "mha": self._softmax, "mqa": self._softmax, "gqa": self._softmax,
+            "differential": self._softmax, "mla": self._mla, "cross": self._cross,
+            "v4_window": self._v4, "csa": self._v4, "hca": self._v4,
+            "rwkv4": self._rwkv, "rwkv_channel_mix": self._rwkv,
+        }.get(group.mechanism, self._recurrent)  # fmt: skip
+        return tuple(rule(group))
+
+    def _softmax(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """Keys and values before they are repeated for the query heads, and an indexer's keys."""
+        attention = self.spec.blocks[group.block].attention
+        heads = getattr(attention, "num_attention_heads", 0)
+        expanded = self.spec.model_type == "falcon" and group.mechanism == "gqa"
+        masked_only = self.spec.model_type == "gpt_neo"
+        for tensor in group.tensors:
+            extent = EVERY_TOKEN if masked_only else kept(tensor.extent)
+            if tensor.role == "index":
+                yield self._index(tensor, extent)
+                continue
+            name = {"key": "keys", "value": "values"}[tensor.name]
+            tensor = replace(tensor, name=name, extent=extent)
+            if expanded:
+                tensor = replace(tensor, shape=(heads, tensor.shape[1]), shard=split(0, heads))
+            yield tensor
+
+    def _index(self, tensor: CacheTensor, extent: Extent) -> CacheTensor:
+        if (self.spec.model_type or "").startswith("minimax_m3"):
+            # MiniMaxM3SparseCacheLayer: its one index key is a head like any other.
+            return replace(
+                tensor, name="idx_keys", shape=(1, *tensor.shape), extent=extent, token_axis=1
+            )
+        return replace(tensor, name="indexer_keys", extent=extent)
+
+    def _mla(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """The latent and the rotary key in the slots of keys and values, as single heads."""
+        mla = self.spec.blocks[group.block].attention
+        if mla is None or mla.kind != "mla":  # pragma: no cover
+            raise AssertionError(group.block)
+        extent = kept(mla.extent)
+        if self.latent:
+            for name, width, role in (
+                ("keys", mla.kv_lora_rank, "latent"), ("values", mla.qk_rope_head_dim, "rope_key"),
+            ):  # fmt: skip
+                yield CacheTensor(name, (1, width), extent, role, token_axis=1)  # type: ignore[arg-type]
+        else:
+            heads = mla.num_attention_heads
+            for name, width, role in (
+                ("keys", mla.qk_head_dim, "key"), ("values", mla.v_head_dim, "value"),
+            ):  # fmt: skip
+                shard = split(0, heads)
+                yield CacheTensor(name, (heads, width), extent, role, shard, 1)  # type: ignore[arg-type]
+        for tensor in group.tensors:
+            if tensor.role == "index":
+                yield self._index(tensor, extent)
+
+    def _cross(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """The encoder's keys and values, in a cache of their own."""
+        for tensor in group.tensors:
+            yield replace(tensor, name=f"{tensor.name}s")
+
+    def _v4(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """DeepSeek-V4's window, entries, buffers and overlaps."""
+        for tensor in group.tensors:
+            if tensor.name == "key_value":
+                shape = (1, *tensor.shape)
+                window = replace(tensor, shape=shape, extent=kept(tensor.extent), token_axis=1)
+                yield replace(window, name="keys")
+                if group.mechanism == "v4_window":
+                    yield replace(window, name="values")
+                continue
+            owner = "indexer" if tensor.name.startswith("index") else "compressor"
+            bare = tensor.name.removeprefix("index_")
+            bare = "compressed_kv" if bare in ("key", "compressed_key_value") else bare
+            yield replace(tensor, name=f"{bare}.{owner}")
+
+    def _rwkv(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """``state``: [0] the channel mixing's shift, [1] the time mixing's, [2:] a, b and p."""
+        order = {"token_shift": 0 if group.slot == "ffn" else 1,
+                 "numerator": 2, "denominator": 3, "maximum": 4}  # fmt: skip
+        for tensor in group.tensors:
+            state = "fp32" if tensor.role == "state" else None
+            yield replace(tensor, name=f"state[{order[tensor.name]}]", dtype=state)
+
+    def _recurrent(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """Convolution columns and recurrent states."""
+        own_dtype = group.mechanism in ("lightning", "mlstm")
+        for tensor in group.tensors:
+            if tensor.role == "conv":
+                channels, columns = tensor.shape
+                if group.mechanism != "rg_lru":
+                    columns += 1
+                yield replace(tensor, name="conv_states", shape=(channels, columns))
+                continue
+            name = {
+                "lightning": "linear_cache", "mlstm": f"rnn_state.{tensor.name}",
+            }.get(group.mechanism, "recurrent_states")  # fmt: skip
+            yield replace(tensor, name=name, dtype=self.model_dtype if own_dtype else "fp32")
+
+

@@ -1,0 +1,130 @@
+"""The library accounting: rules that the measured table does not show, versions, and refusals."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.transformers import accounting
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.cache import compile_groups
+from kvcalc.spec.catalog import load
+
+
+def slope(model: str, version: str | None = None) -> int:
+    """Bytes that one more token adds."""
+    bf16 = CacheDtypes()
+    function = compile_groups(accounting(load(model), bf16, version).groups, bf16)
+    return int(function.slope)
+
+
+def estimate(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    with pytest.raises(SystemExit) as stop:
+        main(["estimate", *arguments, "--format", "json"])
+    result = json.loads(capsys.readouterr().out)
+    return {"status": int(stop.value.code or 0), **result}
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        # transformers 5.14.1 models/deepseek_v3: update(key_states, value_states), 128 heads of
+        # 192 and 128; measured expanded and latent figures of DeepSeek-V3 a token.
+        ("5.14.1", 4_997_120),
+        ("5.15.0", 70_272),
+        ("5.23.0", 70_272),
+        (None, 70_272),
+    ],
+)
+def test_mla_by_version(version: str | None, expected: int) -> None:
+    assert slope("deepseek-v3", version) == expected
+
+
+def test_mla_with_an_indexer_followed_later() -> None:
+    # 5.17.0 models/deepseek_v32 still updates with key_states, value_states beside update_indexer:
+    # 61 * (128 * 192 + 128 * 128 + 128) * 2; 5.18.0 updates with k_pass, k_rot.
+    assert slope("deepseek-v3.2", "5.17.0") == 5_012_736
+    assert slope("deepseek-v3.2", "5.18.0") == 85_888
+
+
+def test_tensors_bear_the_names_of_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    result = estimate(capsys, "qwen3-next-80b-a3b", "--engine", "transformers", "--context", "512")
+    assert result["engine"] == "transformers"
+    tensors = {
+        tensor["name"]: (tensor["shape"], tensor["dtype"])
+        for group in result["cache"]["groups"]
+        for tensor in group["tensors"]
+    }
+    # Qwen3-Next-80B as measured on 5.23.0.
+    assert tensors == {
+        "conv_states": ([1, 8192, 4], "bf16"),
+        "recurrent_states": ([1, 32, 128, 128], "fp32"),
+        "keys": ([1, 2, 512, 256], "bf16"),
+        "values": ([1, 2, 512, 256], "bf16"),
+    }
+    assert any("transformers 5.23.0" in note for note in result["assumptions"])
+
+
+def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixture[str]) -> None:
+    result = estimate(
+        capsys, "mistral-7b-v0.1", "--engine", "transformers", "--context", "128k"
+    )
+    # Mistral-7B-v0.1, 131,072 tokens, measured: 4095 positions shown, all of them allocated.
+    assert result["cache"]["bytes"] == 536_739_840
+    assert result["cache"]["after_prefill_bytes"] == 17_179_869_184
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "word"),
+    [
+        ("llama-3-8b", ["--kv-dtype", "q8_0"], "q8_0"),
+        ("llama-3-8b", ["--kv-dtype", "fp8"], "fp8"),
+        ("mamba-2.8b", ["--state-dtype", "bf16"], "--state-dtype"),
+        ("deepseek-v3", ["--engine-version", "4.57.1"], "4.57.1"),
+    ],
+)
+def test_what_the_library_has_not_is_refused(
+    capsys: pytest.CaptureFixture[str], model: str, arguments: list[str], word: str
+) -> None:
+    result = estimate(capsys, model, "--engine", "transformers", *arguments)
+    assert result["status"] == 2
+    assert result["error"]["kind"] == "unsupported"
+    assert word in result["error"]["message"]
+
+
+def test_a_version_is_a_release() -> None:
+    with pytest.raises(UsageError, match=r"5\.23\.0"):
+        accounting(load("llama-3-8b"), CacheDtypes(), "latest")
+
+
+def test_the_logical_accounting_has_no_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    result = estimate(capsys, "llama-3-8b", "--engine-version", "5.23.0")
+    assert result["status"] == 2
+    assert result["error"]["kind"] == "usage"
+
+
+def test_states_in_the_models_dtype_follow_it() -> None:
+    # MiniMaxCache.linear_cache is allocated in the model's dtype: 70 layers of [64, 128, 128]
+    # beside 10 layers of keys and values, here of 1 token, all in fp32.
+    fp32 = CacheDtypes.parse("fp32")
+    function = compile_groups(accounting(load("minimax-text-01"), fp32).groups, fp32)
+    assert function.at(1) == 293_683_200
+
+
+def test_a_mechanism_that_transformers_lacks_is_named() -> None:
+    from kvcalc.spec.loader import load_spec_text
+
+    spec = load_spec_text("""
+name: retention
+source: none
+hidden_size: 512
+vocab_size: 1000
+tie_word_embeddings: true
+blocks:
+  decoder: {recurrent: {kind: retnet, num_heads: 4, head_k_dim: 128, head_v_dim: 256}}
+layers: [{repeat: 2, blocks: [decoder]}]
+""")
+    with pytest.raises(UnsupportedError, match="RetNet"):
+        accounting(spec, CacheDtypes())

@@ -14,10 +14,11 @@ blocks stay fp32 (vLLM models/deepseek_v4/compressor.py). fp8_block128: DeepSeek
 fp32 scale per 128 x 128 tile.
 """
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
 from typing import Literal
+
+from kvcalc.frozen import dataclass
 
 # What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
 # key_value: one vector that serves as key and as value (DeepSeek-V4, GTA), stored once.

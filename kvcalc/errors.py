@@ -1,6 +1,6 @@
 """The errors that kvcalc raises on purpose. Each has a ``kind``, the word that JSON errors carry."""
 
-from dataclasses import dataclass
+from kvcalc.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a mechanism says of itself: its equation in the paper's symbols, and where each comes from."""
 
-from dataclasses import dataclass
+from kvcalc.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ the verifier expects all come from the one list, so a formula is written once.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.dtypes import CacheDtypes, Role
+from kvcalc.frozen import dataclass
 
 if TYPE_CHECKING:
     from fractions import Fraction

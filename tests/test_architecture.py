@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 
 # Each layer may import itself and what stands above it in this list.
 LAYERS = (
+    ("frozen",),
     ("errors", "units"),
     ("dtypes",),
     ("tensors", "explanation"),

@@ -28,7 +28,7 @@ from kvcalc.attention.nsa import NativeSparseAttention
 from kvcalc.attention.tpa import TensorProductAttention
 from kvcalc.attention.v4_window import SharedKeyValueWindow
 from kvcalc.explanation import Explanation
-from kvcalc.tensors import Once
+from kvcalc.tensors import CacheTensor, Once
 
 GROUPED = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
 V4 = {
@@ -122,14 +122,18 @@ def evaluate(explanation: Explanation, equation: str) -> int:
     return int(eval(substituted)) if substituted else 0
 
 
+def slope(tensor: CacheTensor) -> Fraction:
+    return Fraction(*tensor.extent.slope())
+
+
 def counted(mechanism: Any) -> tuple[Fraction, int]:
     """Elements per position and fixed elements, from the inventory."""
     tensors = list(mechanism.cache())
-    growing = [tensor for tensor in tensors if tensor.extent.slope()]
+    growing = [tensor for tensor in tensors if slope(tensor)]
     if growing:
-        unit = 1 / min(tensor.extent.slope() for tensor in growing)
-        per_position = sum(prod(t.shape) * t.extent.slope() * unit for t in growing)
-        rest = [tensor for tensor in tensors if not tensor.extent.slope()]
+        unit = 1 / min(slope(tensor) for tensor in growing)
+        per_position = sum(prod(t.shape) * slope(t) * unit for t in growing)
+        rest = [tensor for tensor in tensors if not slope(tensor)]
     else:
         per_position = sum(prod(t.shape) for t in tensors if not isinstance(t.extent, Once))
         rest = [tensor for tensor in tensors if isinstance(tensor.extent, Once)]

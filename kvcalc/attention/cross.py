@@ -20,10 +20,10 @@ Reference code: transformers models/t5, bart, whisper, mllama (MllamaTextCrossAt
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ENCODER_TOKENS, CacheTensor, ParamTensor, linear, split, split_kv_heads
 
 

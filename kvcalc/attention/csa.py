@@ -26,7 +26,6 @@ DeepseekV4CSACompressor, DeepseekV4Indexer).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.attention.hca import compressor_parameters
@@ -37,6 +36,7 @@ from kvcalc.attention.v4_window import (
 )
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, LastBlock, ParamTensor, PerBlock, Tail, linear, prefixed
 
 

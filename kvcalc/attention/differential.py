@@ -24,10 +24,10 @@ Diff-Transformer, whose group norm has a weight.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, Part, Shard, linear, split
 
 

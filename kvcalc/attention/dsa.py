@@ -21,9 +21,9 @@ models/minimax_m3_vl.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from kvcalc.explanation import Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear
 
 

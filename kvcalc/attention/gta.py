@@ -21,10 +21,10 @@ Reference code: Dao-AILab/grouped-latent-attention modeling_llama_GTA.py (LlamaF
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
 
 

@@ -22,7 +22,6 @@ DeepseekV4HCACompressor).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.attention.v4_window import (
@@ -31,6 +30,7 @@ from kvcalc.attention.v4_window import (
     shared_key_value_parameters,
 )
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, ParamTensor, PerBlock, Tail, linear, prefixed
 
 

@@ -20,10 +20,10 @@ Reference code: stepfun-ai/step3 modeling_step3.py; vLLM model_executor/models/s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
 
 

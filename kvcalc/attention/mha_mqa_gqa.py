@@ -25,11 +25,11 @@ Reference code: transformers models/llama/modeling_llama.py (LlamaAttention).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import (
     EVERY_TOKEN,
     CacheTensor,
@@ -69,8 +69,9 @@ class SoftmaxAttention:
         bias: which projections carry a bias.
         qk_norm: per_head (one weight of head_dim for Q, one for K), per_head_layernorm (the same
             with biases), full (a weight over the whole projected width), l2 (no weights).
-        output_gate: per_element doubles the query projection (Qwen3-Next); per_head adds a
-            gate per head (Step-3.5).
+        output_gate: per_element doubles the query projection (Qwen3-Next); separate is a projection
+            as wide, of its own and without a bias (Trinity); per_head adds a gate per head
+            (Step-3.5).
         sinks: a learned sink logit per query head (gpt-oss): parameters, no cache.
         sliding_window: the layer sees the last W tokens, the current one included.
         attention_chunk_size: the layer sees the tokens of the current chunk (Llama 4).
@@ -89,7 +90,7 @@ class SoftmaxAttention:
     v_head_dim: int | None = None
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
     qk_norm: Literal["none", "per_head", "per_head_layernorm", "full", "l2"] = "none"
-    output_gate: Literal["none", "per_element", "per_head"] = "none"
+    output_gate: Literal["none", "per_element", "separate", "per_head"] = "none"
     sinks: bool = False
     sliding_window: int | None = None
     attention_chunk_size: int | None = None
@@ -142,8 +143,9 @@ class SoftmaxAttention:
                                   shard=split_kv_heads(0, kv_heads * d_v, kv_heads))  # fmt: skip
         yield from linear("o_proj", hidden_size, out_dim, "attention",
                           bias="o" in self.bias, shard=split(1, out_dim, heads))  # fmt: skip
-        if self.output_gate == "per_head":
-            yield from linear("g_proj", heads, width, "attention", shard=split(0, heads))
+        if self.output_gate in ("per_head", "separate"):
+            gates = heads if self.output_gate == "per_head" else out_dim
+            yield from linear("g_proj", gates, width, "attention", shard=split(0, gates, heads))
         for side, num_heads in (("q", heads), ("k", kv_heads)):
             if side == "k" and self.shared_kv is not None:
                 continue

@@ -25,12 +25,12 @@ Reference code: deepseek-ai/DeepSeek-V3 inference/model.py (class MLA).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import window_extent
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear, prefixed, split
 
 

@@ -22,10 +22,10 @@ Reference code: MoonshotAI/MoBA moba/moba_naive.py; mit-han-lab/Quest.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import (
     EVERY_TOKEN,
     CacheTensor,

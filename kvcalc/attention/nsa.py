@@ -25,10 +25,10 @@ linear map per block). The paper does not give the shape of its compression MLP.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import (
     EVERY_TOKEN,
     CacheTensor,

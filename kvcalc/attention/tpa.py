@@ -24,11 +24,11 @@ weights here are those that Table 1 counts.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split
 
 

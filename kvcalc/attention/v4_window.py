@@ -20,10 +20,10 @@ Reference code: transformers models/deepseek_v4/modeling_deepseek_v4.py (Deepsee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, ParamTensor, Window, linear, split
 
 

@@ -10,9 +10,9 @@ Worked number: GPT-2, d = 768, f = 3072, with biases: 4,722,432 a layer.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
 

@@ -10,9 +10,9 @@ Worked number: Llama-3-8B, d = 4096, f = 14336: 176,160,768 a layer.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
 

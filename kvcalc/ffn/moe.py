@@ -18,9 +18,9 @@ router 1,835,008; experts 11,274,289,152; shared 44,040,192.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import CacheTensor, ParamTensor, Part, Shard, linear, split
 
 
@@ -39,6 +39,7 @@ class MixtureOfExperts:
         router_scale: the router scales its input by a weight of hidden_size and each expert's
             output by a weight of its own (Gemma 4).
         shared_expert_intermediate_size: inner width of all shared experts together; null for none.
+        shared_expert_bias: the shared experts' projections have biases (Ernie 4.5).
         shared_expert_gate: a learned gate of hidden_size on the shared expert (Qwen2-MoE).
         latent_size: experts work in this width, between two projections (Nemotron 3).
         num_zero_experts: identity experts: router rows without weights (LongCat-Flash).
@@ -54,6 +55,7 @@ class MixtureOfExperts:
     router_bias: Literal["none", "parameter", "buffer"] = "none"
     router_scale: bool = False
     shared_expert_intermediate_size: int | None = None
+    shared_expert_bias: bool = False
     shared_expert_gate: bool = False
     latent_size: int | None = None
     num_zero_experts: int | None = None
@@ -91,9 +93,9 @@ class MixtureOfExperts:
             names = ("gate_proj", "up_proj") if self.expert == "gated" else ("up_proj",)
             for name in names:
                 yield from linear(f"shared_expert.{name}", shared, hidden_size, "ffn",
-                                  shard=split(0, shared))  # fmt: skip
+                                  bias=self.shared_expert_bias, shard=split(0, shared))  # fmt: skip
             yield from linear("shared_expert.down_proj", hidden_size, shared, "ffn",
-                              shard=split(1, shared))  # fmt: skip
+                              bias=self.shared_expert_bias, shard=split(1, shared))  # fmt: skip
             if self.shared_expert_gate:
                 yield from linear("shared_expert_gate", 1, hidden_size, "ffn")
 

@@ -16,9 +16,9 @@ Reference code: transformers models/rwkv (RwkvFeedForward); BlinkDL/RWKV-LM RWKV
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

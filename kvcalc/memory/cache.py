@@ -6,16 +6,26 @@ walks the inventory once. Only the unfinished block of a compressed cache (``Tai
 sequence grows; ``most`` finds the peak at or below a length.
 """
 
-from dataclasses import dataclass
 from math import lcm
 from typing import TYPE_CHECKING
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
-from kvcalc.tensors import CacheTensor, Chunk, EncoderTokens, Extent, LastBlock, Once, PerBlock
-from kvcalc.tensors import SinkWindow, Tail, Window
+from kvcalc.tensors import (
+    CacheTensor,
+    Chunk,
+    EncoderTokens,
+    Extent,
+    LastBlock,
+    Once,
+    PerBlock,
+    SinkWindow,
+    Tail,
+    Window,
+)
 
 if TYPE_CHECKING:
     from fractions import Fraction

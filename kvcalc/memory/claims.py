@@ -61,8 +61,10 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
     if spec.encoder is not None and any(group.slot == "cross_attention" for group in groups):
         yield "only self-attention is cached: the cross-attention's K and V stay for the whole decode"
     if spec.recursion is not None:
-        yield "a recursion divides the cache by N_r: that holds only for kv_cache: shared, and not for"\
+        yield (
+            "a recursion divides the cache by N_r: that holds only for kv_cache: shared, and not for"
             " the first and last layer of middle_cycle"
+        )
 
 
 def _times(part: int, whole: int) -> str:

@@ -1,10 +1,10 @@
 """Many workloads at once: every combination of models, contexts, batches and cache formats."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.frozen import dataclass
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.weights import summarise, weight_bytes
 from kvcalc.spec.model import ModelSpec
@@ -90,9 +90,7 @@ def grid(
             yield from rows
 
 
-def _column(
-    variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str | None
-) -> _Column:
+def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str | None) -> _Column:
     spec = variant.spec
     try:
         dtypes = CacheDtypes.parse(kv_dtype, state_dtype)

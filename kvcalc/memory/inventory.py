@@ -5,10 +5,11 @@ Layers made from the same block are listed once with the layers they stand for, 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from kvcalc.frozen import dataclass
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
@@ -217,7 +218,9 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
         # ALBERT adds up and norms narrow embeddings, then projects; OPT-350m projects first.
         inner = width if embedding.projection == "in_out" else size
         if embedding.positions is not None:
-            yield ParamTensor("position_embedding.weight", (embedding.positions, inner), "embedding")
+            yield ParamTensor(
+                "position_embedding.weight", (embedding.positions, inner), "embedding"
+            )
         if embedding.token_types is not None:
             shape = (embedding.token_types, inner)
             yield ParamTensor("token_type_embedding.weight", shape, "embedding")

@@ -10,11 +10,11 @@ stay in the default format, as quantised checkpoints keep them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import get_args
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -23,6 +23,11 @@ from kvcalc.tensors import Component, ParamTensor
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 # Tables that a token only looks up a row of.
 _LOOKED_UP = ("embedding.weight", "per_layer_embedding.weight")
+
+
+# Vectors aside, what quantised checkpoints keep in the default format: convolution kernels, stacked
+# biases, and the indexer's head weights (DeepSeek-V3.2's weight map).
+_NEVER_QUANTISED = ("conv", "norm", "bias", "weights_proj")
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ class WeightFormats:
     def bytes(self, tensor: ParamTensor, shape: tuple[int, ...] | None = None) -> int:
         """Bytes of a tensor, or of a rank's share of it."""
         shape = tensor.shape if shape is None else shape
-        matrix = len(shape) >= 2 and "conv" not in tensor.name and "norm" not in tensor.name
-        matrix = matrix and not tensor.name.endswith("bias")
+        matrix = len(shape) >= 2 and not any(word in tensor.name for word in _NEVER_QUANTISED)
         chosen = self.by_component.get(tensor.component, self.default) if matrix else self.default
         try:
             return chosen.tensor(shape)
@@ -176,4 +180,3 @@ def _rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
         raise UnsupportedError(
             f"tensor parallelism over {ranks} ranks: {tensor.name} {list(tensor.shape)}: {error}"
         ) from None
-

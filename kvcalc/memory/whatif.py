@@ -11,7 +11,11 @@ def kv_heads(spec: ModelSpec) -> str:
     """``8 KV heads`` where all of a model's softmax layers agree, its attention kinds otherwise."""
     attentions = [block.attention for block in spec.blocks.values() if block.attention is not None]
     counts = {getattr(attention, "num_key_value_heads", None) for attention in attentions}
-    if len(counts) == 1 and None not in counts and {a.kind for a in attentions} <= {"mha", "mqa", "gqa"}:
+    if (
+        len(counts) == 1
+        and None not in counts
+        and {a.kind for a in attentions} <= {"mha", "mqa", "gqa"}
+    ):
         count = counts.pop()
         return f"{count} KV head{'s' if count != 1 else ''}"
     return " and ".join(sorted({attention.kind for attention in attentions}))

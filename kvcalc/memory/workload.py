@@ -1,8 +1,7 @@
 """The question: how many sequences of how many tokens, in which number formats, on how many devices."""
 
-from dataclasses import dataclass
-
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.frozen import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

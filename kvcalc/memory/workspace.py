@@ -8,8 +8,7 @@ fp32 softmax: 2 + 4 + 4 = 10 bytes a score in bf16, measured with a storage trac
 5.23; fused kernels (flash, SDPA) never write them. K and V repeated for the query heads are beside it.
 """
 
-from dataclasses import dataclass
-
+from kvcalc.frozen import dataclass
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import Block, ModelSpec
 

@@ -25,10 +25,10 @@ Reference code: transformers models/qwen3_next, models/qwen3_5, models/olmo_hybr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
 
 

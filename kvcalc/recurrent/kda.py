@@ -23,10 +23,10 @@ Reference code: transformers models/kimi_linear, models/bailing_hybrid; fla laye
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
 
 

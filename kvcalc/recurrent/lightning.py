@@ -19,10 +19,10 @@ Reference code: transformers models/minimax/modeling_minimax.py (MiniMaxLightnin
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

@@ -20,10 +20,10 @@ Reference code: transformers models/xlstm/modeling_xlstm.py (xLSTMLayer); NX-AI/
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

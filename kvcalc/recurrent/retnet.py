@@ -19,10 +19,10 @@ layers/multiscale_retention.py, whose normalization has a weight of d_v.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

@@ -21,10 +21,10 @@ Reference code: BlinkDL/RWKV-LM RWKV-v5/src/model.py (RWKV_Tmix_x060), whose low
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

@@ -18,10 +18,10 @@ Reference code: transformers models/lfm2/modeling_lfm2.py (Lfm2ShortConv).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 

@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from kvcalc.errors import NotFoundError
+from kvcalc.frozen import dataclass
 from kvcalc.spec.loader import load_spec_file
 from kvcalc.spec.model import ModelSpec
 

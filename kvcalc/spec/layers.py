@@ -9,9 +9,9 @@ A mixture of recursions (kvcalc/stack/recursion.py) is laid over the whole stack
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kvcalc.frozen import dataclass
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 if TYPE_CHECKING:

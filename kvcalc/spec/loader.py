@@ -1,10 +1,10 @@
 """Load a spec from YAML text or a file: form first, then consistency, every problem at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
+from kvcalc.frozen import dataclass
 from kvcalc.spec.consistency import findings
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import FAILED, MAX_FILE_BYTES, SpecReader

@@ -6,9 +6,10 @@ with ``kinds`` holds one of the mechanisms registered in that package.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ Reference code: transformers models/gemma3n (Gemma3nTextAltUp, Gemma3nTextModel)
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, linear, split
 
 

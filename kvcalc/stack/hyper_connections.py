@@ -20,8 +20,8 @@ Reference code: transformers models/deepseek_v4 (HyperConnection, HyperHead).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor
 
 

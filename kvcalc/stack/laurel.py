@@ -15,8 +15,8 @@ Reference code: transformers models/gemma3n (Gemma3nTextLaurelBlock).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, linear, split
 
 

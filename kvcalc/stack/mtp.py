@@ -25,9 +25,9 @@ Reference code: transformers modeling_layers.py (MtpLayer, MtpModel).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, Part, Shard, linear
 
 

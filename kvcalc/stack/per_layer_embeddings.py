@@ -21,8 +21,8 @@ W_m and norm 18,350,336; 1,050,624 a layer.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
 

@@ -26,10 +26,10 @@ Reference code: raymin0223/mixture_of_recursions, util/config.py and model/shari
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, linear
 
 Case = Literal["least", "expected", "worst"]

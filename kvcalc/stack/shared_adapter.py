@@ -21,8 +21,8 @@ Reference code: transformers models/zamba2 (Zamba2HybridLayer, Zamba2MLP, Zamba2
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kvcalc.frozen import dataclass
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
 

@@ -1,0 +1,148 @@
+"""DeepSeek V2 to V4 and everything with latent attention: GLM-5, Kimi, MiniCPM3, Mistral 4, LongCat.
+
+Source: transformers 5.23, models/deepseek_v2, deepseek_v3, deepseek_v32, deepseek_v4, glm4_moe_lite,
+glm_moe_dsa, minicpm3, mistral4, youtu, axk1, longcat_flash, dots1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import FULL_OR_SLIDING, crossed, decoder, first_dense, gated, indexer
+from kvcalc.convert.parts import kinds, mla, mlp_kinds, moe, softmax
+from kvcalc.spec.model import Block, ModelSpec
+
+
+def routed(c: Config, **fields: Any) -> Any:
+    """Routed experts and ``n_shared_experts`` as wide; the router's bias is a buffer."""
+    shared = c.count("n_shared_experts") * c.number("moe_intermediate_size")
+    fields = {"router_bias": "buffer", **fields}
+    return moe(c, experts="n_routed_experts", shared=shared, **fields)
+
+
+def _latent(
+    c: Config, ffns: list[str], *, norms: int | None = None, experts: Callable[[Config], Any] = routed,
+    **fields: Any,
+) -> ModelSpec:  # fmt: skip
+    """Latent attention in every layer, dense layers and layers with experts."""
+    attention = mla(c, bias=_bias(c), **fields)
+    c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "rope_head_dim")
+    return decoder(c, [
+        ((kind,), Block(attention=attention, norms=norms,
+                        ffn=experts(c) if kind == "moe" else gated(c)))
+        for kind in ffns
+    ])  # fmt: skip
+
+
+def _bias(c: Config) -> tuple[str, ...]:
+    if not c.flag("attention_bias"):
+        return ()
+    return ("q_a", "kv_a", "o") if c.maybe("q_lora_rank") is not None else ("kv_a", "o")
+
+
+def deepseek_v2(c: Config) -> ModelSpec:
+    """The first ``first_k_dense_replace`` layers dense; no bias in the router."""
+    c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+    return _latent(
+        c, first_dense(c, c.count("first_k_dense_replace")),
+        experts=lambda c: routed(c, router_bias="none"),
+    )  # fmt: skip
+
+
+def deepseek_v3(c: Config) -> ModelSpec:
+    """The same with a router bias that is a buffer (Kimi K2, Moonlight)."""
+    c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
+    return _latent(c, first_dense(c, c.count("first_k_dense_replace")))
+
+
+def glm4_moe_lite(c: Config) -> ModelSpec:
+    """One dense layer, then experts, or as ``mlp_layer_types`` says."""
+    return _latent(c, mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace", 1))))
+
+
+def sparse_indexed(c: Config) -> ModelSpec:
+    """DeepSeek-V3.2 and GLM-5: latent attention with an indexer, in every layer or in some."""
+    ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace")))
+    c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+    if c.has("layer_types"):
+        kinds(c, "layer_types", {"indexed_attention": "indexed"}, list)
+    c.skip("layer_types", "num_key_value_heads", "head_dim", "qk_head_dim", "num_experts",
+           "indexer_rope_interleave", "index_share_for_mtp_iteration")  # fmt: skip
+    bias = _bias(c)
+    made = {"full": mla(c, bias=bias, indexer=indexer(c)), "shared": mla(c, bias=bias)}
+
+    def block(mixer: str, ffn: str) -> Block:
+        return Block(attention=made[mixer], ffn=routed(c) if ffn == "moe" else gated(c))
+
+    return decoder(c, crossed(indexers(c), ffns, block))
+
+
+def indexers(c: Config) -> list[str]:
+    """Which layers own an indexer (full) and which use another's selection (shared)."""
+    freq = max(c.count("index_topk_freq", 1), 1)
+    offset = c.count("index_skip_topk_offset", 2)
+    pattern = c.value("index_topk_pattern", None)
+    if isinstance(pattern, str):
+        pattern = ["full" if letter == "F" else "shared" for letter in pattern]
+    if pattern is not None and len(pattern) != c.num_layers:
+        c.wrong("index_topk_pattern", f"has {len(pattern)} entries for {c.num_layers} layers")
+    names = {"full": "full", "shared": "shared"}
+    if c.model_type != "glm_moe_dsa":
+        return ["full"] * c.num_layers
+    return kinds(c, "indexer_types", names, lambda: pattern or [
+        "shared" if max(index - offset + 1, 0) % freq else "full" for index in range(c.num_layers)
+    ])  # fmt: skip
+
+
+def minicpm3(c: Config) -> ModelSpec:
+    """Latent attention with dense feed-forward layers."""
+    c.skip("num_key_value_heads", "head_dim", "scale_emb", "scale_depth", "dim_model_base")
+    v_dim = c.maybe("v_head_dim") or c.divide("hidden_size", c.hidden_size, c.num_heads)
+    attention = mla(c, v_head_dim=v_dim, bias=_bias(c))
+    return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
+
+
+def youtu(c: Config) -> ModelSpec:
+    """Latent attention with dense feed-forward layers."""
+    c.skip("num_key_value_heads", "embedding_initializer_range", "head_dim", "qk_head_dim")
+    return decoder(c, Block(attention=mla(c, bias=_bias(c)), ffn=gated(c)))
+
+
+def axk1(c: Config) -> ModelSpec:
+    """DeepSeek-V3 with a norm after the experts."""
+    num_dense, freq = c.count("first_k_dense_replace", 1), c.number("moe_layer_freq", 1)
+    ffns = mlp_kinds(c, lambda: [
+        "moe" if index >= num_dense and index % freq == 0 else "dense"
+        for index in range(c.num_layers)
+    ])  # fmt: skip
+    c.skip("num_key_value_heads", "head_dim", "qk_head_dim")
+    attention = mla(c, bias=_bias(c))
+    return decoder(c, [
+        ((kind,), Block(attention=attention, norms=3 if kind == "moe" else 2,
+                        ffn=routed(c) if kind == "moe" else gated(c)))
+        for kind in ffns
+    ])  # fmt: skip
+
+
+def dots1(c: Config) -> ModelSpec:
+    """Softmax attention with QK-norm; DeepSeek's experts; the window, if any, from a layer on."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    c.skip("max_window_layers", "moe_layer_freq")
+    c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
+
+    def pattern() -> list[str]:
+        first = c.count("max_window_layers")
+        return [
+            "local" if window is not None and index >= first else "global"
+            for index in range(c.num_layers)
+        ]
+
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, pattern)
+    ffns = first_dense(c, c.count("first_k_dense_replace"))
+    return decoder(c, crossed(mixers, ffns, lambda mixer, ffn: Block(
+        attention=softmax(c, bias=bias, qk_norm="per_head",
+                          sliding_window=window if mixer == "local" else None),
+        ffn=routed(c) if ffn == "moe" else gated(c),
+    )))  # fmt: skip

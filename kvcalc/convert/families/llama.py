@@ -1,0 +1,168 @@
+"""Llama and the dense decoders that differ from it in a bias, a norm or a window.
+
+Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
+"""
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import QKV, decoder, dense, every, gated, same_width, softmax, windowed
+from kvcalc.spec.model import Block, ModelSpec
+
+
+def llama(c: Config) -> ModelSpec:
+    """RMSNorm, gated feed-forward, biases where the config says so."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
+
+
+def no_bias(c: Config) -> ModelSpec:
+    """Llama without any bias."""
+    return decoder(c, Block(attention=softmax(c), ffn=gated(c)))
+
+
+def window_everywhere(c: Config) -> ModelSpec:
+    """Mistral: no biases; ``sliding_window`` holds for every layer."""
+    window = c.maybe("sliding_window")
+    return decoder(c, Block(attention=softmax(c, sliding_window=window), ffn=gated(c)))
+
+
+def ministral(c: Config) -> ModelSpec:
+    """No biases; ``layer_types`` says which layers have the window."""
+    window = c.maybe("sliding_window")
+    usual = "global" if window is None else "local"
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, sliding_window=w), lambda a: Block(attention=a, ffn=gated(c)),
+        lambda: [usual] * c.num_layers, window=window,
+    ))  # fmt: skip
+
+
+def helium(c: Config) -> ModelSpec:
+    """The output projection never has a bias, and is square."""
+    same_width(c)
+    attention = softmax(c, bias=QKV if c.flag("attention_bias") else ())
+    return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
+
+
+def attention_bias(c: Config) -> ModelSpec:
+    """A switch for the attention's biases only."""
+    return decoder(c, Block(attention=softmax(c, bias=c.flag("attention_bias")), ffn=gated(c)))
+
+
+def use_bias(c: Config) -> ModelSpec:
+    """Ernie 4.5: one switch for all biases."""
+    bias = c.flag("use_bias")
+    return decoder(c, Block(attention=softmax(c, bias=bias), ffn=gated(c, bias=bias)))
+
+
+def seed_oss(c: Config) -> ModelSpec:
+    """The output projection's bias has a switch of its own."""
+    bias = (QKV if c.flag("attention_bias") else ()) + (("o",) if c.flag("attention_out_bias") else ())
+    return decoder(c, Block(attention=softmax(c, bias=bias), ffn=gated(c, bias=c.flag("mlp_bias"))))
+
+
+def smollm3(c: Config) -> ModelSpec:
+    """NoPE layers have the window when there is one (``no_rope_layers``)."""
+    window = c.maybe("sliding_window") if c.flag("use_sliding_window") else None
+    c.skip("sliding_window", "no_rope_layers", "no_rope_layer_interval")
+
+    def pattern() -> list[str]:
+        interval = c.number("no_rope_layer_interval", 4)
+        rope = c.numbers("no_rope_layers", c.num_layers, None) or [
+            int((index + 1) % interval != 0) for index in range(c.num_layers)
+        ]
+        return ["local" if window is not None and not rotary else "global" for rotary in rope]
+
+    ffn = gated(c, bias=c.flag("mlp_bias"))
+    bias = c.flag("attention_bias")
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, bias=bias, sliding_window=w), lambda a: Block(attention=a, ffn=ffn),
+        pattern, window=window,
+    ))  # fmt: skip
+
+
+def cwm(c: Config) -> ModelSpec:
+    """No attention biases; every fourth layer from the first sees everything."""
+    ffn = gated(c, bias=c.flag("mlp_bias"))
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, sliding_window=w), lambda a: Block(attention=a, ffn=ffn),
+        lambda: ["local" if index % 4 else "global" for index in range(c.num_layers)],
+        window=c.maybe("sliding_window"),
+    ))  # fmt: skip
+
+
+def exaone4(c: Config) -> ModelSpec:
+    """Norms after each sublayer, QK-norm; three sliding layers, then one that sees everything."""
+    window = c.maybe("sliding_window")
+    c.skip("sliding_window_pattern")
+
+    def pattern() -> list[str]:
+        if window is None:
+            return ["global"] * c.num_layers
+        stated = c.value("sliding_window_pattern", 4)
+        if isinstance(stated, str):
+            # EXAONE 4.0 published its pattern as letters: LLLG.
+            if not stated or set(stated) - {"L", "G"}:
+                c.wrong("sliding_window_pattern", f"expected letters L and G, found '{stated}'")
+            return every(len(stated), c.num_layers)
+        return every(c.number("sliding_window_pattern", 4), c.num_layers)
+
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, qk_norm="per_head", sliding_window=w),
+        lambda a: Block(attention=a, ffn=gated(c), norm_position="post"), pattern, window=window,
+    ))  # fmt: skip
+
+
+def arcee(c: Config) -> ModelSpec:
+    """Two matrices and squared ReLU in the feed-forward layer."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    return decoder(c, Block(attention=attention, ffn=dense(c, bias=c.flag("mlp_bias"))))
+
+
+def apertus(c: Config) -> ModelSpec:
+    """QK-norm, and xIELU, which learns two scalars a layer."""
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    return decoder(c, Block(attention=attention, ffn=dense(c, xielu=True)))
+
+
+def bitnet(c: Config) -> ModelSpec:
+    """A norm before each output projection: one of hidden_size, one of intermediate_size."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    return decoder(c, Block(attention=attention, ffn=gated(c, sub_norm=True), norms=3))
+
+
+def jais2(c: Config) -> ModelSpec:
+    """LayerNorm and two matrices in the feed-forward layer."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    ffn = dense(c, bias=c.flag("mlp_bias"))
+    return decoder(c, Block(attention=attention, ffn=ffn), norm="layernorm")
+
+
+def nanochat(c: Config) -> ModelSpec:
+    """No norm has weights; squared ReLU."""
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="l2")
+    return decoder(c, Block(attention=attention, ffn=dense(c)), norm="none")
+
+
+def hyperclovax(c: Config) -> ModelSpec:
+    """Two more norms a layer where ``use_post_norm`` is set."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    ffn = gated(c, bias=c.flag("mlp_bias"))
+    norms = 4 if c.flag("use_post_norm") else 2
+    return decoder(c, Block(attention=attention, ffn=ffn, norms=norms))
+
+
+def nemotron(c: Config) -> ModelSpec:
+    """LayerNorm; squared ReLU between two matrices."""
+    attention = softmax(c, bias=c.flag("attention_bias"))
+    ffn = dense(c, bias=c.flag("mlp_bias"))
+    return decoder(c, Block(attention=attention, ffn=ffn), norm="layernorm")
+
+
+def diffllama(c: Config) -> ModelSpec:
+    """Differential attention; heads come in pairs."""
+    from kvcalc.attention.differential import DifferentialAttention
+
+    attention = DifferentialAttention(
+        kind="differential", num_attention_heads=c.num_heads, num_key_value_heads=c.num_kv_heads(),
+        head_dim=c.head_dim(), bias=("q", "k", "v", "o") if c.flag("attention_bias") else (),
+    )  # fmt: skip
+    return decoder(c, Block(attention=attention, ffn=gated(c)))

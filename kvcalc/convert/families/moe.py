@@ -1,0 +1,315 @@
+"""Decoders with experts that belong to no larger family: Mixtral, gpt-oss, DBRX, Ernie, Hunyuan, ...
+
+Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
+"""
+
+from typing import Any
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import FULL_OR_SLIDING, QKV, crossed, decoder, every, first_dense, gated
+from kvcalc.convert.parts import kinds, mlp_kinds, moe, softmax, step_sparse, windowed
+from kvcalc.spec.model import Block, ModelSpec
+
+
+def mixtral(c: Config) -> ModelSpec:
+    """Experts of intermediate_size in every layer; the window holds for every layer."""
+    ffn = moe(c, experts="num_local_experts", width="intermediate_size")
+    attention = softmax(c, sliding_window=c.maybe("sliding_window"))
+    return decoder(c, Block(attention=attention, ffn=ffn))
+
+
+def minimax_m2(c: Config) -> ModelSpec:
+    """QK-norm over the whole width; a router bias that is a buffer."""
+    ffn = moe(c, experts="num_local_experts", width="intermediate_size", router_bias="buffer")
+    return decoder(c, Block(attention=softmax(c, qk_norm="full"), ffn=ffn))
+
+
+def gpt_oss(c: Config) -> ModelSpec:
+    """Sink logits; biases on attention, router and experts; every second layer slides."""
+    bias = c.flag("attention_bias")
+    ffn = moe(c, experts="num_local_experts", width="intermediate_size", expert_bias=True,
+              router_bias="parameter")  # fmt: skip
+    c.skip("swiglu_alpha", "swiglu_limit", "experts_per_token", "initial_context_length")
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, bias=bias, sinks=True, sliding_window=w),
+        lambda a: Block(attention=a, ffn=ffn), lambda: every(2, c.num_layers),
+        window=c.maybe("sliding_window"),
+    ))  # fmt: skip
+
+
+def dbrx(c: Config) -> ModelSpec:
+    """Sizes of attention and experts stand in nested objects; LayerNorm without bias."""
+    attn, ffn = c.inside("attn_config", "DbrxAttentionConfig"), c.inside("ffn_config", "DbrxFFNConfig")
+    kv_heads = attn.number("kv_n_heads", 1)
+    attention = softmax(c, kv_heads=kv_heads,
+                        head_dim=c.divide("d_model", c.hidden_size, c.num_heads))  # fmt: skip
+    attn.skip("attn_pdrop", "clip_qkv", "rope_theta", "model_type")
+    ffn.skip("ffn_act_fn", "moe_jitter_eps", "moe_loss_weight", "moe_normalize_expert_weights",
+             "uniform_expert_assignment", "hidden_size", "model_type")  # fmt: skip
+    c.skip("router_aux_loss_coef", "resid_pdrop", "emb_pdrop")
+    for nested, key, default in ((ffn, "moe_num_experts", 4), (ffn, "moe_top_k", 1),
+                                 (ffn, "ffn_hidden_size", 3584), (attn, "kv_n_heads", 1)):  # fmt: skip
+        if not nested.has(key):
+            nested.assume(key, default, "not in the file; the default of transformers' class")
+    from kvcalc.ffn.moe import MixtureOfExperts
+
+    experts = MixtureOfExperts(
+        kind="moe", num_experts=ffn.number("moe_num_experts", 4),
+        num_experts_per_tok=ffn.number("moe_top_k", 1),
+        moe_intermediate_size=ffn.number("ffn_hidden_size", 3584),
+    )  # fmt: skip
+    attn.finish()
+    ffn.finish()
+    return decoder(c, Block(attention=attention, ffn=experts), norm="layernorm_no_bias")
+
+
+def ernie4_5_moe(c: Config) -> ModelSpec:
+    """Experts from ``moe_layer_start_index`` to ``moe_layer_end_index``, every ``moe_layer_interval``."""
+    bias = c.flag("use_bias")
+    start, step = c.count("moe_layer_start_index"), c.number("moe_layer_interval")
+    end = c.number("moe_layer_end_index", -1, least=-1)
+    end = c.num_layers - 1 if end == -1 else end
+    for key in ("moe_num_experts", "moe_intermediate_size"):
+        if isinstance(c.value(key), list):
+            c.refuse(key, "experts for text and for images apart")
+    shared = c.count("moe_num_shared_experts") * c.number("moe_intermediate_size")
+    c.skip("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "intermediate_size")
+    attention = softmax(c, bias=bias)
+    experts = moe(c, experts="moe_num_experts", chosen="moe_k", shared=shared,
+                  router_bias="parameter", shared_expert_bias=bias)  # fmt: skip
+
+    def kind(index: int) -> str:
+        return "moe" if (index + 1) % step == 0 and start <= index <= end else "dense"
+
+    return decoder(c, lambda index: (
+        (kind(index),),
+        Block(attention=attention, ffn=experts if kind(index) == "moe" else gated(c, bias=bias)),
+    ), head_bias=bias)  # fmt: skip
+
+
+def hunyuan_moe(c: Config) -> ModelSpec:
+    """Experts beside a dense layer of the same width, in every layer."""
+    width = c.number("intermediate_size")
+    for key in ("num_experts", "moe_topk"):
+        stated = c.value(key)
+        if isinstance(stated, list):
+            if len(set(map(str, stated))) != 1:
+                c.refuse(key, "layers with different numbers of experts")
+    experts, top = _scalar(c, "num_experts"), _scalar(c, "moe_topk")
+    from kvcalc.ffn.moe import MixtureOfExperts
+
+    ffn = MixtureOfExperts(
+        kind="moe", num_experts=experts, num_experts_per_tok=top, moe_intermediate_size=width,
+        shared_expert_intermediate_size=width,
+    )  # fmt: skip
+    c.skip("eod_token_id", "sep_token_id", "moe_layer_num_skipped")
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    return decoder(c, Block(attention=attention, ffn=ffn))
+
+
+def _scalar(c: Config, key: str) -> int:
+    value = c.value(key)
+    return c.whole(key, value[0] if isinstance(value, list) else value)
+
+
+def hunyuan_dense(c: Config) -> ModelSpec:
+    """Llama with QK-norm."""
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def exaone_moe(c: Config) -> ModelSpec:
+    """EXAONE 4's windows; dense layers first, then experts with shared ones."""
+    window = c.maybe("sliding_window")
+    period = c.number("sliding_window_pattern") if window is not None else 1
+    c.skip("sliding_window_pattern")
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: every(period, c.num_layers))
+    ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace")))
+    return decoder(c, crossed(mixers, ffns, lambda mixer, ffn: Block(
+        attention=softmax(c, qk_norm="per_head", sliding_window=_where(mixer, window)),
+        ffn=shared_experts(c, "num_experts") if ffn == "moe" else gated(c),
+    )))  # fmt: skip
+
+
+def _where(mixer: str, window: int | None) -> int | None:
+    return window if mixer == "local" else None
+
+
+def shared_experts(c: Config, experts: str = "n_routed_experts", **fields: Any) -> Any:
+    """Routed experts with shared ones of the same width, and a router bias that is a buffer."""
+    count = c.count("num_shared_experts")
+    shared = count * c.number("moe_intermediate_size")
+    return moe(c, experts=experts, shared=shared, router_bias="buffer", **fields)
+
+
+def solar_open(c: Config) -> ModelSpec:
+    """Experts with shared ones in every layer."""
+    c.skip("intermediate_size", "first_k_dense_replace", "use_qk_norm")
+    shared = c.count("n_shared_experts") * c.number("moe_intermediate_size")
+    ffn = moe(c, experts="n_routed_experts", shared=shared, router_bias="buffer")
+    bias = c.flag("attention_bias")
+    return decoder(c, Block(attention=softmax(c, bias=QKV if bias else ()), ffn=ffn))
+
+
+def hy_v3(c: Config) -> ModelSpec:
+    """One dense layer, then experts with a shared one; QK-norm."""
+    c.skip("router_scaling_factor", "enable_moe_fp32_combine")
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    kinds_ = mlp_kinds(c, lambda: first_dense(c, 1))
+    bias = c.flag("mlp_bias")
+    return decoder(c, [
+        ((kind,), Block(attention=attention, ffn=shared_experts(c, "num_experts", shared_expert_bias=bias)
+                        if kind == "moe" else gated(c, bias=bias)))
+        for kind in kinds_
+    ])  # fmt: skip
+
+
+def afmoe(c: Config) -> ModelSpec:
+    """Gated attention, four norms, a router bias that is a parameter apart from the router."""
+    c.skip("mup_enabled", "route_scale")
+    period, window = c.number("global_attn_every_n_layers"), c.maybe("sliding_window")
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: every(period, c.num_layers))
+    ffns = first_dense(c, c.count("num_dense_layers"))
+    bias = c.flag("attention_bias")
+
+    def block(mixer: str, ffn: str) -> Block:
+        attention = softmax(c, bias=bias, qk_norm="per_head", output_gate="separate",
+                            sliding_window=_where(mixer, window))  # fmt: skip
+        shared = c.count("num_shared_experts") * c.number("moe_intermediate_size")
+        experts = moe(c, shared=shared, router_bias="parameter")
+        return Block(attention=attention, ffn=experts if ffn == "moe" else gated(c), norms=4)
+
+    return decoder(c, crossed(mixers, ffns, block))
+
+
+def aria_text(c: Config) -> ModelSpec:
+    """Experts of intermediate_size with shared ones in every layer."""
+    width = c.number("intermediate_size")
+    ffn = moe(c, experts="moe_num_experts", chosen="moe_topk", width="intermediate_size",
+              shared=c.count("moe_num_shared_experts") * width,
+              shared_expert_bias=c.flag("mlp_bias"))  # fmt: skip
+    return decoder(c, Block(attention=softmax(c, bias=c.flag("attention_bias")), ffn=ffn))
+
+
+def kolibri1(c: Config) -> ModelSpec:
+    """Four norms; four sliding layers, then one that sees everything; experts with a shared one."""
+    shared = c.number("shared_expert_intermediate_size")
+    ffn = moe(c, experts="num_local_experts", shared=shared, router_bias="buffer")
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, qk_norm="per_head", sliding_window=w),
+        lambda a: Block(attention=a, ffn=ffn, norms=4), lambda: every(5, c.num_layers),
+        window=c.maybe("sliding_window"),
+    ))  # fmt: skip
+
+
+def mellum(c: Config) -> ModelSpec:
+    """Experts in every layer that is not dense; QK-norm; windows by ``layer_types``."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    c.skip("mtp_layer_types", "mtp_mlp_layer_types")
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: ["global"] * c.num_layers)
+    ffns = mlp_kinds(c, lambda: ["moe"] * c.num_layers)
+    return decoder(c, crossed(mixers, ffns, lambda mixer, ffn: Block(
+        attention=softmax(c, bias=bias, qk_norm="per_head", sliding_window=_where(mixer, window)),
+        ffn=moe(c) if ffn == "moe" else gated(c),
+    )))  # fmt: skip
+
+
+def flint(c: Config) -> ModelSpec:
+    """Sinks, QK-norm, windows; dense layers first, then experts with a shared one."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    last = c.num_layers - 1
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: [
+        "global" if index < 2 or index % 4 == 1 or index == last else "local"
+        for index in range(c.num_layers)
+    ])  # fmt: skip
+    ffns = step_sparse(c, only_dense=[0, 1])
+    shared = c.number("shared_expert_intermediate_size")
+    return decoder(c, crossed(mixers, ffns, lambda mixer, ffn: Block(
+        attention=softmax(c, bias=bias, qk_norm="per_head", sinks=True,
+                          sliding_window=_where(mixer, window)),
+        ffn=moe(c, shared=shared) if ffn == "moe" else gated(c),
+    )))  # fmt: skip
+
+
+def mimo_v2_flash(c: Config) -> ModelSpec:
+    """Sliding layers have twice the KV heads and sinks; values are narrower than keys."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: [
+        "global" if index == 0 or not (index + 1) % 6 else "local" for index in range(c.num_layers)
+    ])  # fmt: skip
+    ffns = mlp_kinds(c, lambda: first_dense(c, 1))
+    v_dim = c.maybe("v_head_dim")
+    c.skip("attention_value_scale")
+
+    def block(mixer: str, ffn: str) -> Block:
+        kv_heads = c.num_kv_heads()
+        local = mixer == "local"
+        attention = softmax(
+            c, kv_heads=c.number("swa_num_key_value_heads", 2 * kv_heads) if local else kv_heads,
+            v_head_dim=v_dim, bias=QKV if bias else (), sinks=local, sliding_window=_where(mixer, window),
+        )  # fmt: skip
+        experts = moe(c, experts="n_routed_experts", router_bias="buffer")
+        return Block(attention=attention, ffn=experts if ffn == "moe" else gated(c))
+
+    return decoder(c, crossed(mixers, ffns, block))
+
+
+def laguna(c: Config) -> ModelSpec:
+    """Per-head output gates, heads that may differ by layer, experts with a shared one."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    c.skip("moe_routed_scaling_factor", "moe_apply_router_weight_on_input",
+           "moe_router_logit_softcapping")  # fmt: skip
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: ["global"] * c.num_layers)
+    ffns = mlp_kinds(c, lambda: first_dense(c, 1))
+    heads = c.numbers("num_attention_heads_per_layer", c.num_layers, least=1)
+    gate = c.flag("gating")
+    shared = c.number("shared_expert_intermediate_size")
+
+    def block(mixer: str, ffn: str, num_heads: int) -> Block:
+        attention = softmax(
+            c, heads=num_heads, bias=bias, qk_norm="per_head",
+            output_gate="per_head" if gate else "none", sliding_window=_where(mixer, window),
+        )  # fmt: skip
+        experts = moe(c, shared=shared, router_bias="parameter")
+        return Block(attention=attention, ffn=experts if ffn == "moe" else gated(c))
+
+    return decoder(c, [
+        ((mixer, ffn, f"{num_heads}heads"), block(mixer, ffn, num_heads))
+        for mixer, ffn, num_heads in zip(
+            mixers, ffns, heads or [c.num_heads] * c.num_layers, strict=True
+        )
+    ])  # fmt: skip
+
+
+def llama4(c: Config) -> ModelSpec:
+    """Chunked attention but for every fourth layer; experts with a shared one in some layers."""
+    chunk, bias = c.maybe("attention_chunk_size"), c.flag("attention_bias")
+    rope = c.numbers("no_rope_layers", None, None)
+    c.skip("attn_temperature_tuning", "floor_scale", "attn_scale", "use_qk_norm",
+           "no_rope_layer_interval", "for_llm_compressor", "intermediate_size_mlp",
+           "intermediate_size")  # fmt: skip
+    interval = c.number("no_rope_layer_interval", 4)
+    if not rope:
+        rope = [int((index + 1) % interval != 0) for index in range(c.num_layers)]
+    elif len(rope) != c.num_layers:
+        c.wrong("no_rope_layers", f"has {len(rope)} entries for {c.num_layers} layers")
+    mixers = kinds(
+        c, "layer_types", {"full_attention": "global", "chunked_attention": "chunked"},
+        lambda: ["chunked" if rotary else "global" for rotary in rope],
+    )  # fmt: skip
+    step = c.number("interleave_moe_layer_step")
+    stated = c.numbers("moe_layers")
+    layers = set(range(step - 1, c.num_layers, step) if stated is None else stated)
+    width = c.number("intermediate_size")
+
+    def block(mixer: str, ffn: str) -> Block:
+        attention = softmax(
+            c, bias=bias, attention_chunk_size=chunk if mixer == "chunked" else None,
+            qk_norm="l2" if c.flag("use_qk_norm") else "none",
+        )  # fmt: skip
+        experts = moe(c, experts="num_local_experts", width="intermediate_size", shared=width)
+        return Block(attention=attention, ffn=experts if ffn == "moe"
+                     else gated(c, c.number("intermediate_size_mlp")))  # fmt: skip
+
+    ffns = ["moe" if index in layers else "dense" for index in range(c.num_layers)]
+    return decoder(c, crossed(mixers, ffns, block))

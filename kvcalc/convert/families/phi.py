@@ -1,0 +1,27 @@
+"""Microsoft Phi 1 to 3.5: parallel sublayers with LayerNorm and biases, then a Llama with experts.
+
+Source: transformers 5.23, models/phi, phi3, phimoe (phi3 itself is llama.window_everywhere).
+"""
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import decoder, dense, moe, softmax
+from kvcalc.spec.model import Block, ModelSpec
+
+
+def phi(c: Config) -> ModelSpec:
+    """One norm for attention and feed-forward; biases everywhere, the head's too."""
+    qk_norm = "per_head_layernorm" if c.flag("qk_layernorm") else "none"
+    attention = softmax(c, head_dim=c.divide("hidden_size", c.hidden_size, c.num_heads), bias=True,
+                        qk_norm=qk_norm)  # fmt: skip
+    block = Block(attention=attention, ffn=dense(c, bias=True), norms=1)
+    return decoder(c, block, norm="layernorm", head_bias=True)
+
+
+def phimoe(c: Config) -> ModelSpec:
+    """Experts of intermediate_size in every layer; LayerNorm."""
+    attention = softmax(
+        c, bias=c.flag("attention_bias"), sliding_window=c.maybe("sliding_window")
+    )
+    ffn = moe(c, experts="num_local_experts", width="intermediate_size")
+    return decoder(c, Block(attention=attention, ffn=ffn), norm="layernorm",
+                   head_bias=c.flag("lm_head_bias"))  # fmt: skip

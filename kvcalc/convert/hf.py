@@ -1,0 +1,159 @@
+"""config.json -> ModelSpec: find the family, let it read, check what came out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from kvcalc.convert.config import Config, short
+from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
+from kvcalc.convert.quantization import weight_dtypes
+from kvcalc.errors import Problem, SpecError, UnsupportedError
+from kvcalc.spec.consistency import findings
+from kvcalc.spec.model import ModelSpec
+
+TRANSFORMERS = "5.23.0"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A spec and what had to be assumed to write it."""
+
+    spec: ModelSpec
+    assumptions: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def class_defaults() -> dict[str, Any]:
+    """What transformers' configuration classes hold when a file says nothing, by model_type."""
+    import json
+    from importlib.resources import files
+
+    text = files("kvcalc.convert").joinpath("class_defaults.json").read_text("utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def spec_from_config(
+    values: Mapping[str, Any], name: str, source: str | tuple[str, ...], path: str = "config.json"
+) -> Imported:
+    """The spec of the model that transformers builds from a config.
+
+    Raises SpecError for a file that is wrong and UnsupportedError for one that kvcalc cannot
+    account for; both name the field.
+
+    >>> spec_from_config({"model_type": "llama", ...}, "mine", "config.json").spec.hidden_size
+    """
+    if not isinstance(values, Mapping):
+        raise SpecError(f"{path}: a config is a JSON object, not {short(values)}")
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        message = "required and missing: it says which architecture the other keys describe"
+        problem = Problem("KV103", path, 0, 0, "model_type", message)
+        raise SpecError(f"{path}: model_type: {message}", (problem,))
+    assumptions: list[str] = []
+    left_out: tuple[str, ...] = ()
+    if model_type in TEXT_CONFIGS:
+        config, left_out = _text_config(values, model_type, path, assumptions)
+    else:
+        config = reader(values, model_type, path=path, assumptions=assumptions)
+    converter = CONVERTERS.get(config.model_type)
+    if converter is None:
+        raise UnsupportedError(unknown_type(path, config.model_type))
+    module, function = converter.split(".")
+    convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
+    spec: ModelSpec = convert(config)
+    config.finish()
+    spec = replace(
+        spec,
+        name=name,
+        source=(source,) if isinstance(source, str) else source,
+        left_out=(*left_out, *spec.left_out),
+        weight_dtypes=weight_dtypes(values, config, spec),
+    )
+    problems = [Problem(code, path, 0, 0, where, text) for code, where, text in findings(spec)]
+    if problems:
+        raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
+    return Imported(spec, tuple(dict.fromkeys(assumptions)))
+
+
+def unknown_type(path: str, model_type: str) -> str:
+    """The message about a model_type that has no family."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(model_type, [*CONVERTERS, *TEXT_CONFIGS], n=3, cutoff=0.7)
+    hint = f" (known and similar: {', '.join(near)})" if near else ""
+    return (
+        f"{path}: model_type '{model_type}' is not accounted for{hint}; its layers, heads and cache "
+        f"could be anything. Write the spec by hand: 'kvcalc schema' has the language"
+    )
+
+
+def reader(
+    values: Mapping[str, Any], model_type: str, *, path: str, assumptions: list[str],
+    where: str = "", nested: bool = False,
+) -> Config:  # fmt: skip
+    """A Config with the defaults of the model_type's class."""
+    entry = class_defaults().get(model_type, {})
+    return Config(
+        values, model_type, class_name=entry.get("class", ""), defaults=entry.get("defaults"),
+        aliases=entry.get("aliases"), path=path, where=where, nested=nested,
+        assumptions=assumptions,
+    )  # fmt: skip
+
+
+# What a multimodal config calls the parts that are not the language model.
+_TOWERS = {
+    "vision_config": "vision tower",
+    "vision_tower": "vision tower",
+    "visual": "vision tower",
+    "audio_config": "audio tower",
+    "vq_config": "image tokenizer",
+    "qformer_config": "Q-Former",
+    "talker_config": "speech decoder",
+    "mm_vision_config": "vision tower",
+}
+
+
+def _text_config(
+    values: Mapping[str, Any], model_type: str, path: str, assumptions: list[str]
+) -> tuple[Config, tuple[str, ...]]:
+    """The language model inside a multimodal config, and the names of what is left out."""
+    key, text_type = TEXT_CONFIGS[model_type]
+    inner = values.get(key)
+    towers = tuple(
+        dict.fromkeys(
+            f"{name} ({tower} of the config)"
+            for tower, name in _TOWERS.items()
+            if isinstance(values.get(tower), dict)
+        )
+    ) or (f"the towers of {model_type} other than its language model",)
+    if inner is None:
+        # Written before the text model had a config of its own: all keys stand at the top.
+        if not any(name in values for name in ("hidden_size", "num_hidden_layers")):
+            message = f"required and missing: the language model of {model_type} is described there"
+            problem = Problem("KV103", path, 0, 0, key, message)
+            raise SpecError(f"{path}: {key}: {message}", (problem,))
+        flat = {name: value for name, value in values.items() if name not in _TOWERS}
+        return reader(flat, text_type, path=path, assumptions=assumptions), towers
+    if not isinstance(inner, dict):
+        problem = Problem("KV104", path, 0, 0, key, f"expected an object, found {short(inner)}")
+        raise SpecError(f"{path}: {key}: expected an object", (problem,))
+    own = inner.get("model_type", text_type)
+    if not isinstance(own, str):
+        problem = Problem("KV104", path, 0, 0, f"{key}.model_type", "expected text")
+        raise SpecError(f"{path}: {key}.model_type: expected text", (problem,))
+    merged = dict(inner)
+    if own in TEXT_CONFIGS:
+        nested_key, nested_type = TEXT_CONFIGS[own]
+        if isinstance(inner.get(nested_key), dict):
+            return _text_config(inner, own, path, assumptions)[0], towers
+        own = nested_type
+    # The head belongs to the whole model, so what the top says about tying it is what holds.
+    if "tie_word_embeddings" in values:
+        merged["tie_word_embeddings"] = values["tie_word_embeddings"]
+    config = reader(
+        merged, own, path=path, where=key, nested=True, assumptions=assumptions
+    )
+    return config, towers

@@ -1,0 +1,57 @@
+"""Read the defaults of transformers' configuration classes: `python -m tests.convert.class_defaults`.
+
+Writes kvcalc/convert/class_defaults.json, which the importer uses for keys that a file leaves out.
+tests/convert/test_class_defaults.py holds the file to the transformers release it names.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.ignored import is_ignored
+from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
+
+FILE = Path(__file__).resolve().parents[2] / "kvcalc" / "convert" / "class_defaults.json"
+
+
+def read(model_type: str) -> dict[str, Any]:
+    """One class: its name, its aliases and the defaults of its fields that may matter."""
+    from transformers import PreTrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    cls = CONFIG_MAPPING[model_type]
+    base = {field.name: field.default for field in dataclasses.fields(PreTrainedConfig)}
+    defaults = {}
+    for field in dataclasses.fields(cls):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING or is_ignored(field.name):
+            continue
+        if field.name in base and base[field.name] == default:
+            continue
+        if isinstance(default, float) and default == float("inf"):
+            continue
+        if isinstance(default, tuple):
+            default = list(default)
+        if not isinstance(default, bool | int | float | str | list | dict | None):
+            continue
+        defaults[field.name] = default
+    return {"class": cls.__name__, "aliases": dict(cls.attribute_map), "defaults": defaults}
+
+
+def class_defaults() -> dict[str, Any]:
+    """Every model type that kvcalc imports."""
+    names = sorted({*CONVERTERS, *TEXT_CONFIGS})
+    return {name: read(name) for name in names}
+
+
+def text(table: dict[str, Any]) -> str:
+    """One model type a line, so that a diff of two transformers releases reads well."""
+    lines = [f"{json.dumps(name)}: {json.dumps(entry, sort_keys=True)}" for name, entry in table.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(class_defaults()), "utf-8")

@@ -1,0 +1,268 @@
+"""Random configs: small dimensions drawn for every key of a model_type's class that may matter.
+
+A draw is what a config.json could hold. The same object goes to kvcalc and to transformers, so the
+two are compared for any dimensions, not for the published ones.
+"""
+
+import random
+from typing import Any
+
+Draw = dict[str, Any]
+
+
+def _heads(rng: random.Random) -> tuple[int, int]:
+    """Query heads and KV heads that divide them."""
+    return rng.choice([(2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (6, 2), (6, 3), (8, 2), (8, 4)])
+
+
+class Dimensions:
+    """The sizes that fields of one draw have to agree on."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.heads, self.kv_heads = _heads(rng)
+        self.head_dim = rng.choice([8, 16, 24])
+        self.hidden = self.heads * rng.choice([8, 16, 24])
+        self.layers = rng.randint(3, 7)
+        self.experts = rng.choice([4, 8, 6])
+
+    def even(self, low: int, high: int) -> int:
+        return 2 * self.rng.randint(low // 2, high // 2)
+
+    def flag(self) -> bool:
+        return self.rng.random() < 0.5
+
+    def maybe(self, value: Any) -> Any:
+        return value if self.flag() else None
+
+    def kinds(self, *words: str) -> list[str]:
+        """A kind for every layer, each word at least once."""
+        found = [*words, *(self.rng.choice(words) for _ in range(self.layers - len(words)))]
+        self.rng.shuffle(found)
+        return found[: self.layers]
+
+
+def _field(name: str, d: Dimensions) -> Any:
+    """A value for a field that many classes have; None for one that stays as it is."""
+    rng = d.rng
+    if name in ("hidden_size", "n_embd", "d_model", "dim"):
+        return d.hidden
+    if name in ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"):
+        return d.heads
+    if name == "num_key_value_heads":
+        return d.kv_heads
+    if name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        return d.layers
+    if name == "head_dim":
+        return d.head_dim
+    if name == "vocab_size":
+        return rng.randint(60, 90)
+    if name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
+        return rng.randint(40, 60)
+    if name in ("intermediate_size", "moe_intermediate_size", "n_inner", "ffn_dim", "d_ff",
+                "shared_expert_intermediate_size", "hidden_dim", "ffn_hidden_size",
+                "intermediate_size_mlp", "shared_intermediate_size", "encoder_ffn_dim",
+                "decoder_ffn_dim", "moe_shared_expert_intermediate_size"):  # fmt: skip
+        return d.even(16, 48)
+    if name in ("attention_bias", "mlp_bias", "use_bias", "attention_out_bias", "qkv_bias", "bias",
+                "use_qkv_bias", "lm_head_bias", "tie_word_embeddings", "use_qk_norm",
+                "qk_layernorm", "use_sliding_window", "mamba_proj_bias", "use_conv_bias",
+                "mamba_conv_bias", "conv_bias", "use_post_norm"):  # fmt: skip
+        return d.flag()
+    if name in ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"):
+        return d.experts
+    if name in ("num_experts_per_tok", "moe_k", "moe_topk"):
+        return rng.randint(1, 3)
+    if name in ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"):
+        return rng.randint(1, 2)
+    if name == "sliding_window":
+        return rng.randint(4, 9)
+    if name == "max_window_layers":
+        return rng.randint(0, d.layers)
+    if name == "first_k_dense_replace":
+        return rng.randint(0, d.layers)
+    if name == "q_lora_rank":
+        return rng.choice([d.even(8, 24), NULL, None])
+    if name in ("kv_lora_rank", "v_head_dim"):
+        return d.even(8, 24)
+    if name in ("qk_nope_head_dim", "qk_rope_head_dim"):
+        return rng.choice([8, 16])
+    if name == "index_head_dim":
+        return 32
+    if name in ("index_n_heads", "index_topk"):
+        return rng.randint(2, 5)
+    if name in ("linear_num_key_heads",):
+        return 2
+    if name in ("linear_num_value_heads",):
+        return rng.choice([2, 4])
+    if name in ("linear_key_head_dim", "linear_value_head_dim"):
+        return rng.choice([8, 16])
+    if name in ("linear_conv_kernel_dim", "conv_L_cache", "conv_kernel", "mamba_d_conv"):
+        return rng.randint(3, 5)
+    if name == "decoder_sparse_step":
+        return rng.randint(1, 2)
+    if name == "mlp_only_layers":
+        return d.maybe([rng.randrange(d.layers)])
+    return None
+
+
+def draw(model_type: str, seed: int, fields: dict[str, Any]) -> Draw:
+    """One config of a model_type. fields: what its class has, with defaults."""
+    d = Dimensions(random.Random(f"{model_type} {seed}"))
+    config: Draw = {"model_type": model_type, "pad_token_id": 0}
+    for name in fields:
+        value = _field(name, d)
+        if value is not None:
+            config[name] = value
+    config.update(OVERRIDES.get(model_type, _nothing)(d))
+    found = {key: value for key, value in config.items() if value is not DROP}
+    return {key: None if value is NULL else value for key, value in found.items()}
+
+
+# A key that the draw leaves out, and one that it holds with null.
+DROP: Any = object()
+NULL: Any = object()
+
+
+def _nothing(d: Dimensions) -> Draw:
+    return {}
+
+
+def _sliding(d: Dimensions) -> Draw:
+    """Half of the draws say which layers slide, half leave it to the class."""
+    return {"layer_types": d.maybe(d.kinds("full_attention", "sliding_attention"))}
+
+
+def _per_tok(d: Dimensions) -> Draw:
+    return {"num_experts_per_tok": d.rng.randint(1, 3)}
+
+
+def _square(d: Dimensions) -> Draw:
+    return {"head_dim": d.hidden // d.heads}
+
+
+def _mlp_types(d: Dimensions) -> Draw:
+    return {"mlp_layer_types": d.maybe(d.kinds("dense", "sparse"))}
+
+
+def _both(*parts: Any) -> Any:
+    def joined(d: Dimensions) -> Draw:
+        found: Draw = {}
+        for part in parts:
+            found.update(part(d) if callable(part) else part)
+        return found
+
+    return joined
+
+
+def _pairs(d: Dimensions) -> Draw:
+    heads, kv = d.rng.choice([(4, 2), (4, 4), (8, 4)])
+    return {"num_attention_heads": heads, "num_key_value_heads": kv, "hidden_size": heads * 16}
+
+
+def _internlm3(d: Dimensions) -> Draw:
+    bias = d.flag()
+    return {"attention_bias": bias, "mlp_bias": bias}
+
+
+def _gemma3n(d: Dimensions) -> Draw:
+    layers = d.rng.randint(6, 9)
+    shared = d.rng.randint(0, layers - 5)
+    return {
+        "num_hidden_layers": layers, "layer_types": None, "num_kv_shared_layers": shared,
+        "intermediate_size": d.maybe([16 + 2 * i for i in range(layers)]) or 24,
+        "vocab_size_per_layer_input": 50, "hidden_size_per_layer_input": 8,
+        "altup_num_inputs": d.rng.randint(2, 4), "laurel_rank": d.rng.randint(3, 6),
+    }  # fmt: skip
+
+
+def _gemma4(d: Dimensions) -> Draw:
+    layers = d.rng.randint(7, 9)
+    moe = d.flag()
+    return {
+        "num_hidden_layers": layers, "layer_types": None,
+        "num_kv_shared_layers": d.rng.randint(0, layers - 6),
+        "vocab_size_per_layer_input": 50, "hidden_size_per_layer_input": d.rng.choice([0, 8]),
+        "global_head_dim": 32, "attention_k_eq_v": d.flag(), "use_double_wide_mlp": d.flag(),
+        "num_global_key_value_heads": d.maybe(1), "enable_moe_block": moe,
+        "num_experts": 4 if moe else None, "top_k_experts": 2 if moe else None,
+        "moe_intermediate_size": 12 if moe else None,
+    }  # fmt: skip
+
+
+def _mamba2_heads(names: tuple[str, str, str, str, str], d: Dimensions) -> Draw:
+    heads, dim, groups, state, expand = names
+    hidden = d.rng.choice([32, 64])
+    return {
+        "hidden_size": hidden, "num_attention_heads": 4, "num_key_value_heads": d.rng.choice([1, 2, 4]),
+        heads: 8, dim: hidden * 2 // 8, groups: d.rng.choice([1, 2, 4]), state: d.rng.choice([8, 16]),
+        expand: 2,
+    }  # fmt: skip
+
+
+_BAMBA = ("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_expand")
+
+
+def _bamba(d: Dimensions) -> Draw:
+    return _mamba2_heads(_BAMBA, d)
+
+
+OVERRIDES: dict[str, Any] = {
+    "diffllama": _pairs,
+    "helium": _square,
+    "internlm3": _internlm3,
+    "ministral": lambda d: {"layer_types": d.kinds("full_attention", "sliding_attention")},
+    "cwm": _sliding, "olmo3": _sliding, "gpt_oss": _sliding, "gemma2": _sliding,
+    "gemma3_text": _sliding, "vaultgemma": _sliding, "granite_swa": _sliding, "kolibri1": _sliding,
+    "granitemoe_swa": _sliding, "exaone4": _sliding, "cohere2": _sliding,
+    "gemma3n_text": _gemma3n,
+    "gemma4_text": _gemma4,
+    "deepseek_v2": _both(_per_tok, {"n_group": 1, "topk_group": 1, "mlp_bias": False}),
+    "deepseek_v32": _both(_mlp_types, {"mlp_bias": False, "q_lora_rank": 16}),
+    "glm_moe_dsa": _both(_mlp_types, lambda d: {
+        "mlp_bias": False, "q_lora_rank": 16,
+        "indexer_types": d.maybe(["full", *d.kinds("full", "shared")][: d.layers]),
+    }),
+    "glm4_moe_lite": _mlp_types, "axk1": _both(_mlp_types, {"q_lora_rank": 16}), "hy_v3": _mlp_types,
+    "exaone_moe": _both(_mlp_types, _sliding), "mellum": _both(_mlp_types, _sliding),
+    "mimo_v2_flash": _both(_mlp_types, _sliding), "laguna": _both(_mlp_types, _sliding),
+    "flint": _sliding, "afmoe": _sliding, "cohere2_moe": _both(_sliding, _mlp_types),
+    "dots1": _both(_per_tok, _sliding, lambda d: {"n_routed_experts": 4, "n_shared_experts": 1}),
+    "granitemoehybrid": _both(_bamba, lambda d: {
+        "layer_types": d.kinds("full_attention", "linear_attention"),
+        "num_local_experts": d.rng.choice([0, 4]),
+    }),
+    "bamba": _both(_bamba, lambda d: {"attn_layer_indices": [1]}),
+    "falcon_h1": _both(_bamba, lambda d: {
+        "mamba_proj_bias": False, "mamba_d_ssm": d.maybe(48), "mamba_d_head": "auto", "mamba_rms_norm": d.flag(),
+    }),
+    "mamba2": lambda d: {"num_heads": 8, "head_dim": 8, "hidden_size": 32, "expand": 2,
+                         "n_groups": d.rng.choice([1, 2]), "state_size": 8},
+    "mamba": lambda d: {"state_size": d.rng.randint(4, 9), "expand": d.rng.choice([1, 2])},
+    "falcon_mamba": lambda d: {"state_size": d.rng.randint(4, 9)},
+    "xlstm": lambda d: {"hidden_size": 128, "num_heads": 4, "num_blocks": DROP, "use_bias": False},
+    "recurrent_gemma": lambda d: {
+        "hidden_size": d.heads * 16, "lru_width": d.maybe(d.heads * 8), "attention_window_size": 6,
+        "conv1d_width": d.rng.randint(3, 5),
+    },
+    "rwkv": lambda d: {"attention_hidden_size": d.maybe(24)},
+    "dbrx": lambda d: {
+        "attn_config": {"kv_n_heads": d.kv_heads, "rope_theta": 10000.0, "clip_qkv": 8.0},
+        "ffn_config": {"moe_num_experts": 4, "moe_top_k": 2, "ffn_hidden_size": 24},
+        "tie_word_embeddings": False,
+    },
+    "falcon": lambda d: {
+        "new_decoder_architecture": d.flag(), "multi_query": d.flag(), "parallel_attn": d.flag(),
+        "num_kv_heads": d.rng.choice([DROP, d.heads]), "num_ln_in_parallel_attn": d.rng.choice([None, 1, 2]),
+    },
+    "mistral4": lambda d: {"tie_word_embeddings": True},
+    "minimax_m2": lambda d: {"num_local_experts": d.experts},
+    "olmo_hybrid": lambda d: {
+        "layer_types": None, "num_attention_heads": 4, "hidden_size": 64,
+        "num_key_value_heads": d.rng.choice([1, 2, 4]), "linear_num_key_heads": d.maybe(4),
+        "linear_num_value_heads": 4,
+    },
+    "llama4_text": lambda d: {
+        "attention_chunk_size": 8, "interleave_moe_layer_step": d.rng.randint(1, 2),
+    },
+}

@@ -1,0 +1,1 @@
+"""Reference attention modules, one file per mechanism of kvcalc/attention."""

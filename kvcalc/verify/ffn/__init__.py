@@ -1,0 +1,1 @@
+"""Reference feed-forward modules, one file per mechanism of kvcalc/ffn."""

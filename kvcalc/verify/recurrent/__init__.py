@@ -1,0 +1,1 @@
+"""Reference recurrent modules, one file per mechanism of kvcalc/recurrent."""

@@ -1,0 +1,1 @@
+"""Reference modules of what some families add around the mixers, one file per kind."""

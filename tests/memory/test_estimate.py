@@ -1,0 +1,110 @@
+"""Answers for shipped models against published and measured numbers."""
+
+import pytest
+
+import kvcalc
+from kvcalc.errors import UnsupportedError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "cache_bytes"),
+    [
+        # Architectural state, bf16, one sequence; the attention part of each row was computed
+        # independently of this program from the published dimensions.
+        ("llama-3-8b", 8192, 1073741824),
+        ("llama-3-8b", 131072, 17179869184),
+        ("llama-3-70b", 8192, 2684354560),
+        ("mistral-7b-v0.1", 131072, 536870912),
+        ("gemma-2-9b", 8192, 2113929216),
+        ("gemma-2-9b", 131072, 23253221376),
+        ("gemma-3-27b", 8192, 1107296256),
+        ("gemma-3-27b", 131072, 11173625856),
+        ("deepseek-v3", 8192, 575668224),
+        ("deepseek-v3", 131072, 9210691584),
+        ("gpt-oss-120b", 8192, 306708480),
+        ("gpt-oss-120b", 131072, 4836556800),
+        # 12 full layers and 36 * (32*128*128*4 + 8192*3*2) of fixed state.
+        ("qwen3-next-80b-a3b", 8192, 201326592 + 77266944),
+        # Self and cross attention, as many encoder tokens as decoder tokens.
+        ("t5-large", 8192, 1610612736),
+        ("bart-large", 8192, 805306368),
+        # Encoders keep nothing.
+        ("bert-base-uncased", 512, 0),
+        ("modernbert-base", 8192, 0),
+        # DeepSeek-V3.2 report and transformers 5.23: 61 * (512 + 64 + 128) * 2 bytes a token.
+        ("deepseek-v3.2", 1000, 85888000),
+        # ROPE-free and shared: GLM-5.2 has index keys on 21 of 78 layers.
+        ("glm-5.2", 1000, 95232000),
+        ("falcon-7b", 1000, 8192000),
+    ],
+)
+def test_cache(model: str, context: int, cache_bytes: int) -> None:
+    answer = kvcalc.estimate(kvcalc.load(model), context_tokens=context)
+    assert answer.cache.bytes == cache_bytes
+    total = sum(group.bytes for group in answer.cache.groups)
+    assert total == cache_bytes
+
+
+def test_whisper_keeps_its_cross_cache_always() -> None:
+    # 32 layers * 2 * 20 heads * 64 * 1500 frames * 2 bytes, and 163,840 bytes a token.
+    answer = kvcalc.estimate(kvcalc.load("whisper-large-v3"), context_tokens=100)
+    assert answer.workload.encoder_tokens == 1500
+    assert answer.cache.fixed_bytes_per_sequence == 245760000
+    assert answer.cache.bytes == 245760000 + 16384000
+
+
+@pytest.mark.parametrize(
+    ("model", "active", "without_embedding"),
+    [
+        # Publishers' figures: Mixtral 12.9 B (all), gpt-oss 3.61 B and 5.13 B (without embedding).
+        ("mixtral-8x7b", 12879925248, 12748853248),
+        ("gpt-oss-20b", 4187440704, 3608307264),
+        ("gpt-oss-120b", 5711982912, 5132849472),
+        ("deepseek-v3", 37552282624, 36625603584),
+        ("llama-4-maverick", 17184691200, 16150205440),
+        # Tied: the table is the head, so it stays.
+        ("granite-4.0-h-small", 8803121664, 8803121664),
+    ],
+)
+def test_active_parameters(model: str, active: int, without_embedding: int) -> None:
+    parameters = kvcalc.estimate(kvcalc.load(model)).parameters
+    assert parameters.active == active
+    assert parameters.active_without_embedding == without_embedding
+
+
+def test_mixture_of_recursions() -> None:
+    # Bae et al. 2025, SmolLM-360M backbone, N_r = 3, middle_cycle: 12 layers of weights, a cache of
+    # 22 layers (2 + 10 * (3/3 + 2/3 + 1/3)) of 2 * 5 * 64 elements, or of 12 when shared.
+    own = kvcalc.estimate(kvcalc.load("mor-360m-nr3-middle-cycle"), context_tokens=3000)
+    assert own.cache.bytes == 22 * 640 * 3000 * 2
+    shared = kvcalc.load("mor-360m-nr3-middle-cycle-kv-sharing")
+    assert kvcalc.estimate(shared, context_tokens=3000).cache.bytes == 12 * 640 * 3000 * 2
+    assert own.parameters.total == 165174720 + 2880
+
+
+def test_the_peak_of_a_compressed_cache_lies_before_a_block_is_full() -> None:
+    spec = kvcalc.load("deepseek-v4-flash")
+    function = kvcalc.cache_function(spec, kvcalc.CacheDtypes())
+    for tokens in (1, 127, 128, 129, 131, 255, 256, 1000):
+        assert function.most(tokens) == max(function.at(t) for t in range(tokens + 1))
+    assert function.most(128) > function.at(128)
+
+
+def test_latents_are_copied_to_every_rank() -> None:
+    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, tensor_parallel=8)
+    assert answer.cache.per_device_bytes == (575668224,) * 8
+
+
+def test_pipeline_stages_follow_the_layers() -> None:
+    # 61 layers on 4 ranks: 15, 15, 16, 15 (the remainder goes to the last rank but one).
+    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, pipeline_parallel=4)
+    layer_bytes = 575668224 // 61
+    assert [held // layer_bytes for held in answer.cache.per_device_bytes] == [15, 15, 16, 15]
+
+
+def test_what_cannot_be_stored_is_refused_by_name() -> None:
+    spec = kvcalc.load("phi-2")
+    with pytest.raises(UnsupportedError, match=r"key \[32, 80\]: q8_0 stores blocks of 32"):
+        kvcalc.estimate(spec, kv_dtype="q8_0")
+    with pytest.raises(UsageError, match="batch must be at least 1"):
+        kvcalc.estimate(spec, batch_size=0)

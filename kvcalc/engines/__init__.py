@@ -18,4 +18,5 @@ UsageError for flags that make no sense and UnsupportedError for what it cannot 
 # --engine -> (module, the name the engine goes by in sentences).
 ENGINES: dict[str, tuple[str, str]] = {
     "vllm": ("kvcalc.engines.vllm", "vLLM"),
+    "llama.cpp": ("kvcalc.engines.llama_cpp", "llama.cpp"),
 }

@@ -1,0 +1,185 @@
+"""The caches of one llama.cpp context: attention, windows, index keys, recurrent rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from kvcalc.dtypes import PLAIN
+from kvcalc.engines.llama_cpp.setup import Setup, format_name, row_bytes
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.result import Cache
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
+
+F32 = 4
+
+# What llama.cpp has a cache for; the rest of the inventory's kinds it cannot run.
+_KINDS = {
+    "mha", "mqa", "gqa", "mla", "csa", "hca", "v4_window",
+    "mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "short_conv", "rwkv6", "rwkv7",
+    "rwkv_channel_mix",
+}  # fmt: skip
+# Architectures that it loads without their window (models/llama.cpp, qwen2.cpp, starcoder2.cpp have
+# none; models/phi3.cpp reads it and turns it off).
+WINDOW_IGNORED = {
+    "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "starcoder2", "phi3",
+    "phimoe",
+}  # fmt: skip
+
+Kept = Literal["every", "window", "indexer"]
+Kind = Literal["attention", "indexer"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Layers that keep equal rows.
+
+    k, v: (elements of a head, heads) of one cell; v is None where there is no V (MLA).
+    """
+
+    kept: Kept
+    layers: int
+    k: tuple[int, int]
+    v: tuple[int, int] | None
+    window: int = 0
+
+
+def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
+    """The decoder's layers that keep something. Raises UnsupportedError for what it cannot run."""
+    if spec.encoder is not None:
+        raise UnsupportedError("llama.cpp's cache of encoder-decoder models is not accounted for")
+    groups = groups_of(spec)
+    for group in groups:
+        if group.mechanism not in _KINDS or spec.recursion is not None:
+            raise UnsupportedError(f"llama.cpp has no cache for {group.mechanism} ({group.block})")
+    return groups
+
+
+def rows_of(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[Rows]:
+    """The attention layers of the inventory as rows of cells."""
+    for group in groups:
+        tensors = {tensor.role: tensor for tensor in group.tensors}
+        if "key" in tensors:
+            key, value = tensors["key"], tensors["value"]
+            kept, window = _kept(spec, key)
+            heads = key.shape[0]
+            v = (value.shape[1], heads)
+            yield Rows(kept, len(group.layers), (key.shape[1], heads), v, window)
+            if "index" in tensors:
+                width = tensors["index"].shape[0]
+                # Not marked as MLA, so V rows are allocated too: one head as wide as the layer's.
+                yield Rows("indexer", len(group.layers), (width, 1), (value.shape[1], 1))
+        elif "latent" in tensors:
+            width = tensors["latent"].shape[0] + tensors["rope_key"].shape[0]
+            kept, window = _kept(spec, tensors["latent"])
+            yield Rows(kept, len(group.layers), (width, 1), None, window)
+            if "index" in tensors:
+                yield Rows("indexer", len(group.layers), (tensors["index"].shape[0], 1), None)
+
+
+def _kept(spec: ModelSpec, tensor: CacheTensor) -> tuple[Kept, int]:
+    match tensor.extent:
+        case EveryToken():
+            return "every", 0
+        case Window(size) | Chunk(size):
+            return ("every", 0) if spec.model_type in WINDOW_IGNORED else ("window", size)
+    raise UnsupportedError(f"llama.cpp keeps no such positions: {tensor.extent}")
+
+
+def caches_of(
+    spec: ModelSpec, groups: tuple[CacheGroup, ...], setup: Setup, request: CapacityRequest
+) -> tuple[Cache, ...]:
+    if any(tensor.role == "key_value" for group in groups for tensor in group.tensors):
+        from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
+
+        caches = list(deepseek_v4(groups, setup))
+    else:
+        caches = list(_attention(tuple(rows_of(spec, groups)), setup))
+        caches += _recurrent(groups, setup)
+    return (*caches, *_mtp(spec, setup, request))
+
+
+def _attention(rows: tuple[Rows, ...], setup: Setup, name: str = "attention") -> Iterator[Cache]:
+    """One cache for the layers that keep every token, one for windows, one for index keys."""
+    kinds: tuple[tuple[Kept, str, Kind], ...] = (
+        ("every", name, "attention"),
+        ("window", f"{name} (window)", "attention"),
+        ("indexer", "indexer", "indexer"),
+    )
+    windows = {row.window for row in rows if row.kept == "window"}
+    if len(windows) > 1:
+        raise UnsupportedError(f"llama.cpp has one window for a model; this has {sorted(windows)}")
+    for kept, title, kind in kinds:
+        chosen = [row for row in rows if row.kept == kept]
+        if not chosen:
+            continue
+        cells = (
+            setup.window_cells(windows.pop(), setup.unified) if kept == "window" else setup.cells
+        )
+        yield one_cache(title, kind, chosen, cells, setup.streams, setup)
+
+
+def one_cache(
+    name: str, kind: Kind, rows: list[Rows], cells: int, streams: int,
+    setup: Setup,
+) -> Cache:  # fmt: skip
+    k = sum(row.layers * row_bytes(setup.k, row.k, "K") for row in rows) * cells * streams
+    v = sum(row.layers * row_bytes(setup.v, row.v, "V") for row in rows if row.v) * cells * streams
+    if any(row.v is None for row in rows) and setup.k != setup.v:
+        raise UsageError(
+            f"llama.cpp refuses different formats of K ({format_name(setup.k)}) and V "
+            f"({format_name(setup.v)}) for a model whose cache has no V: "
+            f"give --cache-type-v {format_name(setup.k)}"
+        )
+    layers = sum(row.layers for row in rows)
+    return Cache(name=name, type=kind, layers=layers, cells=cells, streams=streams,
+                 k_bytes=k, v_bytes=v, bytes=k + v)  # fmt: skip
+
+
+def state_elements(group: CacheGroup) -> tuple[int, int]:
+    """Elements of R and of S that one sequence has in one layer."""
+    r = sum(prod(tensor.shape) for tensor in group.tensors if tensor.role == "conv")
+    s = sum(prod(tensor.shape) for tensor in group.tensors if tensor.role == "state")
+    return r, s
+
+
+def _recurrent(groups: tuple[CacheGroup, ...], setup: Setup) -> Iterator[Cache]:
+    r = s = 0
+    layers: set[int] = set()
+    for group in groups:
+        one_r, one_s = state_elements(group)
+        if one_r or one_s:
+            layers |= set(group.layers)
+            r, s = r + one_r * len(group.layers), s + one_s * len(group.layers)
+    if layers:
+        r_bytes, s_bytes = (each * F32 * setup.sequences * setup.rows for each in (r, s))
+        yield Cache(name="recurrent", type="recurrent", layers=len(layers), cells=setup.sequences,
+                    r_bytes=r_bytes, s_bytes=s_bytes, bytes=r_bytes + s_bytes)  # fmt: skip
+
+
+def _mtp(spec: ModelSpec, setup: Setup, request: CapacityRequest) -> Iterator[Cache]:
+    count = request.mtp_layers or 0
+    if not count:
+        return
+    if spec.mtp is None:
+        raise UsageError(f"{spec.name} has no MTP layers: leave --mtp-layers out")
+    if count > spec.mtp.num_layers:
+        raise UsageError(f"--mtp-layers {count}: {spec.name} has {spec.mtp.num_layers}")
+    attention = spec.blocks[spec.mtp.block].attention
+    if attention is None:
+        raise UnsupportedError("llama.cpp's MTP context is one of attention layers")
+    tensors = tuple(tensor for tensor in attention.cache() if tensor.role != "index")
+    group = CacheGroup("mtp", spec.mtp.block, "attention", attention.kind,
+                       tuple(range(count)), tensors)  # fmt: skip
+    draft = replace(setup, k=PLAIN["fp16"], v=PLAIN["fp16"])
+    shared = [tensor for tensor in tensors if tensor.role == "key_value"]
+    if shared:
+        size = shared[0].extent.size if isinstance(shared[0].extent, Window) else 0
+        rows = [Rows("window", count, (shared[0].shape[0], 1), None)]
+        cells = draft.window_cells(size, setup.unified)
+        yield one_cache("MTP (window)", "attention", rows, cells, setup.streams, draft)
+        return
+    yield from _attention(tuple(rows_of(spec, (group,))), draft, "MTP")

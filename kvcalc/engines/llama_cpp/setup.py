@@ -1,0 +1,87 @@
+"""llama.cpp's flags, resolved: cells, streams, formats."""
+
+from dataclasses import dataclass
+
+from kvcalc.dtypes import BLOCK, PLAIN, Format, canonical
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.errors import UsageError
+from kvcalc.spec.model import ModelSpec
+
+# common/arg.cpp, kv_cache_types.
+CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+_LLAMA_NAMES = {"fp32": "f32", "fp16": "f16"}
+CELLS, UBATCH = 256, 512
+
+
+def pad(cells: int) -> int:
+    """Cells rounded up to 256 (GGML_PAD)."""
+    return -(-cells // CELLS) * CELLS
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The flags, resolved. cells: of one stream (n_ctx_seq). rows: f32 rows of one sequence."""
+
+    asked: int
+    cells: int
+    sequences: int
+    unified: bool
+    ubatch: int
+    swa_full: bool
+    rows: int
+    k: Format
+    v: Format
+
+    @property
+    def streams(self) -> int:
+        return 1 if self.unified else self.sequences
+
+    def window_cells(self, window: int, unified: bool) -> int:
+        """Cells of a window cache (llama_kv_cache_iswa)."""
+        if self.swa_full:
+            return self.cells
+        return pad(min(self.cells, window * (self.sequences if unified else 1) + self.ubatch))
+
+
+def resolve(spec: ModelSpec, request: CapacityRequest) -> Setup:
+    if request.tensor_parallel > 1 or request.pipeline_parallel > 1:
+        raise UsageError(
+            "llama.cpp has no --tp or --pp: however layers are dealt to devices, the caches are "
+            "the same in all"
+        )
+    asked = request.ctx_size or spec.max_position_embeddings
+    if asked is None:
+        raise UsageError(f"say --ctx-size: {spec.name} does not state a longest context")
+    sequences, unified = request.parallel or 1, bool(request.kv_unified)
+    cells = pad(asked)
+    if not unified:
+        cells = pad(cells // sequences)
+    k = _cache_type(request.cache_type_k, "--cache-type-k")
+    v = _cache_type(request.cache_type_v, "--cache-type-v")
+    return Setup(
+        asked, cells, sequences, unified, request.ubatch or UBATCH, bool(request.swa_full),
+        1 + (request.speculative_tokens or 0), k, v,
+    )  # fmt: skip
+
+
+def _cache_type(name: str | None, option: str) -> Format:
+    try:
+        name = canonical(name or "fp16", CACHE_TYPES)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+    return PLAIN.get(name) or BLOCK[name]
+
+
+def format_name(chosen: Format) -> str:
+    """A format as llama.cpp spells it."""
+    return _LLAMA_NAMES.get(chosen.name, chosen.name)
+
+
+def row_bytes(chosen: Format, heads: tuple[int, int], letter: str) -> int:
+    width, count = heads
+    if width % chosen.block_elements:
+        raise UsageError(
+            f"llama.cpp refuses {format_name(chosen)} for {letter}: its blocks of "
+            f"{chosen.block_elements} do not divide a head of {width}; f16 does"
+        )
+    return chosen.row(width * count)

@@ -1,6 +1,6 @@
 """``kvcalc check``: hold specs to their form, their expected values and their budgets, in CI."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +9,7 @@ import typer
 from kvcalc.errors import UsageError
 
 
-class CheckFormat(str, Enum):
+class CheckFormat(StrEnum):
     """How findings are printed."""
 
     text = "text"

@@ -1,7 +1,7 @@
 """``kvcalc compare``: models x attention x contexts x batches x cache dtypes, as one table."""
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -16,7 +16,7 @@ from kvcalc.spec.catalog import locate
 MAX_TABLE_ROWS = 2_000
 
 
-class Sort(str, Enum):
+class Sort(StrEnum):
     """The order of the rows within one workload."""
 
     given = "given"

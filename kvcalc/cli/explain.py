@@ -1,6 +1,6 @@
 """``kvcalc explain``: the equation of every kind of layer, with this model's numbers put in."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,7 +9,7 @@ from kvcalc.cli import options
 from kvcalc.errors import UsageError
 
 
-class ExplainFormat(str, Enum):
+class ExplainFormat(StrEnum):
     """How an explanation is printed."""
 
     text = "text"

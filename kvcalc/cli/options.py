@@ -1,6 +1,6 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,7 +9,7 @@ from kvcalc.errors import UsageError
 from kvcalc.units import parse_tokens
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How an answer is printed."""
 
     table = "table"
@@ -18,14 +18,14 @@ class Format(str, Enum):
     csv = "csv"
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """Whose accounting an answer follows."""
 
     logical = "logical"
     transformers = "transformers"
 
 
-class AttentionName(str, Enum):
+class AttentionName(StrEnum):
     """An attention mechanism to put in place of the model's own."""
 
     mha = "mha"

@@ -45,8 +45,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
             )
             break
     if any(attention.kind == "mla" for attention in attentions):
-        for note in dict.fromkeys(n for a in attentions for n in a.explain().notes if "wrong" in n):
-            yield note
+        yield from dict.fromkeys(n for a in attentions for n in a.explain().notes if "wrong" in n)
         yield "MLA's cache shrinks with tensor parallelism: the latent is replicated on every rank"
     windows = [g for g in groups for t in g.tensors[:1] if isinstance(t.extent, Window)]
     windowed = sum(len(group.layers) for group in windows)

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kvcalc.memory.grid import Row
-from kvcalc.report.text import bar, ratio, render as to_text
+from kvcalc.report.text import bar, ratio
+from kvcalc.report.text import render as to_text
 from kvcalc.units import format_bytes, format_tokens
 
 

@@ -10,7 +10,7 @@ from kvcalc.memory.workload import Workload
 from kvcalc.report.ranges import describe_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor
-from kvcalc.units import format_bytes, format_tokens
+from kvcalc.units import format_bytes
 
 _WIDTH = 78
 

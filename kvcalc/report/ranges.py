@@ -1,5 +1,7 @@
 """Layer numbers as people write them: runs, and runs that repeat."""
 
+from itertools import pairwise
+
 
 def layer_ranges(layers: tuple[int, ...]) -> list[list[int]]:
     """Consecutive runs as [first, last]: (0, 1, 2, 5) is [[0, 2], [5, 5]]."""
@@ -16,7 +18,7 @@ def describe_layers(layers: tuple[int, ...]) -> str:
     """``0-31``, ``5, 11, ... 59``, ``0-4, ... 60-61``: never more than a few words."""
     ranges = layer_ranges(layers)
     if len(ranges) > 3:
-        steps = {b - a for a, b in zip(layers, layers[1:], strict=False)}
+        steps = {b - a for a, b in pairwise(layers)}
         if len(steps) == 1:
             return f"{layers[0]}, {layers[1]}, ... {layers[-1]}"
     words = [str(a) if a == b else f"{a}-{b}" for a, b in ranges]

@@ -17,11 +17,11 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from kvcalc.convert.locate import load
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.errors import KvcalcError, SpecError, UnsupportedError
     from kvcalc.memory.cache import cache_function
     from kvcalc.memory.estimate import Estimate, estimate
-    from kvcalc.spec.catalog import load
     from kvcalc.spec.loader import load_spec_text
     from kvcalc.spec.model import ModelSpec
 
@@ -34,7 +34,7 @@ _HOMES = {
     "cache_function": "kvcalc.memory.cache",
     "Estimate": "kvcalc.memory.estimate",
     "estimate": "kvcalc.memory.estimate",
-    "load": "kvcalc.spec.catalog",
+    "load": "kvcalc.convert.locate",
     "load_spec_text": "kvcalc.spec.loader",
     "ModelSpec": "kvcalc.spec.model",
 }

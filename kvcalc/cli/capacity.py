@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from kvcalc.cli import options
+from kvcalc.convert.locate import locate
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
-from kvcalc.spec.catalog import locate
 
 
 class CapacityFormat(StrEnum):

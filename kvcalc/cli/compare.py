@@ -8,9 +8,9 @@ import typer
 
 from kvcalc.cli import options
 from kvcalc.cli.options import Format
+from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, grid
-from kvcalc.spec.catalog import locate
 
 # A table longer than this is not read; it is a job for --format csv.
 MAX_TABLE_ROWS = 2_000

@@ -6,11 +6,12 @@ import typer
 
 from kvcalc.cli import options
 from kvcalc.cli.options import AttentionName, Engine, Format
+from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.workload import Workload
-from kvcalc.spec.catalog import Found, locate
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 
 

@@ -45,9 +45,9 @@ def explain(
         return
     if model is None:
         raise UsageError("name a model, or ask for --all mechanisms")
+    from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import choose_workload
     from kvcalc.report import explanation
-    from kvcalc.spec.catalog import locate
 
     found = locate(model)
     workload, notes = choose_workload(

@@ -1,0 +1,40 @@
+"""Find a model, whatever it is called: a shipped spec, a YAML file, a config, a checkpoint, a hub id."""
+
+import re
+from pathlib import Path
+
+from kvcalc.errors import NotFoundError
+from kvcalc.spec import catalog
+from kvcalc.spec.catalog import Found
+from kvcalc.spec.model import ModelSpec
+
+_FOREIGN = (".json", ".safetensors", ".gguf")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
+
+
+def locate(model: str) -> Found:
+    """Load a model and say where it was found and what was assumed on the way.
+
+    Raises NotFoundError, FileError, SpecError with every problem of a spec, UnsupportedError for a
+    config that cannot be accounted for, MissingExtraError where the hub would have to be asked.
+    """
+    if model.endswith(_FOREIGN) or Path(model).is_dir():
+        return _imported(model)
+    try:
+        return catalog.locate(model)
+    except NotFoundError:
+        if not _HUB_ID.fullmatch(model):
+            raise
+    return _imported(model)
+
+
+def load(model: str | Path) -> ModelSpec:
+    """The spec of a model; see ``locate``."""
+    return locate(str(model)).spec
+
+
+def _imported(model: str) -> Found:
+    from kvcalc.convert import load_model
+
+    imported = load_model(model)
+    return Found(imported.spec, model, imported.assumptions)

@@ -85,9 +85,12 @@ def main(arguments: list[str] | None = None) -> None:
         status = 130
     except Exception as error:
         # typer's usage errors; their class is click's in some versions and vendored in others.
-        if not hasattr(error, "format_message"):
+        if hasattr(error, "format_message"):
+            status = _usage(error, arguments)
+        elif "KVCALC_TRACEBACK" in os.environ:
             raise
-        status = _usage(error, arguments)
+        else:
+            status = _fail(_bug(error), arguments)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
@@ -106,6 +109,14 @@ def _fail(error: KvcalcError, arguments: list[str]) -> int:
             print(f"{problem} [{problem.code}]", file=sys.stderr)
         print(f"kvcalc: {error.message}", file=sys.stderr)
     return 2
+
+
+def _bug(error: Exception) -> KvcalcError:
+    """What a user sees of an error that nobody foresaw."""
+    what = f"{type(error).__name__}: {error}"
+    return KvcalcError(
+        f"internal error, please report it ({what}); KVCALC_TRACEBACK=1 shows where it happened"
+    )
 
 
 def _usage(error: Any, arguments: list[str]) -> int:

@@ -18,5 +18,7 @@ UsageError for flags that make no sense and UnsupportedError for what it cannot 
 # --engine -> (module, the name the engine goes by in sentences).
 ENGINES: dict[str, tuple[str, str]] = {
     "vllm": ("kvcalc.engines.vllm", "vLLM"),
+    "sglang": ("kvcalc.engines.sglang", "SGLang"),
+    "tensorrt-llm": ("kvcalc.engines.tensorrt_llm", "TensorRT-LLM"),
     "llama.cpp": ("kvcalc.engines.llama_cpp", "llama.cpp"),
 }

@@ -69,8 +69,9 @@ class CapacityRequest:
     available: memory for the cache on each device; None where --tokens or --ctx-size sizes it.
     kv_dtype: None or "auto" is the model's own format, model_dtype. encoder_tokens: most tokens of
     one request's encoder input. pipeline_partition: layers of each pipeline rank, where stated.
-    hybrid_manager: False bills windows as full attention. state_ratio, window_ratio: how an engine
-    with several pools divides the memory (SGLang).
+    hybrid_manager: False bills windows as full attention. memory_utilization: the share of
+    ``available`` that is taken, where the engine's log states what is free (TensorRT-LLM).
+    state_ratio, window_ratio: how an engine with several pools divides the memory (SGLang).
     """
 
     available: Available | None = None
@@ -87,6 +88,7 @@ class CapacityRequest:
     block_size: int | None = None
     prefix_caching: bool | None = None
     hybrid_manager: bool | None = None
+    memory_utilization: Fraction | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     speculative_tokens: int | None = None

@@ -1,0 +1,228 @@
+"""What SGLang bills for each layer of one rank: bytes of a token, bytes of a state."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.cache import tensor_bytes
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
+
+# kv_cache_dtype of the command line -> kvcalc's format of a row.
+KV_DTYPES = {
+    "bf16": "bf16", "bfloat16": "bf16", "fp16": "fp16", "float16": "fp16",
+    "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_raw": "fp8",
+    "fp4_e2m1": "nvfp4", "mxfp8": "mxfp8",
+}  # fmt: skip
+_ATTENTION = {"mha", "mqa", "gqa", "mla"}
+_RECURRENT = {"gated_deltanet", "kda", "mamba1", "mamba2", "short_conv", "lightning"}
+# configs/model_config.py, is_hybrid_swa_model, as model types of configs.
+_WINDOW_POOL = {
+    "gpt_oss", "llama4", "llama4_text", "gemma4", "gemma4_text", "mimo_v2_flash", "step3p5",
+    "step3p7", "laguna", "mellum",
+}  # fmt: skip
+DSA_PAGE = 64
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Layers that are billed alike. k, v, index: bytes of one token of one layer on a rank."""
+
+    mechanism: str
+    layers: int
+    window: bool
+    k: int
+    v: int
+    index: int
+
+
+@dataclass
+class Layers:
+    """What one pipeline rank holds.
+
+    full, window: bytes of a token over the layers of each pool. state_bytes: one sequence's states.
+    replicated, shared: bytes of a token that are copies of KV heads, or slots of layers that share.
+    """
+
+    dsa: bool
+    logical: CacheDtypes
+    kinds: list[Kind] = field(default_factory=list)
+    draft_layers: int = 0
+    draft_k: int = 0
+    draft_v: int = 0
+    state_layers: int = 0
+    conv_bytes: int = 0
+    temporal_bytes: int = 0
+    # (channels, kernel - 1, bytes of an element, whether draft windows overlap) of convolutions.
+    convolutions: list[tuple[int, int, int, bool]] = field(default_factory=list)
+    replicated: int = 0
+    shared: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def _of(self, window: bool) -> int:
+        return sum(
+            (kind.k + kind.v + kind.index) * kind.layers
+            for kind in self.kinds
+            if kind.window is window
+        )
+
+    @property
+    def full(self) -> int:
+        return self._of(False)
+
+    @property
+    def window(self) -> int:
+        return self._of(True)
+
+    @property
+    def draft(self) -> int:
+        return self.draft_k + self.draft_v
+
+    @property
+    def state_bytes(self) -> int:
+        return self.conv_bytes + self.temporal_bytes
+
+
+def page_size(ranks: list[Layers]) -> int:
+    """Tokens of a page unless --block-size says otherwise: 64 for DSA, else 1."""
+    return DSA_PAGE if any(layers.dsa for layers in ranks) else 1
+
+
+def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Layers:
+    """Add up the layers of one pipeline stage.
+
+    Raises UnsupportedError for mechanisms that are not accounted for, UsageError for formats.
+    """
+    if spec.encoder is not None or spec.recursion is not None:
+        raise UnsupportedError(f"SGLang's pools for {spec.name} are not accounted for")
+    dsa = any(
+        block.attention is not None and block.attention.kind == "mla"
+        and getattr(block.attention, "indexer", None) is not None
+        for block in spec.blocks.values()
+    )  # fmt: skip
+    dtypes, index = _formats(request, dsa)
+    conv = CacheDtypes(key=_model_dtype(request), value=_model_dtype(request))
+    layers = Layers(dsa=dsa, logical=CacheDtypes(dtypes.key, dtypes.value, request.state_dtype))
+    found: dict[tuple[Any, ...], int] = {}
+    for layer in decoder_layers(spec):
+        if layer.index not in stage:
+            continue
+        block = spec.blocks[layer.block]
+        if block.cross_attention is not None:
+            raise UnsupportedError("SGLang's cross-attention cache is not accounted for")
+        if block.attention is not None:
+            own: Any = block.attention
+            if getattr(own, "shared_kv", None) is not None:
+                own = replace(own, shared_kv=None)
+            kind = _attention(spec, own, dtypes, index, request, layers)
+            found[kind] = found.get(kind, 0) + 1
+            if own is not block.attention:
+                layers.shared += kind[2] + kind[3]
+        if block.recurrent is not None:
+            _recurrent(block.recurrent, conv, request, layers)
+    for (mechanism, window, k, v, idx), count in found.items():
+        layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
+    if request.mtp_layers and stage.stop == len(decoder_layers(spec)):
+        _draft(request.mtp_layers, layers)
+    return layers
+
+
+def _model_dtype(request: CapacityRequest) -> str:
+    return KV_DTYPES.get(request.model_dtype, "bf16")
+
+
+def _formats(request: CapacityRequest, dsa: bool) -> tuple[CacheDtypes, CacheDtypes]:
+    """The formats of the cache, and of index keys."""
+    name = request.kv_dtype or "auto"
+    if name == "auto":
+        name = _model_dtype(request)
+    if name not in KV_DTYPES:
+        raise UsageError(
+            f"--kv-dtype {name}: SGLang has auto, {', '.join(KV_DTYPES)} "
+            "(fp8_raw: rows without scales, as TRT-LLM and TileLang DSA kernels take them)"
+        )
+    chosen = KV_DTYPES[name]
+    if dsa and name in ("fp8", "fp8_e4m3"):
+        chosen = "fp8_ds_mla"
+    index = "fp8_ds_mla" if dsa else _model_dtype(request)
+    return CacheDtypes(chosen, chosen), CacheDtypes(index, index)
+
+
+def _attention(
+    spec: ModelSpec, attention: Any, dtypes: CacheDtypes, index: CacheDtypes,
+    request: CapacityRequest, layers: Layers,
+) -> tuple[str, bool, int, int, int]:  # fmt: skip
+    """(mechanism, in the window pool, bytes of K, of V, of an index key) for one token."""
+    if attention.kind not in _ATTENTION:
+        raise UnsupportedError(f"SGLang's pools for {attention.kind} are not accounted for")
+    tensors = tuple(attention.cache())
+    if not tensors:
+        raise UnsupportedError("SGLang's pool for bidirectional layers is not accounted for")
+    ranks = request.tensor_parallel
+    sums = {"k": 0, "v": 0, "index": 0}
+    for tensor in tensors:
+        part = {"value": "v", "index": "index"}.get(tensor.role, "k")
+        format = index if part == "index" else dtypes
+        own = tensor_bytes(tensor, format, ranks)
+        sums[part] += own
+        if tensor.shard is not None:
+            layers.replicated += max(0, own - tensor_bytes(tensor, format) // ranks)
+    window = _in_window_pool(spec, tensors[0], request, layers)
+    return attention.kind, window, sums["k"], sums["v"], sums["index"]
+
+
+def _in_window_pool(
+    spec: ModelSpec, tensor: CacheTensor, request: CapacityRequest, layers: Layers
+) -> bool:
+    match tensor.extent:
+        case EveryToken():
+            return False
+        case Window() | Chunk():
+            known = spec.model_type is None or spec.model_type in _WINDOW_POOL
+            if known and request.hybrid_manager is not False:
+                return True
+            note = "windows are kept whole: " + (
+                "the hybrid pool is off"
+                if known
+                else f"SGLang has no window pool for {spec.model_type}"
+            )
+            if note not in layers.notes:
+                layers.notes.append(note)
+            return False
+    raise UnsupportedError(f"SGLang keeps no such positions: {tensor.extent}")
+
+
+def _recurrent(mixer: Any, conv: CacheDtypes, request: CapacityRequest, layers: Layers) -> None:
+    """Add one layer's state: the convolution in the model's format, the rest in its own."""
+    if mixer.kind not in _RECURRENT:
+        raise UnsupportedError(f"SGLang's state pool for {mixer.kind} is not accounted for")
+    ranks = request.tensor_parallel
+    layers.state_layers += 1
+    state = CacheDtypes(conv.key, conv.value, request.state_dtype)
+    for tensor in mixer.cache():
+        num_bytes = tensor_bytes(tensor, state, ranks)
+        if tensor.role == "conv":
+            layers.conv_bytes += num_bytes
+            channels, columns = tensor.per_rank(ranks) if ranks > 1 else tensor.shape
+            size = num_bytes // (channels * columns)
+            # KimiLinearStateShape.disable_conv_window_dedup
+            layers.convolutions.append((channels, columns, size, mixer.kind != "kda"))
+        else:
+            layers.temporal_bytes += num_bytes
+
+
+def _draft(count: int, layers: Layers) -> None:
+    """EAGLE and MTP layers: a layer of the full pool each (DefaultPoolConfigurator.__init__)."""
+    kinds = [kind for kind in layers.kinds if not kind.window] or layers.kinds
+    if not kinds:
+        raise UsageError("--mtp-layers: the model has no attention layer to draft with")
+    total = sum(kind.layers for kind in kinds)
+    k, v = (sum(getattr(kind, part) * kind.layers for kind in kinds) for part in ("k", "v"))
+    # A draft's DSA layers all have an index key of 132 bytes.
+    index = max(kind.index for kind in kinds)
+    layers.draft_layers = count
+    layers.draft_k = k * count // total + index * count
+    layers.draft_v = v * count // total

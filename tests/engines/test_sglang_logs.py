@@ -1,0 +1,155 @@
+"""What SGLang's log printed, replayed: tokens in, GB to the printed digit out (GB is 2^30 there).
+
+--tokens is the log's own "#tokens"; --max-num-seqs its max_mamba_cache_size. ``assumed`` names what
+the log does not show; in such a case the figure confirms the rule only for that assumption.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.result import Cache, CapacityResult
+from kvcalc.engines.sglang import capacity
+from kvcalc.spec.catalog import locate
+
+
+@dataclass(frozen=True)
+class Log:
+    """sizes: name of a cache -> GB as printed: (K, V), (KV,) or, for states, (conv, ssm)."""
+
+    id: str
+    model: str
+    flags: dict[str, Any]
+    sizes: dict[str, tuple[str, ...]]
+    url: str = ""
+    assumed: str = ""
+
+
+def tp(ranks: int) -> dict[str, int]:
+    return {"tensor_parallel": ranks}
+
+
+LOGS = [
+    Log("123", "qwen3-235b-a22b", {"tokens": 367404, **tp(4)}, {"full": ("8.23", "8.23")},
+        "https://github.com/vllm-project/vllm/issues/21348"),
+    Log("124", "qwen2.5-0.5b", {"tokens": 20480}, {"full": ("0.12", "0.12")}),
+    Log("131", "qwen3-0.6b", {"tokens": 104273}, {"full": ("5.57", "5.57")}),
+    # Qwen3.8-27B has Qwen3.6-27B's dimensions.
+    Log("135", "qwen3.6-27b", {"tokens": 228520, "kv_dtype": "fp8_e4m3", "max_num_seqs": 360},
+        {"full": ("3.49", "3.49"), "states": ("0.99", "50.77")}),
+    Log("138", "gpt2", {"tokens": 248479, "kv_dtype": "fp16"}, {"full": ("4.27", "4.27")}),
+    Log("139", "kimi-k2.5", {"tokens": 209413}, {"full": ("13.71",)}),
+    Log("148", "qwen3.6-27b", {"tokens": 403904, "max_num_seqs": 154},
+        {"full": ("12.33", "12.33"), "states": ("0.43", "21.80")}),
+    Log("151", "glm-5", {"tokens": 314304, **tp(8)}, {"full+index": ("29.32",)}),
+]  # fmt: skip
+
+ASSUMED = [
+    Log("125", "deepseek-v3", {"tokens": 524288, "kv_dtype": "fp8_e4m3"}, {"full": ("17.16",)},
+        assumed="KV dtype"),
+    Log("127", "glm-5", {"tokens": 131072, "kv_dtype": "fp8_e4m3"}, {"full+index": ("7.51",)},
+        assumed="model, KV dtype"),
+    Log("128", "glm-5", {"tokens": 262144, "kv_dtype": "fp8_e4m3"}, {"full+index": ("15.01",)},
+        assumed="model, KV dtype"),
+    Log("129", "qwen3.5-9b", {"tokens": 327310, "max_num_seqs": 186, **tp(2)},
+        {"full": ("2.50", "2.50"), "states": ("0.10", "4.38")}, assumed="model size"),
+    Log("130", "qwen3.6-27b",
+        {"tokens": 171008, "max_num_seqs": 43, "state_dtype": "bf16", "mtp_layers": 1,
+         "speculative_tokens": 2},
+        {"full": ("5.22", "5.22"), "draft": ("0.33", "0.33"), "states": ("0.12", "3.09"),
+         "draft states": ("", "2.11")}, assumed="state dtype bf16, two draft tokens"),
+    Log("133", "nemotron-3-nano", {"tokens": 1557504, "max_num_seqs": 8, **tp(4)},
+        {"full": ("2.23", "2.23"), "states": ("0.00", "0.10")}, assumed="model size"),
+    Log("137", "deepseek-v3", {"tokens": 274934}, {"full": ("17.99",)}, assumed="model"),
+    Log("144", "lfm2-700m", {"tokens": 473854, "max_num_seqs": 85292},
+        {"full": ("2.71", "2.71"), "states": ("4.88", "0.00")}, assumed="model size"),
+    Log("145", "qwen2.5-32b", {"tokens": 46611, **tp(4)}, {"full": ("1.42", "1.42")},
+        assumed="model"),
+    Log("146", "deepseek-v3.2", {"tokens": 4636736, "kv_dtype": "fp8_raw", **tp(8)},
+        {"full+index": ("186.50",)}, assumed="model, raw fp8 rows"),
+    Log("149", "granite-4.0-h-micro", {"tokens": 399740, "max_num_seqs": 38},
+        {"full": ("1.52", "1.52"), "states": ("0.03", "2.74")}, assumed="model size"),
+    Log("152", "mixtral-8x7b", {"tokens": 356458}, {"full": ("21.76", "21.76")},
+        assumed="model"),
+]  # fmt: skip
+
+
+def run(model: str, **flags: Any) -> CapacityResult:
+    return capacity(locate(model).spec, CapacityRequest(**flags))
+
+
+def gb(num_bytes: int | None) -> str:
+    """As Python's ``:.2f`` prints it in the log."""
+    return f"{(num_bytes or 0) / (1 << 30):.2f}"
+
+
+def check(log: Log) -> None:
+    caches = {cache.name: cache for cache in run(log.model, **log.flags).caches}
+    for name, printed in log.sizes.items():
+        if name == "full+index":
+            # DSATokenToKVPool prints latents and index keys as one size.
+            total = caches["full"].bytes + caches["index keys"].bytes
+            assert (gb(total),) == printed
+            continue
+        cache: Cache = caches[name]
+        if len(printed) == 1:
+            assert (gb(cache.bytes),) == printed
+        elif cache.type == "recurrent":
+            shown = (gb(cache.r_bytes), gb(cache.s_bytes))
+            assert all(want in ("", have) for want, have in zip(printed, shown, strict=True)), shown
+        else:
+            assert (gb(cache.k_bytes), gb(cache.v_bytes)) == printed
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.id}-{log.model}")
+def test_sizes_as_logged(log: Log) -> None:
+    check(log)
+
+
+@pytest.mark.parametrize("log", ASSUMED, ids=lambda log: f"{log.id}-{log.model}")
+def test_sizes_as_logged_with_an_assumption(log: Log) -> None:
+    check(log)
+
+
+def test_140_half_of_the_kv_heads_on_each_of_two_ranks() -> None:
+    """Qwen3.8-27B NVFP4 on two RTX 5090, fp8 cache: 454,112 tokens, K 3.46 and V 3.46 GB.
+
+    https://github.com/noonghunna/club-3090/issues/1261. Its draft's 1.08 GB of K are not replayed:
+    the drafter's dimensions are not known.
+    """
+    full = run("qwen3.6-27b", tokens=454112, kv_dtype="fp8_e4m3", tensor_parallel=2).caches[0]
+    assert (gb(full.k_bytes), gb(full.v_bytes)) == ("3.46", "3.46")
+
+
+def test_143_a_budget_of_10_gib() -> None:
+    """36 layers of 8 KV heads (Qwen3-8B's): 10 GiB is 72,816 tokens of a page of 16.
+
+    The page is assumed: a page of 1 would give 72,817.
+    """
+    result = run("qwen3-8b", available=Available.exactly(10737418240), block_size=16)
+    assert result.pool.tokens == 72816
+
+
+def test_153_window_pool_of_gpt_oss() -> None:
+    """gpt-oss-120b on 4 A100: full_layer_tokens 63,987, swa_layer_tokens 51,189."""
+    caches = run("gpt-oss-120b", tokens=63987, tensor_parallel=4).caches
+    assert [(cache.name, cache.cells) for cache in caches] == [("full", 63987), ("window", 51189)]
+
+
+def test_155_cell_size_of_gemma_4_31b() -> None:
+    """10 layers of 8192 bytes and 50 of 16,384 at ratio 0.8: 737,280 bytes a token."""
+    result = run("gemma-4-31b", tokens=4096)
+    assert [(g.layers, g.page_bytes) for g in result.groups] in (
+        [(50, 16384), (10, 8192)],
+        [(10, 8192), (50, 16384)],
+    )
+    assert result.pool.bytes_per_block == 737280
+
+
+def test_157_window_pool_of_gemma_4_31b_at_a_twentieth() -> None:
+    """full_layer_tokens 181,760, swa_layer_tokens 9088."""
+    caches = run("gemma-4-31b", tokens=181760, window_ratio=Fraction(1, 20)).caches
+    assert {cache.name: cache.cells for cache in caches} == {"full": 181760, "window": 9088}

@@ -80,6 +80,7 @@ class SoftmaxAttention:
         shared_kv: name of the block whose latest layer's K and V this layer reads; it keeps none.
         attention_k_eq_v: values come from the key projection (Gemma 4); both are still cached.
         attention_hidden_size: input width of Q, K and V where it is not hidden_size (Zamba2).
+        relative_attention_num_buckets: rows of a relative position bias of this layer's own (UMT5).
         indexer: a sparse-attention indexer whose keys are cached beside K and V (MiniMax-M3).
     """
 
@@ -99,6 +100,7 @@ class SoftmaxAttention:
     shared_kv: str | None = None
     attention_k_eq_v: bool = False
     attention_hidden_size: int | None = None
+    relative_attention_num_buckets: int | None = None
     indexer: Indexer | None = None
 
     @property
@@ -158,6 +160,9 @@ class SoftmaxAttention:
                                   split_kv_heads(0, num_heads * d_k, num_heads))  # fmt: skip
         if self.sinks:
             yield ParamTensor("sinks", (heads,), "attention", split(0, heads))
+        if self.relative_attention_num_buckets is not None:
+            shape = (self.relative_attention_num_buckets, heads)
+            yield ParamTensor("relative_attention_bias.weight", shape, "attention", split(1, heads))
         if self.indexer is not None:
             yield from prefixed("indexer", self.indexer.parameters(hidden_size, hidden_size))
 

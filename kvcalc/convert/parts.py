@@ -298,6 +298,19 @@ def step_sparse(c: Config, only_dense: Sequence[int] = ()) -> list[str]:
     ]
 
 
+def never_tied(c: Config) -> bool:
+    """For ``tie``: transformers builds a head of its own, and a file that says otherwise is refused."""
+    c.fixed("tie_word_embeddings", False, what="transformers never ties the head of this type")
+    return False
+
+
+def always_tied(c: Config) -> bool:
+    """For ``tie``: without tying, transformers keeps further copies of the tables or the layers."""
+    if not c.flag("tie_word_embeddings"):
+        c.refuse("tie_word_embeddings", "transformers then keeps several copies of shared weights")
+    return True
+
+
 def same_width(c: Config) -> None:
     """Refuse heads that are not hidden_size wide together: the output projection is square here."""
     if c.num_heads * c.head_dim() != c.hidden_size:

@@ -79,6 +79,14 @@ def _field(name: str, d: Dimensions) -> Any:
         return rng.randint(4, 9)
     if name == "max_window_layers":
         return rng.randint(0, d.layers)
+    if name in ("encoder_layers", "decoder_layers", "num_decoder_layers"):
+        return rng.randint(2, 4)
+    if name in ("encoder_attention_heads", "decoder_attention_heads"):
+        return d.heads
+    if name == "type_vocab_size":
+        return rng.randint(1, 3)
+    if name == "embedding_size":
+        return rng.choice([d.hidden, 24])
     if name == "first_k_dense_replace":
         return rng.randint(0, d.layers)
     if name == "q_lora_rank":
@@ -207,6 +215,32 @@ def _bamba(d: Dimensions) -> Draw:
     return _mamba2_heads(_BAMBA, d)
 
 
+def _nemotron_h(d: Dimensions) -> Draw:
+    words = ("linear_attention", "full_attention", "mlp", "moe")
+    order = [*words, *(d.rng.choice(words) for _ in range(4))]
+    d.rng.shuffle(order)
+    how: Draw = {"layers_block_type": order, "hybrid_override_pattern": DROP}
+    if d.flag():
+        letters = dict(zip(words, "M*-E", strict=True))
+        how = {"hybrid_override_pattern": "".join(letters[word] for word in order)}
+    return {
+        "num_hidden_layers": len(order), "mamba_num_heads": 8, "mamba_head_dim": d.rng.choice([4, 8]),
+        "ssm_state_size": 8, "n_groups": d.rng.choice([1, 2, 4]), "conv_kernel": 4,
+        "moe_latent_size": d.maybe(12), "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, **how,
+    }  # fmt: skip
+
+
+def _zamba2(d: Dimensions) -> Draw:
+    order = ["linear_attention", *d.kinds("linear_attention", "hybrid"), "hybrid", "linear_attention"]
+    return {
+        "num_hidden_layers": len(order), "layers_block_type": order, "n_mamba_heads": 4,
+        "mamba_d_state": 8, "mamba_ngroups": d.rng.choice([1, 2]), "mamba_expand": 2,
+        "adapter_rank": d.rng.randint(2, 6), "num_mem_blocks": d.rng.choice([1, 2]),
+        "use_shared_attention_adapter": d.flag(), "use_conv_bias": True, "add_bias_linear": d.flag(),
+        "num_key_value_heads": d.heads, "tie_word_embeddings": True,
+    }  # fmt: skip
+
+
 OVERRIDES: dict[str, Any] = {
     "diffllama": _pairs,
     "helium": _square,
@@ -225,7 +259,9 @@ OVERRIDES: dict[str, Any] = {
     }),
     "glm4_moe_lite": _mlp_types, "axk1": _both(_mlp_types, {"q_lora_rank": 16}), "hy_v3": _mlp_types,
     "exaone_moe": _both(_mlp_types, _sliding), "mellum": _both(_mlp_types, _sliding),
-    "mimo_v2_flash": _both(_mlp_types, _sliding), "laguna": _both(_mlp_types, _sliding),
+    "mimo_v2_flash": _both(_mlp_types, _sliding, lambda d: {
+        "num_attention_heads": 8, "num_key_value_heads": d.rng.choice([1, 2, 4]), "hidden_size": 64,
+    }), "laguna": _both(_mlp_types, _sliding),
     "flint": _sliding, "afmoe": _sliding, "cohere2_moe": _both(_sliding, _mlp_types),
     "dots1": _both(_per_tok, _sliding, lambda d: {"n_routed_experts": 4, "n_shared_experts": 1}),
     "granitemoehybrid": _both(_bamba, lambda d: {
@@ -240,7 +276,8 @@ OVERRIDES: dict[str, Any] = {
                          "n_groups": d.rng.choice([1, 2]), "state_size": 8},
     "mamba": lambda d: {"state_size": d.rng.randint(4, 9), "expand": d.rng.choice([1, 2])},
     "falcon_mamba": lambda d: {"state_size": d.rng.randint(4, 9)},
-    "xlstm": lambda d: {"hidden_size": 128, "num_heads": 4, "num_blocks": DROP, "use_bias": False},
+    "xlstm": lambda d: {"hidden_size": 128, "num_heads": 4, "num_blocks": DROP, "use_bias": False,
+                        "tie_word_embeddings": False},
     "recurrent_gemma": lambda d: {
         "hidden_size": d.heads * 16, "lru_width": d.maybe(d.heads * 8), "attention_window_size": 6,
         "conv1d_width": d.rng.randint(3, 5),
@@ -262,6 +299,63 @@ OVERRIDES: dict[str, Any] = {
         "num_key_value_heads": d.rng.choice([1, 2, 4]), "linear_num_key_heads": d.maybe(4),
         "linear_num_value_heads": 4,
     },
+    "jamba": lambda d: {
+        "attn_layer_period": 3, "attn_layer_offset": d.rng.randint(0, 2), "expert_layer_period": 2,
+        "expert_layer_offset": d.rng.randint(0, 1), "num_experts": d.rng.choice([1, 4]),
+        "num_experts_per_tok": 1, "mamba_d_state": d.rng.randint(4, 8),
+        "mamba_dt_rank": d.rng.choice(["auto", 6]), "mamba_expand": d.rng.choice([1, 2]),
+    },
+    "kimi_linear": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "linear_attention")),
+        "mlp_layer_types": d.maybe(d.kinds("dense", "sparse")), "linear_head_dim": 8,
+        "linear_num_heads": d.rng.randint(2, 4), "num_key_value_heads": d.heads, "tie_word_embeddings": False,
+    },
+    "lfm2": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "conv")), "full_attn_idxs": [1],
+        "block_auto_adjust_ff_dim": d.flag(), "block_multiple_of": 16,
+        "block_ffn_dim_multiplier": d.rng.choice([1.0, 1.3]),
+    },
+    "lfm2_moe": lambda d: {
+        "layer_types": d.kinds("full_attention", "conv"), "num_dense_layers": d.rng.randint(0, 3),
+    },
+    "lfm3": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "conv", "sliding_attention")),
+        "use_sandwich_norm": d.flag(), "use_attention_gate": d.flag(),
+    },
+    "minimax": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "linear_attention")),
+        "sliding_window": None,
+    },
+    "nemotron_h": _nemotron_h,
+    "zamba2": _zamba2,
+    "bloom": lambda d: {"hidden_size": d.heads * 16},
+    "gpt_neo": lambda d: {
+        "num_layers": 4, "attention_types": [[["global", "local"], 2]],
+        "intermediate_size": d.maybe(40),
+    },
+    "opt": lambda d: {
+        "word_embed_proj_dim": d.maybe(d.hidden // 2), "enable_bias": d.flag(),
+        "do_layer_norm_before": d.flag(),
+    },
+    "ctrl": lambda d: {"dff": d.even(16, 48)},
+        "gpt_neox_japanese": lambda d: {"intermediate_multiple_size": d.rng.choice([2, 4])},
+    "starcoder2": lambda d: {"use_bias": d.flag()},
+    "xlm-roberta-xl": lambda d: {"tie_word_embeddings": True},
+    "distilbert": lambda d: {"hidden_dim": d.even(16, 48)},
+    "modernbert": lambda d: {"norm_bias": d.flag()},
+    "t5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
+    "mt5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
+    "umt5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
+    "longt5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
+    "whisper": lambda d: {
+        "num_mel_bins": 20, "max_source_positions": 30, "max_target_positions": 25,
+        "tie_word_embeddings": True,
+    },
+    **dict.fromkeys(
+        ("bart", "blenderbot", "blenderbot-small", "m2m_100", "mbart", "mvp", "pegasus", "plbart"),
+        lambda d: {"tie_word_embeddings": True},
+    ),
+    "marian": lambda d: {"tie_word_embeddings": True, "decoder_vocab_size": None, "decoder_start_token_id": 0},
     "llama4_text": lambda d: {
         "attention_chunk_size": 8, "interleave_moe_layer_step": d.rng.randint(1, 2),
     },

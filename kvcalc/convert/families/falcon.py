@@ -18,15 +18,15 @@ def falcon(c: Config) -> ModelSpec:
     new = c.flag("new_decoder_architecture")
     if new:
         kv_heads = c.maybe("num_kv_heads") or heads
-        norms = 1 if c.maybe("num_ln_in_parallel_attn") == 1 else 2
-        c.skip("multi_query", "parallel_attn")
+        c.skip("multi_query")
     else:
-        c.skip("num_ln_in_parallel_attn")
         kv_heads = 1 if c.flag("multi_query") else (c.maybe("num_kv_heads") or heads)
         c.skip("num_kv_heads")
-        norms = 1 if c.flag("parallel_attn") else 2
         if not c.flag("multi_query") and kv_heads != heads:
             c.refuse("num_kv_heads", "the old architecture projects every head or one")
+    stated = c.maybe("num_ln_in_parallel_attn")
+    parallel = c.flag("parallel_attn")
+    norms = 2 if not parallel or stated == 2 or (stated is None and new) else 1
     bias = c.flag("bias")
     attention = softmax(c, kv_heads=kv_heads, bias=bias,
                         head_dim=c.divide("hidden_size", c.hidden_size, heads))  # fmt: skip

@@ -6,7 +6,7 @@ Source: transformers 5.23, models/mamba, mamba2, falcon_mamba, rwkv, xlstm.
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import Layer, decoder, gated
+from kvcalc.convert.parts import Layer, decoder, gated, never_tied
 from kvcalc.ffn.rwkv_channel_mix import RwkvChannelMix
 from kvcalc.recurrent.mamba1 import Mamba1
 from kvcalc.recurrent.mamba2 import Mamba2
@@ -134,7 +134,7 @@ def xlstm(c: Config) -> ModelSpec:
         "autocast_kernel_dtype", "inference_state_dtype", "eps", "gate_soft_cap",
         "output_logit_soft_cap", "max_inference_chunksize", "norm_reduction_force_float32",
     )  # fmt: skip
-    return decoder(c, Block(recurrent=mixer, ffn=ffn), name="mlstm")
+    return decoder(c, Block(recurrent=mixer, ffn=ffn), tie=never_tied(c), name="mlstm")
 
 
 def _round_up(size: int, multiple: int) -> int:

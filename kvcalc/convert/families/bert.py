@@ -1,0 +1,142 @@
+"""Encoders: BERT and its heirs, as their base models (a pooler where there is one, no head).
+
+An encoder sees its whole input at once and keeps nothing.
+Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
+"""
+
+from typing import Any
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import Layer, dense, encoder, encoder_attention, gated, softmax
+from kvcalc.spec.model import Block, Embedding, LayerGroup, ModelSpec
+
+
+def bert(c: Config, *, pooler: bool = True, positions: bool = True, **fields: Any) -> ModelSpec:
+    """Norms after the sublayers; learned positions and token types, added up and normed."""
+    c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
+    if c.flag("add_cross_attention", False):
+        c.refuse("add_cross_attention", "an encoder run as a decoder keeps a cache and has a head")
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    embedding = Embedding(
+        positions=c.number("max_position_embeddings") if positions else None,
+        token_types=c.maybe("type_vocab_size", None) if c.model_type in NO_TYPES
+        else c.number("type_vocab_size"),
+        norm=True, **fields.pop("embedding", {}),
+    )  # fmt: skip
+    return encoder(c, block, norm="layernorm", final_norm=False, pooler=pooler, embedding=embedding,
+                   **fields)  # fmt: skip
+
+
+# Types whose embeddings have no table of token types.
+NO_TYPES = ("distilbert", "mpnet")
+
+
+def bert_without_pooler(c: Config) -> ModelSpec:
+    """The base model ends with the last layer."""
+    return bert(c, pooler=False)
+
+
+def distilbert(c: Config) -> ModelSpec:
+    """BERT without token types and pooler."""
+    c.skip("sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "type_vocab_size")
+    block = Block(attention=encoder_attention(c), ffn=dense(c, c.number("hidden_dim"), bias=True),
+                  norm_position="post")  # fmt: skip
+    embedding = Embedding(positions=c.number("max_position_embeddings"), norm=True)
+    return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
+
+
+def electra(c: Config) -> ModelSpec:
+    """Narrow embeddings with a projection, where ``embedding_size`` is not hidden_size."""
+    size = c.number("embedding_size")
+    narrow = size != c.hidden_size
+    return bert(c, pooler=False, embedding={
+        "size": size if narrow else None, "projection": "in_bias" if narrow else "none",
+    })  # fmt: skip
+
+
+def albert(c: Config) -> ModelSpec:
+    """One layer's weights for all layers; narrow embeddings."""
+    c.fixed("num_hidden_groups", 1, what="groups of layers with weights of their own")
+    c.fixed("inner_group_num", 1, what="several layers in a group")
+    c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
+    c.skip("net_structure_type", "down_scale_factor", "gap_size", "num_memory_blocks")
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    size = c.number("embedding_size")
+    spec = encoder(c, [((), block)], norm="layernorm", final_norm=False, pooler=True,
+                   embedding=Embedding(
+                       size=size, projection="in_bias",
+                       positions=c.number("max_position_embeddings"),
+                       token_types=c.number("type_vocab_size"), norm=True))  # fmt: skip
+    from dataclasses import replace
+
+    group = LayerGroup(repeat=1, blocks=tuple(spec.blocks), loops=c.num_layers)
+    return replace(spec, layers=(group,))
+
+
+def mpnet(c: Config) -> ModelSpec:
+    """BERT without token types, with T5's relative positions."""
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    return encoder(
+        c, block, norm="layernorm", final_norm=False, pooler=True,
+        relative_attention_num_buckets=c.number("relative_attention_num_buckets"),
+        embedding=Embedding(positions=c.number("max_position_embeddings"), norm=True),
+    )  # fmt: skip
+
+
+def xlm_roberta_xl(c: Config) -> ModelSpec:
+    """Norms before the sublayers and at the end; none after the embeddings."""
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True))
+    embedding = Embedding(positions=c.number("max_position_embeddings"),
+                          token_types=c.number("type_vocab_size"))  # fmt: skip
+    return encoder(c, block, norm="layernorm", pooler=True, embedding=embedding)
+
+
+def roberta_prelayernorm(c: Config) -> ModelSpec:
+    """Norms before the sublayers, at the end and after the embeddings."""
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True))
+    embedding = Embedding(positions=c.number("max_position_embeddings"),
+                          token_types=c.number("type_vocab_size"), norm=True)  # fmt: skip
+    return encoder(c, block, norm="layernorm", pooler=True, embedding=embedding)
+
+
+def modernbert(c: Config) -> ModelSpec:
+    """Gated feed-forward, rotary embeddings; the first layer has no norm before its attention."""
+    layers = _modernbert_layers(c, "bidirectional")
+    _modernbert_rest(c)
+    return encoder(c, layers, norm=_norm(c), embedding=Embedding(norm=True))
+
+
+def _norm(c: Config) -> Any:
+    return "layernorm" if c.flag("norm_bias") else "layernorm_no_bias"
+
+
+def _modernbert_rest(c: Config) -> None:
+    c.skip(
+        "global_rope_theta", "local_rope_theta", "classifier_pooling", "classifier_bias",
+        "classifier_activation", "decoder_bias", "deterministic_flash_attn", "sparse_prediction",
+        "sparse_pred_ignore_index", "reference_compile", "repad_logits_with_grad",
+        "global_attn_every_n_layers", "local_attention", "layer_types", "embedding_dropout",
+        "position_embedding_type",
+    )  # fmt: skip
+
+
+def _modernbert_layers(c: Config, mask: str) -> list[Layer]:
+    bias, mlp_bias = c.flag("attention_bias"), c.flag("mlp_bias")
+    attention = softmax(
+        c, kv_heads=c.num_heads, head_dim=c.divide("hidden_size", c.hidden_size, c.num_heads),
+        bias=bias, mask=mask,
+    )  # fmt: skip
+    ffn = gated(c, bias=mlp_bias)
+    return [
+        (("first" if index == 0 else "encoder",),
+         Block(attention=attention, ffn=ffn, norms=1 if index == 0 else 2))
+        for index in range(c.num_layers)
+    ]  # fmt: skip
+
+
+def eurobert(c: Config) -> ModelSpec:
+    """Llama's layers without a mask."""
+    bias = c.flag("attention_bias")
+    c.skip("classifier_pooling")
+    attention = softmax(c, bias=bias, mask="bidirectional")
+    return encoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))

@@ -1,0 +1,121 @@
+"""vLLM's KV-cache formats: bytes that one token takes, per KV head or per latent.
+
+Follows AttentionSpec.state_content_size_bytes (v1/kv_cache_interface.py) and what backends make of
+it in ``customize_spec``: TritonAttentionBackend for per-token-head scales (an fp32 scale after the
+data of each K and each V head), FlashInferBackend for nvfp4 (half a byte an element and an fp8 scale
+per 16), TurboQuantAttentionBackend for turboquant (TurboQuantConfig.slot_size_aligned), and
+MLAAttention.get_kv_cache_spec for the packed rows of MLA. A per-tensor fp8 scale is one number a
+layer and stands outside the cache.
+"""
+
+from dataclasses import dataclass
+
+from kvcalc.errors import UnsupportedError, UsageError
+
+_PLAIN = {
+    "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2, "fp32": 4, "float32": 4, "float": 4,
+    "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1,
+}  # fmt: skip
+# name -> (bits of a key element, bits of a value element), layers/quantization/turboquant/config.py
+_TURBOQUANT = {
+    "turboquant_k8v4": (8, 4),
+    "turboquant_4bit_nc": (4, 4),
+    "turboquant_k3v4_nc": (3, 4),
+    "turboquant_3bit_nc": (3, 3),
+}
+_PER_TOKEN_HEAD = {"int8_per_token_head": 2, "fp8_per_token_head": 2, "int4_per_token_head": 1}
+# bytes of a whole row of MLA with a latent of 512 and a rotary key of 64 (flashmla_sparse.py)
+_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
+FORMATS = ("auto", *_PLAIN, *_PER_TOKEN_HEAD, "nvfp4", *_MLA_ROWS, *_TURBOQUANT)
+
+
+@dataclass(frozen=True)
+class KvFormat:
+    """One ``--kv-cache-dtype``, with ``auto`` resolved to the model's own format."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str | None, model_dtype: str) -> "KvFormat":
+        """Raises UsageError for a format that vLLM does not have, naming the nearest."""
+        name = (text or "auto").strip().lower().removeprefix("torch.")
+        if ":" in name:
+            key, _, value = name.partition(":")
+            if key != value:
+                raise UsageError(
+                    f"--kv-dtype {text}: vLLM keeps K and V in one format; give one of them"
+                )
+            name = key
+        if name == "auto":
+            name = model_dtype
+        if name not in FORMATS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, FORMATS, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"vLLM has no KV-cache format '{text}'; {hint}({', '.join(FORMATS)})")
+        return cls(name)
+
+    @property
+    def is_turboquant(self) -> bool:
+        return self.name in _TURBOQUANT
+
+    @property
+    def is_mla_row(self) -> bool:
+        return self.name in _MLA_ROWS
+
+    def head_bytes(self, key_dim: int, value_dim: int) -> int:
+        """Bytes of one KV head's key and value of one token."""
+        name = self.name
+        if name in _PLAIN:
+            return (key_dim + value_dim) * _PLAIN[name]
+        if name in _PER_TOKEN_HEAD:
+            halves = _PER_TOKEN_HEAD[name]
+            return key_dim * halves // 2 + 4 + value_dim * halves // 2 + 4
+        if name == "nvfp4":
+            if key_dim % 16 or value_dim % 16:
+                raise UnsupportedError(f"nvfp4 has a scale per 16 elements; a head has {key_dim}")
+            return key_dim // 2 + key_dim // 16 + value_dim // 2 + value_dim // 16
+        if name in _TURBOQUANT:
+            key_bits, value_bits = _TURBOQUANT[name]
+            # An 8-bit key is plain fp8; others carry an fp16 norm. Values carry fp16 scale and zero.
+            key = key_dim if key_bits == 8 else -(-key_dim * key_bits // 8) + 2
+            slot = key + -(-value_dim * value_bits // 8) + 4
+            return slot + slot % 2
+        raise UnsupportedError(
+            f"{name} is a layout of MLA latents; this model keeps keys and values"
+        )
+
+    def latent_bytes(self, latent_dim: int, rope_dim: int) -> int:
+        """Bytes of one token's MLA latent and rotary key, stored as one head without values."""
+        name, width = self.name, latent_dim + rope_dim
+        if name in _MLA_ROWS:
+            if (latent_dim, rope_dim) not in ((512, 64), (512, 0)):
+                raise UnsupportedError(
+                    f"{name} holds a latent of 512 and a rotary key of 64, not {latent_dim} + {rope_dim}"
+                )
+            return _MLA_ROWS[name]
+        if name in _PER_TOKEN_HEAD:
+            # MLACommonBackend.customize_spec: a pair of scales after the latent.
+            return width * _PER_TOKEN_HEAD[name] // 2 + 8
+        if name in _PLAIN:
+            return width * _PLAIN[name]
+        raise UnsupportedError(f"vLLM has no {name} cache for MLA latents; use fp8 or nvfp4_ds_mla")
+
+    @property
+    def plain_bytes(self) -> int | None:
+        """Bytes of an element where a format has no scales."""
+        return _PLAIN.get(self.name)
+
+
+def element_bytes(name: str) -> int:
+    """Bytes of an element of activations or states."""
+    if name not in _PLAIN:
+        raise UsageError(f"'{name}' is not a format of activations or states: {', '.join(_PLAIN)}")
+    return _PLAIN[name]
+
+
+def index_key_bytes(index_head_dim: int) -> int:
+    """One token's index key: e4m3 with an fp32 scale per 128 (Indexer, model_executor/models/
+    deepseek_v2.py: ``head_dim + head_dim // quant_block_size * 4`` bytes)."""
+    return index_head_dim + index_head_dim // 128 * 4

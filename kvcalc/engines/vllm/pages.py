@@ -1,0 +1,233 @@
+"""The page of each layer: what vLLM's ``get_kv_cache_spec`` makes of a layer's mechanism.
+
+A page is one block of one layer on one tensor-parallel rank (v1/kv_cache_interface.py):
+
+    full attention      heads * bytes of a head * block                    FullAttentionSpec
+    sliding window      the same page; only fewer blocks                   SlidingWindowSpec
+    chunked attention   the same page                                      ChunkedLocalAttentionSpec
+    MLA                 one latent without values, on every rank           MLAAttentionSpec
+    index keys          132 bytes a token (d_I = 128), on every rank       MLAAttentionSpec (indexer)
+    recurrent state     a whole state, whatever the length                 MambaSpec
+    cross-attention     as full attention, for the encoder's tokens        CrossAttentionSpec
+    DeepSeek-V4         see deepseek_v4.py
+
+A layer whose mechanism keeps nothing (shared K and V, encoders, feed-forward only) has no page.
+What tensor parallelism divides is the mechanism's own: ``CacheTensor.per_rank``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.vllm.formats import KvFormat, element_bytes, index_key_bytes
+from kvcalc.engines.vllm.versions import Rules
+from kvcalc.errors import UnsupportedError
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.tensors import CacheTensor, Once
+
+Kind = Literal["full", "window", "chunk", "latent", "latent_window", "index", "state", "cross"]
+# Mechanisms whose cache vLLM has a layer class for.
+_ATTENTION = {"mha", "mqa", "gqa", "mfa", "mla", "csa", "hca", "v4_window"}
+_RECURRENT = {"mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "short_conv"}
+_FULL_FAMILY = {"full", "latent", "index"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One block of one layer on one rank. Layers with equal pages share a group.
+
+    name: the mechanism, for people. token_bytes: of one stored token (of a whole state for "state").
+    page_bytes: padding included. layout: what else must be equal (heads, widths, format).
+    window: tokens of the window or chunk. tokens_per_state: tokens that one stored entry stands for.
+    shared_bytes: bytes a token would take if heads were not copied to several ranks.
+    """
+
+    kind: Kind
+    token_bytes: int
+    block_tokens: int
+    page_bytes: int
+    layout: tuple[Any, ...] = ()
+    window: int | None = None
+    tokens_per_state: int = 1
+    name: str = field(default="", compare=False)
+    unpadded_bytes: int = field(default=0, compare=False)
+    replicated: tuple[int, int] = field(default=(1, 1), compare=False)
+
+    @property
+    def family(self) -> tuple[Any, ...]:
+        """Layers of one family with one block size need the same blocks, whatever their pages."""
+        if self.kind in _FULL_FAMILY:
+            return ("full",)
+        if self.kind == "state":
+            return ("state", self.page_bytes)
+        return (self.kind, self.window)
+
+    def with_page(self, page_bytes: int) -> "Page":
+        """The same page padded to a size."""
+        return replace(self, page_bytes=page_bytes)
+
+    def with_block(self, block_tokens: int) -> "Page":
+        """The same layer with another block."""
+        unpadded = self.token_bytes * (block_tokens // self.tokens_per_state)
+        return replace(
+            self, block_tokens=block_tokens, page_bytes=unpadded, unpadded_bytes=unpadded
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A layer's page and where it is.
+
+    layer: its place in the stack. page: as the allocator lays it out. own: as the layer asked for
+    it, before windows were billed as full attention and pages were brought to one size.
+    """
+
+    layer: int
+    page: Page
+    own: Page
+
+
+def paged(kind: Kind, name: str, token_bytes: int, block: int, **more: Any) -> Page:
+    """A page of ``block`` tokens without padding."""
+    per_state = more.get("tokens_per_state", 1)
+    page_bytes = token_bytes * (block // per_state)
+    return Page(kind=kind, name=name, token_bytes=token_bytes, block_tokens=block,
+                page_bytes=page_bytes, unpadded_bytes=page_bytes, **more)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PageMaker:
+    """Turns blocks of a spec into pages for one request."""
+
+    spec: ModelSpec
+    request: CapacityRequest
+    rules: Rules
+    kv: KvFormat
+
+    @property
+    def ranks(self) -> int:
+        return self.request.tensor_parallel
+
+    def attention_pages(self, block: Block, tokens: int) -> Iterator[Page]:
+        """Pages of a block's attention with blocks of ``tokens``."""
+        attention = block.attention
+        if attention is not None:
+            yield from self._attention(attention, tokens)
+        if block.cross_attention is not None:
+            keys = next(iter(block.cross_attention.cache()))
+            yield self._heads("cross", block.cross_attention, keys, tokens)
+
+    def _attention(self, attention: Any, tokens: int) -> Iterator[Page]:
+        if attention.kind not in _ATTENTION:
+            raise UnsupportedError(f"vLLM has no {attention.kind} attention")
+        if attention.kind in ("csa", "hca", "v4_window"):
+            from kvcalc.engines.vllm.deepseek_v4 import pages
+
+            yield from pages(attention, tokens, self.kv)
+            return
+        kept = tuple(attention.cache())
+        if not kept:
+            return
+        if attention.kind == "mla":
+            width = attention.kv_lora_rank, attention.qk_rope_head_dim
+            window = attention.sliding_window
+            yield paged("latent" if window is None else "latent_window", "mla",
+                        self.kv.latent_bytes(*width), tokens, window=window,
+                        layout=(*width, self.kv.name))  # fmt: skip
+        else:
+            chunk = getattr(attention, "attention_chunk_size", None)
+            window = getattr(attention, "sliding_window", None)
+            kind: Kind = "window" if window else "chunk" if chunk else "full"
+            if getattr(attention, "sink_tokens", None):
+                raise UnsupportedError("vLLM does not keep the first tokens beside a window")
+            yield self._heads(kind, attention, kept[0], tokens, window or chunk)
+        if getattr(attention, "indexer", None) is not None:
+            yield self._index(attention, tokens)
+
+    def _heads(
+        self, kind: Kind, attention: Any, keys: CacheTensor, tokens: int, window: int | None = None
+    ) -> Page:
+        """Attention with keys and values per head; max(1, heads // ranks) on each rank."""
+        total = keys.shape[0]
+        heads = _on_rank(keys, self.ranks)[0]
+        key_dim = keys.shape[1]
+        value_dim = getattr(attention, "v_head_dim", None) or key_dim
+        head_bytes = self.kv.head_bytes(key_dim, value_dim)
+        return paged(kind, attention.kind, heads * head_bytes, tokens, window=window,
+                     layout=(heads, key_dim, value_dim, self.kv.name),
+                     replicated=(heads * self.ranks, total))  # fmt: skip
+
+    def _index(self, attention: Any, tokens: int) -> Page:
+        """Index keys: e4m3 with scales beside MLA, the activations' format in MiniMax-M3."""
+        width = attention.indexer.index_head_dim
+        num_bytes = index_key_bytes(width)
+        if attention.kind != "mla":
+            num_bytes = width * element_bytes(self.request.model_dtype)
+        return paged("index", "indexer", num_bytes, tokens, layout=(width,))
+
+    def state_page(self, recurrent: Any) -> Page:
+        """A layer's whole state: convolution columns and recurrent matrices (MambaSpec).
+
+        Follows layers/mamba/mamba_utils.py, MambaStateShapeCalculator: a column more in the
+        convolution for each draft token (not in Mamba-1), in the activations' format.
+        """
+        if recurrent.kind not in _RECURRENT:
+            raise UnsupportedError(f"vLLM has no {recurrent.kind} layers")
+        drafts = 0 if recurrent.kind == "mamba1" else self.draft_tokens
+        total = 0
+        for tensor in recurrent.cache():
+            if not isinstance(tensor.extent, Once):
+                raise UnsupportedError(
+                    f"vLLM keeps no {tensor.name} per token for {recurrent.kind}"
+                )
+            shape = list(_on_rank(tensor, self.ranks))
+            if tensor.role == "conv":
+                shape[-1] += drafts
+                width = element_bytes(self.request.model_dtype)
+            else:
+                width = element_bytes(self.state_dtype(recurrent, tensor))
+            elements = 1
+            for size in shape:
+                elements *= size
+            total += elements * width
+        return Page(kind="state", name=recurrent.kind, token_bytes=total, block_tokens=1,
+                    page_bytes=total, unpadded_bytes=total)  # fmt: skip
+
+    def state_dtype(self, recurrent: Any, tensor: CacheTensor) -> str:
+        """What a recurrent matrix is kept in (MambaStateDtypeCalculator, models/config.py).
+
+        ``auto`` is the activations' format, except for KDA (always fp32), Qwen3.5 (its config asks
+        for fp32) and Nemotron-H (its config, or fp32).
+        """
+        if self.request.state_dtype is not None and self.request.state_dtype != "auto":
+            return self.request.state_dtype
+        model = (self.spec.model_type or "").replace("-", "_")
+        own = tensor.dtype or "fp32"
+        if recurrent.kind == "kda" or model.startswith(("qwen3_5", "qwen4")):
+            return own
+        if model.startswith("nemotron_h") and self.rules.nemotron_fp32_states:
+            return own
+        return self.request.model_dtype
+
+    @property
+    def draft_tokens(self) -> int:
+        """Draft tokens of a step: as asked, or one per MTP layer."""
+        if self.request.speculative_tokens is not None:
+            return self.request.speculative_tokens
+        return self.request.mtp_layers or 0
+
+
+def _on_rank(tensor: CacheTensor, ranks: int) -> tuple[int, ...]:
+    try:
+        return tensor.per_rank(ranks)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"--tp {ranks}: {tensor.name} {list(tensor.shape)}: {error}"
+        ) from None
+
+
+def state_layers(spec: ModelSpec) -> bool:
+    """Whether any layer of the decoder is recurrent."""
+    return any(spec.blocks[layer.block].recurrent is not None for layer in decoder_layers(spec))

@@ -1,0 +1,239 @@
+"""A model's layers as pages: block sizes, the block that recurrent states inflate, draft layers.
+
+A hybrid's attention block grows until its page holds a whole recurrent state, and the state is
+padded to that page (``_align_hybrid_block_size``, platforms/interface.py; before 0.21
+HybridAttentionMambaModelConfig, models/config.py):
+
+    block = align * cdiv(state bytes, align * attention bytes of a token)
+
+align: 16; with MLA 64, and 128 since 0.28; at least --block-size.
+
+MTP and EAGLE layers are further attention layers of the same pool, on the last pipeline stage.
+Every stage has the layers of ``get_pp_indices`` (distributed/utils.py), or of
+VLLM_PP_LAYER_PARTITION.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.vllm.formats import KvFormat
+from kvcalc.engines.vllm.pages import Entry, Page, PageMaker, state_layers
+from kvcalc.engines.vllm.versions import Rules
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.weights import pipeline_stages
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import Block, ModelSpec
+
+KERNEL_BLOCK = 16
+
+
+def default_block(spec: ModelSpec) -> int:
+    """Tokens of a block when none are asked for: what the attention backends of each kind take."""
+    kinds = {getattr(block.attention, "kind", "") for block in spec.blocks.values()}
+    if kinds & {"csa", "hca", "v4_window"}:
+        return 256
+    sparse = any(
+        getattr(block.attention, "kind", "") == "mla" and getattr(block.attention, "indexer", None)
+        for block in spec.blocks.values()
+    )
+    return 64 if sparse else KERNEL_BLOCK
+
+
+def check_block(spec: ModelSpec, block: int) -> None:
+    """Refuse a block that the attention kernels cannot read."""
+    step = default_block(spec)
+    if block % step:
+        below, above = block // step * step, -(-block // step) * step
+        near = f"{below} or {above}" if below else str(above)
+        raise UsageError(
+            f"--block-size {block}: this model's kernels take multiples of {step}; use {near}"
+        )
+
+
+def check_heads(spec: ModelSpec, ranks: int) -> None:
+    """Refuse a tensor parallelism that does not divide the query heads or the KV heads."""
+    for name, block in spec.blocks.items():
+        heads = getattr(block.attention, "num_attention_heads", None)
+        if heads is None:
+            continue
+        kv_heads = getattr(block.attention, "num_key_value_heads", None) or ranks
+        fits = [n for n in range(1, heads + 1)
+                if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]  # fmt: skip
+        if ranks not in fits:
+            kv = (
+                f" and {kv_heads} KV heads"
+                if hasattr(block.attention, "num_key_value_heads")
+                else ""
+            )
+            raise UnsupportedError(
+                f"--tp {ranks} does not divide the {heads} query heads{kv} of block '{name}'; "
+                f"these do: {', '.join(map(str, fits))}"
+            )
+
+
+class Stack:
+    """The pages of every layer for one request.
+
+    entries: pages of all layers, draft layers last. stages: layers of each pipeline rank.
+    """
+
+    def __init__(self, spec: ModelSpec, request: CapacityRequest, rules: Rules) -> None:
+        if spec.recursion is not None:
+            raise UnsupportedError("vLLM has no mixture of recursions")
+        self.spec, self.request, self.rules = spec, request, rules
+        self.kv = KvFormat.parse(request.kv_dtype, request.model_dtype)
+        self.notes: list[str] = []
+        self.rules_applied: list[str] = []
+        self.hybrid = state_layers(spec)
+        self.prefix_caching = self._prefix_caching()
+        if self._is_v4() and request.kv_dtype in (None, "auto"):
+            self.kv = KvFormat("fp8_ds_mla")
+            self.rules_applied.append("auto is fp8_ds_mla for DeepSeek-V4")
+        maker = PageMaker(spec, request, rules, self.kv)
+        self.draft_tokens = maker.draft_tokens
+        self.block = request.block_size or default_block(spec)
+        check_block(spec, self.block)
+        states = self._align(maker)
+        self.entries = tuple(self._lay_out(maker, states))
+        self.stages = self._stages()
+
+    def _is_v4(self) -> bool:
+        return default_block(self.spec) == 256
+
+    def _prefix_caching(self) -> bool:
+        asked = self.request.prefix_caching
+        default = self.rules.prefix_caching_of_hybrids or not self.hybrid
+        if asked is None and self.hybrid:
+            self.notes.append(
+                f"prefix caching {'on' if default else 'off'}, as this version has it for hybrids; "
+                f"--{'no-' if default else ''}prefix-caching changes that"
+            )
+        return default if asked is None else asked
+
+    def _attention_blocks(self) -> list[Block]:
+        """One block of each kind that has attention pages, in the order of the layers."""
+        found: dict[str, Block] = {}
+        for layer in decoder_layers(self.spec):
+            found.setdefault(layer.block, self.spec.blocks[layer.block])
+        return list(found.values())
+
+    def _align(self, maker: PageMaker) -> dict[str, Page]:
+        """Pages of recurrent states by block name; lengthens the attention block to hold one."""
+        states = {
+            name: maker.state_page(block.recurrent)
+            for name, block in self.spec.blocks.items()
+            if block.recurrent is not None
+        }
+        tokens = [page for block in self._attention_blocks() for page in maker.attention_pages(block, 1)
+                  if page.kind not in ("index", "cross")] if not self._is_v4() else []  # fmt: skip
+        if not states or not tokens:
+            if self.kv.is_turboquant and tokens:
+                self._align_skipped(maker, tokens)
+            return states
+        largest = max(page.page_bytes for page in states.values())
+        latent = any(page.kind == "latent" for page in tokens)
+        align = max(self.rules.mla_hybrid_alignment if latent else KERNEL_BLOCK, self.block)
+        token_bytes = tokens[0].token_bytes
+        needed = align * -(-largest // (align * token_bytes))
+        if needed > self.block:
+            self.block = needed
+            self.rules_applied.append(
+                f"attention block of {needed} tokens, so that its page holds a recurrent state: "
+                f"{align} * cdiv({largest}, {align} * {token_bytes}) (_align_hybrid_block_size)"
+            )
+        page_bytes = self.block * token_bytes
+        tokens_of_state = self.block if self.prefix_caching else self.max_model_len
+        return {
+            name: replace(page, page_bytes=page_bytes, block_tokens=tokens_of_state)
+            for name, page in states.items()
+        }
+
+    def _align_skipped(self, maker: PageMaker, tokens: list[Page]) -> None:
+        """TurboQuant leaves the first and last two layers unquantised, and the block grows until a
+        page of 16 of their tokens fits (_align_heterogeneous_kv_block_size)."""
+        plain = replace(maker, kv=KvFormat(self.request.model_dtype))
+        wide = max(page.token_bytes for block in self._attention_blocks()
+                   for page in plain.attention_pages(block, 1))  # fmt: skip
+        own = self.block * tokens[0].token_bytes
+        self.block = max(self.block, self.block * -(-(wide * KERNEL_BLOCK) // own))
+        self.rules_applied.append(
+            "turboquant keeps the first and last two layers in the model's format "
+            "(TurboQuantConfig.get_boundary_skip_layers)"
+        )
+
+    @property
+    def max_model_len(self) -> int:
+        """As asked, or the longest that the model was made for."""
+        asked = self.request.max_model_len or self.spec.max_position_embeddings
+        if asked is None:
+            raise UsageError(
+                "the spec does not say how long a context may be: give --max-model-len"
+            )
+        return asked
+
+    def _lay_out(self, maker: PageMaker, states: dict[str, Page]) -> list[Entry]:
+        layers = decoder_layers(self.spec)
+        entries: list[Entry] = []
+        for layer in layers:
+            block = self.spec.blocks[layer.block]
+            use = maker
+            if self.kv.is_turboquant and not self.hybrid and not 2 <= layer.index < len(layers) - 2:
+                use = replace(maker, kv=KvFormat(self.request.model_dtype))
+            pages = list(use.attention_pages(block, self.block))
+            if block.recurrent is not None:
+                pages.append(states[layer.block])
+            entries += [Entry(layer.index, page, page) for page in pages]
+        drafts = self._draft_block()
+        for extra in range(self.num_draft_layers):
+            assert drafts is not None
+            entries += [
+                Entry(len(layers) + extra, page, page)
+                for page in maker.attention_pages(drafts, self.block)
+            ]
+        return entries
+
+    @property
+    def num_draft_layers(self) -> int:
+        """As asked; the model's own MTP layers where only draft tokens were asked for."""
+        if self.request.mtp_layers is not None:
+            return self.request.mtp_layers
+        if self.request.speculative_tokens and self.spec.mtp is not None:
+            return self.spec.mtp.num_layers
+        return 0
+
+    def _draft_block(self) -> Block | None:
+        """What a draft layer is made from: the spec's mtp block, or the last full attention."""
+        if not self.num_draft_layers:
+            return None
+        if self.request.mtp_layers is None:
+            self.notes.append(
+                f"the model's {self.num_draft_layers} MTP layer(s) draft and have a cache; "
+                f"--mtp-layers 0 for a drafter without one"
+            )
+        if self.spec.mtp is not None:
+            return self.spec.blocks[self.spec.mtp.block]
+        for layer in reversed(decoder_layers(self.spec)):
+            attention = self.spec.blocks[layer.block].attention
+            if attention is not None and getattr(attention, "sliding_window", None) is None:
+                self.notes.append(f"draft layers are like the '{layer.block}' layers")
+                return self.spec.blocks[layer.block]
+        raise UnsupportedError(
+            "--mtp-layers: this model has no attention that a draft layer could copy"
+        )
+
+    def _stages(self) -> tuple[tuple[int, ...], ...]:
+        count, ranks = len(decoder_layers(self.spec)), self.request.pipeline_parallel
+        sizes = self.request.pipeline_partition
+        if sizes is None:
+            stages = [list(stage) for stage in pipeline_stages(count, ranks)]
+        else:
+            if len(sizes) != ranks or sum(sizes) != count:
+                raise UsageError(
+                    f"--pp-partition {','.join(map(str, sizes))}: give {ranks} numbers that add up "
+                    f"to the model's {count} layers"
+                )
+            starts = [sum(sizes[:rank]) for rank in range(ranks + 1)]
+            stages = [list(range(a, b)) for a, b in pairwise(starts)]
+        stages[-1] += [count + extra for extra in range(self.num_draft_layers)]
+        return tuple(tuple(stage) for stage in stages)

@@ -1,0 +1,98 @@
+"""Which rules a version of vLLM follows. Each boundary was read in the releases' own sources.
+
+V0 (before 0.8): every layer of a model has a page in every block, windows included.
+0.9.1: hybrid KV cache manager (PR 17996): layer groups of one page size share one pool.
+0.12.0: when the largest kind has fewer than 1.25 times the layers of the smallest, groups take the
+    largest count (PR 29303); 1.5 times since 0.19.0 (0.17.1 still has 1.25).
+0.12.0: the attention block of a hybrid with MLA is a multiple of 64; 128 since 0.28.0.
+0.14.0: "KV cache is needed" counts groups with their padding; before, each layer by itself. Up to
+    0.15 the whole model was checked against one pipeline stage; since 0.17 each stage's own layers.
+0.15.0: prefix caching of recurrent states in ``align`` mode: two states a request and one per
+    draft token (PR 30877); on by default since 0.28.0 (0.26.0 still turns it off for hybrids).
+0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
+0.25.0: attention pages that do not divide the largest are padded to it (0.24.0 refuses them).
+0.26.0: windows and chunks reserve every batch in flight (PR 47728); before, one batch.
+0.29.0: the admission check sets the null block aside; DeepSeek-V4's pages are packed side by side.
+0.33.0: Mamba-2 keeps one state more in ``align`` mode (absent in 0.29.0), for prefill checkpoints.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from kvcalc.errors import UsageError
+
+NEWEST = "0.33.0"
+_Version = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What differs between versions; see the module's docstring.
+
+    group_ratio: below this ratio of layer counts a group takes the largest count.
+    """
+
+    version: str
+    v0: bool
+    hybrid_pool: bool
+    tokens_from_concurrency: bool
+    concurrency_from_tokens: bool
+    need_by_group: bool
+    need_of_whole_model: bool
+    group_ratio: Fraction | None
+    pad_attention_pages: bool
+    batches_in_flight: bool
+    pipeline_plus_one: bool
+    null_block_in_check: bool
+    mla_hybrid_alignment: int
+    align_mode: bool
+    prefix_caching_of_hybrids: bool
+    prefill_checkpoint: bool
+    packed_pages: bool
+    nemotron_fp32_states: bool
+
+
+def _parse(text: str) -> _Version:
+    """``0.20.1rc1.dev16+g7a`` is before 0.20.1; ``0.24`` is 0.24.0; ``v0`` is 0.7."""
+    cleaned = text.strip().lower().lstrip("~v")
+    if cleaned == "0":
+        return (0, 7, 0, 0)
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(.*)", cleaned)
+    if match is None:
+        raise UsageError(
+            f"--engine-version {text}: write a release of vLLM such as 0.10.2 (newest known: {NEWEST})"
+        )
+    before_release = re.match(r"\.?(a|b|rc|dev|x)", match[4]) is not None
+    return (int(match[1]), int(match[2]), int(match[3] or 0), -1 if before_release else 0)
+
+
+def rules_for(version: str | None) -> Rules:
+    """The rules of a version; of the newest known one when none is named."""
+    shown = version or NEWEST
+    number = _parse(shown)
+
+    def since(*release: int) -> bool:
+        return number >= (*release, *(0,) * (4 - len(release)))
+
+    ratio = Fraction(3, 2) if since(0, 19) else Fraction(5, 4) if since(0, 12) else None
+    return Rules(
+        version=shown,
+        v0=not since(0, 8),
+        hybrid_pool=since(0, 9, 1),
+        tokens_from_concurrency=since(0, 20, 1),
+        concurrency_from_tokens=not since(0, 9, 1),
+        need_by_group=since(0, 14),
+        need_of_whole_model=since(0, 14) and not since(0, 16),
+        group_ratio=ratio,
+        pad_attention_pages=since(0, 25),
+        batches_in_flight=since(0, 26),
+        pipeline_plus_one=since(0, 30),
+        null_block_in_check=since(0, 29),
+        mla_hybrid_alignment=128 if since(0, 28) else 64 if since(0, 12) else 16,
+        align_mode=since(0, 15),
+        prefix_caching_of_hybrids=since(0, 28),
+        prefill_checkpoint=since(0, 33),
+        packed_pages=since(0, 29),
+        nemotron_fp32_states=since(0, 13),
+    )

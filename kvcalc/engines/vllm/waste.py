@@ -1,0 +1,84 @@
+"""Where vLLM's pool loses memory, in bytes and words.
+
+Of the pool: what is left over after the last whole block, and the null block that BlockPool holds
+back (block 0). Of one request of max_model_len on the fullest pipeline stage, so that the causes and
+the logical need add up to the bytes that the request takes: unfinished blocks, tokens in flight,
+states beyond the first, pages padded to one size, padding layers, groups narrower than the block.
+Copies of KV heads on several ranks are part of each rank's need and stated apart.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kvcalc.engines.result import Pool, Waste
+
+if TYPE_CHECKING:
+    from kvcalc.engines.vllm.plan import Plan
+
+
+def of_pool(pool: Pool) -> Iterator[Waste]:
+    """Memory that no request can use."""
+    assert pool.available_bytes is not None
+    assert pool.bytes_per_block is not None
+    yield Waste(
+        cause="remainder",
+        bytes=pool.available_bytes % pool.bytes_per_block,
+        why="less than one block is left over",
+    )
+    yield Waste(
+        cause="null block",
+        bytes=pool.bytes_per_block,
+        why="block 0 stands for blocks that were freed and is never given out",
+    )
+
+
+def of_request(plan: "Plan") -> Iterator[Waste]:
+    """What one request of max_model_len takes beyond its logical need."""
+    stage = plan.fullest_stage()
+    width = plan.layout.bytes_per_block(stage)
+    length, schedule = plan.max_model_len, plan.schedule
+    found = dict.fromkeys(_WHY, 0)
+    copies = 0
+    for group in plan.groups:
+        blocks = schedule.blocks(group.page, length)
+        used = 0
+        for entry in group.entries:
+            if entry.layer not in stage:
+                continue
+            page, own = entry.page, entry.own
+            used += page.page_bytes
+            found["page padding"] += blocks * (page.page_bytes - page.unpadded_bytes)
+            logical = plan.logical(own)
+            held, total = page.replicated
+            copies += logical - logical * total // held
+            beyond = blocks * page.unpadded_bytes - logical
+            if page.kind == "state":
+                found["states"] += beyond
+            elif page.window is not None:
+                in_flight = max(0, schedule.held(page, length) - min(page.window, length))
+                found["tokens in flight"] += in_flight * page.token_bytes
+                found["block rounding"] += beyond - in_flight * page.token_bytes
+            elif own.window is not None:
+                rounding = -length % page.block_tokens * page.token_bytes
+                found["block rounding"] += rounding
+                found["windows billed as full"] += beyond - rounding
+            else:
+                found["block rounding"] += beyond
+        padding = min(group.padding * group.page.page_bytes, width - used)
+        found["padding layers"] += blocks * padding
+        found["narrower groups"] += blocks * (width - used - padding)
+    for cause, num_bytes in found.items():
+        yield Waste(cause=cause, bytes=num_bytes, per_request=True, why=_WHY[cause])
+    yield Waste(cause="replication", bytes=copies, per_request=True,
+                why="KV heads copied to several ranks; within the logical need of each rank")  # fmt: skip
+
+
+_WHY = {
+    "block rounding": "the last block of each group is not full, and a window may start inside one",
+    "tokens in flight": "windows keep what is scheduled and not yet freed",
+    "windows billed as full": "the hybrid manager is off",
+    "states": "states kept for prefix caching and draft tokens beside the current one",
+    "page padding": "pages are padded to one size, so that any block fits any group",
+    "padding layers": "slots that no layer uses, so that all groups have as many layers",
+    "narrower groups": "every block is as wide as the widest group",
+}

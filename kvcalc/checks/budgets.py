@@ -25,12 +25,13 @@ def budget_findings(spec: ModelSpec) -> Iterator[Finding]:
             yield "KV402", where, "say how many tokens: context"
             continue
         try:
-            yield from _exceeded(spec, budget, where)
+            yield from exceeded(spec, budget, where)
         except KvcalcError as error:
             yield "KV402", where, error.message
 
 
-def _exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
+def exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
+    """KV401 for each limit of one budget that is exceeded. Raises KvcalcError by name."""
     workload, _ = choose_workload(
         spec, context_tokens=budget.context, batch_size=budget.batch,
         encoder_tokens=budget.encoder_context or None, dtype=budget.dtype,
@@ -48,7 +49,7 @@ def _exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
             continue
         over = needed - limit
         message = (
-            f"{name} takes {needed} bytes ({format_bytes(needed)}), "
+            f"{needed} bytes ({format_bytes(needed)}) are needed, "
             f"{over} ({format_bytes(over)}) more than the budget of {limit}"
         )
         if name != "weights":
@@ -76,5 +77,5 @@ def _longest(function: CacheFunction, workload: Workload, room: int) -> str:
             exceeds = middle
     sequences = f"{batch} sequence{'s' if batch > 1 else ''}"
     if fits:
-        return f"{sequences} of {fits} tokens fit"
-    return f"not even {sequences} of one token fit"
+        return f"{fits} tokens fit, with {sequences}"
+    return f"not one token fits, with {sequences}"

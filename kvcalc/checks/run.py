@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvcalc.checks.expect import expect_findings
+from kvcalc.checks.policy import (
+    FILE_NAME,
+    LoadedPolicy,
+    find_policy,
+    policy_findings,
+    read_policy,
+    unmatched,
+)
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.loader import Loaded, read_spec_file
@@ -18,11 +26,13 @@ class Report:
     """What the rules found in one file.
 
     spec: None when the file could not be read as one. problems: in the order of the file.
+    is_policy: the file is no spec, but the budgets that specs are held to.
     """
 
     path: str
     spec: ModelSpec | None
     problems: tuple[Problem, ...]
+    is_policy: bool = False
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -32,9 +42,25 @@ class Report:
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if RULES[p.code].severity == "warning")
 
+    @property
+    def not_run(self) -> frozenset[str]:
+        """Codes of the rules that this file did not get to, for problems of its form."""
+        if self.is_policy:
+            return frozenset(code for code in RULES if code[:3] != "KV1" and code != "KV402")
+        if self.spec is None:
+            return frozenset(code for code in RULES if code[:3] != "KV1")
+        if any(p.code[:3] in ("KV1", "KV2") or p.code == "KV502" for p in self.problems):
+            return frozenset(
+                code for code in RULES if code[:3] in ("KV3", "KV4") or code == "KV501"
+            )
+        return frozenset()
 
-def check_file(path: Path) -> Report:
-    """Hold one file to every rule. Raises NotFoundError or FileError when it cannot be read."""
+
+def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
+    """Hold one spec to every rule, and to a policy's budgets.
+
+    Raises NotFoundError or FileError when it cannot be read.
+    """
     try:
         loaded = read_spec_file(path)
     except SpecError as error:
@@ -47,20 +73,62 @@ def check_file(path: Path) -> Report:
         Problem(code, loaded.path, *loaded.mark(where), where, message)
         for code, where, message in _findings(loaded, loaded.spec)
     ]
+    if policy is not None:
+        for code, cause, field, message in policy_findings(policy, loaded.spec, loaded.path):
+            problems.append(Problem(code, loaded.path, *loaded.mark(cause), field, message))
     problems.sort(key=lambda problem: (problem.line, problem.column, problem.field))
     return Report(str(path), loaded.spec, tuple(problems))
 
 
-def check_paths(paths: Iterable[Path]) -> tuple[Report, ...]:
-    """Hold files, and every spec under folders, to every rule.
+def check_paths(paths: Iterable[Path], policy: Path | None = None) -> tuple[Report, ...]:
+    """Hold files, and every spec under folders, to every rule and to their policy's budgets.
 
+    policy: for all of them; otherwise the nearest kvcalc.yaml upward from each.
     Raises NotFoundError for a path that does not exist or a folder without a spec, and FileError
     for a file that cannot be read.
     """
-    files: dict[Path, None] = {}
+    paths = tuple(paths)
+    specs: dict[Path, None] = {}
+    policies: dict[str, LoadedPolicy] = {}
+    if policy is not None:
+        _read(policy, policies)
     for path in paths:
-        files.update(dict.fromkeys(_specs_under(path) if os.path.isdir(path) else [path]))
-    return tuple(check_file(path) for path in files)
+        if path.name == FILE_NAME and not path.is_dir():
+            _read(path, policies)
+        else:
+            specs.update(dict.fromkeys(_specs_under(path) if path.is_dir() else [path]))
+    nearest: dict[Path, LoadedPolicy | None] = {}
+    reports = []
+    for path in specs:
+        if path.parent not in nearest:
+            file = policy or find_policy(path.parent)
+            nearest[path.parent] = None if file is None else _read(file, policies)
+        reports.append(check_file(path, nearest[path.parent]))
+    whole = [os.path.abspath(path) for path in paths if path.is_dir()]
+    return (*reports, *(_policy_report(each, reports, whole) for each in policies.values()))
+
+
+def _read(path: Path, policies: dict[str, LoadedPolicy]) -> LoadedPolicy:
+    """Read a policy once, however it is called."""
+    key = os.path.abspath(path)
+    if key not in policies:
+        try:
+            policies[key] = read_policy(path)
+        except SpecError as error:
+            policies[key] = LoadedPolicy(str(path), None, error.problems, lambda _: (1, 1))
+    return policies[key]
+
+
+def _policy_report(loaded: LoadedPolicy, reports: list[Report], whole: list[str]) -> Report:
+    """What is wrong with a policy; whether its patterns fit is known if all below it was checked."""
+    problems = list(loaded.problems)
+    if any(os.path.commonpath((folder, loaded.folder)) == folder for folder in whole):
+        known = [(r.spec.name if r.spec else Path(r.path).stem, r.path) for r in reports]
+        problems += [
+            Problem(code, loaded.path, *loaded.mark(where), where, message)
+            for code, where, message in unmatched(loaded, known)
+        ]
+    return Report(loaded.path, None, tuple(problems), is_policy=True)
 
 
 def _findings(loaded: Loaded, spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
@@ -82,7 +150,7 @@ def _specs_under(folder: Path) -> list[Path]:
         specs = [
             Path(root, name)
             for name in sorted(names)
-            if name.endswith(SUFFIXES) and not name.startswith(".")
+            if name.endswith(SUFFIXES) and not name.startswith(".") and name != FILE_NAME
         ]
         # A link that leads nowhere is reported; a pipe or a socket is no spec and would block.
         found += [path for path in specs if path.is_file() or path.is_symlink()]

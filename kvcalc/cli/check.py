@@ -1,12 +1,17 @@
 """``kvcalc check``: hold specs to their form, their expected values and their budgets, in CI."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvcalc.cli.output import write
 from kvcalc.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvcalc.checks.run import Report
 
 
 class CheckFormat(StrEnum):
@@ -14,6 +19,11 @@ class CheckFormat(StrEnum):
 
     text = "text"
     json = "json"
+    github = "github"
+    sarif = "sarif"
+    junit = "junit"
+    gitlab = "gitlab"
+    markdown = "markdown"
 
 
 def check(
@@ -26,8 +36,19 @@ def check(
         ),
     ] = None,
     format: Annotated[
-        CheckFormat, typer.Option("--format", help="How to print the findings.")
-    ] = CheckFormat.text,
+        CheckFormat | None,
+        typer.Option(
+            "--format",
+            help="How to print the findings.",
+            show_default="text; github within GitHub Actions",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="The team's budgets.", show_default="the nearest kvcalc.yaml upward from a spec"
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Warnings make the exit status 1, too.")
     ] = False,
@@ -39,18 +60,66 @@ def check(
 
     Example: kvcalc check model_specs
     """
-    if format is CheckFormat.json:
-        from kvcalc.report import check_json as report
-    else:
-        from kvcalc.report import check_text as report  # type: ignore[no-redef]
+    if format is None:
+        format = CheckFormat.github if _in_github_actions() else CheckFormat.text
     if rules:
-        print(report.render_rules(), end="")
+        print(_rules(format), end="")
         return
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
     from kvcalc.checks.run import check_paths
 
-    reports = check_paths(paths)
-    print(report.render(reports), end="")
+    reports = check_paths(paths, policy)
+    write(_render(reports, format, strict))
     if any(each.errors or (strict and each.warnings) for each in reports):
         raise typer.Exit(1)
+
+
+def _in_github_actions() -> bool:
+    return "GITHUB_ACTIONS" in os.environ and "GITHUB_WORKFLOW" in os.environ
+
+
+def _rules(format: CheckFormat) -> str:
+    if format is CheckFormat.json:
+        from kvcalc.report import check_json
+
+        return check_json.render_rules()
+    from kvcalc.report import check_text
+
+    return check_text.render_rules()
+
+
+def _render(reports: "tuple[Report, ...]", format: CheckFormat, strict: bool) -> str:
+    if format is CheckFormat.json:
+        from kvcalc.report import check_json
+
+        return check_json.render(reports)
+    if format is CheckFormat.junit:
+        from datetime import UTC, datetime
+
+        from kvcalc.report import check_junit
+
+        now = datetime.now(UTC).replace(tzinfo=None)
+        return check_junit.render(reports, now.isoformat(timespec="seconds"), strict)
+    if format is CheckFormat.markdown:
+        from kvcalc.report import check_markdown
+
+        return check_markdown.render(reports)
+    if format is CheckFormat.text:
+        from kvcalc.report import check_text
+
+        return check_text.render(reports)
+    from kvcalc.report.check_places import repository_root
+
+    root = repository_root(Path.cwd())
+    if format is CheckFormat.github:
+        from kvcalc.report import check_github
+
+        return check_github.render(reports, root)
+    if format is CheckFormat.sarif:
+        from kvcalc.report import check_sarif
+
+        return check_sarif.render(reports, root)
+    from kvcalc.report import check_gitlab
+
+    return check_gitlab.render(reports, root)

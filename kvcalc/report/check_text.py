@@ -21,12 +21,14 @@ def problem_line(problem: Problem) -> str:
 
 
 def summary(reports: tuple[Report, ...]) -> str:
-    """``checked 42 specs: 2 problems``."""
+    """``checked 42 specs and kvcalc.yaml: 2 problems``."""
     errors = sum(len(report.errors) for report in reports)
     warnings = sum(len(report.warnings) for report in reports)
     found = _number(errors, "problem") if errors else "no problems"
     more = f", {_number(warnings, 'warning')}" if warnings else ""
-    return f"checked {_number(len(reports), 'spec')}: {found}{more}"
+    specs = sum(not report.is_policy for report in reports)
+    policies = " and ".join(["", *(report.path for report in reports if report.is_policy)])
+    return f"checked {_number(specs, 'spec')}{policies}: {found}{more}"
 
 
 def render_rules() -> str:

@@ -36,7 +36,7 @@ def read_spec(text: str, path: str = "<text>") -> Loaded:
 
 def read_spec_file(path: Path) -> Loaded:
     """Read a file. Raises NotFoundError or FileError when there is nothing to read."""
-    return read_spec(_read_text(path), str(path))
+    return read_spec(read_text(path), str(path))
 
 
 def load_spec_file(path: Path) -> ModelSpec:
@@ -58,7 +58,8 @@ def _sound(loaded: Loaded) -> ModelSpec:
     return loaded.spec
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file. Raises NotFoundError, FileError, or SpecError when it is no text."""
     try:
         if path.is_dir():
             raise FileError(f"{path} is a directory, not a spec")
@@ -69,6 +70,11 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise FileError(f"cannot read {path}: {reason}") from None
+    return decode(data, path)
+
+
+def decode(data: bytes, path: Path) -> str:
+    """The text of a file's bytes. Raises SpecError when they are too many, or no UTF-8."""
     if len(data) > MAX_FILE_BYTES:
         message = f"larger than {MAX_FILE_BYTES} bytes: not a spec"
         raise SpecError(f"{path}: {message}", (Problem("KV101", str(path), 0, 0, "", message),))

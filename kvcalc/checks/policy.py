@@ -1,0 +1,210 @@
+"""``kvcalc.yaml``: the budgets of a team, written once for all its specs.
+
+```yaml
+budgets:
+  - {models: serving/*, context: 32k, batch: 32, kv_dtype: fp8, gpu_memory: 80GiB, tp: 4}
+  - {models: [llama-3-8b, "qwen3-*"], context: 128k, cache: 16GiB}
+tolerances: {weight_bytes: 1%}
+```
+
+A pattern with a slash is about paths, below the folder that the policy stands in; one without is
+about names. The policy of a spec is the nearest one upward from it, within its repository.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from kvcalc.checks.budgets import exceeded
+from kvcalc.checks.quantities import parse_tolerances
+from kvcalc.errors import FileError, KvcalcError, Problem
+from kvcalc.frozen import dataclass
+from kvcalc.memory.estimate import answer, choose_workload
+from kvcalc.memory.workload import Workload
+from kvcalc.spec.loader import read_text
+from kvcalc.spec.model import Budget, Bytes, ModelSpec
+from kvcalc.spec.reader import FAILED, SpecReader
+from kvcalc.units import format_bytes
+
+FILE_NAME = "kvcalc.yaml"
+
+Finding = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyBudget(Budget):
+    """A budget of a spec, and which specs it is for.
+
+    Fields:
+        models: names of models, or patterns of names or of paths (serving/*).
+        gpu_memory: bytes of one GPU, that its share of weights and cache must fit into.
+        tp: tensor-parallel ranks, for gpu_memory.
+        pp: pipeline-parallel ranks, for gpu_memory.
+    """
+
+    models: tuple[str, ...]
+    gpu_memory: Bytes | None = None
+    tp: int = 1
+    pp: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What ``kvcalc.yaml`` says.
+
+    Fields:
+        budgets: workloads that the specs must keep within bounds.
+        tolerances: how much a quantity may grow before ``kvcalc diff`` fails: 1%, 64MiB.
+    """
+
+    budgets: tuple[PolicyBudget, ...] = ()
+    tolerances: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy file. policy: None when its form is wrong; mark: as of kvcalc.spec.loader.Loaded."""
+
+    path: str
+    policy: Policy | None
+    problems: tuple[Problem, ...]
+    mark: Callable[[str], tuple[int, int]]
+
+    @property
+    def folder(self) -> str:
+        """The folder that patterns of paths begin at."""
+        return os.path.dirname(os.path.abspath(self.path))
+
+
+def find_policy(folder: Path) -> Path | None:
+    """The nearest policy file upward from a folder, not beyond the folder that git is in."""
+    # Shown as the user would write it: relative where the folder is.
+    start = Path(os.path.abspath(folder))
+    for each in (start, *start.parents):
+        file = each / FILE_NAME
+        if file.is_file():
+            return file if folder.is_absolute() else Path(os.path.relpath(file))
+        if (each / ".git").exists():
+            return None
+    return None
+
+
+def read_policy(path: Path) -> LoadedPolicy:
+    """Read a policy; problems are collected. Raises NotFoundError, FileError, or SpecError when
+    the file is no text."""
+    reader = SpecReader(str(path))
+    value = reader.document(read_text(path), Policy)
+    policy: Policy | None = None if value is FAILED else value
+    if policy is not None:
+        reader.report(_incomplete(policy))
+    problems = tuple(sorted(reader.problems, key=lambda p: (p.line, p.column, p.field)))
+    return LoadedPolicy(str(path), None if problems else policy, problems, reader.mark)
+
+
+def load_policy(path: Path) -> LoadedPolicy:
+    """Read a policy that something depends on. Raises FileError when it has problems."""
+    loaded = read_policy(path)
+    if loaded.problems:
+        raise FileError(f"{path} has problems: 'kvcalc check {path}' shows them", loaded.problems)
+    return loaded
+
+
+def policy_findings(
+    loaded: LoadedPolicy, spec: ModelSpec, path: str
+) -> Iterator[tuple[str, str, str, str]]:
+    """(code, the spec's field to look at, the policy's field, message) for a spec that outgrows the
+    policy's budgets, or for which they cannot be computed."""
+    policy = loaded.policy or Policy()
+    for index, budget in enumerate(policy.budgets):
+        if not any(fits(pattern, loaded, spec.name, path) for pattern in budget.models):
+            continue
+        where = f"budgets[{index}]"
+        try:
+            found = [*exceeded(spec, budget, where), *_too_large(spec, budget, where)]
+        except KvcalcError as error:
+            found = [("KV402", where, error.message)]
+        for code, place, message in found:
+            line, _ = loaded.mark(place)
+            cause = _cause(spec, budget, place) if code == "KV401" else "name"
+            yield code, cause, f"{FILE_NAME}: {place}", f"{message} ({loaded.path}:{line})"
+
+
+def _cause(spec: ModelSpec, budget: PolicyBudget, place: str) -> str:
+    """The spec's field that takes most of what is too much."""
+    result = answer(spec, _workload(spec, budget))
+    limit = place.rpartition(".")[2]
+    if limit == "weights" or (limit != "cache" and result.weight_bytes > result.cache.bytes):
+        return "blocks"
+    largest = max(result.cache.groups, key=lambda group: group.bytes).group
+    return f"blocks.{largest.blocks[0]}.{largest.slot}"
+
+
+def fits(pattern: str, loaded: LoadedPolicy, name: str, path: str) -> bool:
+    """Whether a spec of that name and path is one that the pattern means."""
+    if "/" not in pattern:
+        return fnmatchcase(name, pattern)
+    below = os.path.relpath(path, loaded.folder).replace(os.sep, "/")
+    pattern = pattern.removeprefix("./")
+    return fnmatchcase(below, f"{pattern}*" if pattern.endswith("/") else pattern)
+
+
+def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Finding]:
+    """KV402 for every pattern that fits none of the (name, path): it would guard nothing."""
+    for index, budget in enumerate((loaded.policy or Policy()).budgets):
+        for number, pattern in enumerate(budget.models):
+            if not any(fits(pattern, loaded, name, path) for name, path in specs):
+                what = "path" if "/" in pattern else "name"
+                message = f"no spec has a {what} like '{pattern}'"
+                yield "KV402", f"budgets[{index}].models[{number}]", message
+
+
+def _incomplete(policy: Policy) -> Iterator[Finding]:
+    """KV402 for budgets that say too little, whatever the model."""
+    for index, budget in enumerate(policy.budgets):
+        limits = (budget.cache, budget.weights, budget.total, budget.gpu_memory)
+        if all(limit is None for limit in limits):
+            message = "say what may not be exceeded: cache, weights, total or gpu_memory"
+            yield "KV402", f"budgets[{index}]", message
+        elif limits != (None, budget.weights, None, None) and not (
+            budget.context or budget.encoder_context
+        ):
+            yield "KV402", f"budgets[{index}]", "say how many tokens: context"
+        if not budget.models:
+            yield "KV402", f"budgets[{index}].models", "say which models: a name or a pattern"
+        if budget.gpu_memory is None and (budget.tp, budget.pp) != (1, 1):
+            message = "tp and pp are for gpu_memory; the other limits are of all GPUs together"
+            yield "KV402", f"budgets[{index}]", message
+    for quantity, text in policy.tolerances.items():
+        try:
+            parse_tolerances({quantity: text})
+        except KvcalcError as error:
+            yield "KV104", f"tolerances.{quantity}", error.message
+
+
+def _too_large(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Finding]:
+    """KV401 when the fullest GPU does not hold its share of weights and cache."""
+    if budget.gpu_memory is None:
+        return
+    result = answer(spec, _workload(spec, budget))
+    shares = zip(result.weight_bytes_per_device, result.cache.per_device_bytes, strict=True)
+    weights, cache = max(shares, key=sum)
+    over = weights + cache - budget.gpu_memory
+    if over > 0:
+        gpus = budget.tp * budget.pp
+        message = (
+            f"{weights + cache} bytes ({format_bytes(weights)} of weights, {format_bytes(cache)} "
+            f"of cache) are needed on {'the' if gpus == 1 else f'each of {gpus}'} "
+            f"GPU{'s' if gpus > 1 else ''}, {over} ({format_bytes(over)}) more than it has"
+        )
+        yield "KV401", f"{where}.gpu_memory", message
+
+
+def _workload(spec: ModelSpec, budget: PolicyBudget) -> Workload:
+    workload, _ = choose_workload(
+        spec, context_tokens=budget.context, batch_size=budget.batch,
+        encoder_tokens=budget.encoder_context or None, dtype=budget.dtype,
+        kv_dtype=budget.kv_dtype, tensor_parallel=budget.tp, pipeline_parallel=budget.pp,
+    )  # fmt: skip
+    return workload

@@ -1,0 +1,93 @@
+"""What ``kvcalc diff`` compares of a model, and how much each may grow."""
+
+from fractions import Fraction
+
+from kvcalc.errors import UsageError
+from kvcalc.frozen import dataclass
+from kvcalc.memory.cache import compile_groups
+from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.inventory import groups_of, mtp_groups
+from kvcalc.memory.weights import count_parameters, summarise, weight_bytes
+from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.reader import near
+from kvcalc.units import parse_bytes
+
+# quantity -> (words, whether it is bytes), in the order of a report.
+QUANTITIES: dict[str, tuple[str, bool]] = {
+    "parameters": ("parameters", False),
+    "active_parameters": ("active parameters", False),
+    "mtp_parameters": ("MTP parameters", False),
+    "weight_bytes": ("weights", True),
+    "cache_bytes_per_token": ("cache per token", True),
+    "fixed_cache_bytes": ("fixed per sequence", True),
+    "cache_bytes": ("cache", True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The workload that ``cache_bytes`` is of, and the number formats of all bytes."""
+
+    context_tokens: int
+    batch_size: int = 1
+    dtype: str | None = None
+    kv_dtype: str = "bf16"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Growth that is no finding: a share of the base, or an amount."""
+
+    share: Fraction = Fraction(0)
+    amount: int = 0
+
+    def allows(self, base: int, head: int) -> bool:
+        """Whether the difference, up or down, is within it."""
+        return abs(head - base) <= max(self.share * base, Fraction(self.amount))
+
+
+def measure(spec: ModelSpec, reference: Reference) -> dict[str, int]:
+    """Every quantity of a model. Raises KvcalcError when one cannot be computed."""
+    workload, _ = choose_workload(
+        spec, context_tokens=reference.context_tokens, batch_size=reference.batch_size,
+        dtype=reference.dtype, kv_dtype=reference.kv_dtype,
+    )  # fmt: skip
+    parameters = summarise(spec)
+    cache = compile_groups(groups_of(spec), workload.cache)
+    most = cache.most(workload.context_tokens, workload.encoder_tokens)
+    return {
+        "parameters": parameters.total,
+        "active_parameters": parameters.active,
+        "mtp_parameters": count_parameters(mtp_groups(spec)),
+        "weight_bytes": weight_bytes(spec, workload.dtype)[0],
+        "cache_bytes_per_token": cache.bytes_per_token,
+        "fixed_cache_bytes": cache.fixed_bytes(workload.encoder_tokens),
+        "cache_bytes": workload.num_sequences * most,
+    }
+
+
+def parse_tolerances(given: dict[str, str]) -> dict[str, Tolerance]:
+    """Quantity -> tolerance; ``all`` stands for those that are not named.
+
+    Raises UsageError naming what is wrong.
+    """
+    found = {}
+    for quantity, text in given.items():
+        if quantity not in (*QUANTITIES, "all"):
+            hint = near(quantity, QUANTITIES) or f" (known: {', '.join(QUANTITIES)}, all)"
+            raise UsageError(f"tolerance: no quantity '{quantity}'{hint}")
+        found[quantity] = _tolerance(text, quantity)
+    every = found.pop("all", Tolerance())
+    return {quantity: found.get(quantity, every) for quantity in QUANTITIES}
+
+
+def _tolerance(text: str, quantity: str) -> Tolerance:
+    try:
+        if text.endswith("%"):
+            percent = text[:-1].strip()
+            if len(percent) > 20 or not percent.replace(".", "", 1).isdecimal():
+                raise ValueError(f"'{text}' is not a percentage: write 1% or 0.5%")
+            return Tolerance(share=Fraction(percent) / 100)
+        return Tolerance(amount=parse_bytes(text))
+    except ValueError as error:
+        raise UsageError(f"tolerance of {quantity}: {error}") from None

@@ -35,8 +35,8 @@ def filled(spec: ModelSpec, seed: int = 0, device: str = "cpu") -> ReferenceMode
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            for name, tensor in module.named_parameters(recurse=False):
-                _fill(module, name, tensor, generator)
+            for name, parameter in module.named_parameters(recurse=False):
+                _fill(module, name, parameter, generator)
             for name, tensor in module.named_buffers(recurse=False):
                 if isinstance(module, Router) and name == "tid2eid":
                     tensor.random_(0, module.c.num_experts, generator=generator)

@@ -83,12 +83,16 @@ class Layer(Module):
             for name in ("attention", "recurrent", "cross_attention", "ffn", "norms", "altup",
                          "laurel", "attn_hc", "ffn_hc", "per_layer"):  # fmt: skip
                 setattr(self, name, getattr(owner, name))
+        if block.adapter is not None:
+            self.adapter = SharedAdapter(block.adapter, d)
+        self._list_per_layer()
+        self._place_norms()
+
+    def _list_per_layer(self) -> None:
+        """Register the per-layer embedding's weights under the layer's own name."""
         if self.per_layer is not None:
             for name, part in self.per_layer.parts().items():
                 self.add_module(name, part)
-        if block.adapter is not None:
-            self.adapter = SharedAdapter(block.adapter, d)
-        self._place_norms()
 
     def _own(
         self, spec: ModelSpec, block: Block, d: int, encoder_size: int, decoder: bool
@@ -362,12 +366,14 @@ class ReferenceModel(nn.Module):
         if about is not None:
             if about.projection != "none":
                 self.embedding_projection = Linear(size, d, about.projection == "in_bias")
+            # OPT-350m projects first; ALBERT adds up and norms narrow embeddings before.
+            inner = d if about.projection == "in_out" else size
             if about.positions is not None:
-                self.position_embedding = Embedding(about.positions, d)
+                self.position_embedding = Embedding(about.positions, inner)
             if about.token_types is not None:
-                self.token_type_embedding = Embedding(about.token_types, size)
+                self.token_type_embedding = Embedding(about.token_types, inner)
             if about.norm:
-                self.embedding_norm = Norm(d, spec.norm)
+                self.embedding_norm = Norm(inner, spec.norm)
         if spec.relative_attention_num_buckets is not None:
             first = spec.blocks[_first(spec.layers)].attention
             self.relative_attention_bias = Embedding(
@@ -444,14 +450,16 @@ class ReferenceModel(nn.Module):
     def _embed(self, token_ids: Tensor, order: Tensor) -> Tensor:
         x, about = self.embedding(token_ids), self.spec.embedding
         if about is not None:
+            if about.projection == "in_out":
+                x = self.embedding_projection(x)
             if about.token_types is not None:
                 x = x + self.token_type_embedding(torch.zeros_like(token_ids))
-            if about.projection != "none":
-                x = self.embedding_projection(x)
             if about.positions is not None:
                 x = x + self.position_embedding(order)
             if about.norm:
                 x = self.embedding_norm(x)
+            if about.projection in ("in", "in_bias"):
+                x = self.embedding_projection(x)
         return x
 
     def _stack(self, x: Tensor, cache: ModelCache | None, step: Step) -> Tensor:
@@ -498,7 +506,8 @@ class ReferenceModel(nn.Module):
     ) -> Tensor:
         """All layers; those of a recursion get only the tokens that were routed to it."""
         positions = list(range(step.start, step.start + x.shape[1]))
-        c, kept = routing.c, {}
+        c = routing.c
+        kept: dict[int, KeyValue] = {}
         entered: int | None = None
         chosen: list[int] = []
         weights: list[int] = [owner for owner, _ in recursion.turns(c, len(self.layers))]

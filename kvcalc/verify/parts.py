@@ -26,7 +26,7 @@ class Module(nn.Module):
 class Linear(nn.Linear):
     """``torch.nn.Linear`` without a bias unless one is asked for."""
 
-    __call__: Callable[[Tensor], Tensor]
+    __call__: Callable[..., Tensor]
 
     def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
         super().__init__(in_features, out_features, bias=bias)
@@ -260,6 +260,12 @@ def heads(x: Tensor, num_heads: int) -> Tensor:
     return x.view(batch, tokens, num_heads, width // num_heads).transpose(1, 2)
 
 
+def unfold(x: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
+    """One axis as several: ``Tensor.unflatten``."""
+    axis = axis % x.dim()
+    return x.reshape(*x.shape[:axis], *sizes, *x.shape[axis + 1 :])
+
+
 def merged(x: Tensor) -> Tensor:
     """(B, n, T, w) -> (B, T, n * w)."""
     batch, num_heads, tokens, width = x.shape
@@ -275,7 +281,7 @@ def rotary(x: Tensor, positions: Tensor) -> Tensor:
     theta = 10000.0 ** (-torch.arange(half, device=x.device, dtype=kind) / half)
     angle = positions.to(kind)[:, None] * theta  # (T, w / 2)
     cos, sin = angle.cos(), angle.sin()
-    a, b, rest = up(x).split((half, half, x.shape[-1] - 2 * half), -1)
+    a, b, rest = up(x).split_with_sizes((half, half, x.shape[-1] - 2 * half), -1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin, rest), -1).to(x.dtype)
 
 
@@ -314,7 +320,7 @@ def top(scores: Tensor, count: int, visible: Tensor) -> Tensor:
     a decode step choose the same.
     """
     scores = scores.masked_fill(~visible, -torch.inf)
-    chosen = scores.argsort(-1, descending=True, stable=True)[..., :count]
+    chosen = scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
     return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, chosen, True) & visible
 
 

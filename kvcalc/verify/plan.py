@@ -28,27 +28,23 @@ class Plan:
 
 def plan(spec: ModelSpec) -> Plan:
     """A plan for a model with these windows, chunks and blocks."""
-    parts = [part for block in spec.blocks.values()
+    parts: list[Any] = [part for block in spec.blocks.values()
              for part in (block.attention, block.recurrent) if part is not None]  # fmt: skip
     windows = _sizes(parts, "sliding_window", "window_size")
     sinks = _sizes(parts, "sink_tokens")
     chunks = _sizes(parts, "attention_chunk_size")
     blocks = _sizes(parts, "compress_rate", "moba_chunk_size")
-    kernels = {(part.kernel_size, part.kernel_stride) for part in parts
-               if hasattr(part, "kernel_stride")}  # fmt: skip
-    least = max(
-        12,
-        max(windows, default=0) + max(sinks, default=0) + 3,
-        max(chunks, default=0) + 2,
-        3 * max(blocks, default=0),
-        *(kernel + 3 * stride for kernel, stride in kernels),
-    )
+    nsa = [part for part in parts if part.kind == "nsa"]
+    kernels = {(part.kernel_size, part.kernel_stride) for part in nsa}
+    lengths = [12, max(windows, default=0) + max(sinks, default=0) + 3,
+               max(chunks, default=0) + 2, 3 * max(blocks, default=0)]  # fmt: skip
+    least = max(lengths + [kernel + 3 * stride for kernel, stride in kernels])
     shares = [spec.recursion.num_recursions] if spec.recursion is not None else []
 
     def fit(tokens: int) -> int:
         """How many of the wishes a length grants."""
         after = tokens + 1
-        return (
+        granted: int = (
             # A block is one token short of closing, so all its tokens matter next.
             sum(after % size == 0 for size in blocks)
             + sum(after >= kernel and (after - kernel) % stride == 0 for kernel, stride in kernels)
@@ -56,9 +52,10 @@ def plan(spec: ModelSpec) -> Plan:
             + sum(tokens % size not in (0, 1) for size in chunks)
             + sum(tokens % size == 0 for size in shares)
         )
+        return granted
 
-    tokens = max(range(least, least + SEARCH), key=lambda length: (fit(length), -length))
-    prefill = min([5, *(size - 2 for size in chunks)])
+    tokens: int = max(range(least, least + SEARCH), key=lambda length: (fit(length), -length))
+    prefill: int = min([5, *(size - 2 for size in chunks)])
     if shares:
         prefill = 2 * shares[0]
     encoder = 0

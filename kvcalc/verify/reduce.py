@@ -72,7 +72,7 @@ def _differences(path: str, old: Any, new: Any, found: list[tuple[str, int, int]
             where = f"{path}.{item.name}" if path else item.name
             _differences(where, getattr(old, item.name), getattr(new, item.name), found)
     elif isinstance(old, dict):
-        for key in old:
+        for key in new:
             _differences(f"{path}.{key}", old[key], new[key], found)
     elif isinstance(old, tuple) and isinstance(new, tuple):
         for index, (a, b) in enumerate(zip(old, new, strict=False)):

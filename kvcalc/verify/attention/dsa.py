@@ -33,17 +33,27 @@ class Indexer(Module):
         self.wk = Linear(hidden_size, c.index_head_dim)
         if c.norm:
             self.k_norm = Norm(c.index_head_dim, "layernorm")
-        self.weights_proj = Linear(hidden_size, c.index_n_heads)
+        if c.qk_norm:
+            self.q_norm = Norm(c.index_head_dim)
+            self.k_norm = Norm(c.index_head_dim)
+        if c.head_weights:
+            self.weights_proj = Linear(hidden_size, c.index_n_heads)
 
     def forward(
         self, x: Tensor, query: Tensor, cache: State | None, step: Step, sight: Sight
     ) -> Tensor:
-        q = rotary(heads(self.wq_b(query), self.c.index_n_heads), step.positions)  # (B, J, T, d_I)
-        k = self.wk(x)
-        k = rotary(self.k_norm(k) if self.c.norm else k, step.positions)  # (B, T, d_I)
+        c = self.c
+        q, k = heads(self.wq_b(query), c.index_n_heads), self.wk(x)  # (B, J, T, d_I), (B, T, d_I)
+        if c.qk_norm:
+            q = self.q_norm(q)
+        if c.norm or c.qk_norm:
+            k = self.k_norm(k)
+        q, k = rotary(q, step.positions), rotary(k, step.positions)
         k = append(cache, "index_key", k, 1)  # (B, S, d_I)
         order = sight.kept(step, cache)
         sight.keep(cache, "index_key", k, 1, step)
         scores = (q @ k.unsqueeze(1).transpose(-1, -2)).relu()  # (B, J, T, S)
-        scores = (scores * self.weights_proj(x).transpose(1, 2).unsqueeze(-1)).sum(1)  # (B, T, S)
-        return top(scores, self.c.index_topk, sight.mask(step.order, order).expand_as(scores))
+        if c.head_weights:
+            scores = scores * self.weights_proj(x).transpose(1, 2).unsqueeze(-1)
+        scores = scores.sum(1)  # (B, T, S)
+        return top(scores, c.index_topk, sight.mask(step.order, order).expand_as(scores))

@@ -12,6 +12,7 @@ from torch import Tensor
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention as Fields
 from kvcalc.verify.attention.dsa import Indexer
 from kvcalc.verify.parts import (
+    Embedding,
     KeyValue,
     Linear,
     Module,
@@ -47,8 +48,8 @@ class SoftmaxAttention(Module):
             if not c.attention_k_eq_v:
                 self.v_proj = Linear(width, G * d_v, "v" in c.bias)
         self.o_proj = Linear(H * d_v, hidden_size, "o" in c.bias)
-        if c.output_gate == "per_head":
-            self.g_proj = Linear(width, H)
+        if c.output_gate in ("per_head", "separate"):
+            self.g_proj = Linear(width, H if c.output_gate == "per_head" else H * d_v)
         if c.qk_norm in ("per_head", "per_head_layernorm", "full"):
             kind = "layernorm" if c.qk_norm == "per_head_layernorm" else "rmsnorm"
             full = c.qk_norm == "full"
@@ -57,6 +58,8 @@ class SoftmaxAttention(Module):
                 self.k_norm = Norm(G * d_k if full else d_k, kind)
         if c.sinks:
             self.sinks = weight(H)
+        if c.relative_attention_num_buckets is not None:
+            self.relative_attention_bias = Embedding(c.relative_attention_num_buckets, H)
         if c.indexer is not None:
             self.indexer = Indexer(c.indexer, hidden_size, hidden_size)
         self.sight = Sight(
@@ -70,7 +73,7 @@ class SoftmaxAttention(Module):
         c, extra = self.c, extra or {}
         H, d_k = c.num_attention_heads, c.head_dim
         q = self.q_proj(x)  # (B, T, H * d_k [+ H * d_v])
-        q, gate = q.split((H * d_k, q.shape[-1] - H * d_k), -1)
+        q, gate = q.split_with_sizes((H * d_k, q.shape[-1] - H * d_k), -1)
         q = rotary(self._normed(q + extra.get("q", 0), "q", H), step.positions)  # (B, H, T, d_k)
         if c.mask == "bidirectional":
             cache = None
@@ -81,8 +84,10 @@ class SoftmaxAttention(Module):
             chosen = self.indexer(x, x, cache, step, self.sight)  # (B, T, S)
             mask = mask & chosen[:, None, None]
         bias = None
-        if step.relative is not None:
-            bias = relative_bias(step.relative, step.order, kv.order, self.sight.both_ways)
+        own = c.relative_attention_num_buckets is not None
+        table = self.relative_attention_bias if own else step.relative
+        if table is not None:
+            bias = relative_bias(table, step.order, kv.order, self.sight.both_ways)
         sinks = self.sinks if c.sinks else None
         y = attend(q, kv.key, kv.value, mask, sinks, bias)  # (B, H, T, d_v)
         if c.output_gate == "per_head":
@@ -90,6 +95,8 @@ class SoftmaxAttention(Module):
         y = merged(y)  # (B, T, H * d_v)
         if c.output_gate == "per_element":
             y = y * gate.sigmoid()
+        elif c.output_gate == "separate":
+            y = y * self.g_proj(x).sigmoid()
         return self.o_proj(y)
 
     def _key_value(

@@ -61,9 +61,9 @@ class MultiHeadLatentAttention(Module):
         )  # fmt: skip
         q_latent = x if c.q_lora_rank is None else self.q_a_layernorm(self.q_a_proj(x))
         q = heads(self.q_proj(x) if c.q_lora_rank is None else self.q_b_proj(q_latent), H)
-        q_n, q_R = q.split((d_n, d_R), -1)  # (B, H, T, d_n), (B, H, T, d_R)
+        q_n, q_R = q.split_with_sizes((d_n, d_R), -1)  # (B, H, T, d_n), (B, H, T, d_R)
         q_R = rotary(q_R, step.positions)
-        latent, k_R = self.kv_a_proj_with_mqa(x).split((d_c, d_R), -1)
+        latent, k_R = self.kv_a_proj_with_mqa(x).split_with_sizes((d_c, d_R), -1)
         latent = self.kv_a_layernorm(latent)  # (B, T, d_c)
         k_R = rotary(k_R, step.positions)  # (B, T, d_R), one for all heads
         order = self.sight.kept(step, cache)
@@ -90,7 +90,7 @@ class MultiHeadLatentAttention(Module):
     def _rebuilt(self, latent: Tensor, k_R: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (B, H, S, d_n + d_R) and values (B, H, S, d_v) of every head."""
         H, d_n, d_v = self.c.num_attention_heads, self.c.qk_nope_head_dim, self.c.v_head_dim
-        k_n, v = heads(self.kv_b_proj(latent), H).split((d_n, d_v), -1)
+        k_n, v = heads(self.kv_b_proj(latent), H).split_with_sizes((d_n, d_v), -1)
         return torch.cat((k_n, k_R.unsqueeze(1).expand(-1, H, -1, -1)), -1), v
 
     def _expanded(
@@ -111,7 +111,7 @@ class MultiHeadLatentAttention(Module):
         up_weights = self.kv_b_proj.weight.view(
             c.num_attention_heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank
         )
-        W_uk, W_uv = up_weights.split((c.qk_nope_head_dim, c.v_head_dim), 1)
+        W_uk, W_uv = up_weights.split_with_sizes((c.qk_nope_head_dim, c.v_head_dim), 1)
         q_c = torch.einsum("bhtn,hnc->bhtc", q_n, W_uk)  # (B, H, T, d_c)
         q = torch.cat((q_c, q_R), -1)  # (B, H, T, d_c + d_R)
         k = torch.cat((latent, k_R), -1).unsqueeze(1)  # (B, 1, S, d_c + d_R)

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvcalc.ffn.gated import GatedFeedForward as Fields
-from kvcalc.verify.parts import Linear, Module, State, Step
+from kvcalc.verify.parts import Linear, Module, Norm, State, Step
 
 
 class GatedFeedForward(Module):
@@ -15,6 +15,7 @@ class GatedFeedForward(Module):
         self.gate_proj = Linear(hidden_size, c.intermediate_size, c.bias)
         self.up_proj = Linear(hidden_size, c.intermediate_size, c.bias)
         self.down_proj = Linear(c.intermediate_size, hidden_size, c.bias)
+        self.ffn_sub_norm = Norm(c.intermediate_size) if c.sub_norm else None
 
     def forward(
         self, x: Tensor, cache: State | None, step: Step, extra: Tensor | None = None
@@ -24,4 +25,5 @@ class GatedFeedForward(Module):
         if extra is not None:
             more_gate, more_up = extra.chunk(2, -1)
             gate, up = gate + more_gate, up + more_up
-        return self.down_proj(F.silu(gate) * up)
+        y = F.silu(gate) * up
+        return self.down_proj(y if self.ffn_sub_norm is None else self.ffn_sub_norm(y))

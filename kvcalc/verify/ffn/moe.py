@@ -103,11 +103,11 @@ class SharedExpert(Module):
 
     def __init__(self, c: Fields, hidden_size: int, width: int) -> None:
         super().__init__()
-        self.gated = c.expert == "gated"
+        self.gated, bias = c.expert == "gated", c.shared_expert_bias
         if self.gated:
-            self.gate_proj = Linear(hidden_size, width)
-        self.up_proj = Linear(hidden_size, width)
-        self.down_proj = Linear(width, hidden_size)
+            self.gate_proj = Linear(hidden_size, width, bias)
+        self.up_proj = Linear(hidden_size, width, bias)
+        self.down_proj = Linear(width, hidden_size, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gated:

@@ -47,9 +47,9 @@ class Mamba2(Module):
         batch, tokens, _ = x.shape
         n_h, P, N, G = c.num_heads, c.head_dim, c.state_size, c.n_groups
         channels = self.inner + 2 * self.group
-        z, xBC, dt = self.in_proj(x).split((self.inner, channels, n_h), -1)
+        z, xBC, dt = self.in_proj(x).split_with_sizes((self.inner, channels, n_h), -1)
         xBC = up(F.silu(self.conv1d(xBC, cache)))
-        u, b, c_out = xBC.split((self.inner, self.group, self.group), -1)
+        u, b, c_out = xBC.split_with_sizes((self.inner, self.group, self.group), -1)
         u = u.view(batch, tokens, n_h, P)
         b = b.view(batch, tokens, G, N).repeat_interleave(n_h // G, 2)  # (B, T, n_h, N)
         c_out = c_out.view(batch, tokens, G, N).repeat_interleave(n_h // G, 2)
@@ -60,7 +60,7 @@ class Mamba2(Module):
         for t in range(tokens):
             new = (dt[:, t, :, None] * u[:, t])[..., None] * b[:, t, :, None]  # (B, n_h, P, N)
             S = decay[:, t, :, None, None] * S + new
-            ys.append((S @ c_out[:, t, :, :, None]).squeeze(-1) + self.D[:, None] * u[:, t])
+            ys.append((S * c_out[:, t, :, None]).sum(-1) + self.D[:, None] * u[:, t])
         retain(cache, "ssm_state", x, c.state_dtype, S)
         y = torch.stack(ys, 1).reshape(batch, tokens, self.inner).to(x.dtype) * F.silu(z)
         return self.out_proj(self.norm(y) if c.gated_norm else y)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kvcalc.stack.altup import AltUp as Fields
-from kvcalc.verify.parts import Linear, Norm, weight
+from kvcalc.verify.parts import Linear, Norm, unfold, weight
 
 
 class AltUp(nn.Module):
@@ -31,7 +31,7 @@ class AltUp(nn.Module):
     def predict(self, streams: Tensor) -> Tensor:
         """Every stream as the others suggest it."""
         p = self.prediction_coefs(self._modality(streams[self.active]))
-        p = p.unflatten(-1, (self.n, self.n))  # (B, T, n, n)
+        p = unfold(p, -1, (self.n, self.n))  # (B, T, n, n)
         return streams + torch.einsum("btij,jbtd->ibtd", p, streams)
 
     def correct(self, predicted: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvcalc.stack.hyper_connections import HyperConnections as Fields
-from kvcalc.verify.parts import Module, rms, weight
+from kvcalc.verify.parts import Module, rms, unfold, weight
 
 SINKHORN_STEPS = 4
 
@@ -31,9 +31,10 @@ class HyperConnection(Module):
     def forward(self, X: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         n = self.n
         mixes = F.linear(rms(X.flatten(2)), self.fn)  # (B, T, n^2 + 2 n)
-        parts = zip(mixes.split((n, n, n * n), -1), self.base.split((n, n, n * n)), strict=True)
-        pre, post, res = (m * self.scale[i] + b for i, (m, b) in enumerate(parts))
-        H_res = res.unflatten(-1, (n, n)).softmax(-1)  # (B, T, n, n)
+        alpha = self.scale.repeat_interleave(torch.tensor((n, n, n * n), device=X.device))
+        mixes = mixes * alpha + self.base
+        pre, post, res = mixes.split_with_sizes((n, n, n * n), -1)
+        H_res = unfold(res, -1, (n, n)).softmax(-1)  # (B, T, n, n)
         for _ in range(SINKHORN_STEPS):  # towards rows and columns that add up to 1
             H_res = H_res / H_res.sum(-2, keepdim=True)
             H_res = H_res / H_res.sum(-1, keepdim=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings as Fields
-from kvcalc.verify.parts import Embedding, Linear, Norm
+from kvcalc.verify.parts import Embedding, Linear, Norm, unfold
 
 
 class PerLayerTable:
@@ -33,8 +33,8 @@ class PerLayerTable:
 
     def look_up(self, token_ids: Tensor, embedded: Tensor) -> Tensor:
         """(B, T, L, d_p)."""
-        own = self.table(token_ids % self.table.weight.shape[0]).unflatten(-1, self.shape)
-        return (self.norm(self.projection(embedded).unflatten(-1, self.shape)) + own) * 2**-0.5
+        own = unfold(self.table(token_ids % self.table.weight.shape[0]), -1, self.shape)
+        return (self.norm(unfold(self.projection(embedded), -1, self.shape)) + own) * 2**-0.5
 
 
 class PerLayerInput:

@@ -122,6 +122,11 @@ def draw(model_type: str, seed: int, fields: dict[str, Any]) -> Draw:
         value = _field(name, d)
         if value is not None:
             config[name] = value
+    if "kv_lora_rank" in config:
+        # Latent attention expands to all heads; head_dim is then the rotary key's.
+        config["num_key_value_heads"] = config["num_attention_heads"]
+        if "head_dim" in config:
+            config["head_dim"] = config["qk_rope_head_dim"]
     config.update(OVERRIDES.get(model_type, _nothing)(d))
     found = {key: value for key, value in config.items() if value is not DROP}
     return {key: None if value is NULL else value for key, value in found.items()}
@@ -226,7 +231,8 @@ def _nemotron_h(d: Dimensions) -> Draw:
     return {
         "num_hidden_layers": len(order), "mamba_num_heads": 8, "mamba_head_dim": d.rng.choice([4, 8]),
         "ssm_state_size": 8, "n_groups": d.rng.choice([1, 2, 4]), "conv_kernel": 4,
-        "moe_latent_size": d.maybe(12), "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, **how,
+        "moe_latent_size": d.maybe(12), "attention_bias": False, "mlp_bias": False,
+        "sliding_window": DROP, "tie_word_embeddings": False, **how,
     }  # fmt: skip
 
 
@@ -290,7 +296,7 @@ OVERRIDES: dict[str, Any] = {
     },
     "falcon": lambda d: {
         "new_decoder_architecture": d.flag(), "multi_query": d.flag(), "parallel_attn": d.flag(),
-        "num_kv_heads": d.rng.choice([DROP, d.heads]), "num_ln_in_parallel_attn": d.rng.choice([None, 1, 2]),
+        "num_kv_heads": d.rng.choice([DROP, d.heads]),
     },
     "mistral4": lambda d: {"tie_word_embeddings": True},
     "minimax_m2": lambda d: {"num_local_experts": d.experts},
@@ -306,9 +312,10 @@ OVERRIDES: dict[str, Any] = {
         "mamba_dt_rank": d.rng.choice(["auto", 6]), "mamba_expand": d.rng.choice([1, 2]),
     },
     "kimi_linear": lambda d: {
-        "layer_types": d.maybe(d.kinds("full_attention", "linear_attention")),
-        "mlp_layer_types": d.maybe(d.kinds("dense", "sparse")), "linear_head_dim": 8,
-        "linear_num_heads": d.rng.randint(2, 4), "num_key_value_heads": d.heads, "tie_word_embeddings": False,
+        "layer_types": d.maybe(["linear_attention", "full_attention"] * 2 + ["full_attention"]),
+        "mlp_layer_types": d.maybe(["dense", "sparse", "sparse", "dense", "sparse"]),
+        "linear_head_dim": 8,
+        "linear_num_heads": d.rng.randint(2, 4), "num_hidden_layers": 5, "num_key_value_heads": d.heads, "tie_word_embeddings": False,
     },
     "lfm2": lambda d: {
         "layer_types": d.maybe(d.kinds("full_attention", "conv")), "full_attn_idxs": [1],
@@ -328,6 +335,12 @@ OVERRIDES: dict[str, Any] = {
     },
     "nemotron_h": _nemotron_h,
     "zamba2": _zamba2,
+    "qwen3_5_text": lambda d: {"num_hidden_layers": 5},
+    "qwen3_5_moe_text": lambda d: {"num_hidden_layers": 5},
+    "qwen3_next": lambda d: {"num_hidden_layers": 6},
+    "deepseek_v3": lambda d: {"n_group": 1, "topk_group": 1},
+    "gptj": lambda d: {"rotary_dim": 8},
+    "codegen": lambda d: {"rotary_dim": 8, "n_head": 8, "n_embd": 128},
     "bloom": lambda d: {"hidden_size": d.heads * 16},
     "gpt_neo": lambda d: {
         "num_layers": 4, "attention_types": [[["global", "local"], 2]],

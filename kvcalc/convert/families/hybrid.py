@@ -69,6 +69,7 @@ def nemotron_h(c: Config) -> ModelSpec:
     else:
         c.missing("hybrid_override_pattern")
     c.fixed("attention_bias", False, what="transformers' attention has no biases here")
+    c.fixed("sliding_window", None, what="a window, which transformers' cache does not have here")
     if c.maybe("num_hidden_layers", None) not in (None, len(order)):
         c.wrong("num_hidden_layers", f"the pattern has {len(order)} layers")
     for old, new in (("mamba_n_groups", "n_groups"), ("mamba_d_conv", "conv_kernel")):
@@ -88,9 +89,7 @@ def nemotron_h(c: Config) -> ModelSpec:
             proj_bias=c.flag("use_bias"),
         ))  # fmt: skip
     if "attention" in order:
-        made["attention"] = Block(attention=softmax(
-            c, sliding_window=c.maybe("sliding_window")
-        ))  # fmt: skip
+        made["attention"] = Block(attention=softmax(c))
     if "mlp" in order:
         made["mlp"] = Block(ffn=dense(c, bias=c.flag("mlp_bias")))
     if "moe" in order:
@@ -108,7 +107,7 @@ def nemotron_h(c: Config) -> ModelSpec:
         "use_conv_bias", "mamba_proj_bias", "num_attention_heads", "num_key_value_heads",
         "head_dim", "intermediate_size", "n_routed_experts", "n_shared_experts",
         "moe_intermediate_size", "moe_shared_expert_intermediate_size", "num_experts_per_tok",
-        "mlp_bias", "attention_bias", "use_bias", "moe_latent_size", "sliding_window",
+        "mlp_bias", "attention_bias", "use_bias", "moe_latent_size",
     )  # fmt: skip
     return decoder(c, [((kind,), made[kind]) for kind in order], tie=never_tied(c))
 

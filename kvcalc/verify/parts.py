@@ -178,8 +178,10 @@ class CausalConv(Module):
             past = x.new_zeros((x.shape[0], channels, kernel - 1))
         columns = torch.cat((past, x.transpose(1, 2)), 2)  # (B, channels, K - 1 + T)
         remember(cache, "conv_state", columns[:, :, columns.shape[2] - kernel + 1 :])
-        bias = self.bias if "bias" in self._parameters else None
-        return F.conv1d(columns, self.weight, bias, groups=channels).transpose(1, 2)
+        # PyTorch's own depthwise convolution is ten times as slow in float64.
+        taps = columns.unfold(2, kernel, 1) * self.weight.squeeze(1)[:, None]  # (B, channels, T, K)
+        y = taps.sum(-1).transpose(1, 2)  # (B, T, channels)
+        return y + self.bias if "bias" in self._parameters else y
 
 
 def shifted(x: Tensor, cache: State | None) -> Tensor:

@@ -1,10 +1,7 @@
 """What a proof says: rows that hold the calculator's tensors against measured ones."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Name = Literal["parameters", "cache", "sufficient", "necessary"]
-NAMES: tuple[Name, ...] = ("parameters", "cache", "sufficient", "necessary")
 # How many single differences a message lists before it counts the rest.
 MOST_FAILURES = 12
 
@@ -46,7 +43,7 @@ class Proof:
     failures: one sentence for each difference; they name the tensor.
     """
 
-    name: Name
+    name: str
     passed: bool
     rows: tuple[Row, ...]
     failures: tuple[str, ...] = ()
@@ -63,6 +60,7 @@ class Verification:
 
     changes: what was made small for the proofs that run the model: (field, true size, small size).
     plan: how many tokens were run, in words.
+    trouble: why the proofs could not run; empty when they did.
     """
 
     model: str
@@ -74,10 +72,11 @@ class Verification:
     changes: tuple[tuple[str, int, int], ...] = ()
     plan: str = ""
     seconds: int = 0
+    trouble: str = ""
 
     @property
     def passed(self) -> bool:
-        return all(proof.passed for proof in self.proofs)
+        return not self.trouble and all(proof.passed for proof in self.proofs)
 
 
 def limited(failures: list[str]) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ The calculator says what it expects through kvcalc/memory/inventory.py; the mode
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UnsupportedError
 from kvcalc.memory.inventory import CacheGroup, ParamGroup, groups_of, parameter_groups
 from kvcalc.memory.weights import summarise, weight_bytes
 from kvcalc.spec.model import ModelSpec
@@ -39,19 +41,22 @@ Say = Callable[[str], None]
 def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
     """Run all four proofs on a CPU: parameters at true size, the others on a small model.
 
-    say: told what is being done. Raises UnsupportedError when the model cannot be made small.
+    say: told what is being done. Raises UnsupportedError when the model cannot be made small or
+    its parts do not fit together.
     """
     started = time.monotonic()
     say(f"{spec.name}: parameters at true size on the meta device")
     proofs = [prove_parameters(spec)]
     small = reduced(spec)
-    run = Run(small.spec)
-    for name, prove in (
-        ("cache", prove_cache), ("sufficient", prove_sufficient), ("necessary", prove_necessary),
-    ):  # fmt: skip
-        say(f"{spec.name}: {name}, {run.plan}")
-        with torch.inference_mode():
-            proofs.append(prove(run))
+    try:
+        run = Run(small.spec)
+        with torch.inference_mode(), one_thread():
+            for name, prove in RUNNING:
+                say(f"{spec.name}: {name}, {run.plan}")
+                proofs.append(prove(run))
+    except (RuntimeError, IndexError, KeyError) as error:
+        # torch says so when sizes that no rule compares do not fit.
+        raise UnsupportedError(f"{spec.name}: the reference model does not run: {error}") from error
     return Verification(
         model=spec.name,
         source=spec.source,
@@ -63,6 +68,17 @@ def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
         plan=str(run.plan),
         seconds=round(time.monotonic() - started),
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small tensors are computed faster by one thread than by several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- parameters
@@ -572,3 +588,10 @@ def _grouped(rows: list[Row]) -> tuple[Row, ...]:
 def _split(name: str) -> tuple[int, str]:
     layer, _, rest = name.rpartition("layers.")[2].partition(".")
     return int(layer), rest
+
+
+RUNNING: tuple[tuple[str, Callable[[Run], Proof]], ...] = (
+    ("cache", prove_cache),
+    ("sufficient", prove_sufficient),
+    ("necessary", prove_necessary),
+)

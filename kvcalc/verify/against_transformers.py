@@ -1,0 +1,46 @@
+"""The comparison with a transformers twin, in the form that all verifications are reported in."""
+
+import time
+
+import torch
+
+from kvcalc.spec.model import ModelSpec
+from kvcalc.verify.proofs import Proof, Row, Verification, limited
+from kvcalc.verify.transformers_oracle import Report, verify_against_transformers
+
+
+def verify(spec: ModelSpec) -> Verification:
+    """Build the twin at true size on the meta device and compare it with the spec's inventory."""
+    started = time.monotonic()
+    report = verify_against_transformers(spec)
+    return Verification(
+        model=spec.name,
+        source=spec.source,
+        device="meta",
+        against=f"transformers ({report.versions})" if report.versions else "transformers",
+        torch_version=torch.__version__,
+        proofs=tuple(_proofs(report)),
+        seconds=round(time.monotonic() - started),
+    )
+
+
+def _proofs(report: Report) -> list[Proof]:
+    if report.status == "no_twin":
+        return [Proof("twin", True, (), notes=(report.reason,), applies=False)]
+    notes = tuple(note for note in (report.difference, *report.unconfirmed) if note)
+    totals = {"parameters": ("parameters", report.parameters), "cache": ("bytes", report.cache_bytes)}
+    proofs = []
+    for name in dict.fromkeys(row.proof for row in report.rows):
+        rows = [row for row in report.rows if row.proof == name]
+        passed = all(row.passed for row in rows)
+        failures = [f"{row.what}: formula {row.formula}, measured {row.measured}"
+                    for row in rows if not row.passed]  # fmt: skip
+        unit, total = totals.get(name, ("", None))
+        proofs.append(Proof(
+            name, passed,
+            tuple(Row(row.what, 1, row.passed, note=f"formula {row.formula}, measured {row.measured}")
+                  for row in rows),
+            limited(failures), notes if name == "parameters" else (),
+            unit=unit, formula_total=total if passed else None, measured_total=total,
+        ))  # fmt: skip
+    return proofs

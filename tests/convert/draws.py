@@ -184,7 +184,7 @@ def _gemma3n(d: Dimensions) -> Draw:
     return {
         "num_hidden_layers": layers, "layer_types": None, "num_kv_shared_layers": shared,
         "intermediate_size": d.maybe([16 + 2 * i for i in range(layers)]) or 24,
-        "vocab_size_per_layer_input": 50, "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": 95, "hidden_size_per_layer_input": 8,
         "altup_num_inputs": d.rng.randint(2, 4), "laurel_rank": d.rng.randint(3, 6),
     }  # fmt: skip
 
@@ -195,7 +195,7 @@ def _gemma4(d: Dimensions) -> Draw:
     return {
         "num_hidden_layers": layers, "layer_types": None,
         "num_kv_shared_layers": d.rng.randint(0, layers - 6),
-        "vocab_size_per_layer_input": 50, "hidden_size_per_layer_input": d.rng.choice([0, 8]),
+        "vocab_size_per_layer_input": 95, "hidden_size_per_layer_input": d.rng.choice([0, 8]),
         "global_head_dim": 32, "attention_k_eq_v": d.flag(), "use_double_wide_mlp": d.flag(),
         "num_global_key_value_heads": d.maybe(1), "enable_moe_block": moe,
         "num_experts": 4 if moe else None, "top_k_experts": 2 if moe else None,
@@ -258,12 +258,14 @@ OVERRIDES: dict[str, Any] = {
     "gemma3n_text": _gemma3n,
     "gemma4_text": _gemma4,
     "deepseek_v2": _both(_per_tok, {"n_group": 1, "topk_group": 1, "mlp_bias": False}),
-    "deepseek_v32": _both(_mlp_types, {"mlp_bias": False, "q_lora_rank": 16}),
+    "deepseek_v32": _both(_mlp_types, {
+        "mlp_bias": False, "q_lora_rank": 16, "n_group": 1, "topk_group": 1,
+    }),
     "glm_moe_dsa": _both(_mlp_types, lambda d: {
         "mlp_bias": False, "q_lora_rank": 16,
         "indexer_types": d.maybe(["full", *d.kinds("full", "shared")][: d.layers]),
     }),
-    "glm4_moe_lite": _mlp_types, "axk1": _both(_mlp_types, {"q_lora_rank": 16}), "hy_v3": _mlp_types,
+    "glm4_moe_lite": _mlp_types, "axk1": _both(_mlp_types, {"q_lora_rank": 16, "n_group": 1, "topk_group": 1}), "hy_v3": _mlp_types,
     "exaone_moe": _both(_mlp_types, _sliding), "mellum": _both(_mlp_types, _sliding),
     "mimo_v2_flash": _both(_mlp_types, _sliding, lambda d: {
         "num_attention_heads": 8, "num_key_value_heads": d.rng.choice([1, 2, 4]), "hidden_size": 64,
@@ -295,7 +297,13 @@ OVERRIDES: dict[str, Any] = {
         "tie_word_embeddings": False,
     },
     "falcon": lambda d: {
-        "new_decoder_architecture": d.flag(), "multi_query": d.flag(), "parallel_attn": d.flag(),
+        "multi_query": d.flag(),
+        **d.rng.choice([
+            {"new_decoder_architecture": True, "parallel_attn": True,
+             "num_ln_in_parallel_attn": d.rng.choice([None, 1, 2])},
+            {"new_decoder_architecture": False, "parallel_attn": True},
+            {"new_decoder_architecture": False, "parallel_attn": False},
+        ]),
         "num_kv_heads": d.rng.choice([DROP, d.heads]),
     },
     "mistral4": lambda d: {"tie_word_embeddings": True},

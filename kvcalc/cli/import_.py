@@ -1,0 +1,52 @@
+"""``kvcalc import``: write the spec of a model that comes as a config, to read, review and commit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvcalc.errors import UsageError
+
+Source = Annotated[
+    str,
+    typer.Argument(help="A config.json, a folder with one, or a hub id (org/name, org/name@revision)."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write the spec to this file; to standard output if absent."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="The spec's name; from the file's or the model's name if absent."),
+]
+
+
+def import_(source: Source, output: Output = None, force: Force = False, name: Name = None) -> None:
+    """Turn a model's own config into a commented spec that 'kvcalc check' holds to its numbers.
+
+    Example: kvcalc import ./config.json -o model_specs/mine/my-model.yaml
+    """
+    from kvcalc.convert.write import read_source, spec_text
+
+    found = read_source(source, name or (output.stem if output is not None else None))
+    text = spec_text(found)
+    if output is None:
+        print(text, end="")
+        return
+    _write(output, text, force)
+    for assumption in found.assumptions:
+        typer.echo(f"assumed: {assumption}", err=True)
+    typer.echo(f"wrote {output}; review it, then: kvcalc check {output}", err=True)
+
+
+def _write(output: Path, text: str, force: bool) -> None:
+    from kvcalc.errors import FileError
+
+    try:
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{output} exists; --force overwrites it") from None
+    except OSError as error:
+        raise FileError(f"cannot write {output}: {error.strerror}") from None

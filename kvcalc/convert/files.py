@@ -1,0 +1,193 @@
+"""Find and read what a user has: a config.json, a folder with one, or a model on the Hugging Face hub.
+
+Reading is bounded (a config is small), never follows anything but a regular file, and never runs
+code that stands beside it.
+"""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kvcalc.convert.hf import Imported, spec_from_config
+from kvcalc.errors import FileError, MissingExtraError, NotFoundError, Problem, SpecError
+
+# The largest config.json known, with a vocabulary in it, has 2 MB.
+MAX_CONFIG_BYTES = 8 << 20
+
+_HUB_ID = re.compile(
+    r"(?P<org>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,100}))?"
+)
+_HUB_TIMEOUT_SECONDS = 10
+
+
+def load_model(source: str) -> Imported | None:
+    """The spec of a config.json, of a folder with one, or of ``org/name`` (``@revision``) on the hub.
+
+    None where the source is none of these. Raises NotFoundError, FileError, MissingExtraError,
+    SpecError or UnsupportedError, each saying what to do.
+    """
+    path = Path(source)
+    if path.is_dir():
+        config = path / "config.json"
+        if not config.exists():
+            return None
+        return from_file(config)
+    if source.endswith(".json"):
+        return from_file(path)
+    if not path.exists() and (match := _HUB_ID.fullmatch(source)):
+        return from_hub(f"{match['org']}/{match['name']}", match["revision"])
+    return None
+
+
+def from_file(path: Path) -> Imported:
+    """The spec of a local config.json, named after its folder, or after the file."""
+    values = read_json(path)
+    stem = path.resolve().parent.name if path.name == "config.json" else path.stem
+    return spec_from_config(values, model_name(stem), str(path), str(path))
+
+
+def model_name(text: str) -> str:
+    """A spec's name: lower case, with hyphens for what names do not hold."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a regular file of bounded size, without keys that stand twice."""
+    data = _read(path, MAX_CONFIG_BYTES)
+    try:
+        text = data.decode("utf-8-sig")
+        values = json.loads(text, object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        _not_json(path, f"not UTF-8 (byte 0x{data[error.start]:02x} at {error.start})")
+    except json.JSONDecodeError as error:
+        _not_json(path, f"not JSON: {error.msg}", error.lineno, error.colno)
+    except RecursionError:
+        _not_json(path, "nested too deeply for a config")
+    except _Twice as error:
+        _not_json(path, f"the key '{error}' stands twice in one object")
+    except ValueError:
+        _not_json(path, "a number too long to be one")
+    if not isinstance(values, dict):
+        _not_json(path, "a config is a JSON object")
+    return values
+
+
+class _Twice(Exception):
+    """A key that stands twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Twice(key[:60])
+            seen.add(key)
+    return found
+
+
+def _not_json(path: Path, message: str, line: int = 0, column: int = 0) -> NoReturn:
+    problem = Problem("KV101", str(path), line, column, "", message)
+    raise SpecError(f"{path}: {message}", (problem,))
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {path}") from None
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > most:
+        _not_json(path, f"larger than {most} bytes: not a config")
+    return data
+
+
+# ---------------------------------------------------------------- the hub
+
+
+def from_hub(repo_id: str, revision: str | None = None) -> Imported:
+    """The spec of a model on the hub: from the local cache, or downloaded with huggingface_hub."""
+    path, commit = _hub_file(repo_id, "config.json", revision)
+    name = model_name(repo_id.split("/")[1])
+    source = f"https://huggingface.co/{repo_id}/blob/{commit}/config.json"
+    found = spec_from_config(read_json(path), name, source, f"{repo_id}/config.json")
+    from dataclasses import replace
+
+    return replace(found, spec=replace(found.spec, hub_id=(repo_id,)))
+
+
+def _hub_file(repo_id: str, filename: str, revision: str | None) -> tuple[Path, str]:
+    """A file of a repository and the commit it is from."""
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if not offline:
+        try:
+            import huggingface_hub
+        except ImportError:
+            pass
+        else:
+            return _download(huggingface_hub, repo_id, filename, revision)
+    cached = _cached(repo_id, filename, revision)
+    if cached is not None:
+        return cached
+    page = f"https://huggingface.co/{repo_id}/blob/{revision or 'main'}/{filename}"
+    if offline:
+        raise NotFoundError(
+            f"{repo_id} is not in the local hub cache, and HF_HUB_OFFLINE is set; "
+            f"save {page} and give its path"
+        )
+    raise MissingExtraError(
+        f"{repo_id} is no shipped model and not in the local hub cache; to read it from the hub: "
+        f"pip install 'kvcalc[hub]'; without a network, save {page} elsewhere and give its path"
+    )
+
+
+def _download(hub: Any, repo_id: str, filename: str, revision: str | None) -> tuple[Path, str]:
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(_HUB_TIMEOUT_SECONDS))
+    page = f"https://huggingface.co/{repo_id}"
+    try:
+        path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))
+    except Exception as error:
+        # huggingface_hub's own errors share no base class with requests' and httpx's.
+        cached = _cached(repo_id, filename, revision)
+        if cached is not None:
+            return cached
+        kind = type(error).__name__
+        if kind in ("RepositoryNotFoundError", "EntryNotFoundError", "RevisionNotFoundError"):
+            raise NotFoundError(f"{page} has no {filename} ({kind})") from None
+        if kind == "GatedRepoError":
+            raise NotFoundError(
+                f"{page} is gated: accept its terms there and set HF_TOKEN, or save its {filename} "
+                f"and give the path"
+            ) from None
+        raise FileError(
+            f"cannot read {filename} of {repo_id} from the hub ({kind}); "
+            f"save {page}/blob/{revision or 'main'}/{filename} and give its path"
+        ) from None
+    return path, path.parent.name
+
+
+def _cached(repo_id: str, filename: str, revision: str | None) -> tuple[Path, str] | None:
+    """A file in the local hub cache, found by its layout: refs/<revision> names a snapshot."""
+    home = os.environ.get("HF_HOME") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface"
+    )
+    cache = Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub"))
+    repository = cache / f"models--{repo_id.replace('/', '--')}"
+    commit = revision or "main"
+    reference = repository / "refs" / commit
+    if ".." in commit:
+        return None
+    if reference.is_file():
+        commit = _read(reference, 200).decode("utf-8", "replace").strip()
+    if not re.fullmatch(r"[\w.-]+", commit):
+        return None
+    path = repository / "snapshots" / commit / filename
+    return (path, commit) if path.is_file() else None

@@ -14,7 +14,7 @@ Finding = tuple[str, str, str]
 def findings(spec: ModelSpec) -> Iterator[Finding]:
     """Every inconsistency of a spec whose form is right."""
     for name, block in spec.blocks.items():
-        yield from _block(f"blocks.{name}", block)
+        yield from _block(f"blocks.{name}", block, spec.hidden_size)
     stack_findings = list(_stacks(spec))
     yield from stack_findings
     yield from _ends(spec)
@@ -29,7 +29,7 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
         yield from _layers(spec)
 
 
-def _block(where: str, block: Block) -> Iterator[Finding]:
+def _block(where: str, block: Block, hidden_size: int) -> Iterator[Finding]:
     parts = {
         "attention": block.attention,
         "recurrent": block.recurrent,
@@ -43,6 +43,10 @@ def _block(where: str, block: Block) -> Iterator[Finding]:
         if part is not None:
             for field, message in part.check():
                 yield "KV201", f"{where}.{name}.{field}", message
+            own = getattr(part, "hidden_size", hidden_size)
+            if own != hidden_size:
+                message = f"must be the model's hidden_size, {hidden_size}, not {own}"
+                yield "KV201", f"{where}.{name}.hidden_size", message
 
 
 def _provenance(spec: ModelSpec) -> Iterator[Finding]:
@@ -121,14 +125,12 @@ def _encoder(spec: ModelSpec) -> Iterator[Finding]:
     names = {name for group in spec.encoder.layers for name in group.names}
     for name in sorted(names & spec.blocks.keys()):
         block = spec.blocks[name]
-        if block.cross_attention is not None:
-            message = "an encoder's layer attends to itself only"
-            yield "KV204", f"blocks.{name}.cross_attention", message
-        if block.recurrent is not None:
-            yield "KV204", f"blocks.{name}.recurrent", "an encoder keeps no state between steps"
-        if block.attention is not None and getattr(block.attention, "mask", "") != "bidirectional":
-            message = "an encoder's layer keeps no cache: say mask: bidirectional"
-            yield "KV204", f"blocks.{name}.attention", message
+        for slot in ("attention", "cross_attention", "recurrent", "ffn"):
+            part: Any = getattr(block, slot)
+            if part is not None and any(part.cache()):
+                hint = ": say mask: bidirectional" if hasattr(part, "mask") else ""
+                message = f"an encoder's layer keeps nothing between steps{hint}"
+                yield "KV204", f"blocks.{name}.{slot}", message
 
 
 def _formats(spec: ModelSpec) -> Iterator[Finding]:

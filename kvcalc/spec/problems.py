@@ -1,7 +1,8 @@
 """The rules that a spec is held to, each with its code; ``kvcalc check --rules`` prints them."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from kvcalc.frozen import dataclass
 
 Severity = Literal["error", "warning"]
 

@@ -11,7 +11,7 @@ error, soon, and prints nothing that a terminal would act on.
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from kvcalc.errors import Problem
+from kvcalc.frozen import dataclass
 from kvcalc.spec.model import Bytes, Tokens
 from kvcalc.units import parse_bytes, parse_tokens
 
@@ -38,7 +39,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _FRACTION = re.compile(r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?")
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
-_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 # Inline nesting is the only way to pass a recursive composer's depth within the size limit.
 _STEEP = re.compile(r"[-?:][ \t]+[-?:][ \t]+[-?:][ \t]")
 
@@ -208,7 +209,7 @@ class SpecReader:
             self.problem("KV108", where, mark, "an anchor that contains itself")
             return FAILED
         if node.tag not in _TAGS[type(node)]:
-            self.problem("KV108", where, mark, f"a spec has no tags: remove {quoted(node.tag)}")
+            self.problem("KV108", where, mark, f"a spec has no tags: remove {_tag(node)}")
             return FAILED
         self._open.add(id(node))
         try:
@@ -290,15 +291,19 @@ class SpecReader:
 
     def _integer(self, node: yaml.ScalarNode, where: str, mark: Mark, least: int) -> Any:
         text = node.value
-        if node.tag != _INT or not _INTEGER.fullmatch(text):
+        if not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
             message = f"expected a whole number, found {_found(text)}{hint}"
             self.problem("KV104", where, mark, message)
             return FAILED
+        if node.tag != _INT:
+            message = f"a spec has no tags: remove {_tag(node)}"
+            self.problem("KV108", where, mark, message)
+            return FAILED
         # Length first: int() of a million digits is slow.
         if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-            size = "smaller than any model" if text[0] == "-" else "larger than any model"
-            self.problem("KV107", where, mark, f"{size}: from {least} to 10^15")
+            message = f"must be from {least} to 10^15, found {shortened(text)}"
+            self.problem("KV107", where, mark, message)
             return FAILED
         if int(text) < least:
             self.problem("KV107", where, mark, f"must be at least {least}, found {text}")
@@ -403,7 +408,7 @@ class SpecReader:
                 continue
             key = key_node.value
             if key_node.tag not in _TAGS[yaml.ScalarNode]:
-                message = f"a spec has no tags: remove {quoted(key_node.tag)}"
+                message = f"a spec has no tags: remove {_tag(key_node)}"
                 self.problem("KV108", f"{where}.{shortened(key)}".lstrip("."), key_mark, message)
             elif not key or not key.isprintable():
                 self.problem("KV104", where, key_mark, f"a key is a word, not {quoted(key)}")
@@ -468,6 +473,11 @@ def _known(registry: Iterable[str]) -> str:
 def _mark(node: yaml.Node) -> Mark:
     start = node.start_mark
     return (start.line + 1, start.column + 1)
+
+
+def _tag(node: yaml.Node) -> str:
+    """A node's tag as it was written."""
+    return shortened(node.tag.replace("tag:yaml.org,2002:", "!!"))
 
 
 def _found(text: str) -> str:

@@ -131,11 +131,15 @@ class _Raw(str):
     """YAML text that stands in the result as it was typed."""
 
 
+def _indices(items: list[Any]) -> list[str]:
+    return [str(index) for index in range(len(items))]
+
+
 def _assign(plain: Any, path: str, value: Any) -> None:
     keys = path.replace("[", ".").replace("]", "").split(".")
     here, walked = plain, ""
     for key in keys[:-1]:
-        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+        if isinstance(here, list) and key in _indices(here):
             here = here[int(key)]
         elif isinstance(here, dict) and key in here:
             here = here[key]
@@ -144,7 +148,7 @@ def _assign(plain: Any, path: str, value: Any) -> None:
             where = walked or "the spec"
             raise UsageError(f"--set {path}: no '{key}' in {where}{near(key, known)}")
         walked = f"{walked}.{key}".strip(".")
-    if isinstance(here, list) and keys[-1].isdigit() and int(keys[-1]) < len(here):
+    if isinstance(here, list) and keys[-1] in _indices(here):
         here[int(keys[-1])] = value
     elif isinstance(here, dict):
         here[keys[-1]] = value

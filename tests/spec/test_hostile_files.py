@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ LETTERS = "abcdefghij"
 def bomb(separator: str, first: str) -> str:
     """Ten levels of ten aliases each."""
     lines = [f"a: &a [{', '.join(['x'] * 10)}]"]
-    for before, name in zip(LETTERS, LETTERS[1:], strict=False):
+    for before, name in pairwise(LETTERS):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
     return separator.join([first, *lines]) + "\n"
 
@@ -189,13 +190,13 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text("name: x\n")
     path.chmod(0)
-    with pytest.raises(FileError, match="cannot read .*: Permission denied"):
+    with pytest.raises(FileError, match=r"cannot read .*: Permission denied"):
         load_spec_file(path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file that even root cannot read")
 def test_a_file_that_fails_while_it_is_read() -> None:
-    with pytest.raises(FileError, match="cannot read .*: Input/output error"):
+    with pytest.raises(FileError, match=r"cannot read .*: Input/output error"):
         load_spec_file(Path("/proc/self/mem"))
 
 

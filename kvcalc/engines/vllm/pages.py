@@ -137,7 +137,7 @@ class PageMaker:
                         self.kv.latent_bytes(*width), tokens, window=window,
                         layout=(*width, self.kv.name))  # fmt: skip
         else:
-            chunk = getattr(attention, "attention_chunk_size", None)
+            chunk = getattr(attention, "attention_chunk_size", None) if self.rules.chunks else None
             window = getattr(attention, "sliding_window", None)
             kind: Kind = "window" if window else "chunk" if chunk else "full"
             if getattr(attention, "sink_tokens", None):

@@ -47,6 +47,11 @@ class Plan:
         return self.layout.groups
 
     @property
+    def only_states(self) -> bool:
+        """No layer has attention: a block is a state, whatever its tokens."""
+        return all(entry.page.kind == "state" for entry in self.entries)
+
+    @property
     def rules_applied(self) -> tuple[str, ...]:
         return tuple(self._rules)
 
@@ -73,8 +78,8 @@ class Plan:
                 raise UsageError(
                     f"--dcp {ranks}: each KV head must be on at least {ranks} of the --tp ranks"
                 )
-        if self.rules.v0 and self.stack.hybrid:
-            raise UnsupportedError("before 0.8 vLLM kept recurrent states outside its blocks")
+        if self.stack.hybrid and not self.rules.recurrent:
+            raise UnsupportedError("before 0.10 vLLM kept recurrent states outside its blocks")
 
     def _schedule(self) -> Schedule:
         request, rules = self.request, self.rules
@@ -167,6 +172,16 @@ class Plan:
                 else f"{count} state(s) a request and group, {self.stack.draft_tokens} draft tokens "
                 f"(MambaSpec.max_memory_usage_bytes, mode {mode})"
             )
+        if not (rules.need_by_group or rules.v0) and len(self.groups) > 1:
+            self._rules.append(
+                "the need that this version states counts each layer by itself, without padding layers "
+                "(max_memory_usage_bytes, before 0.14)"
+            )
+        if rules.need_of_whole_model and len(self.stack.stages) > 1:
+            self._rules.append(
+                "the need that this version states is that of all stages together (get_kv_cache_configs, "
+                "0.14 to 0.15)"
+            )
         if len(self.stack.stages) > 1:
             sizes = ",".join(str(len(stage)) for stage in self.stack.stages)
             self._rules.append(
@@ -239,7 +254,7 @@ class Plan:
             tokens = int(num_blocks / blocks * length)
         return Pool(
             available_bytes=available,
-            block_tokens=block,
+            block_tokens=block if self.only_states else self.stack.block,
             bytes_per_block=per_block,
             num_blocks=num_blocks,
             tokens=tokens,
@@ -295,7 +310,7 @@ class Plan:
         """Where memory goes beyond the logical need."""
         if not self.groups:
             return ()
-        found = (*waste.of_pool(pool), *waste.of_request(self))
+        found = (*waste.of_pool(pool, self.rules.v0), *waste.of_request(self))
         return tuple(item for item in found if item.bytes > 0)
 
 

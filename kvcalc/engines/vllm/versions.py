@@ -2,6 +2,8 @@
 
 V0 (before 0.8): every layer of a model has a page in every block, windows included.
 0.9.1: hybrid KV cache manager (PR 17996): layer groups of one page size share one pool.
+0.10.0: chunked attention has pages of its own kind (absent in 0.9.2: plain full attention), and
+    recurrent layers have pages at all.
 0.12.0: when the largest kind has fewer than 1.25 times the layers of the smallest, groups take the
     largest count (PR 29303); 1.5 times since 0.19.0 (0.17.1 still has 1.25).
 0.12.0: the attention block of a hybrid with MLA is a multiple of 64; 128 since 0.28.0.
@@ -36,6 +38,8 @@ class Rules:
     version: str
     v0: bool
     hybrid_pool: bool
+    chunks: bool
+    recurrent: bool
     tokens_from_concurrency: bool
     concurrency_from_tokens: bool
     need_by_group: bool
@@ -80,6 +84,8 @@ def rules_for(version: str | None) -> Rules:
         version=shown,
         v0=not since(0, 8),
         hybrid_pool=since(0, 9, 1),
+        chunks=since(0, 10),
+        recurrent=since(0, 10),
         tokens_from_concurrency=since(0, 20, 1),
         concurrency_from_tokens=not since(0, 9, 1),
         need_by_group=since(0, 14),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kvcalc.engines.vllm.plan import Plan
 
 
-def of_pool(pool: Pool) -> Iterator[Waste]:
-    """Memory that no request can use."""
+def of_pool(pool: Pool, v0: bool) -> Iterator[Waste]:
+    """Memory that no request can use. v0: the first engine, which had no null block."""
     assert pool.available_bytes is not None
     assert pool.bytes_per_block is not None
     yield Waste(
@@ -27,7 +27,7 @@ def of_pool(pool: Pool) -> Iterator[Waste]:
     )
     yield Waste(
         cause="null block",
-        bytes=pool.bytes_per_block,
+        bytes=0 if v0 else pool.bytes_per_block,
         why="block 0 stands for blocks that were freed and is never given out",
     )
 

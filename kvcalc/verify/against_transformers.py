@@ -28,7 +28,10 @@ def _proofs(report: Report) -> list[Proof]:
     if report.status == "no_twin":
         return [Proof("twin", True, (), notes=(report.reason,), applies=False)]
     notes = tuple(note for note in (report.difference, *report.unconfirmed) if note)
-    totals = {"parameters": ("parameters", report.parameters), "cache": ("bytes", report.cache_bytes)}
+    totals = {
+        "parameters": ("parameters", report.parameters),
+        "cache": ("bytes", report.cache_bytes),
+    }
     proofs = []
     for name in dict.fromkeys(row.proof for row in report.rows):
         rows = [row for row in report.rows if row.proof == name]

@@ -94,9 +94,7 @@ class Layer(Module):
             for name, part in self.per_layer.parts().items():
                 self.add_module(name, part)
 
-    def _own(
-        self, spec: ModelSpec, block: Block, d: int, encoder_size: int, decoder: bool
-    ) -> None:
+    def _own(self, spec: ModelSpec, block: Block, d: int, encoder_size: int, decoder: bool) -> None:
         if block.attention is not None:
             self.attention = build(block.attention, d)
         if block.recurrent is not None:

@@ -242,9 +242,7 @@ class Sight:
                 torch.arange(step.start - last, step.start, device=device))  # fmt: skip
         return torch.cat((*past, step.order))
 
-    def keep(
-        self, cache: State | None, name: str, tensor: Tensor, axis: int, step: Step
-    ) -> None:
+    def keep(self, cache: State | None, name: str, tensor: Tensor, axis: int, step: Step) -> None:
         """Keep what a later query may still see."""
         if cache is None:
             return

@@ -210,7 +210,9 @@ class _Work:
 
     def scaled(self, part: Any) -> Any:
         """A part of the stack with the sizes that go by hidden_size made small."""
-        return replace(part, **{k: self.scale(v) for k, v in _integers(part).items() if k in SCALED})
+        return replace(
+            part, **{k: self.scale(v) for k, v in _integers(part).items() if k in SCALED}
+        )
 
     def scale(self, size: int) -> int:
         """A size as it is to hidden_size, even and at least 4."""

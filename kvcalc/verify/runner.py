@@ -110,7 +110,9 @@ def prove_parameters(spec: ModelSpec) -> Proof:
         failures.append(f"total: formula {formula} parameters, measured {total}")
     formula_bytes = weight_bytes(spec, "bf16")[0]
     if formula_bytes != num_bytes:
-        failures.append(f"total: formula {formula_bytes} bytes of bf16 weights, measured {num_bytes}")
+        failures.append(
+            f"total: formula {formula_bytes} bytes of bf16 weights, measured {num_bytes}"
+        )
     return Proof("parameters", not failures, tuple(rows), limited(failures),
                  unit="parameters", formula_total=formula, measured_total=total)  # fmt: skip
 
@@ -369,7 +371,9 @@ def prove_sufficient(run: Run) -> Proof:
         apart = difference(whole, stepped)
         good = apart <= TOLERANCE
         at = " and ".join(str(cut) for cut in cuts)
-        rows.append(Row("outputs", 1, good, note=f"{words} (from {at}): max difference {apart:.1e}"))
+        rows.append(
+            Row("outputs", 1, good, note=f"{words} (from {at}): max difference {apart:.1e}")
+        )
         if not good:
             first = int((whole - stepped).abs().amax((0, 2)).gt(TOLERANCE).nonzero()[0])
             failures.append(
@@ -537,9 +541,7 @@ def _ahead(
     return torch.cat(outputs, 1), first
 
 
-def _judge(
-    run: Run, place: Place, seen: dict[int | None, tuple[bool, bool]]
-) -> tuple[str, str]:
+def _judge(run: Run, place: Place, seen: dict[int | None, tuple[bool, bool]]) -> tuple[str, str]:
     """What is wrong with a tensor, if anything, and what to say of it."""
     changed, _ = seen[None]
     if not changed:

@@ -46,9 +46,7 @@ class EntryCompressor(Compressor):
     """Pools the entries; its indexer stands below it."""
 
     def __init__(self, c: Fields, hidden_size: int) -> None:
-        super().__init__(
-            hidden_size, c.head_dim, c.compress_rate, 2, "compressed_key_value", ""
-        )
+        super().__init__(hidden_size, c.head_dim, c.compress_rate, 2, "compressed_key_value", "")
         self.indexer = EntryIndexer(c, hidden_size)
 
 

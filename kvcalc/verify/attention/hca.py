@@ -60,15 +60,13 @@ class Compressor(Module):
         if self.series == 2:
             kv, gate = self.overlapping(kv, gate, cache)  # (B, n, 2 m, width)
         entry = (up(gate).softmax(2) * up(kv)).sum(2).to(x.dtype)  # (B, n, width)
-        first = (step.start // self.block + torch.arange(entry.shape[1], device=x.device))
+        first = step.start // self.block + torch.arange(entry.shape[1], device=x.device)
         entry = rotary(self.kv_norm(entry), first * self.block)
         entry = append(cache, self.entries, entry, 1)
         remember(cache, self.entries, entry)
         return entry
 
-    def overlapping(
-        self, kv: Tensor, gate: Tensor, cache: State | None
-    ) -> tuple[Tensor, Tensor]:
+    def overlapping(self, kv: Tensor, gate: Tensor, cache: State | None) -> tuple[Tensor, Tensor]:
         """Series a of the block before beside series b of each block; the last block's a is kept."""
         parts = []
         for name, tensor, nothing in (("kv", kv, 0.0), ("gate", gate, -torch.inf)):

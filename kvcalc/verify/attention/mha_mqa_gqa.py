@@ -123,5 +123,3 @@ class SoftmaxAttention(Module):
             return rms(heads(x, num_heads))
         norm = self.q_norm if side == "q" else self.k_norm
         return heads(norm(x), num_heads) if kind == "full" else norm(heads(x, num_heads))
-
-

@@ -65,14 +65,14 @@ class MixtureOfBlockAttention(Module):
         read = chosen[..., of_key] | (order // C == own[:, None])  # (B, G, H / G, T, S)
         return self.o_proj(merged(attend(q, k, v, read & seen)))
 
-    def _scores(
-        self, q: Tensor, k: Tensor, new: Tensor, cache: State | None, step: Step
-    ) -> Tensor:
+    def _scores(self, q: Tensor, k: Tensor, new: Tensor, cache: State | None, step: Step) -> Tensor:
         """(B, G, H / G, T, n): every query against the summary of every block."""
         G, C = self.c.num_key_value_heads, self.c.moba_chunk_size
         q = unfold(q, 1, (G, -1))  # (B, G, H / G, T, d_h)
         if self.c.block_keys == "min_max":
-            low = self._extremes("min_key", new, cache, step)[:, :, None, None]  # (B, G, 1, 1, n, d_h)
+            low = self._extremes("min_key", new, cache, step)[
+                :, :, None, None
+            ]  # (B, G, 1, 1, n, d_h)
             high = self._extremes("max_key", new, cache, step)[:, :, None, None]
             each = q.unsqueeze(-2)  # (B, G, H / G, T, 1, d_h)
             return torch.maximum(each * low, each * high).sum(-1)

@@ -135,9 +135,7 @@ class NativeSparseAttention(Module):
             block = block + self.intra_block_pe
         return torch.einsum("bgi,gio->bgo", block.flatten(2), W).unsqueeze(2)
 
-    def _selected(
-        self, q: Tensor, ck: Tensor, closed: Tensor, step: Step, order: Tensor
-    ) -> Tensor:
+    def _selected(self, q: Tensor, ck: Tensor, closed: Tensor, step: Step, order: Tensor) -> Tensor:
         """(B, G, 1, T, S), true where a group's queries read the raw token."""
         c, G = self.c, self.c.num_key_value_heads
         grouped = unfold(q, 1, (G, -1))  # (B, G, H / G, T, d_k)

@@ -82,7 +82,7 @@ class Rwkv7(Module):
         S = recall(cache, "wkv_state", x, c.state_dtype, h, d_h, d_h)  # (B, h, value, key)
         outs = []
         for t in range(x.shape[1]):
-            along = (S @ removal[:, t, :, :, None])  # (B, h, d_h, 1)
+            along = S @ removal[:, t, :, :, None]  # (B, h, d_h, 1)
             S = (S * decay[:, t, :, None] - along * (a[:, t] * removal[:, t])[:, :, None]
                  + v[:, t, :, :, None] * k[:, t, :, None])  # fmt: skip
             outs.append((S @ r[:, t, :, :, None]).squeeze(-1))

@@ -65,7 +65,9 @@ def capacity(c: Recursion, turn: int) -> Fraction:
     """The share of the tokens that pass a recursion under expert choice."""
     if c.kv_cache == "shared" and turn == 0:
         return Fraction(1)
-    return c.capacities[turn] if c.capacities else Fraction(c.num_recursions - turn, c.num_recursions)
+    return (
+        c.capacities[turn] if c.capacities else Fraction(c.num_recursions - turn, c.num_recursions)
+    )
 
 
 class Routing:

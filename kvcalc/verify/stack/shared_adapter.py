@@ -1,6 +1,6 @@
 """What each use of a shared block has of its own: a projection and low-rank adapters (Zamba2).
 
-    x = x + W_l F_l([x, e])          W <- W + B_l A_l for gate and up, and for Q, K, V if set
+x = x + W_l F_l([x, e])          W <- W + B_l A_l for gate and up, and for Q, K, V if set
 """
 
 from torch import Tensor, nn

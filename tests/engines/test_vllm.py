@@ -136,6 +136,14 @@ def test_states_of_a_request(version: str, prefix: bool | None, drafts: int, sta
     assert recurrent.blocks_per_request == 3 * states  # 48 layers in three groups of 16
 
 
+def test_a_model_without_attention_has_one_state_a_request() -> None:
+    # mamba2-2.7b: 64 * (5376 * 3 + 80 * 64 * 128) * 2 bytes, all in the activations' format
+    result = ask("mamba2-2.7b", max_model_len=8192)
+    assert result.pool.bytes_per_block == 85950464
+    assert result.pool.blocks_per_request == 1
+    assert result.pool.tokens == 499 * 8192
+
+
 @pytest.mark.parametrize(
     ("model", "flags"),
     [

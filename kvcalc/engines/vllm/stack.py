@@ -103,8 +103,10 @@ class Stack:
 
     def _prefix_caching(self) -> bool:
         asked = self.request.prefix_caching
-        default = self.rules.prefix_caching_of_hybrids or not self.hybrid
-        if asked is None and self.hybrid:
+        attention = any(block.attention is not None for block in self.spec.blocks.values())
+        # ModelConfig.is_prefix_caching_supported: never for models without attention.
+        default = not self.hybrid or (attention and self.rules.prefix_caching_of_hybrids)
+        if asked is None and self.hybrid and attention:
             self.notes.append(
                 f"prefix caching {'on' if default else 'off'}, as this version has it for hybrids; "
                 f"--{'no-' if default else ''}prefix-caching changes that"
@@ -130,7 +132,10 @@ class Stack:
         if not states or not tokens:
             if self.kv.is_turboquant and tokens:
                 self._align_skipped(maker, tokens)
-            return states
+            return {
+                name: replace(page, block_tokens=self.max_model_len)
+                for name, page in states.items()
+            }
         largest = max(page.page_bytes for page in states.values())
         latent = any(page.kind == "latent" for page in tokens)
         align = max(self.rules.mla_hybrid_alignment if latent else KERNEL_BLOCK, self.block)

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("kvcalc.cli.explain", "explain"),
     "models": ("kvcalc.cli.models", "models"),
     "check": ("kvcalc.cli.check", "check"),
+    "diff": ("kvcalc.cli.diff", "diff"),
     "schema": ("kvcalc.cli.schema", "schema"),
 }
 

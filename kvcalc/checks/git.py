@@ -1,0 +1,196 @@
+"""What git knows about the specs of a working tree: the base, which files differ, their old text.
+
+Plumbing with NUL-separated output throughout, because a path may hold anything else. No command
+writes: the index is not refreshed, nothing is fetched, no external diff or text conversion runs.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kvcalc.errors import FileError, NotFoundError, UsageError
+from kvcalc.frozen import dataclass
+
+_SAFE = ("--no-optional-locks", "--no-replace-objects", "--literal-pathspecs")
+_FILE_MODES = ("100644", "100755")
+_SHALLOW = (
+    "in GitHub Actions, give actions/checkout 'fetch-depth: 0'; elsewhere, git fetch --unshallow"
+)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A file that differs between the base and the working tree.
+
+    base_path, base_object: None for a new file. head_path: None for a deleted one.
+    """
+
+    base_path: str | None
+    base_object: str | None
+    head_path: str | None
+
+
+@dataclass(frozen=True)
+class Base:
+    """The commit that a working tree is compared with, and what was said to find it."""
+
+    commit: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git working tree. Paths are relative to its root, with forward slashes."""
+
+    root: Path
+
+    @classmethod
+    def around(cls, folder: Path) -> "Repository":
+        """The repository that a folder is in. Raises UsageError when it is in none."""
+        done = _run(("git", "rev-parse", "--show-toplevel"), folder)
+        if done.returncode == 0:
+            return cls(Path(os.fsdecode(done.stdout).removesuffix("\n")))
+        reason = done.stderr.decode("utf-8", "replace").strip()
+        if "not a git repository" in reason:
+            raise UsageError(f"{folder} is not in a git repository, so there is no base to compare")
+        raise UsageError(f"{folder}: {reason}")
+
+    def base(self, revision: str, merge_base: bool = True) -> Base:
+        """The commit to compare with: where this branch left ``revision``, or ``revision`` itself.
+
+        Raises UsageError when git has no such commit, naming what brings it.
+        """
+        commit = self._commit(revision)
+        if commit is None:
+            raise UsageError(self._no_such(revision))
+        if not merge_base or self._commit("HEAD") is None:
+            return Base(commit)
+        common = self._git("merge-base", commit, "HEAD", statuses=(0, 1)).decode().strip()
+        if not common:
+            why = "this clone is shallow" if self._is_shallow() else "the histories are unrelated"
+            return Base(commit, (f"compared with {revision} itself: no common ancestor, {why}",))
+        if common == commit:
+            return Base(commit)
+        note = (
+            f"{revision} has gone on since this branch left it: compared with their common "
+            f"ancestor {common[:12]} (--no-merge-base compares with {revision} itself)"
+        )
+        return Base(common, (note,))
+
+    def changed(self, commit: str, paths: tuple[str, ...]) -> list[Changed]:
+        """Files below ``paths`` that differ, untracked ones included, renames found."""
+        raw = self._git(
+            "diff", "--raw", "-z", "--no-abbrev", "--find-renames", "--no-ext-diff",
+            "--no-textconv", "--ignore-submodules=all", commit, "--", *paths,
+        )  # fmt: skip
+        found = list(_parse_raw(raw))
+        untracked = self._git(
+            "ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", *paths
+        )
+        found += [Changed(None, None, os.fsdecode(name)) for name in untracked.split(b"\0") if name]
+        return found
+
+    def files(self, commit: str, path: str) -> list[str]:
+        """Every file of a commit at or below a path."""
+        below = () if path == "." else (path,)
+        listed = self._git(
+            "ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", *below
+        )
+        return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+    def texts(self, objects: Iterable[str], limit: int) -> Iterator[bytes]:
+        """The contents of objects, in order, each cut after ``limit`` + 1 bytes."""
+        names = list(objects)
+        if not names:
+            return
+        with subprocess.Popen(
+            ("git", *_SAFE, "cat-file", "--batch"), cwd=self.root,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for name in names:
+                process.stdin.write(f"{name}\n".encode())
+                process.stdin.flush()
+                header = process.stdout.readline().split()
+                if len(header) != 3 or header[1] != b"blob":
+                    raise FileError(f"git has no object {name}: try git fsck, or git fetch")
+                size = int(header[2])
+                yield process.stdout.read(min(size, limit + 1))
+                rest = size - min(size, limit + 1)
+                while rest > 0:
+                    rest -= len(process.stdout.read(min(rest, 1 << 20)))
+                process.stdout.read(1)
+            process.stdin.close()
+
+    def _commit(self, revision: str) -> str | None:
+        if revision.startswith("-"):
+            raise UsageError(f"'{revision}' is an option, not a revision")
+        named = f"{revision}^{{commit}}"
+        done = _run(("git", *_SAFE, "rev-parse", "--verify", "--quiet", named), self.root)
+        return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def _is_shallow(self) -> bool:
+        return self._git("rev-parse", "--is-shallow-repository").strip() == b"true"
+
+    def _no_such(self, revision: str) -> str:
+        """Why there is no such revision, and the line that fixes it."""
+        if self._is_shallow():
+            return (
+                f"this clone is shallow and does not hold '{revision}': "
+                f"{_SHALLOW}{self._fetch(revision)}"
+            )
+        from kvcalc.spec.reader import near
+
+        listed = self._git("for-each-ref", "--format=%(refname:short)").decode("utf-8", "replace")
+        hint = near(revision, listed.split()[:100])
+        fetch = self._fetch(revision)
+        if not hint and fetch:
+            hint = f": git fetch{fetch}"
+        return f"no revision '{revision}' in {self.root}{hint}"
+
+    def _fetch(self, revision: str) -> str:
+        """What brings a remote's branch: `` origin main:refs/remotes/origin/main``."""
+        remotes = self._git("remote").decode("utf-8", "replace").split()
+        remote, _, branch = revision.partition("/")
+        if remote in remotes and re.fullmatch(r"[\w./-]+", branch):
+            return f" {remote} {branch}:refs/remotes/{remote}/{branch}"
+        return ""
+
+    def _git(self, *arguments: str, statuses: tuple[int, ...] = (0,)) -> bytes:
+        done = _run(("git", *_SAFE, *arguments), self.root)
+        if done.returncode not in statuses:
+            reason = done.stderr.decode("utf-8", "replace").strip()
+            raise FileError(f"git {arguments[0]} failed: {reason}")
+        return done.stdout
+
+
+def _run(command: tuple[str, ...], folder: Path) -> "subprocess.CompletedProcess[bytes]":
+    # The words of errors are looked at, so they have to be git's own.
+    environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, stdin=subprocess.DEVNULL,
+            check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise NotFoundError("git is not installed, or not on the PATH") from None
+
+
+def _parse_raw(raw: bytes) -> Iterator[Changed]:
+    """The entries of ``git diff --raw -z``: regular files only."""
+    fields = iter(raw.split(b"\0"))
+    for entry in fields:
+        if not entry.startswith(b":"):
+            continue
+        old_mode, new_mode, old, _, status = entry[1:].decode().split(" ")
+        first = os.fsdecode(next(fields))
+        second = os.fsdecode(next(fields)) if status[0] in "RC" else first
+        if status[0] == "U":
+            # An unmerged path comes a second time, with what stands in the working tree.
+            continue
+        was, is_now = old_mode in _FILE_MODES, new_mode in _FILE_MODES
+        if was or is_now:
+            yield Changed(first if was else None, old if was else None, second if is_now else None)

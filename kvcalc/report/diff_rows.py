@@ -1,0 +1,90 @@
+"""The words and figures of a difference, shared by the formats of ``kvcalc diff``."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from kvcalc.checks.diff import Change, Diff, FieldChange, OneSided, Row
+from kvcalc.checks.quantities import QUANTITIES, Reference
+from kvcalc.spec.dump import flow
+from kvcalc.units import format_bytes, format_count, format_tokens
+
+# What a field's old and new value may take of a line.
+_MAX_VALUE = 60
+
+
+def words(quantity: str, reference: Reference) -> str:
+    """``cache of 8k tokens x 1``: what a row is about."""
+    label, _ = QUANTITIES[quantity]
+    if quantity == "cache_bytes":
+        label += f" of {format_tokens(reference.context_tokens)} tokens x {reference.batch_size}"
+    return label
+
+
+def value(quantity: str, number: int) -> str:
+    """A quantity as people say it: ``128.00 KiB``, ``8.03 B``."""
+    return format_bytes(number) if QUANTITIES[quantity][1] else format_count(number)
+
+
+def difference(row: Row) -> str:
+    """``+393,216 B``: exact, with its sign."""
+    return f"{row.delta:+,}{' B' if QUANTITIES[row.quantity][1] else ''}"
+
+
+def percent(row: Row) -> str:
+    """``+300.0 %``; nothing where the base is zero. Never 0.0 for what is not."""
+    if row.base == 0:
+        return ""
+    tenths = (abs(row.delta) * 2000 + row.base) // (2 * row.base)
+    sign = "+" if row.delta > 0 else "-"
+    return f"{sign}{tenths // 10}.{tenths % 10} %" if tenths else f"{sign}<0.1 %"
+
+
+def percent_number(row: Row) -> float | None:
+    """The difference in percent with two decimals, for JSON; None where the base is zero."""
+    return float(round(Fraction(row.delta * 100, row.base), 2)) if row.base else None
+
+
+def field_line(change: FieldChange) -> str:
+    """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``."""
+    return f"{change.field}: {_shown(change.base)} -> {_shown(change.head)}"
+
+
+def where(change: Change) -> str:
+    """The head's file, and the line of the first field that changed."""
+    first = next((field.line for field in (*change.fields, *change.limits)), 0)
+    return f"{change.path}:{first}" if first else change.path
+
+
+def renamed(change: Change) -> str:
+    """`` (was old-name)`` for a model that has another name now."""
+    return f" (was {change.base_model})" if change.base_model != change.model else ""
+
+
+def one_sided(each: OneSided, reference: Reference) -> Iterator[str]:
+    """The figures of an added or removed model, shortest that says it."""
+    for quantity in ("parameters", "weight_bytes", "cache_bytes_per_token", "cache_bytes"):
+        number = each.quantities[quantity]
+        yield f"{words(quantity, reference)} {value(quantity, number)}"
+
+
+def conclusion(diff: Diff) -> str:
+    """``compared with origin/main (1234abcd): 2 models changed, 1 added``."""
+    changed = sum(bool(change.rows) for change in diff.changed)
+    parts = [f"{changed} model{'' if changed == 1 else 's'} changed"] if changed else []
+    for word, count in (
+        ("added", len(diff.added)),
+        ("removed", len(diff.removed)),
+        ("not comparable", len({each.path for each in diff.broken})),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    found = ", ".join(parts) or "no difference in any number"
+    return f"compared with {diff.revision} ({diff.base.commit[:8]}): {found}"
+
+
+def _shown(plain: Any) -> str:
+    if plain is None:
+        return "unset"
+    text = flow(plain)
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."

@@ -1,0 +1,94 @@
+"""``kvcalc verify``: formats, exit status, what goes to stderr, what it says without torch."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import typer
+
+from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
+from kvcalc.cli import verify as command
+from kvcalc.cli.verify import Against, Device, VerifyFormat, verify
+from kvcalc.errors import MissingExtraError, UsageError
+from kvcalc.tensors import CacheTensor
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+
+
+def test_models_or_all_but_not_both() -> None:
+    with pytest.raises(UsageError, match="--all"):
+        verify()
+    with pytest.raises(UsageError, match="--all"):
+        verify(["gpt2"], every=True)
+
+
+def test_without_torch_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'kvcalc\[verify\]'"):
+        verify(["gpt2"])
+
+
+def test_without_transformers_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: name == "torch" or None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'kvcalc\[hf\]'"):
+        verify(["gpt2"], against=Against.transformers)
+
+
+def test_a_gpu_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match="--device cuda"):
+        verify(["gpt2"], device=Device.cuda)
+
+
+@needs_torch
+@pytest.mark.torch
+def test_json_holds_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
+    verify(["llama-3-8b"], format=VerifyFormat.json)
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["passed"] is True
+    (model,) = answer["models"]
+    assert [proof["name"] for proof in model["proofs"]] == [
+        "parameters", "cache", "sufficient", "necessary",
+    ]  # fmt: skip
+    parameters = model["proofs"][0]
+    assert parameters["formula_total"] == parameters["measured_total"] == 8_030_261_248
+    row = next(row for row in parameters["rows"] if row["tensor"].endswith("k_proj.weight"))
+    assert row["tensor"] == "layers.0-31.attention.k_proj.weight"
+    assert row["measured"] == {"shape": [1024, 4096], "dtype": "bf16", "bytes": 8_388_608}
+    assert "llama-3-8b: sufficient" in err
+
+
+@needs_torch
+@pytest.mark.torch
+@pytest.mark.parametrize("format", list(VerifyFormat))
+def test_a_mismatch_ends_with_status_1(
+    format: VerifyFormat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = SoftmaxAttention.cache
+
+    def wrong(self: Any) -> Iterator[CacheTensor]:
+        for tensor in right(self):
+            yield replace(tensor, shape=(tensor.shape[0] + 1, tensor.shape[1]))
+
+    monkeypatch.setattr(SoftmaxAttention, "cache", wrong)
+    with pytest.raises(typer.Exit) as status:
+        verify(["gpt2"], format=format)
+    assert status.value.exit_code == 1
+    assert "layers.0.attention.key after 5 tokens: formula" in capsys.readouterr().out
+
+
+@needs_torch
+@pytest.mark.torch
+@pytest.mark.parametrize("format", [VerifyFormat.table, VerifyFormat.markdown])
+def test_many_models_are_summarised(
+    format: VerifyFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify(["gpt2", "gemma-3-1b", "llama-3-8b", "bert-base-uncased"], format=format)
+    out, err = capsys.readouterr()
+    assert "4 of 4 models passed all proofs" in out
+    assert "999,885,952" in out
+    assert "n/a" in out  # an encoder has no cache to prove anything of
+    assert "[4/4] bert-base-uncased" in err

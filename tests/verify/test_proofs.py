@@ -1,0 +1,114 @@
+"""All four proofs on every mechanism, every way of stacking, and some shipped specs."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kvcalc.spec.catalog import load
+from kvcalc.spec.loader import load_spec_text
+from kvcalc.verify.proofs import Verification
+from kvcalc.verify.runner import verify
+from tests.verify.specs import SPECS
+
+pytestmark = pytest.mark.torch
+VERIFY = Path(__file__).resolve().parent.parent.parent / "kvcalc" / "verify"
+
+
+def failures(found: Verification) -> list[str]:
+    return [f"{proof.name}: {failure}" for proof in found.proofs for failure in proof.failures]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_mechanism_passes(name: str) -> None:
+    found = verify(load_spec_text(SPECS[name]))
+    assert [proof.name for proof in found.proofs] == [
+        "parameters", "cache", "sufficient", "necessary",
+    ]  # fmt: skip
+    assert failures(found) == []
+    assert found.passed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gemma-3-1b",  # windows beside full layers
+        "gpt-oss-20b",  # sink logits, experts with biases
+        "deepseek-v3",  # latent attention, router bias as a buffer
+        "deepseek-v4-flash",  # compressed entries, an indexer, hash routing, residual streams
+        "t5-base",  # encoder and decoder, relative positions
+        "albert-base-v2",  # one layer's weights used twelve times, a narrow embedding
+        "gemma-3n-e4b",  # alternating updates, shared keys and values, per-layer embeddings
+    ],
+)
+def test_shipped_specs_pass(name: str) -> None:
+    assert failures(verify(load(name))) == []
+
+
+def test_parameters_are_those_of_the_model_card() -> None:
+    # Meta-Llama-3-8B: 8,030,261,248 values in the checkpoint's four files.
+    parameters = verify(load("llama-3-8b")).proofs[0]
+    assert parameters.measured_total == 8_030_261_248
+    assert parameters.formula_total == 8_030_261_248
+
+
+def test_measured_shapes_are_written_out_by_hand() -> None:
+    # 8 query and 2 KV heads of 8 stay 8 and 2, of width 4; a window of 128 becomes 6 tokens:
+    # [1, 2, 6, 4] in bf16 is 48 numbers and 96 bytes; 2 layers keep K and V: 384 bytes.
+    cache = verify(load_spec_text(SPECS["window"])).proofs[1]
+    assert cache.measured_total == 384
+    assert [row.measured.shape for row in cache.rows if row.measured] == [(1, 2, 6, 4)] * 2
+
+
+def test_an_encoder_has_nothing_to_prove_but_its_parameters() -> None:
+    found = verify(load_spec_text(SPECS["encoder"]))
+    assert found.proofs[1].notes == ("nothing is kept, and the formula says so",)
+    assert [proof.applies for proof in found.proofs] == [True, True, False, False]
+
+
+def test_the_slot_about_to_be_overwritten_is_named() -> None:
+    necessary = verify(load_spec_text(SPECS["window"])).proofs[3]
+    notes = [row.note for row in necessary.rows if "attention.key" in row.tensor]
+    assert notes[0].startswith("the oldest position, slot 0 of 6, is about to be overwritten")
+    # Two sink tokens stay for ever; behind them the window's oldest goes.
+    necessary = verify(load_spec_text(SPECS["sinks"])).proofs[3]
+    assert "slot 2 of 8, is about to be overwritten" in necessary.rows[0].note
+
+
+def test_token_choice_is_measured_at_both_ends() -> None:
+    found = verify(load_spec_text(SPECS["recursion-cycle-per_recursion-token_choice"]))
+    assert "none deeper than once" in found.proofs[1].notes[0]
+    assert found.passed
+
+
+@pytest.mark.parametrize("package", ["attention", "recurrent", "ffn"])
+def test_every_kind_has_a_reference_module(package: str) -> None:
+    kinds: dict[str, tuple[str, str]] = import_module(f"kvcalc.{package}").KINDS
+    for module, cls in kinds.values():
+        twin = import_module(module.replace("kvcalc.", "kvcalc.verify.", 1))
+        assert hasattr(twin, cls), f"{module}: no reference module {cls}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for folder in ("attention", "recurrent", "ffn", "stack")
+        for path in (VERIFY / folder).glob("*.py")
+    ),
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_reference_modules_never_ask_the_calculator(path: Path) -> None:
+    """Only a mechanism's fields are read: no inventory, no extents, no properties of formulas."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            asked = ("cache", "layer_parameters", "model_parameters", "explain", "token_share")
+            assert node.func.attr not in asked
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("extent", "value_dim", "inner_size", "conv_size")
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith(("kvcalc.memory", "kvcalc.tensors"))

@@ -22,29 +22,31 @@ else:
             for name, method in _METHODS.items():
                 if name not in cls.__dict__:
                     setattr(cls, name, method)
-            return _collect_fields(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
+            cls = _collect_fields(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
+            known = cls.__dataclass_fields__.values()
+            cls.__defaults__ = {f.name: f.default for f in known if f.default is not MISSING}
+            cls.__factories__ = {
+                f.name: f.default_factory for f in known if f.default_factory is not MISSING
+            }
+            return cls
 
         return decorate
 
     def _init(self: Any, *args: Any, **kwargs: Any) -> None:
-        values, known = self.__dict__, self.__dataclass_fields__
-        positional = type(self).__match_args__
-        if len(args) > len(positional):
-            raise TypeError(f"{type(self).__name__} takes {len(positional)} positional arguments")
-        values.update(zip(positional, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in known or name in values:
-                raise TypeError(f"{type(self).__name__} got an unexpected argument '{name}'")
-            values[name] = value
-        if len(values) != len(known):
-            for name, field in known.items():
-                if name not in values:
-                    if field.default is not MISSING:
-                        values[name] = field.default
-                    elif field.default_factory is not MISSING:
-                        values[name] = field.default_factory()
-                    else:
-                        raise TypeError(f"{type(self).__name__} needs '{name}'")
+        cls, values = type(self), self.__dict__
+        values.update(cls.__defaults__)
+        for name, factory in cls.__factories__.items():
+            values[name] = factory()
+        if args:
+            positional = cls.__match_args__
+            if len(args) > len(positional) or kwargs.keys() & positional[: len(args)]:
+                raise TypeError(f"{cls.__name__} got too many positional arguments")
+            values.update(zip(positional, args, strict=False))
+        values.update(kwargs)
+        known = cls.__dataclass_fields__
+        if values.keys() != known.keys():
+            wrong = ", ".join(sorted(values.keys() ^ known.keys()))
+            raise TypeError(f"{cls.__name__}: missing or unexpected arguments: {wrong}")
 
     def _values(self: Any) -> tuple[Any, ...]:
         values = self.__dict__

@@ -13,8 +13,8 @@ _BYTE_UNITS = {
     "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 }  # fmt: skip
-_TOKENS = re.compile(r"(0|[1-9][0-9]*)([kKmM]?)")
-_SIZE = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?\s*([A-Za-z]*)")
+_TOKENS = r"(0|[1-9][0-9]*)([kKmM]?)"
+_SIZE = r"(0|[1-9][0-9]*)(?:\.([0-9]+))?\s*([A-Za-z]*)"
 
 # No model and no machine comes near; a larger number is a typing error, not a question.
 MAX_TOKENS = 1 << 40
@@ -26,7 +26,7 @@ def parse_tokens(text: str) -> int:
 
     Raises ValueError with a message for people when the text is not a token count.
     """
-    match = _TOKENS.fullmatch(text.strip().replace("_", ""))
+    match = re.fullmatch(_TOKENS, text.strip().replace("_", ""))
     if match is None:
         raise ValueError(
             f"'{text}' is not a token count: write 8192, 8k (= 8192), 128k or 1m (k = 1024)"
@@ -43,7 +43,7 @@ def parse_bytes(text: str) -> int:
     A fraction is exact (``5.98GiB``) and rounds down to a whole byte.
     Raises ValueError when the unit is missing its base (``80G``) or the text is no size.
     """
-    match = _SIZE.fullmatch(text.strip().replace("_", ""))
+    match = re.fullmatch(_SIZE, text.strip().replace("_", ""))
     unit = match[3].lower() if match else ""
     if match is not None and unit in {"k", "m", "g", "t"}:
         raise ValueError(f"'{text}' is ambiguous: write {unit.upper()}iB (binary) or {unit.upper()}B")

@@ -8,6 +8,7 @@ import typer
 
 from kvcalc.cli import options
 from kvcalc.cli.options import Format
+from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, grid
@@ -68,7 +69,7 @@ def compare(
         from kvcalc.report import compare_csv
 
         for chunk in compare_csv.render(rows):
-            sys.stdout.write(chunk)
+            write(chunk)
         _explain_variants(variants)
         return
     shown: list[Row] = []
@@ -79,16 +80,16 @@ def compare(
     if format is Format.json:
         from kvcalc.report import compare_json
 
-        print(compare_json.render(shown, variants), end="")
+        write(compare_json.render(shown, variants))
     elif format is Format.markdown:
         from kvcalc.report import compare_markdown
 
-        print(compare_markdown.render(shown), end="")
+        write(compare_markdown.render(shown))
         _explain_variants(variants)
     else:
         from kvcalc.report import compare_table
 
-        print(compare_table.render(shown), end="")
+        write(compare_table.render(shown))
         _explain_variants(variants)
 
 

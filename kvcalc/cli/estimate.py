@@ -6,6 +6,7 @@ import typer
 
 from kvcalc.cli import options
 from kvcalc.cli.options import AttentionName, Engine, Format
+from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
@@ -76,7 +77,7 @@ def estimate(
             accounting = _accounting(engine, spec, workload, engine_version)
             result = answer(spec, workload, notes, accounting)
         answers.append((found, result, real))
-    print(_render(answers, format), end="")
+    write(_render(answers, format))
 
 
 def _accounting(

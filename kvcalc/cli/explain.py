@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kvcalc.cli import options
+from kvcalc.cli.output import write
 from kvcalc.errors import UsageError
 
 
@@ -41,7 +42,7 @@ def explain(
     if every:
         from kvcalc.report import mechanisms
 
-        print(mechanisms.render(), end="")
+        write(mechanisms.render())
         return
     if model is None:
         raise UsageError("name a model, or ask for --all mechanisms")
@@ -60,4 +61,4 @@ def explain(
     text = explanation.render(found.spec, workload, (*found.assumptions, *notes))
     if format is ExplainFormat.markdown:
         text = f"```text\n{text}```\n"
-    print(text, end="")
+    write(text)

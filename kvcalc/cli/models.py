@@ -6,6 +6,7 @@ import typer
 
 from kvcalc.cli import options
 from kvcalc.cli.options import Format
+from kvcalc.cli.output import write
 
 
 def models(
@@ -21,4 +22,4 @@ def models(
     from kvcalc.report import models_list
     from kvcalc.spec.catalog import match
 
-    print(models_list.render(match(pattern), format.value), end="")
+    write(models_list.render(match(pattern), format.value))

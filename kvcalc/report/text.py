@@ -38,6 +38,8 @@ def bar(part: int, whole: int, width: int = BAR_WIDTH) -> str:
         return ""
     eighths = max(1, (part * width * 8 + whole // 2) // whole)
     full, rest = divmod(eighths, 8)
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        return "#" * max(1, full)
     return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
 
 

@@ -12,7 +12,6 @@ error, soon, and prints nothing that a terminal would act on.
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from types import NoneType, UnionType
@@ -37,7 +36,7 @@ MAX_INTEGER = 10**15
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_FRACTION = re.compile(r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?")
+_SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
 _NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 # Inline nesting is the only way to pass a recursive composer's depth within the size limit.
@@ -263,18 +262,24 @@ class SpecReader:
                 self.problem("KV104", where, mark, f"expected true or false, found {_found(text)}")
                 return FAILED
             return text == "true"
-        if kind is Fraction:
-            if not _FRACTION.fullmatch(text) or (share := Fraction(text)) > 1:
-                message = f"expected a share such as 2/3 or 0.5, found {_found(text)}"
-                self.problem("KV104", where, mark, message)
-                return FAILED
-            return share
+        if kind not in (Tokens, Bytes):
+            return self._share(text, where, mark)
         try:
             parse = parse_tokens if kind is Tokens else parse_bytes
             return kind(parse(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."))
         except ValueError as error:
             self.problem("KV104", where, mark, str(error))
             return FAILED
+
+    def _share(self, text: str, where: str, mark: Mark) -> Any:
+        # Only mixtures of recursions have shares, and the module costs a tenth of an estimate.
+        from fractions import Fraction
+
+        if not re.fullmatch(_SHARE, text) or (share := Fraction(text)) > 1:
+            message = f"expected a share such as 2/3 or 0.5, found {_found(text)}"
+            self.problem("KV104", where, mark, message)
+            return FAILED
+        return share
 
     def _text(self, node: yaml.ScalarNode, where: str, mark: Mark) -> Any:
         text = node.value
@@ -485,9 +490,9 @@ def _found(text: str) -> str:
 
 
 def _say(kind: Any) -> str:
-    names = {int: "a whole number", bool: "true or false", str: "text", Fraction: "a share",
-             Tokens: "a token count", Bytes: "a size"}  # fmt: skip
-    return names.get(kind, "a word") if get_origin(kind) is not Literal else "a word"
+    names = {"int": "a whole number", "bool": "true or false", "str": "text", "Fraction": "a share",
+             "Tokens": "a token count", "Bytes": "a size"}  # fmt: skip
+    return names.get(kind.__name__, "a word") if isinstance(kind, type) else "a word"
 
 
 def _say_node(node: yaml.Node) -> str:

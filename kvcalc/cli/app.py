@@ -15,7 +15,7 @@ import typer
 from kvcalc import __version__
 from kvcalc.errors import KvcalcError
 
-# command -> (module, function, one line of help): the order of `kvcalc --help`.
+# command -> (module, function): the order of `kvcalc --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("kvcalc.cli.estimate", "estimate"),
     "compare": ("kvcalc.cli.compare", "compare"),
@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kvcalc.cli.check", "check"),
     "diff": ("kvcalc.cli.diff", "diff"),
     "schema": ("kvcalc.cli.schema", "schema"),
+    "import": ("kvcalc.cli.import_", "import_"),
+    "capacity": ("kvcalc.cli.capacity", "capacity"),
+    "verify": ("kvcalc.cli.verify", "verify"),
 }
 
 _OVERVIEW = """\
@@ -34,7 +37,11 @@ kvcalc {version}: exact KV-cache, attention and parameter memory of transformer 
   kvcalc compare llama-3-8b --attention mha,gqa,mqa,mla   what another attention would take
   kvcalc explain gemma-3-27b                              the equations, with this model's numbers
   kvcalc models                                           the models that come with kvcalc
+  kvcalc import config.json                               a spec from a Hugging Face config
+  kvcalc capacity qwen3-8b --engine vllm --available 40GiB  what an engine will allocate
   kvcalc check model_specs                                hold specs to their numbers, in CI
+  kvcalc diff --base origin/main                          what a branch changes
+  kvcalc verify gemma-3-1b                                real PyTorch models against the numbers
 
 'kvcalc COMMAND --help' shows a command's options.
 """

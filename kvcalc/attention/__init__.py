@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kvcalc.attention.mfa import MultiMatrixFactorizationAttention
     from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
     from kvcalc.attention.mla import MultiHeadLatentAttention
+    from kvcalc.attention.moa import MixtureOfAttentionHeads
     from kvcalc.attention.moba import MixtureOfBlockAttention
     from kvcalc.attention.nsa import NativeSparseAttention
     from kvcalc.attention.tpa import TensorProductAttention
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         | DifferentialAttention
         | NativeSparseAttention
         | MixtureOfBlockAttention
+        | MixtureOfAttentionHeads
     )
 
 # kind -> (module, class): read by the spec loader, which imports a mechanism when a spec names it.
@@ -47,6 +49,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "mfa": ("kvcalc.attention.mfa", "MultiMatrixFactorizationAttention"),
     "differential": ("kvcalc.attention.differential", "DifferentialAttention"),
     "nsa": ("kvcalc.attention.nsa", "NativeSparseAttention"),
+    "moa": ("kvcalc.attention.moa", "MixtureOfAttentionHeads"),
     "moba": ("kvcalc.attention.moba", "MixtureOfBlockAttention"),
 }
 CROSS_KINDS: dict[str, tuple[str, str]] = {"cross": ("kvcalc.attention.cross", "CrossAttention")}

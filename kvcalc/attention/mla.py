@@ -48,7 +48,8 @@ class MultiHeadLatentAttention:
         v_head_dim: width of a value head, rebuilt from the latent.
         cache_layout: latent (the paper, engines, transformers from 5.15) or expanded (per head).
         bias: which projections carry a bias.
-        output_gate: per_element gates the heads' output from the hidden state (Kimi-K3).
+        output_gate: per_element gates the heads' output from the hidden state (Kimi-K3); per_head has
+            one gate a head (Ling hybrid).
         sliding_window: the layer sees the last W tokens, the current one included.
         indexer: the sparse-attention indexer (DSA); null where a layer reuses another's selection.
     """
@@ -62,7 +63,7 @@ class MultiHeadLatentAttention:
     v_head_dim: int
     cache_layout: Literal["latent", "expanded"] = "latent"
     bias: tuple[Literal["q_a", "kv_a", "o"], ...] = ()
-    output_gate: Literal["none", "per_element"] = "none"
+    output_gate: Literal["none", "per_element", "per_head"] = "none"
     sliding_window: int | None = None
     indexer: Indexer | None = None
 
@@ -100,9 +101,10 @@ class MultiHeadLatentAttention:
         yield from linear("kv_b_proj", rebuilt, d_c, "attention", shard=split(0, rebuilt, heads))
         yield from linear("o_proj", hidden_size, out_dim, "attention",
                           bias="o" in self.bias, shard=split(1, out_dim, heads))  # fmt: skip
-        if self.output_gate == "per_element":
-            yield from linear("g_proj", out_dim, hidden_size, "attention",
-                              shard=split(0, out_dim, heads))  # fmt: skip
+        if self.output_gate != "none":
+            gates = out_dim if self.output_gate == "per_element" else heads
+            yield from linear("g_proj", gates, hidden_size, "attention",
+                              shard=split(0, gates, heads))  # fmt: skip
         if self.indexer is not None and self.q_lora_rank is not None:
             yield from prefixed("indexer", self.indexer.parameters(hidden_size, self.q_lora_rank))
 

@@ -35,6 +35,7 @@ class MixtureOfExperts:
         moe_intermediate_size: inner width of one expert.
         expert: gated (three matrices) or dense (two).
         expert_bias: the experts' projections have biases (gpt-oss).
+        output_bias: one bias of hidden_size on what the experts add up to (JetMoE).
         router_bias: none; parameter (gpt-oss); buffer, counted apart (DeepSeek-V3).
         router_scale: the router scales its input by a weight of hidden_size and each expert's
             output by a weight of its own (Gemma 4).
@@ -52,6 +53,7 @@ class MixtureOfExperts:
     moe_intermediate_size: int
     expert: Literal["gated", "dense"] = "gated"
     expert_bias: bool = False
+    output_bias: bool = False
     router_bias: Literal["none", "parameter", "buffer"] = "none"
     router_scale: bool = False
     shared_expert_intermediate_size: int | None = None
@@ -88,6 +90,8 @@ class MixtureOfExperts:
         if self.latent_size is not None:
             yield from linear("latent_down_proj", self.latent_size, hidden_size, "ffn")
             yield from linear("latent_up_proj", hidden_size, self.latent_size, "ffn")
+        if self.output_bias:
+            yield ParamTensor("experts.bias", (hidden_size,), "experts")
         shared = self.shared_expert_intermediate_size
         if shared is not None:
             names = ("gate_proj", "up_proj") if self.expert == "gated" else ("up_proj",)

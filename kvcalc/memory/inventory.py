@@ -224,6 +224,11 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
         if embedding.token_types is not None:
             shape = (embedding.token_types, inner)
             yield ParamTensor("token_type_embedding.weight", shape, "embedding")
+        if embedding.relative_positions is not None:
+            shape = (embedding.relative_positions, width)
+            yield ParamTensor("relative_position_embedding.weight", shape, "embedding")
+            if embedding.relative_norm:
+                yield from norm_tensors("relative_position_norm", spec.norm, width)
         if embedding.norm:
             yield from norm_tensors("embedding_norm", spec.norm, inner)
     if spec.relative_attention_num_buckets is not None:

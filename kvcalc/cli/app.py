@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("kvcalc.cli.schema", "schema"),
     "import": ("kvcalc.cli.import_", "import_"),
     "capacity": ("kvcalc.cli.capacity", "capacity"),
+    "fit": ("kvcalc.cli.fit", "fit"),
     "verify": ("kvcalc.cli.verify", "verify"),
 }
 

@@ -1,5 +1,6 @@
 """``kvcalc capacity``: what a serving engine will allocate, in the terms of its own log."""
 
+from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 from importlib import import_module
@@ -13,6 +14,7 @@ from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.spec.model import ModelSpec
 
 
 class CapacityFormat(StrEnum):
@@ -48,6 +50,16 @@ def capacity(
     available: Annotated[
         str | None,
         typer.Option(help="Memory for the cache on a device, as the log prints it: 5.98GiB."),
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="The accelerator, instead of --available.")
+    ] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Its memory, where the name is not known: 80GiB.")
+    ] = None,
+    memory_utilization: Annotated[
+        str | None,
+        typer.Option(help="Share of the GPU, or of what is free (TensorRT-LLM).", metavar="F"),
     ] = None,
     max_model_len: Annotated[
         _Tokens, typer.Option(help="Longest request.", show_default="the model's")
@@ -118,8 +130,13 @@ def capacity(
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINES)}")
     found = locate(model)
+    share = _ratio(memory_utilization, "--memory-utilization")
+    if share is not None and share > 1:
+        raise UsageError(f"--memory-utilization is at most 1, not {memory_utilization}")
     request = CapacityRequest(
         available=_available(available),
+        # A GPU's share is used up below; TensorRT-LLM's is a share of what is free.
+        memory_utilization=share if engine == "tensorrt-llm" or not (gpu or gpu_memory) else None,
         engine_version=engine_version,
         max_model_len=options.tokens(max_model_len, "--max-model-len"),
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
@@ -152,7 +169,62 @@ def capacity(
     module, words = ENGINES[engine]
     loaded = import_module(module)
     request.only(words, loaded.FLAGS)
-    print(_render(loaded.capacity(found.spec, request), format), end="")
+    notes: tuple[str, ...] = ()
+    if gpu is not None or gpu_memory is not None:
+        if available is not None:
+            raise UsageError("--available is what is left of a GPU: give it or the GPU, not both")
+        request, notes = _from_gpu(found.spec, engine, gpu, gpu_memory, share, request)
+    result = loaded.capacity(found.spec, request)
+    result = replace(result, notes=(*result.notes, *notes))
+    print(_render(result, format), end="")
+
+
+def _from_gpu(
+    spec: ModelSpec, engine: str, gpu: str | None, gpu_memory: str | None,
+    share: Fraction | None, request: CapacityRequest,
+) -> tuple[CapacityRequest, tuple[str, ...]]:  # fmt: skip
+    """Work out the memory for the cache from a GPU; its band becomes the range of the answer."""
+    from kvcalc.deployment.fit import FitRequest, memory_for_cache
+    from kvcalc.deployment.hardware import find, of_size
+    from kvcalc.deployment.overhead import EVIDENCE, Batch, default_batch
+    from kvcalc.deployment.parallelism import Layout
+
+    if engine == "llama.cpp":
+        raise UsageError("llama.cpp takes --ctx-size: its compute buffers do not follow from a GPU")
+    if engine == "sglang" and share is None:
+        raise UsageError("SGLang chooses its own share of the GPU: say it as --memory-utilization")
+    if gpu is not None and gpu_memory is not None:
+        raise UsageError("give --gpu or --gpu-memory, not both")
+    device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
+    usual = default_batch(device.bytes, device.name)
+    step = Batch(
+        request.max_num_batched_tokens or usual.tokens, request.max_num_seqs or usual.requests
+    )
+    dtype = "checkpoint" if spec.weight_dtypes else request.model_dtype
+    value, least, most = memory_for_cache(
+        spec,
+        device,
+        FitRequest(
+            context_tokens=0,
+            dtype=dtype,
+            layout=Layout(request.tensor_parallel, request.pipeline_parallel),
+            utilization=share or Fraction(9, 10),
+            batch=step,
+        ),
+        engine,
+    )
+    if most <= 0:
+        raise UsageError(
+            f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
+            f"'kvcalc fit {spec.name} --gpu {device.name}' says what would help"
+        )
+    available = Available(max(0, value), max(0, least), max(0, most))
+    notes = (
+        f"{device.name}: {device.bytes:,} bytes"
+        + ("" if device.measured else " (the vendor's figure)")
+        + f"; weights in {dtype} from the spec; what the engine takes besides from {EVIDENCE}",
+    )
+    return replace(request, available=available), notes
 
 
 def _available(text: str | None) -> Available | None:

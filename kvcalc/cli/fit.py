@@ -1,0 +1,169 @@
+"""``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
+
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated
+
+import typer
+
+from kvcalc.cli import options
+from kvcalc.convert.locate import locate
+from kvcalc.deployment.fit import Fit, FitRequest, Planner
+from kvcalc.deployment.hardware import catalogue, find, of_size
+from kvcalc.deployment.overhead import Batch
+from kvcalc.deployment.parallelism import Layout
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UsageError
+from kvcalc.spec.model import ModelSpec
+
+DEFAULT_CONTEXT = 8192
+
+
+class FitFormat(StrEnum):
+    """How the answer is printed."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+def _complete_gpu(incomplete: str) -> list[str]:
+    return [device.name for device in catalogue() if device.name.startswith(incomplete)]
+
+
+def fit(
+    model: options.Model,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="The accelerator: h100, rtx-4090, mi300x, ...", autocompletion=_complete_gpu
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="'all': a table of every accelerator known.", metavar="all")
+    ] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Its memory, where the name is not known: 80GiB.")
+    ] = None,
+    context: options.Context = None,
+    batch: options.Batch = 1,
+    encoder_context: options.EncoderContext = None,
+    dtype: options.Dtype = None,
+    kv_dtype: options.KvDtype = "bf16",
+    state_dtype: options.StateDtype = None,
+    tp: options.TensorParallel = 1,
+    pp: options.PipelineParallel = 1,
+    dp: Annotated[
+        int, typer.Option(help="Replicas of the attention, each with its own requests.", min=1)
+    ] = 1,
+    expert_parallel: Annotated[
+        bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
+    ] = False,
+    memory_utilization: Annotated[
+        str, typer.Option(help="Share of the memory that the engine may use.", metavar="F")
+    ] = "0.9",
+    max_num_batched_tokens: Annotated[
+        str | None, typer.Option(help="Tokens of one step.", show_default="as vLLM chooses")
+    ] = None,
+    max_num_seqs: Annotated[
+        int | None,
+        typer.Option(help="Requests of one step.", show_default="as vLLM chooses", min=1),
+    ] = None,
+    format: Annotated[
+        FitFormat, typer.Option("--format", help="How to print the answer.")
+    ] = FitFormat.table,
+) -> int:
+    """Does it fit; the longest context, the largest batch, the fewest devices; what would help.
+
+    Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
+    """
+    if sum(given is not None for given in (gpu, gpus, gpu_memory)) != 1:
+        raise UsageError("say one of --gpu NAME, --gpus all and --gpu-memory SIZE")
+    if gpus is not None and gpus != "all":
+        raise UsageError(f"--gpus {gpus}: the only list is 'all'; one accelerator is --gpu {gpus}")
+    spec = locate(model).spec
+    request = FitRequest(
+        context_tokens=_context(spec, context),
+        batch_size=batch,
+        encoder_tokens=_encoder(spec, options.tokens(encoder_context, "--encoder-context")),
+        dtype=dtype or ("checkpoint" if spec.weight_dtypes else "bf16"),
+        cache=_cache(kv_dtype, state_dtype),
+        layout=Layout(tp, pp, dp, expert_parallel),
+        utilization=_share(memory_utilization),
+        batch=_step(
+            options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"), max_num_seqs
+        ),
+    )
+    planner = Planner(spec)
+    if gpus is not None:
+        fits = [planner.fit(device, request) for device in catalogue()]
+        print(_render_all(fits, format), end="")
+        return 0 if any(one.verdict != "does not fit" for one in fits) else 1
+    device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
+    answer = planner.fit(device, request)
+    print(_render(answer, format), end="")
+    return 0 if answer.verdict != "does not fit" else 1
+
+
+def _context(spec: ModelSpec, text: str | None) -> int:
+    tokens = options.tokens(text, "--context")
+    if tokens is not None:
+        return tokens
+    return min(DEFAULT_CONTEXT, spec.max_position_embeddings or DEFAULT_CONTEXT)
+
+
+def _encoder(spec: ModelSpec, tokens: int | None) -> int:
+    if spec.encoder is None:
+        return 0
+    return tokens if tokens is not None else spec.encoder.tokens or DEFAULT_CONTEXT
+
+
+def _cache(kv_dtype: str, state_dtype: str | None) -> CacheDtypes:
+    try:
+        return CacheDtypes.parse(kv_dtype, state_dtype)
+    except ValueError as error:
+        raise UsageError(f"--kv-dtype {error}") from None
+
+
+def _share(text: str) -> Fraction:
+    try:
+        share = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--memory-utilization: '{text}' is not a number such as 0.9") from None
+    if not 0 < share <= 1:
+        raise UsageError(f"--memory-utilization is above 0 and at most 1, not {text}")
+    return share
+
+
+def _step(tokens: int | None, requests: int | None) -> Batch | None:
+    if (tokens is None) != (requests is None):
+        raise UsageError("--max-num-batched-tokens and --max-num-seqs: give both or neither")
+    return None if tokens is None or requests is None else Batch(tokens, requests)
+
+
+def _render(answer: Fit, format: FitFormat) -> str:
+    if format is FitFormat.json:
+        from kvcalc.report import fit_json
+
+        return fit_json.render(answer)
+    if format is FitFormat.markdown:
+        from kvcalc.report import fit_markdown
+
+        return fit_markdown.render(answer)
+    from kvcalc.report import fit_table
+
+    return fit_table.render(answer)
+
+
+def _render_all(fits: list[Fit], format: FitFormat) -> str:
+    if format is FitFormat.json:
+        from kvcalc.report import fit_json
+
+        return fit_json.render_all(fits)
+    if format is FitFormat.markdown:
+        from kvcalc.report import fit_markdown
+
+        return fit_markdown.render_all(fits)
+    from kvcalc.report import fit_table
+
+    return fit_table.render_all(fits)

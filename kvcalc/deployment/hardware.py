@@ -1,0 +1,97 @@
+"""The catalogue of accelerators: hardware.yaml, looked up by name or alias."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from kvcalc.errors import NotFoundError, UsageError
+from kvcalc.units import parse_bytes
+
+_FILE = Path(__file__).with_name("hardware.yaml")
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One device.
+
+    bytes: memory that a program sees, or the vendor's figure where ``measured`` is false.
+    least, most: what the printed figure may have been rounded from.
+    """
+
+    name: str
+    vendor: str
+    bytes: int
+    least: int
+    most: int
+    measured: bool
+    nominal: str
+    source: str
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+
+
+def _size(text: str) -> tuple[int, int, int]:
+    """Bytes of a printed size, and the range that it may have been rounded from."""
+    num_bytes = parse_bytes(text)
+    _, point, rest = text.partition(".")
+    if not point:
+        return num_bytes, num_bytes, num_bytes
+    digits = rest.rstrip("KMGTiBkmgtb ")
+    half = parse_bytes(f"1{rest[len(digits) :]}") // (2 * 10 ** len(digits))
+    return num_bytes, num_bytes - half, num_bytes + half
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Accelerator, ...]:
+    """Every device of hardware.yaml, in its order."""
+    rows = yaml.load(_FILE.read_text("utf-8"), Loader=yaml.SafeLoader)
+    found = []
+    for row in rows:
+        usable = row.get("usable")
+        num_bytes, least, most = _size(usable or row["nominal"])
+        if usable is None:
+            least = most = num_bytes
+        found.append(
+            Accelerator(
+                name=row["name"],
+                vendor=row["vendor"],
+                bytes=num_bytes,
+                least=least,
+                most=most,
+                measured=usable is not None,
+                nominal=row["nominal"],
+                source=row["source"],
+                aliases=tuple(row.get("aliases", ())),
+                note=row.get("note", ""),
+            )
+        )
+    return tuple(found)
+
+
+def _folded(name: str) -> str:
+    return "-".join(name.lower().replace("_", " ").replace("-", " ").split()).removeprefix(
+        "nvidia-"
+    )
+
+
+def find(name: str) -> Accelerator:
+    """A device by its name or an alias. Raises NotFoundError naming the nearest."""
+    folded = _folded(name)
+    names = {alias: device for device in catalogue() for alias in (device.name, *device.aliases)}
+    if folded in names:
+        return names[folded]
+    near = get_close_matches(folded, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "'kvcalc fit --help' lists some"
+    raise NotFoundError(f"no accelerator '{name}' ({hint}); --gpu-memory 80GiB does without one")
+
+
+def of_size(text: str) -> Accelerator:
+    """A device that is not in the catalogue, by its memory. Raises UsageError."""
+    try:
+        num_bytes, least, most = _size(text)
+    except ValueError as error:
+        raise UsageError(f"--gpu-memory: {error}") from None
+    return Accelerator(text, "", num_bytes, least, most, True, text, "--gpu-memory")

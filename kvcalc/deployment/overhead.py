@@ -1,0 +1,156 @@
+"""What an engine takes of a device beside weights and cache: activations, CUDA graphs, libraries.
+
+A model of vLLM's startup on NVIDIA hardware, with its coefficients taken from 36 measured startups
+(15 models on an H100, vLLM 0.19, llm-d-incubation/llm-d-planner accuracy/results/v0.19.0). T tokens
+of a step (max_num_batched_tokens), S requests (max_num_seqs), V vocab_size, d hidden_size, b bytes of
+an activation, L layers of a rank, F ffn width of one token on a rank.
+
+* activations: the profiling run's peak (gpu_model_runner.profile_run): a forward pass, or the sampler
+  on S rows of logits, whichever is larger, and the workspace that fused experts keep:
+
+      max(b T (3 F + 4 d), (b + 12) S V + 3 b T d)  +  3 b T k F_expert          (+ 3 b T d with PP)
+
+  (b + 12): the logits, their fp32 copy and two fp32 temporaries. Measured / model: 0.92 to 1.08 over
+  the 36. The sampler is what decides for most models, and tensor parallelism does not divide it:
+  Llama-3.1-8B takes 1.89 GiB on 1, 2 and 4 ranks. Of pipeline stages only the last has a sampler
+  (measured: first stages, 1.10 and 1.05 GiB).
+* CUDA graphs: 0.39 GiB + 7.07 MiB L + 2.4 KiB L d / tp, which is a fit to the 33 dense startups
+  (0.82 to 1.09 of it). The three mixtures of experts took 0.17 to 0.92 GiB more; 0.87 is the
+  middle one.
+* libraries: CUDA context and kernels 0.25 GiB (0.24 to 0.46; 0.07 on pipeline stages), and with
+  several ranks NCCL and custom all-reduce, 2.07 GiB in all (2.06 to 2.13 with 2 and 4; more ranks
+  were not measured).
+
+Weights as loaded are 0.1 to 0.8 % above the sum of the tensors where the checkpoint is bf16.
+"""
+
+from dataclasses import dataclass
+
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.units import GIB, KIB, MIB
+
+EVIDENCE = "36 vLLM 0.19 startups on an H100, llm-d-incubation/llm-d-planner v0.19.0"
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """One item. bytes: the model's value; least, most: the band of the measurements.
+
+    formula: with names. substituted: with numbers.
+    """
+
+    name: str
+    bytes: int
+    least: int
+    most: int
+    formula: str
+    substituted: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A scheduler step: tokens and requests."""
+
+    tokens: int
+    requests: int
+
+
+def default_batch(device_bytes: int, name: str) -> Batch:
+    """What vLLM's server takes by itself (vllm/engine/arg_utils.py, get_batch_defaults)."""
+    if device_bytes >= 160 * GIB:
+        return Batch(16384, 1024)
+    if device_bytes >= 70 * GIB and "a100" not in name and name != "gb10":
+        return Batch(8192, 1024)
+    return Batch(2048, 256)
+
+
+def overheads(
+    spec: ModelSpec, batch: Batch, tensor: int, pipeline: int, *, last_stage: bool = True,
+    ranks: int | None = None, activation_bytes: int = 2,
+) -> tuple[Overhead, ...]:  # fmt: skip
+    """Activations, graphs and libraries on one device, each with the band of its evidence.
+
+    last_stage: whether the device samples. ranks: devices that talk to each other within a stage;
+    the tensor ranks when absent.
+    """
+    return (
+        _activations(spec, batch, tensor, pipeline, last_stage, activation_bytes),
+        _graphs(spec, tensor, pipeline),
+        _libraries(ranks or tensor, pipeline),
+    )
+
+
+def _band(num_bytes: int, least: int, most: int) -> tuple[int, int]:
+    """The band as percent of the model."""
+    return num_bytes * least // 100, -(-num_bytes * most // 100)
+
+
+def _widths(spec: ModelSpec) -> tuple[int, int]:
+    """The widest dense feed-forward layer, and the widest k routed experts."""
+    dense = experts = 0
+    for block in spec.blocks.values():
+        ffn = block.ffn
+        if ffn is None:
+            continue
+        if ffn.kind == "moe":
+            experts = max(experts, ffn.num_experts_per_tok * ffn.moe_intermediate_size)
+        else:
+            dense = max(dense, getattr(ffn, "intermediate_size", 0))
+    return dense, experts
+
+
+def _activations(
+    spec: ModelSpec, batch: Batch, tensor: int, pipeline: int, last_stage: bool, size: int
+) -> Overhead:
+    dense, experts = _widths(spec)
+    tokens, width = batch.tokens, spec.hidden_size
+    forward = size * tokens * (3 * -(-dense // tensor) + 4 * width)
+    logits = spec.vocab_size if spec.head != "none" and last_stage else 0
+    sampler = (size + 12) * batch.requests * logits + 3 * size * tokens * width
+    workspace = 3 * size * tokens * -(-experts // tensor)
+    exchange = 3 * size * tokens * width if pipeline > 1 else 0
+    total = max(forward, sampler) + workspace + exchange
+    least, most = _band(total, 92, 108)
+    return Overhead(
+        "activation peak",
+        total,
+        least,
+        most,
+        "max(b T (3 F + 4 d), (b + 12) S V + 3 b T d) + 3 b T k F_expert + 3 b T d [pp > 1]",
+        f"max({size} * {tokens} * (3 * {-(-dense // tensor)} + 4 * {width}), {size + 12} * "
+        f"{batch.requests} * {logits} + 3 * {size} * {tokens} * {width}) + {workspace} + {exchange}",
+    )
+
+
+def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:
+    layers = -(-len(decoder_layers(spec)) // pipeline)
+    base, per_layer, per_width = 399 * MIB, 7239 * KIB, 2459
+    total = base + per_layer * layers + per_width * layers * spec.hidden_size // tensor
+    least, most = _band(total, 82, 109)
+    extra = ""
+    if any(_is_moe(block) for block in spec.blocks.values()):
+        total, least, most = total + 891 * MIB, least + 174 * MIB, most + 942 * MIB
+        extra = " + 0.87 GiB [experts]"
+    return Overhead(
+        "CUDA graphs",
+        total,
+        least,
+        most,
+        "0.39 GiB + 7.07 MiB L + 2459 B L d / tp" + extra,
+        f"{base} + {per_layer} * {layers} + {per_width} * {layers} * {spec.hidden_size} / {tensor}"
+        + extra,
+    )
+
+
+def _is_moe(block: Block) -> bool:
+    return block.ffn is not None and block.ffn.kind == "moe"
+
+
+def _libraries(tensor: int, pipeline: int) -> Overhead:
+    if tensor > 1:
+        sizes, shown = (207, 206, 213), "2.07 GiB (CUDA context, NCCL, custom all-reduce)"
+    else:
+        sizes, shown = (25, 24 if pipeline == 1 else 7, 46), "0.25 GiB (CUDA context and kernels)"
+    total, least, most = (size * GIB // 100 for size in sizes)
+    return Overhead("libraries", total, least, most, shown, shown)

@@ -1,0 +1,107 @@
+"""How a model is dealt out to devices: tensor, pipeline, data and expert parallelism, rank by rank."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.cache import CacheFunction, compile_groups
+from kvcalc.memory.inventory import groups_of, parameter_groups
+from kvcalc.memory.weights import WeightFormats, device_weight_bytes, pipeline_stages
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Ranks of each kind.
+
+    data: replicas of the attention, each with requests of its own. expert: the routed experts are
+    dealt out whole over the tensor and data ranks of a stage, instead of each being cut.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: bool = False
+
+    @property
+    def devices(self) -> int:
+        return self.tensor * self.pipeline * self.data
+
+    def __str__(self) -> str:
+        parts = [f"TP {self.tensor}", f"PP {self.pipeline}"]
+        if self.data > 1:
+            parts.append(f"DP {self.data}")
+        if self.expert:
+            parts.append(f"EP {self.tensor * self.data}")
+        return " x ".join(parts)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pipeline stage: the weights of the fullest of its devices, and a sequence's cache there."""
+
+    layers: range
+    weight_bytes: int
+    cache: CacheFunction
+
+
+def stages_of(
+    spec: ModelSpec, dtype: str, dtypes: CacheDtypes, layout: Layout
+) -> tuple[Stage, ...]:
+    """Every stage of a layout.
+
+    Raises UnsupportedError where the ranks do not divide the model, UsageError where a flag does
+    not apply to it.
+    """
+    ranges = pipeline_stages(len(decoder_layers(spec)), layout.pipeline)
+    if spec.encoder is not None and layout.pipeline > 1:
+        raise UnsupportedError("pipeline parallelism of an encoder-decoder is not accounted for")
+    weights = device_weight_bytes(spec, dtype, layout.tensor, layout.pipeline)[:: layout.tensor]
+    if layout.expert:
+        weights = [
+            total + moved
+            for total, moved in zip(
+                weights, _moved_experts(spec, dtype, layout, ranges), strict=True
+            )
+        ]
+    return tuple(
+        Stage(layers, weight, _cache(spec, dtypes, layout, layers))
+        for layers, weight in zip(ranges, weights, strict=True)
+    )
+
+
+def _cache(spec: ModelSpec, dtypes: CacheDtypes, layout: Layout, layers: range) -> CacheFunction:
+    groups = groups_of(spec)
+    if layout.pipeline > 1:
+        groups = tuple(
+            replace(group, layers=tuple(index for index in group.layers if index in layers))
+            for group in groups
+        )
+    return compile_groups(groups, dtypes, layout.tensor)
+
+
+def _moved_experts(
+    spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]
+) -> Iterator[int]:
+    """By how much whole experts over all ranks differ from experts cut over the tensor ranks."""
+    formats = WeightFormats.choose(spec, dtype)
+    ranks = layout.tensor * layout.data
+    groups = [
+        (group, tensor)
+        for group in parameter_groups(spec)
+        for tensor in group.tensors
+        if tensor.component == "experts" and group.prefix == "layers.{}."
+        and tensor.experts_per_token is not None
+    ]  # fmt: skip
+    if not groups:
+        raise UsageError(f"{spec.name} has no routed experts: leave --expert-parallel out")
+    for layers in ranges:
+        moved = 0
+        for group, tensor in groups:
+            owned = sum(index in layers for index in group.layers)
+            cut = formats.bytes(tensor, tensor.per_rank(layout.tensor))
+            whole = (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
+            moved += (formats.bytes(tensor, whole) - cut) * owned
+        yield moved

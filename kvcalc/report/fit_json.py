@@ -1,0 +1,82 @@
+"""``kvcalc fit --format json``: one object, or a list of them for all accelerators."""
+
+import json
+from typing import Any
+
+from kvcalc.deployment.fit import Device, Fit
+from kvcalc.deployment.parallelism import Layout
+
+
+def render(fit: Fit) -> str:
+    """One object with a newline at its end."""
+    return json.dumps(to_object(fit), indent=1) + "\n"
+
+
+def render_all(fits: list[Fit]) -> str:
+    """A list of objects, in the catalogue's order."""
+    return json.dumps([to_object(fit) for fit in fits], indent=1) + "\n"
+
+
+def to_object(fit: Fit) -> dict[str, Any]:
+    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits."""
+    request, device = fit.request, fit.device
+    return {
+        "schema_version": 1,
+        "model": fit.model,
+        "device": {
+            "name": device.name,
+            "bytes": device.bytes,
+            "least_bytes": device.least,
+            "most_bytes": device.most,
+            "measured": device.measured,
+            "source": device.source,
+        },
+        "workload": {
+            "context_tokens": request.context_tokens,
+            "batch_size": request.batch_size,
+            "encoder_tokens": request.encoder_tokens,
+            "dtype": request.dtype,
+            "kv_dtype": request.cache.kv_name,
+        },
+        "parallelism": _layout(request.layout),
+        "budget_bytes": fit.budget,
+        "fits": fit.verdict != "does not fit",
+        "verdict": fit.verdict,
+        "stages": [_device(one) for one in fit.devices],
+        "longest_context": fit.longest_context,
+        "largest_batch": fit.largest_batch,
+        "fewest": None if fit.fewest is None else _layout(fit.fewest),
+        "changes": [{"what": change.what, "cost": change.cost} for change in fit.changes],
+        "assumptions": list(fit.notes),
+    }
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    return {
+        "tensor": layout.tensor,
+        "pipeline": layout.pipeline,
+        "data": layout.data,
+        "expert": layout.tensor * layout.data if layout.expert else 1,
+        "devices": layout.devices,
+    }
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "layers": [device.layers.start, device.layers.stop - 1],
+        "weights_bytes": device.weight_bytes,
+        "overheads": [
+            {
+                "name": item.name,
+                "bytes": item.bytes,
+                "least_bytes": item.least,
+                "most_bytes": item.most,
+                "formula": item.formula,
+            }
+            for item in device.overheads
+        ],
+        "free_bytes": device.free,
+        "free_least_bytes": device.free_least,
+        "free_most_bytes": device.free_most,
+        "cache_bytes": device.cache_bytes,
+    }

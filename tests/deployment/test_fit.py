@@ -1,0 +1,125 @@
+"""Fit: what is left, how far it goes, what helps; exit status 1 when it does not fit."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kvcalc.cli.fit import FitFormat
+from kvcalc.cli.fit import fit as command
+from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
+from kvcalc.deployment.hardware import find, of_size
+from kvcalc.deployment.parallelism import Layout, stages_of
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.spec.catalog import locate
+
+GIB = 1 << 30
+
+
+def run(model: str, device: str = "h100", **request: Any) -> Fit:
+    request.setdefault("context_tokens", 8192)
+    return Planner(locate(model).spec).fit(find(device), FitRequest(**request))
+
+
+def test_llama_3_8b_on_an_h100() -> None:
+    """A request of 8192 tokens is 1 GiB; llm-d-planner's startup at 0.95 left 58.11 GiB, here 0.9.
+
+    58.11 - 0.05 * 79.19 - 0.91 (graphs, subtracted since vLLM 0.21) is 53.24: 53 requests.
+    """
+    answer = run("llama-3.1-8b")
+    assert answer.verdict == "fits"
+    assert answer.largest_batch == 53
+    assert answer.devices[0].free_least <= 53.24 * GIB <= answer.devices[0].free_most
+
+
+def test_70b_does_not_fit_one_device_and_says_what_does() -> None:
+    answer = run("llama-3-70b")
+    assert (answer.verdict, answer.longest_context, answer.largest_batch) == ("does not fit", 0, 0)
+    assert answer.fewest is not None
+    assert answer.fewest.devices == 2
+    assert [change.what for change in answer.changes][-1].startswith("--tp")
+
+
+def test_changes_go_from_cheap_to_dear() -> None:
+    answer = run("llama-3-70b", layout=Layout(4), context_tokens=32768, batch_size=16)
+    assert [change.what.split()[0] for change in answer.changes] == [
+        "--kv-dtype", "--batch", "--context", "--dtype", "--dtype", "--tp",
+    ]  # fmt: skip
+
+
+def test_the_longest_context_is_the_models_own_at_most() -> None:
+    assert run("llama-3-8b").longest_context == 8192
+
+
+def test_a_latent_cache_gains_nothing_from_tensor_parallelism() -> None:
+    """deepseek-v3 in fp8: 8 ranks of TP each hold every latent, 8 replicas hold an eighth."""
+    spec = locate("deepseek-v3").spec
+    cache = CacheDtypes()
+    tensor = stages_of(spec, "fp8", cache, Layout(8))[0]
+    data = stages_of(spec, "fp8", cache, Layout(1, 1, 8, True))[0]
+    assert tensor.cache.most(1000) == data.cache.most(1000) == 1000 * 70272
+    # Whole experts over 8 ranks weigh what cut ones do; the rest of the weights is not divided.
+    assert data.weight_bytes > tensor.weight_bytes
+
+
+def test_pipeline_stages_hold_their_own_layers() -> None:
+    spec = locate("llama-3-8b").spec
+    stages = stages_of(spec, "bf16", CacheDtypes(), Layout(1, 2))
+    assert [stage.layers for stage in stages] == [range(0, 16), range(16, 32)]
+    assert [stage.cache.most(8192) for stage in stages] == [GIB // 2, GIB // 2]
+
+
+def test_experts_are_needed_for_expert_parallelism() -> None:
+    with pytest.raises(UsageError, match="no routed experts"):
+        run("llama-3-8b", layout=Layout(2, 1, 1, True))
+
+
+def test_ranks_that_do_not_divide_the_heads_are_refused() -> None:
+    with pytest.raises(KvcalcError, match="3 ranks"):
+        run("llama-3-8b", layout=Layout(3))
+
+
+def test_an_unlisted_device_by_its_memory() -> None:
+    spec = locate("qwen3-0.6b").spec
+    answer = Planner(spec).fit(of_size("16GiB"), FitRequest(context_tokens=1024))
+    assert answer.verdict == "fits"
+
+
+def test_memory_for_each_engine() -> None:
+    """TensorRT-LLM counts what is free, SGLang does not count activations, vLLM counts all."""
+    spec, request = locate("llama-3.1-8b").spec, FitRequest(context_tokens=0)
+    vllm, sglang, tensorrt = (
+        memory_for_cache(spec, find("h100"), request, engine)[0]
+        for engine in ("vllm", "sglang", "tensorrt-llm")
+    )
+    assert vllm < sglang < tensorrt
+
+
+@pytest.mark.parametrize(("gpu", "status"), [("h100", 0), ("rtx-3070", 1)])
+def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(model="llama-3-8b", gpu=gpu, format=FitFormat.json) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["fits"] is (status == 0)
+    assert answer["parallelism"]["devices"] == 1
+
+
+@pytest.mark.parametrize("format", ["table", "json", "markdown"])
+def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(model="llama-3-8b", gpus="all", format=FitFormat(format)) == 0
+    assert "rtx-4090" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({}, "--gpu NAME"),
+        ({"gpu": "h100", "gpus": "all"}, "--gpu NAME"),
+        ({"gpus": "some"}, "the only list"),
+        ({"gpu": "h100", "memory_utilization": "1.5"}, "at most 1"),
+        ({"gpu": "h100", "max_num_seqs": 8}, "give both"),
+    ],
+)
+def test_refusals(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        command(model="llama-3-8b", **flags)

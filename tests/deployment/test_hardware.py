@@ -1,0 +1,39 @@
+"""The catalogue: enough devices, each with a source; figures as they were printed."""
+
+import pytest
+
+from kvcalc.deployment.hardware import catalogue, find, of_size
+from kvcalc.errors import NotFoundError, UsageError
+
+
+def test_forty_accelerators_with_their_sources() -> None:
+    names = [name for device in catalogue() for name in (device.name, *device.aliases)]
+    assert len(catalogue()) >= 40
+    assert len(names) == len(set(names))
+    assert all(device.source for device in catalogue())
+    assert sum(device.measured for device in catalogue()) >= 20
+
+
+def test_a_measured_device_carries_the_range_of_its_last_digit() -> None:
+    """79.19 GiB, as vLLM printed it: 85,029,615,042 bytes, half of 0.01 GiB either way."""
+    device = find("H100")
+    assert device.bytes == 85_029_615_042
+    assert (device.bytes - device.least, device.most - device.bytes) == (5_368_709, 5_368_709)
+    assert device.measured
+
+
+def test_a_nominal_device_is_read_in_decimal() -> None:
+    device = find("nvidia H200")
+    assert (device.bytes, device.measured) == (141_000_000_000, False)
+
+
+def test_exact_mebibytes() -> None:
+    """15,816 MiB CUDA-visible: https://github.com/Luce-Org/lucebox/issues/407."""
+    assert find("rtx 5060 ti 16gb").bytes == 15816 << 20
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    with pytest.raises(NotFoundError, match=r"h100"):
+        find("h101")
+    with pytest.raises(UsageError, match="--gpu-memory"):
+        of_size("80G")

@@ -101,8 +101,11 @@ def cache_rows(result: CapacityResult) -> Iterator[tuple[str, ...]]:
 
 
 def mebibytes(num_bytes: int | None) -> str:
-    """``544.00 MiB``, the unit of llama.cpp's log."""
-    return "" if num_bytes is None else f"{decimals(Fraction(num_bytes, 1 << 20))} MiB"
+    """``544.00 MiB``, as llama.cpp's log prints it: C's printf rounds a tie to the even digit."""
+    if num_bytes is None:
+        return ""
+    whole, rest = divmod(round(Fraction(num_bytes * 100, 1 << 20)), 100)
+    return f"{whole:,}.{rest:02d} MiB"
 
 
 def _size(num_bytes: int | None) -> str:

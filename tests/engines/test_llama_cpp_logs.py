@@ -12,6 +12,7 @@ import pytest
 from kvcalc.engines.llama_cpp import capacity
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache
+from kvcalc.report.capacity_rows import mebibytes
 from kvcalc.spec.catalog import locate
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
@@ -239,3 +240,9 @@ def test_draft_tokens_need_rows_to_roll_back() -> None:
         locate("qwen3.6-27b").spec, CapacityRequest(ctx_size=8192, speculative_tokens=4)
     ).caches
     assert mib(caches[1].bytes) == "748.12"
+
+
+def test_the_report_rounds_as_the_log_does() -> None:
+    """1166.625 MiB is printed 1166.62, 448.875 is printed 448.88: C rounds a tie to the even digit."""
+    assert mebibytes(1166_625 * (1 << 20) // 1000) == "1,166.62 MiB"
+    assert mebibytes(448_875 * (1 << 20) // 1000) == "448.88 MiB"

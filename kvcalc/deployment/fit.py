@@ -264,8 +264,6 @@ def _notes(spec: ModelSpec, device: Accelerator, request: FitRequest) -> Iterato
         yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
     if device.vendor not in ("NVIDIA", ""):
         yield "overheads were measured on NVIDIA hardware; on others they are a guess of the same size"
-    if request.dtype == "fp8":
-        yield "fp8 counts every matrix; checkpoints that keep embedding and head in bf16 are larger"
     if spec.left_out:
         yield f"not counted: {'; '.join(spec.left_out)}"
 

@@ -10,10 +10,13 @@ from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.weights import (
+    COMPONENTS,
+    QUANTISED,
     ParameterSummary,
     count_parameters,
     device_weight_bytes,
     pipeline_stages,
+    stored_device_bytes,
     summarise,
     weight_bytes,
 )
@@ -21,6 +24,7 @@ from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, workspace
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
 
 DEFAULT_CONTEXT = 8192
@@ -68,7 +72,10 @@ class CacheEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Everything ``kvcalc estimate`` prints. engine: whose accounting the cache follows."""
+    """Everything ``kvcalc estimate`` prints.
+
+    engine: whose accounting the cache follows. stored: the files whose bytes the weights are.
+    """
 
     spec: ModelSpec
     engine: str
@@ -81,6 +88,7 @@ class Estimate:
     workspace: tuple[WorkspaceItem, ...]
     mtp_parameters: int
     assumptions: tuple[str, ...]
+    stored: StoredWeights | None = None
 
     @property
     def state_dtype(self) -> str:
@@ -185,15 +193,22 @@ def answer(
     workload: Workload,
     notes: tuple[str, ...] = (),
     accounting: Accounting | None = None,
+    stored: StoredWeights | None = None,
 ) -> Estimate:
     """The estimate for a complete workload; notes are carried into the assumptions.
 
     accounting: whose cache is counted; the logical one when None.
+    stored: the model's own files, whose bytes count where the workload's dtype is ``checkpoint``.
     """
     accounting = accounting or logical(spec)
     parameters = summarise(spec)
-    num_bytes, by_component = weight_bytes(spec, workload.dtype)
-    per_device = device_weight_bytes(spec, workload.dtype, workload.tensor, workload.pipeline)
+    if stored is not None and workload.dtype == "checkpoint":
+        num_bytes, by_component = stored.bytes, dict.fromkeys(COMPONENTS, 0) | stored.by_component
+        per_device = stored_device_bytes(spec, stored, workload.tensor, workload.pipeline)
+    else:
+        stored = None
+        num_bytes, by_component = weight_bytes(spec, workload.dtype)
+        per_device = device_weight_bytes(spec, workload.dtype, workload.tensor, workload.pipeline)
     mtp = count_parameters(mtp_groups(spec))
     return Estimate(
         spec=spec,
@@ -209,8 +224,9 @@ def answer(
         assumptions=(
             *accounting.assumptions,
             *notes,
-            *_assumptions(spec, workload, parameters, mtp, accounting),
+            *_assumptions(spec, workload, parameters, mtp, accounting, stored),
         ),
+        stored=stored,
     )
 
 
@@ -297,11 +313,22 @@ def _assumptions(
     parameters: ParameterSummary,
     mtp: int,
     accounting: Accounting,
+    stored: StoredWeights | None,
 ) -> list[str]:
     notes = []
-    if workload.dtype == "checkpoint":
+    if stored is not None:
+        notes.append(f"weights as {stored.path} stores them: {stored.describe()} bytes")
+        notes += [
+            f"{num_bytes:,} bytes beside the model, not counted: {what}"
+            for what, num_bytes in stored.beside
+        ]
+    elif workload.dtype == "checkpoint":
         formats = ", ".join(f"{part} {name}" for part, name in spec.weight_dtypes.items())
         notes.append(f"weights in the checkpoint's formats: {formats}; --dtype bf16 for one format")
+    elif workload.dtype not in ("fp32", "bf16", "fp16"):
+        notes.append(
+            f"{workload.dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"
+        )
     if parameters.buffers:
         notes.append(f"{parameters.buffers} router biases and tables are buffers, counted apart")
     if mtp:
@@ -309,7 +336,8 @@ def _assumptions(
             f"{mtp} parameters of {spec.mtp.num_layers if spec.mtp else 0} multi-token-prediction "
             f"layer(s) and their cache are not in the totals"
         )
-    notes += [f"not counted: {part}" for part in spec.left_out]
+    named = {what for what, _ in stored.beside} if stored is not None else set()
+    notes += [f"not counted: {part}" for part in spec.left_out if part not in named]
     if workload.beams > 1:
         notes.append(f"{workload.beams} beams, each with a whole cache of its own")
     states = [

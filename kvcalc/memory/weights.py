@@ -18,6 +18,7 @@ from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, ParamTensor
 
 COMPONENTS: tuple[Component, ...] = get_args(Component)
@@ -25,6 +26,8 @@ COMPONENTS: tuple[Component, ...] = get_args(Component)
 _LOOKED_UP = ("embedding.weight", "per_layer_embedding.weight")
 
 
+# The components whose matrices a narrow --dtype applies to.
+QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
 # Vectors aside, what quantised checkpoints keep in the default format: convolution kernels, stacked
 # biases, and the indexer's head weights (DeepSeek-V3.2's weight map).
 _NEVER_QUANTISED = ("conv", "norm", "bias", "weights_proj")
@@ -92,11 +95,10 @@ class WeightFormats:
             chosen = weight_format(dtype)
         except ValueError as error:
             raise UsageError(f"dtype {error}") from None
-        if chosen.block_elements == 1 and not chosen.tile:
+        if chosen.name in ("fp32", "bf16", "fp16"):
             return cls(chosen, {})
-        # A block format is one of matrices; what is not a matrix stays in bf16.
-        parts = ("attention", "recurrent", "ffn", "experts")
-        return cls(weight_format("bf16"), dict.fromkeys(parts, chosen))
+        # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
+        return cls(weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))
 
     def bytes(self, tensor: ParamTensor, shape: tuple[int, ...] | None = None) -> int:
         """Bytes of a tensor, or of a rank's share of it."""
@@ -169,6 +171,29 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
         table = groups[0].tensors[0]
         totals[-1] += formats.bytes(table, _rank_shape(table, tensor))
     return [total for total in totals for _ in range(tensor)]
+
+
+# Files' names of formats that are one number per element.
+_PLAIN = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+
+
+def stored_device_bytes(
+    spec: ModelSpec, stored: StoredWeights, tensor: int, pipeline: int
+) -> list[int]:
+    """Bytes of a file's weights on each device.
+
+    Raises UnsupportedError where the file mixes formats and there is more than one device: how its
+    blocks and scales are dealt out is the engine's affair.
+    """
+    if tensor * pipeline == 1:
+        return [stored.bytes]
+    format = _PLAIN.get(next(iter(stored.by_dtype), "").lower(), "")
+    if len(stored.by_dtype) == 1 and format and weight_bytes(spec, format)[0] == stored.bytes:
+        return device_weight_bytes(spec, format, tensor, pipeline)
+    raise UnsupportedError(
+        f"{stored.path} stores {', '.join(stored.by_dtype)}, and how that is divided among "
+        f"{tensor * pipeline} devices is not accounted for: say --dtype for weights of one format"
+    )
 
 
 def _rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:

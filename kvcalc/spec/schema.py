@@ -65,7 +65,7 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _summary(cls: type) -> str:
-    return (cls.__doc__ or "").partition("\n\n")[0].replace("\n    ", " ").strip()
+    return " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
 
 
 def _object(cls: type, definitions: dict[str, Node]) -> Node:

@@ -1,6 +1,7 @@
 """What holds for every recurrent mechanism: its registration, its fields and its equation."""
 
 import dataclasses
+import inspect
 import re
 from importlib import import_module
 from math import prod
@@ -50,7 +51,8 @@ def test_kind_is_the_class_own(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_docstring_lists_every_field(kind: str) -> None:
     cls = mechanism(kind)
-    listed = re.findall(r"^        (\w+): ", cls.__doc__, flags=re.MULTILINE)
+    doc = inspect.cleandoc(cls.__doc__)
+    listed = re.findall(r"^    (\w+): ", doc, flags=re.MULTILINE)
     assert listed == [field.name for field in dataclasses.fields(cls)]
 
 

@@ -65,16 +65,17 @@ _OLDEST = (5, 0, 0)
 
 # The model types whose cache was measured tensor by tensor; others follow the same cache classes.
 _MEASURED_TYPES = """
-    albert apertus bamba bart bert bitnet bloom codegen cohere cohere2 cwm dbrx deberta-v2
-    deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 distilbert dots1 electra ernie4_5 ernie4_5_moe
-    exaone4 falcon falcon_h1 falcon_mamba gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4
-    gemma4_text glm glm4 glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_bigcode gpt_neo gpt_neox
-    gpt_oss gptj granite granitemoe granitemoehybrid hunyuan_v1_dense hunyuan_v1_moe jamba jetmoe
-    kimi_linear lfm2 lfm2_moe llama llama4 llama4_text longcat_flash m2m_100 mamba mamba2 mbart
-    minicpm3 minimax minimax_m2 minimax_m3_vl minimax_m3_vl_text mistral mistral4 mixtral modernbert
-    mpt mt5 nemotron nemotron_h olmo olmo2 olmo3 olmoe opt pegasus phi phi3 phimoe qwen2 qwen2_moe
-    qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next recurrent_gemma
-    roberta rwkv seed_oss smollm3 stablelm starcoder2 t5 whisper xlm-roberta xlstm zamba2
+albert apertus bamba bart bert bitnet bloom codegen cohere cohere2 cwm dbrx deberta-v2 deepseek_v2
+deepseek_v3 deepseek_v32 deepseek_v4 distilbert dots1 electra ernie4_5 ernie4_5_moe exaone4 falcon
+falcon_h1 falcon_mamba gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4 gemma4_text glm glm4
+glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite
+granitemoe granitemoehybrid hunyuan_v1_dense hunyuan_v1_moe internlm3 jamba jetmoe kimi_k2
+kimi_k25 kimi_linear lfm2 lfm2_moe llama llama4 llama4_text longcat_flash m2m_100 mamba mamba2
+mbart mimo_v2_flash minicpm3 minimax minimax_m2 minimax_m3_vl minimax_m3_vl_text ministral3
+mistral mistral4 mixtral modernbert mpt mt5 nemotron nemotron_h olmo olmo2 olmo3 olmoe opt pegasus
+phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_moe
+qwen3_next recurrent_gemma roberta rwkv seed_oss smollm3 stablelm starcoder2 t5 whisper
+xlm-roberta xlstm zamba2
 """
 MEASURED_TYPES = frozenset(_MEASURED_TYPES.split())
 
@@ -139,9 +140,7 @@ def _refuse_formats(dtypes: CacheDtypes) -> None:
         )
 
 
-def _assumptions(
-    spec: ModelSpec, version: str | None, release: tuple[int, ...]
-) -> Iterator[str]:
+def _assumptions(spec: ModelSpec, version: str | None, release: tuple[int, ...]) -> Iterator[str]:
     measured = ".".join(map(str, MEASURED))
     if release == MEASURED:
         yield f"the cache object of transformers {measured}, at exactly this context"
@@ -315,5 +314,3 @@ class _Rules:
                 "lightning": "linear_cache", "mlstm": f"rnn_state.{tensor.name}",
             }.get(group.mechanism, "recurrent_states")  # fmt: skip
             yield replace(tensor, name=name, dtype=self.model_dtype if own_dtype else "fp32")
-
-

@@ -1,0 +1,564 @@
+"""``kvcalc verify --against transformers``: hold a spec to the model that transformers builds of it.
+
+The twin (kvcalc/verify/hf_config.py) is built from a config object at true size on the meta device,
+where tensors have shapes and no storage, and run: a prefill that crosses every window and block,
+then two decode steps. The comparisons, each with its own pass or fail:
+
+* parameters: the twin's total and, layer by layer, its tensors, against the spec's inventory;
+* published: the twin's total against ``expect.parameters``, the only figure here that comes from
+  outside both, so that a wrong head count in a spec cannot agree with itself;
+* layers: the order of layers, where a config lists it, against the one its checkpoint publishes;
+* cache: every tensor that the twin's cache holds, layer by layer, name, shape and dtype, against
+  ``--engine transformers``, after the prefill and after the decode steps.
+
+transformers fuses and splits matrices (one qkv_proj, one module per expert, GPT-2's transposed
+Conv1D). Tensors are therefore matched layer by layer: equal shapes first, then transposed ones, then
+pieces of one tensor that lie along an axis. What is left over on either side fails by name.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import prod
+from typing import Any
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.transformers import accounting
+from kvcalc.errors import MissingExtraError, UnsupportedError
+from kvcalc.memory.inventory import parameter_groups
+from kvcalc.memory.weights import summarise
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import LastBlock, PerBlock, Tail, Window
+from kvcalc.verify.hf_config import NotExpressibleError, Twin, twin_of
+from kvcalc.verify.published_layers import PUBLISHED, order_of
+
+DECODE_STEPS = 2
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. formula, measured: what kvcalc says and what the twin has."""
+
+    proof: str
+    what: str
+    formula: str
+    measured: str
+    passed: bool
+
+
+@dataclass
+class Report:
+    """What came of one spec.
+
+    status: passed, failed, or no_twin with the reason. rows: every comparison that failed and a
+    summary of each proof. difference: why the twin is held to another model than the spec's, and
+    which. unconfirmed: what nothing outside the spec says.
+    """
+
+    model: str
+    model_type: str
+    status: str = "passed"
+    reason: str = ""
+    versions: str = ""
+    class_name: str = ""
+    tokens: int = 0
+    parameters: int = 0
+    cache_bytes: int = 0
+    rows: list[Row] = field(default_factory=list)
+    difference: str = ""
+    unconfirmed: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> list[Row]:
+        return [row for row in self.rows if not row.passed]
+
+    @property
+    def passed(self) -> bool:
+        return self.status == "passed"
+
+    def finished(self) -> "Report":
+        self.status = "failed" if self.failures else "passed"
+        return self
+
+    def add(self, proof: str, what: str, formula: Any, measured: Any) -> None:
+        shown = str(formula), str(measured)
+        self.rows.append(Row(proof, what, *shown, passed=shown[0] == shown[1]))
+
+
+def verify_against_transformers(spec: ModelSpec, *, tokens: int | None = None) -> Report:
+    """Build the twin of a spec, run it, and compare parameters and cache.
+
+    tokens: length of the prefill; enough to cross every window and block when None.
+
+    Raises MissingExtraError without torch and transformers. A spec without a twin is a report with
+    status ``no_twin`` and the reason; a twin that differs is ``failed`` with the tensors' names.
+
+    >>> verify_against_transformers(load("llama-3-8b")).passed
+    True
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        raise MissingExtraError(
+            "verify --against transformers needs torch and transformers: pip install 'kvcalc[hf]'"
+        ) from None
+    report = Report(spec.name, spec.model_type or "")
+    report.versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    try:
+        twin = twin_of(spec)
+        accounting(spec, CacheDtypes(), transformers.__version__)
+    except NotExpressibleError as error:
+        report.add("twin", f"a {spec.model_type} config can say this", "yes", error.message)
+        return report.finished()
+    except UnsupportedError as error:
+        report.status, report.reason = "no_twin", error.message
+        return report
+    report.difference, report.unconfirmed = twin.difference, twin.unconfirmed
+    if spec.expect is None or spec.expect.parameters is None:
+        report.unconfirmed += ("parameters: the spec expects no published total",)
+    if spec.name in PUBLISHED:
+        report.add("layers", "order that the checkpoint publishes", order_of(spec),
+                   PUBLISHED[spec.name])  # fmt: skip
+    doing = "builds it"
+    try:
+        built = _Built(twin)
+        report.class_name = type(built.model).__name__
+        _compare_parameters(report, spec, built)
+        doing = "runs it"
+        _compare_cache(report, spec, built, tokens or _prefill_tokens(spec))
+    except Exception as error:
+        # transformers refuses configs in ways of its own: whatever it says is the finding.
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        report.add("twin", f"transformers {doing}", "yes", message)
+    return report.finished()
+
+
+# ---------------------------------------------------------------- the twin
+
+
+class _Built:
+    """A transformers model on the meta device, and how to run it and read its cache."""
+
+    def __init__(self, twin: Twin) -> None:
+        import torch
+        import transformers
+        from transformers.models.auto import modeling_auto
+
+        self.torch, self.twin = torch, twin
+        tables: dict[str, Any] = {
+            "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            "seq2seq": {
+                **dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+                **dict(modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+            },
+            "base": modeling_auto.MODEL_MAPPING_NAMES,
+        }
+        table = tables[twin.kind]
+        # Mistral Small 4 is published with its tower, so the table has no class for its text model.
+        name = {**table, "mistral4": "Mistral4ForCausalLM"}[twin.model_type]
+        self.config = transformers.CONFIG_MAPPING[twin.model_type](**twin.values)
+        self.config._attn_implementation = "eager"
+        cls = self._class(name if isinstance(name, str) else name[0])
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            with torch.device("meta"):
+                self.model = cls(self.config).eval()
+        finally:
+            torch.set_default_dtype(before)
+        if twin.model_type in ("dbrx", "longcat_flash"):
+            # Their loop over the experts that tokens chose depends on data, which meta tensors have
+            # not. Experts keep nothing, so here they pass their input on.
+            for module in self.model.modules():
+                if type(module).__name__.endswith("Experts"):
+                    module.forward = _pass_on
+
+    def _class(self, name: str) -> Any:
+        import transformers
+
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+        from importlib import import_module
+
+        model_type = self.twin.model_type
+        module = import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+        return getattr(module, name)
+
+    def run(self, cache: Any, tokens: int, encoder_tokens: int) -> Any:
+        """One forward pass over ``tokens`` new tokens; the cache it leaves."""
+        torch = self.torch
+        ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
+        arguments: dict[str, Any] = {} if self.twin.kind == "base" else {"use_cache": True}
+        if self.twin.kind == "seq2seq":
+            width = getattr(self.config, "d_model", self.config.hidden_size)
+            states = torch.zeros((1, encoder_tokens, width), dtype=torch.bfloat16, device="meta")
+            arguments |= {"decoder_input_ids": ids, "encoder_outputs": (states,)}
+        else:
+            arguments |= {"input_ids": ids}
+        if self.twin.model_type == "rwkv":
+            arguments |= {"state": cache}
+        elif self.twin.model_type == "xlstm":
+            arguments |= {"cache_params": cache}
+        elif self.twin.kind != "base":
+            arguments |= {"past_key_values": cache}
+        with torch.no_grad():
+            out = self.model(**arguments)
+        for name in ("past_key_values", "cache_params", "state"):
+            if getattr(out, name, None) is not None:
+                return getattr(out, name)
+        return cache
+
+    def new_cache(self) -> Any:
+        """The cache to hand to the first pass; None where the model makes its own."""
+        from transformers import DynamicCache
+
+        if self.twin.model_type == "recurrent_gemma":
+            # Its output returns no cache, so it is given one; other states stay on its modules.
+            return DynamicCache(config=self.config)
+        return None
+
+    def hold(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
+        """Every tensor that is kept: (layer, name, tensor), the same one once."""
+        known: dict[int, Any] = {}
+        for layer, name, tensor in self._everything(cache):
+            if id(tensor) not in known and tensor.numel():
+                known[id(tensor)] = tensor
+                yield layer, name, tensor
+
+    def _everything(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
+        model_type = self.twin.model_type
+        if cache is None:
+            return
+        if model_type == "rwkv":
+            for index, stacked in enumerate(cache):
+                for layer in range(stacked.shape[-1]):
+                    yield layer, f"state[{index}]", stacked[..., layer]
+            return
+        if model_type == "xlstm":
+            names = ("memory", "normalizer", "stabilizer")
+            for layer, states in cache.rnn_state.items():
+                for name, tensor in zip(names, states, strict=True):
+                    yield layer, f"rnn_state.{name}", tensor
+            return
+        own = getattr(cache, "self_attention_cache", cache)
+        for layer, held in enumerate(own.layers):
+            yield from self._layer(layer, held)
+        for layer, tensor in enumerate(getattr(own, "linear_cache", ())):
+            if isinstance(tensor, self.torch.Tensor):
+                yield layer, "linear_cache", tensor
+        if own is not cache:
+            for layer, held in enumerate(cache.cross_attention_cache.layers):
+                for _, name, tensor in self._layer(layer, held):
+                    yield layer, f"cross_{name}", tensor
+        if model_type == "recurrent_gemma":
+            for layer, module in enumerate(self.model.model.layers):
+                block = module.temporal_block
+                if getattr(block, "conv1d_state", None) is not None:
+                    yield layer, "conv_states", block.conv1d_state
+                    yield layer, "recurrent_states", block.rg_lru.recurrent_states
+
+    def _layer(self, layer: int, held: Any) -> Iterator[tuple[int, str, Any]]:
+        for name, value in vars(held).items():
+            if name.startswith("_"):
+                continue
+            if isinstance(value, self.torch.Tensor):
+                yield layer, name, value
+            elif isinstance(value, dict):
+                for key, tensor in value.items():
+                    if isinstance(tensor, self.torch.Tensor):
+                        suffix = f".{key}" if isinstance(key, str) else f"[{key}]" if key else ""
+                        yield layer, name + suffix, tensor
+
+
+def _pass_on(hidden_states: Any, *_: Any) -> Any:
+    return hidden_states
+
+
+# ---------------------------------------------------------------- the cache
+
+
+def _prefill_tokens(spec: ModelSpec) -> int:
+    """Enough to cross every window, chunk and block, and few enough for a scan in Python."""
+    sizes = [8]
+    for group in accounting(spec, CacheDtypes()).groups:
+        for tensor in group.tensors:
+            match tensor.extent:
+                case Window(size) | Tail(size) | LastBlock(size):
+                    sizes.append(size + 2)
+                case PerBlock(size, _):
+                    sizes.append(size + 2)
+                case _:
+                    pass
+    return max(sizes)
+
+
+def _expected(
+    spec: ModelSpec, version: str, tokens: int, encoder_tokens: int
+) -> dict[int, dict[str, str]]:
+    """What ``--engine transformers`` says each layer holds: name -> shape and dtype."""
+    dtypes = CacheDtypes()
+    places = _places(spec)
+    found: dict[int, dict[str, str]] = {}
+    for group in accounting(spec, dtypes, version).groups:
+        for index in group.layers:
+            for tensor in group.tensors:
+                shape = tensor.full_shape(1, tensor.extent.positions(tokens, encoder_tokens))
+                if prod(shape):
+                    name = dtypes.format(tensor.role, tensor.dtype).name
+                    found.setdefault(places[index], {})[tensor.name] = f"{list(shape)} {name}"
+    return found
+
+
+def _places(spec: ModelSpec) -> list[int]:
+    """The transformers layer in which each of the spec's layers stands."""
+    if spec.model_type != "zamba2":
+        return list(range(len(decoder_layers(spec))))
+    # A use of a shared block is part of the Mamba layer that follows it.
+    places, place = [], 0
+    for layer in decoder_layers(spec):
+        places.append(place)
+        place += not spec.blocks[layer.block].share_weights
+    return places
+
+
+_DTYPES = {"torch.bfloat16": "bf16", "torch.float32": "fp32", "torch.float16": "fp16"}
+
+
+def _compare_cache(report: Report, spec: ModelSpec, built: _Built, tokens: int) -> None:
+    import transformers
+
+    version = transformers.__version__
+    encoder_tokens = 0
+    if spec.encoder is not None:
+        encoder_tokens = spec.encoder.tokens or 7
+    report.tokens = tokens
+    if built.twin.kind == "base":
+        held = built.run(None, tokens, 0)
+        report.add("cache", "what an encoder keeps", "nothing", held or "nothing")
+        return
+    cache, seen = built.new_cache(), 0
+    for step in (tokens, *[1] * DECODE_STEPS):
+        cache = built.run(cache, step, encoder_tokens)
+        seen += step
+        if seen in (tokens, tokens + DECODE_STEPS):
+            expected = _expected(spec, version, seen, encoder_tokens)
+            report.cache_bytes = _compare_held(report, built, cache, seen, expected)
+
+
+def _compare_held(
+    report: Report, built: _Built, cache: Any, seen: int, expected: dict[int, dict[str, str]]
+) -> int:
+    measured: dict[int, dict[str, str]] = {}
+    total = 0
+    for layer, name, tensor in built.hold(cache):
+        dtype = _DTYPES.get(str(tensor.dtype), str(tensor.dtype))
+        measured.setdefault(layer, {})[name] = f"{list(tensor.shape)} {dtype}"
+        total += tensor.numel() * tensor.element_size()
+    same = 0
+    for layer in sorted({*expected, *measured}):
+        ours, theirs = expected.get(layer, {}), measured.get(layer, {})
+        for name in sorted({*ours, *theirs}):
+            formula, found = ours.get(name, "nothing"), theirs.get(name, "nothing")
+            if formula == found:
+                same += 1
+            else:
+                report.add("cache", f"layer {layer} {name}, {seen} tokens", formula, found)
+    count = sum(len(names) for names in expected.values())
+    report.add("cache", f"tensors that agree, {seen} tokens", count, same)
+    return total
+
+
+# ---------------------------------------------------------------- the parameters
+
+
+def _compare_parameters(report: Report, spec: ModelSpec, built: _Built) -> None:
+    theirs: dict[str, list[tuple[str, Shape]]] = {}
+    total = 0
+    for name, parameter in built.model.named_parameters():
+        shape = _as_counted(name, tuple(parameter.shape), built.twin)
+        total += prod(shape)
+        place = _place_of(name, built.twin.kind == "base")
+        theirs.setdefault(place, []).append((name, shape))
+    report.parameters = total
+    counted = summarise(built.twin.spec).total
+    report.add("parameters", "total", counted, total)
+    if spec.expect is not None and spec.expect.parameters is not None:
+        # Less what transformers is known not to build.
+        published = spec.expect.parameters - (summarise(spec).total - counted)
+        report.add("published", "total that the spec expects", published, total)
+    ours: dict[str, list[tuple[str, Shape]]] = {}
+    for place, name, shape in _inventory(built.twin.spec):
+        ours.setdefault(place, []).append((name, shape))
+    if spec.model_type == "zamba2":
+        # The shared blocks and their adapters stand in the first layer that uses them.
+        ours, theirs = _pool(ours), _pool(theirs)
+    different = 0
+    equal: set[tuple[tuple[Shape, ...], ...]] = set()
+    for place in sorted({*ours, *theirs}, key=_order):
+        pair = ours.get(place, []), theirs.get(place, [])
+        shapes = tuple(tuple(shape for _, shape in side) for side in pair)
+        if shapes in equal:
+            continue
+        left, right = match_tensors(*pair)
+        if not left and not right:
+            equal.add(shapes)
+        else:
+            different += 1
+            report.add("parameters", f"tensors of {place}", _listed(left), _listed(right))
+    report.add("parameters", "layers whose tensors differ", 0, different)
+
+
+def _as_counted(name: str, shape: Shape, twin: Twin) -> Shape:
+    """A parameter's shape where the twin lays it out in a way of its own."""
+    if twin.model_type == "dbrx" and ".experts.mlp." in name:
+        experts = twin.values["ffn_config"]["moe_num_experts"]
+        return (experts, shape[0] // experts, *shape[1:])
+    if twin.model_type == "longcat_flash" and name.endswith("experts.gate_up_proj"):
+        return (shape[0] - twin.values["zero_expert_num"], *shape[1:])
+    return shape
+
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer|albert_layers)\.(\d+)\.")
+# Weights of the whole model that transformers keeps in its first layer.
+_FIRST = re.compile(r"relative_attention_bias|\.pre_ln\.")
+
+
+def _place_of(name: str, only_encoder: bool) -> str:
+    encoder = only_encoder or (".encoder." in f".{name}" and "decoder" not in name)
+    stack = "encoder" if encoder else "decoder"
+    found = None if _FIRST.search(name) else _LAYER.search(name)
+    return f"{stack} layer {found[1]}" if found else "the whole model"
+
+
+def _inventory(spec: ModelSpec) -> Iterator[tuple[str, str, Shape]]:
+    """(place, name, shape) of every weight of the spec, buffers not."""
+    only_encoder = spec.head == "none" and spec.encoder is None
+    for group in parameter_groups(spec):
+        encoder = group.prefix.startswith("encoder") or only_encoder
+        # LongCat-Flash's layers are two of the spec's: two attentions each.
+        step = 2 if spec.model_type == "longcat_flash" else 1
+        places = [f"{'encoder' if encoder else 'decoder'} layer {i // step}" for i in group.layers]
+        for tensor in group.tensors:
+            if not tensor.buffer:
+                for place in places or ["the whole model"]:
+                    yield place, tensor.name, tensor.shape
+
+
+def _pool(tensors: dict[str, list[tuple[str, Shape]]]) -> dict[str, list[tuple[str, Shape]]]:
+    return {"the whole model": [tensor for found in tensors.values() for tensor in found]}
+
+
+def _order(place: str) -> tuple[str, int]:
+    words = place.split()
+    return (words[0], int(words[-1]) if words[-1].isdigit() else -1)
+
+
+def _listed(tensors: list[tuple[str, Shape]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in tensors) or "nothing"
+
+
+def match_tensors(
+    ours: Iterable[tuple[str, Shape]], theirs: Iterable[tuple[str, Shape]]
+) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]]]:
+    """What is left of two lists of tensors once equal ones and pieces of one are taken out.
+
+    Shapes are compared without axes of one: a convolution's kernel is [c, 1, k] or [c, k].
+    """
+    left, right = list(ours), list(theirs)
+    for same in (_as_is, _turned, _last_two_turned):
+        counted = Counter(same(_squeezed(shape)) for _, shape in right)
+        kept_left = []
+        for tensor in left:
+            shape = _squeezed(tensor[1])
+            if counted[shape]:
+                counted[shape] -= 1
+            else:
+                kept_left.append(tensor)
+        kept_right = []
+        for tensor in reversed(right):
+            shape = same(_squeezed(tensor[1]))
+            if counted[shape]:
+                counted[shape] -= 1
+                kept_right.append(tensor)
+        left, right = kept_left, kept_right[::-1]
+    right, left = _take_pieces(right, left)
+    left, right = _take_pieces(left, right)
+    # A vector that the twin keeps as a row for each head.
+    for tensor in [tensor for tensor in left if len(tensor[1]) == 1]:
+        rows = [other for other in right if len(other[1]) == 2 and prod(other[1]) == tensor[1][0]]
+        if rows:
+            left.remove(tensor)
+            right.remove(rows[0])
+    return left, right
+
+
+def _as_is(shape: Shape) -> Shape:
+    return shape
+
+
+def _turned(shape: Shape) -> Shape:
+    return shape[::-1]
+
+
+def _last_two_turned(shape: Shape) -> Shape:
+    """Experts that are stacked as (in, out) matrices."""
+    return (*shape[:-2], *shape[:-3:-1])
+
+
+def _squeezed(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
+
+
+# Beyond so many candidates a sum of different sizes is not looked for.
+_MOST_PIECES = 16
+
+
+def _take_pieces(
+    wholes: list[tuple[str, Shape]], pieces: list[tuple[str, Shape]]
+) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]]]:
+    """Remove tensors of ``wholes`` that pieces laid along one axis make up, and those pieces."""
+    unmatched = []
+    for whole in sorted(wholes, key=lambda tensor: -prod(tensor[1])):
+        used = _pieces_of(whole[1], pieces)
+        if used is None:
+            unmatched.append(whole)
+        else:
+            pieces = [piece for index, piece in enumerate(pieces) if index not in used]
+    return unmatched, pieces
+
+
+def _pieces_of(whole: Shape, pieces: list[tuple[str, Shape]]) -> set[int] | None:
+    for axis in range(len(whole)):
+        for turned in (whole, whole[::-1]):
+            place = axis if turned is whole else len(whole) - 1 - axis
+            rest = turned[:place] + turned[place + 1 :]
+            fitting = {
+                index: shape[place]
+                for index, (_, shape) in enumerate(pieces)
+                if len(shape) == len(turned) and shape[:place] + shape[place + 1 :] == rest
+            }
+            # The experts of a layer, one module each: entries of axis 0.
+            if place == 0:
+                fitting |= {
+                    index: 1 for index, (_, shape) in enumerate(pieces) if shape == rest
+                }
+            if sum(fitting.values()) == turned[place]:
+                return set(fitting)
+            for size in set(fitting.values()):
+                equal = [index for index, own in fitting.items() if own == size]
+                count, rest_size = divmod(turned[place], size)
+                if not rest_size and 1 < count <= len(equal):
+                    return set(equal[:count])
+            if len(fitting) > _MOST_PIECES:
+                continue
+            for count in range(2, min(5, len(fitting)) + 1):
+                for chosen in combinations(fitting, count):
+                    if sum(fitting[index] for index in chosen) == turned[place]:
+                        return set(chosen)
+    return None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kvcalc.checks.git import Base, Changed, Repository
+from kvcalc.checks.git import Base, Repository
 from kvcalc.checks.policy import FILE_NAME
 from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance, measure
 from kvcalc.errors import KvcalcError, NotFoundError, Problem, SpecError, UsageError
@@ -230,42 +230,34 @@ def _load(
     reference: Reference,
 ) -> Iterator[tuple[_Side | None, _Side | None]]:
     """Both sides of every file that differs and is a spec."""
-    pairs: dict[Changed, None] = {}
-    for each in repository.changed(commit, wanted):
-        base = each.base_path if _is_spec_path(each.base_path, explicit) else None
-        head = each.head_path if _is_spec_path(each.head_path, explicit) else None
-        if base is not None or head is not None:
-            pairs[Changed(base, each.base_object if base is not None else None, head)] = None
-    objects = [each.base_object for each in pairs if each.base_object is not None]
-    texts = repository.texts(objects, MAX_FILE_BYTES)
-    for each in pairs:
-        old = new = None
-        data = next(texts) if each.base_path is not None else b""
-        if each.base_path is not None:
-            old = _side(each.base_path, reference, data)
-        if each.head_path is not None:
-            new = _side(each.head_path, reference, repository.root / each.head_path)
-        if _is_a_spec(repository, each, data, explicit):
-            yield old, new
+    # An unmerged file is listed twice.
+    files = dict.fromkeys(
+        each
+        for each in repository.changed(commit, wanted)
+        if each.path in explicit or _is_named_like_a_spec(each.path)
+    )
+    texts = repository.texts(
+        [each.base_object for each in files if each.base_object], MAX_FILE_BYTES
+    )
+    for each in files:
+        data = next(texts) if each.base_object else None
+        file = repository.root / each.path
+        if each.path in explicit or _LIKE_A_SPEC.search(data or _head_bytes(file)):
+            yield (
+                None if data is None else _side(each.path, reference, data),
+                _side(each.path, reference, file) if each.in_head else None,
+            )
+    # The last text is followed by the end of git's process.
     for _ in texts:
         pass
 
 
-def _is_spec_path(path: str | None, explicit: set[str]) -> bool:
-    return path is not None and (path in explicit or _is_named_like_a_spec(path))
-
-
-def _is_a_spec(repository: Repository, each: Changed, data: bytes, explicit: set[str]) -> bool:
-    """Whether a file that a folder holds is meant as a spec, sound or not."""
-    if {each.base_path, each.head_path} & explicit or _LIKE_A_SPEC.search(data):
-        return True
-    if each.head_path is None:
-        return False
+def _head_bytes(file: Path) -> bytes:
     try:
-        with (repository.root / each.head_path).open("rb") as file:
-            return _LIKE_A_SPEC.search(file.read(MAX_FILE_BYTES)) is not None
+        with file.open("rb") as opened:
+            return opened.read(MAX_FILE_BYTES)
     except OSError:
-        return True
+        return b""
 
 
 def _side(path: str, reference: Reference, source: bytes | Path) -> _Side:
@@ -296,15 +288,16 @@ def _spec(side: _Side) -> ModelSpec:
 
 
 def _moved(removed: list[_Side], added: list[_Side]) -> list[tuple[_Side, _Side]]:
-    """Models that git did not see move: the same name, or the same dimensions under another."""
-    pairs = []
-    rest = list(added)
-    for old in removed:
-        for new in rest:
-            if _spec(old).name == _spec(new).name or _dimensions(old) == _dimensions(new):
-                pairs.append((old, new))
+    """Models in another file: those with the same name, then those with the same dimensions."""
+    pairs: list[tuple[_Side, _Side]] = []
+    for key in (lambda side: _spec(side).name, _dimensions):
+        taken = [side for pair in pairs for side in pair]
+        rest = [side for side in added if side not in taken]
+        for old in (side for side in removed if side not in taken):
+            new = next((side for side in rest if key(side) == key(old)), None)
+            if new is not None:
                 rest.remove(new)
-                break
+                pairs.append((old, new))
     return pairs
 
 

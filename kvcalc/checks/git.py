@@ -15,8 +15,9 @@ from kvcalc.frozen import dataclass
 
 _SAFE = ("--no-optional-locks", "--no-replace-objects", "--literal-pathspecs")
 _FILE_MODES = ("100644", "100755")
-_SHALLOW = (
-    "in GitHub Actions, give actions/checkout 'fetch-depth: 0'; elsewhere, git fetch --unshallow"
+# The line that fixes a shallow clone; it is what actions/checkout makes unless told otherwise.
+_UNSHALLOW = (
+    "GitHub Actions: actions/checkout with 'fetch-depth: 0'; elsewhere: git fetch --unshallow"
 )
 
 
@@ -24,12 +25,12 @@ _SHALLOW = (
 class Changed:
     """A file that differs between the base and the working tree.
 
-    base_path, base_object: None for a new file. head_path: None for a deleted one.
+    base_object: what it was; None for a new file. in_head: whether it is still there.
     """
 
-    base_path: str | None
+    path: str
     base_object: str | None
-    head_path: str | None
+    in_head: bool
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ class Repository:
             return Base(commit)
         common = self._git("merge-base", commit, "HEAD", statuses=(0, 1)).decode().strip()
         if not common:
-            why = "this clone is shallow" if self._is_shallow() else "the histories are unrelated"
-            return Base(commit, (f"compared with {revision} itself: no common ancestor, {why}",))
+            why = f"; {_UNSHALLOW}" if self._is_shallow() else ""
+            note = f"compared with {revision} itself, for want of a common ancestor{why}"
+            return Base(commit, (note,))
         if common == commit:
             return Base(commit)
         note = (
@@ -80,16 +82,19 @@ class Repository:
         return Base(common, (note,))
 
     def changed(self, commit: str, paths: tuple[str, ...]) -> list[Changed]:
-        """Files below ``paths`` that differ, untracked ones included, renames found."""
+        """Files below ``paths`` that differ, untracked ones included.
+
+        Without git's search for renames: specs of two models are as similar as two versions of one.
+        """
         raw = self._git(
-            "diff", "--raw", "-z", "--no-abbrev", "--find-renames", "--no-ext-diff",
+            "diff", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff",
             "--no-textconv", "--ignore-submodules=all", commit, "--", *paths,
         )  # fmt: skip
         found = list(_parse_raw(raw))
         untracked = self._git(
             "ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", *paths
         )
-        found += [Changed(None, None, os.fsdecode(name)) for name in untracked.split(b"\0") if name]
+        found += [Changed(os.fsdecode(name), None, True) for name in untracked.split(b"\0") if name]
         return found
 
     def files(self, commit: str, path: str) -> list[str]:
@@ -139,16 +144,16 @@ class Repository:
         """Why there is no such revision, and the line that fixes it."""
         if self._is_shallow():
             return (
-                f"this clone is shallow and does not hold '{revision}': "
-                f"{_SHALLOW}{self._fetch(revision)}"
+                f"this clone is shallow and does not hold '{revision}'\n"
+                f"  {_UNSHALLOW}{self._fetch(revision)}"
             )
         from kvcalc.spec.reader import near
 
         listed = self._git("for-each-ref", "--format=%(refname:short)").decode("utf-8", "replace")
         hint = near(revision, listed.split()[:100])
         fetch = self._fetch(revision)
-        if not hint and fetch:
-            hint = f": git fetch{fetch}"
+        if fetch:
+            hint += f"\n  if the remote has it: git fetch{fetch}"
         return f"no revision '{revision}' in {self.root}{hint}"
 
     def _fetch(self, revision: str) -> str:
@@ -186,11 +191,8 @@ def _parse_raw(raw: bytes) -> Iterator[Changed]:
         if not entry.startswith(b":"):
             continue
         old_mode, new_mode, old, _, status = entry[1:].decode().split(" ")
-        first = os.fsdecode(next(fields))
-        second = os.fsdecode(next(fields)) if status[0] in "RC" else first
-        if status[0] == "U":
-            # An unmerged path comes a second time, with what stands in the working tree.
-            continue
+        path = os.fsdecode(next(fields))
         was, is_now = old_mode in _FILE_MODES, new_mode in _FILE_MODES
-        if was or is_now:
-            yield Changed(first if was else None, old if was else None, second if is_now else None)
+        # An unmerged path comes a second time, with what stands in the working tree.
+        if status != "U" and (was or is_now):
+            yield Changed(path, old if was else None, is_now)

@@ -157,7 +157,8 @@ def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Fi
             if not any(fits(pattern, loaded, name, path) for name, path in specs):
                 what = "path" if "/" in pattern else "name"
                 message = f"no spec has a {what} like '{pattern}'"
-                yield "KV402", f"budgets[{index}].models[{number}]", message
+                which = f"[{number}]" if len(budget.models) > 1 else ""
+                yield "KV402", f"budgets[{index}].models{which}", message
 
 
 def _incomplete(policy: Policy) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ def render(diff: Diff) -> str:
     """What was compared, the table, then what stands on one side only."""
     lines = [MARKER, f"### kvcalc: {text(conclusion(diff))}", ""]
     if any(change.rows for change in diff.changed):
-        lines += ["| model | quantity | base | now | difference | | changed |"]
+        lines += ["| model | quantity | base | head | difference | | changed |"]
         lines += ["|---|---|---:|---:|---:|---:|---|"]
         lines += [row for change in diff.changed for row in _rows(change, diff)]
         lines.append("")

@@ -1,0 +1,209 @@
+"""``kvcalc.yaml``: which specs its budgets are for, what they find, and what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from kvcalc.checks.run import check_paths
+from tests.scratch import Scratch, small
+
+# tests/scratch.py: 146240 parameters (292480 bytes in bf16), 512 bytes of cache a token.
+EXPECT = "expect: {parameters: 146240}\n"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
+    """Two specs in serving/, one in research/."""
+    scratch = Scratch(tmp_path).init()
+    for path in ("serving/alpha", "serving/beta", "research/gamma"):
+        scratch.write(f"{path}.yaml", small(path.partition("/")[2], more=EXPECT))
+    monkeypatch.chdir(tmp_path)
+    return scratch
+
+
+def found(*paths: str, policy: str | None = None) -> list[str]:
+    """Every problem as ``path:line CODE field: message``."""
+    reports = check_paths([Path(path) for path in paths], Path(policy) if policy else None)
+    return [
+        f"{problem.path}:{problem.line} {problem.code} {problem.field}: {problem.message}"
+        for report in reports
+        for problem in report.problems
+    ]
+
+
+def over(path: str, message: str, limit: str = "cache", line: int = 8) -> str:
+    return f"{path}.yaml:{line} KV401 kvcalc.yaml: budgets[0].{limit}: {message} (kvcalc.yaml:2)"
+
+
+# 1024 * 512 = 524288, 24288 more than 500000, which hold 976 tokens (976 * 512 = 499712).
+CACHE = (
+    "524288 bytes (512.00 KiB) are needed, 24288 (23.72 KiB) more than the budget of 500000; "
+    "976 tokens fit, with 1 sequence"
+)
+
+
+@pytest.mark.parametrize(
+    ("models", "held"),
+    [
+        ("alpha", ["serving/alpha"]),
+        ('"*a"', ["research/gamma", "serving/alpha", "serving/beta"]),
+        ("[alpha, gamma]", ["research/gamma", "serving/alpha"]),
+        ("serving/*", ["serving/alpha", "serving/beta"]),
+        ("serving/", ["serving/alpha", "serving/beta"]),
+        ("./serving/b*", ["serving/beta"]),
+        ("[serving/, alpha]", ["serving/alpha", "serving/beta"]),
+    ],
+)
+def test_names_and_paths(scratch: Scratch, models: str, held: list[str]) -> None:
+    policy = f"budgets:\n  - {{models: {models}, context: 1k, cache: 500000}}\n"
+    scratch.write("kvcalc.yaml", policy)
+    assert found(".") == [over(path, CACHE) for path in held]
+
+
+def test_every_limit(scratch: Scratch) -> None:
+    scratch.write(
+        "kvcalc.yaml",
+        "budgets:\n  - {models: alpha, context: 1k, batch: 2, weights: 292479, total: 1MB}\n",
+    )
+    assert found("serving/alpha.yaml") == [
+        # Weights have no single cause; of the sum, the cache takes more (2 * 524288).
+        over("serving/alpha", "292480 bytes (285.63 KiB) are needed, 1 (1 B) more than the budget "
+             "of 292479", "weights", 7),
+        over("serving/alpha", "1341056 bytes (1.28 MiB) are needed, 341056 (333.06 KiB) more than "
+             "the budget of 1000000; 690 tokens fit, with 2 sequences", "total"),
+    ]  # fmt: skip
+
+
+def test_memory_of_a_gpu(scratch: Scratch) -> None:
+    budget = "budgets:\n  - {{models: alpha, context: 1k, gpu_memory: {}, tp: {}}}\n"
+    # Whole: 292480 + 524288 = 816768 bytes.
+    scratch.write("kvcalc.yaml", budget.format(816768, 1))
+    assert found("serving/alpha.yaml") == []
+    scratch.write("kvcalc.yaml", budget.format(816767, 1))
+    assert found("serving/alpha.yaml") == [
+        over("serving/alpha", "816768 bytes (285.63 KiB of weights, 512.00 KiB of cache) are needed "
+             "on the GPU, 1 (1 B) more than it has", "gpu_memory")
+    ]  # fmt: skip
+    # Halved by two ranks, but for the norms (5 * 64 weights): (292480 - 640) / 2 + 640 = 146560,
+    # and half of the cache, 262144.
+    scratch.write("kvcalc.yaml", budget.format(146560 + 262144, 2))
+    assert found("serving/alpha.yaml") == []
+    scratch.write("kvcalc.yaml", budget.format(146560 + 262143, 2))
+    assert found("serving/alpha.yaml") == [
+        over("serving/alpha", "408704 bytes (143.13 KiB of weights, 256.00 KiB of cache) are needed "
+             "on each of 2 GPUs, 1 (1 B) more than it has", "gpu_memory")
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_computed(scratch: Scratch) -> None:
+    policy = "budgets:\n  - {models: alpha, context: 1k, kv_dtype: bf61, cache: 1MiB}\n"
+    scratch.write("kvcalc.yaml", policy)
+    (problem,) = found("serving/alpha.yaml")
+    assert problem.startswith("serving/alpha.yaml:1 KV402 kvcalc.yaml: budgets[0]: kv dtype ")
+    assert problem.endswith("(kvcalc.yaml:2)")
+
+
+def test_the_nearest_policy_holds(scratch: Scratch) -> None:
+    scratch.write("kvcalc.yaml", "budgets:\n  - {models: '*', context: 1k, cache: 500000}\n")
+    scratch.write("serving/kvcalc.yaml", "budgets:\n  - {models: '*', context: 1k, cache: 1MiB}\n")
+    assert found(".") == [over("research/gamma", CACHE)]
+    assert found("serving") == []
+    # One that is named holds for all; its patterns of paths begin at its own folder.
+    assert len(found(".", policy="kvcalc.yaml")) == 3
+    assert found(".", policy="serving/kvcalc.yaml") == []
+
+
+def test_a_policy_above_the_repository_is_another_teams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer = Scratch(tmp_path)
+    outer.write("kvcalc.yaml", "budgets:\n  - {models: '*', context: 1k, cache: 1}\n")
+    inner = Scratch(tmp_path / "repository").init()
+    inner.write("alpha.yaml", small("alpha", more=EXPECT))
+    monkeypatch.chdir(inner.folder)
+    assert found("alpha.yaml") == []
+    inner.write("kvcalc.yaml", "budgets:\n  - {models: '*', context: 1k, cache: 1}\n")
+    assert len(found("alpha.yaml")) == 1
+
+
+def test_from_a_folder_below(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = "budgets:\n  - {models: serving/a*, context: 1k, cache: 500000}\n"
+    scratch.write("kvcalc.yaml", policy)
+    monkeypatch.chdir(scratch.folder / "serving")
+    (problem,) = found(".")
+    assert problem.startswith("alpha.yaml:8 KV401 kvcalc.yaml: budgets[0].cache: ")
+    assert problem.endswith("(../kvcalc.yaml:2)")
+
+
+def test_a_pattern_that_guards_nothing(scratch: Scratch) -> None:
+    scratch.write(
+        "kvcalc.yaml",
+        "budgets:\n"
+        "  - models: [servng/, alpha]\n"
+        "    context: 1k\n"
+        "    cache: 1MiB\n"
+        "  - {models: delta, weights: 1MiB}\n",
+    )
+    assert found(".") == [
+        "kvcalc.yaml:2 KV402 budgets[0].models[0]: no spec has a path like 'servng/'",
+        "kvcalc.yaml:5 KV402 budgets[1].models: no spec has a name like 'delta'",
+    ]
+    # Of a part of the specs, as pre-commit checks it, nothing can be said.
+    assert found("serving/alpha.yaml") == []
+    assert found("serving") == []
+
+
+def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
+    scratch.write("kvcalc.yaml", "budgets:\n  - {models: [alpha, serving/a*], weights: 1MiB}\n")
+    scratch.edit("serving/alpha.yaml", "repeat", "repeet")
+    assert [problem.split()[1] for problem in found(".")] == ["KV102"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("budget: []", "1 KV102 budget: unknown key 'budget' (did you mean 'budgets'?)"),
+        ("budgets: [{weights: 1GiB}]", "1 KV103 budgets[0].models: required and missing"),
+        ("budgets: [{models: x, weights: 80G}]",
+         "1 KV104 budgets[0].weights: '80G' is ambiguous: write GiB (binary) or GB"),
+        ("budgets: [{models: x, context: 1k}]",
+         "1 KV402 budgets[0]: say what may not be exceeded: cache, weights, total or gpu_memory"),
+        ("budgets: [{models: x, cache: 1GiB}]", "1 KV402 budgets[0]: say how many tokens: context"),
+        ("budgets: [{models: [], weights: 1GiB}]",
+         "1 KV402 budgets[0].models: say which models: a name or a pattern"),
+        ("budgets: [{models: x, context: 1, cache: 1GiB, tp: 2}]",
+         "1 KV402 budgets[0]: tp and pp are for gpu_memory; "
+         "the other limits are of all GPUs together"),
+        ("tolerances: {weights: 1%}",
+         "1 KV104 tolerances.weights: tolerance: no quantity 'weights' "
+         "(did you mean 'weight_bytes'?)"),
+        ("tolerances: {all: 1 percent}",
+         "1 KV104 tolerances.all: tolerance of all: '1 percent' is not a size: "
+         "write 80GiB, 80GB or a number of bytes"),
+        ("tolerances: {all: 1.2.3%}",
+         "1 KV104 tolerances.all: tolerance of all: '1.2.3%' is not a percentage: "
+         "write 1% or 0.5%"),
+        ("[]", "1 KV101 : a spec is a mapping of keys to values"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_policy(scratch: Scratch, text: str, problem: str) -> None:
+    scratch.write("kvcalc.yaml", text)
+    # Whether it is named, found in a folder or found upward.
+    for path in ("kvcalc.yaml", "serving/alpha.yaml", "serving"):
+        assert found(path) == [f"kvcalc.yaml:{problem}"]
+
+
+def test_a_policy_that_is_no_text(scratch: Scratch) -> None:
+    (scratch.folder / "kvcalc.yaml").write_bytes(b"\xff\xfe")
+    assert found("serving") == ["kvcalc.yaml:1 KV101 : not UTF-8 (byte 0xff)"]
+
+
+def test_a_policy_is_no_spec(scratch: Scratch) -> None:
+    scratch.write("kvcalc.yaml", "budgets: []\n")
+    reports = check_paths([Path()])
+    assert [(report.path, report.is_policy) for report in reports] == [
+        ("research/gamma.yaml", False),
+        ("serving/alpha.yaml", False),
+        ("serving/beta.yaml", False),
+        ("kvcalc.yaml", True),
+    ]

@@ -9,11 +9,15 @@ from kvcalc.errors import UsageError
 
 Source = Annotated[
     str,
-    typer.Argument(help="A config.json, a folder with one, or a hub id (org/name, org/name@revision)."),
+    typer.Argument(
+        help="A config.json, a folder with one, or a hub id (org/name, org/name@revision)."
+    ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the spec to this file; to standard output if absent."),
+    typer.Option(
+        "--output", "-o", help="Write the spec to this file; to standard output if absent."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 Name = Annotated[

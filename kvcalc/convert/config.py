@@ -114,7 +114,9 @@ class Config:
         """Keys whose value makes no difference for this type."""
         self._read.update(keys)
 
-    def fixed(self, key: str, *values: Any, what: str = "only the usual value is accounted for") -> None:
+    def fixed(
+        self, key: str, *values: Any, what: str = "only the usual value is accounted for"
+    ) -> None:
         """The key, if the file holds it, must have one of these values."""
         self._read.add(key)
         if key in self._values and self._values[key] not in values:
@@ -238,6 +240,15 @@ class Config:
             where=f"{self._where}{key}", nested=True, assumptions=self.assumptions,
         )  # fmt: skip
 
+    def child(self, key: str, model_type: str) -> "Config":
+        """A reader of a nested config with the defaults of its own class (T5Gemma's two sides)."""
+        from kvcalc.convert.hf import reader
+
+        return reader(
+            self.table(key), model_type, path=self.path, where=f"{self._where}{key}", nested=True,
+            assumptions=self.assumptions,
+        )  # fmt: skip
+
     # ------------------------------------------------------------ the dimensions that all share
 
     @property
@@ -267,7 +278,9 @@ class Config:
         stated = self.maybe(key, self._defaults.get(own))
         if stated is not None:
             if not self.has(key):
-                self.assume(own, stated, f"not in the file; the default of transformers' {self._class}")
+                self.assume(
+                    own, stated, f"not in the file; the default of transformers' {self._class}"
+                )
             return stated
         return self.divide("hidden_size", self.hidden_size, self.num_heads)
 

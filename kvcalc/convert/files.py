@@ -24,7 +24,8 @@ _HUB_TIMEOUT_SECONDS = 10
 
 
 def load_model(source: str) -> Imported | None:
-    """The spec of a config.json, of a folder with one, or of ``org/name`` (``@revision``) on the hub.
+    """The spec of a config.json, of a folder with one, of a GGUF or safetensors file, or of
+    ``org/name`` (``@revision``) on the hub. Tensors' headers beside a config give the weights' bytes.
 
     None where the source is none of these. Raises NotFoundError, FileError, MissingExtraError,
     SpecError or UnsupportedError, each saying what to do.
@@ -34,7 +35,17 @@ def load_model(source: str) -> Imported | None:
         config = path / "config.json"
         if not config.exists():
             return None
-        return from_file(config)
+        from kvcalc.convert.checkpoint import attach_folder
+
+        return attach_folder(from_file(config), path)
+    if source.endswith(".gguf"):
+        from kvcalc.convert.gguf_model import load_gguf
+
+        return load_gguf(path)
+    if source.endswith((".safetensors", ".safetensors.index.json")):
+        from kvcalc.convert.checkpoint import load_safetensors
+
+        return load_safetensors(path)
     if source.endswith(".json"):
         return from_file(path)
     if not path.exists() and (match := _HUB_ID.fullmatch(source)):

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, short
-from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
+from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.consistency import findings
@@ -57,7 +57,8 @@ def spec_from_config(
     if model_type in TEXT_CONFIGS:
         config, left_out = _text_config(values, model_type, path, assumptions)
     else:
-        config = reader(values, model_type, path=path, assumptions=assumptions)
+        own = OUTSIDE.get(model_type, model_type)
+        config = reader(values, own, path=path, assumptions=assumptions)
     converter = CONVERTERS.get(config.model_type)
     if converter is None:
         raise UnsupportedError(unknown_type(path, config.model_type))
@@ -68,6 +69,7 @@ def spec_from_config(
     spec = replace(
         spec,
         name=name,
+        model_type=model_type,
         source=(source,) if isinstance(source, str) else source,
         left_out=(*left_out, *spec.left_out),
         weight_dtypes=weight_dtypes(values, config, spec),
@@ -117,10 +119,10 @@ _TOWERS = {
 
 
 def _text_config(
-    values: Mapping[str, Any], model_type: str, path: str, assumptions: list[str]
+    values: Mapping[str, Any], model_type: str, path: str, assumptions: list[str], depth: int = 0
 ) -> tuple[Config, tuple[str, ...]]:
     """The language model inside a multimodal config, and the names of what is left out."""
-    key, text_type = TEXT_CONFIGS[model_type]
+    key, text_type, _ = TEXT_CONFIGS[model_type]
     inner = values.get(key)
     towers = tuple(
         dict.fromkeys(
@@ -136,6 +138,7 @@ def _text_config(
             problem = Problem("KV103", path, 0, 0, key, message)
             raise SpecError(f"{path}: {key}: {message}", (problem,))
         flat = {name: value for name, value in values.items() if name not in _TOWERS}
+        flat["tie_word_embeddings"] = _tied(values, values, model_type, text_type, assumptions)
         return reader(flat, text_type, path=path, assumptions=assumptions), towers
     if not isinstance(inner, dict):
         problem = Problem("KV104", path, 0, 0, key, f"expected an object, found {short(inner)}")
@@ -145,15 +148,34 @@ def _text_config(
         problem = Problem("KV104", path, 0, 0, f"{key}.model_type", "expected text")
         raise SpecError(f"{path}: {key}.model_type: expected text", (problem,))
     merged = dict(inner)
-    if own in TEXT_CONFIGS:
-        nested_key, nested_type = TEXT_CONFIGS[own]
-        if isinstance(inner.get(nested_key), dict):
-            return _text_config(inner, own, path, assumptions)[0], towers
-        own = nested_type
-    # The head belongs to the whole model, so what the top says about tying it is what holds.
-    if "tie_word_embeddings" in values:
-        merged["tie_word_embeddings"] = values["tie_word_embeddings"]
-    config = reader(
-        merged, own, path=path, where=key, nested=True, assumptions=assumptions
-    )
+    if own in TEXT_CONFIGS and depth < 2:
+        # A multimodal config inside another: Qwen-Omni's thinker.
+        return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
+    merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
+    config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers
+
+
+def _tied(
+    values: Mapping[str, Any], inner: Mapping[str, Any], model_type: str, text_type: str,
+    assumptions: list[str],
+) -> Any:  # fmt: skip
+    """Whether the head uses the token table: whose word counts depends on the multimodal class."""
+    rule = TEXT_CONFIGS[model_type][2]
+    if rule == "never":
+        return False
+    outer, text = class_defaults().get(model_type, {}), class_defaults().get(text_type, {})
+    own = inner.get(
+        "tie_word_embeddings", text.get("defaults", {}).get("tie_word_embeddings", False)
+    )
+    if rule == "text":
+        return own
+    if "tie_word_embeddings" in values:
+        top = values["tie_word_embeddings"]
+    else:
+        top = outer.get("defaults", {}).get("tie_word_embeddings", False)
+        assumptions.append(
+            f"tie_word_embeddings = {short(top)}: not in the file; the default of transformers' "
+            f"{outer.get('class', model_type)}"
+        )
+    return top or own if rule == "either" else top

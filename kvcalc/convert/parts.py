@@ -37,7 +37,9 @@ def softmax(
     kv_heads = c.num_kv_heads() if kv_heads is None else kv_heads
     head_dim = c.head_dim() if head_dim is None else head_dim
     if kv_heads > heads or heads % kv_heads:
-        c.wrong("num_key_value_heads", f"{heads} query heads cannot share {kv_heads} KV heads evenly")
+        c.wrong(
+            "num_key_value_heads", f"{heads} query heads cannot share {kv_heads} KV heads evenly"
+        )
     if isinstance(bias, bool):
         bias = QKVO if bias else ()
     kind: Literal["mha", "mqa", "gqa"] = "mqa" if kv_heads == 1 else "gqa"
@@ -47,7 +49,9 @@ def softmax(
     )  # fmt: skip
 
 
-def encoder_attention(c: Config, *, bias: tuple[Side, ...] | bool = True, **fields: Any) -> SoftmaxAttention:
+def encoder_attention(
+    c: Config, *, bias: tuple[Side, ...] | bool = True, **fields: Any
+) -> SoftmaxAttention:
     """Attention that sees its whole input at once; a KV head for each query head."""
     heads = fields.pop("heads", None) or c.num_heads
     width = fields.pop("head_dim", None) or c.divide("hidden_size", c.hidden_size, heads)
@@ -55,13 +59,17 @@ def encoder_attention(c: Config, *, bias: tuple[Side, ...] | bool = True, **fiel
                    mask="bidirectional", **fields)  # fmt: skip
 
 
-def gated(c: Config, size: int | None = None, *, bias: bool = False, **fields: Any) -> GatedFeedForward:
+def gated(
+    c: Config, size: int | None = None, *, bias: bool = False, **fields: Any
+) -> GatedFeedForward:
     """A gated feed-forward layer, intermediate_size wide."""
     width = c.number("intermediate_size") if size is None else size
     return GatedFeedForward(kind="gated", intermediate_size=width, bias=bias, **fields)
 
 
-def dense(c: Config, size: int | None = None, *, bias: bool = False, **fields: Any) -> DenseFeedForward:
+def dense(
+    c: Config, size: int | None = None, *, bias: bool = False, **fields: Any
+) -> DenseFeedForward:
     """A feed-forward layer of two matrices, intermediate_size wide."""
     width = c.number("intermediate_size") if size is None else size
     return DenseFeedForward(kind="dense", intermediate_size=width, bias=bias, **fields)
@@ -81,7 +89,7 @@ def moe(
     shared: inner width of all shared experts together; 0 and None are none.
     """
     num_experts, per_token = c.number(experts), c.number(chosen)
-    if per_token > num_experts + fields.get("num_zero_experts", 0):
+    if per_token > num_experts + (fields.get("num_zero_experts") or 0):
         c.wrong(chosen, f"a token cannot pass {per_token} of {num_experts} experts")
     return MixtureOfExperts(
         kind="moe", num_experts=num_experts, num_experts_per_tok=per_token,
@@ -92,7 +100,7 @@ def moe(
 
 def mla(c: Config, **fields: Any) -> MultiHeadLatentAttention:
     """Multi-head latent attention as DeepSeek's configs spell it."""
-    q_rank = fields.pop("q_lora_rank", c.maybe("q_lora_rank"))
+    q_rank = fields.pop("q_lora_rank") if "q_lora_rank" in fields else c.maybe("q_lora_rank")
     return MultiHeadLatentAttention(
         kind="mla",
         num_attention_heads=c.num_heads,
@@ -155,9 +163,7 @@ def positions(c: Config) -> int | None:
     return c.maybe("max_position_embeddings", None)
 
 
-def _layers(
-    c: Config, layers: Block | Sequence[Layer] | Callable[[int], Layer]
-) -> Sequence[Layer]:
+def _layers(c: Config, layers: Block | Sequence[Layer] | Callable[[int], Layer]) -> Sequence[Layer]:
     if isinstance(layers, Block):
         return [((), layers)] * c.num_layers
     if callable(layers):
@@ -190,6 +196,13 @@ _MAX_GROUPS = 8
 _MAX_PERIOD = 64
 
 
+def _group(names: Sequence[str], repeat: int = 1) -> LayerGroup:
+    """One run; one-letter names as a pattern."""
+    if len(names) > 1 and all(len(name) == 1 for name in names):
+        return LayerGroup(repeat=repeat, pattern="".join(names))
+    return LayerGroup(repeat=repeat, blocks=tuple(names))
+
+
 def runs(order: Sequence[str]) -> tuple[LayerGroup, ...]:
     """The order as repeats of short lists, with as few names written as possible.
 
@@ -211,10 +224,10 @@ def runs(order: Sequence[str]) -> tuple[LayerGroup, ...]:
     start = 0
     while start < length:
         period, repeat = choice[start]
-        groups.append(LayerGroup(repeat=repeat, blocks=tuple(order[start : start + period])))
+        groups.append(_group(order[start : start + period], repeat))
         start += period * repeat
     if len(groups) > _MAX_GROUPS:
-        return (LayerGroup(blocks=tuple(order)),)
+        return (_group(order),)
     return tuple(groups)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.ignored import is_ignored
-from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
+from kvcalc.convert.model_types import CONVERTERS, PARTS, TEXT_CONFIGS
 
 FILE = Path(__file__).resolve().parents[2] / "kvcalc" / "convert" / "class_defaults.json"
 
@@ -43,13 +43,15 @@ def read(model_type: str) -> dict[str, Any]:
 
 def class_defaults() -> dict[str, Any]:
     """Every model type that kvcalc imports."""
-    names = sorted({*CONVERTERS, *TEXT_CONFIGS})
+    names = sorted({*CONVERTERS, *TEXT_CONFIGS, *PARTS})
     return {name: read(name) for name in names}
 
 
 def text(table: dict[str, Any]) -> str:
     """One model type a line, so that a diff of two transformers releases reads well."""
-    lines = [f"{json.dumps(name)}: {json.dumps(entry, sort_keys=True)}" for name, entry in table.items()]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(entry, sort_keys=True)}" for name, entry in table.items()
+    ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

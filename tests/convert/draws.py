@@ -220,6 +220,28 @@ def _bamba(d: Dimensions) -> Draw:
     return _mamba2_heads(_BAMBA, d)
 
 
+def _gemma4_unified(d: Dimensions) -> Draw:
+    layers = d.rng.randint(7, 9)
+    return {
+        "num_hidden_layers": layers, "layer_types": None,
+        "num_kv_shared_layers": d.rng.randint(0, layers - 6), "global_head_dim": 32,
+        "attention_k_eq_v": d.flag(), "use_double_wide_mlp": d.flag(),
+        "num_global_key_value_heads": d.maybe(1),
+    }  # fmt: skip
+
+
+def _t5gemma(d: Dimensions) -> Draw:
+    def side(hidden: int) -> Draw:
+        return {
+            "hidden_size": hidden, "intermediate_size": d.even(16, 48), "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": d.rng.choice([1, 2, 4]),
+            "head_dim": 8, "sliding_window": 7, "vocab_size": 70, "pad_token_id": 0,
+            "max_position_embeddings": 50, "attention_bias": d.flag(),
+        }  # fmt: skip
+
+    return {"encoder": side(32), "decoder": side(d.rng.choice([32, 48])), "vocab_size": 70}
+
+
 def _nemotron_h(d: Dimensions) -> Draw:
     words = ("linear_attention", "full_attention", "mlp", "moe")
     order = [*words, *(d.rng.choice(words) for _ in range(4))]
@@ -237,7 +259,12 @@ def _nemotron_h(d: Dimensions) -> Draw:
 
 
 def _zamba2(d: Dimensions) -> Draw:
-    order = ["linear_attention", *d.kinds("linear_attention", "hybrid"), "hybrid", "linear_attention"]
+    order = [
+        "linear_attention",
+        *d.kinds("linear_attention", "hybrid"),
+        "hybrid",
+        "linear_attention",
+    ]
     return {
         "num_hidden_layers": len(order), "layers_block_type": order, "n_mamba_heads": 4,
         "mamba_d_state": 8, "mamba_ngroups": d.rng.choice([1, 2]), "mamba_expand": 2,
@@ -252,42 +279,94 @@ OVERRIDES: dict[str, Any] = {
     "helium": _square,
     "internlm3": _internlm3,
     "ministral": lambda d: {"layer_types": d.kinds("full_attention", "sliding_attention")},
-    "cwm": _sliding, "olmo3": _sliding, "gpt_oss": _sliding, "gemma2": _sliding,
-    "gemma3_text": _sliding, "vaultgemma": _sliding, "granite_swa": _sliding, "kolibri1": _sliding,
-    "granitemoe_swa": _sliding, "exaone4": _sliding, "cohere2": _sliding,
+    "cwm": _sliding,
+    "olmo3": _sliding,
+    "gpt_oss": _sliding,
+    "gemma2": _sliding,
+    "gemma3_text": _sliding,
+    "vaultgemma": _sliding,
+    "granite_swa": _sliding,
+    "kolibri1": _sliding,
+    "granitemoe_swa": _sliding,
+    "exaone4": _sliding,
+    "cohere2": _sliding,
     "gemma3n_text": _gemma3n,
     "gemma4_text": _gemma4,
     "deepseek_v2": _both(_per_tok, {"n_group": 1, "topk_group": 1, "mlp_bias": False}),
-    "deepseek_v32": _both(_mlp_types, {
-        "mlp_bias": False, "q_lora_rank": 16, "n_group": 1, "topk_group": 1,
-    }),
-    "glm_moe_dsa": _both(_mlp_types, lambda d: {
-        "mlp_bias": False, "q_lora_rank": 16,
-        "indexer_types": d.maybe(["full", *d.kinds("full", "shared")][: d.layers]),
-    }),
-    "glm4_moe_lite": _mlp_types, "axk1": _both(_mlp_types, {"q_lora_rank": 16, "n_group": 1, "topk_group": 1}), "hy_v3": _mlp_types,
-    "exaone_moe": _both(_mlp_types, _sliding), "mellum": _both(_mlp_types, _sliding),
-    "mimo_v2_flash": _both(_mlp_types, _sliding, lambda d: {
-        "num_attention_heads": 8, "num_key_value_heads": d.rng.choice([1, 2, 4]), "hidden_size": 64,
-    }), "laguna": _both(_mlp_types, _sliding),
-    "flint": _sliding, "afmoe": _sliding, "cohere2_moe": _both(_sliding, _mlp_types),
+    "deepseek_v32": _both(
+        _mlp_types,
+        {
+            "mlp_bias": False,
+            "q_lora_rank": 16,
+            "n_group": 1,
+            "topk_group": 1,
+        },
+    ),
+    "glm_moe_dsa": _both(
+        _mlp_types,
+        lambda d: {
+            "mlp_bias": False,
+            "q_lora_rank": 16,
+            "indexer_types": d.maybe(["full", *d.kinds("full", "shared")][: d.layers]),
+        },
+    ),
+    "glm4_moe_lite": _mlp_types,
+    "axk1": _both(_mlp_types, {"q_lora_rank": 16, "n_group": 1, "topk_group": 1}),
+    "hy_v3": _mlp_types,
+    "exaone_moe": _both(_mlp_types, _sliding),
+    "mellum": _both(_mlp_types, _sliding),
+    "mimo_v2_flash": _both(
+        _mlp_types,
+        _sliding,
+        lambda d: {
+            "num_attention_heads": 8,
+            "num_key_value_heads": d.rng.choice([1, 2, 4]),
+            "hidden_size": 64,
+        },
+    ),
+    "laguna": _both(_mlp_types, _sliding),
+    "flint": _sliding,
+    "afmoe": _sliding,
+    "cohere2_moe": _both(_sliding, _mlp_types),
     "dots1": _both(_per_tok, _sliding, lambda d: {"n_routed_experts": 4, "n_shared_experts": 1}),
-    "granitemoehybrid": _both(_bamba, lambda d: {
-        "layer_types": d.kinds("full_attention", "linear_attention"),
-        "num_local_experts": d.rng.choice([0, 4]),
-    }),
+    "granitemoehybrid": _both(
+        _bamba,
+        lambda d: {
+            "layer_types": d.kinds("full_attention", "linear_attention"),
+            "num_local_experts": d.rng.choice([0, 4]),
+        },
+    ),
     "bamba": _both(_bamba, lambda d: {"attn_layer_indices": [1]}),
-    "falcon_h1": _both(_bamba, lambda d: {
-        "mamba_proj_bias": False, "mamba_d_ssm": d.maybe(48), "mamba_d_head": "auto", "mamba_rms_norm": d.flag(),
-    }),
-    "mamba2": lambda d: {"num_heads": 8, "head_dim": 8, "hidden_size": 32, "expand": 2,
-                         "n_groups": d.rng.choice([1, 2]), "state_size": 8},
+    "falcon_h1": _both(
+        _bamba,
+        lambda d: {
+            "mamba_proj_bias": False,
+            "mamba_d_ssm": d.maybe(48),
+            "mamba_d_head": "auto",
+            "mamba_rms_norm": d.flag(),
+        },
+    ),
+    "mamba2": lambda d: {
+        "num_heads": 8,
+        "head_dim": 8,
+        "hidden_size": 32,
+        "expand": 2,
+        "n_groups": d.rng.choice([1, 2]),
+        "state_size": 8,
+    },
     "mamba": lambda d: {"state_size": d.rng.randint(4, 9), "expand": d.rng.choice([1, 2])},
     "falcon_mamba": lambda d: {"state_size": d.rng.randint(4, 9)},
-    "xlstm": lambda d: {"hidden_size": 128, "num_heads": 4, "num_blocks": DROP, "use_bias": False,
-                        "tie_word_embeddings": False},
+    "xlstm": lambda d: {
+        "hidden_size": 128,
+        "num_heads": 4,
+        "num_blocks": DROP,
+        "use_bias": False,
+        "tie_word_embeddings": False,
+    },
     "recurrent_gemma": lambda d: {
-        "hidden_size": d.heads * 16, "lru_width": d.maybe(d.heads * 8), "attention_window_size": 6,
+        "hidden_size": d.heads * 16,
+        "lru_width": d.maybe(d.heads * 8),
+        "attention_window_size": 6,
         "conv1d_width": d.rng.randint(3, 5),
     },
     "rwkv": lambda d: {"attention_hidden_size": d.maybe(24)},
@@ -298,44 +377,153 @@ OVERRIDES: dict[str, Any] = {
     },
     "falcon": lambda d: {
         "multi_query": d.flag(),
-        **d.rng.choice([
-            {"new_decoder_architecture": True, "parallel_attn": True,
-             "num_ln_in_parallel_attn": d.rng.choice([None, 1, 2])},
-            {"new_decoder_architecture": False, "parallel_attn": True},
-            {"new_decoder_architecture": False, "parallel_attn": False},
-        ]),
+        **d.rng.choice(
+            [
+                {
+                    "new_decoder_architecture": True,
+                    "parallel_attn": True,
+                    "num_ln_in_parallel_attn": d.rng.choice([None, 1, 2]),
+                },
+                {"new_decoder_architecture": False, "parallel_attn": True},
+                {"new_decoder_architecture": False, "parallel_attn": False},
+            ]
+        ),
         "num_kv_heads": d.rng.choice([DROP, d.heads]),
     },
     "mistral4": lambda d: {"tie_word_embeddings": True},
     "minimax_m2": lambda d: {"num_local_experts": d.experts},
     "olmo_hybrid": lambda d: {
-        "layer_types": None, "num_attention_heads": 4, "hidden_size": 64,
-        "num_key_value_heads": d.rng.choice([1, 2, 4]), "linear_num_key_heads": d.maybe(4),
+        "layer_types": None,
+        "num_attention_heads": 4,
+        "hidden_size": 64,
+        "num_key_value_heads": d.rng.choice([1, 2, 4]),
+        "linear_num_key_heads": d.maybe(4),
         "linear_num_value_heads": 4,
     },
+    "jetmoe": lambda d: {"kv_channels": d.head_dim, "num_attention_heads": DROP},
+    "minimax_m3_vl_text": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "minimax_m3_sparse")),
+        "mlp_layer_types": d.maybe(d.kinds("dense", "sparse")),
+        "dense_intermediate_size": 28,
+        "index_topk_blocks": 2,
+        "index_block_size": 4,
+        "index_n_heads": d.kv_heads,
+    },
+    "longcat_flash": lambda d: {
+        "ffn_hidden_size": 28,
+        "expert_ffn_hidden_size": 12,
+        "zero_expert_num": 0,
+        "moe_topk": 2,
+        "num_layers": 3,
+        "q_lora_rank": 16,
+    },
+    "hunyuan_vl_text": lambda d: {"tie_word_embeddings": True},
+    "deepseek_v4": lambda d: {
+        "n_shared_experts": 1,
+        "layer_types": d.maybe(
+            d.kinds("compressed_sparse_attention", "heavily_compressed_attention")
+        ),
+        "mlp_layer_types": d.maybe(d.kinds("hash_moe", "moe")),
+        "num_key_value_heads": 1,
+        "q_lora_rank": 16,
+        "o_groups": 2,
+        "o_lora_rank": 6,
+        "hc_mult": d.rng.choice([2, 4]),
+        "num_attention_heads": 4,
+        "head_dim": 32,
+        "hidden_size": 48,
+        "mlp_bias": False,
+        "attention_bias": False,
+    },
+    "bailing_hybrid": lambda d: {
+        "layer_group_size": 3,
+        "short_conv_kernel_size": 3,
+        "num_hidden_layers": 6,
+        "n_group": 1,
+        "topk_group": 1,
+        "layer_types": None,
+        "mlp_layer_types": None,
+        "head_dim": 8,
+        "tie_word_embeddings": False,
+        "q_lora_rank": DROP,
+    },
+    "muse_glimmer_text": lambda d: {
+        "layer_types": d.kinds("full_attention", "sliding_attention"),
+        "tie_word_embeddings": True,
+    },
+    "gemma4_unified_text": _gemma4_unified,
+    "t5gemma": _t5gemma,
+    "deberta-v2": lambda d: {
+        **d.rng.choice(
+            [
+                {"relative_attention": False},
+                {"relative_attention": True},
+                {"relative_attention": True, "norm_rel_ebd": "layer_norm"},
+            ]
+        ),
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "position_buckets": d.rng.choice([-1, 12]),
+        "position_biased_input": d.flag(),
+        "type_vocab_size": d.rng.choice([0, 2]),
+        "max_relative_positions": d.rng.choice([-1, 20]),
+    },
+    "qwen3_omni_moe_text": lambda d: {"tie_word_embeddings": True, "sliding_window": DROP},
+    "cosmos3_edge_text": lambda d: {"tie_word_embeddings": True, "head_dim": 128},
+    "rembert": lambda d: {"input_embedding_size": 12},
+    "big_bird": lambda d: {"use_bias": True},
+    **dict.fromkeys(
+        (
+            "glm4v_text",
+            "glm4v_moe_text",
+            "glm_ocr_text",
+            "qwen2_vl_text",
+            "qwen2_5_vl_text",
+            "qwen3_vl_text",
+            "qwen3_vl_moe_text",
+            "granite_docling_text",
+            "emu3_text_model",
+            "granite4_vision_text",
+            "paddleocr_vl_text",
+            "qwen2_5_omni_text",
+        ),
+        lambda d: {"tie_word_embeddings": True, "layer_types": DROP},
+    ),
     "jamba": lambda d: {
-        "attn_layer_period": 3, "attn_layer_offset": d.rng.randint(0, 2), "expert_layer_period": 2,
-        "expert_layer_offset": d.rng.randint(0, 1), "num_experts": d.rng.choice([1, 4]),
-        "num_experts_per_tok": 1, "mamba_d_state": d.rng.randint(4, 8),
-        "mamba_dt_rank": d.rng.choice(["auto", 6]), "mamba_expand": d.rng.choice([1, 2]),
+        "attn_layer_period": 3,
+        "attn_layer_offset": d.rng.randint(0, 2),
+        "expert_layer_period": 2,
+        "expert_layer_offset": d.rng.randint(0, 1),
+        "num_experts": d.rng.choice([1, 4]),
+        "num_experts_per_tok": 1,
+        "mamba_d_state": d.rng.randint(4, 8),
+        "mamba_dt_rank": d.rng.choice(["auto", 6]),
+        "mamba_expand": d.rng.choice([1, 2]),
     },
     "kimi_linear": lambda d: {
         "layer_types": d.maybe(["linear_attention", "full_attention"] * 2 + ["full_attention"]),
         "mlp_layer_types": d.maybe(["dense", "sparse", "sparse", "dense", "sparse"]),
         "linear_head_dim": 8,
-        "linear_num_heads": d.rng.randint(2, 4), "num_hidden_layers": 5, "num_key_value_heads": d.heads, "tie_word_embeddings": False,
+        "linear_num_heads": d.rng.randint(2, 4),
+        "num_hidden_layers": 5,
+        "num_key_value_heads": d.heads,
+        "tie_word_embeddings": False,
     },
     "lfm2": lambda d: {
-        "layer_types": d.maybe(d.kinds("full_attention", "conv")), "full_attn_idxs": [1],
-        "block_auto_adjust_ff_dim": d.flag(), "block_multiple_of": 16,
+        "layer_types": d.maybe(d.kinds("full_attention", "conv")),
+        "full_attn_idxs": [1],
+        "block_auto_adjust_ff_dim": d.flag(),
+        "block_multiple_of": 16,
         "block_ffn_dim_multiplier": d.rng.choice([1.0, 1.3]),
     },
     "lfm2_moe": lambda d: {
-        "layer_types": d.kinds("full_attention", "conv"), "num_dense_layers": d.rng.randint(0, 3),
+        "layer_types": d.kinds("full_attention", "conv"),
+        "num_dense_layers": d.rng.randint(0, 3),
     },
     "lfm3": lambda d: {
         "layer_types": d.maybe(d.kinds("full_attention", "conv", "sliding_attention")),
-        "use_sandwich_norm": d.flag(), "use_attention_gate": d.flag(),
+        "use_sandwich_norm": d.flag(),
+        "use_attention_gate": d.flag(),
     },
     "minimax": lambda d: {
         "layer_types": d.maybe(d.kinds("full_attention", "linear_attention")),
@@ -351,15 +539,17 @@ OVERRIDES: dict[str, Any] = {
     "codegen": lambda d: {"rotary_dim": 8, "n_head": 8, "n_embd": 128},
     "bloom": lambda d: {"hidden_size": d.heads * 16},
     "gpt_neo": lambda d: {
-        "num_layers": 4, "attention_types": [[["global", "local"], 2]],
+        "num_layers": 4,
+        "attention_types": [[["global", "local"], 2]],
         "intermediate_size": d.maybe(40),
     },
     "opt": lambda d: {
-        "word_embed_proj_dim": d.maybe(d.hidden // 2), "enable_bias": d.flag(),
+        "word_embed_proj_dim": d.maybe(d.hidden // 2),
+        "enable_bias": d.flag(),
         "do_layer_norm_before": d.flag(),
     },
     "ctrl": lambda d: {"dff": d.even(16, 48)},
-        "gpt_neox_japanese": lambda d: {"intermediate_multiple_size": d.rng.choice([2, 4])},
+    "gpt_neox_japanese": lambda d: {"intermediate_multiple_size": d.rng.choice([2, 4])},
     "starcoder2": lambda d: {"use_bias": d.flag()},
     "xlm-roberta-xl": lambda d: {"tie_word_embeddings": True},
     "distilbert": lambda d: {"hidden_dim": d.even(16, 48)},
@@ -369,15 +559,22 @@ OVERRIDES: dict[str, Any] = {
     "umt5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
     "longt5": lambda d: {"feed_forward_proj": d.rng.choice(["relu", "gated-gelu"]), "d_kv": 8},
     "whisper": lambda d: {
-        "num_mel_bins": 20, "max_source_positions": 30, "max_target_positions": 25,
+        "num_mel_bins": 20,
+        "max_source_positions": 30,
+        "max_target_positions": 25,
         "tie_word_embeddings": True,
     },
     **dict.fromkeys(
         ("bart", "blenderbot", "blenderbot-small", "m2m_100", "mbart", "mvp", "pegasus", "plbart"),
         lambda d: {"tie_word_embeddings": True},
     ),
-    "marian": lambda d: {"tie_word_embeddings": True, "decoder_vocab_size": None, "decoder_start_token_id": 0},
+    "marian": lambda d: {
+        "tie_word_embeddings": True,
+        "decoder_vocab_size": None,
+        "decoder_start_token_id": 0,
+    },
     "llama4_text": lambda d: {
-        "attention_chunk_size": 8, "interleave_moe_layer_step": d.rng.randint(1, 2),
+        "attention_chunk_size": 8,
+        "interleave_moe_layer_step": d.rng.randint(1, 2),
     },
 }

@@ -1,12 +1,27 @@
 """What transformers builds from a config: the model on the meta device, and the cache it keeps."""
 
+from importlib import import_module
 from typing import Any
+
+# Language models inside multimodal ones that no Auto class builds alone: (module, class).
+_WITHOUT_AUTO = {
+    "emu3_text_model": ("emu3", "Emu3TextModel"),
+    "granite4_vision_text": ("granite4_vision", "Granite4VisionTextModel"),
+    "paddleocr_vl_text": ("paddleocr_vl", "PaddleOCRTextModel"),
+    "qwen2_5_omni_text": ("qwen2_5_omni", "Qwen2_5OmniThinkerTextModel"),
+    "qwen3_omni_moe_text": ("qwen3_omni_moe", "Qwen3OmniMoeThinkerTextModel"),
+}
 
 
 def build(values: dict[str, Any], device: str = "meta") -> Any:
     """The model with its head, as AutoModelForCausalLM or its like would build it."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
+    from transformers import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSpeechSeq2Seq,
+    )
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -16,12 +31,19 @@ def build(values: dict[str, Any], device: str = "meta") -> Any:
     auto: Any = AutoModel
     if model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         auto = AutoModelForSeq2SeqLM
+    elif model_type == "bert-generation":
+        auto = AutoModel
     elif model_type == "whisper":
         auto = AutoModelForSpeechSeq2Seq
     elif model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         auto = AutoModel
     elif model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         auto = AutoModelForCausalLM
+    if model_type in _WITHOUT_AUTO:
+        module, name = _WITHOUT_AUTO[model_type]
+        text_model = getattr(import_module(f"transformers.models.{module}.modeling_{module}"), name)
+        with torch.device(device):
+            return text_model(config).eval()
     with torch.device(device):
         return auto.from_config(config, experts_implementation="eager").eval()
 
@@ -80,3 +102,31 @@ def _walk(value: Any, found: dict[tuple[Any, ...], int], seen: set[int]) -> None
     for item in items:
         if not isinstance(item, torch.nn.Module | PreTrainedConfig):
             _walk(item, found, seen)
+
+
+def language_model_parameters(model_type: str, text: dict[str, Any], tie: bool | None) -> int:
+    """Parameters of the language model inside a multimodal model, its head included, tied once."""
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoModelForMultimodalLM,
+    )
+    from transformers.models.auto import modeling_auto
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    top = {} if tie is None else {"tie_word_embeddings": tie}
+    config = CONFIG_MAPPING[model_type].from_dict({**top, "text_config": text})
+    auto: Any = AutoModelForMultimodalLM
+    if model_type in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        auto = AutoModelForImageTextToText
+    elif model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        auto = AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto.from_config(config)
+    inside = {
+        id(parameter): parameter.numel()
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if "language_model" in name or ".text_model." in name or name.startswith("lm_head")
+    }
+    return sum(inside.values())

@@ -9,7 +9,16 @@ from typing import Any
 
 from kvcalc.attention.cross import CrossAttention
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import QKVO, Side, always_tied, decoder, dense, encoder_attention, softmax, stack
+from kvcalc.convert.parts import (
+    QKVO,
+    Side,
+    always_tied,
+    decoder,
+    dense,
+    encoder_attention,
+    softmax,
+    stack,
+)
 from kvcalc.spec.model import Block, ConvStem, Embedding, Encoder, ModelSpec
 
 

@@ -140,3 +140,75 @@ def eurobert(c: Config) -> ModelSpec:
     c.skip("classifier_pooling")
     attention = softmax(c, bias=bias, mask="bidirectional")
     return encoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
+
+
+def bert_generation(c: Config) -> ModelSpec:
+    """BERT without token types and pooler."""
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    embedding = Embedding(positions=c.number("max_position_embeddings"), norm=True)
+    return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
+
+
+def big_bird(c: Config) -> ModelSpec:
+    """BERT whose attention is sparse; one switch for the biases of Q, K and V."""
+    c.skip("attention_type", "block_size", "num_random_blocks", "rescale_embeddings")
+    c.fixed("use_bias", True, what="Q, K and V without biases")
+    return bert(c)
+
+
+def rembert(c: Config) -> ModelSpec:
+    """BERT with narrow embeddings, and a wider head that is not part of the base model."""
+    c.skip("output_embedding_size")
+    return bert(c, embedding={"size": c.number("input_embedding_size"), "projection": "in_bias"})
+
+
+def megatron_bert(c: Config) -> ModelSpec:
+    """Norms before the sublayers and at the end; none after the embeddings."""
+    return xlm_roberta_xl(c)
+
+
+def nomic_bert(c: Config) -> ModelSpec:
+    """Gated feed-forward without biases, rotary embeddings, norms after the sublayers."""
+    width = c.maybe("head_dim") or c.divide("hidden_size", c.hidden_size, c.num_heads)
+    attention = encoder_attention(c, head_dim=width, bias=False)
+    block = Block(attention=attention, ffn=gated(c), norm_position="post")
+    embedding = Embedding(token_types=c.number("type_vocab_size"), norm=True)
+    return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
+
+
+def jina_v3(c: Config) -> ModelSpec:
+    """BERT with rotary embeddings in place of a position table."""
+    return bert(c, positions=False)
+
+
+def deberta_v2(c: Config) -> ModelSpec:
+    """Disentangled attention: layers read a table of relative positions through their own projections."""
+    c.skip("legacy", "pooler_dropout", "pooler_hidden_act", "pooler_hidden_size", "conv_act",
+           "pos_att_type", "attention_head_size", "conv_groups")  # fmt: skip
+    c.fixed("conv_kernel_size", 0, None, what="a convolution beside the first layer")
+    c.fixed("embedding_size", c.hidden_size, None, what="narrow embeddings")
+    c.fixed(
+        "attention_head_size", None, c.hidden_size // c.num_heads, what="heads of another width"
+    )
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    types = c.count("type_vocab_size")
+    rows = None
+    if c.flag("relative_attention"):
+        if not c.flag("share_att_key", False) and c.value("pos_att_type"):
+            c.refuse("share_att_key", "projections of positions in every layer")
+        furthest = c.number("max_relative_positions", least=-1)
+        furthest = furthest if furthest >= 1 else c.number("max_position_embeddings")
+        buckets = c.number("position_buckets", -1, least=-1)
+        rows = 2 * (buckets if buckets > 0 else furthest)
+    else:
+        c.skip("share_att_key", "position_buckets", "max_relative_positions")
+    norms = (c.word("norm_rel_ebd", "none") or "none").lower()
+    if rows is None and "layer_norm" in norms:
+        c.refuse("norm_rel_ebd", "a norm over a table of relative positions that is not there")
+    biased = c.flag("position_biased_input")
+    embedding = Embedding(
+        positions=c.number("max_position_embeddings") if biased else None,
+        token_types=types or None, relative_positions=rows,
+        relative_norm=rows is not None and "layer_norm" in norms, norm=True,
+    )  # fmt: skip
+    return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)

@@ -48,14 +48,15 @@ def cohere2_moe(c: Config) -> ModelSpec:
     """Experts after a dense prefix; shared experts as one layer."""
     num_dense = c.count("first_k_dense_replace", 0)
     window, bias = c.number("sliding_window"), c.flag("attention_bias")
-    prefix, rest = c.number("prefix_dense_sliding_window_pattern"), c.number("sliding_window_pattern")
+    prefix, rest = (
+        c.number("prefix_dense_sliding_window_pattern"),
+        c.number("sliding_window_pattern"),
+    )
     mixers = kinds(
         c, "layer_types", FULL_OR_SLIDING,
         lambda: every(prefix, num_dense) + every(rest, c.num_layers - num_dense),
     )  # fmt: skip
-    ffns = mlp_kinds(
-        c, lambda: ["dense"] * num_dense + ["moe"] * (c.num_layers - num_dense)
-    )
+    ffns = mlp_kinds(c, lambda: ["dense"] * num_dense + ["moe"] * (c.num_layers - num_dense))
     width = c.number("intermediate_size")
     dense_width = c.maybe("prefix_dense_intermediate_size") or width
     shared = c.count("num_shared_experts") * width

@@ -8,8 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import FULL_OR_SLIDING, crossed, decoder, first_dense, gated, indexer
-from kvcalc.convert.parts import kinds, mla, mlp_kinds, moe, softmax
+from kvcalc.convert.parts import (
+    FULL_OR_SLIDING,
+    crossed,
+    decoder,
+    first_dense,
+    gated,
+    indexer,
+    kinds,
+    mla,
+    mlp_kinds,
+    moe,
+    softmax,
+)
 from kvcalc.spec.model import Block, ModelSpec
 
 
@@ -146,3 +157,103 @@ def dots1(c: Config) -> ModelSpec:
                           sliding_window=window if mixer == "local" else None),
         ffn=routed(c) if ffn == "moe" else gated(c),
     )))  # fmt: skip
+
+
+def longcat_flash(c: Config) -> ModelSpec:
+    """Each layer of the config is two attentions and two dense layers, with experts across."""
+    for key in ("num_hidden_layers", "head_dim", "qk_head_dim", "num_key_value_heads"):
+        c.skip(key)
+    c.skip("mla_scale_q_lora", "mla_scale_kv_lora", "zero_expert_type", "attention_method",
+           "router_bias", "intermediate_size", "moe_intermediate_size")  # fmt: skip
+    zero = c.count("zero_expert_num")
+    width = c.number("ffn_hidden_size")
+    attention = mla(c, bias=_bias(c))
+    experts = moe(
+        c, experts="n_routed_experts", chosen="moe_topk", width="expert_ffn_hidden_size",
+        shared=width, num_zero_experts=zero or None, router_bias="buffer",
+    )  # fmt: skip
+    if zero:
+        extra = 2 * zero * c.number("expert_ffn_hidden_size") * c.hidden_size
+        c.assumptions.append(
+            f"{zero} identity experts have no weights: transformers 5.23 allocates gate and up "
+            f"matrices for them all the same, {extra} parameters a layer, which are not counted"
+        )
+    first = Block(attention=attention, ffn=experts)
+    second = Block(attention=attention, ffn=gated(c, width))
+    return decoder(c, [(("first",), first), (("second",), second)] * c.number("num_layers"))
+
+
+_V4_KINDS = {
+    "compressed_sparse_attention": "csa", "heavily_compressed_attention": "hca",
+    "sliding_attention": "window",
+}  # fmt: skip
+
+
+def deepseek_v4(c: Config) -> ModelSpec:
+    """Compressed attention (csa, hca) or a window only; the first layers route by token id."""
+    from kvcalc.stack.hyper_connections import HyperConnections
+
+    _v4_ignored(c)
+    ratios = c.numbers("compress_ratios", None, None)
+    number = c.num_layers
+    if ratios is not None and set(ratios) - {0, 4, 128}:
+        c.refuse("compress_ratios", "known ratios are 0, 4 and 128")
+    by_ratio = {0: "window", 4: "csa", 128: "hca"}
+
+    def pattern() -> list[str]:
+        if ratios is not None:
+            return [by_ratio[ratio] for ratio in ratios[:number]]
+        later = ["csa" if index % 2 else "hca" for index in range(max(number - 2, 0))]
+        return [*["hca"] * min(number, 2), *later]
+
+    mixers = kinds(c, "layer_types", _V4_KINDS, pattern)
+    if len(mixers) != number:
+        c.wrong("compress_ratios", f"has {len(mixers)} entries for {number} layers")
+    num_hash = c.count("num_hash_layers", 3)
+    ffns = kinds(c, "mlp_layer_types", {"moe": "", "hash_moe": "hash"}, lambda: [
+        "hash" if index < num_hash else "" for index in range(number)
+    ])  # fmt: skip
+    spec = decoder(
+        c, crossed(mixers, ffns, lambda mixer, ffn: _v4_block(c, mixer, ffn)),
+        hyper_connections=HyperConnections(hc_mult=c.number("hc_mult")),
+    )  # fmt: skip
+    return spec
+
+
+def _v4_ignored(c: Config) -> None:
+    c.skip("num_key_value_heads", "qk_rope_head_dim", "swiglu_limit", "hc_sinkhorn_iters", "hc_eps",
+           "compress_rope_theta", "expert_dtype", "index_topk_freq", "scale_fmt")  # fmt: skip
+    c.fixed("attention_bias", False, None, what="biases in attention")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+
+
+def _v4_block(c: Config, mixer: str, ffn: str) -> Block:
+    from kvcalc.attention.csa import CompressedSparseAttention
+    from kvcalc.attention.hca import HeavilyCompressedAttention
+    from kvcalc.attention.v4_window import SharedKeyValueWindow
+
+    shape: dict[str, Any] = {
+        "num_attention_heads": c.num_heads, "head_dim": c.head_dim(),
+        "q_lora_rank": c.number("q_lora_rank"), "o_groups": c.number("o_groups"),
+        "o_lora_rank": c.number("o_lora_rank"), "sliding_window": c.number("sliding_window"),
+    }  # fmt: skip
+    rates = c.inside("compress_rates", "DeepseekV4Config")
+    csa_rate = rates.number("compressed_sparse_attention", 4)
+    hca_rate = rates.number("heavily_compressed_attention", 128)
+    rates.finish()
+    csa_rate, hca_rate = (
+        c.number("compress_rate_csa", csa_rate),
+        c.number("compress_rate_hca", hca_rate),
+    )
+    attention: Any = SharedKeyValueWindow(kind="v4_window", **shape)
+    if mixer == "hca":
+        attention = HeavilyCompressedAttention(kind="hca", compress_rate=hca_rate, **shape)
+    elif mixer == "csa":
+        attention = CompressedSparseAttention(
+            kind="csa", compress_rate=csa_rate, index_n_heads=c.number("index_n_heads"),
+            index_head_dim=c.number("index_head_dim"), index_topk=c.number("index_topk"), **shape,
+        )  # fmt: skip
+    c.skip("index_n_heads", "index_head_dim", "index_topk")
+    c.fixed("n_shared_experts", 1, what="transformers always builds one shared expert")
+    by_token: dict[str, Any] = {"router_bias": "none", "hash_vocab_size": c.number("vocab_size")}
+    return Block(attention=attention, ffn=routed(c, **(by_token if ffn == "hash" else {})))

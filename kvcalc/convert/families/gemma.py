@@ -83,7 +83,11 @@ def gemma3n(c: Config) -> ModelSpec:
         )
         if shared:
             attention = _share(attention, kind)
-        labels = (kind, "shared" if shared else "", "" if len(set(widths or ())) == 1 else f"{width}")
+        labels = (
+            kind,
+            "shared" if shared else "",
+            "" if len(set(widths or ())) == 1 else f"{width}",
+        )
         stack.append((labels, Block(attention=attention, ffn=gated(c, width), norms=4)))
     spec = decoder(
         c, stack,
@@ -123,6 +127,8 @@ def gemma4(c: Config) -> ModelSpec:
     """Wider heads in global layers, experts beside the dense layer, shared caches, per-layer embeddings."""
     from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
 
+    # The unified model has neither experts nor per-layer embeddings.
+    unified = c.model_type == "gemma4_unified_text"
     if c.word("use_bidirectional_attention", None) == "all":
         c.refuse("use_bidirectional_attention", "an encoder keeps no cache")
     layers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: every(6, c.num_layers))
@@ -142,13 +148,13 @@ def gemma4(c: Config) -> ModelSpec:
             attention_k_eq_v=k_eq_v,
         ),
     }  # fmt: skip
-    per_layer = c.count("hidden_size_per_layer_input")
+    per_layer = 0 if unified else c.count("hidden_size_per_layer_input")
     stack: list[Layer] = []
     for kind, shared in zip(layers, _sharing(c, layers), strict=True):
         size = 2 * width if wide and shared else width
         norms = 4
         ffn: Any = gated(c, size)
-        if c.flag("enable_moe_block"):
+        if not unified and c.flag("enable_moe_block"):
             ffn = moe(c, chosen="top_k_experts", shared=size, router_scale=True)
             norms = 7
         mixer = attention[kind]

@@ -21,11 +21,21 @@ def glm4(c: Config) -> ModelSpec:
     return decoder(c, Block(attention=attention, ffn=gated(c), norms=4))
 
 
+def glm4v(c: Config) -> ModelSpec:
+    """GLM 4 with biases on Q, K and V always."""
+    return decoder(c, Block(attention=softmax(c, bias=QKV), ffn=gated(c), norms=4))
+
+
+def glm_ocr(c: Config) -> ModelSpec:
+    """GLM 4 without biases."""
+    return decoder(c, Block(attention=softmax(c), ffn=gated(c), norms=4))
+
+
 def glm4_moe(c: Config) -> ModelSpec:
     """Dense layers first, then experts with shared ones."""
     attention = softmax(
         c, bias=QKV if c.flag("attention_bias") else (),
-        qk_norm="per_head" if c.flag("use_qk_norm") else "none",
+        qk_norm="per_head" if c.flag("use_qk_norm", False) else "none",
     )  # fmt: skip
     kinds = first_dense(c, c.count("first_k_dense_replace"))
     return decoder(c, [

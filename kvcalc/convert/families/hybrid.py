@@ -8,8 +8,21 @@ from typing import Any
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.families.mamba import mamba1_fields
-from kvcalc.convert.parts import Layer, always_tied, crossed, decoder, dense, first_dense, gated
-from kvcalc.convert.parts import kinds, mla, mlp_kinds, moe, never_tied, softmax
+from kvcalc.convert.parts import (
+    Layer,
+    always_tied,
+    crossed,
+    decoder,
+    dense,
+    first_dense,
+    gated,
+    kinds,
+    mla,
+    mlp_kinds,
+    moe,
+    never_tied,
+    softmax,
+)
 from kvcalc.recurrent.kda import KimiDeltaAttention
 from kvcalc.recurrent.lightning import LightningAttention
 from kvcalc.recurrent.mamba2 import Mamba2
@@ -46,11 +59,11 @@ def jamba(c: Config) -> ModelSpec:
     return decoder(c, crossed(mixers, ffns, block))
 
 
-NEMOTRON_H = {
-    "linear_attention": "mamba", "mamba": "mamba", "full_attention": "attention",
-    "attention": "attention", "mlp": "mlp", "moe": "moe",
+# The letters of NVIDIA's own configs, which name the blocks.
+_NEMOTRON_H = {
+    "linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-",
+    "moe": "E",
 }  # fmt: skip
-_LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
 def nemotron_h(c: Config) -> ModelSpec:
@@ -59,13 +72,13 @@ def nemotron_h(c: Config) -> ModelSpec:
     stated = c.words("layers_block_type")
     if stated is not None:
         for word in stated:
-            if word not in NEMOTRON_H:
+            if word not in _NEMOTRON_H:
                 c.refuse("layers_block_type", f"layers of type '{word}' are not accounted for here")
-        order = [NEMOTRON_H[word] for word in stated]
+        order = [_NEMOTRON_H[word] for word in stated]
     elif pattern:
-        if set(pattern) - set(_LETTERS):
-            c.refuse("hybrid_override_pattern", f"known letters are {' '.join(_LETTERS)}")
-        order = [_LETTERS[letter] for letter in pattern]
+        if set(pattern) - set(_NEMOTRON_H.values()):
+            c.refuse("hybrid_override_pattern", "known letters are M * - E")
+        order = list(pattern)
     else:
         c.missing("hybrid_override_pattern")
     c.fixed("attention_bias", False, what="transformers' attention has no biases here")
@@ -81,23 +94,23 @@ def nemotron_h(c: Config) -> ModelSpec:
         "attention_head_dim", "num_query_groups", "kv_channels",
     )  # fmt: skip
     made: dict[str, Block] = {}
-    if "mamba" in order:
-        made["mamba"] = Block(recurrent=Mamba2(
+    if "M" in order:
+        made["M"] = Block(recurrent=Mamba2(
             kind="mamba2", num_heads=c.number("mamba_num_heads"), head_dim=c.number("mamba_head_dim"),
             state_size=c.number("ssm_state_size"), n_groups=c.number("n_groups"),
             conv_kernel=c.number("conv_kernel"), conv_bias=c.flag("use_conv_bias"),
             proj_bias=c.flag("use_bias"),
         ))  # fmt: skip
-    if "attention" in order:
-        made["attention"] = Block(attention=softmax(c))
-    if "mlp" in order:
-        made["mlp"] = Block(ffn=dense(c, bias=c.flag("mlp_bias")))
-    if "moe" in order:
+    if "*" in order:
+        made["*"] = Block(attention=softmax(c))
+    if "-" in order:
+        made["-"] = Block(ffn=dense(c, bias=c.flag("mlp_bias")))
+    if "E" in order:
         shared = c.number("moe_shared_expert_intermediate_size")
         bias = c.flag("mlp_bias")
         if bias and c.has("moe_latent_size"):
             c.refuse("mlp_bias", "biases on the projections to and from the experts' width")
-        made["moe"] = Block(ffn=moe(
+        made["E"] = Block(ffn=moe(
             c, experts="n_routed_experts", expert="dense", shared=shared, router_bias="buffer",
             latent_size=c.maybe("moe_latent_size"), shared_expert_bias=bias,
         ))  # fmt: skip
@@ -114,7 +127,9 @@ def nemotron_h(c: Config) -> ModelSpec:
 
 def _lfm2_width(c: Config) -> int:
     """LFM2 adjusts the stated width: two thirds of it, scaled, rounded up to a multiple."""
-    width = c.number("block_ff_dim", None) if c.has("block_ff_dim") else c.number("intermediate_size")
+    width = (
+        c.number("block_ff_dim", None) if c.has("block_ff_dim") else c.number("intermediate_size")
+    )
     c.skip("intermediate_size", "block_dim", "block_mlp_init_scale", "block_norm_eps",
            "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init", "conv_dim",
            "conv_use_xavier_init", "use_pos_enc", "block_ff_dim", "block_multiple_of",
@@ -247,7 +262,10 @@ def minimax(c: Config) -> ModelSpec:
 
 def _numbered(c: Config, linear: Config) -> list[str] | None:
     """kimi_linear's lists of layers, which count from 1."""
-    full, delta = linear.numbers("full_attn_layers", None, None), linear.numbers("kda_layers", None, None)
+    full, delta = (
+        linear.numbers("full_attn_layers", None, None),
+        linear.numbers("kda_layers", None, None),
+    )
     if full is None or delta is None:
         return None
     if sorted([*full, *delta]) != list(range(1, c.num_layers + 1)):
@@ -278,7 +296,7 @@ def kimi_linear(c: Config) -> ModelSpec:
            "first_k_dense_replace", "topk_method")  # fmt: skip
     c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
     ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace", 1)))
-    bias = ("kv_a", "o") if c.flag("attention_bias") else ()
+    bias: tuple[str, ...] = ("kv_a", "o") if c.flag("attention_bias") else ()
     if bias and c.maybe("q_lora_rank") is not None:
         bias = ("q_a", *bias)
     latent = mla(c, bias=bias)
@@ -346,4 +364,40 @@ def _zamba2_default(c: Config) -> list[str]:
     if c.num_layers != 54:
         c.missing("layers_block_type")
     mamba = ["mamba"]
-    return [*mamba, *(mamba * 5 + ["hybrid"]) * 7, *mamba * 4, "hybrid", *mamba * 3, "hybrid", *mamba * 2]
+    return [
+        *mamba,
+        *(mamba * 5 + ["hybrid"]) * 7,
+        *mamba * 4,
+        "hybrid",
+        *mamba * 3,
+        "hybrid",
+        *mamba * 2,
+    ]
+
+
+def bailing_hybrid(c: Config) -> ModelSpec:
+    """Ling hybrid: KDA with full gates, latent attention with a gate per head; dense, then experts."""
+    c.skip("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "num_key_value_heads")
+    period = c.number("layer_group_size")
+    order = kinds(
+        c, "layer_types", {"full_attention": "mla", "linear_attention": "kda"},
+        lambda: ["kda" if (index + 1) % period else "mla" for index in range(c.num_layers)],
+    )  # fmt: skip
+    ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace")))
+    kda = KimiDeltaAttention(
+        kind="kda", num_heads=c.num_heads, head_dim=c.head_dim(),
+        short_conv_kernel_size=c.number("short_conv_kernel_size"), full_rank_gate=True,
+        full_rank_decay=True,
+    )  # fmt: skip
+    bias = ("kv_a", "o") if c.flag("attention_bias") else ()
+    latent = mla(c, q_lora_rank=c.maybe("q_lora_rank", None), bias=bias, output_gate="per_head")
+    shared = c.count("n_shared_experts") * c.number("moe_intermediate_size")
+
+    def block(mixer: str, ffn: str) -> Block:
+        experts = moe(c, experts="num_local_experts", shared=shared, router_bias="buffer")
+        feed_forward = experts if ffn == "moe" else gated(c)
+        if mixer == "mla":
+            return Block(attention=latent, ffn=feed_forward)
+        return Block(recurrent=kda, ffn=feed_forward)
+
+    return decoder(c, crossed(order, ffns, block), tie=never_tied(c))

@@ -55,7 +55,9 @@ def use_bias(c: Config) -> ModelSpec:
 
 def seed_oss(c: Config) -> ModelSpec:
     """The output projection's bias has a switch of its own."""
-    bias = (QKV if c.flag("attention_bias") else ()) + (("o",) if c.flag("attention_out_bias") else ())
+    bias = (QKV if c.flag("attention_bias") else ()) + (
+        ("o",) if c.flag("attention_out_bias") else ()
+    )
     return decoder(c, Block(attention=softmax(c, bias=bias), ffn=gated(c, bias=c.flag("mlp_bias"))))
 
 
@@ -166,3 +168,20 @@ def diffllama(c: Config) -> ModelSpec:
         head_dim=c.head_dim(), bias=("q", "k", "v", "o") if c.flag("attention_bias") else (),
     )  # fmt: skip
     return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def qk_norm(c: Config) -> ModelSpec:
+    """Llama with a norm over each head of Q and of K (Hunyuan, Qwen3-VL)."""
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def muse_glimmer(c: Config) -> ModelSpec:
+    """Four norms, gated attention, windows by ``layer_types``."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    c.skip("qk_scale_factor", "output_multiplier")
+    return decoder(c, windowed(
+        c, lambda w: softmax(c, bias=bias, qk_norm="l2", output_gate="separate", sliding_window=w),
+        lambda a: Block(attention=a, ffn=gated(c), norms=4),
+        lambda: c.missing("layer_types"), window=window,
+    ))  # fmt: skip

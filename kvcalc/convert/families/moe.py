@@ -6,8 +6,21 @@ Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each 
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import FULL_OR_SLIDING, QKV, crossed, decoder, every, first_dense, gated
-from kvcalc.convert.parts import kinds, mlp_kinds, moe, softmax, step_sparse, windowed
+from kvcalc.convert.parts import (
+    FULL_OR_SLIDING,
+    QKV,
+    crossed,
+    decoder,
+    every,
+    first_dense,
+    gated,
+    kinds,
+    mlp_kinds,
+    moe,
+    softmax,
+    step_sparse,
+    windowed,
+)
 from kvcalc.spec.model import Block, ModelSpec
 
 
@@ -39,7 +52,10 @@ def gpt_oss(c: Config) -> ModelSpec:
 
 def dbrx(c: Config) -> ModelSpec:
     """Sizes of attention and experts stand in nested objects; LayerNorm without bias."""
-    attn, ffn = c.inside("attn_config", "DbrxAttentionConfig"), c.inside("ffn_config", "DbrxFFNConfig")
+    attn, ffn = (
+        c.inside("attn_config", "DbrxAttentionConfig"),
+        c.inside("ffn_config", "DbrxFFNConfig"),
+    )
     kv_heads = attn.number("kv_n_heads", 1)
     attention = softmax(c, kv_heads=kv_heads,
                         head_dim=c.divide("d_model", c.hidden_size, c.num_heads))  # fmt: skip
@@ -92,9 +108,8 @@ def hunyuan_moe(c: Config) -> ModelSpec:
     width = c.number("intermediate_size")
     for key in ("num_experts", "moe_topk"):
         stated = c.value(key)
-        if isinstance(stated, list):
-            if len(set(map(str, stated))) != 1:
-                c.refuse(key, "layers with different numbers of experts")
+        if isinstance(stated, list) and len(set(map(str, stated))) != 1:
+            c.refuse(key, "layers with different numbers of experts")
     experts, top = _scalar(c, "num_experts"), _scalar(c, "moe_topk")
     from kvcalc.ffn.moe import MixtureOfExperts
 
@@ -110,12 +125,6 @@ def hunyuan_moe(c: Config) -> ModelSpec:
 def _scalar(c: Config, key: str) -> int:
     value = c.value(key)
     return c.whole(key, value[0] if isinstance(value, list) else value)
-
-
-def hunyuan_dense(c: Config) -> ModelSpec:
-    """Llama with QK-norm."""
-    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
-    return decoder(c, Block(attention=attention, ffn=gated(c)))
 
 
 def exaone_moe(c: Config) -> ModelSpec:
@@ -312,4 +321,64 @@ def llama4(c: Config) -> ModelSpec:
                      else gated(c, c.number("intermediate_size_mlp")))  # fmt: skip
 
     ffns = ["moe" if index in layers else "dense" for index in range(c.num_layers)]
+    return decoder(c, crossed(mixers, ffns, block))
+
+
+def jetmoe(c: Config) -> ModelSpec:
+    """Experts for queries and outputs too; a token's query heads are those of its experts."""
+    from kvcalc.attention.moa import MixtureOfAttentionHeads
+
+    kv_heads, chosen = c.number("num_key_value_heads"), c.number("num_experts_per_tok")
+    if c.maybe("num_attention_heads", None) not in (None, kv_heads * chosen):
+        c.wrong("num_attention_heads", f"{chosen} experts of {kv_heads} heads are not as many")
+    attention = MixtureOfAttentionHeads(
+        kind="moa", num_attention_heads=kv_heads * chosen, num_key_value_heads=kv_heads,
+        head_dim=c.number("kv_channels"), num_experts=c.number("num_local_experts"),
+        num_experts_per_tok=chosen,
+    )  # fmt: skip
+    ffn = moe(c, experts="num_local_experts", width="intermediate_size", output_bias=True)
+    return decoder(c, Block(attention=attention, ffn=ffn))
+
+
+def minimax_m3(c: Config) -> ModelSpec:
+    """Dense layers, then experts; sparse layers have an indexer whose keys are cached."""
+    sparse = c.inside("sparse_attention_config", "MiniMaxM3VLTextConfig")
+    c.skip("swiglu_alpha", "swiglu_limit", "index_block_size", "index_local_blocks", "qk_norm_type",
+           "use_qk_norm", "use_gemma_norm", "attention_output_gate", "num_mtp_modules",
+           "sparse_attention_config", "moe_layer_freq", "intermediate_size")  # fmt: skip
+    freq = sparse.numbers("sparse_attention_freq", c.num_layers, None)
+    mixers = kinds(
+        c, "layer_types", {"full_attention": "full", "minimax_m3_sparse": "sparse"},
+        lambda: ["sparse" if flag else "full" for flag in freq or [0] * c.num_layers],
+    )  # fmt: skip
+    dense = c.numbers("moe_layer_freq", c.num_layers, None)
+    ffns = mlp_kinds(
+        c, lambda: ["moe" if flag else "dense" for flag in dense or [1] * c.num_layers]
+    )
+
+    def sized(old: str, new: str) -> int:
+        return sparse.number(old) if sparse.has(old) else c.number(new)
+
+    from kvcalc.attention.dsa import Indexer
+
+    index = Indexer(
+        index_n_heads=sized("sparse_num_index_heads", "index_n_heads"),
+        index_head_dim=sized("sparse_index_dim", "index_head_dim"),
+        index_topk=sized("sparse_topk_blocks", "index_topk_blocks")
+        * sized("sparse_block_size", "index_block_size"),
+        norm=False, qk_norm=True, head_weights=False,
+    )  # fmt: skip
+    sparse.skip("sparse_local_block", "sparse_init_block", "sparse_score_type",
+                "sparse_disable_index_value", "use_sparse_attention")  # fmt: skip
+    sparse.finish()
+    shared = c.count("shared_intermediate_size")
+
+    def block(mixer: str, ffn: str) -> Block:
+        attention = softmax(c, qk_norm="per_head", indexer=index if mixer == "sparse" else None)
+        experts = moe(c, experts="num_local_experts", width="intermediate_size", shared=shared,
+                      router_bias="buffer")  # fmt: skip
+        wide = gated(c, c.number("dense_intermediate_size"))
+        return Block(attention=attention, ffn=experts if ffn == "moe" else wide)
+
+    c.skip("dense_intermediate_size", "shared_intermediate_size")
     return decoder(c, crossed(mixers, ffns, block))

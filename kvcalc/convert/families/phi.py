@@ -19,9 +19,7 @@ def phi(c: Config) -> ModelSpec:
 
 def phimoe(c: Config) -> ModelSpec:
     """Experts of intermediate_size in every layer; LayerNorm."""
-    attention = softmax(
-        c, bias=c.flag("attention_bias"), sliding_window=c.maybe("sliding_window")
-    )
+    attention = softmax(c, bias=c.flag("attention_bias"), sliding_window=c.maybe("sliding_window"))
     ffn = moe(c, experts="num_local_experts", width="intermediate_size")
     return decoder(c, Block(attention=attention, ffn=ffn), norm="layernorm",
                    head_bias=c.flag("lm_head_bias"))  # fmt: skip

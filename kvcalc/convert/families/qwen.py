@@ -68,7 +68,9 @@ def qwen2_moe(c: Config) -> ModelSpec:
             for index in range(c.num_layers)
         ]
 
-    mixers = kinds(c, "layer_types", {"full_attention": "global", "sliding_attention": "local"}, pattern)
+    mixers = kinds(
+        c, "layer_types", {"full_attention": "global", "sliding_attention": "local"}, pattern
+    )
     if "local" in mixers and window is None:
         c.wrong("layer_types", "has sliding layers, and use_sliding_window is off")
 
@@ -88,12 +90,24 @@ def _experts(c: Config, shared: bool) -> Any:
 
 def qwen3_moe(c: Config) -> ModelSpec:
     """Experts without a shared one; the window, if on, holds for every layer."""
-    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head", sliding_window=_window(c))
+    attention = softmax(
+        c, bias=c.flag("attention_bias"), qk_norm="per_head", sliding_window=_window(c)
+    )
 
     def layer(kind: str) -> Layer:
         return (kind,), Block(attention=attention, ffn=moe(c) if kind == "moe" else gated(c))
 
     return decoder(c, [layer(kind) for kind in step_sparse(c)])
+
+
+def qwen3_vl_moe(c: Config) -> ModelSpec:
+    """Qwen 3 with experts and without a window."""
+    c.fixed("sliding_window", None, what="a window")
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
+    return decoder(c, [
+        ((kind,), Block(attention=attention, ffn=moe(c) if kind == "moe" else gated(c)))
+        for kind in step_sparse(c)
+    ])  # fmt: skip
 
 
 def deltanet(c: Config) -> GatedDeltaNet:

@@ -2,7 +2,7 @@
 
 ```yaml
 budgets:
-  - {models: serving/*, context: 32k, batch: 32, kv_dtype: fp8, gpu_memory: 80GiB, tp: 4}
+  - {models: serving/, context: 32k, batch: 32, gpu: h100-80gb, engine: vllm}
   - {models: [llama-3-8b, "qwen3-*"], context: 128k, cache: 16GiB}
 tolerances: {weight_bytes: 1%}
 ```
@@ -15,7 +15,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from kvcalc.checks.budgets import exceeded
 from kvcalc.checks.quantities import parse_tolerances
@@ -26,7 +28,6 @@ from kvcalc.memory.workload import Workload
 from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import Budget, Bytes, ModelSpec
 from kvcalc.spec.reader import FAILED, SpecReader
-from kvcalc.units import format_bytes
 
 FILE_NAME = "kvcalc.yaml"
 
@@ -39,13 +40,21 @@ class PolicyBudget(Budget):
 
     Fields:
         models: names of models, or patterns of names or of paths (serving/*).
-        gpu_memory: bytes of one GPU, that its share of weights and cache must fit into.
-        tp: tensor-parallel ranks, for gpu_memory.
-        pp: pipeline-parallel ranks, for gpu_memory.
+        gpu: a GPU of the catalogue (h100-80gb) that must hold the workload beside what an engine
+            takes for itself.
+        gpu_memory: bytes of one GPU. Without an engine, the share of weights and cache must fit
+            into them, and nothing else is counted.
+        engine: whose pages to count; the GPU must hold the batch's sequences at once.
+        memory_utilization: the share of the GPU that the engine may use; 0.9 when absent.
+        tp: tensor-parallel ranks, each on a GPU of its own.
+        pp: pipeline-parallel ranks, likewise.
     """
 
     models: tuple[str, ...]
+    gpu: str | None = None
     gpu_memory: Bytes | None = None
+    engine: Literal["vllm", "sglang", "tensorrt-llm"] | None = None
+    memory_utilization: Fraction | None = None
     tp: int = 1
     pp: int = 1
 
@@ -122,7 +131,7 @@ def policy_findings(
             continue
         where = f"budgets[{index}]"
         try:
-            found = [*exceeded(spec, budget, where), *_too_large(spec, budget, where)]
+            found = [*exceeded(spec, budget, where), *_on_gpus(spec, budget, where)]
         except KvcalcError as error:
             found = [("KV402", where, error.message)]
         for code, place, message in found:
@@ -162,21 +171,20 @@ def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Fi
 
 
 def _incomplete(policy: Policy) -> Iterator[Finding]:
-    """KV402 for budgets that say too little, whatever the model."""
+    """KV402 for budgets that say too little or too much, KV104 for tolerances that are none."""
     for index, budget in enumerate(policy.budgets):
-        limits = (budget.cache, budget.weights, budget.total, budget.gpu_memory)
-        if all(limit is None for limit in limits):
-            message = "say what may not be exceeded: cache, weights, total or gpu_memory"
-            yield "KV402", f"budgets[{index}]", message
-        elif limits != (None, budget.weights, None, None) and not (
-            budget.context or budget.encoder_context
-        ):
-            yield "KV402", f"budgets[{index}]", "say how many tokens: context"
+        where = f"budgets[{index}]"
+        for message in _contradictions(budget):
+            yield "KV402", where, message
         if not budget.models:
-            yield "KV402", f"budgets[{index}].models", "say which models: a name or a pattern"
-        if budget.gpu_memory is None and (budget.tp, budget.pp) != (1, 1):
-            message = "tp and pp are for gpu_memory; the other limits are of all GPUs together"
-            yield "KV402", f"budgets[{index}]", message
+            yield "KV402", f"{where}.models", "say which models: a name or a pattern"
+        if budget.gpu is not None:
+            from kvcalc.deployment.hardware import find
+
+            try:
+                find(budget.gpu)
+            except KvcalcError as error:
+                yield "KV402", f"{where}.gpu", error.message
     for quantity, text in policy.tolerances.items():
         try:
             parse_tolerances({quantity: text})
@@ -184,22 +192,32 @@ def _incomplete(policy: Policy) -> Iterator[Finding]:
             yield "KV104", f"tolerances.{quantity}", error.message
 
 
-def _too_large(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Finding]:
-    """KV401 when the fullest GPU does not hold its share of weights and cache."""
-    if budget.gpu_memory is None:
-        return
-    result = answer(spec, _workload(spec, budget))
-    shares = zip(result.weight_bytes_per_device, result.cache.per_device_bytes, strict=True)
-    weights, cache = max(shares, key=sum)
-    over = weights + cache - budget.gpu_memory
-    if over > 0:
-        gpus = budget.tp * budget.pp
-        message = (
-            f"{weights + cache} bytes ({format_bytes(weights)} of weights, {format_bytes(cache)} "
-            f"of cache) are needed on {'the' if gpus == 1 else f'each of {gpus}'} "
-            f"GPU{'s' if gpus > 1 else ''}, {over} ({format_bytes(over)}) more than it has"
-        )
-        yield "KV401", f"{where}.gpu_memory", message
+def _contradictions(budget: PolicyBudget) -> Iterator[str]:
+    """What is wrong with a budget, whatever the model."""
+    gpu = budget.gpu is not None or budget.gpu_memory is not None
+    grows = budget.cache is not None or budget.total is not None or gpu
+    if not grows and budget.weights is None:
+        yield "say what may not be exceeded: cache, weights, total, gpu or gpu_memory"
+    elif grows and not budget.context and (budget.engine or not budget.encoder_context):
+        yield "say how many tokens: context"
+    if budget.gpu is not None and budget.gpu_memory is not None:
+        yield "give gpu or gpu_memory, not both"
+    if gpu:
+        if budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:
+            yield "memory_utilization is an engine's: give gpu or engine, too"
+    elif budget.engine is not None or (budget.tp, budget.pp) != (1, 1):
+        yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
+    if budget.engine == "sglang" and budget.memory_utilization is None:
+        yield "SGLang chooses its own share of a GPU: say it as memory_utilization"
+    if budget.memory_utilization == 0:
+        yield "memory_utilization is above 0"
+
+
+def _on_gpus(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Finding]:
+    if budget.gpu is not None or budget.gpu_memory is not None:
+        from kvcalc.checks.gpu import gpu_findings
+
+        yield from gpu_findings(spec, budget, _workload(spec, budget), where)
 
 
 def _workload(spec: ModelSpec, budget: PolicyBudget) -> Workload:

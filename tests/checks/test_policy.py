@@ -95,6 +95,65 @@ def test_memory_of_a_gpu(scratch: Scratch) -> None:
     ]  # fmt: skip
 
 
+def test_an_unknown_gpu(scratch: Scratch) -> None:
+    scratch.write("kvcalc.yaml", "budgets: [{models: x, context: 1k, gpu: h100-80}]")
+    (problem,) = found("serving")
+    assert problem.startswith("kvcalc.yaml:1 KV402 budgets[0].gpu: no accelerator 'h100-80' ")
+
+
+@pytest.fixture
+def llama(scratch: Scratch) -> Scratch:
+    scratch.ship("llama-3-8b")
+    return scratch
+
+
+def on_gpu(scratch: Scratch, budget: str) -> list[str]:
+    policy = f"budgets:\n  - {{models: llama*, context: 32k, {budget}}}\n"
+    scratch.write("kvcalc.yaml", policy)
+    return found("serving/llama-3-8b.yaml")
+
+
+# 131072 bytes a token (the model card's 8 KV heads of 128 in 32 layers, bf16): 32k tokens are 4 GiB.
+# An H100 shows 79.19 GiB; 0.9 of it, less 14.96 GiB of weights and some GiB of vLLM's own, hold 13.
+def test_a_gpu_by_name(llama: Scratch) -> None:
+    assert on_gpu(llama, "batch: 13, gpu: h100-80gb") == []
+    (problem,) = on_gpu(llama, "batch: 32, gpu: h100-80gb")
+    assert problem.startswith(
+        "serving/llama-3-8b.yaml:12 KV401 kvcalc.yaml: budgets[0].gpu: h100-80gb: 128.00 GiB of "
+        "cache are needed and 53."
+    )
+    assert "14.96 GiB of weights" in problem
+    assert problem.endswith("; 13 of 32 sequences of 32k tokens fit (kvcalc.yaml:2)")
+    assert on_gpu(llama, "batch: 32, gpu: h100-80gb, tp: 4") == []
+    (problem,) = on_gpu(llama, "batch: 1, gpu: t4")
+    assert "leave nothing for the cache (kvcalc.yaml:2)" in problem
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [("engine: vllm", "vLLM"), ("engine: tensorrt-llm", "TensorRT-LLM"),
+     ("engine: sglang, memory_utilization: 0.88", "SGLang")],
+)  # fmt: skip
+def test_a_gpu_under_an_engine(llama: Scratch, engine: str, words: str) -> None:
+    assert on_gpu(llama, f"batch: 13, gpu: h100-80gb, {engine}") == []
+    assert on_gpu(llama, f"batch: 26, kv_dtype: fp8, gpu: h100-80gb, {engine}") == []
+    (problem,) = on_gpu(llama, f"batch: 32, gpu: h100-80gb, {engine}")
+    assert problem.startswith(
+        "serving/llama-3-8b.yaml:12 KV401 kvcalc.yaml: budgets[0].engine: "
+        f"{words} on h100-80gb holds 13."
+    )
+    assert " sequences of 32k tokens, not 32, in the " in problem
+    (problem,) = on_gpu(llama, f"batch: 1, gpu_memory: 10GiB, {engine}")
+    assert problem.endswith(
+        f"{words} on a GPU of 10.00 GiB: the weights leave nothing for the cache (kvcalc.yaml:2)"
+    )
+
+
+def test_what_an_engine_has_no_word_for(llama: Scratch) -> None:
+    (problem,) = on_gpu(llama, "batch: 1, kv_dtype: q8_0, gpu: h100, engine: vllm")
+    assert problem.startswith("serving/llama-3-8b.yaml:2 KV402 kvcalc.yaml: budgets[0]: ")
+
+
 def test_what_cannot_be_computed(scratch: Scratch) -> None:
     policy = "budgets:\n  - {models: alpha, context: 1k, kv_dtype: bf61, cache: 1MiB}\n"
     scratch.write("kvcalc.yaml", policy)
@@ -167,13 +226,25 @@ def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
         ("budgets: [{models: x, weights: 80G}]",
          "1 KV104 budgets[0].weights: '80G' is ambiguous: write GiB (binary) or GB"),
         ("budgets: [{models: x, context: 1k}]",
-         "1 KV402 budgets[0]: say what may not be exceeded: cache, weights, total or gpu_memory"),
+         "1 KV402 budgets[0]: say what may not be exceeded: cache, weights, total, gpu or gpu_memory"),
         ("budgets: [{models: x, cache: 1GiB}]", "1 KV402 budgets[0]: say how many tokens: context"),
         ("budgets: [{models: [], weights: 1GiB}]",
          "1 KV402 budgets[0].models: say which models: a name or a pattern"),
         ("budgets: [{models: x, context: 1, cache: 1GiB, tp: 2}]",
-         "1 KV402 budgets[0]: tp and pp are for gpu_memory; "
-         "the other limits are of all GPUs together"),
+         "1 KV402 budgets[0]: engine, tp and pp are about GPUs: give gpu or gpu_memory, too"),
+        ("budgets: [{models: x, context: 1k, gpu: h100, gpu_memory: 80GiB}]",
+         "1 KV402 budgets[0]: give gpu or gpu_memory, not both"),
+        ("budgets: [{models: x, context: 1k, gpu: h100, engine: sglang}]",
+         "1 KV402 budgets[0]: SGLang chooses its own share of a GPU: say it as memory_utilization"),
+        ("budgets: [{models: x, context: 1k, gpu_memory: 80GiB, memory_utilization: 0.5}]",
+         "1 KV402 budgets[0]: memory_utilization is an engine's: give gpu or engine, too"),
+        ("budgets: [{models: x, context: 1k, gpu: h100, memory_utilization: 0.0}]",
+         "1 KV402 budgets[0]: memory_utilization is above 0"),
+        ("budgets: [{models: x, encoder_context: 1k, gpu: h100, engine: vllm}]",
+         "1 KV402 budgets[0]: say how many tokens: context"),
+        ("budgets: [{models: x, context: 1k, gpu: h100, engine: vlm}]",
+         "1 KV106 budgets[0].engine: 'vlm' is none of: vllm, sglang, tensorrt-llm "
+         "(did you mean 'vllm'?)"),
         ("tolerances: {weights: 1%}",
          "1 KV104 tolerances.weights: tolerance: no quantity 'weights' "
          "(did you mean 'weight_bytes'?)"),

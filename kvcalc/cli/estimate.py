@@ -44,8 +44,9 @@ def estimate(
     answers: list[tuple[Found, Estimate, Estimate | None]] = []
     for model in models:
         found = locate(model)
-        spec, notes = found.spec, found.assumptions
+        spec, notes, stored = found.spec, found.assumptions, found.weights
         if set_fields:
+            stored = None
             from kvcalc.spec.variants import with_fields
 
             spec = with_fields(spec, tuple(set_fields))
@@ -56,7 +57,7 @@ def estimate(
             batch_size=batch,
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
             beams=beams,
-            dtype=dtype,
+            dtype=dtype or (None if stored is None or attention is not None else "checkpoint"),
             kv_dtype=kv_dtype,
             state_dtype=state_dtype,
             tensor_parallel=tp,
@@ -75,7 +76,7 @@ def estimate(
             result = against_real(result, real)
         else:
             accounting = _accounting(engine, spec, workload, engine_version)
-            result = answer(spec, workload, notes, accounting)
+            result = answer(spec, workload, notes, accounting, stored)
         answers.append((found, result, real))
     write(_render(answers, format))
 

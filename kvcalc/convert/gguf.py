@@ -218,7 +218,9 @@ class _Reader:
         except OSError as error:
             raise unreadable(Path(self.path), error) from None
         if end > len(self._data):
-            raise _bad(self.path, f"the file ends after {len(self._data)} bytes, inside {self.what}")
+            raise _bad(
+                self.path, f"the file ends after {len(self._data)} bytes, inside {self.what}"
+            )
 
     def _number(self, code: str) -> Any:
         start = self._take(struct.calcsize(code))
@@ -260,8 +262,10 @@ class _Reader:
             raise _bad(self.path, f"it promises {num_keys} keys (at most {MAX_KEYS})")
         values = dict(self._keys(num_keys))
         alignment = values.get("general.alignment", 32)
-        if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or (
-            alignment & (alignment - 1)
+        if (
+            not isinstance(alignment, int)
+            or not 0 < alignment <= 1 << 20
+            or (alignment & (alignment - 1))
         ):
             raise _bad(self.path, f"general.alignment {alignment} is no power of two up to 2^20")
         tensors, data_bytes = self._tensors(num_tensors, alignment)
@@ -353,7 +357,9 @@ class _Reader:
                     f"'{name}' has rows of {dimensions[0]} in blocks of {block_elements} ({dtype})",
                 )
             if offset != end:
-                raise _bad(self.path, f"'{name}' is said to lie at {offset}, and it follows at {end}")
+                raise _bad(
+                    self.path, f"'{name}' is said to lie at {offset}, and it follows at {end}"
+                )
             num_bytes = prod(dimensions) // block_elements * block_bytes
             last = end + num_bytes
             end = -(-last // alignment) * alignment

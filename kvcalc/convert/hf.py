@@ -12,16 +12,21 @@ from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.consistency import findings
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored import StoredWeights
 
 TRANSFORMERS = "5.23.0"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A spec and what had to be assumed to write it."""
+    """A spec and what had to be assumed to write it.
+
+    weights: what the tensors take, where files that hold them were read.
+    """
 
     spec: ModelSpec
     assumptions: tuple[str, ...] = ()
+    weights: StoredWeights | None = None
 
 
 @lru_cache(maxsize=1)

@@ -37,4 +37,9 @@ def _imported(model: str) -> Found:
     from kvcalc.convert import load_model
 
     imported = load_model(model)
-    return Found(imported.spec, model, imported.assumptions)
+    if imported is None:
+        raise NotFoundError(
+            f"no model at {model}: expected a spec, a config.json or a folder with one, a "
+            f".safetensors or .gguf file, or a hub id"
+        )
+    return Found(imported.spec, model, imported.assumptions, imported.weights)

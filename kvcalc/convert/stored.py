@@ -1,8 +1,9 @@
 """What readers of model files share: a tensor as a header lists it, and opening files with care."""
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import BinaryIO
 
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, Problem, SpecError
 from kvcalc.frozen import dataclass
+from kvcalc.spec.stored import StoredWeights
+from kvcalc.tensors import Component
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,29 @@ def unreadable(path: Path, error: Exception) -> KvcalcError:
 def wrong_file(path: str, message: str) -> SpecError:
     """The error about a file whose content is wrong."""
     return SpecError(f"{path}: {message}", (Problem("KV101", path, 0, 0, "", message),))
+
+
+def stored_weights(
+    path: str,
+    taken: Iterable[tuple[StoredTensor, Component]],
+    beside: Mapping[str, Iterable[StoredTensor]],
+) -> StoredWeights:
+    """Add up the bytes of a model's tensors. beside: what else the files hold, by what it is."""
+    by_component: dict[Component, int] = {}
+    by_dtype: dict[str, int] = {}
+    for tensor, component in taken:
+        by_component[component] = by_component.get(component, 0) + tensor.num_bytes
+        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.num_bytes
+    rest = {what: sum(tensor.num_bytes for tensor in found) for what, found in beside.items()}
+    return StoredWeights(
+        path=path,
+        by_component=by_component,
+        by_dtype=dict(sorted(by_dtype.items(), key=lambda item: -item[1])),
+        beside=tuple((what, num_bytes) for what, num_bytes in rest.items() if num_bytes),
+    )
+
+
+def model_stem(path: str) -> str:
+    """The name of a file's model: the file's own, without what splits and suffixes add."""
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.(gguf|safetensors)$", "", Path(path).name)
+    return stem or "model"

@@ -8,15 +8,21 @@ from kvcalc.frozen import dataclass
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.weights import summarise, weight_bytes
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored import StoredWeights
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model, perhaps with another attention. notes: how it was derived."""
+    """A model, perhaps with another attention.
+
+    notes: how it was derived. stored: its own files, whose bytes its weights are unless a dtype is
+    asked for.
+    """
 
     spec: ModelSpec
     attention: str = ""
     notes: tuple[str, ...] = ()
+    stored: StoredWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,13 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
     except ValueError as error:
         raise UsageError(f"kv dtype {error}") from None
     function = cache_function(spec, dtypes)
-    chosen = dtype or ("checkpoint" if spec.weight_dtypes else "bf16")
+    if dtype is None and variant.stored is not None:
+        num_bytes = variant.stored.bytes
+    else:
+        num_bytes = weight_bytes(spec, dtype or ("checkpoint" if spec.weight_dtypes else "bf16"))[0]
     return _Column(
         variant, dtypes.kv_name, variant.attention or kinds(spec), summarise(spec).total,
-        weight_bytes(spec, chosen)[0], function, function.bytes_per_token,
+        num_bytes, function, function.bytes_per_token,
     )  # fmt: skip
 
 

@@ -43,11 +43,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             "buffers": parameters.buffers,
             "mtp": estimate.mtp_parameters,
         },
-        "weights": {
-            "bytes": estimate.weight_bytes,
-            "by_component": _by_component(estimate.weight_bytes_by_component),
-            "per_device_bytes": list(estimate.weight_bytes_per_device),
-        },
+        "weights": _weights(estimate),
         "cache": _cache(estimate.cache),
         "workspace": {
             "bytes": max((item.bytes for item in estimate.workspace), default=0),
@@ -65,6 +61,20 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         "assumptions": list(estimate.assumptions),
         "total_bytes": estimate.total_bytes,
     }
+
+
+def _weights(estimate: Estimate) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "bytes": estimate.weight_bytes,
+        "by_component": _by_component(estimate.weight_bytes_by_component),
+        "per_device_bytes": list(estimate.weight_bytes_per_device),
+    }
+    if estimate.stored is not None:
+        result["by_dtype"] = estimate.stored.by_dtype
+        result["beside"] = [
+            {"what": what, "bytes": num_bytes} for what, num_bytes in estimate.stored.beside
+        ]
+    return result
 
 
 def _by_component(counts: dict[Component, int]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from kvcalc.errors import NotFoundError
 from kvcalc.frozen import dataclass
 from kvcalc.spec.loader import load_spec_file
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored import StoredWeights
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = (".yaml", ".yml")
@@ -93,11 +94,13 @@ class Found:
     """A model that was found: its spec, where it came from, and what was assumed on the way.
 
     path: the file; for a shipped spec ``model_specs/<family>/<name>.yaml``.
+    weights: what the tensors take, where files that hold them were read.
     """
 
     spec: ModelSpec
     path: str
     assumptions: tuple[str, ...] = ()
+    weights: StoredWeights | None = None
 
 
 def locate(model: str) -> Found:

@@ -1,0 +1,387 @@
+"""A checkpoint's tensors against the spec of its config: exact bytes, and every difference named.
+
+Names of checkpoints are the libraries', and theirs differ; shapes do not. So each layer's tensors
+are compared with the inventory as multisets of shapes (axes in any order), then by the elements of
+each component, which settles what libraries fuse (Q with K and V, gate with up) or stack (experts).
+What is left on either side is listed.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.hf import Imported
+from kvcalc.convert.safetensors import Checkpoint, read_checkpoint
+from kvcalc.convert.stored import StoredTensor, stored_weights
+from kvcalc.errors import NotFoundError
+from kvcalc.frozen import dataclass
+from kvcalc.memory.inventory import parameter_groups
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import Component
+
+# Where a tensor stands: ("decoder" or "encoder", layer), or ("", -1) beside the layers.
+Place = tuple[str, int]
+BESIDE: Place = ("", -1)
+
+_LAYER = re.compile(
+    r"(?:^|\.)(?:layers|layer|h|blocks|block|albert_layers|decoder_layers)\.(\d{1,7})\."
+)
+_TOWER = re.compile(
+    r"(?:^|\.)(vision_tower|vision_model|vision_encoder|vision_embed_tokens|visual|vit|image_newline"
+    r"|multi_modal_projector|mm_projector|embed_vision|img_processor|image_embed\w*|patch_embed\w*"
+    r"|audio_tower|audio_model|audio_encoder|audio_projector|embed_audio|speech_\w+|aligner|mlp1"
+    r"|talker|token2wav|code2wav|vqmodel|resampler|qformer|connector)(?:\.|$)"
+)
+_MTP = re.compile(r"(?:^|\.)(mtp|mtp_layers|nextn|mtp_block|multi_token_predictor)\w*(?:\.|$)")
+# What quantised checkpoints keep beside a matrix: scales, zero points, permutations, states.
+_SCALES = re.compile(
+    r"\.(weight_scale\w*|weight_zero_point|weight_shape|weight_g_idx|weight_global_scale"
+    r"|input_scale\w*|input_global_scale|output_scale|[kqv]_scale|scale_inv|scales|scale|qzeros|g_idx"
+    r"|zeros|SCB|weight_format|absmax|nested_absmax|quant_map|nested_quant_map|\w*_proj_scales"
+    r"|quant_state\.\w+|activation_scale\w*)$"
+)
+# What libraries compute, and old checkpoints saved with the weights.
+_COMPUTED = re.compile(
+    r"(rotary_emb\.\w*inv_freq|rotary_pos_emb\.inv_freq|inv_freq|masked_bias|position_ids"
+    r"|attn\.bias|attention\.bias|embed_positions\.weights|num_batches_tracked|alibi"
+    r"|final_logits_bias|slope_rate|(query|key|diagonal)_decay|act_fn\.(beta|eps))$"
+)
+_TABLE = re.compile(r"(lm_head|embed_out|embed_tokens|shared|output|wte|word_embeddings)\.weight$")
+
+# Segments of a name -> what the tensor belongs to, the first that fits.
+_ROUTERS = {"gate", "router", "wg", "gate_weight", "e_score_correction_bias"}
+_ATTENTION = {"self_attn", "attn", "attention", "self_attention", "cross_attn", "encoder_attn",
+              "SelfAttention", "EncDecAttention", "crossattention", "mha", "indexer",
+              "q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "relative_attention_bias"}  # fmt: skip
+_RECURRENT = {"mamba", "linear_attn", "ssm", "conv", "short_conv", "time_mixer", "temporal_block",
+              "recurrent_block", "mixer"}  # fmt: skip
+_FFN = {"mlp", "ffn", "feed_forward", "feedforward", "block_sparse_moe", "moe", "DenseReluDense",
+        "fc1", "fc2", "intermediate", "up_proj", "down_proj", "gate_proj", "gate_up_proj",
+        "shared_mlp", "shared_expert", "shared_experts", "shared_expert_gate", "channel_mixer",
+        "input_linear", "output_linear"}  # fmt: skip
+_HEADS = {"lm_head", "embed_out", "output", "classifier", "score", "cls", "pooler", "qa_outputs",
+          "final_logits_bias"}  # fmt: skip
+_TABLES = {"embed_tokens", "wte", "wpe", "word_embeddings", "embeddings", "tok_embeddings",
+           "embed_positions", "shared", "embed_in", "embedding", "embed", "token_type_embeddings",
+           "position_embeddings", "embed_tokens_per_layer", "embed_layer_norm"}  # fmt: skip
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def load_safetensors(path: Path) -> Imported:
+    """The model of a safetensors file (a shard, an index), told by the config.json beside it."""
+    from kvcalc.convert.files import from_file
+
+    checkpoint = read_checkpoint(path)
+    assert checkpoint is not None
+    config = path.parent / "config.json"
+    if not config.exists():
+        tensors = checkpoint.tensors
+        raise NotFoundError(
+            f"{path} holds {len(tensors)} tensors of "
+            f"{sum(tensor.num_bytes for tensor in tensors):,} bytes, and no config.json stands beside "
+            f"it: a header does not say which architecture it is of, nor how many heads"
+        )
+    return attach(from_file(config), checkpoint, packed_bits(config))
+
+
+def attach_folder(imported: Imported, folder: Path) -> Imported:
+    """The model of a folder's config.json, with the bytes of the checkpoint that lies there."""
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is None:
+        return imported
+    return attach(imported, checkpoint, packed_bits(folder / "config.json"))
+
+
+def packed_bits(config: Path) -> int:
+    """Bits of the elements that int32 words hold: GPTQ's, AWQ's and compressed-tensors' statement."""
+    from kvcalc.convert.files import read_json
+
+    quantization = read_json(config).get("quantization_config")
+    found: Any = None
+    if isinstance(quantization, dict):
+        found = quantization.get("bits", quantization.get("w_bit"))
+        groups = quantization.get("config_groups")
+        for group in groups.values() if isinstance(groups, dict) else ():
+            weights = group.get("weights") if isinstance(group, dict) else None
+            if found is None and isinstance(weights, dict):
+                found = weights.get("num_bits")
+    return found if isinstance(found, int) and found in (2, 3, 4, 8) else 4
+
+
+def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Imported:
+    """Count the checkpoint's bytes and list what it has more or less than the spec.
+
+    bits: of the elements that int32 words hold.
+    """
+    spec = imported.spec
+    sorted_out = _sort_out(spec, checkpoint.tensors)
+    matched = _match(spec, sorted_out, bits)
+    beside = dict(sorted_out.beside)
+    tables = {item.axes for item in matched.tables}
+    for item in matched.only_stored:
+        copy = _TABLE.search(item.tensor.name) and item.axes in tables
+        what = "copies of the token table" if copy else f"not in the config: {item.what}"
+        beside.setdefault(what, []).append(item.tensor)
+    taken = [(item.tensor, item.component) for item in matched.model]
+    taken += [(tensor, component_of(tensor.name)) for tensor in sorted_out.scales]
+    counted = {f"{what} ({_tensors(len(found))})": found for what, found in beside.items()}
+    weights = stored_weights(checkpoint.path, taken, counted)
+    notes = list(imported.assumptions)
+    if checkpoint.present_bytes < checkpoint.total_bytes:
+        notes.append(
+            f"{checkpoint.path} holds {checkpoint.present_bytes:,} of {checkpoint.total_bytes:,} "
+            f"bytes: its headers are whole, its tensors are not"
+        )
+    if sorted_out.scales:
+        held = sum(tensor.num_bytes for tensor in sorted_out.scales)
+        notes.append(
+            f"{_tensors(len(sorted_out.scales))} with scales and zero points of quantised matrices "
+            f"({held:,} bytes) counted with the weights"
+        )
+    missing: dict[str, list[_Item]] = {}
+    for own in matched.only_own:
+        missing.setdefault(own.what, []).append(own)
+    notes += [
+        f"missing in {checkpoint.path}: {what} ({_tensors(len(items))}, {_elements(items):,} parameters)"
+        for what, items in missing.items()
+    ]
+    held_by = f"{Path(checkpoint.path).name}: {weights.bytes:,} bytes of weights"
+    cited = replace(spec, notes=(*spec.notes, f"{held_by} ({weights.describe()})"))
+    return replace(imported, spec=cited, assumptions=tuple(notes), weights=weights)
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'s' if count != 1 else ''}"
+
+
+def pattern(name: str) -> str:
+    """A name with its numbers left out, under which equal tensors of all layers are one."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "N", name)
+
+
+# ---------------------------------------------------------------- what is what
+
+
+@dataclass(frozen=True)
+class _SortedOut:
+    """The tensors of a checkpoint: the model's with their places, scales, and what is neither."""
+
+    model: list[tuple[Place, StoredTensor]]
+    scales: list[StoredTensor]
+    beside: dict[str, list[StoredTensor]]
+
+
+def _sort_out(spec: ModelSpec, tensors: tuple[StoredTensor, ...]) -> _SortedOut:
+    result = _SortedOut([], [], {})
+    num_layers = _num_layers(spec)
+    names = {tensor.name for tensor in tensors}
+    for tensor in tensors:
+        name = tensor.name
+        tower = _TOWER.search(name)
+        stack, layer = _place(spec, name)
+        if tower is not None and not (tower[1] == "mlp1" and layer >= 0):
+            result.beside.setdefault(_tower(tower[1]), []).append(tensor)
+        elif _MTP.search(name) or layer >= num_layers[stack]:
+            result.beside.setdefault("multi-token-prediction layers", []).append(tensor)
+        elif _COMPUTED.search(name) and not (name.endswith(".bias") and len(tensor.shape) < 2):
+            # A causal mask saved as attn.bias has two axes of tokens; a bias has one axis.
+            result.beside.setdefault("buffers that libraries compute", []).append(tensor)
+        elif _is_scale(name, names):
+            result.scales.append(tensor)
+        else:
+            result.model.append(((stack, layer), tensor))
+    return result
+
+
+def _is_scale(name: str, names: set[str]) -> bool:
+    """Whether a tensor belongs to a quantised matrix; a lone ``scale`` is a weight like others."""
+    if name.endswith(".scale"):
+        return f"{name.removesuffix('.scale')}.weight" in names
+    return bool(_SCALES.search(name))
+
+
+def _tower(segment: str) -> str:
+    if re.search(r"audio|speech|talker|wav", segment):
+        return "audio parts"
+    return "vision parts"
+
+
+def _num_layers(spec: ModelSpec) -> dict[str, int]:
+    from kvcalc.spec.layers import decoder_layers, encoder_layers
+
+    return {
+        "": 1,
+        "decoder": len(decoder_layers(spec)),
+        "encoder": len(encoder_layers(spec)),
+    }
+
+
+def _place(spec: ModelSpec, name: str) -> Place:
+    match = _LAYER.search(name)
+    if match is None:
+        return BESIDE
+    encoder = spec.encoder is not None and re.search(
+        r"(?:^|\.)encoder\.", name[: match.start() + 1]
+    )
+    return "encoder" if encoder else "decoder", int(match[1])
+
+
+def component_of(name: str) -> Component:
+    """What a tensor belongs to, by the words that libraries put into its name."""
+    segments = name.split(".")
+    words = set(segments)
+    if "experts" in words or any(word.endswith("_experts") for word in words - _FFN):
+        return "experts"
+    if words & {"shared_expert", "shared_experts", "shared_expert_gate"}:
+        return "ffn"
+    if words & _ROUTERS or (words & {"moe", "block_sparse_moe"} and "layer" in words):
+        return "router"
+    if words & _RECURRENT and not words & {"q_proj", "k_proj", "v_proj", "o_proj", "up_proj",
+                                           "down_proj"}:  # fmt: skip
+        return "recurrent"
+    leaf = next((word for word in reversed(segments) if word not in ("weight", "bias")), "")
+    if "norm" in leaf.lower() or leaf.startswith("ln_") or leaf == "ln_f":
+        return "attention" if words & _ATTENTION - {"attention"} else "norm"
+    for known, component in _COMPONENTS:
+        if words & known:
+            return component
+    return "other"
+
+
+_COMPONENTS: tuple[tuple[set[str], Component], ...] = (
+    (_ATTENTION, "attention"),
+    (_FFN, "ffn"),
+    (_TABLES, "embedding"),
+    (_HEADS, "head"),
+)
+
+
+# ---------------------------------------------------------------- differences
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A tensor of either side: its axes in order of size without those of one; its elements.
+
+    what: its name without numbers. tensor: the stored one; the inventory's have none.
+    """
+
+    what: str
+    component: Component
+    axes: tuple[int, ...]
+    elements: int
+    tensor: StoredTensor
+    buffer: bool = False
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Stored tensors with the inventory's components, and what only one side has.
+
+    tables: the inventory's token tables and heads.
+    """
+
+    model: list[_Item]
+    only_stored: list[_Item]
+    only_own: list[_Item]
+    tables: list[_Item]
+
+
+_NOTHING = StoredTensor("", (), "", 0)
+
+
+def _match(spec: ModelSpec, found: _SortedOut, bits: int) -> _Matched:
+    """Match place by place, then what is left of all places (a table that stands in a layer)."""
+    ours = _inventory(spec)
+    theirs: dict[Place, list[_Item]] = {}
+    for place, tensor in found.model:
+        theirs.setdefault(place, []).append(_stored_item(tensor, bits, bool(found.scales)))
+    model: list[_Item] = []
+    only_own: list[_Item] = []
+    only_stored: list[_Item] = []
+    for place in sorted({*ours, *theirs}):
+        own, stored = _residue(ours.get(place, []), theirs.get(place, []), model)
+        only_own += own
+        only_stored += stored
+    only_own, only_stored = _residue(only_own, only_stored, model)
+    tables = [item for item in ours[BESIDE] if item.component in ("embedding", "head")]
+    return _Matched(model, only_stored, [item for item in only_own if not item.buffer], tables)
+
+
+def _inventory(spec: ModelSpec) -> dict[Place, list[_Item]]:
+    result: dict[Place, list[_Item]] = {BESIDE: []}
+    for group in parameter_groups(spec):
+        stack = "encoder" if group.prefix.startswith("encoder.") else "decoder"
+        places = [(stack, index) for index in group.layers] or [BESIDE]
+        for tensor in group.tensors:
+            item = _Item(
+                group.prefix.replace("{}", "N") + tensor.name, tensor.component,
+                _axes(tensor.shape), tensor.numel, _NOTHING, tensor.buffer,
+            )  # fmt: skip
+            for place in places:
+                result.setdefault(place, []).append(item)
+    return result
+
+
+def _stored_item(tensor: StoredTensor, bits: int, quantised: bool) -> _Item:
+    """A stored tensor with the elements that it stands for, packed or not."""
+    name, factor = tensor.name, 1
+    if tensor.dtype in ("I32", "U32") and re.search(r"\.(qweight|weight_packed)$", name):
+        factor = 32 // bits
+    elif tensor.dtype in ("U8", "I8") and (
+        re.search(r"(_blocks|\.weight_packed)$", name)
+        or (tensor.dtype == "U8" and quantised and name.endswith(".weight"))
+    ):
+        factor = 2
+    axes = _axes(tensor.shape) if factor == 1 else (tensor.numel * factor,)
+    return _Item(pattern(name), component_of(name), axes, tensor.numel * factor, tensor)
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(size for size in shape if size != 1))
+
+
+def _residue(
+    ours: list[_Item], theirs: list[_Item], model: list[_Item]
+) -> tuple[list[_Item], list[_Item]]:
+    """What remains of each side when equal tensors, then equal sums, are taken away.
+
+    model: receives the stored tensors that were matched, with the inventory's components.
+    """
+    for by_component in (True, False):
+        ours, theirs = _equal_axes(ours, theirs, model, by_component)
+    for component in sorted({item.component for item in theirs}):
+        own = [item for item in ours if item.component == component]
+        stored = [item for item in theirs if item.component == component]
+        if own and _elements(own) == _elements(stored):
+            model += stored
+            ours = [item for item in ours if item.component != component]
+            theirs = [item for item in theirs if item.component != component]
+    if ours and theirs and _elements(ours) == _elements(theirs):
+        model += theirs
+        return [], []
+    return ours, theirs
+
+
+def _equal_axes(
+    ours: list[_Item], theirs: list[_Item], model: list[_Item], by_component: bool
+) -> tuple[list[_Item], list[_Item]]:
+    """Take away tensors that have the same axes, and the same component if that is asked."""
+    waiting: dict[tuple[Any, ...], list[_Item]] = {}
+    for item in ours:
+        waiting.setdefault((item.axes, by_component and item.component), []).append(item)
+    left = []
+    for item in theirs:
+        twins = waiting.get((item.axes, by_component and item.component))
+        if twins:
+            model.append(replace(item, component=twins.pop().component))
+        else:
+            left.append(item)
+    return [item for items in waiting.values() for item in items], left
+
+
+def _elements(items: list[_Item]) -> int:
+    return sum(item.elements for item in items)

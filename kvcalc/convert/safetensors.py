@@ -1,0 +1,315 @@
+"""safetensors headers: names, number formats, shapes and bytes of a checkpoint's tensors.
+
+A file is the length of its header (uint64, little endian), the header (a JSON object: name ->
+dtype, shape, data_offsets), and the data, which is never read. Source: the format's description at
+huggingface.co/docs/safetensors; the checks are those of the reference reader (safetensors 0.8.0,
+tensor.rs): offsets that follow each other without gaps, bytes that are those of dtype and shape.
+
+A checkpoint is one file, or shards that ``model.safetensors.index.json`` or their names
+(``model-00001-of-00004.safetensors``) tie together; a hub repository's headers come by range
+requests (``hub_tensors``).
+"""
+
+import json
+import os
+import re
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.stored import StoredTensor, open_regular, unreadable, wrong_file
+from kvcalc.errors import FileError, NotFoundError, SpecError, UnsupportedError
+from kvcalc.frozen import dataclass
+
+INDEX = "model.safetensors.index.json"
+
+# The header of 19,000 tensors (a mixture of experts in one file) takes 2.4 MB; an index of 140,000
+# tensors (Kimi-K2) 14 MB.
+MAX_HEADER_BYTES = 24 << 20
+MAX_INDEX_BYTES = 64 << 20
+# What a parser makes of a text is bounded by its commas: six to a tensor.
+MAX_COMMAS = 1 << 19
+MAX_TENSORS = 1 << 18
+MAX_FILES = 1 << 11
+MAX_AXES = 16
+
+# dtype -> bits of an element.
+BITS: dict[str, int] = {
+    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8,
+    "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
+
+_SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})\.safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The tensors of one checkpoint.
+
+    path: the file or folder. total_bytes: what its files would have; present_bytes: what they have.
+    """
+
+    path: str
+    tensors: tuple[StoredTensor, ...]
+    total_bytes: int
+    present_bytes: int
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint that a file, any of its shards, its index or a folder stands for.
+
+    None where a folder holds none. Raises FileError for files that are missing or not to be read,
+    SpecError for headers that are cut off or lie, UnsupportedError for unknown number formats.
+    """
+    if path.is_dir():
+        names = _in_folder(path)
+    elif path.name.endswith(".json"):
+        names = _of_index(path)
+        path = path.parent
+    else:
+        names = _with_shards(path)
+    if not names:
+        return None
+    folder = path if path.is_dir() else path.parent
+    if len(names) > MAX_FILES:
+        raise wrong_file(str(path), f"{len(names)} files of one checkpoint (at most {MAX_FILES})")
+    _no_file_twice(folder, names)
+    parts = [read_header(folder / name) for name in names]
+    tensors: dict[str, StoredTensor] = {}
+    for part in parts:
+        if len(tensors) + len(part.tensors) > MAX_TENSORS:
+            raise wrong_file(str(path), f"more than {MAX_TENSORS} tensors")
+        for tensor in part.tensors:
+            if tensor.name in tensors:
+                raise wrong_file(part.path, f"'{tensor.name}' is in another file of it as well")
+            tensors[tensor.name] = tensor
+    return Checkpoint(
+        path=str(path), tensors=tuple(tensors.values()),
+        total_bytes=sum(part.total_bytes for part in parts),
+        present_bytes=sum(part.present_bytes for part in parts),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- which files
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """The files of the checkpoint in a folder, the model's own before others."""
+    try:
+        found = sorted(name for name in os.listdir(folder) if name.endswith(".safetensors"))
+    except OSError as error:
+        raise unreadable(folder, error) from None
+    if (folder / INDEX).is_file():
+        return _of_index(folder / INDEX)
+    if "model.safetensors" in found or len(found) < 2:
+        return ["model.safetensors"] if "model.safetensors" in found else found
+    for name in (name for name in found if name.startswith("model-")):
+        return _with_shards(folder / name)
+    heads = {match[1] for name in found if (match := _SHARD.fullmatch(name))}
+    if len(heads) == 1 and all(_SHARD.fullmatch(name) for name in found):
+        return _with_shards(folder / found[0])
+    raise UnsupportedError(
+        f"{folder} holds several checkpoints ({', '.join(found[:4])}"
+        f"{', ...' if len(found) > 4 else ''}): name the file that is meant"
+    )
+
+
+def _with_shards(path: Path) -> list[str]:
+    """The file, or all shards that its name says there are."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None:
+        return [path.name]
+    count, digits = int(match[3]), len(match[3])
+    if not 1 <= count <= MAX_FILES:
+        raise wrong_file(str(path), f"its name says that there are {count} shards")
+    names = [
+        f"{match[1]}-{number:0{digits}}-of-{match[3]}.safetensors" for number in range(1, count + 1)
+    ]
+    missing = [name for name in names if not (path.parent / name).exists()]
+    if path.name in missing:
+        raise NotFoundError(f"no such file: {path}")
+    _complain_of(path.parent, missing)
+    return names
+
+
+def _of_index(path: Path) -> list[str]:
+    """The files that an index names."""
+    with open_regular(path) as (file, size):
+        if size > MAX_INDEX_BYTES:
+            raise wrong_file(str(path), f"larger than {MAX_INDEX_BYTES} bytes: not an index")
+        text = file.read(MAX_INDEX_BYTES)
+    index = _json(text, str(path), "the index")
+    weights = index.get("weight_map")
+    if not isinstance(weights, dict) or not weights:
+        raise wrong_file(str(path), "weight_map is missing: it says which file holds which tensor")
+    names = sorted({name if isinstance(name, str) else "" for name in weights.values()})
+    for name in names:
+        if not name.endswith(".safetensors") or name != os.path.basename(name):
+            raise wrong_file(str(path), f"weight_map names '{name[:80]}', no file beside the index")
+    if len(names) > MAX_FILES:
+        raise wrong_file(str(path), f"{len(names)} files of one checkpoint (at most {MAX_FILES})")
+    _complain_of(path.parent, [name for name in names if not (path.parent / name).exists()])
+    return names
+
+
+def _complain_of(folder: Path, missing: list[str]) -> None:
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise FileError(f"{folder}: missing shards: {', '.join(missing[:3])}{more}")
+
+
+def _no_file_twice(folder: Path, names: list[str]) -> None:
+    """Two shards that are one file (a link in a circle of them) would be counted twice.
+
+    The hub's cache links a shard to a file named after its hash, so equal shards are one as well:
+    their tensors would have the same names, which is wrong too.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    for name in names:
+        try:
+            status = os.stat(folder / name)
+        except OSError as error:
+            raise unreadable(folder / name, error) from None
+        twin = seen.setdefault((status.st_dev, status.st_ino), name)
+        if twin != name:
+            raise wrong_file(str(folder / name), f"the same file as {twin}")
+
+
+# ---------------------------------------------------------------- one header
+
+
+def read_header(path: Path) -> Checkpoint:
+    """The header of one file."""
+    shown = str(path)
+    with open_regular(path) as (file, size):
+        if size < 8:
+            raise wrong_file(shown, f"{size} bytes are no safetensors file")
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            raise wrong_file(
+                shown,
+                f"its header should have {length} bytes, and the file ends after {size}: cut off, or "
+                f"not a safetensors file",
+            )
+        if length > MAX_HEADER_BYTES:
+            raise wrong_file(shown, f"a header of {length} bytes (at most {MAX_HEADER_BYTES})")
+        try:
+            text = file.read(length)
+        except OSError as error:
+            raise unreadable(path, error) from None
+    tensors, data_bytes = parse_header(text, shown)
+    total = 8 + length + data_bytes
+    if size > total:
+        raise wrong_file(shown, f"{size - total} bytes that belong to no tensor")
+    return Checkpoint(path=shown, tensors=tensors, total_bytes=total, present_bytes=size)
+
+
+def parse_header(text: bytes, path: str) -> tuple[tuple[StoredTensor, ...], int]:
+    """The tensors of a header, and the bytes of their data."""
+    header = _json(text, path, "the header")
+    header.pop("__metadata__", None)
+    if len(header) > MAX_TENSORS:
+        raise wrong_file(path, f"{len(header)} tensors (at most {MAX_TENSORS})")
+    spans: list[tuple[int, int, StoredTensor]] = []
+    for name, info in header.items():
+        dtype, shape, begin, end = _info(path, name, info)
+        if dtype not in BITS:
+            raise UnsupportedError(f"{path}: '{name}' is of dtype {dtype}, whose size is not known")
+        bits = prod(shape) * BITS[dtype]
+        if bits % 8 or bits // 8 != end - begin:
+            raise wrong_file(
+                path,
+                f"'{name}' {list(shape)} {dtype} cannot take the {end - begin} bytes it is given",
+            )
+        spans.append((begin, end, StoredTensor(name, shape, dtype, end - begin)))
+    spans.sort(key=lambda span: span[:2])
+    last = 0
+    for begin, end, tensor in spans:
+        if begin != last:
+            what = "overlaps what stands before it" if begin < last else "leaves a gap before it"
+            raise wrong_file(path, f"'{tensor.name}' {what}: at {begin}, expected at {last}")
+        last = end
+    return tuple(tensor for _, _, tensor in spans), last
+
+
+def _info(path: str, name: str, info: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """dtype, shape, begin and end of one entry."""
+    shown = name[:120]
+    if not isinstance(info, dict) or info.keys() != {"dtype", "shape", "data_offsets"}:
+        raise wrong_file(path, f"'{shown}' has to have dtype, shape and data_offsets")
+    dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
+    if not isinstance(dtype, str):
+        raise wrong_file(path, f"'{shown}' has no dtype")
+    if not _sizes(shape) or len(shape) > MAX_AXES:
+        raise wrong_file(path, f"'{shown}' has a shape that is none")
+    if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise wrong_file(path, f"'{shown}' has data_offsets that are none")
+    return dtype[:40], tuple(shape), offsets[0], offsets[1]
+
+
+def _sizes(value: Any) -> bool:
+    """A list of whole numbers that sizes and offsets may be."""
+    return isinstance(value, list) and all(
+        isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 63
+        for item in value
+    )
+
+
+def _json(data: bytes, path: str, what: str) -> dict[str, Any]:
+    """A JSON object, refused before it is parsed when it could take much memory."""
+    if data.count(b",") > MAX_COMMAS or data.count(b"[") + data.count(b"{") > MAX_COMMAS:
+        raise wrong_file(path, f"{what} has more entries than a checkpoint has tensors")
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError:
+        raise wrong_file(path, f"{what} is not UTF-8") from None
+    except _Twice as error:
+        raise wrong_file(path, f"{what} has '{error}' twice") from None
+    except RecursionError:
+        raise wrong_file(path, f"{what} is nested too deeply") from None
+    except ValueError as error:
+        raise wrong_file(path, f"{what} is not JSON ({str(error)[:80]})") from None
+    if not isinstance(value, dict):
+        raise wrong_file(path, f"{what} is not a JSON object")
+    return value
+
+
+class _Twice(Exception):
+    """A key that stands twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Twice(key[:80])
+            seen.add(key)
+    return found
+
+
+# ---------------------------------------------------------------- the hub
+
+
+def hub_tensors(hub: Any, repo_id: str, revision: str | None) -> Checkpoint:
+    """The tensors of a repository, from its headers alone, which huggingface_hub asks for by range.
+
+    hub: the module huggingface_hub. Raises whatever it raises; the caller decides what that means.
+    """
+    found = hub.HfApi().get_safetensors_metadata(repo_id, revision=revision)
+    tensors: list[StoredTensor] = []
+    for name, file in found.files_metadata.items():
+        header = {
+            tensor: {"dtype": info.dtype, "shape": list(info.shape),
+                     "data_offsets": list(info.data_offsets)}
+            for tensor, info in file.tensors.items()
+        }  # fmt: skip
+        tensors += parse_header(json.dumps(header).encode(), f"{repo_id}/{name}")[0]
+    if len(tensors) > MAX_TENSORS:
+        raise SpecError(f"{repo_id}: more than {MAX_TENSORS} tensors")
+    num_bytes = sum(tensor.num_bytes for tensor in tensors)
+    return Checkpoint(
+        path=repo_id, tensors=tuple(tensors), total_bytes=num_bytes, present_bytes=num_bytes
+    )

@@ -96,7 +96,7 @@ def compare(
 def _variants(model: str, attention: str | None) -> list[Variant]:
     found = locate(model)
     if attention is None:
-        return [Variant(found.spec, "", found.assumptions)]
+        return [Variant(found.spec, "", found.assumptions, found.weights)]
     from kvcalc.spec.variants import CHOICES, with_attention
 
     variants = []

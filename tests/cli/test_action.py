@@ -1,0 +1,190 @@
+"""A pull request's life: the pre-commit hook's command, then the steps of action.yml, run as bash."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.scratch import Scratch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEN = (
+    "llama-3-8b", "llama-3-70b", "gemma-3-1b", "gemma-3-27b", "gpt-oss-20b", "gpt-oss-120b",
+    "deepseek-v3", "qwen3-8b", "mistral-7b-v0.3", "qwen3-next-80b-a3b",
+)  # fmt: skip
+POLICY = """\
+budgets:
+  - {models: serving/llama-3-8b.yaml, context: 32k, batch: 8, gpu: h100-80gb, engine: vllm}
+"""
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text("utf-8"))
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
+    """Ten specs and a policy on main; the branch pr is checked out, origin/main is known."""
+    scratch = Scratch(tmp_path / "r").init()
+    scratch.ship(*TEN)
+    scratch.write("kvcalc.yaml", POLICY)
+    commit = scratch.commit()
+    scratch.git("update-ref", "refs/remotes/origin/main", commit)
+    scratch.git("checkout", "-q", "-b", "pr")
+    monkeypatch.chdir(scratch.folder)
+    # What 'Install kvcalc' would make of this source tree.
+    shim = tmp_path / "kvcalc" / "bin" / "kvcalc"
+    shim.parent.mkdir(parents=True)
+    shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m kvcalc "$@"\n')
+    shim.chmod(0o755)
+    return scratch
+
+
+class Step:
+    """What came of one step of the action."""
+
+    def __init__(self, scratch: Scratch, name: str, **inputs: str) -> None:
+        action = load("action.yml")
+        step = next(each for each in action["runs"]["steps"] if each.get("name") == name)
+        chosen = {key: given["default"] for key, given in action["inputs"].items()}
+        chosen |= {"paths": "serving", **inputs}
+        environment = {
+            key: chosen[value.removeprefix("${{ inputs.").removesuffix(" }}")]
+            for key, value in step["env"].items()
+        }
+        summary = scratch.folder.parent / "summary.md"
+        summary.write_text("")
+        done = subprocess.run(
+            ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]),
+            cwd=scratch.folder, capture_output=True, text=True, check=False,
+            env={
+                **os.environ, **environment, "RUNNER_TEMP": str(scratch.folder.parent),
+                "GITHUB_ACTIONS": "true", "GITHUB_WORKFLOW": "specs", "GITHUB_BASE_REF": "main",
+                "GITHUB_STEP_SUMMARY": str(summary),
+            },
+        )  # fmt: skip
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+        self.summary = summary.read_text()
+
+
+def check(scratch: Scratch, **inputs: str) -> Step:
+    return Step(scratch, "Check specs", **inputs)
+
+
+def compare(scratch: Scratch, **inputs: str) -> Step:
+    return Step(scratch, "Compare with the base", **inputs)
+
+
+def test_the_life_of_a_pull_request(scratch: Scratch) -> None:
+    llama = "serving/llama-3-8b.yaml"
+    # Nothing changed yet.
+    assert check(scratch).out == "checked 10 specs and kvcalc.yaml: no problems\n"
+    assert "no difference in any number" in compare(scratch).out
+
+    # A typo. The hook's command gets the changed files' names, and stops the commit.
+    scratch.edit(llama, "num_key_value_heads: 8", "num_kv_heads: 8")
+    entry = load(".pre-commit-hooks.yaml")[0]["entry"].split()
+    assert entry == ["kvcalc", "check"]
+    hook = subprocess.run(
+        (sys.executable, "-m", *entry, llama),
+        cwd=scratch.folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert hook.returncode == 1
+    assert f"{llama}:12:53: KV102 blocks.decoder.attention.num_kv_heads: unknown key" in hook.stdout
+
+    # Committed all the same: the action annotates the line, and says so in the summary.
+    scratch.commit()
+    step = check(scratch)
+    assert step.status == 1
+    assert (
+        f"::error title=kvcalc KV102%3A a key that the spec language does not have,file={llama},"
+        "line=12,col=53::"
+    ) in step.out
+    assert f"| error | `{llama}:12` | KV102 |" in step.summary
+
+    # Corrected, but to a number that makes the cache grow: the table shows it, the budget fails.
+    scratch.edit(llama, "num_kv_heads: 8", "num_key_value_heads: 32")
+    scratch.edit(llama, "parameters: 8030261248", "parameters: 8835567616")
+    scratch.edit(llama, "cache_bytes_per_token: 131072", "cache_bytes_per_token: 524288")
+    scratch.commit()
+    step = compare(scratch)
+    assert step.status == 0
+    assert step.out.startswith(f"::warning title=kvcalc diff%3A llama-3-8b,file={llama},line=12::")
+    assert (
+        "|  | cache per token | 128.00 KiB | 512.00 KiB | +393,216 B | +300.0 % |  |"
+        in step.summary
+    )
+    assert "`blocks.decoder.attention.num_key_value_heads: 8 -> 32`" in step.summary
+    assert compare(scratch, **{"fail-on": "increase"}).status == 1
+    step = check(scratch)
+    assert step.status == 1
+    assert f",file={llama},line=12," in step.out
+    assert "vLLM on h100-80gb holds " in step.out
+    assert "sequences of 32k tokens, not 8" in step.out
+
+    # The fix passes.
+    scratch.edit(llama, "num_key_value_heads: 32", "num_key_value_heads: 8")
+    scratch.edit(llama, "parameters: 8835567616", "parameters: 8030261248")
+    scratch.edit(llama, "cache_bytes_per_token: 524288", "cache_bytes_per_token: 131072")
+    scratch.commit()
+    assert check(scratch).status == 0
+    step = compare(scratch, **{"fail-on": "any"})
+    assert step.status == 0
+    assert "no difference in any number" in step.summary
+
+
+def test_without_the_base(scratch: Scratch) -> None:
+    scratch.git("update-ref", "-d", "refs/remotes/origin/main")
+    step = compare(scratch)
+    assert (step.status, step.out, step.summary) == (2, "", "")
+    assert "no revision 'origin/main'" in step.err
+
+
+def test_inputs_are_words_and_not_scripts(scratch: Scratch) -> None:
+    step = check(scratch, paths="serving/* $(touch pwned) ; touch pwned")
+    assert step.status == 2
+    assert not (scratch.folder / "pwned").exists()
+    step = compare(scratch, base="main; touch pwned")
+    assert step.status == 2
+    assert not (scratch.folder / "pwned").exists()
+
+
+def test_a_policy_and_strictness(scratch: Scratch) -> None:
+    scratch.write("ci/strict.yaml", "budgets: [{models: '*', weights: 1MiB}]\n")
+    step = check(scratch, policy="ci/strict.yaml")
+    assert step.status == 1
+    # Errors come first, and there are more than GitHub shows: the summary has them all.
+    assert step.summary.count("| KV401 |") == 10
+    scratch.edit("serving/qwen3-8b.yaml", "expect:", "notes: none\nexpect:")
+    text = (scratch.folder / "serving/qwen3-8b.yaml").read_text()
+    scratch.write("serving/qwen3-8b.yaml", text.partition("expect:")[0])
+    assert check(scratch).status == 0
+    assert check(scratch, strict="true").status == 1
+
+
+def test_the_hook_is_for_specs() -> None:
+    (hook,) = load(".pre-commit-hooks.yaml")
+    assert hook["id"] == "kvcalc-check"
+    assert (hook["language"], hook["types"]) == ("python", ["yaml"])
+    for path, wanted in (
+        ("model_specs/llama/llama-3-8b.yaml", True),
+        ("kvcalc.yaml", True),
+        ("serving/kvcalc.yaml", True),
+        (".github/workflows/ci.yaml", False),
+    ):
+        assert bool(re.search(hook["files"], path)) == wanted
+
+
+def test_the_workflow_in_the_comments_is_one() -> None:
+    lines = (ROOT / "action.yml").read_text("utf-8").splitlines()
+    example = yaml.safe_load("\n".join(line[4:] for line in lines if line.startswith("#   ")))
+    (job,) = example["jobs"].values()
+    given = job["steps"][1]["with"]
+    assert set(given) <= set(load("action.yml")["inputs"])
+    assert job["steps"][0]["with"] == {"fetch-depth": 0}

@@ -43,6 +43,7 @@ from kvcalc.engines.llama_cpp.caches import (
     rows_of,
     state_elements,
 )
+from kvcalc.engines.llama_cpp.holding import hold as hold
 from kvcalc.engines.llama_cpp.setup import CELLS, UBATCH, Setup, format_name, resolve, row_bytes
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import CapacityResult, Pool, Waste

@@ -29,6 +29,7 @@ from fractions import Fraction
 
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
+from kvcalc.engines.sglang.holding import hold as hold
 from kvcalc.engines.sglang.layers import Layers, count_layers, page_size
 from kvcalc.engines.sglang.states import (
     Slots,

@@ -19,6 +19,7 @@ blocks. 109.86 GiB are 90,000 blocks: 205,696 tokens in the log of 0.10, concurr
 
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult, Pool
+from kvcalc.engines.vllm.holding import hold as hold
 from kvcalc.engines.vllm.plan import Plan
 from kvcalc.errors import UsageError
 from kvcalc.spec.model import ModelSpec

@@ -33,12 +33,28 @@ def of_pool(pool: Pool, v0: bool) -> Iterator[Waste]:
 
 
 def of_request(plan: "Plan") -> Iterator[Waste]:
-    """What one request of max_model_len takes beyond its logical need."""
-    stage = plan.fullest_stage()
+    """What one request of max_model_len takes beyond its logical need, on the fullest stage."""
+    yield from of_stage(plan, plan.fullest_stage())
+    yield Waste(cause="replication", bytes=copies(plan, plan.fullest_stage()), per_request=True,
+                why="KV heads copied to several ranks; within the logical need of each rank")  # fmt: skip
+
+
+def copies(plan: "Plan", stage: frozenset[int]) -> int:
+    """Bytes of one request on a rank of this stage that are copies of another rank's heads."""
+    found = 0
+    for entry in plan.entries:
+        if entry.layer in stage:
+            held, total = entry.page.replicated
+            need = plan.logical(entry.own)
+            found += need - need * total // held
+    return found
+
+
+def of_stage(plan: "Plan", stage: frozenset[int]) -> Iterator[Waste]:
+    """What a rank of one pipeline stage holds of a request of max_model_len beyond its need."""
     width = plan.layout.bytes_per_block(stage)
     length, schedule = plan.max_model_len, plan.schedule
     found = dict.fromkeys(_WHY, 0)
-    copies = 0
     for group in plan.groups:
         blocks = schedule.blocks(group.page, length)
         used = 0
@@ -49,8 +65,6 @@ def of_request(plan: "Plan") -> Iterator[Waste]:
             used += page.page_bytes
             found["page padding"] += blocks * (page.page_bytes - page.unpadded_bytes)
             logical = plan.logical(own)
-            held, total = page.replicated
-            copies += logical - logical * total // held
             beyond = blocks * page.unpadded_bytes - logical
             if page.kind == "state":
                 found["states"] += beyond
@@ -69,8 +83,6 @@ def of_request(plan: "Plan") -> Iterator[Waste]:
         found["narrower groups"] += blocks * (width - used - padding)
     for cause, num_bytes in found.items():
         yield Waste(cause=cause, bytes=num_bytes, per_request=True, why=_WHY[cause])
-    yield Waste(cause="replication", bytes=copies, per_request=True,
-                why="KV heads copied to several ranks; within the logical need of each rank")  # fmt: skip
 
 
 _WHY = {

@@ -19,59 +19,26 @@ Rules, as read from TensorRT-LLM (tensorrt_llm/_torch/pyexecutor):
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
-from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.memory.cache import cache_function, tensor_bytes
-from kvcalc.spec.layers import decoder_layers
+from kvcalc.engines.tensorrt_llm.holding import hold as hold
+from kvcalc.engines.tensorrt_llm.rank import (
+    BLOCK_TOKENS,
+    FLAGS,
+    VERSION,
+    OfWindow,
+    Rank,
+    dtypes_of,
+    rank_of,
+    stages_of,
+)
+from kvcalc.errors import UsageError
+from kvcalc.memory.cache import cache_function
 from kvcalc.spec.model import ModelSpec
-from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
 
-VERSION = "1.1"
-FLAGS = (
-    "max_model_len", "kv_dtype", "state_dtype", "block_size", "tokens", "max_num_seqs",
-    "mtp_layers", "hybrid_manager", "memory_utilization",
-)  # fmt: skip
-
-BLOCK_TOKENS, FREE_FRACTION = 32, Fraction(9, 10)
-KV_DTYPES = {
-    "bf16": "bf16", "bfloat16": "bf16", "fp16": "fp16", "float16": "fp16", "fp8": "fp8",
-    "fp32": "fp32", "float32": "fp32", "int8": "int8", "nvfp4": "nvfp4", "fp4": "nvfp4",
-}  # fmt: skip
-_ATTENTION = {"mha", "mqa", "gqa", "mla"}
-_RECURRENT = {"mamba2", "gated_deltanet", "kda"}
-
-
-@dataclass
-class _Rank:
-    """What one pipeline rank holds. windows: window (None: all tokens) -> layers and their bytes.
-
-    conv, state: bytes of one request's states. ceil_bytes: what rounding heads up adds to a token.
-    """
-
-    windows: dict[int | None, "_Window"] = field(default_factory=dict)
-    state_layers: int = 0
-    conv: int = 0
-    state: int = 0
-    rounded_up: int = 0
-
-
-@dataclass
-class _Window:
-    mechanism: str
-    layers: int = 0
-    k: int = 0
-    v: int = 0
-    index: int = 0
-
-    @property
-    def token_bytes(self) -> int:
-        return self.k + self.v + self.index
+FREE_FRACTION = Fraction(9, 10)
 
 
 def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
@@ -82,10 +49,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     request.only("TensorRT-LLM", FLAGS)
     if request.available is None and request.tokens is None:
         raise UsageError("give TensorRT-LLM's free memory (--available) or tokens (--tokens)")
-    layers = len(decoder_layers(spec))
-    if request.pipeline_parallel > layers:
-        raise UsageError(f"{layers} layers cannot fill {request.pipeline_parallel} pipeline ranks")
-    ranks = [_rank(spec, request, stage) for stage in _stages(layers, request.pipeline_parallel)]
+    ranks = [rank_of(spec, request, stage) for stage in stages_of(spec, request.pipeline_parallel)]
     rank = min(ranks, key=lambda one: _pools(one, request, None)[-1][2])
     pool = _pool(rank, request, request.available.bytes if request.available else None)
     span = None
@@ -106,7 +70,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
         max_model_len=request.max_model_len,
         logical_bytes_per_request=None
         if request.max_model_len is None
-        else cache_function(spec, _dtypes(request)[0]).most(request.max_model_len),
+        else cache_function(spec, dtypes_of(request)[0]).most(request.max_model_len),
         groups=tuple(
             LayerGroup(mechanism=one.mechanism + ("" if size is None else f", window {size}"),
                        layers=one.layers, block_tokens=block,
@@ -120,116 +84,6 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     )  # fmt: skip
 
 
-def _stages(layers: int, ranks: int) -> Iterator[range]:
-    """numpy.array_split: the first ranks get what is left over (Mapping.pp_layers)."""
-    share, rest = divmod(layers, ranks)
-    start = 0
-    for rank in range(ranks):
-        stop = start + share + (rank < rest)
-        yield range(start, stop)
-        start = stop
-
-
-def _dtypes(request: CapacityRequest) -> tuple[CacheDtypes, CacheDtypes]:
-    """The formats of keys and values, and of convolutions and states."""
-    model = KV_DTYPES.get(request.model_dtype, "bf16")
-    name = request.kv_dtype or "auto"
-    name = model if name == "auto" else name
-    if name not in KV_DTYPES:
-        raise UsageError(f"--kv-dtype {name}: TensorRT-LLM has auto, {', '.join(KV_DTYPES)}")
-    chosen = KV_DTYPES[name]
-    return CacheDtypes(chosen, chosen, request.state_dtype), CacheDtypes(
-        model, model, request.state_dtype
-    )
-
-
-def _rank(spec: ModelSpec, request: CapacityRequest, stage: range) -> _Rank:
-    if spec.encoder is not None or spec.recursion is not None:
-        raise UnsupportedError(f"TensorRT-LLM's pools for {spec.name} are not accounted for")
-    kv, states = _dtypes(request)
-    rank = _Rank()
-    layers = decoder_layers(spec)
-    for layer in layers:
-        if layer.index not in stage:
-            continue
-        block = spec.blocks[layer.block]
-        if block.cross_attention is not None:
-            raise UnsupportedError("TensorRT-LLM's cross-attention pool is not accounted for")
-        if block.attention is not None:
-            _add_attention(spec, block.attention, 1, kv, request, rank)
-        if block.recurrent is not None:
-            _add_state(block.recurrent, states, request, rank)
-    if request.mtp_layers and stage.stop == len(layers):
-        # get_pp_layers: the last rank holds the layers that speculate.
-        if spec.mtp is None:
-            raise UsageError(f"{spec.name} has no MTP layers: leave --mtp-layers out")
-        attention = spec.blocks[spec.mtp.block].attention
-        _add_attention(spec, attention, request.mtp_layers, kv, request, rank)
-    if not rank.windows:
-        raise UnsupportedError(f"TensorRT-LLM's cache without attention layers ({spec.name})")
-    return rank
-
-
-def _add_attention(
-    spec: ModelSpec, attention: Any, count: int, kv: CacheDtypes, request: CapacityRequest,
-    rank: _Rank,
-) -> None:  # fmt: skip
-    if attention.kind not in _ATTENTION:
-        raise UnsupportedError(f"TensorRT-LLM's pool for {attention.kind} is not accounted for")
-    if getattr(attention, "shared_kv", None) is not None:
-        raise UnsupportedError(f"TensorRT-LLM's pools for layers that share K and V ({spec.name})")
-    tensors = tuple(attention.cache())
-    if not tensors:
-        raise UnsupportedError("TensorRT-LLM keeps nothing for bidirectional layers")
-    window = _window_of(tensors[0], request)
-    own = rank.windows.setdefault(window, _Window(attention.kind))
-    own.layers += count
-    for tensor in tensors:
-        if tensor.role == "index":
-            width = tensor.shape[0]
-            own.index += (width + width // 128 * 4) * count
-            continue
-        one = _rank_bytes(tensor, kv, request.tensor_parallel)
-        if tensor.role == "value":
-            own.v += one * count
-        else:
-            own.k += one * count
-        if tensor.shard is not None and request.tensor_parallel > 1:
-            total = tensor_bytes(tensor, kv)
-            rank.rounded_up += (one - total // request.tensor_parallel) * count
-
-
-def _rank_bytes(tensor: CacheTensor, kv: CacheDtypes, ranks: int) -> int:
-    """Bytes of one token on a rank: heads are rounded up, never refused."""
-    if tensor.shard is None or ranks == 1:
-        return tensor_bytes(tensor, kv)
-    heads = tensor.shape[0]
-    return tensor_bytes(tensor, kv) // heads * -(-heads // ranks)
-
-
-def _window_of(tensor: CacheTensor, request: CapacityRequest) -> int | None:
-    match tensor.extent:
-        case EveryToken():
-            return None
-        case Window(size) | Chunk(size):
-            longest = request.max_model_len
-            whole = request.hybrid_manager is False or (longest is not None and size >= longest)
-            return None if whole else size
-    raise UnsupportedError(f"TensorRT-LLM keeps no such positions: {tensor.extent}")
-
-
-def _add_state(mixer: Any, states: CacheDtypes, request: CapacityRequest, rank: _Rank) -> None:
-    if mixer.kind not in _RECURRENT:
-        raise UnsupportedError(f"TensorRT-LLM's states of {mixer.kind} are not accounted for")
-    rank.state_layers += 1
-    for tensor in mixer.cache():
-        num_bytes = tensor_bytes(tensor, states, request.tensor_parallel)
-        if tensor.role == "conv":
-            rank.conv += num_bytes
-        else:
-            rank.state += num_bytes
-
-
 def _rounds_down(request: CapacityRequest) -> bool:
     """Whether this version's blocks are rounded down (PyTorch backend since 1.2)."""
     version = request.engine_version or VERSION
@@ -241,14 +95,14 @@ def _rounds_down(request: CapacityRequest) -> bool:
 
 
 def _pools(
-    rank: _Rank, request: CapacityRequest, budget: int | None
-) -> list[tuple[int | None, _Window, int]]:
+    rank: Rank, request: CapacityRequest, budget: int | None
+) -> list[tuple[int | None, OfWindow, int]]:
     """(window, layers, blocks) of each pool, widest window last."""
     block = request.block_size or BLOCK_TOKENS
     if budget is None and request.available is not None:
         budget = request.available.bytes
     down = _rounds_down(request)
-    found: list[tuple[int | None, _Window, int]] = []
+    found: list[tuple[int | None, OfWindow, int]] = []
     order = sorted(rank.windows, key=lambda size: (size is None, size or 0))
     several = len(order) > 1
     for size in order:
@@ -272,7 +126,7 @@ def _pools(
     return found
 
 
-def _pool(rank: _Rank, request: CapacityRequest, budget: int | None) -> Pool:
+def _pool(rank: Rank, request: CapacityRequest, budget: int | None) -> Pool:
     block = request.block_size or BLOCK_TOKENS
     pools = _pools(rank, request, budget)
     _, own, blocks = pools[-1]
@@ -294,7 +148,7 @@ def _pool(rank: _Rank, request: CapacityRequest, budget: int | None) -> Pool:
 
 
 def _caches(
-    rank: _Rank, pools: list[tuple[int | None, _Window, int]], request: CapacityRequest
+    rank: Rank, pools: list[tuple[int | None, OfWindow, int]], request: CapacityRequest
 ) -> Iterator[Cache]:
     block = request.block_size or BLOCK_TOKENS
     for size, own, blocks in pools:
@@ -313,7 +167,7 @@ def _caches(
                     bytes=(rank.conv + rank.state) * slots)  # fmt: skip
 
 
-def _rules(rank: _Rank, request: CapacityRequest) -> Iterator[str]:
+def _rules(rank: Rank, request: CapacityRequest) -> Iterator[str]:
     yield "ceil(KV heads / tp) heads on a rank (KVCacheManager.__init__)"
     if len(rank.windows) > 1:
         yield (
@@ -328,7 +182,7 @@ def _rules(rank: _Rank, request: CapacityRequest) -> Iterator[str]:
         yield f"free_gpu_memory_fraction {float(fraction):g} of the memory that is free"
 
 
-def _notes(rank: _Rank, request: CapacityRequest) -> Iterator[str]:
+def _notes(rank: Rank, request: CapacityRequest) -> Iterator[str]:
     if rank.state_layers and request.max_num_seqs is None:
         yield (
             f"each request's states take {rank.conv + rank.state:,} bytes beside the blocks; "
@@ -338,7 +192,7 @@ def _notes(rank: _Rank, request: CapacityRequest) -> Iterator[str]:
         yield "--tokens is ignored where windows differ and the memory is given"
 
 
-def _waste(rank: _Rank, pool: Pool, request: CapacityRequest) -> Iterator[Waste]:
+def _waste(rank: Rank, pool: Pool, request: CapacityRequest) -> Iterator[Waste]:
     tokens = pool.tokens or 0
     if rank.rounded_up > 0:
         yield Waste(

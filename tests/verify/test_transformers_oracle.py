@@ -22,12 +22,13 @@ pytestmark = pytest.mark.hf
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """transformers warns about kernels that are not installed."""
+    import logging as levels
     import warnings
 
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(levels.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

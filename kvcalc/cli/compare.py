@@ -2,7 +2,8 @@
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, grid
+
+if TYPE_CHECKING:
+    from kvcalc.report.curves import Picture
 
 # A table longer than this is not read; it is a job for --format csv.
 MAX_TABLE_ROWS = 2_000
@@ -43,6 +47,15 @@ def compare(
     ] = None,
     sort: Annotated[Sort, typer.Option(help="Order within one workload.")] = Sort.given,
     format: options.OutputFormat = Format.table,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw cache against context, and the memory's parts: .svg, .png or .pdf."
+        ),
+    ] = None,
+    chart: Annotated[
+        bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
+    ] = False,
 ) -> None:
     """Models side by side, over contexts, batches and cache formats; ratios are to the first row.
 
@@ -52,19 +65,24 @@ def compare(
     batches = options.token_list(batch, "--batch")
     if not contexts or not batches or min(batches) < 1:
         raise UsageError("give at least one --context, and batches of at least 1")
+    if chart and format is not Format.table:
+        raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
+    plot_format = _plot_format(plot)
     variants: list[Variant] = []
     for model in models:
         variants += _variants(model, attention)
+    question: dict[str, Any] = {
+        "contexts": contexts,
+        "kv_dtypes": kv_dtype.split(","),
+        "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
+        "state_dtype": state_dtype,
+        "dtype": dtype,
+    }
     rows = grid(
-        variants,
-        contexts=contexts,
-        batches=batches,
-        kv_dtypes=kv_dtype.split(","),
-        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
-        state_dtype=state_dtype,
-        dtype=dtype,
-        by=None if sort is Sort.given else sort.value,
+        variants, batches=batches, by=None if sort is Sort.given else sort.value, **question
     )
+    if plot is not None:
+        _draw(plot, plot_format, _picture(variants, batches, question))
     if format is Format.csv:
         from kvcalc.report import compare_csv
 
@@ -90,7 +108,38 @@ def compare(
         from kvcalc.report import compare_table
 
         write(compare_table.render(shown))
+        if chart:
+            from kvcalc.report import chart as characters
+
+            write("\n" + characters.render(_picture(variants, batches, question)))
         _explain_variants(variants)
+
+
+def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
+    """The curves of the comparison, at the largest batch that was asked for."""
+    from kvcalc.report.curves import picture
+
+    return picture(variants, batch=max(batches), **question)
+
+
+def _plot_format(plot: Path | None) -> str:
+    """Whether a plot can be drawn is said before anything is computed."""
+    if plot is None:
+        return ""
+    from kvcalc.report.plot import check_format
+
+    return check_format(plot.name)
+
+
+def _draw(plot: Path, plot_format: str, picture: "Picture") -> None:
+    from kvcalc.errors import FileError
+    from kvcalc.report.plot import render
+
+    try:
+        plot.write_bytes(render(picture, plot_format))
+    except OSError as error:
+        raise FileError(f"cannot write {plot}: {error.strerror}") from None
+    print(f"wrote {plot}", file=sys.stderr)
 
 
 def _variants(model: str, attention: str | None) -> list[Variant]:

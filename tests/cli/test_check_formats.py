@@ -199,7 +199,9 @@ def test_github_is_the_default_within_github_actions(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKFLOW", "specs")
     assert run(capsys, "check", "specs")[1].startswith("::error ")
-    assert run(capsys, "check", "specs", "--format", "text")[1].startswith("specs/big.yaml:1:1: KV302")
+    assert run(capsys, "check", "specs", "--format", "text")[1].startswith(
+        "specs/big.yaml:1:1: KV302"
+    )
     assert run(capsys, "check", "specs/good.yaml")[1] == "checked 1 spec: no problems\n"
 
 

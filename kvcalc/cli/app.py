@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("kvcalc.cli.models", "models"),
     "check": ("kvcalc.cli.check", "check"),
     "diff": ("kvcalc.cli.diff", "diff"),
+    "report": ("kvcalc.cli.report", "report"),
     "schema": ("kvcalc.cli.schema", "schema"),
     "import": ("kvcalc.cli.import_", "import_"),
     "capacity": ("kvcalc.cli.capacity", "capacity"),

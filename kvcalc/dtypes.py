@@ -11,7 +11,10 @@ e8m0 scale per 32. per_token_head: vLLM v1/kv_cache_interface.py, one fp32 scale
 of one head. fp8_ds_mla: vLLM MLAAttentionSpec and FlashMLA README, 656 bytes for the 512 + 64
 latent of DeepSeek-V3.2; 584 for the 448 + 64 shared key and value of DeepSeek-V4, whose unfinished
 blocks stay fp32 (vLLM models/deepseek_v4/compressor.py). fp8_block128: DeepSeek-V3 weights, one
-fp32 scale per 128 x 128 tile.
+fp32 scale per 128 x 128 tile. int4_g*: compressed-tensors pack-quantized, a 16-bit scale per group.
+fp8_row: its float-quantized with a scale per channel, in bf16. gptq_g*: AutoGPTQ's qweight, scales
+in fp16, qzeros and g_idx; awq_g*: AutoAWQ's, without g_idx. int8_row, nf4: bitsandbytes, an fp32
+scale per row (SCB), and per 64 elements (absmax, without double quantisation).
 """
 
 from difflib import get_close_matches
@@ -33,6 +36,8 @@ class Format:
 
     block_elements elements take block_bytes bytes; each row takes row_bytes more (its scale).
     tile: a second scale grid for two-dimensional weights: 4 bytes per tile x tile elements.
+    zero_bits: a zero point for each block of a weight, packed across rows into 32-bit words.
+    column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
     """
 
     name: str
@@ -40,6 +45,8 @@ class Format:
     block_bytes: int
     row_bytes: int = 0
     tile: int = 0
+    zero_bits: int = 0
+    column_bytes: int = 0
 
     def row(self, elements: int) -> int:
         """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
@@ -57,6 +64,16 @@ class Format:
         if self.tile:
             tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // self.tile)
             scales = 4 * tiles * prod(shape[:-2])
+        if self.zero_bits:
+            words, rest = divmod(shape[-2] * self.zero_bits, 32)
+            if rest:
+                per_word = 32 // self.zero_bits
+                raise ValueError(
+                    f"{self.name} packs the zero points of {per_word} rows, "
+                    f"and {shape[-2]} is not a multiple of {per_word}"
+                )
+            scales += 4 * words * (shape[-1] // self.block_elements) * prod(shape[:-2])
+        scales += self.column_bytes * shape[-1] * prod(shape[:-2])
         return prod(shape[:-1]) * self.row(shape[-1]) + scales
 
 
@@ -90,6 +107,14 @@ PER_TOKEN_HEAD = {
 }
 WEIGHTS_ONLY = {
     "fp8_block128": Format("fp8_block128", 1, 1, tile=128),
+    "fp8_row": Format("fp8_row", 1, 1, row_bytes=2),
+    "int8_row": Format("int8_row", 1, 1, row_bytes=4),
+    "nf4": Format("nf4", 64, 36),
+    **{f"awq_g{g}": Format(f"awq_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
+    **{
+        f"gptq_g{g}": Format(f"gptq_g{g}", g, g // 2 + 2, zero_bits=4, column_bytes=4)
+        for g in (32, 64, 128)
+    },
     "int4_g128": Format("int4_g128", 128, 66),
     "int4_g64": Format("int4_g64", 64, 34),
     "int4_g32": Format("int4_g32", 32, 18),

@@ -1,14 +1,217 @@
-"""quantization_config and dtype -> the number formats of the checkpoint's matrices."""
+"""quantization_config and dtype -> the number formats of the checkpoint's matrices.
 
-from collections.abc import Mapping
-from typing import Any
+Each method's layout is that of the library that writes it; kvcalc/dtypes.py has the formats. What
+they cannot express exactly is refused by name: a wrong number of bytes would look as right as any.
+"""
 
-from kvcalc.convert.config import Config
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from kvcalc.convert.config import Config, short
+from kvcalc.errors import UnsupportedError
 from kvcalc.spec.model import ModelSpec, WeightPart
+
+_DTYPES = {
+    "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "",
+}  # fmt: skip
+_GROUPS = (32, 64, 128)
+
+# What stays in the default format whatever the method: tables, heads, norms, routers, other towers.
+_NEVER = re.compile(
+    r"lm_head|embed|wte|norm|router|(^|[.*_])gate($|[^_])|e_score|score|visual|vision|audio|mtp"
+    r"|multi_modal|projector|nextn|eh_proj|bias|classifier"
+)
+_PARTS: tuple[tuple[WeightPart, re.Pattern[str]], ...] = (
+    ("recurrent", re.compile(r"linear_attn|mamba|mixer|conv")),
+    ("attention", re.compile(r"attn|attention")),
+    ("experts", re.compile(r"(^|[.*])experts")),
+    ("ffn", re.compile(r"shared_expert|mlp|ffn|feed_forward")),
+)
+_QUANTISED: tuple[WeightPart, ...] = ("attention", "recurrent", "ffn", "experts")
 
 
 def weight_dtypes(
     values: Mapping[str, Any], config: Config, spec: ModelSpec
 ) -> dict[WeightPart, str]:
-    """The checkpoint's formats by component; empty where the config does not say."""
-    return {}
+    """The checkpoint's formats by component; empty where all is bf16 or the config does not say."""
+    found: dict[WeightPart, str] = {}
+    default = _default(values, config)
+    if default:
+        found["default"] = default
+    if values.get("quantization"):
+        _refuse(config, "quantization", values["quantization"], "MLX's layout")
+    text = values.get("text_config")
+    stated = values.get("quantization_config")
+    if stated is None and isinstance(text, Mapping):
+        stated = text.get("quantization_config")
+    if stated is None:
+        return found
+    if not isinstance(stated, Mapping):
+        config.wrong("quantization_config", f"expected an object, found {short(stated)}")
+    method = stated.get("quant_method")
+    if method is None and (stated.get("load_in_4bit") or stated.get("load_in_8bit")):
+        method = "bitsandbytes"
+    reader = _METHODS.get(method) if isinstance(method, str) else None
+    if reader is None:
+        _refuse(config, "quant_method", method, "a layout that is not accounted for")
+    found.update(_components(config, stated, spec, *reader(config, stated)))
+    return found
+
+
+def _default(values: Mapping[str, Any], config: Config) -> str:
+    text = values.get("text_config")
+    sources = (values, text) if isinstance(text, Mapping) else (values,)
+    for source in sources:
+        for key in ("dtype", "torch_dtype"):
+            stated = source.get(key)
+            if stated is None or stated == "auto":
+                continue
+            name = stated.removeprefix("torch.") if isinstance(stated, str) else stated
+            if not isinstance(name, str) or name not in _DTYPES:
+                config.wrong(key, f"{short(stated)} is not a number format of a checkpoint")
+            return _DTYPES[name]
+    return ""
+
+
+def _refuse(config: Config, key: str, value: Any, what: str) -> NoReturn:
+    raise UnsupportedError(
+        f"{config.path}: quantization_config.{key} = {short(value)}: {what}, so the weights' bytes "
+        f"are not known; take quantization_config out of the config to import the model in bf16, "
+        f"or give its .safetensors files, whose headers hold the exact bytes"
+    )
+
+
+# ---------------------------------------------------------------- methods: (format, components)
+
+Answer = tuple[str, tuple[WeightPart, ...]]
+
+
+def _fp8(config: Config, stated: Mapping[str, Any]) -> Answer:
+    block = stated.get("weight_block_size")
+    if block != [128, 128]:
+        what = (
+            "one scale for a whole matrix" if block is None else "only tiles of 128 x 128 are known"
+        )
+        _refuse(config, "weight_block_size", block, what)
+    return "fp8_block128", _QUANTISED
+
+
+def _mxfp4(config: Config, stated: Mapping[str, Any]) -> Answer:
+    return "mxfp4", ("experts",)
+
+
+def _grouped(name: str) -> Callable[[Config, Mapping[str, Any]], Answer]:
+    def read(config: Config, stated: Mapping[str, Any]) -> Answer:
+        bits = stated.get("bits", stated.get("w_bit"))
+        size = stated.get("group_size", stated.get("q_group_size"))
+        if bits != 4:
+            _refuse(config, "bits", bits, "only 4 bits are accounted for")
+        if size not in _GROUPS:
+            _refuse(config, "group_size", size, "only groups of 32, 64 and 128 are accounted for")
+        version = stated.get("version", stated.get("checkpoint_format", "gemm"))
+        if isinstance(version, str) and version.lower() not in ("gemm", "gptq", "gptq_v2"):
+            _refuse(config, "version", version, "a packing of its own")
+        return f"{name}_g{size}", _QUANTISED
+
+    return read
+
+
+def _bitsandbytes(config: Config, stated: Mapping[str, Any]) -> Answer:
+    if stated.get("load_in_8bit"):
+        return "int8_row", _QUANTISED
+    if stated.get("bnb_4bit_use_double_quant"):
+        _refuse(config, "bnb_4bit_use_double_quant", True, "scales that are quantised themselves")
+    return "nf4", _QUANTISED
+
+
+def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
+    groups = stated.get("config_groups")
+    if not isinstance(groups, Mapping) or len(groups) != 1:
+        _refuse(config, "config_groups", groups, "several schemes in one checkpoint")
+    group = next(iter(groups.values()))
+    group = group if isinstance(group, Mapping) else {}
+    if group.get("targets") != ["Linear"]:
+        _refuse(config, "config_groups.targets", group.get("targets"), "a scheme for some layers")
+    weights = group.get("weights")
+    weights = weights if isinstance(weights, Mapping) else {}
+    bits, kind, strategy = weights.get("num_bits"), weights.get("type"), weights.get("strategy")
+    size = weights.get("group_size")
+    if not weights.get("symmetric", True):
+        _refuse(config, "config_groups.weights.symmetric", False, "zero points")
+    if (bits, kind, strategy) == (4, "int", "group") and size in _GROUPS:
+        return f"int4_g{size}", _QUANTISED
+    if (bits, kind, strategy) == (8, "float", "channel"):
+        return "fp8_row", _QUANTISED
+    if (bits, kind) == (8, "float") and weights.get("block_structure") == [128, 128]:
+        return "fp8_block128", _QUANTISED
+    if (bits, kind) == (4, "float") and size == 16:
+        return "nvfp4", _QUANTISED
+    scheme = {"num_bits": bits, "type": kind, "strategy": strategy, "group_size": size}
+    _refuse(config, "config_groups.weights", scheme, "a scheme that is not accounted for")
+
+
+_METHODS: dict[str, Callable[[Config, Mapping[str, Any]], Answer]] = {
+    "fp8": _fp8,
+    "mxfp4": _mxfp4,
+    "awq": _grouped("awq"),
+    "gptq": _grouped("gptq"),
+    "bitsandbytes": _bitsandbytes,
+    "compressed-tensors": _compressed_tensors,
+}
+
+
+def _components(
+    config: Config,
+    stated: Mapping[str, Any],
+    spec: ModelSpec,
+    name: str,
+    parts: tuple[WeightPart, ...],
+) -> dict[WeightPart, str]:
+    """The format for the components that the model has and the checkpoint quantises."""
+    blocks = spec.blocks.values()
+    kinds = {block.ffn.kind for block in blocks if block.ffn is not None}
+    shared = any(getattr(block.ffn, "shared_expert_intermediate_size", None) for block in blocks)
+    dense = bool(kinds - {"moe"})
+    present: dict[WeightPart, bool] = {
+        "attention": any(block.attention is not None for block in blocks),
+        "recurrent": any(block.recurrent is not None for block in blocks),
+        "ffn": dense or shared,
+        "experts": "moe" in kinds,
+    }
+    left = _left_out(config, stated, shared, dense) if len(parts) > 1 else set()
+    if name.startswith(("nf4", "int8_row", "gptq")) and present["experts"]:
+        _refuse(
+            config, "quant_method", stated.get("quant_method"), "stacked experts in this layout"
+        )
+    if name == "nvfp4" or name.startswith("int4_g"):
+        config.assumptions.append(
+            f"{name}: what each matrix stores once (a global scale or its shape, at most 16 bytes) "
+            f"is not counted"
+        )
+    return {part: name for part in parts if present[part] and part not in left}
+
+
+def _left_out(
+    config: Config, stated: Mapping[str, Any], shared: bool, dense: bool
+) -> set[WeightPart]:
+    """The components that the lists of exceptions keep in the default format."""
+    found: set[str] = set()
+    for key in ("modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules"):
+        entries = stated.get(key)
+        for entry in entries if isinstance(entries, list) else ():
+            if not isinstance(entry, str):
+                config.wrong("quantization_config", f"{key}: expected names, found {short(entry)}")
+            if _NEVER.search(entry):
+                continue
+            part = next((part for part, words in _PARTS if words.search(entry)), None)
+            whole = "proj" not in entry or all(word in entry for word in ("gate", "up", "down"))
+            if part is None or not whole or re.search(r"\.\d+\.", entry):
+                what = "some layers of a kind are quantised and some are not"
+                _refuse(config, key, entry, what)
+            found.add("shared" if part == "ffn" and "shared" in entry else part)
+    if ("ffn" in found) != ("shared" in found) and shared and dense:
+        what = "shared experts and dense layers in different formats"
+        _refuse(config, "ignore", sorted(found), what)
+    parts: set[WeightPart] = {part for part in _QUANTISED if part in found}
+    return parts | {"ffn"} if "shared" in found else parts

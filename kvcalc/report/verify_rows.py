@@ -50,7 +50,7 @@ def scale(found: "Verification") -> str:
 def summary_headers(results: "tuple[Verification, ...]") -> tuple[str, ...]:
     """The columns of the summary: a model, its totals, a verdict for each proof."""
     names = dict.fromkeys(proof.name for found in results for proof in found.proofs)
-    return ("model", "parameters measured", "small cache, bytes", *names)
+    return ("model", "parameters measured", "cache measured, bytes", *names)
 
 
 def summary_rows(results: "tuple[Verification, ...]") -> Iterator[tuple[str, ...]]:

@@ -30,10 +30,10 @@ def plan(spec: ModelSpec) -> Plan:
     """A plan for a model with these windows, chunks and blocks."""
     parts: list[Any] = [part for block in spec.blocks.values()
              for part in (block.attention, block.recurrent) if part is not None]  # fmt: skip
-    windows = _sizes(parts, "sliding_window", "window_size")
-    sinks = _sizes(parts, "sink_tokens")
-    chunks = _sizes(parts, "attention_chunk_size")
-    blocks = _sizes(parts, "compress_rate", "moba_chunk_size")
+    windows = sizes_of(parts, "sliding_window", "window_size")
+    sinks = sizes_of(parts, "sink_tokens")
+    chunks = sizes_of(parts, "attention_chunk_size")
+    blocks = sizes_of(parts, "compress_rate", "moba_chunk_size")
     nsa = [part for part in parts if part.kind == "nsa"]
     kernels = {(part.kernel_size, part.kernel_stride) for part in nsa}
     lengths = [12, max(windows, default=0) + max(sinks, default=0) + 3,
@@ -64,6 +64,7 @@ def plan(spec: ModelSpec) -> Plan:
     return Plan(max(1, prefill), tokens, 3, encoder)
 
 
-def _sizes(parts: list[Any], *names: str) -> set[int]:
+def sizes_of(parts: list[Any], *names: str) -> set[int]:
+    """Every value that these fields have in any of the mechanisms."""
     found = {getattr(part, name, None) for part in parts for name in names}
     return {size for size in found if size is not None}

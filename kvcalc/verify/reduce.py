@@ -54,9 +54,26 @@ class Reduction:
     changes: tuple[tuple[str, int, int], ...]
 
 
-def reduced(spec: ModelSpec) -> Reduction:
-    """Shrink a spec. Raises UnsupportedError when the small model would contradict itself."""
-    work = _Work(spec)
+def shallow(spec: ModelSpec) -> ModelSpec:
+    """The model at its true widths, with two repeats of each run of layers."""
+    encoder = spec.encoder
+    if encoder is not None:
+        encoder = replace(encoder, layers=_twice(encoder.layers))
+    return replace(spec, layers=_twice(spec.layers), encoder=encoder)
+
+
+def _twice(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
+    return tuple(
+        replace(group, repeat=min(group.repeat, 2), loops=min(group.loops, 2)) for group in groups
+    )
+
+
+def reduced(spec: ModelSpec, whole_depth: bool = False) -> Reduction:
+    """Shrink a spec; whole_depth keeps every layer.
+
+    Raises UnsupportedError when the small model would contradict itself.
+    """
+    work = _Work(spec, whole_depth)
     small = work.model()
     problems = [f"{where}: {message}" for _, where, message in findings(small)]
     if problems:
@@ -84,8 +101,8 @@ def _differences(path: str, old: Any, new: Any, found: list[tuple[str, int, int]
 class _Work:
     """One reduction: sizes that several blocks have in common get one small value."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: ModelSpec, whole_depth: bool) -> None:
+        self.spec, self.whole_depth = spec, whole_depth
         parts = [part for block in spec.blocks.values() for part in _mechanisms(block)]
         windows = {getattr(part, name, None) for part in parts for name in WINDOWS}
         self.windows = {size: 6 + 4 * rank for rank, size in enumerate(_sorted(windows))}
@@ -145,11 +162,10 @@ class _Work:
     ) -> tuple[LayerGroup, ...]:
         """Two repeats of each run; a recursion gets layers that its depth divides."""
         recursion = self.spec.recursion
+        if self.whole_depth:
+            return groups
         if recursion is None or not may_recurse:
-            return tuple(
-                replace(group, repeat=min(group.repeat, 2), loops=min(group.loops, 2))
-                for group in groups
-            )
+            return _twice(groups)
         if len(groups) != 1 or len(groups[0].names) != 1:
             return groups
         ends = 2 if recursion.sharing.startswith("middle") else 0
@@ -205,6 +221,12 @@ class _Work:
             new["lru_width"] = 4 * new["num_attention_heads"]
         if part_kind(part) == "tpa":
             new["num_attention_heads"] = 2 * max(sizes["rank"], sizes.get("v_rank", 1), 2)
+        if part_kind(part) == "moa":
+            # The experts of a token make its query heads: their number stays.
+            new["num_experts"], new["num_experts_per_tok"] = (
+                part.num_experts,
+                part.num_experts_per_tok,
+            )
         if part_kind(part) == "gta":
             new["rope_dim"] = new["head_dim"] * sizes["rope_dim"] // sizes["head_dim"]
 

@@ -1,7 +1,8 @@
 """The four proofs that hold the calculator's inventory against models that run.
 
 *parameters*   the whole model at true size on the meta device: names, shapes, dtypes, total;
-*cache*        what the small model kept after a prefill and after every decode step, in bf16;
+*cache*        what the model kept after a prefill and after every decode step, in bf16: layers of
+               true size on the meta device, then all layers made small, with values;
 *sufficient*   decoding with that cache gives what one pass without it gives, float64, within 1e-9;
 *necessary*    changing any cached tensor, and any single position of it, changes the outputs.
 
@@ -11,8 +12,10 @@ The calculator says what it expects through kvcalc/memory/inventory.py; the mode
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -25,9 +28,9 @@ from kvcalc.stack.recursion import Case
 from kvcalc.tensors import CacheTensor, Chunk, Once, ParamTensor
 from kvcalc.verify.build import filled, on_meta
 from kvcalc.verify.model import ModelCache, Place, ReferenceModel
-from kvcalc.verify.plan import plan
+from kvcalc.verify.plan import plan, sizes_of
 from kvcalc.verify.proofs import Proof, Row, Tensor, Verification, limited, spans
-from kvcalc.verify.reduce import reduced
+from kvcalc.verify.reduce import ENCODER_TOKENS, reduced, shallow
 
 TOLERANCE = 1e-9
 ATTEMPTS = 24
@@ -36,6 +39,8 @@ NAME_OF = {
     torch.int64: "int64",
 }  # fmt: skip
 Say = Callable[[str], None]
+# One cached tensor of one layer.
+Key = tuple[Place, str]
 
 
 def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
@@ -51,9 +56,10 @@ def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
     try:
         run = Run(small.spec)
         with torch.inference_mode(), one_thread():
-            for name, prove in RUNNING:
-                say(f"{spec.name}: {name}, {run.plan}")
-                proofs.append(prove(run))
+            say(f"{spec.name}: cache at true size on the meta device, then {run.plan}")
+            proofs.append(prove_cache(Run(reduced(spec, whole_depth=True).spec), spec))
+            say(f"{spec.name}: sufficient and necessary")
+            proofs += [prove_sufficient(run), prove_necessary(run)]
     except (RuntimeError, IndexError, KeyError) as error:
         # torch says so when sizes that no rule compares do not fit.
         raise UnsupportedError(f"{spec.name}: the reference model does not run: {error}") from error
@@ -171,7 +177,6 @@ class Run:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec, self.plan = spec, plan(spec)
-        self.model = filled(spec)
         generator = torch.Generator().manual_seed(1)
         self.ids = torch.randint(0, spec.vocab_size, (1, self.plan.tokens), generator=generator)
         self.source = self._source(generator)
@@ -187,6 +192,11 @@ class Run:
         else:
             return torch.randint(0, self.spec.vocab_size, (1, tokens), generator=generator)
         return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    @cached_property
+    def model(self) -> ReferenceModel:
+        """The model in float64."""
+        return filled(self.spec)
 
     def in_dtype(self, dtype: torch.dtype) -> tuple[ReferenceModel, torch.Tensor | None]:
         """The same model in another precision."""
@@ -254,97 +264,172 @@ def inventory(spec: ModelSpec, case: Case = "worst") -> Iterator[tuple[CacheGrou
             yield group, tensor
 
 
-def prove_cache(run: Run) -> Proof:
-    """What is kept after the prefill and after each decode step, tensor by tensor."""
-    routing = run.spec.recursion is not None and run.spec.recursion.routing == "token_choice"
-    cases: tuple[Case, ...] = ("worst", "least") if routing else ("worst",)
-    proofs = [_prove_cache(run, case) for case in cases]
-    if not routing:
-        return proofs[0]
-    notes = ("token choice: every token sent as deep as it goes, then none deeper than once",)
-    failures = [failure for proof in proofs for failure in proof.failures]
-    return replace(proofs[0], passed=not failures, failures=limited(failures), notes=notes)
+@dataclass
+class Trial:
+    """One run whose cache is watched: which model, on which tokens, and what came of it.
+
+    stretches: (first, last + 1) tokens of each forward pass. words: where it ran, for messages.
+    measured: every tensor that is kept now. most: every tensor at its largest so far.
+    """
+
+    spec: ModelSpec
+    model: ReferenceModel
+    ids: torch.Tensor
+    source: torch.Tensor | None
+    encoder_tokens: int
+    stretches: list[tuple[int, int]]
+    words: str
+    case: Case = "worst"
+    depth: int | None = None
+    measured: dict[Key, Tensor] = field(default_factory=dict)
+    most: dict[Key, Tensor] = field(default_factory=dict)
+    failed: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        return self.stretches[-1][1]
 
 
-def _prove_cache(run: Run, case: Case) -> Proof:
+def prove_cache(run: Run, spec: ModelSpec | None = None) -> Proof:
+    """What is kept after the prefill and after each decode step, tensor by tensor.
+
+    run: all layers, made small, with values. spec: the model at true size; two repeats of each run
+    of its layers are run as well, on the meta device, where shapes and dtypes come into being as
+    anywhere else and no memory does. A recursion routes by values, so it is not.
+    """
+    trials = []
+    if spec is not None and spec.recursion is None:
+        trials.append(at_true_size(shallow(spec)))
     model, source = run.in_dtype(torch.bfloat16)
     recursion = run.spec.recursion
-    depth = None
+    notes: list[str] = []
+    cases: tuple[tuple[Case, int | None], ...] = (("worst", None),)
     if recursion is not None and recursion.routing == "token_choice":
-        depth = recursion.num_recursions if case == "worst" else 1
+        cases = (("worst", recursion.num_recursions), ("least", 1))
+        notes.append(
+            "token choice: every token sent as deep as it goes, then none deeper than once"
+        )
+    for case, depth in cases:
+        trials.append(Trial(run.spec, model, run.ids, source, run.plan.encoder_tokens,
+                            run.steps(run.plan.prefill), "made small", case, depth))  # fmt: skip
+    rows: list[Row] = []
+    failures: list[str] = []
+    totals = []
+    for trial in trials:
+        expected = _follow(trial)
+        failures += trial.failed.values()
+        more, formula, total = _cache_rows(trial, expected)
+        rows += more
+        totals.append((formula, total))
+        if formula != total:
+            failures.append(f"total, {trial.words}: formula {formula} bytes, measured {total}")
+        notes.append(f"{trial.words}: prefill of {trial.stretches[0][1]} tokens, decoded to "
+                     f"{trial.tokens}: {total} bytes")  # fmt: skip
+    if not rows:
+        notes = ["nothing is kept, and the formula says so"]
+    return Proof("cache", not failures, tuple(rows), limited(failures), tuple(notes),
+                 unit="bytes", formula_total=totals[0][0], measured_total=totals[0][1])  # fmt: skip
+
+
+def at_true_size(spec: ModelSpec) -> Trial:
+    """A model on the meta device, past its windows, over the end of a chunk.
+
+    Recurrent layers take tokens one after the other, which a long prefill would make slow; where
+    there are any, only a few tokens are run: their states have one size whatever the length.
+    """
+    parts: list[Any] = [part for block in spec.blocks.values()
+                        for part in (block.attention, block.recurrent) if part is not None]  # fmt: skip
+    blocks = sizes_of(parts, "compress_rate", "kernel_size")
+    chunks = sizes_of(parts, "attention_chunk_size")
+    prefill = max([*sizes_of(parts, "sliding_window", "window_size"), *(2 * size for size in blocks)],
+                  default=64) + 5  # fmt: skip
+    if chunks:
+        prefill = min(chunks)
+    if any(block.recurrent is not None for block in spec.blocks.values()):
+        prefill = 5
+    stretches = [(0, prefill), (prefill, prefill + 1)]
+    encoder = spec.encoder
+    tokens = 0 if encoder is None else encoder.tokens or ENCODER_TOKENS
+    source = None
+    if encoder is not None:
+        with torch.device("meta"):
+            if encoder.conv_stem is not None:
+                shape = (1, encoder.conv_stem.in_channels, 2 * tokens)
+                source = torch.empty(shape, dtype=torch.bfloat16)
+            elif encoder.embedding == "none":
+                width = encoder.hidden_size or spec.hidden_size
+                source = torch.empty((1, tokens, width), dtype=torch.bfloat16)
+            else:
+                source = torch.empty((1, tokens), dtype=torch.int64)
+    ids = torch.empty((1, prefill + 1), dtype=torch.int64, device="meta")
+    return Trial(spec, on_meta(spec), ids, source, tokens, stretches, "true size")
+
+
+def _follow(trial: Trial) -> dict[Key, Expected]:
+    """Run a trial and hold the cache to the inventory after every pass."""
     expected = {
         (place_of(group, layer), tensor.name): Expected(place_of(group, layer), tensor)
-        for group, tensor in inventory(run.spec, case)
+        for group, tensor in inventory(trial.spec, trial.case)
         for layer in group.layers
     }
     cache = ModelCache()
-    most: dict[tuple[Place, str], Tensor] = {}
-    failures: list[str] = []
-    failed: set[tuple[Place, str]] = set()
-    for start, end in run.steps(run.plan.prefill):
-        model(run.ids[:, start:end], cache, source if start == 0 else None, forced_depth=depth)
-        measured = {(place, name): _as_tensor(tensor) for place, name, tensor in cache.tensors()}
-        for key, found in measured.items():
-            if key not in most or most[key].bytes < found.bytes:
-                most[key] = found
-        for key, problem in _cache_problems(run, expected, measured, most, end):
-            if key not in failed:
-                failed.add(key)
-                failures.append(f"{label(*key)} after {end} tokens: {problem}")
-    rows, formula, total = _cache_rows(run, expected, measured, most, failed, case)
-    if formula != total:
-        failures.append(f"total: formula {formula} bytes, measured {total}")
-    notes = () if expected or measured else ("nothing is kept, and the formula says so",)
-    return Proof("cache", not failures, rows, limited(failures), notes,
-                 unit="bytes", formula_total=formula, measured_total=total)  # fmt: skip
+    for start, end in trial.stretches:
+        source = trial.source if start == 0 else None
+        trial.model(trial.ids[:, start:end], cache, source, forced_depth=trial.depth)
+        trial.measured = {(place, name): _as_tensor(tensor)
+                          for place, name, tensor in cache.tensors()}  # fmt: skip
+        for key, found in trial.measured.items():
+            if key not in trial.most or trial.most[key].bytes < found.bytes:
+                trial.most[key] = found
+        for key, problem in _cache_problems(trial, expected, end):
+            text = f"{label(*key)} after {end} tokens, {trial.words}: {problem}"
+            trial.failed.setdefault(key, text)
+    return expected
 
 
 def place_of(group: CacheGroup, layer: int) -> Place:
+    """Where one layer of a group keeps its cache."""
     return (group.stack, layer, group.slot)
 
 
 def _cache_problems(
-    run: Run, expected: dict[tuple[Place, str], Expected],
-    measured: dict[tuple[Place, str], Tensor], most: dict[tuple[Place, str], Tensor], tokens: int,
-) -> Iterator[tuple[tuple[Place, str], str]]:  # fmt: skip
+    trial: Trial, expected: dict[Key, Expected], tokens: int
+) -> Iterator[tuple[Key, str]]:
     for key, wanted in expected.items():
-        says = wanted.at(tokens, run.plan.encoder_tokens)
+        says = wanted.at(tokens, trial.encoder_tokens)
         # A chunk is dropped when the next one begins; the formula says the most it comes to.
-        found = most.get(key) if isinstance(wanted.tensor.extent, Chunk) else measured.get(key)
+        held = trial.most if isinstance(wanted.tensor.extent, Chunk) else trial.measured
+        found = held.get(key)
         if found is None:
             if says.bytes:
                 yield key, f"in the formula as {says}; the model keeps no such tensor"
         elif found != says:
             yield key, f"formula {says}; measured {found}"
-    for key, found in measured.items():
+    for key, found in trial.measured.items():
         if key not in expected:
             yield key, f"the model keeps {found}; the formula leaves it out"
 
 
-def _cache_rows(
-    run: Run, expected: dict[tuple[Place, str], Expected],
-    measured: dict[tuple[Place, str], Tensor], most: dict[tuple[Place, str], Tensor],
-    failed: set[tuple[Place, str]], case: Case,
-) -> tuple[tuple[Row, ...], int, int]:  # fmt: skip
-    """One row per tensor of equal layers, and both totals, after the last step."""
+def _cache_rows(trial: Trial, expected: dict[Key, Expected]) -> tuple[list[Row], int, int]:
+    """One row per tensor of equal layers, and both totals, after the last pass."""
     rows, formula, total = [], 0, 0
-    for group, tensor in inventory(run.spec, case):
+    for group, tensor in inventory(trial.spec, trial.case):
         keys = [(place_of(group, layer), tensor.name) for layer in group.layers]
-        bad = [key for key in keys if key in failed]
+        bad = [key for key in keys if key in trial.failed]
         shown = bad[0] if bad else keys[0]
-        says = expected[shown].at(run.plan.tokens, run.plan.encoder_tokens)
-        from_most = isinstance(tensor.extent, Chunk)
-        found = [(most if from_most else measured).get(key) for key in keys]
+        says = expected[shown].at(trial.tokens, trial.encoder_tokens)
+        held = trial.most if isinstance(tensor.extent, Chunk) else trial.measured
+        found = [held.get(key) for key in keys]
         formula += says.bytes * len(keys)
         total += sum(item.bytes for item in found if item is not None)
         name = f"{'encoder.' if group.stack == 'encoder' else ''}layers.{spans(group.layers)}"
         rows.append(Row(f"{name}.{group.slot}.{tensor.name}", len(keys), not bad, says,
-                        (most if from_most else measured).get(shown), str(tensor.extent)))  # fmt: skip
-    for key, extra in measured.items():
+                        held.get(shown), f"{tensor.extent}, {trial.words}"))  # fmt: skip
+    for key, extra in trial.measured.items():
         if key not in expected:
             total += extra.bytes
-            rows.append(Row(label(*key), 1, False, None, extra))
-    return tuple(rows), formula, total
+            rows.append(Row(label(*key), 1, False, None, extra, trial.words))
+    return rows, formula, total
 
 
 # ---------------------------------------------------------------- sufficient
@@ -430,7 +515,7 @@ def prove_necessary(run: Run) -> Proof:
         more, _ = _effects(run, cache, [changes[index] for index in again], seed)
         for index, changed in zip(again, more, strict=True):
             outputs[index] = changed
-    effect: dict[tuple[Place, str], dict[int | None, tuple[bool, bool]]] = {}
+    effect: dict[Key, dict[int | None, tuple[bool, bool]]] = {}
     for change, changed, gone in zip(changes, outputs, left, strict=True):
         effect.setdefault((change.place, change.name), {})[change.slot] = (changed, gone)
     rows: list[Row] = []
@@ -529,11 +614,11 @@ def _batched(
 
 def _ahead(
     run: Run, cache: ModelCache, tail: torch.Tensor
-) -> tuple[torch.Tensor, dict[tuple[Place, str], torch.Tensor]]:
+) -> tuple[torch.Tensor, dict[Key, torch.Tensor]]:
     """Logits of the tokens after, and the cache as it was after the first of them."""
     rows = next((tensor.shape[0] for _, _, tensor in cache.tensors()), 1)
     outputs = []
-    first: dict[tuple[Place, str], torch.Tensor] = {}
+    first: dict[Key, torch.Tensor] = {}
     for token in range(tail.shape[1]):
         outputs.append(run.model(tail[:, token : token + 1].expand(rows, -1), cache))
         if not first:
@@ -590,10 +675,3 @@ def _grouped(rows: list[Row]) -> tuple[Row, ...]:
 def _split(name: str) -> tuple[int, str]:
     layer, _, rest = name.rpartition("layers.")[2].partition(".")
     return int(layer), rest
-
-
-RUNNING: tuple[tuple[str, Callable[[Run], Proof]], ...] = (
-    ("cache", prove_cache),
-    ("sufficient", prove_sufficient),
-    ("necessary", prove_necessary),
-)

@@ -77,7 +77,7 @@ def test_a_mismatch_ends_with_status_1(
     with pytest.raises(typer.Exit) as status:
         verify(["gpt2"], format=format)
     assert status.value.exit_code == 1
-    assert "layers.0.attention.key after 5 tokens: formula" in capsys.readouterr().out
+    assert "layers.0.attention.key after 69 tokens, true size: formula" in capsys.readouterr().out
 
 
 @needs_torch

@@ -89,6 +89,10 @@ SPECS: dict[str, str] = {
     ),
     "nsa": attention(_NSA),
     "nsa-separate": attention(f"{_NSA}, branches: separate, compression: linear, gate: per_token"),
+    "moa": attention(
+        "kind: moa, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 8, num_experts: 8, "
+        "num_experts_per_tok: 4"
+    ),
     "moba": attention(_MOBA),
     "moba-mean": attention(f"{_MOBA}, block_keys: mean"),
     "quest": attention(f"{_MOBA}, block_keys: min_max"),

@@ -56,11 +56,13 @@ def test_parameters_are_those_of_the_model_card() -> None:
 
 
 def test_measured_shapes_are_written_out_by_hand() -> None:
-    # 8 query and 2 KV heads of 8 stay 8 and 2, of width 4; a window of 128 becomes 6 tokens:
-    # [1, 2, 6, 4] in bf16 is 48 numbers and 96 bytes; 2 layers keep K and V: 384 bytes.
+    # 2 KV heads of 8 and a window of 128 in bf16: 2 * 128 * 8 numbers, 4,096 bytes; K and V of 2
+    # layers: 16,384. Made small, 2 heads of 4 and 6 tokens: 48 numbers, 96 bytes, 384 in all.
     cache = verify(load_spec_text(SPECS["window"])).proofs[1]
-    assert cache.measured_total == 384
-    assert [row.measured.shape for row in cache.rows if row.measured] == [(1, 2, 6, 4)] * 2
+    assert cache.measured_total == 16_384
+    assert cache.notes[1].endswith(": 384 bytes")
+    shapes = [row.measured.shape for row in cache.rows if row.measured]
+    assert shapes == [(1, 2, 128, 8)] * 2 + [(1, 2, 6, 4)] * 2
 
 
 def test_an_encoder_has_nothing_to_prove_but_its_parameters() -> None:

@@ -31,8 +31,8 @@ class HyperConnection(Module):
     def forward(self, X: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         n = self.n
         mixes = F.linear(rms(X.flatten(2)), self.fn)  # (B, T, n^2 + 2 n)
-        alpha = self.scale.repeat_interleave(torch.tensor((n, n, n * n), device=X.device))
-        mixes = mixes * alpha + self.base
+        alpha = [self.scale[i].expand(size) for i, size in enumerate((n, n, n * n))]
+        mixes = mixes * torch.cat(alpha) + self.base
         pre, post, res = mixes.split_with_sizes((n, n, n * n), -1)
         H_res = unfold(res, -1, (n, n)).softmax(-1)  # (B, T, n, n)
         for _ in range(SINKHORN_STEPS):  # towards rows and columns that add up to 1

@@ -1,6 +1,6 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,12 +8,16 @@ from kvcalc.cli import options
 from kvcalc.cli.options import AttentionName, Engine, Format
 from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from kvcalc.engines.workload import Row
 
 
 def estimate(
@@ -26,7 +30,7 @@ def estimate(
         AttentionName | None, typer.Option(help="What if it had this attention instead.")
     ] = None,
     dtype: options.Dtype = None,
-    kv_dtype: options.KvDtype = "bf16",
+    kv_dtype: options.KvDtypeAsked = None,
     state_dtype: options.StateDtype = None,
     engine: options.WhichEngine = Engine.logical,
     engine_version: options.EngineVersion = None,
@@ -39,8 +43,9 @@ def estimate(
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
-    if "," in kv_dtype:
+    if kv_dtype is not None and "," in kv_dtype:
         raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
+    serving = engine not in (Engine.logical, Engine.transformers)
     answers: list[tuple[Found, Estimate, Estimate | None]] = []
     for model in models:
         found = locate(model)
@@ -58,7 +63,7 @@ def estimate(
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
             beams=beams,
             dtype=dtype or (None if stored is None or attention is not None else "checkpoint"),
-            kv_dtype=kv_dtype,
+            kv_dtype=_logical_format(kv_dtype, engine),
             state_dtype=state_dtype,
             tensor_parallel=tp,
             pipeline_parallel=pp,
@@ -78,7 +83,80 @@ def estimate(
             accounting = _accounting(engine, spec, workload, engine_version)
             result = answer(spec, workload, notes, accounting, stored)
         answers.append((found, result, real))
-    write(_render(answers, format))
+    if serving:
+        pairs = [(found.path, result) for found, result, _ in answers]
+        write(_serve(engine, pairs, kv_dtype, engine_version, format))
+    else:
+        write(_render(answers, format))
+
+
+def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
+    """The format of the logical need: an engine's own formats are beside bf16."""
+    if kv_dtype is None or engine in (Engine.logical, Engine.transformers, Engine.all):
+        return kv_dtype or "bf16"
+    try:
+        CacheDtypes.parse(kv_dtype)
+    except ValueError:
+        return "bf16"
+    return kv_dtype
+
+
+def _serve(
+    engine: Engine,
+    answers: list[tuple[str, Estimate]],
+    kv_dtype: str | None,
+    version: str | None,
+    format: Format,
+) -> str:
+    """What serving engines hold. answers: (path of the spec, the logical estimate)."""
+    from kvcalc.engines.workload import side_by_side, workload_cache
+
+    if engine is Engine.all:
+        if version is not None:
+            raise UsageError("--engine-version: name one --engine for it")
+        return _render_all(
+            [(path, one, side_by_side(one.spec, one.workload, kv_dtype)) for path, one in answers],
+            format,
+        )
+    held = [
+        (path, one, workload_cache(engine.value, one.spec, one.workload, kv_dtype, version))
+        for path, one in answers
+    ]
+    if format is Format.json:
+        from kvcalc.report import engine_json
+
+        return engine_json.render(held)
+    pairs = [(one, cache) for _, one, cache in held]
+    if format is Format.csv:
+        from kvcalc.report import engine_csv
+
+        return engine_csv.render(pairs)
+    if format is Format.markdown:
+        from kvcalc.report import engine_markdown
+
+        return engine_markdown.render(pairs)
+    from kvcalc.report import engine_table
+
+    return engine_table.render(pairs)
+
+
+def _render_all(answers: list[tuple[str, Estimate, "tuple[Row, ...]"]], format: Format) -> str:
+    if format is Format.json:
+        from kvcalc.report import engine_json
+
+        return engine_json.render_all(answers)
+    pairs = [(one, rows) for _, one, rows in answers]
+    if format is Format.csv:
+        from kvcalc.report import engine_csv
+
+        return engine_csv.render_all(pairs)
+    if format is Format.markdown:
+        from kvcalc.report import engine_markdown
+
+        return engine_markdown.render_all(pairs)
+    from kvcalc.report import engine_table
+
+    return engine_table.render_all(pairs)
 
 
 def _accounting(
@@ -89,7 +167,7 @@ def _accounting(
         from kvcalc.engines import transformers
 
         return transformers.accounting(spec, workload.cache, version)
-    if version is not None:
+    if version is not None and engine is Engine.logical:
         raise UsageError(f"--engine-version: the {engine.value} accounting has no versions")
     return None
 

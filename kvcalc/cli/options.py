@@ -23,6 +23,11 @@ class Engine(StrEnum):
 
     logical = "logical"
     transformers = "transformers"
+    vllm = "vllm"
+    sglang = "sglang"
+    tensorrt_llm = "tensorrt-llm"
+    llama_cpp = "llama.cpp"
+    all = "all"
 
 
 class AttentionName(StrEnum):
@@ -77,6 +82,13 @@ Dtype = Annotated[
 KvDtype = Annotated[
     str, typer.Option(help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.")
 ]
+KvDtypeAsked = Annotated[
+    str | None,
+    typer.Option(
+        help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
+        show_default="bf16, or the engine's own",
+    ),
+]
 StateDtype = Annotated[
     str | None,
     typer.Option(help="Number format of recurrent states.", show_default="the model's, fp32"),
@@ -94,7 +106,9 @@ SetFields = Annotated[
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 WhichEngine = Annotated[
     Engine,
-    typer.Option(help="Whose accounting to follow: the mechanisms', or a library's cache."),
+    typer.Option(
+        help="Whose accounting to follow: the mechanisms', a library's, an engine's, or all."
+    ),
 ]
 EngineVersion = Annotated[
     str | None, typer.Option(help="Release of the engine.", show_default="the measured one")
@@ -122,7 +136,9 @@ def _series(part: str, option: str) -> list[int]:
         value = tokens(part, option)
         return [] if value is None else [value]
     if len(pieces) != 3:
-        raise UsageError(f"{option}: write a series as FIRST:LAST:STEP or FIRST:LAST:x2, not '{part}'")
+        raise UsageError(
+            f"{option}: write a series as FIRST:LAST:STEP or FIRST:LAST:x2, not '{part}'"
+        )
     first, last = tokens(pieces[0], option) or 0, tokens(pieces[1], option) or 0
     if pieces[2].startswith("x"):
         factor = tokens(pieces[2][1:], option) or 0

@@ -17,14 +17,17 @@ state, what is left over after the last block), is not here: ``capacity`` answer
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from importlib import import_module
 from typing import Literal
 
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
-from kvcalc.errors import UsageError
+from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
+from kvcalc.memory.estimate import answer
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
@@ -220,3 +223,90 @@ def group_parts(groups: tuple[CacheGroup, ...], workload: Workload, length: int)
             num_bytes = function.at(length, workload.encoder_tokens)
             found[part_of(tensor.role)] += num_bytes * len(group.layers)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One accounting beside the others. bytes: None where the engine refuses, for ``refusal``."""
+
+    engine: str
+    version: str | None = None
+    bytes: int | None = None
+    per_device_bytes: tuple[int, ...] = ()
+    bytes_per_token: int | None = None
+    fixed_bytes_per_sequence: int | None = None
+    waste: tuple[Waste, ...] = ()
+    refusal: str | None = None
+
+
+def side_by_side(
+    spec: ModelSpec, workload: Workload, kv_dtype: str | None = None
+) -> tuple[Row, ...]:
+    """The logical need, transformers' caches and every engine's, in that order.
+
+    An engine that does not support the model, a format or a layout says so in its row.
+    """
+    rows = [_plain_row(spec, workload, logical(spec), None)]
+    rows.append(_or_refusal("transformers", partial(_transformers_row, spec, workload)))
+    for engine in ENGINES:
+        row = partial(_engine_row, engine, spec, workload, kv_dtype)
+        rows.append(_or_refusal(engine, row))
+    return tuple(rows)
+
+
+def _or_refusal(engine: str, row: Callable[[], Row]) -> Row:
+    try:
+        return row()
+    except KvcalcError as error:
+        return Row(engine=engine, refusal=error.message)
+
+
+def _engine_row(engine: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None) -> Row:
+    cache = workload_cache(engine, spec, workload, kv_dtype)
+    return Row(
+        engine=engine,
+        version=cache.version,
+        bytes=cache.bytes,
+        per_device_bytes=cache.per_device_bytes,
+        bytes_per_token=cache.bytes_per_token,
+        fixed_bytes_per_sequence=cache.fixed_bytes_per_sequence,
+        waste=cache.waste,
+    )
+
+
+def _transformers_row(spec: ModelSpec, workload: Workload) -> Row:
+    from kvcalc.engines import transformers
+
+    accounting = transformers.accounting(spec, workload.cache)
+    return _plain_row(spec, workload, accounting, ".".join(map(str, transformers.MEASURED)))
+
+
+_LIBRARY: dict[Part, str] = {
+    "kv": "a window keeps W - 1 positions; some families keep expanded or doubled heads",
+    "index": "index keys as its cache classes keep them",
+    "state": "convolutions keep K columns, the current token's among them",
+}
+
+
+def _plain_row(
+    spec: ModelSpec, workload: Workload, accounting: Accounting, version: str | None
+) -> Row:
+    cache = answer(spec, workload, (), accounting).cache
+    waste: list[Waste] = []
+    if not accounting.at_most:
+        need = logical_parts(spec, workload)
+        held = group_parts(accounting.groups, workload, workload.context_tokens)
+        for part in PARTS:
+            more = held[part] * workload.num_sequences - need[part]
+            if more:
+                cause = f"{_WHAT[part]} of the library's caches"
+                waste.append(Waste(cause=cause, bytes=more, why=_LIBRARY[part]))
+    return Row(
+        engine=accounting.engine,
+        version=version,
+        bytes=cache.bytes,
+        per_device_bytes=cache.per_device_bytes,
+        bytes_per_token=cache.bytes_per_token,
+        fixed_bytes_per_sequence=cache.fixed_bytes_per_sequence,
+        waste=tuple(waste),
+    )

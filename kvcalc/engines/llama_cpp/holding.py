@@ -2,7 +2,7 @@
 --parallel N), rows of f32 states, a micro-batch's slack in window caches."""
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.llama_cpp.caches import caches_of, groups_kept
+from kvcalc.engines.llama_cpp.caches import WINDOW_IGNORED, caches_of, groups_kept
 from kvcalc.engines.llama_cpp.setup import CELLS, Setup, format_name, resolve
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, Waste
@@ -11,6 +11,7 @@ from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import Window
 
 # DeepSeek-V4's coarsest entries stand for 128 tokens, and their cells are padded to 256 as well.
 _PERIOD = 128 * CELLS
@@ -51,7 +52,10 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         own = _need(group, setup, tokens)
         for part, num_bytes in own.items():
             need[part] += num_bytes
-        waste += _waste(caches, own)
+        whole = spec.model_type in WINDOW_IGNORED and any(
+            isinstance(tensor.extent, Window) for tensor in group.tensors
+        )
+        waste += _waste(caches, own, whole)
     return Holding(
         version=request.engine_version or VERSION,
         shares=(Share(slabs=tuple(slabs), need=need, waste=tuple(waste)),),
@@ -89,11 +93,11 @@ def _slab(group: CacheGroup, caches: list[Cache]) -> Slab:
                 tensors=tuple(tensors))  # fmt: skip
 
 
-def _waste(caches: list[Cache], need: dict[Part, int]) -> list[Waste]:
+def _waste(caches: list[Cache], need: dict[Part, int], whole: bool) -> list[Waste]:
     """Why the caches of one group are larger than its need. DeepSeek-V4's are one cause together."""
     held: dict[Part, int] = {"kv": 0, "index": 0, "state": 0}
     several = any(cache.name.startswith("raw") for cache in caches)
-    cause = "cells padded to 256"
+    cause = "windows kept whole" if whole else "cells padded to 256"
     for cache in caches:
         part: Part = "kv"
         if not several and cache.type == "recurrent":
@@ -118,6 +122,7 @@ def _waste(caches: list[Cache], need: dict[Part, int]) -> list[Waste]:
 
 _WHY = {
     "cells padded to 256": "a stream's cells are a multiple of 256, in each of its caches",
+    "windows kept whole": "llama.cpp loads this architecture without its window",
     "cells beyond the window": "a window cache has room for a micro-batch, padded to 256 cells",
     "padded cells, slack of windows, whole compressor rows":
         "every cache of DeepSeek-V4 is padded to 256 cells, and its f32 compressor rows are kept whole",

@@ -42,7 +42,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
             "index": "index keys are fp8 with an fp32 scale per 128, whatever the cache's format",
             "state": "states in the formats that vLLM keeps them in (mamba_ssm_cache_dtype)",
         },
-        rules=plan.rules_applied,
+        rules=tuple(rule for rule in plan.rules_applied if not rule.startswith("cache size")),
         notes=plan.notes,
     )
 

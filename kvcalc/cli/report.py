@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvcalc.cli import options
 from kvcalc.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from kvcalc.report.page_proofs import ProofLine
 
 
 def report(
@@ -22,6 +25,12 @@ def report(
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1,
+    proofs: Annotated[
+        Path | None,
+        typer.Option(
+            help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it exists.")
     ] = False,
@@ -37,6 +46,7 @@ def report(
     from kvcalc.report import html
     from kvcalc.report.page_data import Question
 
+    proved = () if proofs is None else _read_proofs(proofs)
     encoder_tokens = options.tokens(encoder_context, "--encoder-context")
     context_tokens = options.tokens(context, "--context")
     found = tuple(locate(model) for model in models)
@@ -63,11 +73,15 @@ def report(
             "--context": context, "--batch": str(batch) if batch > 1 else None,
             "--encoder-context": encoder_context, "--dtype": dtype,
             "--kv-dtype": kv_dtype if kv_dtype != "bf16" else None, "--state-dtype": state_dtype,
-            "--tp": str(tp) if tp > 1 else None, "-o": output.name,
+            "--tp": str(tp) if tp > 1 else None, 
+            "--proofs": None if proofs is None else proofs.name, "-o": output.name,
         }),
+        proved,
     )  # fmt: skip
-    _write(output, page, force)
-    print(f"wrote {output} ({len(page.encode()):,} bytes)", file=sys.stderr)
+    # A file's name need not be text; what is none of it shows as a question mark.
+    data = page.encode("utf-8", "replace")
+    _write(output, data, force)
+    print(f"wrote {output} ({len(data):,} bytes)", file=sys.stderr)
 
 
 def _command(models: list[str], given: dict[str, str | None]) -> str:
@@ -78,10 +92,22 @@ def _command(models: list[str], given: dict[str, str | None]) -> str:
     return join(["kvcalc", "report", *models, *(word for pair in pairs for word in pair)])
 
 
-def _write(output: Path, page: str, force: bool) -> None:
+def _read_proofs(file: Path) -> "tuple[ProofLine, ...]":
+    from kvcalc.report.page_proofs import read
+
     try:
-        with output.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
-            file.write(page)
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{file} is not UTF-8 text") from None
+    return read(text, str(file))
+
+
+def _write(output: Path, data: bytes, force: bool) -> None:
+    try:
+        with output.open("wb" if force else "xb") as file:
+            file.write(data)
     except FileExistsError:
         raise UsageError(f"{output} exists; --force overwrites it") from None
     except OSError as error:

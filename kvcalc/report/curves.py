@@ -22,7 +22,7 @@ from kvcalc.tensors import (
 )
 
 # A plot of one context shows at least this stretch around it.
-FIRST_CONTEXT, LAST_CONTEXT = 128, 131_072
+FIRST_CONTEXT, LAST_CONTEXT = 32, 131_072
 POINTS_PER_OCTAVE = 4
 
 # What a stacked bar tells apart, from the bottom up: name -> components of the weights.

@@ -23,6 +23,7 @@ from kvcalc.memory.grid import kinds
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.report.explanation import evaluate
 from kvcalc.report.page_data import Question, to_json, to_object
+from kvcalc.report.page_proofs import ProofLine, rows
 from kvcalc.report.ranges import describe_layers
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
@@ -33,9 +34,13 @@ _PAGE = Path(__file__).with_name("page")
 
 
 def render(
-    models: tuple[Found, ...], estimates: tuple[Estimate, ...], question: Question, command: str
+    models: tuple[Found, ...],
+    estimates: tuple[Estimate, ...],
+    question: Question,
+    command: str,
+    proofs: tuple[ProofLine, ...] = (),
 ) -> str:
-    """The whole page. command: what makes it again.
+    """The whole page. command: what makes it again. proofs: of a run of ``kvcalc verify``.
 
     Raises UsageError when there are so many models that the page would pass ``MAX_BYTES``.
     """
@@ -56,6 +61,7 @@ def render(
         "rows": "".join(_rows(estimates)),
         "equations": "".join(_model(estimate) for estimate in estimates),
         "expectations": "".join(_expectations(estimates)),
+        "proofs": _proofs(tuple(estimate.spec.name for estimate in estimates), proofs),
         "data": to_json(to_object(models, question)),
     }
     frame = _file("page.html")
@@ -138,9 +144,10 @@ def _group(estimate: Estimate, group: CacheGroup, length: int) -> Iterator[str]:
     )
     if hasattr(mechanism, "explain"):
         yield from _explanation(mechanism.explain())
+    when = "" if length == workload.context_tokens else ", when the most is held"
     yield (
         '<div class="scroll"><table><caption>One layer, one sequence, '
-        f"{format_tokens(length)} tokens</caption><thead><tr><th>kept</th><th>shape</th>"
+        f"{format_tokens(length)} tokens{when}</caption><thead><tr><th>kept</th><th>shape</th>"
         "<th>format</th><th>positions</th><th>bytes a position</th><th>bytes</th></tr></thead><tbody>"
     )
     each = 0
@@ -169,10 +176,9 @@ def _explanation(explanation: Explanation) -> Iterator[str]:
     for what, equation in (("a position", explanation.per_position), ("fixed", explanation.fixed)):
         if equation:
             substituted = explanation.substituted(equation)
-            yield (
-                f'<p class="equation"><span>elements, {what}</span> <code>{_times(equation)}</code> '
-                f"= <code>{_times(substituted)}</code> = <code>{evaluate(substituted):,}</code></p>\n"
-            )
+            steps = dict.fromkeys((equation, substituted, f"{evaluate(substituted):,}"))
+            shown = " = ".join(f"<code>{_times(step)}</code>" for step in steps)
+            yield f'<p class="equation"><span>elements, {what}</span> {shown}</p>\n'
     if explanation.symbols:
         yield "<dl>"
         for symbol in explanation.symbols:
@@ -231,3 +237,21 @@ def _expectations(estimates: tuple[Estimate, ...]) -> Iterator[str]:
                 f"<td>{field.replace('_', ' ')}</td><td>{value:,}</td>"
                 f"<td>{escape(message or 'holds')}</td></tr>\n"
             )
+
+
+def _proofs(names: tuple[str, ...], proofs: tuple[ProofLine, ...]) -> str:
+    """What a run of ``kvcalc verify`` measured, or how to get it into the page."""
+    if not proofs:
+        models = escape(" ".join(names))
+        return (
+            f"<p>Not run for this page: <code>kvcalc verify {models} --format json &gt; proofs.json"
+            "</code> builds the models in PyTorch and measures every tensor, and "
+            "<code>kvcalc report --proofs proofs.json</code> shows the result here.</p>"
+        )
+    head = "".join(
+        f"<th>{word}</th>" for word in ("model", "proof", "formula", "measured", "against", "")
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n'
+        f"{''.join(rows(names, proofs))}</tbody></table></div>"
+    )

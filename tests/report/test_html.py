@@ -127,6 +127,47 @@ def test_a_page_that_would_be_too_large_is_refused(
     assert not (tmp_path / "report.html").exists()
 
 
+VERIFIED = {
+    "schema_version": 1,
+    "models": [
+        {
+            "model": "llama-3-8b", "against": "reference", "device": "cpu",
+            "torch_version": "2.13.0", "trouble": None,
+            "proofs": [
+                {"name": "parameters", "passed": True, "applies": True, "unit": "parameters",
+                 "formula_total": 8030261248, "measured_total": 8030261248},
+                {"name": "cache<b>", "passed": False, "applies": True, "unit": "bytes",
+                 "formula_total": 131072, "measured_total": 131071},
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def test_proofs_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "proofs.json"
+    file.write_text(json.dumps(VERIFIED))
+    page = report(tmp_path, "llama-3-8b", "gemma-3-1b", "--proofs", str(file))
+    assert "<td>8,030,261,248 parameters</td><td>reference on cpu, torch 2.13.0</td>" in page
+    assert "<td>cache&lt;b&gt;</td><td>131,072 bytes</td><td>131,071 bytes</td>" in page
+    assert "<td>failed</td>" in page
+    assert '<th scope="row">gemma-3-1b</th><td colspan="5">not run</td>' in page
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema_version": 1, "models": [1]}', "[" * 99999]
+)
+def test_what_is_no_proof_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "proofs.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "llama-3-8b", "-o", str(tmp_path / "a.html"), "--proofs", str(file)])
+    assert stop.value.code == 2
+    assert "does not hold what 'kvcalc verify" in capsys.readouterr().err
+
+
 def node(program: str, payload: object) -> object:
     """Run a program after the page's own script; it reads JSON and prints JSON."""
     recompute = json.dumps(str(PAGE / "recompute.js"))

@@ -28,7 +28,7 @@ def _pairs(spec: ModelSpec, expect: Expect) -> Iterator[tuple[str, int | None, i
     yield "parameters", expect.parameters, parameters.total
     yield "active_parameters", expect.active_parameters, parameters.active
     cache = cache_function(spec, CacheDtypes())
-    per_token = -(-cache.slope.numerator // cache.slope.denominator)
+    per_token = cache.bytes_per_token
     yield "cache_bytes_per_token", expect.cache_bytes_per_token, per_token
     encoder_tokens = spec.encoder.tokens if spec.encoder is not None else None
     yield "fixed_cache_bytes", expect.fixed_cache_bytes, cache.fixed_bytes(encoder_tokens or 0)

@@ -30,7 +30,7 @@ def with_expect(spec: ModelSpec) -> ModelSpec:
 
     parameters = summarise(spec)
     cache = cache_function(spec, CacheDtypes())
-    per_token = -(-cache.slope.numerator // cache.slope.denominator)
+    per_token = cache.bytes_per_token
     encoder_tokens = spec.encoder.tokens if spec.encoder is not None else None
     fixed = cache.fixed_bytes(encoder_tokens or 0)
     return replace(spec, expect=Expect(

@@ -71,15 +71,18 @@ class CacheFunction:
 
     @property
     def slope(self) -> "Fraction":
-        """Bytes that one more token adds once every window is full, on average over a block."""
+        """Bytes that one more token adds in the long run, exactly."""
         from fractions import Fraction
 
-        return sum((Fraction(*extent.slope()) * num_bytes for extent, num_bytes in self.terms),
-                   Fraction(0))  # fmt: skip
+        rates = (Fraction(*extent.slope()) * num_bytes for extent, num_bytes in self.terms)
+        return sum(rates, Fraction(0))
 
     @property
     def bytes_per_token(self) -> int:
-        """The slope as a whole number of bytes, rounded up where blocks make it a fraction."""
+        """Bytes that one more token adds once every window is full, on average over a block.
+
+        A whole number, rounded up where blocks make it a fraction.
+        """
         scale = lcm(*(extent.slope()[1] for extent, _ in self.terms))
         total = 0
         for extent, num_bytes in self.terms:

@@ -236,11 +236,10 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
     tokens, encoder = workload.context_tokens, workload.encoder_tokens
     sequences = workload.num_sequences
     length = function.peak(tokens, encoder) if accounting.at_most else tokens
-    slope = function.slope
     pinned = accounting.after_prefill
     return CacheEstimate(
         bytes=sequences * function.at(length, encoder),
-        bytes_per_token=-(-slope.numerator // slope.denominator),
+        bytes_per_token=function.bytes_per_token,
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
         per_device_bytes=_per_device(spec, workload, accounting),
         groups=tuple(_group(group, workload, length) for group in groups),

@@ -58,11 +58,9 @@ def _lines(picture: Picture) -> list[str]:
         return HEIGHT - 1 - _scaled(log2(num_bytes) - low, max(1, high - low), HEIGHT - 1)
 
     cells = [[" "] * WIDTH for _ in range(HEIGHT)]
-    names: dict[int, str] = {}
     for device in devices:
-        place = row(device.bytes)
-        cells[place] = ["┈"] * WIDTH
-        names[place] = f"{device.name} {format_bytes(device.bytes)}"
+        name = f"┈ {device.name} {format_bytes(device.bytes)} "
+        cells[row(device.bytes)] = list(name.ljust(WIDTH, "┈"))
     order = range(len(picture.curves))
     for number in reversed(order):
         previous: int | None = None
@@ -79,8 +77,7 @@ def _lines(picture: Picture) -> list[str]:
     scale = {row(1 << (level // _FINE)): format_bytes(1 << (level // _FINE)).replace(".00", "")
              for level in range(-(-low // _FINE) * _FINE, high + 1, _FINE * _step(high - low))}  # fmt: skip
     for place, line in enumerate(cells):
-        name = names.get(place, "")
-        lines.append(f"{scale.get(place, ''):>9} │{''.join(line)} {name}".rstrip())
+        lines.append(f"{scale.get(place, ''):>9} │{''.join(line)}".rstrip())
     lines.append(f"{'':9} └{'─' * WIDTH}")
     lines.append(_axis(first, last))
     lines += [
@@ -153,5 +150,5 @@ def _bars(picture: Picture) -> list[str]:
             bar += BLOCKS[name] * (_scaled(before, largest, WIDTH - 16) - len(bar))
         lines.append(f"  {curve.label:<{width}} {bar or '▏'} {format_bytes(total)}")
     shown = {name for stack in stacks for name, _ in stack}
-    lines.append("  " + "   ".join(f"{BLOCKS[n]} {n}" for n in (*PARTS, CACHE) if n in shown))
-    return lines
+    legend = [f"{BLOCKS[name]} {name}" for name in (*PARTS, CACHE) if name in shown]
+    return [*lines, *("  " + "   ".join(legend[i : i + 4]) for i in range(0, len(legend), 4))]

@@ -29,7 +29,8 @@ def test_powers_of_two_come_back(number: int) -> None:
 
 def test_a_state_is_flat_and_a_cache_rises() -> None:
     lines = drawn("llama-3-8b", "mamba-2.8b").splitlines()
-    rows = [line for line in lines if "│" in line]
+    # Lines of devices aside: their names hold letters, too.
+    rows = [line for line in lines if "│" in line and "┈" not in line]
     flat = [row for row in rows if "b" in row.split("│")[1][:64]]
     assert len(flat) == 1
     assert flat[0].split("│")[1].count("b") == 64
@@ -40,7 +41,7 @@ def test_a_state_is_flat_and_a_cache_rises() -> None:
 
 def test_nothing_is_wider_than_a_terminal_should_be() -> None:
     text = drawn("llama-3-8b", "gemma-3-27b", "deepseek-v3")
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 80
     assert "rtx-4090 23.64 GiB" in text
 
 

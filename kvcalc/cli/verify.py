@@ -92,10 +92,10 @@ def _require(against: Against) -> None:
 
 def _results(names: list[str], against: Against, lone: bool) -> Iterator["Verification"]:
     """One result per model; one that cannot run is an error alone and a finding among others."""
-    for number, name in enumerate(names, start=1):
+    # All are read first: a misspelt name is not found out after minutes of proofs.
+    for number, spec in enumerate([load(name) for name in names], start=1):
         if not lone:
-            _say(f"[{number}/{len(names)}] {name}")
-        spec = load(name)
+            _say(f"[{number}/{len(names)}] {spec.name}")
         try:
             yield _verified(spec, against, lone)
         except KvcalcError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcalc.cli import options
-from kvcalc.errors import FileError, UsageError
+from kvcalc.errors import FileError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from kvcalc.report.page_proofs import ProofLine
@@ -64,7 +64,10 @@ def report(
             tensor_parallel=tp,
         )
         notes = (*item.assumptions, *notes)
-        estimates.append(answer(item.spec, workload, notes, stored=item.weights))
+        try:
+            estimates.append(answer(item.spec, workload, notes, stored=item.weights))
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{item.spec.name}: {error.message}") from None
     page = html.render(
         found,
         tuple(estimates),

@@ -127,6 +127,15 @@ def test_a_page_that_would_be_too_large_is_refused(
     assert not (tmp_path / "report.html").exists()
 
 
+def test_what_does_not_apply_is_said_with_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "gemma-3-1b", "llama-3-8b", "--tp", "3", "-o", str(tmp_path / "a.html")])
+    assert stop.value.code == 2
+    assert "kvcalc: gemma-3-1b: tensor parallelism over 3 ranks" in capsys.readouterr().err
+
+
 VERIFIED = {
     "schema_version": 1,
     "models": [

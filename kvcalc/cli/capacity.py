@@ -14,6 +14,7 @@ from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 
 
@@ -176,7 +177,7 @@ def capacity(
         request, notes = _from_gpu(found.spec, engine, gpu, gpu_memory, share, request)
     result = loaded.capacity(found.spec, request)
     result = replace(result, notes=(*result.notes, *notes))
-    print(_render(result, format), end="")
+    print(_render(result, format, found), end="")
 
 
 def _from_gpu(
@@ -257,11 +258,11 @@ def _ratio(text: str | None, option: str) -> Fraction | None:
     return ratio
 
 
-def _render(result: CapacityResult, format: CapacityFormat) -> str:
+def _render(result: CapacityResult, format: CapacityFormat, found: Found) -> str:
     if format is CapacityFormat.json:
         from kvcalc.report import capacity_json
 
-        return capacity_json.render(result)
+        return capacity_json.render(result, found.spec.source, found.path)
     if format is CapacityFormat.markdown:
         from kvcalc.report import capacity_markdown
 

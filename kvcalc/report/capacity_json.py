@@ -8,16 +8,16 @@ from typing import Any
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
 
 
-def render(result: CapacityResult) -> str:
-    """One object with a newline at its end."""
-    return json.dumps(to_object(result), indent=1) + "\n"
+def render(result: CapacityResult, source: tuple[str, ...], path: str) -> str:
+    """One object with a newline at its end. source, path: the spec's, as ``estimate`` states them."""
+    return json.dumps(to_object(result, source, path), indent=1) + "\n"
 
 
-def to_object(result: CapacityResult) -> dict[str, Any]:
+def to_object(result: CapacityResult, source: tuple[str, ...], path: str) -> dict[str, Any]:
     """The contract's fields first, then what explains them."""
     return {
         "schema_version": 1,
-        "model": result.model,
+        "model": {"name": result.model, "source": "; ".join(source), "spec": path},
         "engine": {"name": result.engine, "version": result.version},
         "pool": _pool(result.pool),
         "groups": [_plain(group) for group in result.groups],

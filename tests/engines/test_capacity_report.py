@@ -17,7 +17,7 @@ def answer() -> CapacityResult:
 
 
 def test_json_has_the_fields_of_the_contract() -> None:
-    found = json.loads(capacity_json.render(answer()))
+    found = json.loads(capacity_json.render(answer(), ("a paper",), "spec.yaml"))
     assert found["engine"] == {"name": "vllm", "version": "0.10.2"}
     assert found["pool"]["tokens"] == 205696
     assert round(found["pool"]["max_concurrency"], 2) == 50.05

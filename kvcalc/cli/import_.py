@@ -10,7 +10,8 @@ from kvcalc.errors import UsageError
 Source = Annotated[
     str,
     typer.Argument(
-        help="A config.json, a folder with one, or a hub id (org/name, org/name@revision)."
+        help="A config.json, a folder with one, a .safetensors or .gguf file, or a hub id "
+        "(org/name, org/name@revision)."
     ),
 ]
 Output = Annotated[

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.hf import Imported
-from kvcalc.convert.safetensors import Checkpoint, read_checkpoint
+from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
 from kvcalc.convert.stored import StoredTensor, stored_weights
-from kvcalc.errors import NotFoundError
+from kvcalc.errors import KvcalcError, NotFoundError
 from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import ModelSpec
@@ -84,15 +84,44 @@ def load_safetensors(path: Path) -> Imported:
             f"{sum(tensor.num_bytes for tensor in tensors):,} bytes, and no config.json stands beside "
             f"it: a header does not say which architecture it is of, nor how many heads"
         )
-    return attach(from_file(config), checkpoint, packed_bits(config))
+    return attach(from_file(config, stored=True), checkpoint, packed_bits(config))
 
 
-def attach_folder(imported: Imported, folder: Path) -> Imported:
+def load_folder(folder: Path) -> Imported:
     """The model of a folder's config.json, with the bytes of the checkpoint that lies there."""
+    from kvcalc.convert.files import from_file
+
+    config = folder / "config.json"
     checkpoint = read_checkpoint(folder)
-    if checkpoint is None:
-        return imported
-    return attach(imported, checkpoint, packed_bits(folder / "config.json"))
+    imported = from_file(config, stored=checkpoint is not None)
+    return imported if checkpoint is None else attach(imported, checkpoint, packed_bits(config))
+
+
+def attach_hub(
+    imported: Imported, repo_id: str, revision: str, config: Path, hub: Any
+) -> tuple[Imported, tuple[str, ...]]:
+    """The model of a hub repository's config with the bytes that its tensors' headers state.
+
+    config: where its config.json lies, in the hub's cache, perhaps with the tensors beside it.
+    hub: the module huggingface_hub, which asks for headers by range; None where it must not.
+    The second answer says why there are no bytes, where that is worth saying.
+    """
+    bits = packed_bits(config)
+    try:
+        beside = read_checkpoint(config.parent)
+    except KvcalcError:
+        beside = None  # A download of some shards only.
+    if beside is not None:
+        return attach(imported, beside, bits), ()
+    if hub is None:
+        return imported, ()
+    try:
+        found = hub_tensors(hub, repo_id, revision)
+    except Exception as error:
+        # huggingface_hub's own errors share no base class with those of its HTTP libraries.
+        why = f"the headers of {repo_id} were not read ({type(error).__name__})"
+        return imported, (f"{why}: weights by the config and --dtype",)
+    return attach(imported, found, bits), ()
 
 
 def packed_bits(config: Path) -> int:

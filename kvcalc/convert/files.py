@@ -35,9 +35,9 @@ def load_model(source: str) -> Imported | None:
         config = path / "config.json"
         if not config.exists():
             return None
-        from kvcalc.convert.checkpoint import attach_folder
+        from kvcalc.convert.checkpoint import load_folder
 
-        return attach_folder(from_file(config), path)
+        return load_folder(path)
     if source.endswith(".gguf"):
         from kvcalc.convert.gguf_model import load_gguf
 
@@ -53,11 +53,14 @@ def load_model(source: str) -> Imported | None:
     return None
 
 
-def from_file(path: Path) -> Imported:
-    """The spec of a local config.json, named after its folder, or after the file."""
+def from_file(path: Path, *, stored: bool = False) -> Imported:
+    """The spec of a local config.json, named after its folder, or after the file.
+
+    stored: see ``spec_from_config``.
+    """
     values = read_json(path)
     stem = path.resolve().parent.name if path.name == "config.json" else path.stem
-    return spec_from_config(values, model_name(stem), str(path), str(path))
+    return spec_from_config(values, model_name(stem), str(path), str(path), stored=stored)
 
 
 def model_name(text: str) -> str:
@@ -126,25 +129,46 @@ def _read(path: Path, most: int) -> bytes:
 
 def from_hub(repo_id: str, revision: str | None = None) -> Imported:
     """The spec of a model on the hub: from the local cache, or downloaded with huggingface_hub."""
+    from dataclasses import replace
+
+    from kvcalc.convert.checkpoint import attach_hub
+
     path, commit = _hub_file(repo_id, "config.json", revision)
     name = model_name(repo_id.split("/")[1])
     source = f"https://huggingface.co/{repo_id}/blob/{commit}/config.json"
-    found = spec_from_config(read_json(path), name, source, f"{repo_id}/config.json")
-    from dataclasses import replace
+    shown = f"{repo_id}/config.json"
+    values = read_json(path)
+    found = spec_from_config(values, name, source, shown, stored=True)
+    hub = None if _offline() else _hub_module()
+    found, note = attach_hub(found, repo_id, commit, path, hub)
+    if found.weights is None:
+        found = spec_from_config(values, name, source, shown)
+    return replace(
+        found,
+        spec=replace(found.spec, hub_id=(repo_id,)),
+        assumptions=(*found.assumptions, *note),
+    )
 
-    return replace(found, spec=replace(found.spec, hub_id=(repo_id,)))
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+
+
+def _hub_module() -> Any:
+    """huggingface_hub, or None where it is not installed."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None
+    return huggingface_hub
 
 
 def _hub_file(repo_id: str, filename: str, revision: str | None) -> tuple[Path, str]:
     """A file of a repository and the commit it is from."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    if not offline:
-        try:
-            import huggingface_hub
-        except ImportError:
-            pass
-        else:
-            return _download(huggingface_hub, repo_id, filename, revision)
+    offline = _offline()
+    hub = None if offline else _hub_module()
+    if hub is not None:
+        return _download(hub, repo_id, filename, revision)
     cached = _cached(repo_id, filename, revision)
     if cached is not None:
         return cached

@@ -11,7 +11,7 @@ from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.consistency import findings
-from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.model import ModelSpec, WeightPart
 from kvcalc.spec.stored import StoredWeights
 
 TRANSFORMERS = "5.23.0"
@@ -41,9 +41,17 @@ def class_defaults() -> dict[str, Any]:
 
 
 def spec_from_config(
-    values: Mapping[str, Any], name: str, source: str | tuple[str, ...], path: str = "config.json"
+    values: Mapping[str, Any],
+    name: str,
+    source: str | tuple[str, ...],
+    path: str = "config.json",
+    *,
+    stored: bool = False,
 ) -> Imported:
     """The spec of the model that transformers builds from a config.
+
+    stored: the tensors' own headers say what they take, so a quantization that the spec language
+    cannot express is no obstacle.
 
     Raises SpecError for a file that is wrong and UnsupportedError for one that kvcalc cannot
     account for; both name the field.
@@ -70,6 +78,9 @@ def spec_from_config(
     module, function = converter.split(".")
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
+    if modules := config.mtp_modules():
+        plural = "s" if modules > 1 else ""
+        left_out += (f"{modules} multi-token-prediction layer{plural}",)
     config.finish()
     spec = replace(
         spec,
@@ -77,12 +88,27 @@ def spec_from_config(
         model_type=model_type,
         source=(source,) if isinstance(source, str) else source,
         left_out=(*left_out, *spec.left_out),
-        weight_dtypes=weight_dtypes(values, config, spec),
+        weight_dtypes=_weight_dtypes(values, config, spec, stored, assumptions),
     )
     problems = [Problem(code, path, 0, 0, where, text) for code, where, text in findings(spec)]
     if problems:
         raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
     return Imported(spec, tuple(dict.fromkeys(assumptions)))
+
+
+def _weight_dtypes(
+    values: Mapping[str, Any], config: Config, spec: ModelSpec, stored: bool, assumptions: list[str]
+) -> dict[WeightPart, str]:
+    try:
+        return weight_dtypes(values, config, spec)
+    except UnsupportedError:
+        if not stored:
+            raise
+        assumptions.append(
+            "a quantization that a spec has no words for: the weights are exact only as the files "
+            "state them, and a spec written from this counts them in bf16"
+        )
+        return {}
 
 
 def unknown_type(path: str, model_type: str) -> str:
@@ -156,6 +182,7 @@ def _text_config(
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
         return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
+    own = OUTSIDE.get(own, own)
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers

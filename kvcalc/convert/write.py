@@ -19,7 +19,8 @@ def read_source(source: str, name: str | None = None) -> Imported:
     found = load_model(source)
     if found is None:
         raise NotFoundError(
-            f"nothing to import at {source}: expected a config.json, a folder with one, or a hub id"
+            f"nothing to import at {source}: expected a config.json or a folder with one, a "
+            f".safetensors or .gguf file, or a hub id"
         )
     return replace(found, spec=replace(found.spec, name=model_name(name))) if name else found
 
@@ -44,7 +45,12 @@ def with_expect(spec: ModelSpec) -> ModelSpec:
 def spec_text(found: Imported) -> str:
     """The YAML of an imported model, its assumptions as comments at the top."""
     lines = [SCHEMA_LINE.rstrip("\n")]
-    lines.append(f"# Imported by kvcalc, which reads configs as transformers {TRANSFORMERS} does.")
+    if found.spec.source[0].endswith(".gguf"):
+        lines.append("# Imported by kvcalc from a GGUF header, held to every tensor that it lists.")
+    else:
+        lines.append(
+            f"# Imported by kvcalc, which reads configs as transformers {TRANSFORMERS} does."
+        )
     if found.assumptions:
         lines.append("# Not in the file, so assumed; confirm each or state it here:")
         lines += [f"#   {_one_line(assumption)}" for assumption in found.assumptions]

@@ -1,6 +1,6 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,25 @@ def estimate(
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     set_fields: options.SetFields = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="Real requests instead of --context: CSV or JSONL of prompt and output tokens, or "
+            "a histogram length,count; - is stdin.",
+            metavar="FILE",
+        ),
+    ] = None,
+    available: Annotated[
+        str | None,
+        typer.Option(help="With --lengths: memory for the cache on a device, to say how many fit."),
+    ] = None,
+    block_size: Annotated[
+        int | None,
+        typer.Option(help="With --lengths: tokens of a block.", min=1, show_default="16"),
+    ] = None,
+    shared_prefix: Annotated[
+        str | None, typer.Option(help="With --lengths: tokens that all requests begin with.")
+    ] = None,
     format: options.OutputFormat = Format.table,
 ) -> None:
     """What a model takes: parameters, weights, cache and workspace, tensor by tensor.
@@ -45,6 +64,40 @@ def estimate(
     """
     if kv_dtype is not None and "," in kv_dtype:
         raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
+    if lengths is not None:
+        beside = {
+            "--context": context is not None,
+            "--batch": batch != 1,
+            "--beams": beams != 1,
+            "--attention": attention is not None,
+            "--dtype": dtype is not None,
+        }
+        for name, given in beside.items():
+            if given:
+                raise UsageError(f"{name} says nothing beside --lengths: leave it out")
+        question = {
+            "engine": engine,
+            "engine_version": engine_version,
+            "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
+            "kv_dtype": kv_dtype,
+            "state_dtype": state_dtype,
+            "tensor": tp,
+            "pipeline": pp,
+            "block_size": block_size,
+            "available": options.num_bytes(available, "--available"),
+            "prefix_tokens": options.tokens(shared_prefix, "--shared-prefix"),
+        }
+        write(_traffic(models, lengths, set_fields, question, format))
+        return
+    for name, given in (
+        ("--available", available is not None),
+        ("--block-size", block_size is not None),
+        ("--shared-prefix", shared_prefix is not None),
+    ):
+        if given:
+            raise UsageError(
+                f"{name} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
+            )
     serving = engine not in (Engine.logical, Engine.transformers)
     answers: list[tuple[Found, Estimate, Estimate | None]] = []
     for model in models:
@@ -88,6 +141,31 @@ def estimate(
         write(_serve(engine, pairs, kv_dtype, engine_version, format))
     else:
         write(_render(answers, format))
+
+
+def _traffic(
+    models: list[str],
+    path: str,
+    set_fields: list[str] | None,
+    question: dict[str, Any],
+    format: Format,
+) -> str:
+    """Every model's answer for the requests of one file."""
+    from kvcalc.cli import traffic
+
+    requests = traffic.load_lengths(path)
+    answers = []
+    for model in models:
+        found = locate(model)
+        spec, notes = found.spec, found.assumptions
+        if set_fields:
+            from kvcalc.spec.variants import with_fields
+
+            spec = with_fields(spec, tuple(set_fields))
+            notes = (*notes, *(f"set {change}" for change in set_fields))
+        result, filled = traffic.answer(spec, requests, **question)
+        answers.append((spec.name, found.path, result, (*filled, *notes)))
+    return traffic.render(answers, format)
 
 
 def _logical_format(kv_dtype: str | None, engine: Engine) -> str:

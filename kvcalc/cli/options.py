@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kvcalc.errors import UsageError
-from kvcalc.units import parse_tokens
+from kvcalc.units import parse_bytes, parse_tokens
 
 
 class Format(StrEnum):
@@ -121,6 +121,16 @@ def tokens(text: str | None, option: str) -> int | None:
         return None
     try:
         return parse_tokens(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def num_bytes(text: str | None, option: str) -> int | None:
+    """A size given on the command line. Raises UsageError naming the option."""
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
 

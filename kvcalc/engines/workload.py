@@ -36,9 +36,6 @@ Part = Literal["kv", "index", "state"]
 PARTS: tuple[Part, ...] = ("kv", "index", "state")
 _WHAT: dict[Part, str] = {"kv": "keys and values", "index": "index keys", "state": "states"}
 
-# Beyond every window, chunk and batch in flight: from here on a cache grows evenly.
-_FAR = 1 << 23
-
 
 def part_of(role: str) -> Part:
     """The part of a cache that a tensor's role belongs to."""
@@ -92,14 +89,17 @@ class Holding:
     """An engine's memory for sequences of one model under one set of flags.
 
     shares: of a sequence of max_model_len, one for each pipeline stage. stage_bytes: of a sequence of
-    any other length on the same server. period: tokens after which every block and stride repeats.
+    any other length on the same server, which is that of the length rounded up to ``step``; beyond
+    ``far`` every ``period`` of tokens adds the same.
     formats: how this engine's formats differ, by part, in words.
     """
 
     version: str
     shares: tuple[Share, ...]
     stage_bytes: Callable[[int], tuple[int, ...]]
+    far: int
     period: int
+    step: int
     formats: dict[Part, str]
     rules: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ def workload_cache(
             "tensor-parallel ranks keep, or that do not divide evenly")  # fmt: skip
         add(f"format of {_WHAT[part]}", once - need[part], held.formats[part])
     per_rank = [share.bytes * sequences for share in held.shares]
-    far = -(-_FAR // held.period) * held.period
+    far = -(-held.far // held.period) * held.period
     at, next_ = (sum(held.stage_bytes(far + extra)) * ranks for extra in (0, held.period))
     slope = Fraction(next_ - at, held.period)
     return EngineCache(

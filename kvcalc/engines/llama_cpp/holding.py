@@ -60,7 +60,9 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         version=request.engine_version or VERSION,
         shares=(Share(slabs=tuple(slabs), need=need, waste=tuple(waste)),),
         stage_bytes=stage_bytes,
+        far=_far(groups, setup),
         period=_PERIOD,
+        step=CELLS,
         formats={
             "kv": f"K in {format_name(setup.k)}, V in {format_name(setup.v)}",
             "index": f"index keys in K's format, {format_name(setup.k)}",
@@ -70,6 +72,12 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
                "(llama_context::llama_context)",),
         notes=(f"--ubatch {setup.ubatch}, a stream for each sequence",),
     )  # fmt: skip
+
+
+def _far(groups: tuple[CacheGroup, ...], setup: Setup) -> int:
+    """From here on every window cache has all its cells."""
+    windows = [getattr(tensor.extent, "size", 0) for group in groups for tensor in group.tensors]
+    return max(windows, default=0) + setup.ubatch + CELLS
 
 
 def _need(group: CacheGroup, setup: Setup, tokens: int) -> dict[Part, int]:

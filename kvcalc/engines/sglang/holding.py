@@ -80,7 +80,9 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         version=request.engine_version or VERSION,
         shares=tuple(_share(one, held, states, page, tokens) for one in blocks),
         stage_bytes=stage_bytes,
+        far=int(longest / ratio) + 2 * page * ratio.denominator,
         period=page * ratio.denominator,
+        step=page,
         formats={
             "kv": "rows as SGLang stores them",
             "index": "index keys are fp8 with an fp32 scale per 128, whatever the cache's format",

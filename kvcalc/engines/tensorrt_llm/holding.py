@@ -51,7 +51,9 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         version=request.engine_version or ranks.VERSION,
         shares=tuple(_share(part, tokens, block) for part in parts),
         stage_bytes=stage_bytes,
+        far=max(_far(part, block) for part in parts),
         period=block,
+        step=block,
         formats={
             "kv": "rows as TensorRT-LLM stores them",
             "index": "index keys are fp8 with an fp32 scale per 128, whatever the cache's format",
@@ -91,6 +93,15 @@ def _pools(blocks: list[_Block], tokens: int, block: int) -> dict[int | None, in
             own = _rows(one.window, tokens, block) * one.attention.token_bytes * len(one.layers)
             found[one.window] = found.get(one.window, 0) + own
     return found
+
+
+def _far(blocks: list[_Block], block: int) -> int:
+    """From here on windows are full and the pool that grows is the largest."""
+    widest = max((one.window or 0 for one in blocks), default=0)
+    pools = _pools(blocks, widest + block, block)
+    token = sum(one.attention.token_bytes * len(one.layers) for one in blocks
+                if one.attention is not None and one.window is None)  # fmt: skip
+    return max(widest, max(pools.values(), default=0) // token if token else 0) + 2 * block
 
 
 def _slabs(blocks: list[_Block], tokens: int, block: int) -> list[Slab]:

@@ -6,7 +6,7 @@ rank of a pipeline stage holds as many blocks as every other and pays its own la
 """
 
 from dataclasses import replace
-from math import lcm
+from math import gcd, lcm
 
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.vllm import waste
@@ -31,12 +31,17 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         blocks = plan.blocks_per_request(tokens)
         return tuple(blocks * plan.layout.bytes_per_block(stage) for stage in stages)
 
-    blocks = {group.page.block_tokens for group in plan.groups if group.page.kind != "state"}
+    pages = [group.page for group in plan.groups if group.page.kind != "state"]
+    if plan.schedule.states is None:
+        pages += [group.page for group in plan.groups if group.page.kind == "state"]
+    period = lcm(*(page.block_tokens for page in pages))
     return Holding(
         version=plan.rules.version,
         shares=tuple(_share(plan, stage) for stage in stages),
         stage_bytes=stage_bytes,
-        period=lcm(*blocks, plan.context_ranks, plan.stack.block) * plan.context_ranks,
+        far=max((page.window or 0 for page in pages), default=0) + plan.schedule.in_flight + period,
+        period=period,
+        step=gcd(*(page.block_tokens for page in pages)) or 1,
         formats={
             "kv": f"rows in {plan.stack.kv.name} as vLLM lays them out, scales included",
             "index": "index keys are fp8 with an fp32 scale per 128, whatever the cache's format",

@@ -37,12 +37,14 @@ kvcalc {version}: exact KV-cache, attention and parameter memory of transformer 
   kvcalc estimate llama-3-8b --context 128k --batch 32    what it takes, tensor by tensor
   kvcalc compare llama-3-8b deepseek-v3 --context 8k,128k models side by side
   kvcalc compare llama-3-8b --attention mha,gqa,mqa,mla   what another attention would take
+  kvcalc fit llama-3-70b --gpu h100-80gb                  does it fit, and what would make it fit
   kvcalc explain gemma-3-27b                              the equations, with this model's numbers
   kvcalc models                                           the models that come with kvcalc
   kvcalc import config.json                               a spec from a Hugging Face config
-  kvcalc capacity qwen3-8b --engine vllm --available 40GiB  what an engine will allocate
+  kvcalc capacity qwen3-8b --engine vllm --gpu h100-80gb  what an engine will allocate
   kvcalc check model_specs                                hold specs to their numbers, in CI
   kvcalc diff --base origin/main                          what a branch changes
+  kvcalc report llama-3-8b gemma-3-27b -o report.html     one page with tables, plots and a form
   kvcalc verify gemma-3-1b                                real PyTorch models against the numbers
 
 'kvcalc COMMAND --help' shows a command's options.
@@ -70,11 +72,25 @@ def _root(
 ) -> None:
     """Exact KV-cache, attention and parameter memory of transformer models."""
     if version:
-        import platform
-
-        print(f"kvcalc {__version__} (Python {platform.python_version()}, {platform.system()})")
+        print(_environment())
     elif ctx.invoked_subcommand is None:
         print(_OVERVIEW.format(version=__version__), end="")
+
+
+def _environment() -> str:
+    """What a bug report needs: versions of what kvcalc runs on, of extras only if they are there."""
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    lines = [f"kvcalc {__version__} (Python {platform.python_version()}, {platform.platform()})"]
+    for package in ("typer", "rich", "pyyaml", "torch", "transformers", "huggingface_hub",
+                    "matplotlib"):  # fmt: skip
+        try:
+            lines.append(f"  {package} {version_of(package)}")
+        except PackageNotFoundError:
+            continue
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

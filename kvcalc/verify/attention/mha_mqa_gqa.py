@@ -27,6 +27,7 @@ from kvcalc.verify.parts import (
     relative_bias,
     rms,
     rotary,
+    unfold,
     weight,
 )
 
@@ -72,8 +73,8 @@ class SoftmaxAttention(Module):
         """extra: what an adapter adds to the Q, K and V projections (Zamba2)."""
         c, extra = self.c, extra or {}
         H, d_k = c.num_attention_heads, c.head_dim
-        q = self.q_proj(x)  # (B, T, H * d_k [+ H * d_v])
-        q, gate = q.split_with_sizes((H * d_k, q.shape[-1] - H * d_k), -1)
+        q = unfold(self.q_proj(x), -1, (H, -1))  # (B, T, H, d_k [+ d_v]): a head's query, its gate
+        q, gate = (part.flatten(2) for part in q.split_with_sizes((d_k, q.shape[-1] - d_k), -1))
         q = rotary(self._normed(q + extra.get("q", 0), "q", H), step.positions)  # (B, H, T, d_k)
         if c.mask == "bidirectional":
             cache = None

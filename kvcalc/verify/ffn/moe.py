@@ -6,6 +6,8 @@ The experts are stacked along axis 0; a token's k experts are looked up there. A
 depends on that token alone, so nothing is kept. A zero expert returns its input (LongCat-Flash).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -62,6 +64,8 @@ class Experts(Module):
     def __init__(self, c: Fields, width: int) -> None:
         super().__init__()
         self.c = c
+        # Ranks that hold a share of the inner width add up their results; see verify/shards.py.
+        self.total: Callable[[Tensor], Tensor] = torch.Tensor.contiguous
         E, f = c.num_experts, c.moe_intermediate_size
         if c.expert == "gated":
             self.gate_up_proj = weight(E, 2 * f, width)
@@ -90,7 +94,7 @@ class Experts(Module):
             inner = F.silu(gate) * value
         else:
             inner = F.relu(inner).square()
-        y = torch.einsum("nkf,nkwf->nkw", inner, self.down_proj[index])
+        y = self.total(torch.einsum("nkf,nkwf->nkw", inner, self.down_proj[index]))
         if c.expert_bias:
             y = y + self.down_proj_bias[index]
         if c.num_zero_experts is not None:

@@ -7,7 +7,8 @@ is fitted where that is empty. Logs without an address were read in public paste
 Not reproduced, and why:
 
 vllm-003  178,880 tokens from 8.11 GiB (Qwen3-235B-A22B, TP 4): one rank's memory gives 180,816 to
-          181,040. vLLM takes the rank with the least memory; the paste shows another's.
+          181,040. vLLM takes the rank with the least memory. That the paste shows another's is our
+          reading of it, not proven; so for the next three.
           https://github.com/vllm-project/vllm/issues/21348
 vllm-021  81,536 tokens from 8.69 GiB (DeepSeek-R1-Distill-Qwen-14B, TP 2): 94,848 to 94,960, the
           same. https://github.com/vllm-project/vllm/issues/13061

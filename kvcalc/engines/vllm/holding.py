@@ -48,7 +48,8 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
             "state": "states in the formats that vLLM keeps them in (mamba_ssm_cache_dtype)",
         },
         rules=tuple(rule for rule in plan.rules_applied if not rule.startswith("cache size")),
-        notes=plan.notes,
+        # What the notes of capacity say of its own options is not for a workload.
+        notes=tuple(note.partition("; where the log")[0] for note in plan.notes),
     )
 
 

@@ -32,6 +32,10 @@ _STRUCTURAL = re.compile(
 
 _UNSET: Any = object()
 
+_MTP_KEYS = (
+    "num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers", "num_mtp_modules",
+)  # fmt: skip
+
 
 class Config:
     """The keys of one config (or of a nested one) of one ``model_type``.
@@ -290,6 +294,23 @@ class Config:
         if rest or not width:
             self.wrong(key, f"{size} is not divisible by {parts} heads")
         return width
+
+    def agree(self, key: str, expected: Any) -> None:
+        """A second spelling of what another key, or the class, has said already."""
+        self._read.add(key)
+        if key in self._values and self._values[key] not in (None, expected):
+            self.refuse(key, f"contradicts {short(expected)}, which transformers builds")
+
+    def mtp_modules(self) -> int:
+        """Layers that predict further tokens: no causal model of transformers builds them."""
+        found = 0
+        for key in _MTP_KEYS:
+            if self._values.get(key) is not None:
+                found = max(found, self.whole(key, self._values[key], least=0))
+        self._read.update(_MTP_KEYS)
+        self._read.update(key for key in self._values if key.startswith("mtp_"))
+        self._read.update(("use_mtp", "index_share_for_mtp_iteration"))
+        return found
 
     # ------------------------------------------------------------ the end
 

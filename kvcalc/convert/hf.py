@@ -78,6 +78,9 @@ def spec_from_config(
     module, function = converter.split(".")
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
+    if modules := config.mtp_modules():
+        plural = "s" if modules > 1 else ""
+        left_out += (f"{modules} multi-token-prediction layer{plural}",)
     config.finish()
     spec = replace(
         spec,
@@ -179,6 +182,7 @@ def _text_config(
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
         return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
+    own = OUTSIDE.get(own, own)
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers

@@ -36,7 +36,7 @@ _ROUTING = """
     aux_loss_alpha aux_loss_coef input_jitter_noise moe_aux_loss_coeff seq_aux router_jitter
     jitter_noise norm_topk_prob routed_scaling_factor scoring_func topk_method n_group topk_group
     num_expert_group moe_renormalize moe_router_activation_func router_activation_func ep_size
-    expert_parallel_size
+    expert_parallel_size moe_router_dtype moe_router_scaling_factor
 """
 _TRAINING = """
     pretraining_tp initializer_range initializer_factor init_std init_method init_device
@@ -49,6 +49,8 @@ _TRAINING = """
     summary_activation summary_proj_to_labels summary_first_dropout rescale_layer
 """
 _GENERATION = """
+    encoder_no_repeat_ngram_size num_beam_groups diversity_penalty typical_p output_scores
+    exponential_decay_length_penalty remove_invalid_values return_dict_in_generate
     num_beams max_length min_length no_repeat_ngram_size early_stopping length_penalty do_sample
     temperature top_k top_p repetition_penalty num_return_sequences begin_suppress_tokens
     suppress_tokens force_bos_token_to_be_generated pad_token eos_token bos_token unk_token

@@ -104,6 +104,7 @@ CONVERTERS: dict[str, str] = {
     "laguna": "moe.laguna",
     "llama4_text": "moe.llama4",
     "jetmoe": "moe.jetmoe",
+    "step3p5": "moe.step3",
     "minimax_m3_vl_text": "moe.minimax_m3",
     # latent attention
     "deepseek_v2": "deepseek.deepseek_v2",
@@ -256,6 +257,7 @@ TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
     "qwen3_5": ("text_config", "qwen3_5_text", "top"),
     "qwen3_5_moe": ("text_config", "qwen3_5_moe_text", "top"),
     "smolvlm": ("text_config", "llama", "top"),
+    "step3p7": ("text_config", "step3p5", "top"),
     "video_llama_3": ("text_config", "qwen2", "either"),
     "video_llava": ("text_config", "llama", "top"),
     "vipllava": ("text_config", "llama", "top"),
@@ -268,4 +270,6 @@ PARTS = ("t5_gemma_module",)
 # model_types of code outside transformers that build what one of the types above builds.
 OUTSIDE: dict[str, str] = {
     "kimi_k2": "deepseek_v3",
+    "mimo": "qwen2",
+    "minimax_m3": "minimax_m3_vl_text",
 }

@@ -400,6 +400,14 @@ OVERRIDES: dict[str, Any] = {
         "linear_num_key_heads": d.maybe(4),
         "linear_num_value_heads": 4,
     },
+    "step3p5": lambda d: {
+        **_sliding(d),
+        **_mlp_types(d),
+        "num_local_experts": DROP,
+        "tie_word_embeddings": True,
+        "num_sliding_attention_heads": d.maybe(2 * d.heads),
+        "share_expert_dim": 14,
+    },
     "jetmoe": lambda d: {"kv_channels": d.head_dim, "num_attention_heads": DROP},
     "minimax_m3_vl_text": lambda d: {
         "layer_types": d.maybe(d.kinds("full_attention", "minimax_m3_sparse")),

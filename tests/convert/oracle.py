@@ -8,6 +8,7 @@ _WITHOUT_AUTO = {
     "emu3_text_model": ("emu3", "Emu3TextModel"),
     "granite4_vision_text": ("granite4_vision", "Granite4VisionTextModel"),
     "paddleocr_vl_text": ("paddleocr_vl", "PaddleOCRTextModel"),
+    "step3p5": ("step3p7", "Step3p7TextModel"),
     "qwen2_5_omni_text": ("qwen2_5_omni", "Qwen2_5OmniThinkerTextModel"),
     "qwen3_omni_moe_text": ("qwen3_omni_moe", "Qwen3OmniMoeThinkerTextModel"),
 }

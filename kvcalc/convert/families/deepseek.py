@@ -78,7 +78,8 @@ def sparse_indexed(c: Config) -> ModelSpec:
     c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
     c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
     if c.has("layer_types"):
-        kinds(c, "layer_types", {"indexed_attention": "indexed"}, list)
+        names = dict.fromkeys(("indexed_attention", "deepseek_sparse_attention"), "indexed")
+        kinds(c, "layer_types", names, list)
     c.skip("layer_types", "num_key_value_heads", "head_dim", "qk_head_dim", "num_experts",
            "indexer_rope_interleave", "index_share_for_mtp_iteration")  # fmt: skip
     bias = _bias(c)

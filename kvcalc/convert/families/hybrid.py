@@ -91,8 +91,9 @@ def nemotron_h(c: Config) -> ModelSpec:
     c.skip(
         "expand", "mamba_ssm_cache_dtype", "mamba_hidden_act", "moe_shared_expert_overlap",
         "mtp_layers_block_type", "mtp_hybrid_override_pattern", "use_mamba_kernels",
-        "attention_head_dim", "num_query_groups", "kv_channels",
+        "num_query_groups", "kv_channels", "time_step_rank",
     )  # fmt: skip
+    c.agree("attention_head_dim", c.head_dim())
     made: dict[str, Block] = {}
     if "M" in order:
         made["M"] = Block(recurrent=Mamba2(

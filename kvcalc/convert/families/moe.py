@@ -33,6 +33,12 @@ def mixtral(c: Config) -> ModelSpec:
 
 def minimax_m2(c: Config) -> ModelSpec:
     """QK-norm over the whole width; a router bias that is a buffer."""
+    c.fixed("use_qk_norm", True, what="attention without QK-norm")
+    c.fixed("qk_norm_type", "per_layer", what="another QK-norm")
+    c.agree("attn_type_list", [1] * c.num_layers)
+    c.agree("use_routing_bias", True)
+    c.fixed("shared_intermediate_size", 0, None, what="shared experts")
+    c.skip("mlp_intermediate_size")
     ffn = moe(c, experts="num_local_experts", width="intermediate_size", router_bias="buffer")
     return decoder(c, Block(attention=softmax(c, qk_norm="full"), ffn=ffn))
 
@@ -243,18 +249,31 @@ def flint(c: Config) -> ModelSpec:
 def mimo_v2_flash(c: Config) -> ModelSpec:
     """Sliding layers have twice the KV heads and sinks; values are narrower than keys."""
     window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
-    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: [
+    # The checkpoint's own key counts the tokens before the current one.
+    before = c.maybe("sliding_window_size", None)
+    window = window if before is None else before + 1
+    usual = [
         "global" if index == 0 or not (index + 1) % 6 else "local" for index in range(c.num_layers)
-    ])  # fmt: skip
+    ]
+    c.agree("hybrid_layer_pattern", [int(kind == "local") for kind in usual])
+    c.agree("moe_layer_freq", [0] + [1] * (c.num_layers - 1))
+    mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: usual)
     ffns = mlp_kinds(c, lambda: first_dense(c, 1))
     v_dim = c.maybe("v_head_dim")
-    c.skip("attention_value_scale")
+    c.skip("attention_value_scale", "attention_chunk_size", "swa_rope_theta")
+    for key, expected in (
+        ("swa_num_attention_heads", c.num_heads), ("swa_head_dim", c.head_dim()),
+        ("swa_num_key_value_heads", 2 * c.num_kv_heads()), ("swa_v_head_dim", v_dim),
+        ("add_swa_attention_sink_bias", True), ("add_full_attention_sink_bias", False),
+        ("n_shared_experts", None),
+    ):  # fmt: skip
+        c.agree(key, expected)
 
     def block(mixer: str, ffn: str) -> Block:
         kv_heads = c.num_kv_heads()
         local = mixer == "local"
         attention = softmax(
-            c, kv_heads=c.number("swa_num_key_value_heads", 2 * kv_heads) if local else kv_heads,
+            c, kv_heads=2 * kv_heads if local else kv_heads,
             v_head_dim=v_dim, bias=QKV if bias else (), sinks=local, sliding_window=_where(mixer, window),
         )  # fmt: skip
         experts = moe(c, experts="n_routed_experts", router_bias="buffer")
@@ -343,9 +362,13 @@ def jetmoe(c: Config) -> ModelSpec:
 def minimax_m3(c: Config) -> ModelSpec:
     """Dense layers, then experts; sparse layers have an indexer whose keys are cached."""
     sparse = c.inside("sparse_attention_config", "MiniMaxM3VLTextConfig")
-    c.skip("swiglu_alpha", "swiglu_limit", "index_block_size", "index_local_blocks", "qk_norm_type",
-           "use_qk_norm", "use_gemma_norm", "attention_output_gate", "num_mtp_modules",
-           "sparse_attention_config", "moe_layer_freq", "intermediate_size")  # fmt: skip
+    c.skip("swiglu_alpha", "swiglu_limit", "index_block_size", "index_local_blocks",
+           "sparse_attention_config", "use_gemma_norm", "moe_intermediate_size", "moe_layer_freq", "intermediate_size")  # fmt: skip
+    c.agree("use_qk_norm", True)
+    c.agree("qk_norm_type", "per_head")
+    c.agree("use_routing_bias", True)
+    c.agree("n_shared_experts", 1)
+    c.fixed("attention_output_gate", False, what="gated attention")
     freq = sparse.numbers("sparse_attention_freq", c.num_layers, None)
     mixers = kinds(
         c, "layer_types", {"full_attention": "full", "minimax_m3_sparse": "sparse"},
@@ -382,3 +405,56 @@ def minimax_m3(c: Config) -> ModelSpec:
 
     c.skip("dense_intermediate_size", "shared_intermediate_size")
     return decoder(c, crossed(mixers, ffns, block))
+
+
+def step3(c: Config) -> ModelSpec:
+    """Step 3.5: a gate per head, windows with query heads of their own; three dense layers first."""
+    window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    mtp, number = c.count("num_nextn_predict_layers", 0), c.num_layers
+    c.skip("query_pre_attn_scalar", "swiglu_limits", "swiglu_limits_shared", "mtp_layer_types",
+           "mtp_mlp_layer_types", "moe_router_scaling_factor", "share_expert_dims",
+           "num_local_experts", "partial_rotary_factors", "yarn_only_types", "use_rope_layers",
+           "att_impl_type", "use_moe", "moe_every_n_layer", "norm_expert_weight",
+           "need_fp32_gate", "zero_centered", "max_seq_len")  # fmt: skip
+    c.agree("use_moe_router_bias", True)
+    c.agree("use_head_wise_attn_gate", True)
+    stated = c.words("layer_types") or ["full_attention"] * number
+    if len(stated) not in (number, number + mtp) or set(stated) - set(FULL_OR_SLIDING):
+        c.wrong("layer_types", f"has {len(stated)} entries for {number} layers and {mtp} more")
+    chosen = c.value("moe_layers_enum", None)
+    if isinstance(chosen, str):
+        chosen = [int(index) for index in chosen.split(",") if index.strip().isdigit()]
+    sparse = range(3, number) if chosen is None else chosen
+    ffns = c.words("mlp_layer_types") or [
+        "sparse" if index in sparse else "dense" for index in range(number)
+    ]
+    other = c.inside("attention_other_setting", "Step3p7TextConfig")
+    local_heads = c.maybe("num_sliding_attention_heads") or other.number(
+        "num_attention_heads", c.num_heads
+    )
+    other.agree("num_attention_groups", c.num_kv_heads())
+    other.agree("head_dim", c.head_dim())
+    other.skip("attention_type", "true_head_dim")
+    other.finish()
+
+    def block(mixer: str, ffn: str) -> Block:
+        local = mixer == "sliding_attention"
+        attention = softmax(
+            c, heads=local_heads if local else c.num_heads, bias=bias, qk_norm="per_head",
+            output_gate="per_head", sliding_window=window if local else None,
+        )  # fmt: skip
+        experts = moe(c, experts="n_routed_experts", shared=c.count("share_expert_dim"),
+                      router_bias="buffer", shared_expert_bias=c.flag("mlp_bias"))  # fmt: skip
+        return Block(attention=attention,
+                     ffn=experts if ffn == "sparse" else gated(c, bias=c.flag("mlp_bias")))  # fmt: skip
+
+    names = {
+        "full_attention": "global",
+        "sliding_attention": "local",
+        "dense": "dense",
+        "sparse": "moe",
+    }
+    pairs = list(zip(stated[:number], ffns[:number], strict=True))
+    return decoder(c, [
+        ((names[mixer], names[ffn]), block(mixer, ffn)) for mixer, ffn in pairs
+    ])  # fmt: skip

@@ -48,6 +48,9 @@ def _dense(c: Config, **attention: Any) -> ModelSpec:
 
 def qwen2(c: Config) -> ModelSpec:
     """Biases on Q, K and V."""
+    c.agree("attention_bias", True)
+    c.agree("head_dim", c.divide("hidden_size", c.hidden_size, c.num_heads))
+    c.skip("use_mrope")
     return _dense(c, bias=QKV)
 
 
@@ -90,6 +93,9 @@ def _experts(c: Config, shared: bool) -> Any:
 
 def qwen3_moe(c: Config) -> ModelSpec:
     """Experts without a shared one; the window, if on, holds for every layer."""
+    c.agree("use_qk_norm", True)
+    c.agree("qkv_bias", c.flag("attention_bias"))
+    c.agree("shared_expert_intermediate_size", 0)
     attention = softmax(
         c, bias=c.flag("attention_bias"), qk_norm="per_head", sliding_window=_window(c)
     )
@@ -125,6 +131,8 @@ def deltanet(c: Config) -> GatedDeltaNet:
 def _hybrid(c: Config, ffns: list[str]) -> ModelSpec:
     interval = c.number("full_attention_interval", 4)
     c.fixed("attn_output_gate", True, what="attention without its output gate")
+    c.fixed("mamba_ssm_dtype", "float32", what="states in another number format")
+    c.skip("output_gate_type")
     mixers = kinds(
         c, "layer_types", {"full_attention": "attention", "linear_attention": "deltanet"},
         lambda: every(interval, c.num_layers, "attention", "deltanet"),

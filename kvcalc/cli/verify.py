@@ -1,8 +1,9 @@
 """``kvcalc verify``: hold the calculator against PyTorch models that run."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,13 @@ import typer
 from kvcalc.cli import options
 from kvcalc.errors import KvcalcError, MissingExtraError, UsageError
 from kvcalc.spec.catalog import load, shipped
+from kvcalc.units import parse_tokens
 
 if TYPE_CHECKING:
     from kvcalc.spec.model import ModelSpec
     from kvcalc.verify.proofs import Verification
 
+Run = Callable[..., "Verification | None"]
 INSTALL = "pip install 'kvcalc[verify]'"
 INSTALL_HF = "pip install 'kvcalc[hf]'"
 
@@ -32,6 +35,13 @@ class Against(StrEnum):
 
     reference = "reference"
     transformers = "transformers"
+
+
+class AttentionBackend(StrEnum):
+    """How attention is computed while memory is measured."""
+
+    eager = "eager"
+    sdpa = "sdpa"
 
 
 class VerifyFormat(StrEnum):
@@ -57,6 +67,16 @@ def verify(
     against: Annotated[
         Against, typer.Option(help="The project's own modules, or transformers' models.")
     ] = Against.reference,
+    context: Annotated[
+        str, typer.Option(metavar="T", help="With --device cuda: cached tokens of a sequence.")
+    ] = "8k",
+    batch: Annotated[int, typer.Option(min=1, help="With --device cuda: sequences.")] = 1,
+    attention_backend: Annotated[
+        AttentionBackend, typer.Option(help="With --device cuda: eager scores, or a fused kernel.")
+    ] = AttentionBackend.eager,
+    tp: Annotated[
+        int, typer.Option(min=1, help="Tensor-parallel ranks, under torchrun --nproc-per-node N.")
+    ] = 1,
     format: Annotated[
         VerifyFormat, typer.Option("--format", help="How to print the answer.")
     ] = VerifyFormat.table,
@@ -64,17 +84,28 @@ def verify(
     """Build models, run them, and compare what they own and keep. Exit status 1 for a mismatch.
 
     Four proofs: parameters and cache equal the formula tensor by tensor; the cache is sufficient
-    to decode with; each cached tensor is necessary.
+    to decode with; each cached tensor is necessary. On a GPU, bytes are the allocator's, at true
+    size; with --tp, each rank's.
 
     Example: kvcalc verify llama-3-8b
     """
     if every == bool(models):
         raise UsageError("name the models to verify, or --all for every shipped one")
-    if device is Device.cuda:
-        raise UsageError("--device cuda: measuring on a GPU is not built yet; --device cpu works")
+    if against is Against.transformers and (device is Device.cuda or tp > 1):
+        raise UsageError("--against transformers compares on the meta device: no --device, no --tp")
     _require(against)
     names = list(shipped()) if every else list(models or ())
-    results = tuple(_results(names, against, lone=len(names) == 1))
+    run: Run
+    if tp > 1:
+        run = partial(_over_ranks, tp=tp, cuda=device is Device.cuda)
+    elif device is Device.cuda:
+        tokens = parse_tokens(context)
+        run = partial(_measured, tokens=tokens, batch=batch, backend=attention_backend.value)
+    else:
+        run = partial(_verified, against=against)
+    results = tuple(_results(names, run, against, lone=len(names) == 1))
+    if not results:  # a rank that does not report
+        return
     print(_render(results, format), end="")
     if not all(found.passed for found in results):
         raise typer.Exit(1)
@@ -90,18 +121,42 @@ def _require(against: Against) -> None:
         )
 
 
-def _results(names: list[str], against: Against, lone: bool) -> Iterator["Verification"]:
+def _results(
+    names: list[str], run: "Run", against: Against, lone: bool
+) -> Iterator["Verification"]:
     """One result per model; one that cannot run is an error alone and a finding among others."""
     # All are read first: a misspelt name is not found out after minutes of proofs.
     for number, spec in enumerate([load(name) for name in names], start=1):
         if not lone:
             _say(f"[{number}/{len(names)}] {spec.name}")
         try:
-            yield _verified(spec, against, lone)
+            found = run(spec, aloud=lone)
+            if found is not None:
+                yield found
         except KvcalcError as error:
             if lone:
                 raise
             yield _trouble(spec, against, error)
+
+
+def _measured(
+    spec: "ModelSpec", tokens: int, batch: int, backend: str, aloud: bool
+) -> "Verification":
+    from kvcalc.verify.measure import verify as verify_on_device
+
+    return verify_on_device(spec, tokens, batch, backend, say=_say)
+
+
+def _over_ranks(spec: "ModelSpec", tp: int, cuda: bool, aloud: bool) -> "Verification | None":
+    """The verification on rank 0; None on the others, which print nothing, errors neither."""
+    from kvcalc.verify import parallel
+
+    try:
+        return parallel.verify(spec, tp, cuda, _say)
+    except KvcalcError:
+        if parallel.is_reporting():
+            raise
+        raise typer.Exit(2) from None
 
 
 def _verified(spec: "ModelSpec", against: Against, aloud: bool) -> "Verification":

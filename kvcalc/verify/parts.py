@@ -6,6 +6,7 @@ layer's modules write; None means a forward pass without a cache.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -285,6 +286,10 @@ def rotary(x: Tensor, positions: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin, rest), -1).to(x.dtype)
 
 
+# Another way to compute ``attend``, while kvcalc.verify.measure has set one.
+backend: ContextVar[Callable[..., Tensor] | None] = ContextVar("backend", default=None)
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor,
     sinks: Tensor | None = None, bias: Tensor | None = None, scale: float | None = None,
@@ -295,6 +300,9 @@ def attend(
     (B, G, H / G, T, S); sinks (H,) logits that take attention and give nothing; bias (H, T, S).
     A query that may see nothing gets zeros.
     """
+    other = backend.get()
+    if other is not None:
+        return other(q, k, v, mask, sinks, bias, scale)
     batch, num_heads, tokens, width = q.shape
     groups = k.shape[1]
     q = q.reshape(batch, groups, num_heads // groups, tokens, width)  # (B, G, H/G, T, d_k)

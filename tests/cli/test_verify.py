@@ -12,7 +12,7 @@ import typer
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.cli import verify as command
 from kvcalc.cli.verify import Against, Device, VerifyFormat, verify
-from kvcalc.errors import MissingExtraError, UsageError
+from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
 from kvcalc.tensors import CacheTensor
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -37,9 +37,28 @@ def test_without_transformers_the_install_command(monkeypatch: pytest.MonkeyPatc
         verify(["gpt2"], against=Against.transformers)
 
 
-def test_a_gpu_is_refused_in_words() -> None:
-    with pytest.raises(UsageError, match="--device cuda"):
+@needs_torch
+@pytest.mark.torch
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(NotFoundError, match="finds no CUDA device here"):
         verify(["gpt2"], device=Device.cuda)
+
+
+@needs_torch
+@pytest.mark.torch
+def test_ranks_need_torchrun() -> None:
+    with pytest.raises(
+        UsageError, match="torchrun --nproc-per-node 2 -m kvcalc verify gpt2 --tp 2"
+    ):
+        verify(["gpt2"], tp=2)
+
+
+def test_transformers_are_compared_on_the_meta_device() -> None:
+    with pytest.raises(UsageError, match="no --device, no --tp"):
+        verify(["gpt2"], against=Against.transformers, tp=2)
 
 
 @needs_torch

@@ -15,6 +15,7 @@ fp32 scale per 128 x 128 tile. int4_g*: compressed-tensors pack-quantized, a 16-
 fp8_row: its float-quantized with a scale per channel, in bf16. gptq_g*: AutoGPTQ's qweight, scales
 in fp16, qzeros and g_idx; awq_g*: AutoAWQ's, without g_idx. int8_row, nf4: bitsandbytes, an fp32
 scale per row (SCB), and per 64 elements (absmax, without double quantisation).
+int2: BitNet's ternary weights, four in a byte.
 """
 
 from difflib import get_close_matches
@@ -110,6 +111,7 @@ WEIGHTS_ONLY = {
     "fp8_row": Format("fp8_row", 1, 1, row_bytes=2),
     "int8_row": Format("int8_row", 1, 1, row_bytes=4),
     "nf4": Format("nf4", 64, 36),
+    "int2": Format("int2", 4, 1),
     **{f"awq_g{g}": Format(f"awq_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
     **{
         f"gptq_g{g}": Format(f"gptq_g{g}", g, g // 2 + 2, zero_bits=4, column_bytes=4)

@@ -46,7 +46,9 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(_SIZE, text.strip().replace("_", ""))
     unit = match[3].lower() if match else ""
     if match is not None and unit in {"k", "m", "g", "t"}:
-        raise ValueError(f"'{text}' is ambiguous: write {unit.upper()}iB (binary) or {unit.upper()}B")
+        raise ValueError(
+            f"'{text}' is ambiguous: write {unit.upper()}iB (binary) or {unit.upper()}B"
+        )
     if match is None or (unit and unit not in _BYTE_UNITS) or (match[2] and not unit):
         raise ValueError(f"'{text}' is not a size: write 80GiB, 80GB or a number of bytes")
     fraction = match[2] or ""

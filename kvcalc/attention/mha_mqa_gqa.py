@@ -115,7 +115,10 @@ class SoftmaxAttention:
         """Yield (field, message) for every inconsistency."""
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
         if kv_heads > heads or heads % kv_heads:
-            yield "num_key_value_heads", f"{heads} query heads cannot share {kv_heads} KV heads evenly"
+            yield (
+                "num_key_value_heads",
+                f"{heads} query heads cannot share {kv_heads} KV heads evenly",
+            )
         elif self.kind == "mha" and kv_heads != heads:
             yield "num_key_value_heads", f"mha has a KV head per query head: {heads}, or kind: gqa"
         elif self.kind == "mqa" and kv_heads != 1:
@@ -173,7 +176,9 @@ class SoftmaxAttention:
         heads = self.num_key_value_heads
         shard = split_kv_heads(0, heads, heads)
         yield CacheTensor("key", (heads, self.head_dim), self.extent, "key", shard, token_axis=1)
-        yield CacheTensor("value", (heads, self.value_dim), self.extent, "value", shard, token_axis=1)
+        yield CacheTensor(
+            "value", (heads, self.value_dim), self.extent, "value", shard, token_axis=1
+        )
         if self.indexer is not None:
             yield from self.indexer.cache(self.extent)
 
@@ -181,7 +186,9 @@ class SoftmaxAttention:
         """The equation of what one layer keeps, with this layer's numbers."""
         equal = self.value_dim == self.head_dim
         symbols = [Symbol("n_kv", "num_key_value_heads", self.num_key_value_heads, "KV heads")]
-        symbols.append(Symbol("d_h" if equal else "d_k", "head_dim", self.head_dim, "key head width"))
+        symbols.append(
+            Symbol("d_h" if equal else "d_k", "head_dim", self.head_dim, "key head width")
+        )
         if not equal:
             symbols.append(Symbol("d_v", "v_head_dim", self.value_dim, "value head width"))
         equation = "2 * n_kv * d_h" if equal else "n_kv * (d_k + d_v)"

@@ -7,7 +7,7 @@ Elements kept per cached position of one layer:
 
     n_kv  num_key_value_heads    d_h  head_dim (kv_channels)    E  num_experts    k  num_experts_per_tok
 
-    parameters  2 E n_kv d_h d + 2 n_kv d_h d + E d + d      (query and output experts, K and V, router, bias)
+    parameters  2 E n_kv d_h d + 2 n_kv d_h d + E d + d    (query and output experts, K and V, router, bias)
 
 Stored: K after its rotary embedding, and V, once for all experts. Not stored: queries, which are
 k * n_kv heads; the cache is not multiplied by k.
@@ -58,7 +58,11 @@ class MixtureOfAttentionHeads:
 
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """Every weight tensor of the layer's attention; all belong to ``attention``."""
-        heads, experts, chosen = self.num_key_value_heads, self.num_experts, self.num_experts_per_tok
+        heads, experts, chosen = (
+            self.num_key_value_heads,
+            self.num_experts,
+            self.num_experts_per_tok,
+        )
         inner = heads * self.head_dim
         for name in ("k_proj", "v_proj"):
             yield from linear(name, inner, hidden_size, "attention",

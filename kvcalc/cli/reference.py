@@ -35,7 +35,9 @@ def _command(command: Any) -> list[str]:
         spelling = ", ".join(f"`{name}`" for name in [*names, *param.secondary_opts])
         choices = getattr(param.type, "choices", None)
         values = " (" + ", ".join(_word(choice) for choice in choices) + ")" if choices else ""
-        lines.append(f"- {spelling}{values}: {' '.join((param.help or '').split())}{_default(param)}")
+        lines.append(
+            f"- {spelling}{values}: {' '.join((param.help or '').split())}{_default(param)}"
+        )
     return lines
 
 

@@ -109,7 +109,8 @@ class _Model:
         order = [name for group in groups for name in group.names * group.repeat]
         blocks = _name_sources(blocks, order)
         spec = ModelSpec(
-            name=model_name(model_stem(header.path)), source=tuple(self._sources()), blocks=blocks, layers=groups,
+            name=model_name(model_stem(header.path)), source=tuple(self._sources()),
+            blocks=blocks, layers=groups,
             model_type=self._model_type(), hidden_size=self.hidden_size,
             max_position_embeddings=keys.maybe("context_length", 1), **self._ends(),
         )  # fmt: skip

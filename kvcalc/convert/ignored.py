@@ -16,6 +16,7 @@ _FILE = """
 """
 _POSITIONS = """
     rope_theta rope_scaling rope_parameters rope_local_base_freq rotary_emb_base rotary_pct
+    rotary_percentage rotary_percent rope_percent rope_interleaved
     rotary_base rotary_dim rotary partial_rotary_factor rope_type rope_interleave rope_pct
     rope_ratio rope_mscale original_max_position_embeddings rotary_emb_fraction
     rotary_emb_scale_base rotary_scaling_factor use_rotary max_sequence_length

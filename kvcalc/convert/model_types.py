@@ -34,7 +34,7 @@ CONVERTERS: dict[str, str] = {
     "jais2": "llama.jais2",
     "nanochat": "llama.nanochat",
     "nemotron": "llama.nemotron",
-    "phi3": "llama.window_everywhere",
+    "phi3": "phi.phi3",
     "seed_oss": "llama.seed_oss",
     "smollm3": "llama.smollm3",
     # Qwen

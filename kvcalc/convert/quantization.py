@@ -125,6 +125,12 @@ def _bitsandbytes(config: Config, stated: Mapping[str, Any]) -> Answer:
     return "nf4", _QUANTISED
 
 
+def _bitnet(config: Config, stated: Mapping[str, Any]) -> Answer:
+    if stated.get("quantization_mode", "offline") != "offline":
+        _refuse(config, "quantization_mode", stated["quantization_mode"], "weights kept unpacked")
+    return "int2", _QUANTISED
+
+
 def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
     groups = stated.get("config_groups")
     if not isinstance(groups, Mapping) or len(groups) != 1:
@@ -156,6 +162,7 @@ _METHODS: dict[str, Callable[[Config, Mapping[str, Any]], Answer]] = {
     "mxfp4": _mxfp4,
     "awq": _grouped("awq"),
     "gptq": _grouped("gptq"),
+    "bitnet": _bitnet,
     "bitsandbytes": _bitsandbytes,
     "compressed-tensors": _compressed_tensors,
 }
@@ -184,7 +191,7 @@ def _components(
         _refuse(
             config, "quant_method", stated.get("quant_method"), "stacked experts in this layout"
         )
-    if name == "nvfp4" or name.startswith("int4_g"):
+    if name in ("nvfp4", "int2") or name.startswith("int4_g"):
         config.assumptions.append(
             f"{name}: what each matrix stores once (a global scale or its shape, at most 16 bytes) "
             f"is not counted"

@@ -67,7 +67,10 @@ class MixtureOfExperts:
         """Yield (field, message) for every inconsistency."""
         routed = self.num_experts + (self.num_zero_experts or 0)
         if self.num_experts_per_tok > routed:
-            yield "num_experts_per_tok", f"a token cannot pass {self.num_experts_per_tok} of {routed}"
+            yield (
+                "num_experts_per_tok",
+                f"a token cannot pass {self.num_experts_per_tok} of {routed}",
+            )
         if self.shared_expert_gate and self.shared_expert_intermediate_size is None:
             yield "shared_expert_gate", "there is no shared expert to gate"
 

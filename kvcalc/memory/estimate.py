@@ -268,9 +268,7 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
     return GroupEstimate(group, tuple(tensors), total)
 
 
-def _per_device(
-    spec: ModelSpec, workload: Workload, accounting: Accounting
-) -> tuple[int, ...]:
+def _per_device(spec: ModelSpec, workload: Workload, accounting: Accounting) -> tuple[int, ...]:
     """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
     result: list[int] = []
     for stage in pipeline_stages(len(decoder_layers(spec)), workload.pipeline):

@@ -27,7 +27,9 @@ def _report(estimate: Estimate, real: Estimate | None) -> list[Any]:
     if workload.beams > 1:
         question += f", {workload.beams} beams"
     title = Text(estimate.spec.name, style="bold")
-    title.append(f"  {format_count(estimate.parameters.total)} parameters  |  {question}", "not bold")
+    title.append(
+        f"  {format_count(estimate.parameters.total)} parameters  |  {question}", "not bold"
+    )
     parts: list[Any] = [title, "", _weights(estimate), "", *_cache(estimate), "", _totals(estimate)]
     parts += ["", _workspace(estimate)]
     if real is None and (mha := as_mha(estimate)) is not None:
@@ -83,7 +85,9 @@ def _merged(groups: tuple[GroupEstimate, ...]) -> list[GroupEstimate]:
     by_tensors = {group.group.tensors: group.tensors for group in groups}
     per_layer = {key: sum(tensor.bytes for tensor in value) for key, value in by_tensors.items()}
     return [
-        GroupEstimate(group, by_tensors[group.tensors], per_layer[group.tensors] * len(group.layers))
+        GroupEstimate(
+            group, by_tensors[group.tensors], per_layer[group.tensors] * len(group.layers)
+        )
         for group in merged(tuple(group.group for group in groups))
     ]
 

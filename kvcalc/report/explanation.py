@@ -64,7 +64,9 @@ def _group(
         lines.append(f"  {_tensor_line(tensor, workload, positions)} = {num_bytes:,} bytes")
         each += num_bytes
     total = each * len(layers)
-    lines.append(f"  {each:,} bytes a layer * {len(layers)} = {total:,} bytes ({format_bytes(total)})")
+    lines.append(
+        f"  {each:,} bytes a layer * {len(layers)} = {total:,} bytes ({format_bytes(total)})"
+    )
     lines.append("")
     return total
 
@@ -78,7 +80,9 @@ def _equation(lines: list[str], explanation: Explanation) -> None:
             lines.append(f"    elements, {what}: {equation}")
             lines.append(f"      = {substituted} = {value:,}")
     for symbol in explanation.symbols:
-        lines.append(f"      {symbol.letter:<5} {symbol.field} = {symbol.value}  ({symbol.meaning})")
+        lines.append(
+            f"      {symbol.letter:<5} {symbol.field} = {symbol.value}  ({symbol.meaning})"
+        )
     if explanation.positions:
         lines.append(f"    positions: {explanation.positions}")
     lines += _wrapped(explanation.stored, "    stored: ")
@@ -98,7 +102,9 @@ def _tensor_line(tensor: CacheTensor, workload: Workload, positions: int) -> str
         factors.append(f"{chosen.block_bytes} bytes ({chosen.name})")
     else:
         per_position = tensor.position_bytes(workload.cache)
-        factors[-1] = f"{per_position} bytes ({elements} elements as {chosen.name}, scales included)"
+        factors[-1] = (
+            f"{per_position} bytes ({elements} elements as {chosen.name}, scales included)"
+        )
     return f"{tensor.name}: {' * '.join(factors)}"
 
 

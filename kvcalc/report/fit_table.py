@@ -16,7 +16,6 @@ from kvcalc.report.fit_rows import (
 )
 from kvcalc.report.text import render as to_text
 
-
 _WORDS = (DEVICE_HEADERS[-1], "what it costs", "fewest devices")
 
 

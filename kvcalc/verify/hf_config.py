@@ -262,7 +262,13 @@ def qwen3_moe(s: Stack) -> Values:
 
 
 def deltanet(s: Stack) -> Values:
-    names = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+    names = (
+        "num_key_heads",
+        "num_value_heads",
+        "key_head_dim",
+        "value_head_dim",
+        "conv_kernel_dim",
+    )
     return {f"linear_{name}": s.mixer(f"linear_{name}") for name in names} | {
         "full_attention_interval": s.interval(s.where("attention")),
         "attention_bias": s.bias(),
@@ -547,7 +553,9 @@ def minicpm3(s: Stack) -> Values:
 
 def longcat(s: Stack) -> Values:
     spec = s.spec
-    return {key: value for key, value in (base(s) | mla(s)).items() if key != "num_hidden_layers"} | {
+    return {
+        key: value for key, value in (base(s) | mla(s)).items() if key != "num_hidden_layers"
+    } | {
         "num_layers": s.num_layers // 2,
         "ffn_hidden_size": s.ffn(),
         "n_routed_experts": s.expert("num_experts"),
@@ -858,7 +866,9 @@ def distilbert(s: Stack) -> Values:
 def embedding_size(s: Stack) -> Values:
     """ALBERT and ELECTRA: embeddings narrower than the layers."""
     embedding = s.spec.embedding
-    return bert(s) | {"embedding_size": (embedding.size if embedding else None) or s.spec.hidden_size}
+    return bert(s) | {
+        "embedding_size": (embedding.size if embedding else None) or s.spec.hidden_size
+    }
 
 
 def modernbert(s: Stack) -> Values:

@@ -545,9 +545,7 @@ def _pieces_of(whole: Shape, pieces: list[tuple[str, Shape]]) -> set[int] | None
             }
             # The experts of a layer, one module each: entries of axis 0.
             if place == 0:
-                fitting |= {
-                    index: 1 for index, (_, shape) in enumerate(pieces) if shape == rest
-                }
+                fitting |= {index: 1 for index, (_, shape) in enumerate(pieces) if shape == rest}
             if sum(fitting.values()) == turned[place]:
                 return set(fitting)
             for size in set(fitting.values()):

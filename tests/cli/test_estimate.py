@@ -82,9 +82,7 @@ def test_a_hub_id_is_found_without_network(capsys: pytest.CaptureFixture[str]) -
         ("fp8_per_token_head", 553648128),
     ],
 )
-def test_cache_formats(
-    capsys: pytest.CaptureFixture[str], kv_dtype: str, cache_bytes: int
-) -> None:
+def test_cache_formats(capsys: pytest.CaptureFixture[str], kv_dtype: str, cache_bytes: int) -> None:
     result = answer(capsys, "llama-3-8b", "--context", "8k", "--kv-dtype", kv_dtype)
     assert result["cache"]["bytes"] == cache_bytes
 

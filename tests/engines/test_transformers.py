@@ -68,9 +68,7 @@ def test_tensors_bear_the_names_of_the_cache(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixture[str]) -> None:
-    result = estimate(
-        capsys, "mistral-7b-v0.1", "--engine", "transformers", "--context", "128k"
-    )
+    result = estimate(capsys, "mistral-7b-v0.1", "--engine", "transformers", "--context", "128k")
     # Mistral-7B-v0.1, 131,072 tokens, measured: 4095 positions shown, all of them allocated.
     assert result["cache"]["bytes"] == 536_739_840
     assert result["cache"]["after_prefill_bytes"] == 17_179_869_184

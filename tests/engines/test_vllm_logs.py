@@ -268,7 +268,12 @@ STARTUPS = (
 def test_startups_of_0_19(
     model: str, flags: dict[str, Any], memory: str, tokens: int, blocks: int, concurrency: str
 ) -> None:
-    flags = {"engine_version": "0.19.0", "max_model_len": 8192, "max_num_batched_tokens": 8192, **flags}
+    flags = {
+        "engine_version": "0.19.0",
+        "max_model_len": 8192,
+        "max_num_batched_tokens": 8192,
+        **flags,
+    }
     spec = load(model)
     result = capacity(spec, CapacityRequest(available=Available.parse(memory), **flags))
     least, most = result.pool_range or (result.pool, result.pool)

@@ -37,7 +37,8 @@ def _layers(spec: ModelSpec) -> list[tuple[object, ...]]:
         block = spec.blocks[layer.block]
         parts = (block.attention, block.cross_attention, block.recurrent, block.ffn)
         weights = sorted(
-            (tensor.shape, tensor.buffer) for tensor in block.parameters(spec.hidden_size, spec.norm)
+            (tensor.shape, tensor.buffer)
+            for tensor in block.parameters(spec.hidden_size, spec.norm)
         )
         caches = [(t.name, t.shape, t.extent) for part in parts if part for t in part.cache()]
         found.append((tuple(weights), tuple(caches)))

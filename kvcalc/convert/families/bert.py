@@ -14,6 +14,9 @@ from kvcalc.spec.model import Block, Embedding, LayerGroup, ModelSpec
 def bert(c: Config, *, pooler: bool = True, positions: bool = True, **fields: Any) -> ModelSpec:
     """Norms after the sublayers; learned positions and token types, added up and normed."""
     c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
+    # Google's own configs describe a classifier that transformers does not build.
+    c.skip("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+           "pooler_size_per_head", "pooler_type", "directionality")  # fmt: skip
     if c.flag("add_cross_attention", False):
         c.refuse("add_cross_attention", "an encoder run as a decoder keeps a cache and has a head")
     block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
@@ -38,7 +41,7 @@ def bert_without_pooler(c: Config) -> ModelSpec:
 
 def distilbert(c: Config) -> ModelSpec:
     """BERT without token types and pooler."""
-    c.skip("sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "type_vocab_size")
+    c.skip("sinusoidal_pos_embds", "tie_weights_", "type_vocab_size")
     block = Block(attention=encoder_attention(c), ffn=dense(c, c.number("hidden_dim"), bias=True),
                   norm_position="post")  # fmt: skip
     embedding = Embedding(positions=c.number("max_position_embeddings"), norm=True)

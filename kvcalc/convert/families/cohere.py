@@ -35,7 +35,10 @@ def cohere2(c: Config) -> ModelSpec:
     if c.maybe("head_dim", None) not in (None, head_dim):
         c.refuse("head_dim", "transformers sets it to hidden_size / num_attention_heads")
     c.fixed("use_qk_norm", False, what="QK-norm, which transformers' Cohere2 does not have")
-    c.skip("sliding_window_pattern")
+    c.skip("sliding_window_pattern", "layer_switch", "order_of_interleaved_layers",
+           "position_embedding_type", "use_embedding_sharing", "use_parallel_embedding")  # fmt: skip
+    c.agree("use_gated_activation", True)
+    c.agree("use_parallel_block", True)
     period = c.number("sliding_window_pattern", 4)
     return decoder(c, windowed(
         c, lambda w: softmax(c, head_dim=head_dim, bias=bias, sliding_window=w),

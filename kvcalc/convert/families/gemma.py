@@ -26,6 +26,7 @@ def _alternating(c: Config, period: int, norms: int, **attention: Any) -> ModelS
     if c.value("use_bidirectional_attention", None):
         c.refuse("use_bidirectional_attention", "an encoder keeps no cache")
     bias = c.flag("attention_bias")
+    c.agree("sliding_window_size", c.maybe("sliding_window"))
     return decoder(c, windowed(
         c, lambda w: softmax(c, bias=bias, sliding_window=w, **attention),
         lambda a: Block(attention=a, ffn=gated(c), norms=norms),
@@ -174,6 +175,9 @@ def gemma4(c: Config) -> ModelSpec:
 
 def recurrent_gemma(c: Config) -> ModelSpec:
     """Two RG-LRU layers, then one of local attention; the stated inner width is that of both halves."""
+    c.skip("embeddings_scale_by_sqrt_dim", "w_init_variance_scale", "final_w_init_variance_scale")
+    c.agree("head_dim", c.divide("hidden_size", c.hidden_size, c.num_heads))
+    c.agree("layers_block_type", kinds_of(c))
     pattern = kinds_of(c)
     heads = c.num_heads
     attention = softmax(

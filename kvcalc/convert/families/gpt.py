@@ -182,6 +182,8 @@ def stablelm(c: Config) -> ModelSpec:
 
 def starcoder2(c: Config) -> ModelSpec:
     """Grouped queries, a window for every layer, one switch for all biases."""
+    c.fixed("mlp_type", "default", what="a gated feed-forward layer")
+    c.fixed("norm_type", "layer_norm", what="another norm")
     bias = c.flag("use_bias")
     attention = softmax(c, head_dim=_head_dim(c), bias=bias,
                         sliding_window=c.maybe("sliding_window"))  # fmt: skip

@@ -45,6 +45,7 @@ def granitemoe_swa(c: Config) -> ModelSpec:
 def granitemoehybrid(c: Config) -> ModelSpec:
     """Mamba-2 and attention layers, each with experts and a shared layer; no experts: only that."""
     c.skip("position_embedding_type")
+    c.agree("normalization_function", "rmsnorm")
     width = c.number("shared_intermediate_size")
     ffn: Any
     if c.count("num_local_experts"):

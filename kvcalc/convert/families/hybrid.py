@@ -152,6 +152,7 @@ def _lfm2_tie(c: Config) -> bool:
 
 def lfm2(c: Config) -> ModelSpec:
     """Gated short convolutions, attention with QK-norm where ``layer_types`` says."""
+    c.agree("num_heads", c.num_heads)
     ffn = gated(c, _lfm2_width(c))
     made = _lfm2_blocks(c)
 
@@ -329,7 +330,8 @@ def zamba2(c: Config) -> ModelSpec:
     c.skip("use_mem_eff_path", "use_long_context", "mamba_headdim", "kv_channels",
            "num_query_groups", "attention_hidden_size", "attention_head_dim", "hybrid_layer_ids",
            "ffn_hidden_size", "num_mem_blocks", "use_shared_mlp_adapter", "use_mem_rope",
-           "rope_theta", "gated_linear_unit", "layers_block_type")  # fmt: skip
+           "rope_theta", "gated_linear_unit", "layers_block_type", "lora_rank",
+           "ft_lora", "state_size", "expansion_factor", "vocab_pad")  # fmt: skip
     order = kinds(c, "layers_block_type", _ZAMBA, lambda: _zamba2_default(c))
     size = c.maybe("intermediate_size") or 4 * width
     adapter = SharedAdapter(

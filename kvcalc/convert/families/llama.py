@@ -50,6 +50,7 @@ def attention_bias(c: Config) -> ModelSpec:
 def use_bias(c: Config) -> ModelSpec:
     """Ernie 4.5: one switch for all biases."""
     bias = c.flag("use_bias")
+    c.skip("compression_ratio", "freq_allocation", "weight_share_add_bias")
     return decoder(c, Block(attention=softmax(c, bias=bias), ffn=gated(c, bias=bias)))
 
 
@@ -121,6 +122,9 @@ def arcee(c: Config) -> ModelSpec:
 
 def apertus(c: Config) -> ModelSpec:
     """QK-norm, and xIELU, which learns two scalars a layer."""
+    c.agree("qk_norm", True)
+    c.agree("post_norm", False)
+    c.fixed("mlp_bias", False, what="biases in the feed-forward layer")
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
     return decoder(c, Block(attention=attention, ffn=dense(c, xielu=True)))
 

@@ -59,8 +59,12 @@ def mamba2_fields(c: Config, inner: int | None = None, **fields: Any) -> Mamba2:
 def mamba(c: Config, **fields: Any) -> ModelSpec:
     """Mamba: one norm and one mixer a layer."""
     inner = scaled(c, "expand")
-    if c.maybe("intermediate_size", None) not in (None, inner):
-        c.refuse("intermediate_size", "transformers sets it to expand * hidden_size")
+    for key, expected in (
+        ("intermediate_size", inner), ("d_inner", inner), ("d_model", c.hidden_size),
+        ("n_layer", c.num_layers), ("rms_norm", True), ("ssm_cfg", {}),
+    ):  # fmt: skip
+        c.agree(key, expected)
+    c.skip("fused_add_norm", "pad_vocab_size_multiple", "conv_bias", "bias", "dt_rank")
     mixer = Mamba1(
         kind="mamba1", intermediate_size=inner, state_size=c.number("state_size"),
         conv_kernel=c.number("conv_kernel"),

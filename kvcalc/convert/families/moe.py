@@ -95,7 +95,16 @@ def ernie4_5_moe(c: Config) -> ModelSpec:
         if isinstance(c.value(key), list):
             c.refuse(key, "experts for text and for images apart")
     shared = c.count("moe_num_shared_experts") * c.number("moe_intermediate_size")
-    c.skip("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "intermediate_size")
+    c.skip(
+        "moe_norm_min",
+        "moe_capacity",
+        "moe_gate",
+        "moe_use_aux_free",
+        "compression_ratio",
+        "freq_allocation",
+        "weight_share_add_bias",
+        "intermediate_size",
+    )
     attention = softmax(c, bias=bias)
     experts = moe(c, experts="moe_num_experts", chosen="moe_k", shared=shared,
                   router_bias="parameter", shared_expert_bias=bias)  # fmt: skip
@@ -123,7 +132,19 @@ def hunyuan_moe(c: Config) -> ModelSpec:
         kind="moe", num_experts=experts, num_experts_per_tok=top, moe_intermediate_size=width,
         shared_expert_intermediate_size=width,
     )  # fmt: skip
-    c.skip("eod_token_id", "sep_token_id", "moe_layer_num_skipped")
+    for key, expected in (
+        ("use_qk_norm", True), ("norm_type", "rms"), ("use_cla", False), ("use_mla", False),
+        ("use_mixed_mlp_moe", True), ("attention_head_dim", c.head_dim()), ("mlp_bias", False),
+        ("moe_layer_num_skipped", 0), ("moe_intermediate_size", [width] * c.num_layers),
+        ("num_shared_expert", [1] * c.num_layers), ("add_classification_head", False),
+    ):  # fmt: skip
+        c.agree(key, expected)
+    c.skip("cla_share_factor", "dense_list", "num_media_embeds", "org_vocab_size", "vit_norm_type",
+           "moe_random_routing_dropped_token", "moe_drop_tokens", "mask_init_id",
+           "position_embedding_xdrope", "use_rotary_pos_emb", "anyres_vit_max_image_size",
+           "vit_input_resolution", "vit_mapping_type", "vit_patch", "vit_path", "vit_token",
+           "vit_type", "vit_used_rms_norm", "vit_add_patchemb_bias", "vit_remove_prenorm",
+           "anyres_pooling_size", "max_image_size", "xdrope_section", "pool_type")  # fmt: skip
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
     return decoder(c, Block(attention=attention, ffn=ffn))
 
@@ -363,7 +384,8 @@ def minimax_m3(c: Config) -> ModelSpec:
     """Dense layers, then experts; sparse layers have an indexer whose keys are cached."""
     sparse = c.inside("sparse_attention_config", "MiniMaxM3VLTextConfig")
     c.skip("swiglu_alpha", "swiglu_limit", "index_block_size", "index_local_blocks",
-           "sparse_attention_config", "use_gemma_norm", "moe_intermediate_size", "moe_layer_freq", "intermediate_size")  # fmt: skip
+           "sparse_attention_config", "use_gemma_norm", "moe_intermediate_size",
+           "moe_layer_freq", "intermediate_size")  # fmt: skip
     c.agree("use_qk_norm", True)
     c.agree("qk_norm_type", "per_head")
     c.agree("use_routing_bias", True)

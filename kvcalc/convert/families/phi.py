@@ -1,9 +1,10 @@
 """Microsoft Phi 1 to 3.5: parallel sublayers with LayerNorm and biases, then a Llama with experts.
 
-Source: transformers 5.23, models/phi, phi3, phimoe (phi3 itself is llama.window_everywhere).
+Source: transformers 5.23, models/phi, phi3, phimoe .
 """
 
 from kvcalc.convert.config import Config
+from kvcalc.convert.families.llama import window_everywhere
 from kvcalc.convert.parts import decoder, dense, moe, softmax
 from kvcalc.spec.model import Block, ModelSpec
 
@@ -15,6 +16,12 @@ def phi(c: Config) -> ModelSpec:
                         qk_norm=qk_norm)  # fmt: skip
     block = Block(attention=attention, ffn=dense(c, bias=True), norms=1)
     return decoder(c, block, norm="layernorm", head_bias=True)
+
+
+def phi3(c: Config) -> ModelSpec:
+    """Llama without biases, its projections fused; the window holds for every layer."""
+    c.skip("full_attn_mod", "interpolate_factor")
+    return window_everywhere(c)
 
 
 def phimoe(c: Config) -> ModelSpec:

@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvcalc import load
 from kvcalc.cli.app import main
-from kvcalc.convert.checkpoint import attach_hub, component_of
+from kvcalc.convert.checkpoint import attach, attach_hub, component_of
 from kvcalc.convert.files import load_model
 from kvcalc.convert.hf import Imported
-from kvcalc.convert.safetensors import BITS, read_checkpoint, read_header
+from kvcalc.convert.safetensors import BITS, Checkpoint, read_checkpoint, read_header
+from kvcalc.convert.stored import StoredTensor
 from kvcalc.convert.write import spec_text
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError, UnsupportedError
 from kvcalc.spec.loader import load_spec_text
@@ -293,6 +296,44 @@ def test_gptq_packs_elements_in_words(tmp_path: Path, bits: int, words: int) -> 
     assert any("a spec has no words for" in note for note in found.assumptions) == (bits == 8)
     # 61,440 elements of the 14 matrices packed, 896 zero points as narrow, 960 words of g_idx.
     assert weights.by_dtype["I32"] == {4: 35_008, 8: 66_176}[bits]
+
+
+def test_deepseek_v3_with_a_tensor_per_expert() -> None:
+    """91,991 names of the hub's files less the scales and the 62nd layer: 45,395, in a second."""
+    attention = {
+        "self_attn.q_a_proj": (1536, 7168), "self_attn.q_a_layernorm": (1536,),
+        "self_attn.q_b_proj": (24576, 1536), "self_attn.kv_a_proj_with_mqa": (576, 7168),
+        "self_attn.kv_a_layernorm": (512,), "self_attn.kv_b_proj": (32768, 512),
+        "self_attn.o_proj": (7168, 16384), "input_layernorm": (7168,),
+        "post_attention_layernorm": (7168,),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (129280, 7168), "lm_head.weight": (129280, 7168),
+        "model.norm.weight": (7168,),
+    }  # fmt: skip
+    for index in range(61):
+        place = f"model.layers.{index}."
+        shapes |= {f"{place}{name}.weight": shape for name, shape in attention.items()}
+        experts = {"": 18432} if index < 3 else {f"experts.{e}.": 2048 for e in range(256)}
+        if index >= 3:
+            experts["shared_experts."] = 2048
+            shapes[f"{place}mlp.gate.weight"] = (256, 7168)
+            shapes[f"{place}mlp.gate.e_score_correction_bias"] = (256,)
+        for expert, width in experts.items():
+            shapes[f"{place}mlp.{expert}gate_proj.weight"] = (width, 7168)
+            shapes[f"{place}mlp.{expert}up_proj.weight"] = (width, 7168)
+            shapes[f"{place}mlp.{expert}down_proj.weight"] = (7168, width)
+    tensors = tuple(
+        StoredTensor(name, shape, "BF16", 2 * prod(shape)) for name, shape in shapes.items()
+    )
+    checkpoint = Checkpoint(path="v3", tensors=tensors, total_bytes=0, present_bytes=0)
+    found = attach(Imported(load("deepseek-v3")), checkpoint)
+    assert len(tensors) == 45_395
+    assert found.weights is not None
+    # 671,026,404,352 parameters and 58 router biases of 256, which are buffers.
+    assert found.weights.bytes == 2 * (671_026_404_352 + 14_848)
+    assert found.weights.by_component["experts"] == 2 * 58 * 256 * 3 * 2048 * 7168
+    assert (found.weights.beside, found.assumptions) == ((), ())
 
 
 def test_names_of_many_libraries() -> None:

@@ -65,7 +65,7 @@ class Config:
         self._values = values
         self._class = class_name
         self._defaults = defaults or {}
-        self._aliases = aliases or {}
+        self._aliases = dict(aliases or {})
         self._where = f"{where}." if where else ""
         self._read: set[str] = {"model_type", "architectures"}
 
@@ -87,7 +87,7 @@ class Config:
     def refuse(self, key: str, what: str) -> NoReturn:
         """The file says something that kvcalc knows it cannot account for."""
         raise UnsupportedError(
-            f"{self.path}: {self._where}{key} = {short(self._values.get(key))}: {what}; "
+            f"{self.path}: {self._where}{_shown(key)} = {short(self._values.get(key))}: {what}; "
             f"write the spec by hand ('kvcalc schema' has the language)"
         )
 
@@ -113,6 +113,10 @@ class Config:
         """Whether the file holds the key with a value."""
         name = self.spelling(key)
         return name is not None and self._values[name] is not None
+
+    def also(self, key: str, old: str) -> None:
+        """An older spelling of a key, which its class still reads."""
+        self._aliases.setdefault(old, key)
 
     def skip(self, *keys: str) -> None:
         """Keys whose value makes no difference for this type."""
@@ -330,17 +334,23 @@ class Config:
                 )
             if value is None or value is False or value in ("", [], {}):
                 continue
-            if _STRUCTURAL.search(key.lower()):
+            # A number of things that is zero is a feature that is off.
+            if value != 0 and _STRUCTURAL.search(key.lower()):
                 self.refuse(
                     key,
                     f"transformers' {self._class or self.model_type} has no such field, and by its "
                     f"name it could change the model's tensors",
                 )
-            self.assumptions.append(f"ignored key '{self._where}{key}'")
+            self.assumptions.append(f"ignored key '{self._where}{_shown(key)}'")
 
 
 def _same(value: Any, default: Any) -> bool:
     return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
+
+
+def _shown(key: str) -> str:
+    """A key as a message shows it; one that would break the line, quoted."""
+    return key if key.isprintable() and len(key) <= 60 else short(key)
 
 
 def short(value: Any) -> str:

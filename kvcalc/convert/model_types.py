@@ -1,7 +1,7 @@
 """model_type -> the function that converts its config: kvcalc/convert/families/<file>.<function>.
 
 A type that is another one under a new name costs one line here. The defaults of its configuration
-class come from class_defaults.json (``python tests/convert/class_defaults.py`` writes it).
+class come from class_defaults.json (``python -m tests.convert.class_defaults`` writes it).
 """
 
 CONVERTERS: dict[str, str] = {

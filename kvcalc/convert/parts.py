@@ -194,6 +194,7 @@ def stack(
 # A stack that no few repeats describe is written out once, layer by layer.
 _MAX_GROUPS = 8
 _MAX_PERIOD = 64
+_MAX_PATTERN = 128
 
 
 def _group(names: Sequence[str], repeat: int = 1) -> LayerGroup:
@@ -209,17 +210,27 @@ def runs(order: Sequence[str]) -> tuple[LayerGroup, ...]:
     >>> runs(["local", "local", "global"] * 2 + ["local"])  # 2 x [local, local, global], 1 x [local]
     """
     length = len(order)
+    if 1 < length <= _MAX_PATTERN and len(set(order)) > 1 and all(len(name) == 1 for name in order):
+        # One-letter names are a config's own pattern, which readers know as a whole.
+        return (_group(order),)
     best = [0] * (length + 1)
     choice: list[tuple[int, int]] = [(1, 1)] * length
+    # same[p][i]: how many names from i on equal the one p further on.
+    same: dict[int, list[int]] = {}
+    for period in range(1, min(_MAX_PERIOD, length) + 1):
+        equal = same[period] = [0] * length
+        for start in range(length - period - 1, -1, -1):
+            if order[start] == order[start + period]:
+                equal[start] = equal[start + 1] + 1
     for start in range(length - 1, -1, -1):
         best[start] = best[start + 1] + 2
+        covered = 1
         for period in range(1, min(_MAX_PERIOD, length - start) + 1):
-            repeat = 1
-            end = start + period
-            while order[end : end + period] == order[start : start + period]:
-                repeat, end = repeat + 1, end + period
-            if (cost := best[end] + period + 1) < best[start]:
-                best[start], choice[start] = cost, (period, repeat)
+            repeat = same[period][start] // period + 1
+            cover = period * repeat
+            cost = best[start + cover] + period + 1
+            if cost < best[start] or (cost == best[start] and cover > covered):
+                best[start], choice[start], covered = cost, (period, repeat), cover
     groups = []
     start = 0
     while start < length:

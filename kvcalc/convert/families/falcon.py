@@ -11,8 +11,7 @@ from kvcalc.spec.model import Block, ModelSpec
 
 def falcon(c: Config) -> ModelSpec:
     """One norm or two for sublayers that run in parallel; the heads cached are those projected."""
-    if c.has("n_embed"):
-        c.refuse("n_embed", "the old name of hidden_size, which hides it")
+    c.also("hidden_size", "n_embed")
     c.skip("alibi", "apply_residual_connection_post_layernorm")
     heads = c.num_heads
     new = c.flag("new_decoder_architecture")

@@ -76,6 +76,7 @@ def gptj(c: Config) -> ModelSpec:
 
 def bloom(c: Config) -> ModelSpec:
     """ALiBi; a norm after the embeddings."""
+    c.also("hidden_size", "n_embed")
     c.skip("apply_residual_connection_post_layernorm", "slow_but_exact", "seq_length",
            "masked_softmax_fusion", "unk_token_id", "n_inner", "attention_softmax_in_fp32",
            "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "bias_dropout_fusion")  # fmt: skip

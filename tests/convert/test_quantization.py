@@ -1,0 +1,111 @@
+"""quantization_config -> the checkpoint's bytes, against the tensors that the libraries write."""
+
+from typing import Any
+
+import pytest
+
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.dtypes import weight_format
+from kvcalc.errors import UnsupportedError
+
+QWEN: dict[str, Any] = {
+    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
+    "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "vocab_size": 152064, "tie_word_embeddings": False, "use_sliding_window": False,
+}  # fmt: skip
+KIMI = {
+    "model_type": "kimi_k2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 1000, "kv_lora_rank": 64,
+    "q_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 32, "v_head_dim": 32,
+    "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 128, "first_k_dense_replace": 1, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def formats(config: dict[str, Any], quantization: dict[str, Any] | None) -> dict[str, str]:
+    if quantization is not None:
+        config = config | {"quantization_config": quantization}
+    return {**spec_from_config(config, "model", "config.json").spec.weight_dtypes}
+
+
+def test_layouts_of_one_matrix() -> None:
+    # Qwen2.5-7B-Instruct-AWQ, q_proj of [3584, 3584]: qweight [3584, 448] int32, qzeros [28, 448]
+    # int32, scales [28, 3584] fp16: 6,422,528 + 50,176 + 200,704 bytes.
+    assert weight_format("awq_g128").tensor((3584, 3584)) == 6_673_408
+    # GPTQ holds g_idx [3584] int32 beside them.
+    assert weight_format("gptq_g128").tensor((3584, 3584)) == 6_673_408 + 14_336
+    # bitsandbytes LLM.int8(): int8 and SCB [3584] fp32; nf4: half a byte and absmax fp32 per 64.
+    assert weight_format("int8_row").tensor((3584, 3584)) == 12_845_056 + 14_336
+    assert weight_format("nf4").tensor((3584, 3584)) == 6_422_528 + 802_816
+    # compressed-tensors: fp8 with a bf16 scale a channel.
+    assert weight_format("fp8_row").tensor((512, 3584)) == 1_835_008 + 1_024
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"),
+    [
+        (None, {}),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]},
+         {"attention": "fp8_block128", "ffn": "fp8_block128"}),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"},
+         {"attention": "awq_g128", "ffn": "awq_g128"}),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": True},
+         {"attention": "gptq_g64", "ffn": "gptq_g64"}),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True},
+         {"attention": "int8_row", "ffn": "int8_row"}),
+        ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"attention": "nf4", "ffn": "nf4"}),
+        ({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True},
+        }}}, {"attention": "fp8_row", "ffn": "fp8_row"}),
+    ],
+)  # fmt: skip
+def test_methods(quantization: dict[str, Any] | None, expected: dict[str, str]) -> None:
+    assert formats(QWEN, quantization) == expected
+
+
+def test_exceptions_keep_the_default_format() -> None:
+    # moonshotai/Kimi-K2.5: only the routed experts are int4.
+    quantization = {
+        "quant_method": "compressed-tensors", "config_groups": {"group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32,
+                        "symmetric": True},
+        }},
+        "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*",
+                   "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],
+    }  # fmt: skip
+    assert formats(KIMI, quantization) == {"experts": "int4_g32"}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "word"),
+    [
+        ({"quant_method": "aqlm"}, "aqlm"),
+        ({"quant_method": None}, "quant_method"),
+        ({"quant_method": "fp8"}, "weight_block_size"),
+        ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "weight_block_size"),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "bits"),
+        ({"quant_method": "awq", "bits": 4, "group_size": -1}, "group_size"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}, "version"),
+        ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "double_quant"),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128],
+          "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "modules_to_not_convert"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_expressed_is_refused_by_name(
+    quantization: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=word):
+        formats(QWEN, quantization)
+
+
+@pytest.mark.parametrize(
+    ("key", "stated", "expected"),
+    [
+        ("torch_dtype", "bfloat16", {}), ("dtype", "float16", {"default": "fp16"}),
+        ("torch_dtype", "torch.float32", {"default": "fp32"}), ("dtype", None, {}),
+    ],
+)  # fmt: skip
+def test_dtype(key: str, stated: str | None, expected: dict[str, str]) -> None:
+    assert formats(QWEN | {key: stated}, None) == expected

@@ -1,0 +1,83 @@
+"""Published configs import to the exact parameters and bytes per token of the published models.
+
+real_configs.json holds each config.json without the keys that change nothing (rope, dropout, ids),
+the address it is published at, the parameters that transformers 5.23 builds of it on the meta
+device, and the bytes that one more bf16 token adds, measured on its cache.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.write import spec_text, with_expect
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.memory.cache import cache_function
+from kvcalc.memory.weights import summarise
+from kvcalc.spec.catalog import load, shipped
+from kvcalc.spec.loader import load_spec_text
+
+CASES: list[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("real_configs.json").read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_published_totals(case: dict[str, Any]) -> None:
+    spec = spec_from_config(case["config"], case["name"], case["source"]).spec
+    assert summarise(spec).total == case["parameters"]
+    if case["cache_bytes_per_token"] is not None:
+        assert cache_function(spec, CacheDtypes()).slope == case["cache_bytes_per_token"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_written_specs_load_to_the_same_spec(case: dict[str, Any]) -> None:
+    found = spec_from_config(case["config"], case["name"], case["source"])
+    text = spec_text(found)
+    assert load_spec_text(text) == with_expect(found.spec)
+    # A hybrid of sixty layers reads in under forty lines, the assumptions aside.
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) < 40
+
+
+def layers_of(name: str) -> list[tuple[int, tuple[str, ...]]]:
+    case = next(case for case in CASES if case["name"] == name)
+    spec = spec_from_config(case["config"], name, case["source"]).spec
+    return [(group.repeat, group.names) for group in spec.layers]
+
+
+def test_layers_are_grouped_as_a_person_would() -> None:
+    local, full = "local", "global"
+    assert layers_of("llama-3.1-8b") == [(32, ("decoder",))]
+    assert layers_of("gemma-3-1b") == [(4, (local,) * 5 + (full,)), (2, (local,))]
+    assert layers_of("gpt-oss-20b") == [(12, (local, full))]
+    assert layers_of("deepseek-v3") == [(3, ("dense",)), (58, ("moe",))]
+    assert layers_of("qwen3.5-27b") == [(16, ("deltanet", "deltanet", "deltanet", "attention"))]
+    assert layers_of("recurrentgemma-2b") == [
+        (8, ("recurrent", "recurrent", "attention")), (2, ("recurrent",)),
+    ]  # fmt: skip
+    # hybrid_override_pattern of the model's own config.
+    assert "".join(layers_of("nemotron-3-nano")[0][1]) == (
+        "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME"
+    )
+
+
+def test_multi_token_prediction_is_named_and_not_counted() -> None:
+    case = next(case for case in CASES if case["name"] == "deepseek-v3")
+    spec = spec_from_config(case["config"], "deepseek-v3", case["source"]).spec
+    assert spec.left_out == ("1 multi-token-prediction layer",)
+
+
+SHIPPED = [case for case in CASES if case["name"] in shipped()]
+
+
+@pytest.mark.parametrize("case", SHIPPED, ids=[case["name"] for case in SHIPPED])
+def test_shipped_specs_agree_with_the_importer(case: dict[str, Any]) -> None:
+    ours, imported = load(case["name"]), spec_from_config(case["config"], "x", "y").spec
+    assert summarise(ours) == summarise(imported)
+    dtypes = CacheDtypes()
+    for tokens in (1, 100, 5000, 200_000):
+        assert cache_function(ours, dtypes).at(tokens, 100) == cache_function(imported, dtypes).at(
+            tokens, 100
+        )

@@ -15,8 +15,6 @@ from kvcalc.verify.published_layers import PUBLISHED, order_of
 
 # Read back as another spec on purpose or by another convention; the oracle itself still runs.
 APART = {
-    "gpt_neo": "the importer follows the library's mask-only window, the specs the model's window",
-    "mistral4": "the class has a router bias as a buffer, which the spec does not list",
     "rwkv": "the importer counts the embedding's norm in the first layer, as the class does",
 }
 

@@ -3,6 +3,7 @@
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config
@@ -52,12 +53,35 @@ def gpt_bigcode(c: Config) -> ModelSpec:
 
 
 def gpt_neo(c: Config) -> ModelSpec:
-    """The local layers' window is a mask: every layer keeps all its keys and values."""
-    c.skip("attention_types", "attention_layers", "window_size")
-    block = Block(attention=_mha(c, ("o",)),
-                  ffn=dense(c, _four_times(c, "intermediate_size"), bias=True))  # fmt: skip
-    return decoder(c, block, norm="layernorm",
+    """Global and local layers in turn; transformers' cache keeps every token of a local one too."""
+    attention, window = _mha(c, ("o",)), c.number("window_size")
+    ffn = dense(c, _four_times(c, "intermediate_size"), bias=True)
+    made = {
+        "global": Block(attention=attention, ffn=ffn),
+        "local": Block(attention=replace(attention, sliding_window=window), ffn=ffn),
+    }
+    return decoder(c, [((kind,), made[kind]) for kind in _neo_kinds(c)], norm="layernorm",
                    embedding=Embedding(positions=c.number("max_position_embeddings")))  # fmt: skip
+
+
+def _neo_kinds(c: Config) -> list[str]:
+    """``attention_types``: runs of kinds with a count each; [[["global", "local"], 12]] by default."""
+    c.skip("attention_layers")
+    runs = c.value("attention_types")
+    if runs is None:
+        runs = [[["global", "local"], c.num_layers // 2]]
+    kinds: list[str] = []
+    for run in runs if isinstance(runs, list) else [runs]:
+        match run:
+            case [list() as names, int() as count] if 0 < count <= c.num_layers:
+                kinds += names * count
+            case _:
+                c.wrong("attention_types", "expected runs such as [[[global, local], 12]]")
+    if not set(map(str, kinds)) <= {"global", "local"}:
+        c.wrong("attention_types", "a layer is global or local")
+    if len(kinds) != c.num_layers:
+        c.wrong("attention_types", f"{len(kinds)} kinds for {c.num_layers} layers")
+    return kinds
 
 
 def gpt_neox(c: Config) -> ModelSpec:

@@ -1,0 +1,53 @@
+"""The page of model types with the evidence for each: ``python -m tests.convert.evidence``."""
+
+from pathlib import Path
+
+from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
+from tests.convert.draws import draw
+
+FILE = Path(__file__).resolve().parent.parent.parent / "kvcalc" / "convert" / "MODEL_TYPES.md"
+
+
+def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -> str:
+    """The page. not_run, unbuildable: the tests' own lists of what they leave out, and why."""
+    from kvcalc.convert.hf import class_defaults, spec_from_config
+
+    lines = [
+        "# Model types",
+        "",
+        "What `kvcalc estimate config.json` and `kvcalc import` read, and the evidence that it is exact.",
+        f"Parameters: {num_draws} configs of random dimensions per type import to the total of the model",
+        "that transformers 5.23.0 builds on the meta device (`tests/convert/test_parameters.py`).",
+        "Cache: two such configs run on the CPU, every tensor of the returned cache added up, equal to the",
+        "byte under `--engine transformers` (`tests/convert/test_caches.py`).",
+        "",
+        "| model type | read by `kvcalc/convert/families/` | parameters | cache |",
+        "|---|---|---|---|",
+    ]
+    for name in sorted(CONVERTERS):
+        file, function = CONVERTERS[name].split(".")
+        config = draw(name, 0, class_defaults()[name]["defaults"])
+        keeps = spec_from_config(config, "drawn", "draws.py").spec.head != "none"
+        cache = not_run.get(name, "exact" if keeps else "keeps none")
+        lines.append(f"| {name} | `{file}.py`, `{function}` | exact | {cache} |")
+    lines += [
+        "",
+        "Multimodal types: the language model is imported, the towers left out are named.",
+        "",
+        "| model type | language model | evidence |",
+        "|---|---|---|",
+    ]
+    for name in sorted(TEXT_CONFIGS):
+        why = unbuildable.get(name)
+        proof = f"through its language model's type only ({why})" if why else "exact"
+        lines.append(f"| {name} | {TEXT_CONFIGS[name][1]} | {proof} |")
+    lines += ["", "Types of remote code, read as the type they follow: "]
+    lines[-1] += ", ".join(f"{name} ({inner})" for name, inner in sorted(OUTSIDE.items())) + "."
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    from tests.convert.test_caches import NOT_RUN
+    from tests.convert.test_parameters import NUM_DRAWS, UNBUILDABLE
+
+    FILE.write_text(text(NOT_RUN, UNBUILDABLE, NUM_DRAWS), encoding="utf-8")

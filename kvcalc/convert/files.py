@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kvcalc.convert.hf import Imported, spec_from_config
-from kvcalc.errors import FileError, MissingExtraError, NotFoundError, Problem, SpecError
+from kvcalc.errors import (
+    FileError,
+    MissingExtraError,
+    NotFoundError,
+    Problem,
+    SpecError,
+    UnsupportedError,
+)
 
 # The largest config.json known, with a vocabulary in it, has 2 MB.
 MAX_CONFIG_BYTES = 8 << 20
@@ -59,6 +66,13 @@ def from_file(path: Path, *, stored: bool = False) -> Imported:
     stored: see ``spec_from_config``.
     """
     values = read_json(path)
+    # ModelOpt states its quantization in a file of its own; bf16 would be a plausible wrong number.
+    apart = path.with_name("hf_quant_config.json")
+    if not stored and "quantization_config" not in values and apart.is_file():
+        raise UnsupportedError(
+            f"{apart}: a quantization that stands apart from {path.name} is not accounted for; "
+            f"give the safetensors, whose headers say what the weights take"
+        )
     stem = path.resolve().parent.name if path.name == "config.json" else path.stem
     return spec_from_config(values, model_name(stem), str(path), str(path), stored=stored)
 

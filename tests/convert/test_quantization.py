@@ -1,9 +1,12 @@
 """quantization_config -> the checkpoint's bytes, against the tensors that the libraries write."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvcalc.convert.files import load_model
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.dtypes import weight_format
 from kvcalc.errors import UnsupportedError
@@ -109,3 +112,14 @@ def test_what_cannot_be_expressed_is_refused_by_name(
 )  # fmt: skip
 def test_dtype(key: str, stated: str | None, expected: dict[str, str]) -> None:
     assert formats(QWEN | {key: stated}, None) == expected
+
+
+def test_a_quantization_in_a_file_of_its_own_is_refused(tmp_path: Path) -> None:
+    config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 90,
+              "num_attention_heads": 4, "intermediate_size": 32}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    (tmp_path / "hf_quant_config.json").write_text("{}", "utf-8")
+    with pytest.raises(
+        UnsupportedError, match=r"hf_quant_config\.json: a quantization that stands"
+    ):
+        load_model(str(tmp_path / "config.json"))

@@ -1,3 +1,4 @@
+import inspect
 import re
 import subprocess
 import sys
@@ -25,7 +26,8 @@ def test_every_kind_names_a_class_that_accepts_it(kind: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_every_field_is_described(kind: str) -> None:
     mechanism = load(kind)
-    described = re.findall(r"^        (\w+): ", mechanism.__doc__.split("Fields:")[1], re.M)
+    doc = inspect.cleandoc(mechanism.__doc__)
+    described = re.findall(r"^    (\w+): ", doc.split("Fields:")[1], re.M)
     assert sorted(described) == sorted(field.name for field in fields(mechanism))
 
 

@@ -6,7 +6,7 @@ import torch
 
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.proofs import Proof, Row, Verification, limited
-from kvcalc.verify.transformers_oracle import Report, verify_against_transformers
+from kvcalc.verify.twins.comparison import Report, verify_against_transformers
 
 
 def verify(spec: ModelSpec) -> Verification:

@@ -1,8 +1,8 @@
 """``kvcalc verify --against transformers``: hold a spec to the model that transformers builds of it.
 
-The twin (kvcalc/verify/hf_config.py) is built from a config object at true size on the meta device,
-where tensors have shapes and no storage, and run: a prefill that crosses every window and block,
-then two decode steps. The comparisons, each with its own pass or fail:
+The twin is built from a config object at true size on the meta device, where tensors have shapes
+and no storage, and run: a prefill that crosses every window and block, then two decode steps. The
+comparisons, each with its own pass or fail:
 
 * parameters: the twin's total and, layer by layer, its tensors, against the spec's inventory;
 * published: the twin's total against ``expect.parameters``, the only figure here that comes from
@@ -11,16 +11,12 @@ then two decode steps. The comparisons, each with its own pass or fail:
 * cache: every tensor that the twin's cache holds, layer by layer, name, shape and dtype, against
   ``--engine transformers``, after the prefill and after the decode steps.
 
-transformers fuses and splits matrices (one qkv_proj, one module per expert, GPT-2's transposed
-Conv1D). Tensors are therefore matched layer by layer: equal shapes first, then transposed ones, then
-pieces of one tensor that lie along an axis. What is left over on either side fails by name.
+Weights are matched layer by layer (matching.py). What is left over on either side fails by name.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
 from math import prod
 from typing import Any
 
@@ -32,11 +28,13 @@ from kvcalc.memory.weights import summarise
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import LastBlock, PerBlock, Tail, Window
-from kvcalc.verify.hf_config import NotExpressibleError, Twin, twin_of
-from kvcalc.verify.published_layers import PUBLISHED, order_of
+from kvcalc.verify.twins.built import Built
+from kvcalc.verify.twins.matching import Named, Shape, match_tensors
+from kvcalc.verify.twins.published_layers import PUBLISHED, order_of
+from kvcalc.verify.twins.stack import NotExpressibleError
+from kvcalc.verify.twins.twin import Twin, twin_of
 
 DECODE_STEPS = 2
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def verify_against_transformers(spec: ModelSpec, *, tokens: int | None = None) -
                    PUBLISHED[spec.name])  # fmt: skip
     doing = "builds it"
     try:
-        built = _Built(twin)
+        built = Built(twin)
         report.class_name = type(built.model).__name__
         _compare_parameters(report, spec, built)
         doing = "runs it"
@@ -136,148 +134,6 @@ def verify_against_transformers(spec: ModelSpec, *, tokens: int | None = None) -
         message = " ".join(f"{type(error).__name__}: {error}".split())
         report.add("twin", f"transformers {doing}", "yes", message)
     return report.finished()
-
-
-# ---------------------------------------------------------------- the twin
-
-
-class _Built:
-    """A transformers model on the meta device, and how to run it and read its cache."""
-
-    def __init__(self, twin: Twin) -> None:
-        import torch
-        import transformers
-        from transformers.models.auto import modeling_auto
-
-        self.torch, self.twin = torch, twin
-        tables: dict[str, Any] = {
-            "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-            "seq2seq": {
-                **dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
-                **dict(modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
-            },
-            "base": modeling_auto.MODEL_MAPPING_NAMES,
-        }
-        table = tables[twin.kind]
-        # Mistral Small 4 is published with its tower, so the table has no class for its text model.
-        name = {**table, "mistral4": "Mistral4ForCausalLM"}[twin.model_type]
-        self.config = transformers.CONFIG_MAPPING[twin.model_type](**twin.values)
-        self.config._attn_implementation = "eager"
-        cls = self._class(name if isinstance(name, str) else name[0])
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.bfloat16)
-        try:
-            with torch.device("meta"):
-                self.model = cls(self.config).eval()
-        finally:
-            torch.set_default_dtype(before)
-        if twin.model_type in ("dbrx", "longcat_flash"):
-            # Their loop over the experts that tokens chose depends on data, which meta tensors have
-            # not. Experts keep nothing, so here they pass their input on.
-            for module in self.model.modules():
-                if type(module).__name__.endswith("Experts"):
-                    module.forward = _pass_on
-
-    def _class(self, name: str) -> Any:
-        import transformers
-
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found
-        from importlib import import_module
-
-        model_type = self.twin.model_type
-        module = import_module(f"transformers.models.{model_type}.modeling_{model_type}")
-        return getattr(module, name)
-
-    def run(self, cache: Any, tokens: int, encoder_tokens: int) -> Any:
-        """One forward pass over ``tokens`` new tokens; the cache it leaves."""
-        torch = self.torch
-        ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
-        arguments: dict[str, Any] = {} if self.twin.kind == "base" else {"use_cache": True}
-        if self.twin.kind == "seq2seq":
-            width = getattr(self.config, "d_model", self.config.hidden_size)
-            states = torch.zeros((1, encoder_tokens, width), dtype=torch.bfloat16, device="meta")
-            arguments |= {"decoder_input_ids": ids, "encoder_outputs": (states,)}
-        else:
-            arguments |= {"input_ids": ids}
-        if self.twin.model_type == "rwkv":
-            arguments |= {"state": cache}
-        elif self.twin.model_type == "xlstm":
-            arguments |= {"cache_params": cache}
-        elif self.twin.kind != "base":
-            arguments |= {"past_key_values": cache}
-        with torch.no_grad():
-            out = self.model(**arguments)
-        for name in ("past_key_values", "cache_params", "state"):
-            if getattr(out, name, None) is not None:
-                return getattr(out, name)
-        return cache
-
-    def new_cache(self) -> Any:
-        """The cache to hand to the first pass; None where the model makes its own."""
-        from transformers import DynamicCache
-
-        if self.twin.model_type == "recurrent_gemma":
-            # Its output returns no cache, so it is given one; other states stay on its modules.
-            return DynamicCache(config=self.config)
-        return None
-
-    def hold(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
-        """Every tensor that is kept: (layer, name, tensor), the same one once."""
-        known: dict[int, Any] = {}
-        for layer, name, tensor in self._everything(cache):
-            if id(tensor) not in known and tensor.numel():
-                known[id(tensor)] = tensor
-                yield layer, name, tensor
-
-    def _everything(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
-        model_type = self.twin.model_type
-        if cache is None:
-            return
-        if model_type == "rwkv":
-            for index, stacked in enumerate(cache):
-                for layer in range(stacked.shape[-1]):
-                    yield layer, f"state[{index}]", stacked[..., layer]
-            return
-        if model_type == "xlstm":
-            names = ("memory", "normalizer", "stabilizer")
-            for layer, states in cache.rnn_state.items():
-                for name, tensor in zip(names, states, strict=True):
-                    yield layer, f"rnn_state.{name}", tensor
-            return
-        own = getattr(cache, "self_attention_cache", cache)
-        for layer, held in enumerate(own.layers):
-            yield from self._layer(layer, held)
-        for layer, tensor in enumerate(getattr(own, "linear_cache", ())):
-            if isinstance(tensor, self.torch.Tensor):
-                yield layer, "linear_cache", tensor
-        if own is not cache:
-            for layer, held in enumerate(cache.cross_attention_cache.layers):
-                for _, name, tensor in self._layer(layer, held):
-                    yield layer, f"cross_{name}", tensor
-        if model_type == "recurrent_gemma":
-            for layer, module in enumerate(self.model.model.layers):
-                block = module.temporal_block
-                if getattr(block, "conv1d_state", None) is not None:
-                    yield layer, "conv_states", block.conv1d_state
-                    yield layer, "recurrent_states", block.rg_lru.recurrent_states
-
-    def _layer(self, layer: int, held: Any) -> Iterator[tuple[int, str, Any]]:
-        for name, value in vars(held).items():
-            if name.startswith("_"):
-                continue
-            if isinstance(value, self.torch.Tensor):
-                yield layer, name, value
-            elif isinstance(value, dict):
-                for key, tensor in value.items():
-                    if isinstance(tensor, self.torch.Tensor):
-                        suffix = f".{key}" if isinstance(key, str) else f"[{key}]" if key else ""
-                        yield layer, name + suffix, tensor
-
-
-def _pass_on(hidden_states: Any, *_: Any) -> Any:
-    return hidden_states
 
 
 # ---------------------------------------------------------------- the cache
@@ -330,7 +186,7 @@ def _places(spec: ModelSpec) -> list[int]:
 _DTYPES = {"torch.bfloat16": "bf16", "torch.float32": "fp32", "torch.float16": "fp16"}
 
 
-def _compare_cache(report: Report, spec: ModelSpec, built: _Built, tokens: int) -> None:
+def _compare_cache(report: Report, spec: ModelSpec, built: Built, tokens: int) -> None:
     import transformers
 
     version = transformers.__version__
@@ -352,7 +208,7 @@ def _compare_cache(report: Report, spec: ModelSpec, built: _Built, tokens: int) 
 
 
 def _compare_held(
-    report: Report, built: _Built, cache: Any, seen: int, expected: dict[int, dict[str, str]]
+    report: Report, built: Built, cache: Any, seen: int, expected: dict[int, dict[str, str]]
 ) -> int:
     measured: dict[int, dict[str, str]] = {}
     total = 0
@@ -377,8 +233,8 @@ def _compare_held(
 # ---------------------------------------------------------------- the parameters
 
 
-def _compare_parameters(report: Report, spec: ModelSpec, built: _Built) -> None:
-    theirs: dict[str, list[tuple[str, Shape]]] = {}
+def _compare_parameters(report: Report, spec: ModelSpec, built: Built) -> None:
+    theirs: dict[str, list[Named]] = {}
     total = 0
     for name, parameter in built.model.named_parameters():
         shape = _as_counted(name, tuple(parameter.shape), built.twin)
@@ -392,7 +248,7 @@ def _compare_parameters(report: Report, spec: ModelSpec, built: _Built) -> None:
         # Less what transformers is known not to build.
         published = spec.expect.parameters - (summarise(spec).total - counted)
         report.add("published", "total that the spec expects", published, total)
-    ours: dict[str, list[tuple[str, Shape]]] = {}
+    ours: dict[str, list[Named]] = {}
     for place, name, shape in _inventory(built.twin.spec):
         ours.setdefault(place, []).append((name, shape))
     if spec.model_type == "zamba2":
@@ -450,7 +306,7 @@ def _inventory(spec: ModelSpec) -> Iterator[tuple[str, str, Shape]]:
                     yield place, tensor.name, tensor.shape
 
 
-def _pool(tensors: dict[str, list[tuple[str, Shape]]]) -> dict[str, list[tuple[str, Shape]]]:
+def _pool(tensors: dict[str, list[Named]]) -> dict[str, list[Named]]:
     return {"the whole model": [tensor for found in tensors.values() for tensor in found]}
 
 
@@ -459,104 +315,5 @@ def _order(place: str) -> tuple[str, int]:
     return (words[0], int(words[-1]) if words[-1].isdigit() else -1)
 
 
-def _listed(tensors: list[tuple[str, Shape]]) -> str:
+def _listed(tensors: list[Named]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in tensors) or "nothing"
-
-
-def match_tensors(
-    ours: Iterable[tuple[str, Shape]], theirs: Iterable[tuple[str, Shape]]
-) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]]]:
-    """What is left of two lists of tensors once equal ones and pieces of one are taken out.
-
-    Shapes are compared without axes of one: a convolution's kernel is [c, 1, k] or [c, k].
-    """
-    left, right = list(ours), list(theirs)
-    for same in (_as_is, _turned, _last_two_turned):
-        counted = Counter(same(_squeezed(shape)) for _, shape in right)
-        kept_left = []
-        for tensor in left:
-            shape = _squeezed(tensor[1])
-            if counted[shape]:
-                counted[shape] -= 1
-            else:
-                kept_left.append(tensor)
-        kept_right = []
-        for tensor in reversed(right):
-            shape = same(_squeezed(tensor[1]))
-            if counted[shape]:
-                counted[shape] -= 1
-                kept_right.append(tensor)
-        left, right = kept_left, kept_right[::-1]
-    right, left = _take_pieces(right, left)
-    left, right = _take_pieces(left, right)
-    # A vector that the twin keeps as a row for each head.
-    for tensor in [tensor for tensor in left if len(tensor[1]) == 1]:
-        rows = [other for other in right if len(other[1]) == 2 and prod(other[1]) == tensor[1][0]]
-        if rows:
-            left.remove(tensor)
-            right.remove(rows[0])
-    return left, right
-
-
-def _as_is(shape: Shape) -> Shape:
-    return shape
-
-
-def _turned(shape: Shape) -> Shape:
-    return shape[::-1]
-
-
-def _last_two_turned(shape: Shape) -> Shape:
-    """Experts that are stacked as (in, out) matrices."""
-    return (*shape[:-2], *shape[:-3:-1])
-
-
-def _squeezed(shape: Shape) -> Shape:
-    return tuple(size for size in shape if size != 1)
-
-
-# Beyond so many candidates a sum of different sizes is not looked for.
-_MOST_PIECES = 16
-
-
-def _take_pieces(
-    wholes: list[tuple[str, Shape]], pieces: list[tuple[str, Shape]]
-) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]]]:
-    """Remove tensors of ``wholes`` that pieces laid along one axis make up, and those pieces."""
-    unmatched = []
-    for whole in sorted(wholes, key=lambda tensor: -prod(tensor[1])):
-        used = _pieces_of(whole[1], pieces)
-        if used is None:
-            unmatched.append(whole)
-        else:
-            pieces = [piece for index, piece in enumerate(pieces) if index not in used]
-    return unmatched, pieces
-
-
-def _pieces_of(whole: Shape, pieces: list[tuple[str, Shape]]) -> set[int] | None:
-    for axis in range(len(whole)):
-        for turned in (whole, whole[::-1]):
-            place = axis if turned is whole else len(whole) - 1 - axis
-            rest = turned[:place] + turned[place + 1 :]
-            fitting = {
-                index: shape[place]
-                for index, (_, shape) in enumerate(pieces)
-                if len(shape) == len(turned) and shape[:place] + shape[place + 1 :] == rest
-            }
-            # The experts of a layer, one module each: entries of axis 0.
-            if place == 0:
-                fitting |= {index: 1 for index, (_, shape) in enumerate(pieces) if shape == rest}
-            if sum(fitting.values()) == turned[place]:
-                return set(fitting)
-            for size in set(fitting.values()):
-                equal = [index for index, own in fitting.items() if own == size]
-                count, rest_size = divmod(turned[place], size)
-                if not rest_size and 1 < count <= len(equal):
-                    return set(equal[:count])
-            if len(fitting) > _MOST_PIECES:
-                continue
-            for count in range(2, min(5, len(fitting)) + 1):
-                for chosen in combinations(fitting, count):
-                    if sum(fitting[index] for index in chosen) == turned[place]:
-                        return set(chosen)
-    return None

@@ -14,7 +14,8 @@ from kvcalc.spec.variants import with_fields
 pytest.importorskip("transformers")
 from kvcalc.engines import transformers as engine
 from kvcalc.tensors import Chunk, Extent, Window
-from kvcalc.verify.transformers_oracle import Report, match_tensors, verify_against_transformers
+from kvcalc.verify.twins.comparison import Report, verify_against_transformers
+from kvcalc.verify.twins.matching import match_tensors
 
 pytestmark = pytest.mark.hf
 

@@ -10,8 +10,9 @@ from kvcalc.spec.catalog import load, shipped
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.variants import with_fields
-from kvcalc.verify.hf_config import NO_TWIN, NotExpressibleError, twin_of
-from kvcalc.verify.published_layers import PUBLISHED, order_of
+from kvcalc.verify.twins.published_layers import PUBLISHED, order_of
+from kvcalc.verify.twins.stack import NotExpressibleError
+from kvcalc.verify.twins.twin import NO_TWIN, twin_of
 
 # Read back as another spec on purpose or by another convention; the oracle itself still runs.
 APART = {

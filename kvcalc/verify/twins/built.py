@@ -1,0 +1,145 @@
+"""A twin built on the meta device, run there, and its cache read tensor by tensor."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvcalc.verify.twins.twin import Twin
+
+
+class Built:
+    """A transformers model on the meta device, and how to run it and read its cache."""
+
+    def __init__(self, twin: Twin) -> None:
+        import torch
+        import transformers
+        from transformers.models.auto import modeling_auto
+
+        self.torch, self.twin = torch, twin
+        tables: dict[str, Any] = {
+            "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            "seq2seq": {
+                **dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+                **dict(modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+            },
+            "base": modeling_auto.MODEL_MAPPING_NAMES,
+        }
+        table = tables[twin.kind]
+        # Mistral Small 4 is published with its tower, so the table has no class for its text model.
+        name = {**table, "mistral4": "Mistral4ForCausalLM"}[twin.model_type]
+        self.config = transformers.CONFIG_MAPPING[twin.model_type](**twin.values)
+        self.config._attn_implementation = "eager"
+        cls = self._class(name if isinstance(name, str) else name[0])
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            with torch.device("meta"):
+                self.model = cls(self.config).eval()
+        finally:
+            torch.set_default_dtype(before)
+        if twin.model_type in ("dbrx", "longcat_flash"):
+            # Their loop over the experts that tokens chose depends on data, which meta tensors have
+            # not. Experts keep nothing, so here they pass their input on.
+            for module in self.model.modules():
+                if type(module).__name__.endswith("Experts"):
+                    module.forward = _pass_on
+
+    def _class(self, name: str) -> Any:
+        import transformers
+
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+        from importlib import import_module
+
+        model_type = self.twin.model_type
+        module = import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+        return getattr(module, name)
+
+    def run(self, cache: Any, tokens: int, encoder_tokens: int) -> Any:
+        """One forward pass over ``tokens`` new tokens; the cache it leaves."""
+        torch = self.torch
+        ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
+        arguments: dict[str, Any] = {} if self.twin.kind == "base" else {"use_cache": True}
+        if self.twin.kind == "seq2seq":
+            width = getattr(self.config, "d_model", self.config.hidden_size)
+            states = torch.zeros((1, encoder_tokens, width), dtype=torch.bfloat16, device="meta")
+            arguments |= {"decoder_input_ids": ids, "encoder_outputs": (states,)}
+        else:
+            arguments |= {"input_ids": ids}
+        if self.twin.model_type == "rwkv":
+            arguments |= {"state": cache}
+        elif self.twin.model_type == "xlstm":
+            arguments |= {"cache_params": cache}
+        elif self.twin.kind != "base":
+            arguments |= {"past_key_values": cache}
+        with torch.no_grad():
+            out = self.model(**arguments)
+        for name in ("past_key_values", "cache_params", "state"):
+            if getattr(out, name, None) is not None:
+                return getattr(out, name)
+        return cache
+
+    def new_cache(self) -> Any:
+        """The cache to hand to the first pass; None where the model makes its own."""
+        from transformers import DynamicCache
+
+        if self.twin.model_type == "recurrent_gemma":
+            # Its output returns no cache, so it is given one; other states stay on its modules.
+            return DynamicCache(config=self.config)
+        return None
+
+    def hold(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
+        """Every tensor that is kept: (layer, name, tensor), the same one once."""
+        known: dict[int, Any] = {}
+        for layer, name, tensor in self._everything(cache):
+            if id(tensor) not in known and tensor.numel():
+                known[id(tensor)] = tensor
+                yield layer, name, tensor
+
+    def _everything(self, cache: Any) -> Iterator[tuple[int, str, Any]]:
+        model_type = self.twin.model_type
+        if cache is None:
+            return
+        if model_type == "rwkv":
+            for index, stacked in enumerate(cache):
+                for layer in range(stacked.shape[-1]):
+                    yield layer, f"state[{index}]", stacked[..., layer]
+            return
+        if model_type == "xlstm":
+            names = ("memory", "normalizer", "stabilizer")
+            for layer, states in cache.rnn_state.items():
+                for name, tensor in zip(names, states, strict=True):
+                    yield layer, f"rnn_state.{name}", tensor
+            return
+        own = getattr(cache, "self_attention_cache", cache)
+        for layer, held in enumerate(own.layers):
+            yield from self._layer(layer, held)
+        for layer, tensor in enumerate(getattr(own, "linear_cache", ())):
+            if isinstance(tensor, self.torch.Tensor):
+                yield layer, "linear_cache", tensor
+        if own is not cache:
+            for layer, held in enumerate(cache.cross_attention_cache.layers):
+                for _, name, tensor in self._layer(layer, held):
+                    yield layer, f"cross_{name}", tensor
+        if model_type == "recurrent_gemma":
+            for layer, module in enumerate(self.model.model.layers):
+                block = module.temporal_block
+                if getattr(block, "conv1d_state", None) is not None:
+                    yield layer, "conv_states", block.conv1d_state
+                    yield layer, "recurrent_states", block.rg_lru.recurrent_states
+
+    def _layer(self, layer: int, held: Any) -> Iterator[tuple[int, str, Any]]:
+        for name, value in vars(held).items():
+            if name.startswith("_"):
+                continue
+            if isinstance(value, self.torch.Tensor):
+                yield layer, name, value
+            elif isinstance(value, dict):
+                for key, tensor in value.items():
+                    if isinstance(tensor, self.torch.Tensor):
+                        suffix = f".{key}" if isinstance(key, str) else f"[{key}]" if key else ""
+                        yield layer, name + suffix, tensor
+
+
+def _pass_on(hidden_states: Any, *_: Any) -> Any:
+    return hidden_states

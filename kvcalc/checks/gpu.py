@@ -1,11 +1,13 @@
 """A policy's budgets that name a GPU: whether it holds the workload, alone or under an engine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kvcalc.errors import KvcalcError, UnsupportedError
 from kvcalc.memory.estimate import answer
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
@@ -78,19 +80,20 @@ def _does_not_fit(
     devices = planner.devices(device, request)
     if planner.verdict(devices) != "does not fit":
         return
+    more = _more_ranks(request, lambda other: planner.holds(device, other))
     fullest = max(devices, key=lambda one: one.cache_bytes - one.free)
     besides = sum(item.bytes for item in fullest.overheads)
     beside = f"{format_bytes(fullest.weight_bytes)} of weights and {format_bytes(besides)} besides"
     if fullest.free <= 0:
-        yield "KV401", where, f"{_on(device, request)}: {beside} leave nothing for the cache"
-        return
-    message = (
-        f"{_on(device, request)}: {format_bytes(fullest.cache_bytes)} of cache are needed and "
-        f"{format_bytes(fullest.free)} are left by {beside}; "
-        f"{planner.largest_batch(devices, request)} of {request.batch_size} sequences of "
-        f"{format_tokens(request.context_tokens)} tokens fit"
-    )
-    yield "KV401", where, message
+        message = f"{_on(device, request)}: {beside} leave nothing for the cache"
+    else:
+        message = (
+            f"{_on(device, request)}: {format_bytes(fullest.cache_bytes)} of cache are needed and "
+            f"{format_bytes(fullest.free)} are left by {beside}; "
+            f"{planner.largest_batch(devices, request)} of {request.batch_size} sequences of "
+            f"{format_tokens(request.context_tokens)} tokens fit"
+        )
+    yield "KV401", where, message + more
 
 
 def _under_engine(
@@ -100,18 +103,44 @@ def _under_engine(
     request: "FitRequest",
     where: str,
 ) -> Iterator[Finding]:
+    from kvcalc.engines import ENGINES
+
+    words = ENGINES[budget.engine or ""][1]
+    memory, held = _sequences(spec, budget, device, request)
+    if held >= request.batch_size:
+        return
+    if memory <= 0:
+        message = f"{words} on {_on(device, request)}: the weights leave nothing for the cache"
+    else:
+        whole, hundredths = divmod(int(held * 100), 100)
+        message = (
+            f"{words} on {_on(device, request)} holds {whole}.{hundredths:02d} sequences of "
+            f"{format_tokens(request.context_tokens)} tokens, not {request.batch_size}, in the "
+            f"{format_bytes(memory)} that weights and the engine leave"
+        )
+    yield (
+        "KV401",
+        where,
+        message
+        + _more_ranks(
+            request, lambda other: _sequences(spec, budget, device, other)[1] >= request.batch_size
+        ),
+    )
+
+
+def _sequences(
+    spec: ModelSpec, budget: "PolicyBudget", device: "Accelerator", request: "FitRequest"
+) -> tuple[int, Fraction]:
+    """(the memory that an engine has for its cache, how many of the sequences it holds at once)."""
     from kvcalc.deployment.fit import memory_for_cache
     from kvcalc.engines import ENGINES
     from kvcalc.engines.request import Available, CapacityRequest
-    from kvcalc.errors import UnsupportedError
 
     engine = budget.engine or ""
     module, words = ENGINES[engine]
     value, least, most = memory_for_cache(spec, device, replace(request, context_tokens=0), engine)
     if most <= 0:
-        message = f"{words} on {_on(device, request)}: the weights leave nothing for the cache"
-        yield "KV401", where, message
-        return
+        return value, Fraction(0)
     # Engines call the format of the activations 'auto'.
     kv_dtype = None if budget.kv_dtype == "bf16" else budget.kv_dtype
     question = CapacityRequest(
@@ -126,19 +155,22 @@ def _under_engine(
     loaded = import_module(module)
     question.only(words, loaded.FLAGS)
     pool = loaded.capacity(spec, question).pool
-    held = pool.max_concurrency
+    held: Fraction | None = pool.max_concurrency
     if held is None and pool.tokens is not None:
         held = Fraction(pool.tokens, request.context_tokens)
     if held is None:
         raise UnsupportedError(f"{words} does not say how many sequences of {spec.name} it holds")
-    if held < request.batch_size:
-        whole, hundredths = divmod(int(held * 100), 100)
-        message = (
-            f"{words} on {_on(device, request)} holds {whole}.{hundredths:02d} sequences of "
-            f"{format_tokens(request.context_tokens)} tokens, not {request.batch_size}, in the "
-            f"{format_bytes(value)} that weights and the engine leave"
-        )
-        yield "KV401", where, message
+    return value, held
+
+
+def _more_ranks(request: "FitRequest", holds: Callable[["FitRequest"], bool]) -> str:
+    """``; tp: 4 would do`` for the fewest ranks of one machine that would; or nothing."""
+    for ranks in (2, 4, 8):
+        if ranks > request.layout.tensor:
+            with suppress(KvcalcError):
+                if holds(replace(request, layout=replace(request.layout, tensor=ranks))):
+                    return f"; tp: {ranks} would do"
+    return ""
 
 
 def _on(device: "Accelerator", request: "FitRequest") -> str:

@@ -9,6 +9,7 @@ tolerances: {weight_bytes: 1%}
 
 A pattern with a slash is about paths, below the folder that the policy stands in; one without is
 about names. The policy of a spec is the nearest one upward from it, within its repository.
+``kvcalc schema --policy`` prints the JSON Schema (kvcalc/checks/policy_schema.py).
 """
 
 import os
@@ -21,15 +22,22 @@ from typing import Literal
 
 from kvcalc.checks.budgets import exceeded
 from kvcalc.checks.quantities import parse_tolerances
+from kvcalc.dtypes import CacheDtypes, weight_format
 from kvcalc.errors import FileError, KvcalcError, Problem
 from kvcalc.frozen import dataclass
+from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import answer, choose_workload
+from kvcalc.memory.weights import summarise
 from kvcalc.memory.workload import Workload
+from kvcalc.spec.catalog import shipped
 from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import Budget, Bytes, ModelSpec
-from kvcalc.spec.reader import FAILED, SpecReader
+from kvcalc.spec.reader import FAILED, SpecReader, near
+from kvcalc.units import format_bytes, format_count
 
 FILE_NAME = "kvcalc.yaml"
+# What a budget can limit; one of them has to be said.
+LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "gpu_memory")
 
 Finding = tuple[str, str, str]
 
@@ -40,6 +48,8 @@ class PolicyBudget(Budget):
 
     Fields:
         models: names of models, or patterns of names or of paths (serving/*).
+        parameters: how many parameters the model may have, tied tensors once.
+        cache_per_token: bytes that one more token of one sequence may add.
         gpu: a GPU of the catalogue (h100-80gb) that must hold the workload beside what an engine
             takes for itself.
         gpu_memory: bytes of one GPU. Without an engine, the share of weights and cache must fit
@@ -51,6 +61,8 @@ class PolicyBudget(Budget):
     """
 
     models: tuple[str, ...]
+    parameters: int | None = None
+    cache_per_token: Bytes | None = None
     gpu: str | None = None
     gpu_memory: Bytes | None = None
     engine: Literal["vllm", "sglang", "tensorrt-llm"] | None = None
@@ -131,7 +143,11 @@ def policy_findings(
             continue
         where = f"budgets[{index}]"
         try:
-            found = [*exceeded(spec, budget, where), *_on_gpus(spec, budget, where)]
+            found = [
+                *exceeded(spec, budget, where),
+                *_whatever_the_workload(spec, budget, where),
+                *_on_gpus(spec, budget, where),
+            ]
         except KvcalcError as error:
             found = [("KV402", where, error.message)]
         for code, place, message in found:
@@ -144,7 +160,9 @@ def _cause(spec: ModelSpec, budget: PolicyBudget, place: str) -> str:
     """The spec's field that takes most of what is too much."""
     result = answer(spec, _workload(spec, budget))
     limit = place.rpartition(".")[2]
-    if limit == "weights" or (limit != "cache" and result.weight_bytes > result.cache.bytes):
+    if limit in ("weights", "parameters"):
+        return "blocks"
+    if not limit.startswith("cache") and result.weight_bytes > result.cache.bytes:
         return "blocks"
     largest = max(result.cache.groups, key=lambda group: group.bytes).group
     return f"blocks.{largest.blocks[0]}.{largest.slot}"
@@ -165,9 +183,17 @@ def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Fi
         for number, pattern in enumerate(budget.models):
             if not any(fits(pattern, loaded, name, path) for name, path in specs):
                 what = "path" if "/" in pattern else "name"
-                message = f"no spec has a {what} like '{pattern}'"
+                message = f"no spec has a {what} like '{pattern}'{_instead(pattern, specs)}"
                 which = f"[{number}]" if len(budget.models) > 1 else ""
                 yield "KV402", f"budgets[{index}].models{which}", message
+
+
+def _instead(pattern: str, specs: list[tuple[str, str]]) -> str:
+    """What a pattern that fits nothing may have meant, or nothing."""
+    hint = near(pattern, {name for name, _ in specs})
+    if not hint and pattern in shipped():
+        hint = " (kvcalc ships one; a budget is for the specs that are checked)"
+    return hint
 
 
 def _incomplete(policy: Policy) -> Iterator[Finding]:
@@ -178,13 +204,8 @@ def _incomplete(policy: Policy) -> Iterator[Finding]:
             yield "KV402", where, message
         if not budget.models:
             yield "KV402", f"{where}.models", "say which models: a name or a pattern"
-        if budget.gpu is not None:
-            from kvcalc.deployment.hardware import find
-
-            try:
-                find(budget.gpu)
-            except KvcalcError as error:
-                yield "KV402", f"{where}.gpu", error.message
+        for name, message in _unknown(budget):
+            yield "KV402", f"{where}.{name}", message
     for quantity, text in policy.tolerances.items():
         try:
             parse_tolerances({quantity: text})
@@ -196,21 +217,63 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
     """What is wrong with a budget, whatever the model."""
     gpu = budget.gpu is not None or budget.gpu_memory is not None
     grows = budget.cache is not None or budget.total is not None or gpu
-    if not grows and budget.weights is None:
-        yield "say what may not be exceeded: cache, weights, total, gpu or gpu_memory"
+    fixed = (budget.weights, budget.parameters, budget.cache_per_token)
+    if not grows and all(limit is None for limit in fixed):
+        yield f"say what may not be exceeded: {', '.join(LIMITS[:-1])} or {LIMITS[-1]}"
     elif grows and not budget.context and (budget.engine or not budget.encoder_context):
         yield "say how many tokens: context"
     if budget.gpu is not None and budget.gpu_memory is not None:
         yield "give gpu or gpu_memory, not both"
-    if gpu:
-        if budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:
-            yield "memory_utilization is an engine's: give gpu or engine, too"
-    elif budget.engine is not None or (budget.tp, budget.pp) != (1, 1):
+    if not gpu and (budget.engine is not None or (budget.tp, budget.pp) != (1, 1)):
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
+    elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:
+        yield "memory_utilization is an engine's: give gpu or engine, too"
     if budget.engine == "sglang" and budget.memory_utilization is None:
         yield "SGLang chooses its own share of a GPU: say it as memory_utilization"
     if budget.memory_utilization == 0:
         yield "memory_utilization is above 0"
+
+
+def _unknown(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
+    """(field, message) for a GPU or a number format that there is not: said once, not per spec."""
+    if budget.gpu is not None:
+        from kvcalc.deployment.hardware import find
+
+        try:
+            find(budget.gpu)
+        except KvcalcError as error:
+            yield "gpu", error.message
+    formats: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
+        ("dtype", budget.dtype, lambda name: name == "checkpoint" or weight_format(name)),
+        ("kv_dtype", budget.kv_dtype, CacheDtypes.parse),
+    )
+    for field_name, text, read in formats:
+        try:
+            if text is not None:
+                read(text)
+        except ValueError as error:
+            yield field_name, str(error)
+
+
+def _whatever_the_workload(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Finding]:
+    """KV401 for the limits that need no tokens: parameters, and bytes a token."""
+    if budget.parameters is not None:
+        total = summarise(spec).total
+        if total > budget.parameters:
+            message = (
+                f"{total} ({format_count(total)}), {total - budget.parameters} more than the "
+                f"budget of {budget.parameters}"
+            )
+            yield "KV401", f"{where}.parameters", message
+    if budget.cache_per_token is not None:
+        per_token = cache_function(spec, CacheDtypes.parse(budget.kv_dtype)).bytes_per_token
+        over = per_token - budget.cache_per_token
+        if over > 0:
+            message = (
+                f"{per_token} bytes ({format_bytes(per_token)}) a token in {budget.kv_dtype}, "
+                f"{over} ({format_bytes(over)}) more than the budget of {budget.cache_per_token}"
+            )
+            yield "KV401", f"{where}.cache_per_token", message
 
 
 def _on_gpus(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Finding]:

@@ -1,14 +1,24 @@
-"""``kvcalc schema``: the JSON Schema of a spec."""
+"""``kvcalc schema``: the JSON Schema of a spec, and of a team's policy."""
+
+from typing import Annotated
+
+import typer
 
 
-def schema() -> None:
+def schema(
+    policy: Annotated[
+        bool, typer.Option("--policy", help="The schema of kvcalc.yaml, the team's budgets.")
+    ] = False,
+) -> None:
     """Print the JSON Schema (draft-07) of a spec, for editors and check-jsonschema.
 
     Example: kvcalc schema > kvcalc.schema.json
     """
     from pathlib import Path
 
-    import kvcalc.spec
+    import kvcalc
 
-    # The file that kvcalc.spec.schema generates; a test holds it to the dataclasses.
-    print((Path(kvcalc.spec.__file__).with_name("schema.json")).read_text("utf-8"), end="")
+    # The files that kvcalc.spec.schema and kvcalc.checks.policy_schema generate; tests hold them to
+    # the dataclasses.
+    name = "checks/policy_schema.json" if policy else "spec/schema.json"
+    print((Path(kvcalc.__file__).parent / name).read_text("utf-8"), end="")

@@ -29,27 +29,34 @@ _BYTES = "^(0|[1-9][0-9_]*)(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?)?[bB]$"
 _SHARE = "^(0|[1-9][0-9]{0,17})/[1-9][0-9]{0,17}$"
 
 
-def schema() -> Node:
-    """The JSON Schema of a spec."""
+def schema(cls: type = ModelSpec, title: str = "kvcalc model spec") -> Node:
+    """The JSON Schema of a spec, or of another dataclass that the same reader fills."""
     definitions: dict[str, Node] = {}
-    root = _object(ModelSpec, definitions)
+    root = _object(cls, definitions)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "kvcalc model spec",
+        "title": title,
         "type": "object",
         **root,
         "definitions": dict(sorted(definitions.items())),
     }
 
 
-def text() -> str:
-    """``schema`` as it stands in schema.json."""
-    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+def text(of: Node | None = None) -> str:
+    """A schema, the spec's unless another is given, as it stands in its file."""
+    return json.dumps(of or schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Field -> description, from the ``Fields:`` section of the class docstring."""
-    _, _, section = (cls.__doc__ or "").partition("Fields:\n")
+    """Field -> description, from the ``Fields:`` sections of the class and of those it extends."""
+    docs: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        docs |= _section(each.__doc__ or "")
+    return docs
+
+
+def _section(docstring: str) -> dict[str, str]:
+    _, _, section = docstring.partition("Fields:\n")
     docs: dict[str, str] = {}
     lines = [line for line in section.splitlines() if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)

@@ -31,20 +31,14 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Chunk
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.model import ModelCache, ReferenceModel
+from kvcalc.verify.places import NAME_OF, inventory, label, place_of
 from kvcalc.verify.plan import plan
 from kvcalc.verify.proofs import Proof, Row, Verification, limited
 from kvcalc.verify.proofs import Tensor as Shown
+from kvcalc.verify.prove.small import Run
+from kvcalc.verify.prove.sufficient import TOLERANCE, difference
 from kvcalc.verify.reduce import HEADS, HIDDEN, ROWS, reduced
-from kvcalc.verify.runner import (
-    NAME_OF,
-    TOLERANCE,
-    Run,
-    difference,
-    inventory,
-    label,
-    one_thread,
-    place_of,
-)
+from kvcalc.verify.runner import one_thread
 from kvcalc.verify.shards import DIVIDED, Ranks, connect, load, of_rank, refuse
 
 Say = Callable[[str], None]

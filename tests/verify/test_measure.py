@@ -19,10 +19,12 @@ from kvcalc.errors import NotFoundError, UnsupportedError
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.tensors import CacheTensor
-from kvcalc.verify import measure
+from kvcalc.verify import bench, measure
 from kvcalc.verify.allocator import CudaAllocator, TrackedCpu, explained, rounded
-from kvcalc.verify.measure import OutOfMemoryError, Size, Trial, traced, verify
+from kvcalc.verify.bench import Size, Trial
+from kvcalc.verify.measure import OutOfMemoryError, verify
 from kvcalc.verify.proofs import Proof, Verification
+from kvcalc.verify.readings import traced
 from tests.verify.specs import SPECS
 
 pytestmark = pytest.mark.torch
@@ -77,14 +79,14 @@ def test_a_layer_of_each_kind_where_the_whole_does_not_fit() -> None:
 
 def test_no_weight_of_another_layer_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    right = measure._materialise
+    right = bench.materialise
 
     def watched(model: Any, trial: Trial, device: Any) -> None:
         right(model, trial, device)
         if device.type != "meta":
             made.append((trial, model))
 
-    monkeypatch.setattr(measure, "_materialise", watched)
+    monkeypatch.setattr(bench, "materialise", watched)
     verify(load_spec_text(SPECS["parallel"]), 20, 1, "eager", TrackedCpu())
     ((trial, model),) = made
     assert trial.layers == (0,)
@@ -177,7 +179,7 @@ def test_experts_sorted_give_what_experts_looked_up_give() -> None:
     x = torch.randn((9, 64), dtype=torch.float64)
     chosen = torch.stack([torch.randperm(20)[:4] for _ in range(9)])
     with torch.no_grad():
-        assert torch.allclose(experts(x, chosen), measure.grouped(experts, x, chosen), atol=1e-12)
+        assert torch.allclose(experts(x, chosen), bench.grouped(experts, x, chosen), atol=1e-12)
 
 
 def test_a_trace_of_a_real_layer_needs_no_memory() -> None:

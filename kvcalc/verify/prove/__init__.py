@@ -1,0 +1,1 @@
+"""The four proofs, a module for each."""

@@ -147,7 +147,7 @@ class Repository:
                 f"this clone is shallow and does not hold '{revision}'\n"
                 f"  {_UNSHALLOW}{self._fetch(revision)}"
             )
-        from kvcalc.spec.reader import near
+        from kvcalc.spec.words import near
 
         listed = self._git("for-each-ref", "--format=%(refname:short)").decode("utf-8", "replace")
         hint = near(revision, listed.split()[:100])

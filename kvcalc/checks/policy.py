@@ -32,7 +32,8 @@ from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import shipped
 from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import Budget, Bytes, ModelSpec
-from kvcalc.spec.reader import FAILED, SpecReader, near
+from kvcalc.spec.reader import FAILED, SpecReader
+from kvcalc.spec.words import near
 from kvcalc.units import format_bytes, format_count
 
 FILE_NAME = "kvcalc.yaml"

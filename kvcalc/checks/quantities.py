@@ -9,7 +9,7 @@ from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of, mtp_groups
 from kvcalc.memory.weights import count_parameters, summarise, weight_bytes
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.reader import near
+from kvcalc.spec.words import near
 from kvcalc.units import parse_bytes
 
 # quantity -> (words, whether it is bytes), in the order of a report.

@@ -86,7 +86,7 @@ def _group(where: str, group: LayerGroup, spec: ModelSpec, used: set[str]) -> It
 
 
 def _unknown(name: str, spec: ModelSpec) -> str:
-    from kvcalc.spec.reader import near, quoted
+    from kvcalc.spec.words import near, quoted
 
     known = ", ".join(spec.blocks)
     return f"unknown block {quoted(name)}{near(name, spec.blocks) or f'; known: {known}'}"

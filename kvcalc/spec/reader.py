@@ -10,26 +10,24 @@ error, soon, and prints nothing that a terminal would act on.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 
 from kvcalc.errors import Problem
-from kvcalc.frozen import dataclass
+from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.model import Bytes, Tokens
+from kvcalc.spec.words import MAX_QUOTED, near, quoted, shortened
 from kvcalc.units import parse_bytes, parse_tokens
 
 MAX_FILE_BYTES = 1 << 18
 MAX_DEPTH = 60
 MAX_NODES = 50_000
 MAX_PROBLEMS = 200
-# What a message quotes of a file, and how long a message gets.
-MAX_QUOTED = 60
+# How long a message gets.
 MAX_MESSAGE = 400
 # No dimension of a model comes near; 10^30 layers are a typing error.
 MAX_INTEGER = 10**15
@@ -62,39 +60,6 @@ _PLAIN: Mapping[str, Any] = {"min": 1}
 
 Mark = tuple[int, int]
 Items = list[tuple[str, Mark, yaml.Node]]
-
-
-@dataclass(frozen=True)
-class SpecField:
-    """One field of the spec language, as the reader and the schema need it.
-
-    kind: its type without None. meta: ``kinds`` or ``lazy`` (where its classes are), ``min`` (the
-    least integer: 1 unless the field says otherwise or 0 is its default).
-    """
-
-    kind: Any
-    meta: Mapping[str, Any]
-    nullable: bool
-    required: bool
-    default: Any
-
-
-@cache
-def spec_fields(cls: Any) -> dict[str, SpecField]:
-    """The fields of one of the spec's dataclasses, by name."""
-    found = {}
-    for field in fields(cls):
-        kind = field.type
-        nullable = field.default is None
-        if get_origin(kind) in (UnionType, Union):
-            nullable = nullable or NoneType in get_args(kind)
-            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
-        required = field.default is MISSING and field.default_factory is MISSING
-        default = None if field.default is MISSING else field.default
-        zero = isinstance(default, int) and not isinstance(default, bool) and default == 0
-        meta = {"min": 0 if zero else 1, **field.metadata}
-        found[field.name] = SpecField(kind, meta, nullable, required, default)
-    return found
 
 
 class _EnoughError(Exception):
@@ -438,27 +403,6 @@ class SpecReader:
 
 
 # ---------------------------------------------------------------- words for messages
-
-
-def shortened(text: str) -> str:
-    """A word of the file for a field path: printable, and not longer than a message may get."""
-    text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}..."
-
-
-def quoted(text: str) -> str:
-    """A word of the file in quotes, as ``shortened`` gives it."""
-    return f"'{shortened(text)}'"
-
-
-def near(word: str, known: Collection[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest known word, or nothing."""
-    if len(word) > MAX_QUOTED or len(known) > MAX_PROBLEMS:
-        return ""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 def _home(kind: str) -> str:

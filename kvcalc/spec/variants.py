@@ -9,7 +9,7 @@ from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.spec.dump import flow, to_plain
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import Block, ModelSpec
-from kvcalc.spec.reader import near
+from kvcalc.spec.words import near
 
 AttentionChoice = Literal["mha", "gqa", "mqa", "mla"]
 CHOICES: tuple[AttentionChoice, ...] = ("mha", "gqa", "mqa", "mla")

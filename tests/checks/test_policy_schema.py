@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 
 from kvcalc.checks.policy import Policy, PolicyBudget, read_policy
 from kvcalc.checks.policy_schema import FILE, schema
-from kvcalc.spec.reader import spec_fields
+from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.schema import field_docs, text
 from tests.scratch import run
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kvcalc.attention.cross import CrossAttention
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.spec.consistency import findings
+from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.model import (
     Block,
     Budget,
@@ -22,7 +23,6 @@ from kvcalc.spec.model import (
     ModelSpec,
     Tokens,
 )  # fmt: skip
-from kvcalc.spec.reader import spec_fields
 from kvcalc.stack.recursion import Recursion
 
 # Few numbers that divide each other, so that heads and groups often fit.

@@ -10,8 +10,8 @@ from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
 from kvcalc.spec import catalog
+from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.reader import spec_fields
 from kvcalc.spec.schema import FILE, field_docs, schema, text
 
 VALIDATOR = Draft7Validator(schema())

@@ -31,7 +31,7 @@ def _command(command: Any) -> list[str]:
     for param in command.params:
         if getattr(param, "hidden", False) or param.name == "help":
             continue
-        names = param.opts if param.param_type_name == "option" else [param.human_readable_name]
+        names = param.opts if param.param_type_name == "option" else [param.name.upper()]
         spelling = ", ".join(f"`{name}`" for name in [*names, *param.secondary_opts])
         choices = getattr(param.type, "choices", None)
         values = " (" + ", ".join(_word(choice) for choice in choices) + ")" if choices else ""
@@ -45,7 +45,7 @@ def _default(param: Any) -> str:
     shown = getattr(param, "show_default", False)
     if isinstance(shown, str):
         return f" Default: {shown}."
-    if param.default in (None, False, [], ()) or callable(param.default) or not shown:
+    if param.default in (None, False, "", [], ()) or callable(param.default) or not shown:
         return ""
     return f" Default: {_word(param.default)}."
 

@@ -178,7 +178,7 @@ def _text_config(
     if not isinstance(own, str):
         problem = Problem("KV104", path, 0, 0, f"{key}.model_type", "expected text")
         raise SpecError(f"{path}: {key}.model_type: expected text", (problem,))
-    merged = dict(inner)
+    merged = _with_text_defaults(inner, model_type, key, assumptions)
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
         return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
@@ -186,6 +186,20 @@ def _text_config(
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers
+
+
+def _with_text_defaults(
+    inner: Mapping[str, Any], model_type: str, key: str, assumptions: list[str]
+) -> dict[str, Any]:
+    """A language model's config over what its multimodal class fills in (Voxtral, GLM-ASR)."""
+    entry = class_defaults().get(model_type, {})
+    filled = {name: value for name, value in entry.get("text", {}).items() if name not in inner}
+    for name, value in filled.items():
+        assumptions.append(
+            f"{key}.{name} = {short(value)}: not in the file; the default of transformers' "
+            f"{entry['class']}"
+        )
+    return {**inner, **filled}
 
 
 def _tied(
@@ -210,4 +224,6 @@ def _tied(
             f"tie_word_embeddings = {short(top)}: not in the file; the default of transformers' "
             f"{outer.get('class', model_type)}"
         )
+    if rule == "both":
+        return top and own
     return top or own if rule == "either" else top

@@ -38,7 +38,23 @@ def read(model_type: str) -> dict[str, Any]:
         if not isinstance(default, bool | int | float | str | list | dict | None):
             continue
         defaults[field.name] = default
-    return {"class": cls.__name__, "aliases": dict(cls.attribute_map), "defaults": defaults}
+    entry = {
+        "class": cls.__name__, "aliases": dict(cls.attribute_map), "defaults": defaults
+    }  # fmt: skip
+    if text := _text_defaults(cls, model_type):
+        entry["text"] = text
+    return entry
+
+
+def _text_defaults(cls: Any, model_type: str) -> dict[str, Any]:
+    """What a multimodal class fills into a text_config that leaves it out."""
+    key, inner, _ = TEXT_CONFIGS.get(model_type, ("", "", ""))
+    stated = getattr(getattr(cls, "sub_configs_defaults", {}).get(key), "init_kwargs", None) or {}
+    kept = {name: value for name, value in stated.items() if not is_ignored(name)}
+    if not kept:
+        return {}
+    found = getattr(cls.from_dict({key: {"model_type": inner}}), key).to_dict()
+    return kept if all(found.get(name) == value for name, value in kept.items()) else {}
 
 
 def class_defaults() -> dict[str, Any]:

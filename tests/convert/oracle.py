@@ -64,6 +64,10 @@ def cache_bytes(values: dict[str, Any], tokens: int, encoder_tokens: int = 0) ->
     elif encoder_tokens:
         encoder_ids = torch.randint(3, model.config.vocab_size, (1, encoder_tokens))
         arguments = {"input_ids": encoder_ids, "decoder_input_ids": ids, "use_cache": True}
+        if values["model_type"] == "switch_transformers":
+            # Its encoder refuses the use_cache that the model hands on to it.
+            encoded = model.get_encoder()(encoder_ids)
+            arguments = {"encoder_outputs": encoded, "decoder_input_ids": ids, "use_cache": True}
     if values["model_type"] == "recurrent_gemma":
         arguments["past_key_values"] = DynamicCache(config=model.config)
     with torch.no_grad():

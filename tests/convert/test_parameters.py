@@ -28,8 +28,12 @@ def fields(model_type: str) -> dict[str, object]:
 def test_parameters_are_those_that_transformers_builds(model_type: str) -> None:
     for seed in range(NUM_DRAWS):
         config = draw(model_type, seed, fields(model_type))
-        model = build(config)
-        expected = sum(parameter.numel() for parameter in model.parameters())
+        # Phi-4-multimodal's towers stand inside its language model.
+        expected = sum(
+            parameter.numel()
+            for name, parameter in build(config).named_parameters()
+            if "embed_tokens_extend" not in name
+        )
         spec = spec_from_config(config, "drawn", "draws.py").spec
         assert summarise(spec).total == expected, config
 
@@ -51,6 +55,7 @@ UNBUILDABLE = {
     "aya_vision": "the default vision config does not build",
     "emu3": "needs a vocabulary map",
     "fast_vlm": "needs timm",
+    "florence2": "one table for all, and a file that says otherwise is refused",
     "gemma3n": "needs timm",
     "granite4_vision": "needs a list of layers",
     "granite_docling": "the vision config must agree with the text's",

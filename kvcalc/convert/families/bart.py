@@ -4,6 +4,7 @@ Source: transformers 5.23, models/bart, mbart, pegasus, marian, blenderbot, m2m_
 whisper, ...
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from kvcalc.attention.cross import CrossAttention
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
     QKVO,
+    Layer,
     Side,
     always_tied,
     decoder,
@@ -19,6 +21,7 @@ from kvcalc.convert.parts import (
     softmax,
     stack,
 )
+from kvcalc.ffn.moe import MixtureOfExperts
 from kvcalc.spec.model import Block, ConvStem, Embedding, Encoder, ModelSpec
 
 
@@ -27,9 +30,13 @@ def _pair(
     *,
     encoder: dict[str, Any],
     bias: tuple[Side, ...] = QKVO,
+    feed_forward: Callable[[Config, str, int], Any] | None = None,
     **fields: Any,
 ) -> ModelSpec:
-    """An encoder and a decoder with heads, layers and inner widths of their own."""
+    """An encoder and a decoder with heads, layers and inner widths of their own.
+
+    feed_forward: (config, encoder or decoder, layer) -> that layer's; two matrices when absent.
+    """
     width = c.hidden_size
     c.skip("num_hidden_layers", "is_encoder_decoder", "encoder_layerdrop", "decoder_layerdrop",
            "init_std", "num_labels", "classif_dropout", "add_bias_logits", "add_final_layer_norm",
@@ -38,25 +45,31 @@ def _pair(
     if c.flag("is_decoder", False):
         c.refuse("is_decoder", "a decoder alone")
     outer, inner = c.number("encoder_attention_heads"), c.number("decoder_attention_heads")
-    reads = Block(
-        attention=encoder_attention(c, heads=outer, head_dim=c.divide("d_model", width, outer), bias=bias),
-        ffn=dense(c, c.number("encoder_ffn_dim"), bias=True),
-    )  # fmt: skip
+    reads = encoder_attention(c, heads=outer, head_dim=c.divide("d_model", width, outer), bias=bias)
     head_dim = c.divide("d_model", width, inner)
-    writes = Block(
-        attention=softmax(c, heads=inner, kv_heads=inner, head_dim=head_dim, bias=bias),
-        cross_attention=CrossAttention(
-            kind="cross", num_attention_heads=inner, num_key_value_heads=inner, head_dim=head_dim,
-            bias=bias,
-        ),
-        ffn=dense(c, c.number("decoder_ffn_dim"), bias=True),
+    own = softmax(c, heads=inner, kv_heads=inner, head_dim=head_dim, bias=bias)
+    cross = CrossAttention(
+        kind="cross", num_attention_heads=inner, num_key_value_heads=inner, head_dim=head_dim,
+        bias=bias,
     )  # fmt: skip
-    blocks, layers = stack([((), reads)] * c.number("encoder_layers"), "encoder")
+    ffn = feed_forward or (lambda c, side, index: dense(c, c.number(f"{side}_ffn_dim"), bias=True))
+
+    def layers_of(side: str, **mixers: Any) -> list[Layer]:
+        made = [ffn(c, side, index) for index in range(c.number(f"{side}_layers"))]
+        return [((layer.kind,), Block(ffn=layer, **mixers)) for layer in made]
+
+    blocks, layers = stack(layers_of("encoder", attention=reads), "encoder", _prefix(c))
+    writes = layers_of("decoder", attention=own, cross_attention=cross)
     spec = decoder(
-        c, [((), writes)] * c.number("decoder_layers"), norm="layernorm", tie=always_tied(c),
+        c, writes, norm="layernorm", tie=always_tied(c),
         encoder=Encoder(layers=layers, **encoder), **fields,
     )  # fmt: skip
     return replace(spec, blocks={**blocks, **spec.blocks})
+
+
+def _prefix(c: Config) -> str:
+    """Where layers of one stack differ, their names need the stack's."""
+    return "encoder_" if c.model_type == "nllb-moe" else ""
 
 
 def bart(c: Config) -> ModelSpec:
@@ -108,6 +121,38 @@ def blenderbot_small(c: Config) -> ModelSpec:
 def m2m_100(c: Config) -> ModelSpec:
     """Norms before the sublayers and at the end; sinusoidal positions without weights."""
     return _pair(c, encoder={})
+
+
+def bigbird_pegasus(c: Config) -> ModelSpec:
+    """Learned positions; one switch for the biases of attention; a norm at the end of each stack."""
+    c.skip("attention_type", "block_size", "num_random_blocks")
+    rows = c.number("max_position_embeddings")
+    return _pair(
+        c, encoder={"positions": rows}, embedding=Embedding(positions=rows),
+        bias=QKVO if c.flag("use_bias") else (),
+    )  # fmt: skip
+
+
+def nllb_moe(c: Config) -> ModelSpec:
+    """M2M-100 with experts of two matrices in every fourth layer."""
+    c.skip("expert_capacity", "router_dtype", "router_ignore_padding_tokens", "num_experts",
+           "second_expert_policy", "normalize_router_prob_before_dropping", "router_bias",
+           "batch_prioritized_routing", "moe_eval_capacity_token_fraction", "moe_token_dropout",
+           "add_router_probs")  # fmt: skip
+    c.skip("max_position_embeddings")
+
+    def feed_forward(c: Config, side: str, index: int) -> Any:
+        width, step = f"{side}_ffn_dim", c.count(f"{side}_sparse_step")
+        if not step or (index + 1) % step:
+            return dense(c, c.number(width), bias=True)
+        c.assume("num_experts_per_tok", 2, "a token of NLLB-MoE passes its two best experts")
+        router: Any = "parameter" if c.flag("router_bias") else "none"
+        return MixtureOfExperts(
+            kind="moe", num_experts=c.number("num_experts"), num_experts_per_tok=2, expert="dense",
+            moe_intermediate_size=c.number(width), expert_bias=True, router_bias=router,
+        )  # fmt: skip
+
+    return _pair(c, encoder={}, feed_forward=feed_forward)
 
 
 def whisper(c: Config) -> ModelSpec:

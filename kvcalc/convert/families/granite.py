@@ -13,7 +13,7 @@ from kvcalc.spec.model import Block, ModelSpec
 
 
 def _experts(c: Config) -> Any:
-    shared = c.count("shared_intermediate_size", 0)
+    shared = 0 if c.model_type == "granitemoe" else c.count("shared_intermediate_size")
     return moe(c, experts="num_local_experts", width="intermediate_size", shared=shared)
 
 

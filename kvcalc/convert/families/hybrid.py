@@ -7,7 +7,7 @@ kimi_linear, minimax, bailing_hybrid.
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.families.mamba import mamba1_fields
+from kvcalc.convert.families.mamba import mamba1_fields, scaled
 from kvcalc.convert.parts import (
     Layer,
     always_tied,
@@ -242,16 +242,14 @@ def minimax(c: Config) -> ModelSpec:
             return ["attention" if kind else "lightning" for kind in old]
         return ["lightning" if index % 2 else "attention" for index in range(c.num_layers)]
 
+    c.fixed("sliding_window", None, what="transformers masks by this window and keeps every token")
     order = kinds(
         c, "layer_types", {"full_attention": "attention", "linear_attention": "lightning"}, pattern
     )
     ffn = moe(c, experts="num_local_experts", width="intermediate_size")
     head_dim = c.head_dim()
     made = {
-        "attention": Block(
-            attention=softmax(c, head_dim=head_dim, sliding_window=c.maybe("sliding_window")),
-            ffn=ffn,
-        ),
+        "attention": Block(attention=softmax(c, head_dim=head_dim), ffn=ffn),
         "lightning": Block(
             recurrent=LightningAttention(
                 kind="lightning", num_attention_heads=c.num_heads, head_dim=head_dim
@@ -376,6 +374,36 @@ def _zamba2_default(c: Config) -> list[str]:
         "hybrid",
         *mamba * 2,
     ]
+
+
+def zamba(c: Config) -> ModelSpec:
+    """Mamba layers; some of them first pass the one transformer block, whose weights they share."""
+    from kvcalc.stack.shared_adapter import SharedAdapter
+
+    width = c.maybe("attention_hidden_size") or 2 * c.hidden_size
+    head_dim = c.maybe("attention_head_dim") or c.divide("hidden_size", width, c.num_heads)
+    if width != 2 * c.hidden_size:
+        c.refuse("attention_hidden_size", "the block reads the stream beside the embedding")
+    # Heads of the mixer divide the channels and change no tensor's size.
+    c.divide("n_mamba_heads", scaled(c, "mamba_expand"), c.number("n_mamba_heads"))
+    c.skip("ffn_hidden_size", "hidden_mamba_act", "attn_layer_period", "attn_layer_offset")
+    period, offset = c.number("attn_layer_period"), c.count("attn_layer_offset")
+    later = range(max(c.num_layers - 3, 0))
+    order = kinds(c, "layers_block_type", _ZAMBA, lambda: [
+        "mamba", "mamba", "hybrid",
+        *("hybrid" if index % period == offset else "mamba" for index in later),
+    ])  # fmt: skip
+    shared = Block(
+        attention=softmax(c, head_dim=head_dim, attention_hidden_size=width), ffn=gated(c), norms=3,
+        share_weights=True, adapter=SharedAdapter(intermediate_size=c.number("intermediate_size")),
+    )  # fmt: skip
+    mamba = Block(recurrent=mamba1_fields(c))
+    layers: list[Layer] = []
+    for kind in order:
+        if kind == "hybrid":
+            layers.append((("shared",), shared))
+        layers.append((("mamba",), mamba))
+    return decoder(c, layers, tie=always_tied(c))
 
 
 def bailing_hybrid(c: Config) -> ModelSpec:

@@ -3,6 +3,8 @@
 Source: transformers 5.23, models/phi, phi3, phimoe .
 """
 
+from dataclasses import replace
+
 from kvcalc.convert.config import Config
 from kvcalc.convert.families.llama import window_everywhere
 from kvcalc.convert.parts import decoder, dense, moe, softmax
@@ -22,6 +24,17 @@ def phi3(c: Config) -> ModelSpec:
     """Llama without biases, its projections fused; the window holds for every layer."""
     c.skip("full_attn_mod", "interpolate_factor")
     return window_everywhere(c)
+
+
+def phi4_multimodal(c: Config) -> ModelSpec:
+    """Phi-3 with towers beside it: the language model alone."""
+    c.skip("vision_config", "audio_config", "img_processor", "embd_layer", "audio_processor",
+           "speech_lora", "vision_lora", "max_window_layers", "lm_head_bias")  # fmt: skip
+    c.fixed("attention_bias", False, None, what="biases in attention")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+    c.fixed("lm_head_bias", False, None, what="a bias on the head")
+    spec = window_everywhere(c)
+    return replace(spec, left_out=("vision and audio towers and their adapters",))
 
 
 def phimoe(c: Config) -> ModelSpec:

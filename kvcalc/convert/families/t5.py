@@ -3,11 +3,13 @@
 Source: transformers 5.23, models/t5, mt5, umt5, longt5, switch_transformers, t5gemma.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from kvcalc.attention.cross import CrossAttention
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
+    Layer,
     decoder,
     dense,
     encoder_attention,
@@ -17,6 +19,7 @@ from kvcalc.convert.parts import (
     stack,
     windowed,
 )
+from kvcalc.ffn.moe import MixtureOfExperts
 from kvcalc.spec.model import Block, Encoder, ModelSpec
 
 
@@ -33,15 +36,19 @@ def _feed_forward(c: Config) -> Any:
     return gated(c, width) if len(parts) == 2 else dense(c, width)
 
 
-def t5(c: Config, *, own_bias: bool = False) -> ModelSpec:
+def t5(
+    c: Config, *, own_bias: bool = False, sparse: Callable[[str, int], list[bool]] | None = None
+) -> ModelSpec:
     """RMSNorm, no biases, one relative position bias a stack; transformers ties the head always.
 
     own_bias: every self-attention has a relative position bias of its own (UMT5).
+    sparse: (encoder or decoder, layers) -> which of them have experts (Switch Transformers).
     """
     c.skip("relative_attention_max_distance", "output_past", "tokenizer_class",
-           "local_radius", "global_block_size", "is_encoder_decoder", "scalable_attention")  # fmt: skip
+           "local_radius", "global_block_size", "scalable_attention")  # fmt: skip
     c.fixed("encoder_attention_type", "local", what="a global attention with weights of its own")
     c.fixed("is_decoder", False, what="a decoder alone")
+    c.fixed("is_encoder_decoder", True, None, what="one stack alone")
     if c.value("tie_word_embeddings", True) is False:
         c.assumptions.append(
             "tie_word_embeddings = true: transformers 5.23 ties the head of this type whatever the "
@@ -53,30 +60,58 @@ def t5(c: Config, *, own_bias: bool = False) -> ModelSpec:
         c.number("relative_attention_num_buckets"),
     )
     own: dict[str, Any] = {"relative_attention_num_buckets": buckets} if own_bias else {}
-    ffn = _feed_forward(c)
-    reads = Block(
-        attention=encoder_attention(c, heads=heads, head_dim=head_dim, bias=False, **own), ffn=ffn
+    ffns = {False: _feed_forward(c)} if sparse is None else _switch_ffns(c)
+    reads = encoder_attention(c, heads=heads, head_dim=head_dim, bias=False, **own)
+    writes = softmax(c, heads=heads, kv_heads=heads, head_dim=head_dim, **own)
+    cross = CrossAttention(
+        kind="cross", num_attention_heads=heads, num_key_value_heads=heads, head_dim=head_dim
     )
-    writes = Block(
-        attention=softmax(c, heads=heads, kv_heads=heads, head_dim=head_dim, **own),
-        cross_attention=CrossAttention(
-            kind="cross", num_attention_heads=heads, num_key_value_heads=heads, head_dim=head_dim
-        ),
-        ffn=ffn,
-    )
+
+    def layers_of(side: str, number: int, **mixers: Any) -> list[Layer]:
+        which = [False] * number if sparse is None else sparse(side, number)
+        return [(("moe" if moe else "dense",), Block(ffn=ffns[moe], **mixers)) for moe in which]
+
     num_layers = c.num_layers
     num_decoder = c.maybe("num_decoder_layers") or num_layers
     per_stack = None if own_bias else buckets
-    blocks, layers = stack([((), reads)] * num_layers, "encoder")
+    prefix = "encoder_" if sparse else ""
+    blocks, layers = stack(layers_of("encoder", num_layers, attention=reads), "encoder", prefix)
     spec = decoder(
-        c, [((), writes)] * num_decoder, tie=True, max_position_embeddings=None,
-        relative_attention_num_buckets=per_stack,
+        c, layers_of("decoder", num_decoder, attention=writes, cross_attention=cross), tie=True,
+        max_position_embeddings=None, relative_attention_num_buckets=per_stack,
         encoder=Encoder(layers=layers, relative_attention_num_buckets=per_stack),
     )  # fmt: skip
     c.skip("n_positions")
     from dataclasses import replace
 
     return replace(spec, blocks={**blocks, **spec.blocks})
+
+
+def _switch_ffns(c: Config) -> dict[bool, Any]:
+    """Layers of two matrices, and experts of two matrices of which a token passes one."""
+    width, router = c.number("d_ff"), c.flag("router_bias")
+    experts = MixtureOfExperts(
+        kind="moe", num_experts=c.number("num_experts"), num_experts_per_tok=1, expert="dense",
+        moe_intermediate_size=width, router_bias="parameter" if router else "none",
+    )  # fmt: skip
+    return {False: dense(c, width), True: experts}
+
+
+def switch_transformers(c: Config) -> ModelSpec:
+    """T5 with experts in some layers, as many in each stack as the config says."""
+    c.skip("num_sparse_encoder_layers", "num_sparse_decoder_layers", "encoder_sparse_step",
+           "decoder_sparse_step", "expert_capacity", "router_dtype", "router_type",
+           "router_ignore_padding_tokens", "add_router_probs", "dense_act_fn", "is_gated_act",
+           "feed_forward_proj", "num_experts", "router_bias", "num_selected_experts")  # fmt: skip
+    c.fixed("add_cross_attention", False, what="a decoder alone")
+    c.fixed("num_selected_experts", 1, None, what="a token passes one expert")
+
+    def sparse(side: str, number: int) -> list[bool]:
+        experts = c.count(f"num_sparse_{side}_layers")
+        step = number // experts if experts else number
+        return [step == 1 or (step > 0 and index % step == 1) for index in range(number)]
+
+    return t5(c, sparse=sparse)
 
 
 def umt5(c: Config) -> ModelSpec:

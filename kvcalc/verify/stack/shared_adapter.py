@@ -1,12 +1,18 @@
-"""What each use of a shared block has of its own: a projection and low-rank adapters (Zamba2).
+"""What each use of a shared block has of its own: a projection and low-rank adapters (Zamba).
 
 x = x + W_l F_l([x, e])          W <- W + B_l A_l for gate and up, and for Q, K, V if set
 """
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from kvcalc.stack.shared_adapter import SharedAdapter as Fields
 from kvcalc.verify.parts import Linear
+
+
+def _nothing(x: Tensor) -> None:
+    """Zamba's uses add nothing to gate and up."""
 
 
 class LowRank(nn.Sequential):
@@ -28,6 +34,9 @@ class SharedAdapter(nn.Module):
         self.c = c
         width, rank = 2 * hidden_size, c.adapter_rank
         self.linear = Linear(hidden_size, hidden_size)
+        self.gate_up_proj_adapter: Callable[[Tensor], Tensor | None] = _nothing
+        if rank is None:
+            return
         if c.use_shared_attention_adapter:
             self.linear_q_adapter = LowRank(width, rank, width)
             self.linear_k_adapter = LowRank(width, rank, width)

@@ -4,23 +4,27 @@ Both sides are computed here, the base from the text that git holds, so there is
 that could be missing or stale. Specs that are equal on both sides are not even read.
 """
 
-import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kvcalc.checks.git import Base, Repository
-from kvcalc.checks.policy import FILE_NAME
-from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance, measure
-from kvcalc.errors import KvcalcError, NotFoundError, Problem, SpecError, UsageError
+from kvcalc.checks.files import is_config
+from kvcalc.checks.git import Base, Changed, Repository
+from kvcalc.checks.policy import LoadedPolicy
+from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance
+from kvcalc.checks.sides import (
+    Reader,
+    Side,
+    folder_of,
+    is_policy,
+    policies_upward,
+    wanted_paths,
+)
+from kvcalc.errors import Problem
 from kvcalc.frozen import dataclass
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
-from kvcalc.spec.loader import Loaded, decode, read_spec, read_text
-from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.reader import MAX_FILE_BYTES
 
 FailOn = Literal["increase", "any", "none"]
 
@@ -28,8 +32,6 @@ FailOn = Literal["increase", "any", "none"]
 _PROVENANCE = ("name", "source", "hub_id", "notes", "left_out", "model_type")
 # What holds a spec's numbers instead of making them.
 _LIMITS = ("expect", "budgets")
-# Keys that every spec has; a file that a folder holds and that has neither is something else.
-_LIKE_A_SPEC = re.compile(rb"^(hidden_size|blocks)[ \t]*:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,19 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class PolicyChange:
+    """What changed in a ``kvcalc.yaml``: budgets and tolerances, None where a side has none."""
+
+    path: str
+    fields: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True)
 class Diff:
-    """The answer. base: the commit; changed: with differences in numbers, limits or name."""
+    """The answer. base: the commit; changed: with differences in numbers, limits or name.
+
+    policies: what changed in what the specs are held to.
+    """
 
     revision: str
     base: Base
@@ -102,6 +115,7 @@ class Diff:
     added: tuple[OneSided, ...]
     removed: tuple[OneSided, ...]
     broken: tuple[Broken, ...]
+    policies: tuple[PolicyChange, ...] = ()
 
     def fails(self, fail_on: FailOn) -> bool:
         """Whether the differences are a finding. A head that is no sound spec always is one."""
@@ -113,15 +127,6 @@ class Diff:
         if fail_on == "increase":
             return any(row.delta > 0 for row in rows)
         return bool(rows or self.added or self.removed or self.broken)
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One side of a file: what it loads to, and its numbers when it is sound."""
-
-    path: str
-    loaded: Loaded
-    quantities: dict[str, int]
 
 
 def diff(
@@ -137,20 +142,23 @@ def diff(
     Raises UsageError without a repository or a base, NotFoundError for a path that neither side
     has, and for folders without a spec.
     """
-    repository = Repository.around(_folder(paths[0]))
+    repository = Repository.around(folder_of(paths[0]))
     base = repository.base(revision, merge_base)
-    wanted = _wanted(repository, base.commit, paths)
-    explicit = {path for path in wanted if path.endswith(SUFFIXES)}
-    sides = list(_load(repository, base.commit, tuple(wanted), explicit, reference))
+    wanted = wanted_paths(repository, base.commit, paths)
+    explicit = {path for path in wanted if path.endswith((*SUFFIXES, ".json"))}
+    # An unmerged file is listed twice.
+    meant = (*wanted, *policies_upward(wanted))
+    files = list(dict.fromkeys(repository.changed(base.commit, meant)))
+    reader = Reader(repository, base.commit, explicit, reference)
     changed: list[Change] = []
     broken: list[Broken] = []
-    alone: tuple[list[_Side], list[_Side]] = ([], [])
-    for old, new in sides:
-        if old is not None and not _is_sound(old):
+    alone: tuple[list[Side], list[Side]] = ([], [])
+    for old, new in reader.read(files):
+        if old is not None and not old.is_sound:
             broken.append(Broken(old.path, "base", old.loaded.problems))
-        if new is not None and not _is_sound(new):
+        if new is not None and not new.is_sound:
             broken.append(Broken(new.path, "head", new.loaded.problems))
-        if any(side is not None and not _is_sound(side) for side in (old, new)):
+        if any(side is not None and not side.is_sound for side in (old, new)):
             continue
         if old is not None and new is not None:
             changed.append(_change(old, new, tolerances))
@@ -158,9 +166,14 @@ def diff(
             alone[0].append(old)
         elif new is not None:
             alone[1].append(new)
-    for old, new in _moved(*alone):
-        alone[0].remove(old)
-        alone[1].remove(new)
+    elsewhere: tuple[list[Side], list[Side]] = ([], [])
+    if any(alone) and "." not in wanted:
+        elsewhere = reader.one_sided_elsewhere(files, (bool(alone[1]), bool(alone[0])))
+    for old, new in _moved(alone[0] + elsewhere[0], alone[1] + elsewhere[1]):
+        if old in elsewhere[0] and new in elsewhere[1]:
+            continue
+        alone[0][:] = [side for side in alone[0] if side is not old]
+        alone[1][:] = [side for side in alone[1] if side is not new]
         changed.append(_change(old, new, tolerances))
     return Diff(
         revision=revision,
@@ -174,158 +187,57 @@ def diff(
         added=_one_sided(alone[1]),
         removed=_one_sided(alone[0]),
         broken=tuple(sorted(broken, key=lambda each: (each.path, each.side))),
+        policies=tuple(_policies(reader, [each for each in files if is_policy(each.path)])),
     )
-
-
-# ---------------------------------------------------------------- files
-
-
-def _folder(path: Path) -> Path:
-    """The nearest folder that exists: a path may stand in the base only."""
-    folder = Path(os.path.abspath(path))
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
-
-
-def _wanted(repository: Repository, commit: str, paths: tuple[Path, ...]) -> list[str]:
-    """The paths as the repository names them. Raises NotFoundError for one without a spec."""
-    wanted = []
-    for path in paths:
-        folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
-        full = os.path.realpath(path) if path.is_dir() else os.path.join(folder, path.name)
-        name = os.path.relpath(full, os.path.realpath(repository.root)).replace(os.sep, "/")
-        if name == ".." or name.startswith("../"):
-            raise UsageError(f"{path} is not in the repository {repository.root}")
-        if path.is_dir():
-            on_disk = (
-                os.path.join(where, file)
-                for where, _, files in os.walk(path)
-                for file in files
-                if _is_named_like_a_spec(file)
-            )
-            held: Any = next(on_disk, None)
-        else:
-            held = path.exists()
-        if not held:
-            listed = repository.files(commit, name)
-            if not any(_is_named_like_a_spec(file) or file == name for file in listed):
-                what = "no spec in" if path.is_dir() or listed else "no such file, now or before:"
-                raise NotFoundError(f"{what} {path}")
-        wanted.append(name)
-    return wanted
-
-
-def _is_named_like_a_spec(path: str) -> bool:
-    parts = path.split("/")
-    hidden = any(part.startswith(".") and part != "." for part in parts)
-    return path.endswith(SUFFIXES) and not hidden and parts[-1] != FILE_NAME
-
-
-def _load(
-    repository: Repository,
-    commit: str,
-    wanted: tuple[str, ...],
-    explicit: set[str],
-    reference: Reference,
-) -> Iterator[tuple[_Side | None, _Side | None]]:
-    """Both sides of every file that differs and is a spec."""
-    # An unmerged file is listed twice.
-    files = dict.fromkeys(
-        each
-        for each in repository.changed(commit, wanted)
-        if each.path in explicit or _is_named_like_a_spec(each.path)
-    )
-    texts = repository.texts(
-        [each.base_object for each in files if each.base_object], MAX_FILE_BYTES
-    )
-    for each in files:
-        data = next(texts) if each.base_object else None
-        file = repository.root / each.path
-        if each.path in explicit or _LIKE_A_SPEC.search(data or _head_bytes(file)):
-            yield (
-                None if data is None else _side(each.path, reference, data),
-                _side(each.path, reference, file) if each.in_head else None,
-            )
-    # The last text is followed by the end of git's process.
-    for _ in texts:
-        pass
-
-
-def _head_bytes(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_FILE_BYTES)
-    except OSError:
-        return b""
-
-
-def _side(path: str, reference: Reference, source: bytes | Path) -> _Side:
-    """Read and measure one side; what is wrong with it becomes its problems."""
-    try:
-        text = decode(source, Path(path)) if isinstance(source, bytes) else read_text(source)
-        loaded = read_spec(text, path)
-        if loaded.spec is None or loaded.problems:
-            return _Side(path, loaded, {})
-        return _Side(path, loaded, measure(loaded.spec, reference))
-    except SpecError as error:
-        problems = tuple(replace(problem, path=path) for problem in error.problems)
-    except KvcalcError as error:
-        problems = (Problem("KV402", path, 0, 0, "", error.message),)
-    return _Side(path, Loaded(path, None, problems, lambda _: (1, 1)), {})
-
-
-def _is_sound(side: _Side) -> bool:
-    return side.loaded.spec is not None and not side.loaded.problems
 
 
 # ---------------------------------------------------------------- models
 
 
-def _spec(side: _Side) -> ModelSpec:
-    assert side.loaded.spec is not None
-    return side.loaded.spec
-
-
-def _moved(removed: list[_Side], added: list[_Side]) -> list[tuple[_Side, _Side]]:
+def _moved(removed: list[Side], added: list[Side]) -> list[tuple[Side, Side]]:
     """Models in another file: those with the same name, then those with the same dimensions."""
-    pairs: list[tuple[_Side, _Side]] = []
-    for key in (lambda side: _spec(side).name, _dimensions):
-        taken = [side for pair in pairs for side in pair]
-        rest = [side for side in added if side not in taken]
-        for old in (side for side in removed if side not in taken):
-            new = next((side for side in rest if key(side) == key(old)), None)
-            if new is not None:
-                rest.remove(new)
-                pairs.append((old, new))
+    pairs: list[tuple[Side, Side]] = []
+    for key in (lambda side: side.spec.name, _dimensions):
+        waiting: dict[str, list[Side]] = {}
+        for new in added:
+            waiting.setdefault(key(new), []).append(new)
+        found = [(old, waiting[key(old)].pop(0)) for old in removed if waiting.get(key(old))]
+        taken = {id(side) for pair in found for side in pair}
+        removed = [side for side in removed if id(side) not in taken]
+        added = [side for side in added if id(side) not in taken]
+        pairs += found
     return pairs
 
 
-def _dimensions(side: _Side) -> dict[str, Any]:
-    plain: dict[str, Any] = to_plain(_spec(side))
-    return {key: value for key, value in plain.items() if key not in _PROVENANCE + _LIMITS}
+def _dimensions(side: Side) -> str:
+    plain: dict[str, Any] = to_plain(side.spec)
+    kept = {key: value for key, value in plain.items() if key not in _PROVENANCE + _LIMITS}
+    return repr(kept)
 
 
-def _one_sided(sides: list[_Side]) -> tuple[OneSided, ...]:
-    found = [OneSided(side.path, _spec(side).name, side.quantities) for side in sides]
+def _one_sided(sides: list[Side]) -> tuple[OneSided, ...]:
+    found = [OneSided(side.path, side.spec.name, side.quantities) for side in sides]
     return tuple(sorted(found, key=lambda each: (each.model, each.path)))
 
 
-def _change(old: _Side, new: _Side, tolerances: dict[str, Tolerance]) -> Change:
+def _change(old: Side, new: Side, tolerances: dict[str, Tolerance]) -> Change:
     fields, limits = [], []
-    for where, base, head in _differences("", to_plain(_spec(old)), to_plain(_spec(new))):
+    plain = (old.file.plain, new.file.plain)
+    if is_config(old.path) != is_config(new.path):
+        plain = (to_plain(old.spec), to_plain(new.spec))
+    for where, base, head in _differences("", *plain):
         key = re.split(r"[.\[]", where, maxsplit=1)[0]
         change = FieldChange(where, base, head, new.loaded.mark(where)[0])
         if key in _LIMITS:
             limits.append(change)
-        elif key not in _PROVENANCE:
+        elif key not in _PROVENANCE or is_config(new.path):
             fields.append(change)
     pairs = ((name, old.quantities[name], new.quantities[name]) for name in QUANTITIES)
     return Change(
         path=new.path,
-        model=_spec(new).name,
+        model=new.spec.name,
         base_path=old.path,
-        base_model=_spec(old).name,
+        base_model=old.spec.name,
         rows=tuple(
             Row(name, base, head, tolerances[name].allows(base, head))
             for name, base, head in pairs
@@ -334,6 +246,43 @@ def _change(old: _Side, new: _Side, tolerances: dict[str, Tolerance]) -> Change:
         fields=tuple(fields),
         limits=tuple(limits),
     )
+
+
+def _policies(reader: Reader, files: list[Changed]) -> Iterator[PolicyChange]:
+    for path, old, new in reader.policies(files):
+        if old.policy is not None and new.policy is not None and old.policy != new.policy:
+            plain = (to_plain(old.policy), to_plain(new.policy))
+            if fields := tuple(_policy_fields(*plain, new)):
+                yield PolicyChange(path, fields)
+
+
+def _policy_fields(old: Any, new: Any, head: LoadedPolicy) -> Iterator[FieldChange]:
+    """The fields that differ; a budget that only moved in the list is the same one."""
+    rest = list(enumerate(old.get("budgets", ())))
+    pairs: list[tuple[str, Any, Any]] = []
+    budgets = list(enumerate(new.get("budgets", ())))
+    # Equal ones first, then those that have most in common.
+    for equal in (True, False):
+        for index, budget in list(budgets):
+            likely = [each for each in rest if each[1] == budget or not equal]
+            best = max(likely, key=lambda each: _alike(each[1], budget), default=None)
+            if best is not None and _alike(best[1], budget):
+                rest.remove(best)
+                budgets.remove((index, budget))
+                pairs.append((f"budgets[{index}]", best[1], budget))
+    pairs += [(f"budgets[{index}]", None, budget) for index, budget in budgets]
+    pairs.sort(key=lambda pair: pair[0])
+    pairs += [(f"budgets[{index}]", budget, None) for index, budget in rest]
+    pairs.append(("tolerances", old.get("tolerances", {}), new.get("tolerances", {})))
+    for where, *sides in pairs:
+        for field, base, value in _differences(where, *sides):
+            yield FieldChange(field, base, value, head.mark(field)[0])
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> int:
+    """How many fields two budgets share; to be for the same models counts most."""
+    same: int = sum(key in other and other[key] == value for key, value in one.items())
+    return same + (len(one) if one["models"] == other["models"] else 0)
 
 
 def _differences(where: str, base: Any, head: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -56,6 +56,10 @@ class Repository:
         reason = done.stderr.decode("utf-8", "replace").strip()
         if "not a git repository" in reason:
             raise UsageError(f"{folder} is not in a git repository, so there is no base to compare")
+        if "must be run in a work tree" in reason:
+            raise UsageError(
+                f"{folder} is a bare repository and holds no files to compare: 'git worktree add'"
+            )
         raise UsageError(f"{folder}: {reason}")
 
     def base(self, revision: str, merge_base: bool = True) -> Base:
@@ -94,7 +98,13 @@ class Repository:
         untracked = self._git(
             "ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", *paths
         )
-        found += [Changed(os.fsdecode(name), None, True) for name in untracked.split(b"\0") if name]
+        names = (os.fsdecode(name) for name in untracked.split(b"\0") if name)
+        # As of tracked files: links and pipes are none.
+        found += [
+            Changed(name, None, True)
+            for name in names
+            if not (file := self.root / name).is_symlink() and file.is_file()
+        ]
         return found
 
     def files(self, commit: str, path: str) -> list[str]:
@@ -147,6 +157,8 @@ class Repository:
                 f"this clone is shallow and does not hold '{revision}'\n"
                 f"  {_UNSHALLOW}{self._fetch(revision)}"
             )
+        if not self._git("for-each-ref", "--count=1"):
+            return f"no revision '{revision}' in {self.root}, which has no commit yet"
         from kvcalc.spec.words import near
 
         listed = self._git("for-each-ref", "--format=%(refname:short)").decode("utf-8", "replace")

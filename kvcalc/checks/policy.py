@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from kvcalc.checks.budgets import exceeded
+from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
 from kvcalc.errors import FileError, KvcalcError, Problem
@@ -36,7 +37,6 @@ from kvcalc.spec.reader import FAILED, SpecReader
 from kvcalc.spec.words import near
 from kvcalc.units import format_bytes, format_count
 
-FILE_NAME = "kvcalc.yaml"
 # What a budget can limit; one of them has to be said.
 LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "gpu_memory")
 
@@ -116,13 +116,18 @@ def find_policy(folder: Path) -> Path | None:
 def read_policy(path: Path) -> LoadedPolicy:
     """Read a policy; problems are collected. Raises NotFoundError, FileError, or SpecError when
     the file is no text."""
-    reader = SpecReader(str(path))
-    value = reader.document(read_text(path), Policy)
+    return policy_of(read_text(path), str(path))
+
+
+def policy_of(text: str, path: str) -> LoadedPolicy:
+    """Read the text of a policy; problems are collected."""
+    reader = SpecReader(path)
+    value = reader.document(text, Policy)
     policy: Policy | None = None if value is FAILED else value
     if policy is not None:
         reader.report(_incomplete(policy))
     problems = tuple(sorted(reader.problems, key=lambda p: (p.line, p.column, p.field)))
-    return LoadedPolicy(str(path), None if problems else policy, problems, reader.mark)
+    return LoadedPolicy(path, None if problems else policy, problems, reader.mark)
 
 
 def load_policy(path: Path) -> LoadedPolicy:

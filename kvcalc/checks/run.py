@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvcalc.checks.expect import expect_findings
-from kvcalc.checks.policy import (
+from kvcalc.checks.files import (
+    APART,
+    CONFIG,
     FILE_NAME,
+    is_config,
+    is_named_like_a_model,
+    looks_like_a_model,
+    read_model,
+)
+from kvcalc.checks.policy import (
     LoadedPolicy,
     find_policy,
     policy_findings,
@@ -16,7 +24,7 @@ from kvcalc.checks.policy import (
 )
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.spec.catalog import SUFFIXES
-from kvcalc.spec.loader import Loaded, read_spec_file
+from kvcalc.spec.loader import Loaded
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.problems import RULES
 
@@ -61,17 +69,15 @@ def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
 
     Raises NotFoundError or FileError when it cannot be read.
     """
-    try:
-        loaded = read_spec_file(path)
-    except SpecError as error:
-        # No text: not UTF-8, or too large to look at.
-        return Report(str(path), None, error.problems)
+    folder = path.absolute().parent
+    apart = is_config(path) and (folder / APART).is_file()
+    loaded = read_model(path, str(path), folder=folder.name, apart=apart).loaded
     if loaded.spec is None or loaded.problems:
         # Numbers of an inconsistent spec mean nothing.
         return Report(str(path), loaded.spec, loaded.problems)
     problems = [
         Problem(code, loaded.path, *loaded.mark(where), where, message)
-        for code, where, message in _findings(loaded, loaded.spec)
+        for code, where, message in (() if is_config(path) else _findings(loaded, loaded.spec))
     ]
     if policy is not None:
         for code, cause, field, message in policy_findings(policy, loaded.spec, loaded.path):
@@ -147,17 +153,26 @@ def _specs_under(folder: Path) -> list[Path]:
     found = []
     for root, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        specs = [
-            Path(root, name)
-            for name in sorted(names)
-            if name.endswith(SUFFIXES) and not name.startswith(".") and name != FILE_NAME
-        ]
+        specs = [Path(root, name) for name in sorted(names) if is_named_like_a_model(name)]
         # A link that leads nowhere is reported; a pipe or a socket is no spec and would block.
-        found += [path for path in specs if path.is_file() or path.is_symlink()]
+        found += [
+            path
+            for path in specs
+            if (path.is_symlink() and not path.is_file())
+            or (path.is_file() and not _is_other(path))
+        ]
     if not found:
-        suffixes = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        suffixes = ", ".join((*(f"*{suffix}" for suffix in SUFFIXES), CONFIG))
         raise NotFoundError(f"no spec ({suffixes}) in {folder}")
     return found
+
+
+def _is_other(path: Path) -> bool:
+    """Whether a config.json is another tool's."""
+    try:
+        return is_config(path) and not looks_like_a_model(path.name, path.read_bytes())
+    except OSError:
+        return False
 
 
 def _unreadable(error: OSError) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kvcalc.checks.diff import Change, Diff, FailOn
 from kvcalc.report.check_github import annotation
+from kvcalc.report.check_text import problem_line
 from kvcalc.report.diff_rows import (
     conclusion,
     difference,
@@ -23,6 +24,13 @@ def render(diff: Diff, fail_on: FailOn) -> str:
         for each in models:
             title = f"kvcalc diff: {each.model} {word}"
             found.append((level, annotation(level, title, title=title, file=each.path)))
+    for policy in diff.policies:
+        title = f"kvcalc diff: {policy.path} changed"
+        message = "\n".join([title, *(field_line(field) for field in policy.fields)])
+        line = next((field.line for field in policy.fields), 0)
+        found.append(
+            ("notice", annotation("notice", message, title=title, file=policy.path, line=line))
+        )
     order = ("error", "warning", "notice")
     found.sort(key=lambda pair: order.index(pair[0]))
     return "\n".join([*(line for _, line in found), conclusion(diff)]) + "\n"
@@ -52,5 +60,5 @@ def _broken(diff: Diff, fail_on: FailOn) -> Iterator[tuple[str, str]]:
         title = f"kvcalc diff: the {each.side} of {each.path} is no sound spec"
         first = each.problems[0] if each.problems else None
         line = first.line if first is not None and each.side == "head" else 0
-        message = f"{title}: {first.message}" if first is not None else title
+        message = "\n".join([title, *(problem_line(problem) for problem in each.problems)])
         yield level, annotation(level, message, title=title, file=each.path, line=line)

@@ -43,6 +43,10 @@ def render(diff: Diff, fail_on: FailOn) -> str:
             }
             for each in diff.broken
         ],
+        "policies": [
+            {"path": each.path, "fields": [_field(field) for field in each.fields]}
+            for each in diff.policies
+        ],
         "notes": list(diff.base.notes),
     }
     return json.dumps(answer, indent=1) + "\n"

@@ -36,7 +36,10 @@ def render(diff: Diff) -> str:
 
 
 def _rows(change: Change, diff: Diff) -> Iterator[str]:
-    fields = "<br>".join(code(field_line(field)) for field in (*change.fields, *change.limits))
+    said = [code(field_line(field)) for field in (*change.fields, *change.limits)]
+    if change.base_path != change.path:
+        said.append(f"moved from {code(change.base_path)}")
+    fields = "<br>".join(said)
     for number, row in enumerate(change.rows):
         first = number == 0
         cells = (
@@ -63,6 +66,9 @@ def _apart(diff: Diff) -> Iterator[str]:
     for word, models in (("added", diff.added), ("removed", diff.removed)):
         for each in models:
             yield f"- {word} **{text(each.model)}**: {', '.join(one_sided(each, diff.reference))}"
+    for policy in diff.policies:
+        said = ", ".join(code(field_line(field)) for field in policy.fields)
+        yield f"- policy {code(policy.path)}: {said}"
     for broken in diff.broken:
         yield f"- not comparable: the {broken.side} of {code(broken.path)} is no sound spec"
         for problem in broken.problems:

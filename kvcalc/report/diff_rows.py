@@ -1,6 +1,6 @@
 """The words and figures of a difference, shared by the formats of ``kvcalc diff``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +9,12 @@ from kvcalc.checks.quantities import QUANTITIES, Reference
 from kvcalc.spec.dump import flow
 from kvcalc.units import format_bytes, format_count, format_tokens
 
+# Fields of a budget that people write with a unit.
+_UNITS: dict[str, Callable[[int], str]] = {
+    "context": format_tokens,
+    "encoder_context": format_tokens,
+    **dict.fromkeys(("cache", "weights", "total", "cache_per_token", "gpu_memory"), format_bytes),
+}
 # What a field's old and new value may take of a line.
 _MAX_VALUE = 60
 
@@ -46,14 +52,29 @@ def percent_number(row: Row) -> float | None:
 
 
 def field_line(change: FieldChange) -> str:
-    """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``."""
-    return f"{change.field}: {_shown(change.base)} -> {_shown(change.head)}"
+    """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``; a budget's sizes with units."""
+    sides = (change.base, change.head)
+    if change.field.startswith("budgets["):
+        name = change.field.rpartition(".")[2]
+        said = [_with_units(name, side) for side in sides]
+        # Units round: where that hides the difference, the numbers stay.
+        sides = (said[0], said[1]) if said[0] != said[1] else sides
+    return f"{change.field}: {' -> '.join(map(_shown, sides))}"
+
+
+def _with_units(name: str, plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _with_units(key, item) for key, item in plain.items()}
+    if isinstance(plain, int) and name in _UNITS:
+        return _UNITS[name](plain)
+    return plain
 
 
 def where(change: Change) -> str:
     """The head's file, and the line of the first field that changed."""
     first = next((field.line for field in (*change.fields, *change.limits)), 0)
-    return f"{change.path}:{first}" if first else change.path
+    moved = f" (was {change.base_path})" if change.base_path != change.path else ""
+    return f"{change.path}:{first}{moved}" if first else f"{change.path}{moved}"
 
 
 def renamed(change: Change) -> str:
@@ -79,6 +100,7 @@ def conclusion(diff: Diff) -> str:
     ):
         if count:
             parts.append(f"{count} {word}")
+    parts += [f"{each.path} changed" for each in diff.policies]
     found = ", ".join(parts) or "no difference in any number"
     return f"compared with {diff.revision} ({diff.base.commit[:8]}): {found}"
 

@@ -18,7 +18,7 @@ from kvcalc.report.diff_rows import (
 from kvcalc.report.text import render as to_text
 
 # The same columns under every model. Laid out by hand: rich takes a millisecond for each table.
-_WIDTHS = (25, 11, 11, 17, 8)
+_WIDTHS = (11, 11, 17, 8)
 
 
 def render(diff: Diff) -> str:
@@ -36,6 +36,10 @@ def render(diff: Diff) -> str:
         lines.append(Text(said, "bold"))
         lines += [Text(f"  {problem_line(problem)}") for problem in broken.problems]
         lines.append(Text())
+    for policy in diff.policies:
+        lines.append(Text.assemble("policy  ", (policy.path, "bold")))
+        lines += [Text(f"  {field_line(field)}", "yellow") for field in policy.fields]
+        lines.append(Text())
     lines.append(Text(conclusion(diff)))
     return to_text(Text("\n").join(lines))
 
@@ -46,18 +50,19 @@ def _change(change: Change, diff: Diff) -> list[Text]:
     lines += [Text(f"  {field_line(field)}", "yellow") for field in change.limits]
     if not change.rows:
         return [*lines, Text("  the same numbers", "dim")]
-    lines.append(Text(_columns("", "base", "head", "difference", ""), "dim"))
+    # The longest label, that of the cache, decides for all.
+    margin = max(25, len(words("cache_bytes", diff.reference)) + 3)
+    lines.append(Text(" " * margin + _columns("base", "head", "difference", ""), "dim"))
     for row in change.rows:
         colour = "" if row.tolerated else "red" if row.delta > 0 else "green"
-        label = f"  {words(row.quantity, diff.reference)}"
+        label = f"  {words(row.quantity, diff.reference)}".ljust(margin)
         sides = (value(row.quantity, row.base), value(row.quantity, row.head))
-        text = Text(_columns(label, *sides, difference(row), percent(row)))
-        text.stylize(colour, start=sum(_WIDTHS[:3]) + 4)
+        text = Text(label + _columns(*sides, difference(row), percent(row)))
+        text.stylize(colour, start=margin + sum(_WIDTHS[:2]) + 4)
         text.append("  tolerated" if row.tolerated else "", "dim")
         lines.append(text)
     return lines
 
 
-def _columns(label: str, *cells: str) -> str:
-    padded = (cell.rjust(width) for cell, width in zip(cells, _WIDTHS[1:], strict=True))
-    return "  ".join([label.ljust(_WIDTHS[0]), *padded])
+def _columns(*cells: str) -> str:
+    return "".join(f"  {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))

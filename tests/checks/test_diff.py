@@ -403,8 +403,18 @@ def test_paths_of_another_repository(scratch: Scratch, tmp_path: Path) -> None:
 def test_a_repository_without_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Scratch(tmp_path).init().write("alpha.yaml", small("alpha"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no revision 'main'"):
+    with pytest.raises(UsageError, match=r"no revision 'main' in .*, which has no commit yet"):
         compare()
+
+
+def test_a_bare_repository(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = scratch.clone(scratch.folder.parent / "bare", "--bare")
+    monkeypatch.chdir(bare.folder)
+    with pytest.raises(UsageError, match="is a bare repository and holds no files to compare"):
+        compare()
+    bare.git("worktree", "add", "-q", "../tree", "main")
+    monkeypatch.chdir(bare.folder.parent / "tree")
+    assert names(compare()) == ([], [], [])
 
 
 def test_an_unfinished_merge(scratch: Scratch) -> None:
@@ -422,7 +432,7 @@ def test_an_unfinished_merge(scratch: Scratch) -> None:
 def test_equal_specs_are_not_read(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch.write("specs/alpha.yaml", small("alpha", kv=2))
     read: list[str] = []
-    from kvcalc.checks import diff as module
+    from kvcalc.checks import files as module
 
     whole = module.read_spec
     monkeypatch.setattr(

@@ -1,5 +1,6 @@
 """Which files are checked, and what a report of one says."""
 
+import json
 import os
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_a_file_is_checked_once(tmp_path: Path) -> None:
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"no spec \(\*.yaml, \*.yml\) in"):
+    with pytest.raises(NotFoundError, match=r"no spec \(\*.yaml, \*.yml, config.json\) in"):
         check_paths([tmp_path])
     with pytest.raises(NotFoundError, match="no such file"):
         check_paths([tmp_path / "none.yaml"])
@@ -128,3 +129,28 @@ def test_budgets(tmp_path: Path, budget: str, problem: str | None) -> None:
     path = write(tmp_path, "llama-3-8b.yaml", f"{TEXT}budgets:\n  - {budget}\n")
     found = [problem.message for problem in check_file(path).problems]
     assert found == ([] if problem is None else [problem])
+
+
+CONFIG = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "num_hidden_layers": 2, "vocab_size": 1000,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_a_config_of_hugging_face_is_held_to_the_policy(tmp_path: Path) -> None:
+    write(tmp_path, "mine/config.json", json.dumps(CONFIG, indent=1))
+    write(tmp_path, "other/config.json", '{"port": 80}')
+    (report,) = check_paths([tmp_path])
+    # Nothing to expect and no source: those rules are for specs.
+    assert (report.path, report.problems) == (str(tmp_path / "mine/config.json"), ())
+    # 512 bytes a token, as in tests/scratch.py.
+    write(tmp_path, "kvcalc.yaml", "budgets: [{models: mine, context: 1k, cache: 500000}]")
+    report, policy = check_paths([tmp_path])
+    (problem,) = report.problems
+    assert (problem.code, problem.field) == ("KV401", "kvcalc.yaml: budgets[0].cache")
+    assert problem.message.startswith("524288 bytes (512.00 KiB) are needed, ")
+    assert policy.problems == ()
+    # Named, another tool's file is told what it lacks.
+    (report,) = check_paths([tmp_path / "other/config.json"], tmp_path / "kvcalc.yaml")[:1]
+    assert [(each.code, each.field) for each in report.problems] == [("KV103", "model_type")]

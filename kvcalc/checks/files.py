@@ -1,0 +1,129 @@
+"""What a file in a repository is: a YAML spec, or the ``config.json`` that Hugging Face keeps.
+
+A ``config.json`` is read as ``kvcalc import`` reads it and held to budgets and bases like a spec. It
+states no values to expect and no source, so the rules about those are not for it. In a folder it
+counts when it has a ``model_type``; many tools call a file ``config.json``.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kvcalc.errors import Problem, SpecError, UnsupportedError
+from kvcalc.frozen import dataclass
+from kvcalc.spec.catalog import SUFFIXES
+from kvcalc.spec.dump import to_plain
+from kvcalc.spec.loader import Loaded, decode, read_spec, read_text
+
+# The team's policy, which is no model.
+FILE_NAME = "kvcalc.yaml"
+CONFIG = "config.json"
+# Where ModelOpt states a quantization that config.json then leaves out.
+APART = "hf_quant_config.json"
+
+# Keys that every spec has; a file that a folder holds and that has neither is something else.
+_LIKE_A_SPEC = re.compile(rb"^(hidden_size|blocks)[ \t]*:", re.MULTILINE)
+_LIKE_A_CONFIG = re.compile(rb'"model_type"\s*:')
+# Keys of a config.json that say who wrote it.
+_WRITER = ("_name_or_path", "transformers_version", "architectures")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What came of a file. plain: what it says, for comparing; None when it cannot be read."""
+
+    loaded: Loaded
+    plain: Any
+
+
+def is_config(path: str | Path) -> bool:
+    return str(path).endswith(".json")
+
+
+def is_named_like_a_model(path: str) -> bool:
+    """Whether a folder that is asked for means this file, as far as its name tells."""
+    parts = path.split("/")
+    hidden = any(part.startswith(".") and part != "." for part in parts)
+    named = parts[-1] == CONFIG or path.endswith(SUFFIXES)
+    return named and not hidden and parts[-1] != FILE_NAME
+
+
+def looks_like_a_model(path: str, data: bytes) -> bool:
+    """Whether a file of a folder, named like a model, is one."""
+    return bool((_LIKE_A_CONFIG if is_config(path) else _LIKE_A_SPEC).search(data))
+
+
+def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = False) -> ModelFile:
+    """Read a file, or what git holds of one; problems are collected.
+
+    folder: the name of the folder that it is in. apart: whether a quantization stands beside it in
+    a file of its own. Raises NotFoundError or FileError when there is nothing to read.
+    """
+    try:
+        text = decode(source, Path(path)) if isinstance(source, bytes) else read_text(source)
+    except SpecError as error:
+        # No text: not UTF-8, or too large to look at.
+        problems = tuple(replace(problem, path=path) for problem in error.problems)
+        return ModelFile(Loaded(path, None, problems, lambda _: (1, 1)), None)
+    if is_config(path):
+        return _config(text, path, folder, apart)
+    loaded = read_spec(text, path)
+    return ModelFile(loaded, None if loaded.spec is None else to_plain(loaded.spec))
+
+
+def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
+    from kvcalc.convert.files import model_name
+    from kvcalc.convert.hf import spec_from_config
+
+    mark = _marks(text)
+    found: Problem
+    try:
+        values = json.loads(text, object_pairs_hook=_once)
+        if apart and "quantization_config" not in values:
+            raise UnsupportedError("a quantization that stands in hf_quant_config.json")
+        name = PurePosixPath(path)
+        stem = folder if name.name == CONFIG else name.stem
+        spec = spec_from_config(values, model_name(stem), path, path).spec
+        plain = {key: value for key, value in values.items() if key not in _WRITER}
+        return ModelFile(Loaded(path, spec, (), mark), plain)
+    except json.JSONDecodeError as error:
+        found = Problem("KV101", path, error.lineno, error.colno, "", f"not JSON: {error.msg}")
+    except (RecursionError, ValueError) as error:
+        found = Problem("KV101", path, 0, 0, "", f"not a config: {error}")
+    except UnsupportedError as error:
+        message = error.message.removeprefix(f"{path}: ")
+        field = re.match(r"[\w.\[\]]+(?= = )", message)
+        found = Problem("KV106", path, *mark(field[0] if field else ""), "", message)
+    except SpecError as error:
+        problems = tuple(
+            problem if problem.line else replace(problem, line=line, column=column)
+            for problem in error.problems
+            for line, column in (mark(problem.field),)
+        ) or (Problem("KV104", path, 0, 0, "", error.message),)
+        return ModelFile(Loaded(path, None, problems, mark), None)
+    return ModelFile(Loaded(path, None, (found,), mark), None)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _marks(text: str) -> Callable[[str], tuple[int, int]]:
+    """Where the key of a field stands first: (line, column); the file's start when it does not."""
+
+    def mark(field: str) -> tuple[int, int]:
+        key = re.sub(r"\[\d+\]$", "", field).rpartition(".")[2]
+        found = re.search(rf'"{re.escape(key)}"\s*:', text) if key else None
+        if found is None:
+            return 1, 1
+        return text.count("\n", 0, found.start()) + 1, found.start() - text.rfind(
+            "\n", 0, found.start()
+        )
+
+    return mark

@@ -3,12 +3,13 @@
 ```yaml
 budgets:
   - {models: serving/, context: 32k, batch: 32, gpu: h100-80gb, engine: vllm}
-  - {models: [llama-3-8b, "qwen3-*"], context: 128k, cache: 16GiB}
+  - {models: [llama-3-8b, "qwen3-*", "!qwen3-0.6b"], context: 128k, cache: 16GiB}
 tolerances: {weight_bytes: 1%}
 ```
 
 A pattern with a slash is about paths, below the folder that the policy stands in; one without is
-about names. The policy of a spec is the nearest one upward from it, within its repository.
+about names; one that begins with ``!`` takes out again what the others fit. The policy of a spec is
+the nearest one upward from it, within its repository.
 ``kvcalc schema --policy`` prints the JSON Schema (kvcalc/checks/policy_schema.py).
 """
 
@@ -48,7 +49,7 @@ class PolicyBudget(Budget):
     """A budget of a spec, and which specs it is for.
 
     Fields:
-        models: names of models, or patterns of names or of paths (serving/*).
+        models: names of models, or patterns of names or of paths (serving/*); "!name" is not meant.
         parameters: how many parameters the model may have, tied tensors once.
         cache_per_token: bytes that one more token of one sequence may add.
         gpu: a GPU of the catalogue (h100-80gb) that must hold the workload beside what an engine
@@ -145,7 +146,7 @@ def policy_findings(
     policy's budgets, or for which they cannot be computed."""
     policy = loaded.policy or Policy()
     for index, budget in enumerate(policy.budgets):
-        if not any(fits(pattern, loaded, spec.name, path) for pattern in budget.models):
+        if not _means(budget.models, loaded, spec.name, path):
             continue
         where = f"budgets[{index}]"
         try:
@@ -174,6 +175,12 @@ def _cause(spec: ModelSpec, budget: PolicyBudget, place: str) -> str:
     return f"blocks.{largest.blocks[0]}.{largest.slot}"
 
 
+def _means(patterns: tuple[str, ...], loaded: LoadedPolicy, name: str, path: str) -> bool:
+    """Whether a budget for these patterns is for a spec of that name and path."""
+    found = [pattern for pattern in patterns if fits(pattern.removeprefix("!"), loaded, name, path)]
+    return bool(found) and not any(pattern.startswith("!") for pattern in found)
+
+
 def fits(pattern: str, loaded: LoadedPolicy, name: str, path: str) -> bool:
     """Whether a spec of that name and path is one that the pattern means."""
     if "/" not in pattern:
@@ -186,7 +193,7 @@ def fits(pattern: str, loaded: LoadedPolicy, name: str, path: str) -> bool:
 def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Finding]:
     """KV402 for every pattern that fits none of the (name, path): it would guard nothing."""
     for index, budget in enumerate((loaded.policy or Policy()).budgets):
-        for number, pattern in enumerate(budget.models):
+        for number, pattern in enumerate(each.removeprefix("!") for each in budget.models):
             if not any(fits(pattern, loaded, name, path) for name, path in specs):
                 what = "path" if "/" in pattern else "name"
                 message = f"no spec has a {what} like '{pattern}'{_instead(pattern, specs)}"
@@ -208,7 +215,7 @@ def _incomplete(policy: Policy) -> Iterator[Finding]:
         where = f"budgets[{index}]"
         for message in _contradictions(budget):
             yield "KV402", where, message
-        if not budget.models:
+        if all(pattern.startswith("!") for pattern in budget.models):
             yield "KV402", f"{where}.models", "say which models: a name or a pattern"
         for name, message in _unknown(budget):
             yield "KV402", f"{where}.{name}", message

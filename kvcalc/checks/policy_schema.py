@@ -37,7 +37,9 @@ def schema() -> Node:
     }
     budget = node["definitions"]["PolicyBudget"]
     fields = budget["properties"]
-    fields["models"]["then"]["minItems"] = 1
+    # Not only what is not meant.
+    fields["models"]["then"]["contains"] = {"not": _text("^!")}
+    fields["models"]["else"] = {**fields["models"]["else"], "pattern": "^[^!]"}
     fields["gpu"]["examples"] = [device.name for device in catalogue()]
     fields["dtype"]["examples"] = [*WEIGHT_FORMATS]
     fields["kv_dtype"]["examples"] = [*CACHE_FORMATS]

@@ -52,6 +52,8 @@ CACHE = (
         ("serving/", ["serving/alpha", "serving/beta"]),
         ("./serving/b*", ["serving/beta"]),
         ("[serving/, alpha]", ["serving/alpha", "serving/beta"]),
+        ('[serving/, "!alpha"]', ["serving/beta"]),
+        ('["!serving/b*", "*"]', ["research/gamma", "serving/alpha"]),
     ],
 )
 def test_names_and_paths(scratch: Scratch, models: str, held: list[str]) -> None:
@@ -264,6 +266,8 @@ def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
          "cache_per_token, gpu or gpu_memory"),
         ("budgets: [{models: x, cache: 1GiB}]", "1 KV402 budgets[0]: say how many tokens: context"),
         ("budgets: [{models: [], weights: 1GiB}]",
+         "1 KV402 budgets[0].models: say which models: a name or a pattern"),
+        ("budgets: [{models: '!x', weights: 1GiB}]",
          "1 KV402 budgets[0].models: say which models: a name or a pattern"),
         ("budgets: [{models: x, context: 1, cache: 1GiB, tp: 2}]",
          "1 KV402 budgets[0]: engine, tp and pp are about GPUs: give gpu or gpu_memory, too"),

@@ -49,7 +49,7 @@ _TOKENS: list[Any] = [0, 1, 8192, "8k", "128K", "1m", "0k", "8g", "k", "1_000k",
 _SIZES: list[Any] = [None, 0, 10**9, "80GiB", "80 GB", "1.5GiB", "12b", "80G", "1.5", -1, False, {}]
 _COUNTS: list[Any] = [None, 1, 2, 8, 10**15, 10**15 + 1, 0, -1, "4", 1.5]
 FIELDS: dict[str, list[Any]] = {
-    "models": ["x", "serving/", ["a", "b*"], ["a"], [], [1], "", {}],
+    "models": ["x", "serving/", ["a", "b*"], ["a"], ["*", "!a"], [], ["!a"], "!a", [1], "", {}],
     "parameters": _COUNTS,
     "cache_per_token": _SIZES,
     "context": _TOKENS,

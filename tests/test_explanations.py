@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from kvcalc.attention import CROSS_KINDS, KINDS
+from kvcalc.attention.cca import CompressedConvolutionalAttention
 from kvcalc.attention.cross import CrossAttention
 from kvcalc.attention.csa import CompressedSparseAttention
 from kvcalc.attention.differential import DifferentialAttention
@@ -23,6 +25,7 @@ from kvcalc.attention.hca import HeavilyCompressedAttention
 from kvcalc.attention.mfa import MultiMatrixFactorizationAttention
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.attention.mla import MultiHeadLatentAttention
+from kvcalc.attention.moa import MixtureOfAttentionHeads
 from kvcalc.attention.moba import MixtureOfBlockAttention
 from kvcalc.attention.nsa import NativeSparseAttention
 from kvcalc.attention.tpa import TensorProductAttention
@@ -111,8 +114,23 @@ MECHANISMS = {
     "moba": MOBA,
     "moba, mean keys": replace(MOBA, block_keys="mean"),
     "quest": replace(MOBA, block_keys="min_max", moba_chunk_size=16),
+    "moa": MixtureOfAttentionHeads(
+        kind="moa",
+        num_attention_heads=32,
+        num_key_value_heads=16,
+        head_dim=128,
+        num_experts=8,
+        num_experts_per_tok=2,
+    ),
+    "cca": CompressedConvolutionalAttention(kind="cca", **GROUPED, cca_time0=2, cca_time1=3),
     "cross": CrossAttention(kind="cross", **GROUPED),
 }
+
+
+def test_every_mechanism_stands_above() -> None:
+    classes = {name for _, name in (*KINDS.values(), *CROSS_KINDS.values())}
+    missing = classes - {type(mechanism).__name__ for mechanism in MECHANISMS.values()}
+    assert not missing, "an instance in MECHANISMS, and the equations are held to the inventory"
 
 
 def evaluate(explanation: Explanation, equation: str) -> int:

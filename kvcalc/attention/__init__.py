@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kvcalc.attention.cca import CompressedConvolutionalAttention
     from kvcalc.attention.csa import CompressedSparseAttention
     from kvcalc.attention.differential import DifferentialAttention
     from kvcalc.attention.gla import GroupedLatentAttention
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         | NativeSparseAttention
         | MixtureOfBlockAttention
         | MixtureOfAttentionHeads
+        | CompressedConvolutionalAttention
     )
 
 # kind -> (module, class): read by the spec loader, which imports a mechanism when a spec names it.
@@ -50,6 +52,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "differential": ("kvcalc.attention.differential", "DifferentialAttention"),
     "nsa": ("kvcalc.attention.nsa", "NativeSparseAttention"),
     "moa": ("kvcalc.attention.moa", "MixtureOfAttentionHeads"),
+    "cca": ("kvcalc.attention.cca", "CompressedConvolutionalAttention"),
     "moba": ("kvcalc.attention.moba", "MixtureOfBlockAttention"),
 }
 CROSS_KINDS: dict[str, tuple[str, str]] = {"cross": ("kvcalc.attention.cross", "CrossAttention")}

@@ -186,6 +186,9 @@ _ABSENT = {
     "rwkv6": "RWKV-6",
     "rwkv7": "RWKV-7",
 }
+_RECURRENT = (
+    "mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "rg_lru", "short_conv", "mlstm",
+)  # fmt: skip
 
 
 def kept(extent: Extent) -> Extent:
@@ -219,11 +222,16 @@ class _Rules:
             )
         rule: Callable[[CacheGroup], Iterator[CacheTensor]] = {
             "mha": self._softmax, "mqa": self._softmax, "gqa": self._softmax,
-            "differential": self._softmax, "mla": self._mla, "cross": self._cross,
+            "differential": self._softmax, "moa": self._softmax, "mla": self._mla,
+            "cca": self._cca, "cross": self._cross,
             "v4_window": self._v4, "csa": self._v4, "hca": self._v4,
             "rwkv4": self._rwkv, "rwkv_channel_mix": self._rwkv,
-        }.get(group.mechanism, self._recurrent)  # fmt: skip
+            **dict.fromkeys(_RECURRENT, self._recurrent),
+        }.get(group.mechanism, self._unknown)  # fmt: skip
         return tuple(rule(group))
+
+    def _unknown(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        raise UnsupportedError(f"transformers' cache for {group.mechanism} is not accounted for")
 
     def _softmax(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """Keys and values before they are repeated for the query heads, and an indexer's keys."""
@@ -271,6 +279,13 @@ class _Rules:
         for tensor in group.tensors:
             if tensor.role == "index":
                 yield self._index(tensor, extent)
+
+    def _cca(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """Zaya's keys and values, its convolutions' columns and the token's delayed projection."""
+        names = {"key": "keys", "value": "values", "conv_state": "conv_states",
+                 "delayed_value": "recurrent_states"}  # fmt: skip
+        for tensor in group.tensors:
+            yield replace(tensor, name=names[tensor.name], extent=kept(tensor.extent))
 
     def _cross(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """The encoder's keys and values, in a cache of their own."""

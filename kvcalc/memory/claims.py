@@ -51,7 +51,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
     windowed = sum(len(group.layers) for group in windows)
     if windowed and windowed < layers:
         yield f"the window holds for all layers: {windowed} of {layers} have one"
-    if any(isinstance(tensor.extent, Once) for group in groups for tensor in group.tensors):
+    if any(all(isinstance(tensor.extent, Once) for tensor in g.tensors) for g in groups):
         yield "every layer's cache grows with the context: recurrent layers keep a fixed state"
     owning = {index for group in groups if group.stack == "decoder" for index in group.layers}
     sharing = sum(1 for a in attentions if getattr(a, "shared_kv", None) is not None)

@@ -36,6 +36,7 @@ DIVIDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gta": (("num_attention_heads",), ("num_key_value_heads",)),
     "mfa": (("num_attention_heads",), ()),
     "mla": (("num_attention_heads",), ()),
+    "cca": ((), ()),
     "mamba2": (("num_heads",), ("n_groups",)),
     "gated_deltanet": (("linear_num_key_heads", "linear_num_value_heads"), ()),
     "kda": (("num_heads",), ()),

@@ -7,10 +7,12 @@ import pytest
 
 from kvcalc.cli.app import main
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers import accounting
+from kvcalc.engines.transformers import accounting, groups_of_version
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import compile_groups
 from kvcalc.spec.catalog import load
+from kvcalc.spec.loader import load_spec_text
+from tests.verify.specs import SPECS
 
 
 def slope(model: str, version: str | None = None) -> int:
@@ -126,3 +128,42 @@ layers: [{repeat: 2, blocks: [decoder]}]
 """)
     with pytest.raises(UnsupportedError, match="RetNet"):
         accounting(spec, CacheDtypes())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_mechanism_has_a_rule_or_a_name(name: str) -> None:
+    """A kind without a rule of its own in ``_Rules``, and not in ``_ABSENT``, is one forgotten."""
+    try:
+        groups = groups_of_version(load_spec_text(SPECS[name]))
+    except UnsupportedError as refusal:
+        if "is not accounted for" in refusal.message:
+            pytest.fail(refusal.message)
+        return
+    for tensor in (tensor for group in groups for tensor in group.tensors):
+        if tensor.role in ("key", "value"):
+            assert tensor.name.endswith(("keys", "values")), (name, tensor.name)
+
+
+def test_zaya_as_measured() -> None:
+    """A ZayaForCausalLM of 5.23.0 with a window of 4 in its second layer, 11 tokens, in bf16."""
+    spec = load_spec_text("""name: zaya
+source: made up
+hidden_size: 64
+vocab_size: 64
+tie_word_embeddings: true
+blocks:
+  hybrid:
+    attention: &attention
+      {kind: cca, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 128, cca_time0: 2, cca_time1: 2}
+  hybrid_sliding: {attention: {<<: *attention, sliding_window: 4}}
+layers: [{blocks: [hybrid, hybrid_sliding]}]
+""")
+    found = [
+        [(t.name, t.full_shape(1, t.extent.positions(11, 0))) for t in group.tensors]
+        for group in groups_of_version(spec)
+    ]
+    fixed = [("conv_states", (1, 1280, 2)), ("recurrent_states", (1, 128))]
+    assert found == [
+        [("keys", (1, 2, 11, 128)), ("values", (1, 2, 11, 128)), *fixed],
+        [("keys", (1, 2, 3, 128)), ("values", (1, 2, 3, 128)), *fixed],
+    ]

@@ -37,6 +37,7 @@ _NSA = (
     "kernel_size: 32, kernel_stride: 16, block_size: 64, topk: 16, window_size: 512"
 )
 _MOBA = f"kind: moba, {_HEADS}, moba_chunk_size: 64, moba_topk: 12"
+_CCA = f"kind: cca, {_HEADS}, cca_time0: 2, cca_time1: 3"
 _MAMBA2 = "kind: mamba2, num_heads: 8, head_dim: 16, state_size: 16, n_groups: 2, conv_kernel: 4"
 _BOTH_WAYS = (
     "kind: mha, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 8, mask: bidirectional"
@@ -93,6 +94,8 @@ SPECS: dict[str, str] = {
         "kind: moa, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 8, num_experts: 8, "
         "num_experts_per_tok: 4"
     ),
+    "cca": attention(_CCA),
+    "cca-window": attention(f"{_CCA}, sliding_window: 128, attention_bias: true"),
     "moba": attention(_MOBA),
     "moba-mean": attention(f"{_MOBA}, block_keys: mean"),
     "quest": attention(f"{_MOBA}, block_keys: min_max"),
@@ -123,6 +126,10 @@ SPECS: dict[str, str] = {
     "rg-lru": recurrent("kind: rg_lru, lru_width: 64, num_attention_heads: 4, conv1d_width: 4"),
     "short-conv": recurrent("kind: short_conv, hidden_size: 64, conv_L_cache: 3"),
     "mlstm": recurrent("kind: mlstm, num_heads: 4, qk_head_dim: 8, v_head_dim: 16"),
+    "dense": recurrent(
+        "kind: short_conv, hidden_size: 64, conv_L_cache: 3",
+        "{kind: dense, intermediate_size: 128, bias: true}",
+    ),
     "experts": recurrent(
         "kind: short_conv, hidden_size: 64, conv_L_cache: 3",
         "{kind: moe, num_experts: 16, num_experts_per_tok: 4, moe_intermediate_size: 32, "

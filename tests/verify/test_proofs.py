@@ -94,6 +94,17 @@ def test_every_kind_has_a_reference_module(package: str) -> None:
         assert hasattr(twin, cls), f"{module}: no reference module {cls}"
 
 
+def test_every_kind_has_a_small_spec() -> None:
+    kinds: set[str] = set()
+    for text in SPECS.values():
+        for block in load_spec_text(text).blocks.values():
+            parts = (block.attention, block.recurrent, block.cross_attention, block.ffn)
+            kinds.update(part.kind for part in parts if part is not None)
+    known = {kind for package in ("attention", "recurrent", "ffn")
+             for kind in import_module(f"kvcalc.{package}").KINDS}  # fmt: skip
+    assert known <= kinds, "a spec in tests/verify/specs.py, and the four proofs run on it"
+
+
 @pytest.mark.parametrize(
     "path",
     sorted(

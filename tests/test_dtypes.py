@@ -2,31 +2,37 @@
 
 import pytest
 
-from kvcalc.dtypes import CacheDtypes, weight_format
+from kvcalc.dtypes import CACHE_FORMATS, CacheDtypes, weight_format
+
+# Bytes of a row of 128: one head of K or V in most models.
+ROWS = {
+    "fp32": 512,
+    "bf16": 256,
+    "fp16": 256,
+    "fp8": 128,
+    "int8": 128,
+    "int4": 64,
+    "q8_0": 136,  # ggml: 34 bytes per 32 elements
+    "q5_1": 96,
+    "q5_0": 88,
+    "q4_1": 80,
+    "q4_0": 72,
+    "iq4_nl": 72,
+    "nvfp4": 72,  # 64 bytes of e2m1 and 8 e4m3 scales
+    "mxfp8": 132,  # OCP MX: one e8m0 scale per 32
+    "mxfp4": 68,
+    "fp8_per_token_head": 132,  # vLLM: one fp32 scale per head and token
+    "int8_per_token_head": 132,
+    "int4_per_token_head": 68,
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "row_bytes"),
-    [
-        # A row of 128: one head of K or V in most models.
-        ("fp32", 512),
-        ("bf16", 256),
-        ("fp8", 128),
-        ("int4", 64),
-        ("q8_0", 136),  # ggml: 34 bytes per 32 elements
-        ("q5_1", 96),
-        ("q5_0", 88),
-        ("q4_1", 80),
-        ("q4_0", 72),
-        ("iq4_nl", 72),
-        ("nvfp4", 72),  # 64 bytes of e2m1 and 8 e4m3 scales
-        ("mxfp8", 132),  # OCP MX: one e8m0 scale per 32
-        ("mxfp4", 68),
-        ("fp8_per_token_head", 132),  # vLLM: one fp32 scale per head and token
-        ("int8_per_token_head", 132),
-        ("int4_per_token_head", 68),
-    ],
-)
+def test_every_cache_format_has_a_row_here() -> None:
+    # fp8_ds_mla differs by role: below.
+    assert {*ROWS, "fp8_ds_mla"} == set(CACHE_FORMATS)
+
+
+@pytest.mark.parametrize(("name", "row_bytes"), ROWS.items())
 def test_rows(name: str, row_bytes: int) -> None:
     assert CacheDtypes.parse(name).format("key").row(128) == row_bytes
 

@@ -15,7 +15,7 @@ from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import Batch, Overhead, default_batch, overheads
 from kvcalc.deployment.parallelism import Layout, Stage, stages_of
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import KvcalcError, UnsupportedError
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_tokens
 
@@ -281,7 +281,9 @@ def memory_for_cache(
         "vllm": ("activation peak", "CUDA graphs", "libraries"),
         "sglang": ("libraries",),
         "tensorrt-llm": ("activation peak", "libraries"),
-    }[engine]
+    }.get(engine)
+    if kept is None:
+        raise UsageError(f"{engine}: what it takes of a GPU is not known here; give --available")
     if engine == "tensorrt-llm":
         request = replace(request, utilization=Fraction(1))
     budget = _budget(device, request)

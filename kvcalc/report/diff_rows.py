@@ -15,8 +15,8 @@ _UNITS: dict[str, Callable[[int], str]] = {
     "encoder_context": format_tokens,
     **dict.fromkeys(("cache", "weights", "total", "cache_per_token", "gpu_memory"), format_bytes),
 }
-# What a field's old and new value may take of a line.
-_MAX_VALUE = 60
+# What a field's old and new value may take of a line, and a whole budget or layer that comes or goes.
+_MAX_VALUE, _MAX_BUDGET = 60, 200
 
 
 def words(quantity: str, reference: Reference) -> str:
@@ -109,4 +109,5 @@ def _shown(plain: Any) -> str:
     if plain is None:
         return "unset"
     text = flow(plain)
-    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."
+    most = _MAX_BUDGET if isinstance(plain, dict) else _MAX_VALUE
+    return text if len(text) <= most else f"{text[: most - 3]}..."

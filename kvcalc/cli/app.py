@@ -8,12 +8,15 @@ Only the subcommand that was asked for is imported: typer inspects every command
 import os
 import sys
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import typer
 
 from kvcalc import __version__
-from kvcalc.errors import KvcalcError
+from kvcalc.cli.options import folded
+from kvcalc.cli.output import note, open_closed, write
+from kvcalc.errors import FileError, KvcalcError, UsageError
 
 # command -> (module, function): the order of `kvcalc --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -34,18 +37,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _OVERVIEW = """\
 kvcalc {version}: exact KV-cache, attention and parameter memory of transformer models
 
-  kvcalc estimate llama-3-8b --context 128k --batch 32    what it takes, tensor by tensor
-  kvcalc compare llama-3-8b deepseek-v3 --context 8k,128k models side by side
-  kvcalc compare llama-3-8b --attention mha,gqa,mqa,mla   what another attention would take
-  kvcalc fit llama-3-70b --gpu h100-80gb                  does it fit, and what would make it fit
-  kvcalc explain gemma-3-27b                              the equations, with this model's numbers
-  kvcalc models                                           the models that come with kvcalc
-  kvcalc import config.json                               a spec from a Hugging Face config
-  kvcalc capacity qwen3-8b --engine vllm --gpu h100-80gb  what an engine will allocate
-  kvcalc check model_specs                                hold specs to their numbers, in CI
-  kvcalc diff --base origin/main                          what a branch changes
-  kvcalc report llama-3-8b gemma-3-27b -o report.html     one page with tables, plots and a form
-  kvcalc verify gemma-3-1b                                real PyTorch models against the numbers
+what a model takes         kvcalc estimate llama-3-8b --context 128k --batch 32
+models side by side        kvcalc compare llama-3-8b deepseek-v3 --context 8k,128k
+another attention          kvcalc compare llama-3-8b --attention mha,gqa,mqa,mla
+does it fit                kvcalc fit llama-3-70b --gpu h100-80gb
+the equations              kvcalc explain gemma-3-27b
+what an engine allocates   kvcalc capacity qwen3-8b --gpu h100-80gb
+the models it comes with   kvcalc models
+a spec from a config       kvcalc import config.json -o my-model.yaml
+hold specs, in CI          kvcalc check model_specs
+what a branch changes      kvcalc diff --base origin/main
+one page to send around    kvcalc report llama-3-8b gemma-3-27b -o report.html
+against real PyTorch       kvcalc verify gemma-3-1b
 
 'kvcalc COMMAND --help' shows a command's options.
 """
@@ -57,7 +60,13 @@ def build(commands: tuple[str, ...]) -> typer.Typer:
         name="kvcalc",
         help="Exact KV-cache, attention and parameter memory of transformer models.",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        # Panels would cut words, and cost as much as the answer.
+        rich_markup_mode=None,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 100,
+            "token_normalize_func": folded,
+        },
     )
     app.callback(invoke_without_command=True)(_root)
     for command in commands:
@@ -66,15 +75,23 @@ def build(commands: tuple[str, ...]) -> typer.Typer:
     return app
 
 
+def commands_of(names: tuple[str, ...]) -> dict[str, Any]:
+    """These commands as typer sees them, with their parameters."""
+    from typer.main import get_command
+
+    group: Any = get_command(build(names))
+    return {name: group.commands[name] for name in names}
+
+
 def _root(
     ctx: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and its environment."),
 ) -> None:
     """Exact KV-cache, attention and parameter memory of transformer models."""
     if version:
-        print(_environment())
+        write(_environment() + "\n")
     elif ctx.invoked_subcommand is None:
-        print(_OVERVIEW.format(version=__version__), end="")
+        write(_OVERVIEW.format(version=__version__))
 
 
 def _environment() -> str:
@@ -95,24 +112,24 @@ def _environment() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Raises SystemExit with the contract's status; never shows a traceback."""
+    open_closed()
     arguments = sys.argv[1:] if arguments is None else arguments
-    first = arguments[0] if arguments else ""
-    completing = "_KVCALC_COMPLETE" in os.environ
-    commands = (first,) if first in COMMANDS and not completing else tuple(COMMANDS)
     try:
-        status = build(commands)(args=arguments, prog_name="kvcalc", standalone_mode=False)
+        status = build(_needed(arguments))(
+            args=arguments, prog_name="kvcalc", standalone_mode=False
+        )
     except KvcalcError as error:
         status = _fail(error, arguments)
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
         # typer's usage errors; their class is click's in some versions and vendored in others.
         if hasattr(error, "format_message"):
-            status = _usage(error, arguments)
+            from kvcalc.cli.hints import message
+
+            status = _fail(UsageError(message(error, arguments)), arguments)
+        elif type(error).__name__ == "Abort":
+            status = 130
         elif "KVCALC_TRACEBACK" in os.environ:
             raise
         else:
@@ -120,20 +137,37 @@ def main(arguments: list[str] | None = None) -> None:
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
+def _needed(arguments: list[str]) -> tuple[str, ...]:
+    """The commands that these words can lead to."""
+    words = arguments
+    if "_KVCALC_COMPLETE" in os.environ:
+        from kvcalc.cli.completion import words as words_to_complete
+
+        words = words_to_complete()
+    first = folded(words[0]) if words else "--version"
+    if first in COMMANDS:
+        return (first,)
+    return () if first == "--version" else tuple(COMMANDS)
+
+
 def _wants_json(arguments: list[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return any(a == "--format=json" or (a == "--format" and b == "json") for a, b in pairs)
+    words = [folded(word) for word in arguments]
+    return "--format=json" in words or ("--format", "json") in pairwise(words)
 
 
 def _fail(error: KvcalcError, arguments: list[str]) -> int:
+    """Say what is wrong: as JSON where that was asked for and somebody can read it."""
     if _wants_json(arguments):
         from kvcalc.report.error_json import render
 
-        print(render(error))
-    else:
-        for problem in error.problems:
-            print(f"{problem} [{problem.code}]", file=sys.stderr)
-        print(f"kvcalc: {error.message}", file=sys.stderr)
+        try:
+            write(render(error) + "\n")
+            return 2
+        except FileError:
+            pass
+    for problem in error.problems:
+        note(f"{problem} [{problem.code}]")
+    note(f"kvcalc: {error.message}")
     return 2
 
 
@@ -143,12 +177,3 @@ def _bug(error: Exception) -> KvcalcError:
     return KvcalcError(
         f"internal error, please report it ({what}); KVCALC_TRACEBACK=1 shows where it happened"
     )
-
-
-def _usage(error: Any, arguments: list[str]) -> int:
-    if type(error).__name__ == "Abort":
-        return 130
-    if _wants_json(arguments):
-        return _fail(KvcalcError(error.format_message()), arguments)
-    error.show(file=sys.stderr)
-    return 2

@@ -4,12 +4,14 @@ from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
+from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
@@ -26,59 +28,78 @@ class CapacityFormat(StrEnum):
     markdown = "markdown"
 
 
-def _complete_engine(incomplete: str) -> list[str]:
-    return [name for name in ENGINES if name.startswith(incomplete)]
-
-
 Engine = Annotated[
     str,
     typer.Option(
-        help=f"Whose allocator: {', '.join(ENGINES)}.",
-        autocompletion=_complete_engine,
-        metavar="ENGINE",
+        help="Whose allocator.",
+        autocompletion=completion.one_of(ENGINES),
+        metavar=options.choices(ENGINES),
     ),
 ]
-_Tokens = str | None
+
+
+def _tokens(text: str, **more: Any) -> Any:
+    return typer.Option(help=text, metavar="TOKENS", **more)
+
+
+def _complete_cache_type(incomplete: str) -> list[str]:
+    from kvcalc.engines.llama_cpp.setup import CACHE_TYPES
+
+    return completion.one_of(CACHE_TYPES)(incomplete)
+
+
+def _cache_type(text: str) -> Any:
+    return typer.Option(
+        help=text, metavar="DTYPE", autocompletion=_complete_cache_type, show_default="fp16"
+    )
 
 
 def capacity(
     model: options.Model,
     engine: Engine = "vllm",
-    engine_version: Annotated[
-        str | None,
-        typer.Option(help="Its version, such as 0.10.2.", show_default="the newest known"),
-    ] = None,
+    engine_version: options.EngineVersion = None,
     available: Annotated[
         str | None,
-        typer.Option(help="Memory for the cache on a device, as the log prints it: 5.98GiB."),
+        typer.Option(
+            help="Memory for the cache on a device, as the log prints it: 5.98GiB.", metavar="SIZE"
+        ),
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="The accelerator, instead of --available.")
+        str | None, options.gpu_option("The accelerator, instead of --available.")
     ] = None,
-    gpu_memory: Annotated[
-        str | None, typer.Option(help="Its memory, where the name is not known: 80GiB.")
-    ] = None,
+    gpu_memory: options.GpuMemory = None,
     memory_utilization: Annotated[
         str | None,
-        typer.Option(help="Share of the GPU, or of what is free (TensorRT-LLM).", metavar="F"),
+        typer.Option(help="Share of the GPU, or of what is free (TensorRT-LLM).", metavar="SHARE"),
     ] = None,
     max_model_len: Annotated[
-        _Tokens, typer.Option(help="Longest request.", show_default="the model's")
+        str | None, _tokens("Longest request.", show_default="the model's most")
     ] = None,
     kv_dtype: Annotated[
-        str | None, typer.Option(help="Cache format as the engine names it.", show_default="auto")
+        str | None,
+        typer.Option(
+            help="Number format of the cache, as the engine names it.",
+            metavar="DTYPE",
+            autocompletion=completion.one_of(("auto", *CACHE_FORMATS)),
+            show_default="auto",
+        ),
     ] = None,
     state_dtype: options.StateDtype = None,
     model_dtype: Annotated[
-        str, typer.Option(help="Format of activations, which an 'auto' cache takes.")
+        str,
+        typer.Option(
+            help="Number format of activations, which an 'auto' cache takes.",
+            metavar="DTYPE",
+            autocompletion=completion.one_of(STATE_FORMATS),
+        ),
     ] = "bf16",
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     pp_partition: Annotated[
-        str | None, typer.Option(help="Layers of each pipeline rank: 16,32.", metavar="N,N")
+        str | None, typer.Option(help="Layers of each pipeline rank: 16,32.", metavar="N,...")
     ] = None,
-    dcp: Annotated[int | None, typer.Option(help="Decode context parallel ranks.", min=1)] = None,
-    block_size: Annotated[int | None, typer.Option(help="Tokens of a block.", min=1)] = None,
+    dcp: Annotated[int | None, options.num("--dcp", "Decode context parallel ranks.")] = None,
+    block_size: Annotated[int | None, options.num("--block-size", "Tokens of a block.")] = None,
     prefix_caching: Annotated[
         bool | None, typer.Option("--prefix-caching/--no-prefix-caching", help="Keep prefixes.")
     ] = None,
@@ -88,46 +109,46 @@ def capacity(
             "--hybrid-manager/--no-hybrid-manager", help="Free what falls out of a window."
         ),
     ] = None,
-    max_num_batched_tokens: Annotated[
-        _Tokens, typer.Option(help="Tokens of one scheduler step.")
-    ] = None,
-    max_num_seqs: Annotated[int | None, typer.Option(help="Requests at once.", min=1)] = None,
+    max_num_batched_tokens: Annotated[str | None, _tokens("Tokens of one scheduler step.")] = None,
+    max_num_seqs: Annotated[int | None, options.num("--max-num-seqs", "Requests at once.")] = None,
     speculative_tokens: Annotated[
-        int | None, typer.Option(help="Draft tokens per step.", min=0)
+        int | None, options.num("--speculative-tokens", "Draft tokens per step.", least=0)
     ] = None,
     mtp_layers: Annotated[
-        int | None, typer.Option(help="MTP layers that draft, each with a cache.", min=0)
+        int | None,
+        options.num("--mtp-layers", "MTP layers that draft, each with a cache.", least=0),
     ] = None,
     async_scheduling: Annotated[
         bool | None, typer.Option("--async-scheduling/--no-async-scheduling", help="Plan ahead.")
     ] = None,
     encoder_context: options.EncoderContext = None,
-    tokens: Annotated[_Tokens, typer.Option(help="Size of the pool in tokens.")] = None,
+    tokens: Annotated[str | None, _tokens("Size of the pool in tokens.")] = None,
     state_ratio: Annotated[
-        str | None, typer.Option(help="Share of states to full attention (SGLang).", metavar="F")
+        str | None,
+        typer.Option(help="Share of states to full attention (SGLang).", metavar="SHARE"),
     ] = None,
     window_ratio: Annotated[
-        str | None, typer.Option(help="Window pool to full pool (SGLang).", metavar="F")
+        str | None, typer.Option(help="Window pool to full pool (SGLang).", metavar="SHARE")
     ] = None,
-    ctx_size: Annotated[_Tokens, typer.Option(help="Cells in all (llama.cpp).")] = None,
-    parallel: Annotated[int | None, typer.Option(help="Slots (llama.cpp).", min=1)] = None,
-    ubatch: Annotated[int | None, typer.Option(help="Physical batch (llama.cpp).", min=1)] = None,
-    cache_type_k: Annotated[str | None, typer.Option(help="Format of K (llama.cpp).")] = None,
-    cache_type_v: Annotated[str | None, typer.Option(help="Format of V (llama.cpp).")] = None,
+    ctx_size: Annotated[str | None, _tokens("Cells in all (llama.cpp).")] = None,
+    parallel: Annotated[int | None, options.num("--parallel", "Slots (llama.cpp).")] = None,
+    ubatch: Annotated[int | None, options.num("--ubatch", "Physical batch (llama.cpp).")] = None,
+    cache_type_k: Annotated[str | None, _cache_type("Format of K (llama.cpp).")] = None,
+    cache_type_v: Annotated[str | None, _cache_type("Format of V (llama.cpp).")] = None,
     kv_unified: Annotated[
         bool | None, typer.Option("--kv-unified/--no-kv-unified", help="One stream (llama.cpp).")
     ] = None,
     swa_full: Annotated[
         bool | None, typer.Option("--swa-full/--no-swa-full", help="Whole windows (llama.cpp).")
     ] = None,
-    format: Annotated[
-        CapacityFormat, typer.Option("--format", help="How to print the answer.")
-    ] = CapacityFormat.table,
+    format: Annotated[CapacityFormat, options.format_option(CapacityFormat)] = CapacityFormat.table,
+    quiet: options.Quiet = False,
 ) -> None:
-    """What an engine will allocate and how much fits, as its log will print it.
+    """What an engine will allocate and how much fits, as its log says.
 
-    Example: kvcalc capacity qwen3-8b --engine vllm --available 5.98GiB --max-model-len 32k
+    Example: kvcalc capacity qwen3-8b --available 5.98GiB --max-model-len 32k
     """
+    engine = options.folded(engine)
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINES)}")
     found = locate(model)
@@ -176,8 +197,9 @@ def capacity(
             raise UsageError("--available is what is left of a GPU: give it or the GPU, not both")
         request, notes = _from_gpu(found.spec, engine, gpu, gpu_memory, share, request)
     result = loaded.capacity(found.spec, request)
-    result = replace(result, notes=(*result.notes, *notes))
-    print(_render(result, format, found), end="")
+    notes = (*result.notes, *notes)
+    result = replace(result, notes=() if quiet and format is not CapacityFormat.json else notes)
+    write(_render(result, format, found))
 
 
 def _from_gpu(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvcalc.cli import completion, options
 from kvcalc.cli.output import write
 from kvcalc.errors import UsageError
 
@@ -26,27 +27,31 @@ class CheckFormat(StrEnum):
     markdown = "markdown"
 
 
+# Formats that a person reads; the others are whole however quiet it should be.
+_FOR_PEOPLE = (CheckFormat.text, CheckFormat.markdown)
+
+
 def check(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...",
-            help="YAML specs, and folders that are searched for them.",
+            metavar="[PATH]...",
+            help="Specs, and folders of them.",
+            autocompletion=completion.path,
             show_default=False,
         ),
     ] = None,
     format: Annotated[
         CheckFormat | None,
-        typer.Option(
-            "--format",
-            help="How to print the findings.",
-            show_default="text; github within GitHub Actions",
-        ),
+        options.format_option(CheckFormat, "text; github within GitHub Actions"),
     ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="The team's budgets.", show_default="the nearest kvcalc.yaml upward from a spec"
+            help="The team's budgets.",
+            metavar="FILE",
+            autocompletion=completion.path,
+            show_default="the nearest kvcalc.yaml upward from a spec",
         ),
     ] = None,
     strict: Annotated[
@@ -55,22 +60,26 @@ def check(
     rules: Annotated[
         bool, typer.Option("--rules", help="Print the rules and their codes, and check nothing.")
     ] = False,
+    quiet: options.QuietFindings = False,
 ) -> None:
-    """Check specs: form, consistency, expected values and budgets. Exit status 1 for findings.
+    """Hold specs to their form, their numbers and their budgets.
+
+    Exit status 1 for findings.
 
     Example: kvcalc check model_specs
     """
     if format is None:
         format = CheckFormat.github if _in_github_actions() else CheckFormat.text
     if rules:
-        print(_rules(format), end="")
+        write(_rules(format))
         return
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
     from kvcalc.checks.run import check_paths
 
     reports = check_paths(paths, policy)
-    write(_render(reports, format, strict))
+    if not quiet or format not in _FOR_PEOPLE or any(each.problems for each in reports):
+        write(_render(reports, format, strict))
     if any(each.errors or (strict and each.warnings) for each in reports):
         raise typer.Exit(1)
 

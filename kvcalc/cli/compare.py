@@ -1,15 +1,17 @@
 """``kvcalc compare``: models x attention x contexts x batches x cache dtypes, as one table."""
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
 from kvcalc.cli.options import Format
-from kvcalc.cli.output import write
+from kvcalc.cli.output import note, write
+from kvcalc.cli.progress import track
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, grid
@@ -33,31 +35,53 @@ def compare(
     models: options.Models,
     context: Annotated[
         str,
-        typer.Option(help="Token counts: 8k,32k,128k or a series 1k:128k:1k, 1k:128k:x2."),
+        typer.Option(
+            help="Cached tokens of one sequence: 8k,32k,128k, or a series 1k:128k:1k, 1k:128k:x2.",
+            metavar="TOKENS,...",
+        ),
     ] = "8k",
-    batch: Annotated[str, typer.Option(help="Sequences: 1,8,32 or a series.")] = "1",
+    batch: Annotated[
+        str, typer.Option(help="Sequences: 1,8,32, or a series.", metavar="N,...")
+    ] = "1",
     encoder_context: options.EncoderContext = None,
     kv_dtype: Annotated[
-        str, typer.Option(help="Cache formats, separated by commas: bf16,fp8,q8_0:bf16.")
+        str,
+        typer.Option(
+            help="Number formats of the cache: bf16,fp8,q8_0:bf16; K:V as q8_0:bf16.",
+            metavar="DTYPE[:DTYPE],...",
+            autocompletion=completion.kv_dtypes,
+        ),
     ] = "bf16",
     state_dtype: options.StateDtype = None,
     dtype: options.Dtype = None,
     attention: Annotated[
-        str | None, typer.Option(help="Variants of each model: mha,gqa,mqa,mla.")
+        str | None,
+        typer.Option(
+            help="What if they had these attentions instead: mha,gqa,mqa,mla.",
+            metavar="ATTENTION,...",
+            autocompletion=completion.several_of(options.AttentionName),
+        ),
     ] = None,
-    sort: Annotated[Sort, typer.Option(help="Order within one workload.")] = Sort.given,
+    sort: Annotated[
+        Sort, typer.Option(help="Order within one workload.", metavar=options.choices(Sort))
+    ] = Sort.given,
     format: options.OutputFormat = Format.table,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw cache against context, and the memory's parts: .svg, .png or .pdf."
+            help="Draw cache against context, and the memory's parts: .svg, .png or .pdf.",
+            metavar="FILE",
+            autocompletion=completion.path,
         ),
     ] = None,
     chart: Annotated[
         bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
     ] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Models side by side, over contexts, batches and cache formats; ratios are to the first row.
+    """Models side by side, over contexts, batches and cache formats.
+
+    Ratios are to the first row. Options that take a list take one value, too.
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
@@ -69,7 +93,7 @@ def compare(
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot)
     variants: list[Variant] = []
-    for model in models:
+    for model in track(models, "reading", quiet=quiet):
         variants += _variants(model, attention)
     question: dict[str, Any] = {
         "contexts": contexts,
@@ -78,17 +102,23 @@ def compare(
         "state_dtype": state_dtype,
         "dtype": dtype,
     }
-    rows = grid(
+    rows: Iterable[Row] = grid(
         variants, batches=batches, by=None if sort is Sort.given else sort.value, **question
     )
+    total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
+    if not (format is Format.csv and sys.stdout.isatty()):
+        rows = track(rows, "computing", quiet=quiet, total=total)
     if plot is not None:
         _draw(plot, plot_format, _picture(variants, batches, question))
+        if not quiet:
+            note(f"wrote {plot}")
     if format is Format.csv:
         from kvcalc.report import compare_csv
 
         for chunk in compare_csv.render(rows):
-            write(chunk)
-        _explain_variants(variants)
+            if not write(chunk):
+                break
+        _explain_variants(variants, quiet)
         return
     shown: list[Row] = []
     for row in rows:
@@ -103,7 +133,7 @@ def compare(
         from kvcalc.report import compare_markdown
 
         write(compare_markdown.render(shown))
-        _explain_variants(variants)
+        _explain_variants(variants, quiet)
     else:
         from kvcalc.report import compare_table
 
@@ -112,7 +142,7 @@ def compare(
             from kvcalc.report import chart as characters
 
             write("\n" + characters.render(_picture(variants, batches, question)))
-        _explain_variants(variants)
+        _explain_variants(variants, quiet)
 
 
 def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
@@ -139,7 +169,6 @@ def _draw(plot: Path, plot_format: str, picture: "Picture") -> None:
         plot.write_bytes(render(picture, plot_format))
     except OSError as error:
         raise FileError(f"cannot write {plot}: {error.strerror}") from None
-    print(f"wrote {plot}", file=sys.stderr)
 
 
 def _variants(model: str, attention: str | None) -> list[Variant]:
@@ -149,7 +178,7 @@ def _variants(model: str, attention: str | None) -> list[Variant]:
     from kvcalc.spec.variants import CHOICES, with_attention
 
     variants = []
-    for choice in attention.split(","):
+    for choice in attention.lower().split(","):
         if choice not in CHOICES:
             raise UsageError(f"--attention {choice}: choose from {', '.join(CHOICES)}")
         spec, notes = with_attention(found.spec, choice)
@@ -157,8 +186,8 @@ def _variants(model: str, attention: str | None) -> list[Variant]:
     return variants
 
 
-def _explain_variants(variants: list[Variant]) -> None:
+def _explain_variants(variants: list[Variant], quiet: bool) -> None:
     """Say on stderr how each variant was derived."""
-    for variant in variants:
-        for note in variant.notes:
-            print(f"{variant.spec.name}: {note}", file=sys.stderr)
+    for variant in () if quiet else variants:
+        for text in variant.notes:
+            note(f"{variant.spec.name}: {text}")

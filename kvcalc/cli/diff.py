@@ -1,14 +1,13 @@
 """``kvcalc diff``: what a branch changes in the numbers of its specs, both sides taken from git."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import options
-from kvcalc.cli.output import write
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import note, write
 from kvcalc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,11 +43,15 @@ def diff(
         typer.Argument(
             metavar="[PATH]...",
             help="Specs, and folders of them.",
+            autocompletion=completion.path,
             show_default="the current folder",
         ),
     ] = None,
     fail_on: Annotated[
-        FailOn, typer.Option(help="Which differences make the exit status 1.")
+        FailOn,
+        typer.Option(
+            help="Which differences make the exit status 1.", metavar=options.choices(FailOn)
+        ),
     ] = FailOn.increase,
     tolerance: Annotated[
         list[str] | None,
@@ -59,7 +62,8 @@ def diff(
         ),
     ] = None,
     context: Annotated[
-        str, typer.Option(help="Tokens of the sequences that 'cache' is of: 8k, 128k.")
+        str,
+        typer.Option(help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.", metavar="TOKENS"),
     ] = "8k",
     batch: options.Batch = 1,
     dtype: options.Dtype = None,
@@ -74,14 +78,18 @@ def diff(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="The team's tolerances.", show_default="the nearest kvcalc.yaml upward from PATH"
+            help="The team's tolerances.",
+            metavar="FILE",
+            autocompletion=completion.path,
+            show_default="the nearest kvcalc.yaml upward from PATH",
         ),
     ] = None,
-    format: Annotated[
-        DiffFormat, typer.Option("--format", help="How to print the differences.")
-    ] = DiffFormat.table,
+    format: Annotated[DiffFormat, options.format_option(DiffFormat)] = DiffFormat.table,
+    quiet: options.QuietFindings = False,
 ) -> None:
-    """What changed in the specs since a git revision: numbers, and the fields behind them.
+    """What specs changed since a git revision, in bytes and fields.
+
+    Exit status 1 for growth, or as --fail-on says.
 
     Example: kvcalc diff --base origin/main
     """
@@ -94,6 +102,9 @@ def diff(
     reference = Reference(context_tokens=tokens, batch_size=batch, dtype=dtype, kv_dtype=kv_dtype)
     tolerances = _tolerances(tolerance or [], policy, where[0])
     result = compute(where, base, reference, tolerances, merge_base=merge_base)
+    failed = result.fails(fail_on.value)
+    if quiet and not failed and format in (DiffFormat.table, DiffFormat.markdown):
+        return
     if format is DiffFormat.json:
         from kvcalc.report import diff_json
 
@@ -110,9 +121,9 @@ def diff(
         from kvcalc.report import diff_table
 
         write(diff_table.render(result))
-    for note in result.base.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if result.fails(fail_on.value):
+    for each in () if quiet else result.base.notes:
+        note(f"note: {each}")
+    if failed:
         raise typer.Exit(1)
 
 

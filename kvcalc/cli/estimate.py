@@ -1,10 +1,11 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
 from kvcalc.cli.options import AttentionName, Engine, Format
 from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
@@ -27,7 +28,10 @@ def estimate(
     encoder_context: options.EncoderContext = None,
     beams: options.Beams = 1,
     attention: Annotated[
-        AttentionName | None, typer.Option(help="What if it had this attention instead.")
+        AttentionName | None,
+        typer.Option(
+            help="What if it had this attention instead.", metavar=options.choices(AttentionName)
+        ),
     ] = None,
     dtype: options.Dtype = None,
     kv_dtype: options.KvDtypeAsked = None,
@@ -43,22 +47,28 @@ def estimate(
             help="Real requests instead of --context: CSV or JSONL of prompt and output tokens, or "
             "a histogram length,count; - is stdin.",
             metavar="FILE",
+            autocompletion=completion.path,
         ),
     ] = None,
     available: Annotated[
         str | None,
-        typer.Option(help="With --lengths: memory for the cache on a device, to say how many fit."),
+        typer.Option(
+            help="With --lengths: memory for the cache on a device, to say how many fit.",
+            metavar="SIZE",
+        ),
     ] = None,
     block_size: Annotated[
         int | None,
-        typer.Option(help="With --lengths: tokens of a block.", min=1, show_default="16"),
+        options.num("--block-size", "With --lengths: tokens of a block.", show_default="16"),
     ] = None,
     shared_prefix: Annotated[
-        str | None, typer.Option(help="With --lengths: tokens that all requests begin with.")
+        str | None,
+        typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
     ] = None,
     format: options.OutputFormat = Format.table,
+    quiet: options.Quiet = False,
 ) -> None:
-    """What a model takes: parameters, weights, cache and workspace, tensor by tensor.
+    """What a model takes: weights, cache, workspace, tensor by tensor.
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
@@ -87,7 +97,7 @@ def estimate(
             "available": options.num_bytes(available, "--available"),
             "prefix_tokens": options.tokens(shared_prefix, "--shared-prefix"),
         }
-        write(_traffic(models, lengths, set_fields, question, format))
+        write(_traffic(models, lengths, set_fields, question, format, quiet))
         return
     for name, given in (
         ("--available", available is not None),
@@ -135,6 +145,7 @@ def estimate(
         else:
             accounting = _accounting(engine, spec, workload, engine_version)
             result = answer(spec, workload, notes, accounting, stored)
+        result = replace(result, assumptions=_unless(quiet, format, result.assumptions))
         answers.append((found, result, real))
     if serving:
         pairs = [(found.path, result) for found, result, _ in answers]
@@ -149,6 +160,7 @@ def _traffic(
     set_fields: list[str] | None,
     question: dict[str, Any],
     format: Format,
+    quiet: bool,
 ) -> str:
     """Every model's answer for the requests of one file."""
     from kvcalc.cli import traffic
@@ -164,8 +176,14 @@ def _traffic(
             spec = with_fields(spec, tuple(set_fields))
             notes = (*notes, *(f"set {change}" for change in set_fields))
         result, filled = traffic.answer(spec, requests, **question)
-        answers.append((spec.name, found.path, result, (*filled, *notes)))
+        notes = _unless(quiet, format, (*filled, *notes))
+        answers.append((spec.name, found.path, result, notes))
     return traffic.render(answers, format)
+
+
+def _unless(quiet: bool, format: Format, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """The notes that a reader wants; a program gets them all."""
+    return () if quiet and format in (Format.table, Format.markdown) else notes
 
 
 def _logical_format(kv_dtype: str | None, engine: Engine) -> str:

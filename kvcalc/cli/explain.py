@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
 from kvcalc.cli.output import write
 from kvcalc.errors import UsageError
 
@@ -21,8 +21,9 @@ def explain(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A shipped model, a hub id or the path of a YAML spec.",
-            autocompletion=options.complete_model,
+            help=options.ONE_MODEL,
+            metavar="[MODEL]",
+            autocompletion=completion.model,
             show_default=False,
         ),
     ] = None,
@@ -33,9 +34,10 @@ def explain(
     every: Annotated[
         bool, typer.Option("--all", help="Every mechanism that kvcalc knows, from its source.")
     ] = False,
-    format: Annotated[ExplainFormat, typer.Option(help="How to print it.")] = ExplainFormat.text,
+    format: Annotated[ExplainFormat, options.format_option(ExplainFormat)] = ExplainFormat.text,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Where the number comes from: equation, symbols, numbers put in, source.
+    """The equations behind the number, with their symbols and source.
 
     Example: kvcalc explain deepseek-v3 --context 32k
     """
@@ -58,7 +60,8 @@ def explain(
         kv_dtype=kv_dtype,
         state_dtype=state_dtype,
     )
-    text = explanation.render(found.spec, workload, (*found.assumptions, *notes))
+    notes = () if quiet else (*found.assumptions, *notes)
+    text = explanation.render(found.spec, workload, notes)
     if format is ExplainFormat.markdown:
         text = f"```text\n{text}```\n"
     write(text)

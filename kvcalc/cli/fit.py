@@ -1,12 +1,14 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
+from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.fit import Fit, FitRequest, Planner
 from kvcalc.deployment.hardware import catalogue, find, of_size
@@ -27,24 +29,21 @@ class FitFormat(StrEnum):
     markdown = "markdown"
 
 
-def _complete_gpu(incomplete: str) -> list[str]:
-    return [device.name for device in catalogue() if device.name.startswith(incomplete)]
-
-
 def fit(
     model: options.Model,
     gpu: Annotated[
         str | None,
-        typer.Option(
-            help="The accelerator: h100, rtx-4090, mi300x, ...", autocompletion=_complete_gpu
-        ),
+        options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ..."),
     ] = None,
     gpus: Annotated[
-        str | None, typer.Option(help="'all': a table of every accelerator known.", metavar="all")
+        str | None,
+        typer.Option(
+            help="A table of every accelerator known.",
+            metavar="all",
+            autocompletion=completion.one_of(("all",)),
+        ),
     ] = None,
-    gpu_memory: Annotated[
-        str | None, typer.Option(help="Its memory, where the name is not known: 80GiB.")
-    ] = None,
+    gpu_memory: options.GpuMemory = None,
     context: options.Context = None,
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
@@ -54,26 +53,30 @@ def fit(
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     dp: Annotated[
-        int, typer.Option(help="Replicas of the attention, each with its own requests.", min=1)
+        int, options.num("--dp", "Replicas of the attention, each with its own requests.")
     ] = 1,
     expert_parallel: Annotated[
         bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
     ] = False,
     memory_utilization: Annotated[
-        str, typer.Option(help="Share of the memory that the engine may use.", metavar="F")
+        str, typer.Option(help="Share of the memory that the engine may use.", metavar="SHARE")
     ] = "0.9",
     max_num_batched_tokens: Annotated[
-        str | None, typer.Option(help="Tokens of one step.", show_default="as vLLM chooses")
+        str | None,
+        typer.Option(
+            help="Tokens of one scheduler step.", metavar="TOKENS", show_default="as vLLM chooses"
+        ),
     ] = None,
     max_num_seqs: Annotated[
         int | None,
-        typer.Option(help="Requests of one step.", show_default="as vLLM chooses", min=1),
+        options.num("--max-num-seqs", "Requests at once.", show_default="as vLLM chooses"),
     ] = None,
-    format: Annotated[
-        FitFormat, typer.Option("--format", help="How to print the answer.")
-    ] = FitFormat.table,
+    format: Annotated[FitFormat, options.format_option(FitFormat)] = FitFormat.table,
+    quiet: options.Quiet = False,
 ) -> int:
-    """Does it fit; the longest context, the largest batch, the fewest devices; what would help.
+    """Does it fit, how far does it go, and what would help.
+
+    The longest context, the largest batch, the fewest devices. Exit status 1 where it does not fit.
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
@@ -97,11 +100,13 @@ def fit(
     planner = Planner(spec)
     if gpus is not None:
         fits = [planner.fit(device, request) for device in catalogue()]
-        print(_render_all(fits, format), end="")
+        write(_render_all(fits, format))
         return 0 if any(one.verdict != "does not fit" for one in fits) else 1
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
     answer = planner.fit(device, request)
-    print(_render(answer, format), end="")
+    if quiet and format is not FitFormat.json:
+        answer = replace(answer, notes=())
+    write(_render(answer, format))
     return 0 if answer.verdict != "does not fit" else 1
 
 

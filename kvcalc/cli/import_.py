@@ -5,30 +5,44 @@ from typing import Annotated
 
 import typer
 
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import note, write
 from kvcalc.errors import UsageError
 
 Source = Annotated[
     str,
     typer.Argument(
         help="A config.json, a folder with one, a .safetensors or .gguf file, or a hub id "
-        "(org/name, org/name@revision)."
+        "(org/name, org/name@revision).",
+        metavar="SOURCE",
+        autocompletion=completion.path,
+        show_default=False,
     ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Write the spec to this file; to standard output if absent."
+        "--output", "-o", help="The file to write.", metavar="FILE",
+        autocompletion=completion.path, show_default="standard output",
     ),
-]
+]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 Name = Annotated[
     str | None,
-    typer.Option("--name", help="The spec's name; from the file's or the model's name if absent."),
+    typer.Option(help="The spec's name.", metavar="NAME", show_default="the file's or the model's"),
 ]
 
 
-def import_(source: Source, output: Output = None, force: Force = False, name: Name = None) -> None:
-    """Turn a model's own config into a commented spec that 'kvcalc check' holds to its numbers.
+def import_(
+    source: Source,
+    output: Output = None,
+    force: Force = False,
+    name: Name = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """A commented spec from a model's own config, to review.
+
+    'kvcalc check' holds it to its numbers.
 
     Example: kvcalc import ./config.json -o model_specs/mine/my-model.yaml
     """
@@ -37,12 +51,13 @@ def import_(source: Source, output: Output = None, force: Force = False, name: N
     found = read_source(source, name or (output.stem if output is not None else None))
     text = spec_text(found)
     if output is None:
-        print(text, end="")
+        write(text)
         return
     _write(output, text, force)
-    for assumption in found.assumptions:
-        typer.echo(f"assumed: {assumption}", err=True)
-    typer.echo(f"wrote {output}; review it, then: kvcalc check {output}", err=True)
+    if not quiet:
+        for assumption in found.assumptions:
+            note(f"assumed: {assumption}")
+        note(f"wrote {output}; review it, then: kvcalc check {output}")
 
 
 def _write(output: Path, text: str, force: bool) -> None:

@@ -4,18 +4,24 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
 from kvcalc.cli.options import Format
 from kvcalc.cli.output import write
 
 
 def models(
     pattern: Annotated[
-        str, typer.Argument(help="Part of a name or family, or a glob such as 'qwen3*'.")
+        str,
+        typer.Argument(
+            help="Part of a name or family, or a glob such as 'qwen3*'.",
+            metavar="[PATTERN]",
+            autocompletion=completion.model,
+            show_default="all",
+        ),
     ] = "",
     format: options.OutputFormat = Format.table,
 ) -> None:
-    """The shipped models: parameters, attention, and what a token of context takes.
+    """The shipped models: parameters, attention, bytes of a token.
 
     Example: kvcalc models qwen
     """

@@ -1,10 +1,12 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from kvcalc.cli import completion
 from kvcalc.errors import UsageError
 from kvcalc.units import parse_bytes, parse_tokens
 
@@ -39,79 +41,153 @@ class AttentionName(StrEnum):
     mla = "mla"
 
 
-def complete_model(incomplete: str) -> list[str]:
-    """Names of shipped models, from file names alone."""
-    from kvcalc.spec.catalog import shipped
+_ALIASES = {
+    "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
+    "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
+}  # fmt: skip
 
-    return [name for name in shipped() if name.startswith(incomplete)]
+
+def folded(word: str) -> str:
+    """A command, an option or a choice however it is written: ``--KV_dtype``, ``tensorrt_llm``."""
+    word = word.lower().replace("_", "-")
+    return _ALIASES.get(word, word)
 
 
+def choices(names: Iterable[str]) -> str:
+    """The metavar of a closed set of words, as in the contract: ``table|json|markdown``."""
+    return "|".join(names)
+
+
+def format_option(formats: type[StrEnum], shown: str | None = None) -> Any:
+    """``--format``, of the formats that a command has."""
+    help = "How to print the answer."
+    if shown is None:
+        return typer.Option("--format", help=help, metavar=choices(formats))
+    return typer.Option("--format", help=help, metavar=choices(formats), show_default=shown)
+
+
+def num(name: str, text: str, least: int = 1, **more: Any) -> Any:
+    """An option that takes a whole number."""
+    return typer.Option(name, help=text, metavar="N", min=least, **more)
+
+
+def gpu_option(text: str) -> Any:
+    """``--gpu``, of the catalogue."""
+    return typer.Option("--gpu", help=text, metavar="GPU", autocompletion=completion.gpu)
+
+
+_MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
+ONE_MODEL = f"A model: {_MODEL_IS}."
+MODELS = f"Models, each a {_MODEL_IS}."
 Models = Annotated[
     list[str],
     typer.Argument(
-        help="Shipped models (see 'kvcalc models'), hub ids or paths of YAML specs.",
-        autocompletion=complete_model,
-        show_default=False,
+        help=MODELS, metavar="MODEL...", autocompletion=completion.model, show_default=False
     ),
 ]
 Model = Annotated[
     str,
     typer.Argument(
-        help="A shipped model, a hub id or the path of a YAML spec.",
-        autocompletion=complete_model,
-        show_default=False,
+        help=ONE_MODEL, metavar="MODEL", autocompletion=completion.model, show_default=False
     ),
 ]
 Context = Annotated[
     str | None,
-    typer.Option(help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.", show_default="8k"),
+    typer.Option(
+        help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
+        metavar="TOKENS",
+        show_default="8k, or the model's most",
+    ),
 ]
-Batch = Annotated[int, typer.Option(help="Sequences.", min=1)]
+ContextOfMany = Annotated[
+    str | None,
+    typer.Option(
+        help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
+        metavar="TOKENS",
+        show_default="8k",
+    ),
+]
+Batch = Annotated[int, num("--batch", "Sequences.")]
 EncoderContext = Annotated[
     str | None,
-    typer.Option(help="Encoder tokens of one sequence.", show_default="as --context"),
+    typer.Option(
+        help="Encoder tokens of one sequence.", metavar="TOKENS", show_default="as --context"
+    ),
 ]
-Beams = Annotated[int, typer.Option(help="Beams per sequence; each has its own cache.", min=1)]
+Beams = Annotated[int, num("--beams", "Beams per sequence; each has its own cache.")]
 Dtype = Annotated[
     str | None,
     typer.Option(
         help="Number format of the weights: bf16, fp8, q4_0, mxfp4, ...; 'checkpoint' as published.",
+        metavar="DTYPE",
         show_default="checkpoint, or bf16",
+        autocompletion=completion.weight_dtype,
     ),
 ]
+_KV_DTYPE = "Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16."
 KvDtype = Annotated[
-    str, typer.Option(help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.")
+    str,
+    typer.Option(help=_KV_DTYPE, metavar="DTYPE[:DTYPE]", autocompletion=completion.kv_dtype),
 ]
 KvDtypeAsked = Annotated[
     str | None,
     typer.Option(
-        help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
+        help=_KV_DTYPE,
+        metavar="DTYPE[:DTYPE]",
         show_default="bf16, or the engine's own",
+        autocompletion=completion.kv_dtype,
     ),
 ]
 StateDtype = Annotated[
     str | None,
-    typer.Option(help="Number format of recurrent states.", show_default="the model's, fp32"),
+    typer.Option(
+        help="Number format of recurrent states.",
+        metavar="DTYPE",
+        show_default="the model's, fp32",
+        autocompletion=completion.state_dtype,
+    ),
 ]
-TensorParallel = Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks.", min=1)]
-PipelineParallel = Annotated[int, typer.Option("--pp", help="Pipeline-parallel ranks.", min=1)]
+TensorParallel = Annotated[int, num("--tp", "Tensor-parallel ranks.")]
+PipelineParallel = Annotated[int, num("--pp", "Pipeline-parallel ranks.")]
 SetFields = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        metavar="PATH=VALUE",
+        metavar="FIELD=VALUE",
         help="Change a field: blocks.decoder.attention.num_key_value_heads=4.",
     ),
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+OutputFormat = Annotated[Format, format_option(Format)]
 WhichEngine = Annotated[
     Engine,
     typer.Option(
-        help="Whose accounting to follow: the mechanisms', a library's, an engine's, or all."
+        help="Whose accounting to follow: the mechanisms', a library's, an engine's, or all.",
+        metavar=choices(Engine),
     ),
 ]
 EngineVersion = Annotated[
-    str | None, typer.Option(help="Release of the engine.", show_default="the measured one")
+    str | None,
+    typer.Option(
+        help="Release of the engine, such as 0.10.2.",
+        metavar="VERSION",
+        show_default="the newest known",
+    ),
+]
+GpuMemory = Annotated[
+    str | None,
+    typer.Option(help="Its memory, where the name is not known: 80GiB.", metavar="SIZE"),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="The answer alone: no notes and no progress."),
+]
+QuietFindings = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Findings alone: no notes, no progress, and nothing when all is well.",
+    ),
 ]
 
 
@@ -119,6 +195,8 @@ def tokens(text: str | None, option: str) -> int | None:
     """A token count given on the command line. Raises UsageError naming the option."""
     if text is None:
         return None
+    if "," in text or ":" in text:
+        raise UsageError(f"{option} {text}: one token count here; 'kvcalc compare' takes several")
     try:
         return parse_tokens(text)
     except ValueError as error:

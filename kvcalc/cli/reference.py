@@ -17,8 +17,12 @@ def text() -> str:
         "# Command reference",
         "",
         "Exit status: 0 done and good, 1 it ran and found something, 2 it could not run. Answers go "
-        "to stdout,\nnotes and progress to stderr. Token counts are written `8192`, `8k` or `1m`, "
-        "sizes `80GiB` or `80GB`.",
+        "to stdout,\nnotes to stderr, progress to stderr where that is a terminal.\n\n"
+        "TOKENS are written `8192`, `8k` or `1m`; SIZE `80GiB`, `80GB` or bytes; DTYPE `bf16`, "
+        "`bfloat16` or\n`torch.bfloat16`; MODEL is a shipped name, a hub id, or the path of a spec, "
+        "a `config.json` or a checkpoint.\nCommands, options and choices may be written in any case, "
+        "and with `_` for `-`. `kvcalc --install-completion`\ncompletes them, models, accelerators "
+        "and formats in bash, zsh and fish.",
     ]
     for name in COMMANDS:
         parts += ["", f"## kvcalc {name}", "", *_command(group.commands[name])]
@@ -31,14 +35,18 @@ def _command(command: Any) -> list[str]:
     for param in command.params:
         if getattr(param, "hidden", False) or param.name == "help":
             continue
-        names = param.opts if param.param_type_name == "option" else [param.name.upper()]
-        spelling = ", ".join(f"`{name}`" for name in [*names, *param.secondary_opts])
-        choices = getattr(param.type, "choices", None)
-        values = " (" + ", ".join(_word(choice) for choice in choices) + ")" if choices else ""
-        lines.append(
-            f"- {spelling}{values}: {' '.join((param.help or '').split())}{_default(param)}"
-        )
+        spelling = f"`{_spelling(param)}`"
+        words = " ".join((param.help or "").split())
+        lines.append(f"- {spelling}: {words}{_default(param)}")
     return lines
+
+
+def _spelling(param: Any) -> str:
+    """``-o, --output FILE``; an argument by its metavar alone."""
+    if param.param_type_name != "option":
+        return str(param.metavar)
+    names = ", ".join([*param.opts, *param.secondary_opts])
+    return names if param.is_flag else f"{names} {param.metavar}"
 
 
 def _default(param: Any) -> str:
@@ -47,7 +55,7 @@ def _default(param: Any) -> str:
         return f" Default: {shown}."
     if param.default in (None, False, "", [], ()) or callable(param.default) or not shown:
         return ""
-    return f" Default: {_word(param.default)}."
+    return f" Default: {param.opts[0] if param.secondary_opts else _word(param.default)}."
 
 
 def _word(value: Any) -> str:

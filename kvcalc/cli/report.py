@@ -1,12 +1,13 @@
 """``kvcalc report``: models as one page to send around: tables, plots, equations, a live form."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import note
+from kvcalc.cli.progress import track
 from kvcalc.errors import FileError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 def report(
     models: options.Models,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The page to write.", show_default=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write.",
+            metavar="FILE",
+            autocompletion=completion.path,
+            show_default=False,
+        ),
     ],
-    context: options.Context = None,
+    context: options.ContextOfMany = None,
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
     dtype: options.Dtype = None,
@@ -28,14 +37,19 @@ def report(
     proofs: Annotated[
         Path | None,
         typer.Option(
-            help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page."
+            help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page.",
+            metavar="FILE",
+            autocompletion=completion.path,
         ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it exists.")
     ] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """One self-contained HTML page, with a form that recomputes in the browser; no network.
+    """One HTML page to send around, with a form that recomputes.
+
+    The page is self-contained and asks no network.
 
     Example: kvcalc report llama-3-8b gemma-3-27b deepseek-v3 --context 32k -o report.html
     """
@@ -49,9 +63,9 @@ def report(
     proved = () if proofs is None else _read_proofs(proofs)
     encoder_tokens = options.tokens(encoder_context, "--encoder-context")
     context_tokens = options.tokens(context, "--context")
-    found = tuple(locate(model) for model in models)
+    found = tuple(locate(model) for model in track(models, "reading", quiet=quiet))
     estimates = []
-    for item in found:
+    for item in track(found, "computing", quiet=quiet):
         workload, notes = choose_workload(
             item.spec,
             # One form asks for all models: a model made for less says so in its notes.
@@ -84,7 +98,8 @@ def report(
     # A file's name need not be text; what is none of it shows as a question mark.
     data = page.encode("utf-8", "replace")
     _write(output, data, force)
-    print(f"wrote {output} ({len(data):,} bytes)", file=sys.stderr)
+    if not quiet:
+        note(f"wrote {output} ({len(data):,} bytes)")
 
 
 def _command(models: list[str], given: dict[str, str | None]) -> str:

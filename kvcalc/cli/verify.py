@@ -1,6 +1,5 @@
 """``kvcalc verify``: hold the calculator against PyTorch models that run."""
 
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
@@ -9,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import options
+from kvcalc.cli import completion, options
+from kvcalc.cli.output import write
+from kvcalc.cli.progress import Progress
+from kvcalc.convert.locate import load
 from kvcalc.errors import KvcalcError, MissingExtraError, UsageError
-from kvcalc.spec.catalog import load, shipped
+from kvcalc.spec.catalog import shipped
 from kvcalc.units import parse_tokens
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from kvcalc.verify.proofs import Verification
 
 Run = Callable[..., "Verification | None"]
+Say = Callable[[str], None]
 INSTALL = "pip install 'kvcalc[verify]'"
 INSTALL_HF = "pip install 'kvcalc[hf]'"
 
@@ -56,32 +59,44 @@ def verify(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL...",
-            help="Shipped models (see 'kvcalc models'), hub ids or paths of YAML specs.",
-            autocompletion=options.complete_model,
+            metavar="[MODEL]...",
+            help=options.MODELS,
+            autocompletion=completion.model,
             show_default=False,
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All shipped models.")] = False,
-    device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.cpu,
+    device: Annotated[
+        Device, typer.Option(help="Where the models run.", metavar=options.choices(Device))
+    ] = Device.cpu,
     against: Annotated[
-        Against, typer.Option(help="The project's own modules, or transformers' models.")
+        Against,
+        typer.Option(
+            help="The project's own modules, or transformers' models.",
+            metavar=options.choices(Against),
+        ),
     ] = Against.reference,
     context: Annotated[
-        str, typer.Option(metavar="T", help="With --device cuda: cached tokens of a sequence.")
+        str,
+        typer.Option(metavar="TOKENS", help="With --device cuda: cached tokens of one sequence."),
     ] = "8k",
-    batch: Annotated[int, typer.Option(min=1, help="With --device cuda: sequences.")] = 1,
+    batch: Annotated[int, options.num("--batch", "With --device cuda: sequences.")] = 1,
     attention_backend: Annotated[
-        AttentionBackend, typer.Option(help="With --device cuda: eager scores, or a fused kernel.")
+        AttentionBackend,
+        typer.Option(
+            help="With --device cuda: eager scores, or a fused kernel.",
+            metavar=options.choices(AttentionBackend),
+        ),
     ] = AttentionBackend.eager,
     tp: Annotated[
-        int, typer.Option(min=1, help="Tensor-parallel ranks, under torchrun --nproc-per-node N.")
+        int, options.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
     ] = 1,
-    format: Annotated[
-        VerifyFormat, typer.Option("--format", help="How to print the answer.")
-    ] = VerifyFormat.table,
+    format: Annotated[VerifyFormat, options.format_option(VerifyFormat)] = VerifyFormat.table,
+    quiet: options.QuietFindings = False,
 ) -> None:
-    """Build models, run them, and compare what they own and keep. Exit status 1 for a mismatch.
+    """Hold the numbers against PyTorch models that are built and run.
+
+    Exit status 1 for a mismatch.
 
     Four proofs: parameters and cache equal the formula tensor by tensor; the cache is sufficient
     to decode with; each cached tensor is necessary. On a GPU, bytes are the allocator's, at true
@@ -103,10 +118,16 @@ def verify(
         run = partial(_measured, tokens=tokens, batch=batch, backend=attention_backend.value)
     else:
         run = partial(_verified, against=against)
-    results = tuple(_results(names, run, against, lone=len(names) == 1))
+    # All are read first: a misspelt name is not found out after minutes of proofs.
+    specs = [load(name) for name in names]
+    with Progress("verifying", len(specs), quiet=quiet) as progress:
+        results = tuple(_results(specs, run, against, progress))
     if not results:  # a rank that does not report
         return
-    print(_render(results, format), end="")
+    if quiet and format is not VerifyFormat.json:
+        results = tuple(found for found in results if not found.passed)
+    if results:
+        write(_render(results, format))
     if not all(found.passed for found in results):
         raise typer.Exit(1)
 
@@ -122,51 +143,47 @@ def _require(against: Against) -> None:
 
 
 def _results(
-    names: list[str], run: "Run", against: Against, lone: bool
+    specs: "list[ModelSpec]", run: Run, against: Against, progress: Progress
 ) -> Iterator["Verification"]:
     """One result per model; one that cannot run is an error alone and a finding among others."""
-    # All are read first: a misspelt name is not found out after minutes of proofs.
-    for number, spec in enumerate([load(name) for name in names], start=1):
-        if not lone:
-            _say(f"[{number}/{len(names)}] {spec.name}")
+    for spec in specs:
+        progress.step(spec.name)
         try:
-            found = run(spec, aloud=lone)
+            found = run(spec, say=progress.say)
             if found is not None:
                 yield found
         except KvcalcError as error:
-            if lone:
+            if len(specs) == 1:
                 raise
             yield _trouble(spec, against, error)
 
 
-def _measured(
-    spec: "ModelSpec", tokens: int, batch: int, backend: str, aloud: bool
-) -> "Verification":
+def _measured(spec: "ModelSpec", tokens: int, batch: int, backend: str, say: Say) -> "Verification":
     from kvcalc.verify.measure import verify as verify_on_device
 
-    return verify_on_device(spec, tokens, batch, backend, say=_say)
+    return verify_on_device(spec, tokens, batch, backend, say=say)
 
 
-def _over_ranks(spec: "ModelSpec", tp: int, cuda: bool, aloud: bool) -> "Verification | None":
+def _over_ranks(spec: "ModelSpec", tp: int, cuda: bool, say: Say) -> "Verification | None":
     """The verification on rank 0; None on the others, which print nothing, errors neither."""
     from kvcalc.verify import parallel
 
     try:
-        return parallel.verify(spec, tp, cuda, _say)
+        return parallel.verify(spec, tp, cuda, say)
     except KvcalcError:
         if parallel.is_reporting():
             raise
         raise typer.Exit(2) from None
 
 
-def _verified(spec: "ModelSpec", against: Against, aloud: bool) -> "Verification":
+def _verified(spec: "ModelSpec", against: Against, say: Say) -> "Verification":
     if against is Against.transformers:
         from kvcalc.verify.against_transformers import verify as verify_twin
 
         return verify_twin(spec)
     from kvcalc.verify.runner import verify as verify_reference
 
-    return verify_reference(spec, _say if aloud else lambda text: None)
+    return verify_reference(spec, say)
 
 
 def _trouble(spec: "ModelSpec", against: Against, error: KvcalcError) -> "Verification":
@@ -176,10 +193,6 @@ def _trouble(spec: "ModelSpec", against: Against, error: KvcalcError) -> "Verifi
         model=spec.name, source=spec.source, device="cpu", against=against.value,
         torch_version="", proofs=(), trouble=f"could not run: {error.message}",
     )  # fmt: skip
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _render(results: "tuple[Verification, ...]", format: VerifyFormat) -> str:

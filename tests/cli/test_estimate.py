@@ -111,7 +111,7 @@ def test_set_changes_a_field(capsys: pytest.CaptureFixture[str]) -> None:
         (["llama-3-8b", "--pp", "33"], 2, "32 layers cannot fill 33"),
         (["llama-3-8b", "--set", "blocks.decoder.attention.num_key_value_heads=5"], 2, "KV201"),
         (["llama-3-8b", "--set", "blocks.decoder.attention.num_kv=5"], 2, "unknown key"),
-        (["llama-3-8b", "--nonsense"], 2, "No such option"),
+        (["llama-3-8b", "--nonsense"], 2, "no such option: --nonsense"),
         (["no/such/file.yaml"], 2, "no such file"),
     ],
 )

@@ -77,7 +77,7 @@ def test_json_holds_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
     row = next(row for row in parameters["rows"] if row["tensor"].endswith("k_proj.weight"))
     assert row["tensor"] == "layers.0-31.attention.k_proj.weight"
     assert row["measured"] == {"shape": [1024, 4096], "dtype": "bf16", "bytes": 8_388_608}
-    assert "llama-3-8b: sufficient" in err
+    assert err == ""  # progress is for terminals
 
 
 @needs_torch
@@ -110,4 +110,4 @@ def test_many_models_are_summarised(
     assert "4 of 4 models passed all proofs" in out
     assert "999,885,952" in out
     assert "n/a" in out  # an encoder has no cache to prove anything of
-    assert "[4/4] bert-base-uncased" in err
+    assert err == ""

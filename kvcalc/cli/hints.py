@@ -1,0 +1,75 @@
+"""What a user meant who gave an option or a command that there is not, and what to run instead."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+# What engines and other tools call it.
+_HERE = {
+    "--ctx": "--context", "--context-length": "--context", "--seq-len": "--context",
+    "--batch-size": "--batch", "--kv-cache-dtype": "--kv-dtype", "--cache-dtype": "--kv-dtype",
+    "--tensor-parallel-size": "--tp", "--tp-size": "--tp", "--pipeline-parallel-size": "--pp",
+    "--gpu-memory-utilization": "--memory-utilization", "--json": "--format json",
+    "--output-format": "--format",
+}  # fmt: skip
+_BY_COMMAND = {
+    ("capacity", "--context"): "--max-model-len T (llama.cpp: --ctx-size T)",
+    ("capacity", "--batch"): "--max-num-seqs N (llama.cpp: --parallel N)",
+}
+
+
+def message(error: Any, arguments: list[str]) -> str:
+    """The sentence of one of typer's usage errors, with what to run instead."""
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "info_name", None) or "kvcalc"
+    path = getattr(context, "command_path", "kvcalc")
+    text = error.format_message().rstrip(".")
+    option = getattr(error, "option_name", "")
+    kind = type(error).__name__
+    if kind == "NoSuchOption":
+        text = f"no such option: {option}" + _option(option, command, context)
+    elif text.startswith("No such command") and arguments:
+        text = f"no such command '{arguments[0]}'" + _command(arguments)
+    elif "unexpected extra argument" in text and command in ("explain", "fit", "capacity"):
+        text += f"; '{path}' answers for one model"
+    elif kind == "MissingParameter" and command == "diff":
+        text += "; such as --base origin/main"
+    return f"{text[:1].lower()}{text[1:]} (see '{path} --help')"
+
+
+def _option(option: str, command: str, context: Any) -> str:
+    from kvcalc.cli.app import COMMANDS, commands_of
+
+    own = [name for param in context.command.params for name in param.opts]
+    option = option.lower().replace("_", "-")
+    meant = _BY_COMMAND.get((command, option)) or _HERE.get(option)
+    if meant and meant.split()[0] in own:
+        return f"; here it is {meant}"
+    if option in ("-o", "--output"):
+        return "; the answer goes to a file with '> FILE'"
+    built = commands_of(tuple(COMMANDS))
+    having = [
+        f"'kvcalc {name}'"
+        for name, other in built.items()
+        if any(option in param.opts for param in other.params)
+    ]
+    if having:
+        return f"; {_list(having)} {'has' if len(having) == 1 else 'have'} it"
+    near = get_close_matches(option, own, n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _command(arguments: list[str]) -> str:
+    from kvcalc.cli.app import COMMANDS
+    from kvcalc.spec.catalog import shipped
+
+    near = get_close_matches(arguments[0].lower(), COMMANDS, n=2)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    if arguments[0].lower() in shipped() or Path(arguments[0]).exists():
+        return f"; did you mean 'kvcalc estimate {' '.join(arguments)}'?"
+    return f"; there are {_list(list(COMMANDS))}"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -11,9 +11,11 @@ e8m0 scale per 32. per_token_head: vLLM v1/kv_cache_interface.py, one fp32 scale
 of one head. fp8_ds_mla: vLLM MLAAttentionSpec and FlashMLA README, 656 bytes for the 512 + 64
 latent of DeepSeek-V3.2; 584 for the 448 + 64 shared key and value of DeepSeek-V4, whose unfinished
 blocks stay fp32 (vLLM models/deepseek_v4/compressor.py). fp8_block128: DeepSeek-V3 weights, one
-fp32 scale per 128 x 128 tile. int4_g*: compressed-tensors pack-quantized, a 16-bit scale per group.
-fp8_row: its float-quantized with a scale per channel, in bf16. gptq_g*: AutoGPTQ's qweight, scales
-in fp16, qzeros and g_idx; awq_g*: AutoAWQ's, without g_idx. int8_row, nf4: bitsandbytes, an fp32
+fp32 scale per 128 x 128 tile; fp8_block128_e8m0: DeepSeek-V4's, one e8m0 scale per tile.
+int4_g*: compressed-tensors pack-quantized, a 16-bit scale per group.
+fp8_row, int8_channel: its float-quantized and int-quantized with a scale per channel, in 16 bits.
+gptq_g*, gptq8_g* (8 bits): AutoGPTQ's qweight, scales in fp16, qzeros and g_idx; awq_g*: AutoAWQ's,
+without g_idx. int8_row, nf4: bitsandbytes, an fp32
 scale per row (SCB), and per 64 elements (absmax, without double quantisation).
 int2: BitNet's ternary weights, four in a byte.
 """
@@ -36,7 +38,7 @@ class Format:
     """A number format of rows of elements.
 
     block_elements elements take block_bytes bytes; each row takes row_bytes more (its scale).
-    tile: a second scale grid for two-dimensional weights: 4 bytes per tile x tile elements.
+    tile: a second scale grid for two-dimensional weights: tile_bytes per tile x tile elements.
     zero_bits: a zero point for each block of a weight, packed across rows into 32-bit words.
     column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
     """
@@ -46,6 +48,7 @@ class Format:
     block_bytes: int
     row_bytes: int = 0
     tile: int = 0
+    tile_bytes: int = 4
     zero_bits: int = 0
     column_bytes: int = 0
 
@@ -64,7 +67,7 @@ class Format:
         scales = 0
         if self.tile:
             tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // self.tile)
-            scales = 4 * tiles * prod(shape[:-2])
+            scales = self.tile_bytes * tiles * prod(shape[:-2])
         if self.zero_bits:
             words, rest = divmod(shape[-2] * self.zero_bits, 32)
             if rest:
@@ -108,13 +111,19 @@ PER_TOKEN_HEAD = {
 }
 WEIGHTS_ONLY = {
     "fp8_block128": Format("fp8_block128", 1, 1, tile=128),
+    "fp8_block128_e8m0": Format("fp8_block128_e8m0", 1, 1, tile=128, tile_bytes=1),
     "fp8_row": Format("fp8_row", 1, 1, row_bytes=2),
     "int8_row": Format("int8_row", 1, 1, row_bytes=4),
+    "int8_channel": Format("int8_channel", 1, 1, row_bytes=2),
     "nf4": Format("nf4", 64, 36),
     "int2": Format("int2", 4, 1),
     **{f"awq_g{g}": Format(f"awq_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
     **{
         f"gptq_g{g}": Format(f"gptq_g{g}", g, g // 2 + 2, zero_bits=4, column_bytes=4)
+        for g in (32, 64, 128)
+    },
+    **{
+        f"gptq8_g{g}": Format(f"gptq8_g{g}", g, g + 2, zero_bits=8, column_bytes=4)
         for g in (32, 64, 128)
     },
     "int4_g128": Format("int4_g128", 128, 66),

@@ -69,10 +69,14 @@ def from_file(path: Path, *, stored: bool = False) -> Imported:
     # ModelOpt states its quantization in a file of its own; bf16 would be a plausible wrong number.
     apart = path.with_name("hf_quant_config.json")
     if not stored and "quantization_config" not in values and apart.is_file():
-        raise UnsupportedError(
-            f"{apart}: a quantization that stands apart from {path.name} is not accounted for; "
-            f"give the safetensors, whose headers say what the weights take"
-        )
+        found = read_json(apart).get("quantization")
+        if not isinstance(found, dict):
+            raise UnsupportedError(
+                f"{apart}: a quantization that stands apart from {path.name} and has no "
+                f"'quantization' is not accounted for; give the safetensors, whose headers say what "
+                f"the weights take"
+            )
+        values["quantization_config"] = {**found, "quant_method": "modelopt"}
     stem = path.resolve().parent.name if path.name == "config.json" else path.stem
     return spec_from_config(values, model_name(stem), str(path), str(path), stored=stored)
 

@@ -50,12 +50,16 @@ def weight_dtypes(
     if not isinstance(stated, Mapping):
         config.wrong("quantization_config", f"expected an object, found {short(stated)}")
     method = stated.get("quant_method")
+    if method is None and (stated.get("producer") or {}).get("name") == "modelopt":
+        method = "modelopt"
     if method is None and (stated.get("load_in_4bit") or stated.get("load_in_8bit")):
         method = "bitsandbytes"
     reader = _METHODS.get(method) if isinstance(method, str) else None
     if reader is None:
         _refuse(config, "quant_method", method, "a layout that is not accounted for")
     found.update(_components(config, stated, spec, *reader(config, stated)))
+    if values.get("expert_dtype") == "fp4" and "experts" in found:
+        found["experts"] = "mxfp4"
     return found
 
 
@@ -89,11 +93,16 @@ Answer = tuple[str, tuple[WeightPart, ...]]
 
 def _fp8(config: Config, stated: Mapping[str, Any]) -> Answer:
     block = stated.get("weight_block_size")
+    if block is None:
+        return "fp8", _QUANTISED
     if block != [128, 128]:
-        what = (
-            "one scale for a whole matrix" if block is None else "only tiles of 128 x 128 are known"
+        _refuse(config, "weight_block_size", block, "only tiles of 128 x 128 are known")
+    if config.model_type == "deepseek_v4":
+        config.assumptions.append(
+            "attention = fp8: what the compressors and indexers of DeepSeek-V4 keep in wider formats "
+            "is counted in fp8 too"
         )
-        _refuse(config, "weight_block_size", block, what)
+        return "fp8_block128_e8m0", _QUANTISED
     return "fp8_block128", _QUANTISED
 
 
@@ -101,20 +110,40 @@ def _mxfp4(config: Config, stated: Mapping[str, Any]) -> Answer:
     return "mxfp4", ("experts",)
 
 
-def _grouped(name: str) -> Callable[[Config, Mapping[str, Any]], Answer]:
+def _grouped(name: str, *widths: int) -> Callable[[Config, Mapping[str, Any]], Answer]:
     def read(config: Config, stated: Mapping[str, Any]) -> Answer:
         bits = stated.get("bits", stated.get("w_bit"))
         size = stated.get("group_size", stated.get("q_group_size"))
-        if bits != 4:
-            _refuse(config, "bits", bits, "only 4 bits are accounted for")
+        if bits not in widths:
+            _refuse(config, "bits", bits, f"only {' and '.join(map(str, widths))} bits are known")
         if size not in _GROUPS:
             _refuse(config, "group_size", size, "only groups of 32, 64 and 128 are accounted for")
         version = stated.get("version", stated.get("checkpoint_format", "gemm"))
         if isinstance(version, str) and version.lower() not in ("gemm", "gptq", "gptq_v2"):
             _refuse(config, "version", version, "a packing of its own")
-        return f"{name}_g{size}", _QUANTISED
+        return f"{name}{'' if bits == 4 else bits}_g{size}", _QUANTISED
 
     return read
+
+
+def _modelopt(config: Config, stated: Mapping[str, Any]) -> Answer:
+    """NVFP4 or FP8 with one scale a matrix, as ModelOpt's hf_quant_config.json or config say."""
+    algorithm = stated.get("quant_algo")
+    groups = stated.get("config_groups")
+    if algorithm not in _MODELOPT or (isinstance(groups, Mapping) and len(groups) > 1):
+        _refuse(config, "quant_algo", algorithm, "only FP8 and NVFP4 for all layers are known")
+    if algorithm == "NVFP4" and stated.get("group_size", 16) != 16:
+        _refuse(config, "group_size", stated["group_size"], "NVFP4 has groups of 16")
+    if not any("lm_head" in str(entry) for key in _EXCEPTIONS for entry in stated.get(key) or ()):
+        _refuse(config, "exclude_modules", None, "a list of exceptions without the head")
+    return _MODELOPT[algorithm], _QUANTISED
+
+
+_MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4"}
+# Where the libraries list what they leave in the default format.
+_EXCEPTIONS = (
+    "modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules", "exclude_modules",
+)  # fmt: skip
 
 
 def _bitsandbytes(config: Config, stated: Mapping[str, Any]) -> Answer:
@@ -149,6 +178,10 @@ def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
         return f"int4_g{size}", _QUANTISED
     if (bits, kind, strategy) == (8, "float", "channel"):
         return "fp8_row", _QUANTISED
+    if (bits, kind, strategy) == (8, "int", "channel"):
+        return "int8_channel", _QUANTISED
+    if (bits, kind, strategy) == (8, "float", "tensor"):
+        return "fp8", _QUANTISED
     if (bits, kind) == (8, "float") and weights.get("block_structure") == [128, 128]:
         return "fp8_block128", _QUANTISED
     if (bits, kind) == (4, "float") and size == 16:
@@ -160,10 +193,11 @@ def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
 _METHODS: dict[str, Callable[[Config, Mapping[str, Any]], Answer]] = {
     "fp8": _fp8,
     "mxfp4": _mxfp4,
-    "awq": _grouped("awq"),
-    "gptq": _grouped("gptq"),
+    "awq": _grouped("awq", 4),
+    "gptq": _grouped("gptq", 4, 8),
     "bitnet": _bitnet,
     "bitsandbytes": _bitsandbytes,
+    "modelopt": _modelopt,
     "compressed-tensors": _compressed_tensors,
 }
 
@@ -186,39 +220,110 @@ def _components(
         "ffn": dense or shared,
         "experts": "moe" in kinds,
     }
-    left = _left_out(config, stated, shared, dense) if len(parts) > 1 else set()
+    left = _left_out(config, stated, spec, shared, dense) if len(parts) > 1 else set()
     if name.startswith(("nf4", "int8_row", "gptq")) and present["experts"]:
         _refuse(
             config, "quant_method", stated.get("quant_method"), "stacked experts in this layout"
         )
-    if name in ("nvfp4", "int2") or name.startswith("int4_g"):
+    if name in ("fp8", "nvfp4", "int2") or name.startswith("int4_g"):
         config.assumptions.append(
-            f"{name}: what each matrix stores once (a global scale or its shape, at most 16 bytes) "
-            f"is not counted"
+            f"{name}: what each matrix stores once (its scales or its shape, at most 16 bytes) is "
+            f"not counted"
         )
     return {part: name for part in parts if present[part] and part not in left}
 
 
 def _left_out(
-    config: Config, stated: Mapping[str, Any], shared: bool, dense: bool
+    config: Config, stated: Mapping[str, Any], spec: ModelSpec, shared: bool, dense: bool
 ) -> set[WeightPart]:
     """The components that the lists of exceptions keep in the default format."""
     found: set[str] = set()
-    for key in ("modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules"):
+    by_layer: dict[str, dict[int, set[str]]] = {}
+    for key in _EXCEPTIONS:
         entries = stated.get(key)
         for entry in entries if isinstance(entries, list) else ():
             if not isinstance(entry, str):
                 config.wrong("quantization_config", f"{key}: expected names, found {short(entry)}")
+            if match := _OF_LAYER.search(entry):
+                rest = (match["rest"] or "").strip(".*\\")
+                if not _NEVER.search(entry[: match.start()]) and not _NEVER.search(rest):
+                    parts_of = _parts_of(config, rest)
+                    if not parts_of:
+                        _refuse(config, key, entry, "a part of a layer that is not known")
+                    for part in parts_of:
+                        names = by_layer.setdefault(part, {}).setdefault(int(match["layer"]), set())
+                        names.add(rest.rsplit(".", 1)[-1] if rest.endswith("_proj") else "")
+                continue
             if _NEVER.search(entry):
                 continue
-            part = next((part for part, words in _PARTS if words.search(entry)), None)
+            part = _part_of(entry) or ""
             whole = "proj" not in entry or all(word in entry for word in ("gate", "up", "down"))
-            if part is None or not whole or re.search(r"\.\d+\.", entry):
+            if "gemma4" in config.model_type and part == "ffn":
+                part = "shared" if shared else part
+            if not part or not whole:
                 what = "some layers of a kind are quantised and some are not"
                 _refuse(config, key, entry, what)
-            found.add("shared" if part == "ffn" and "shared" in entry else part)
+            found.add(part)
+    found |= _covered(config, spec, by_layer)
     if ("ffn" in found) != ("shared" in found) and shared and dense:
         what = "shared experts and dense layers in different formats"
         _refuse(config, "ignore", sorted(found), what)
     parts: set[WeightPart] = {part for part in _QUANTISED if part in found}
     return parts | {"ffn"} if "shared" in found else parts
+
+
+_OF_LAYER = re.compile(r"layers(\.|\\.)(?P<layer>[0-9]+)(?P<rest>([.*]|\\.).*)?$")
+
+
+def _part_of(name: str) -> str | None:
+    part = next((part for part, words in _PARTS if words.search(name)), None)
+    return "shared" if part == "ffn" and "shared" in name else part
+
+
+def _parts_of(config: Config, rest: str) -> tuple[str, ...]:
+    """What an entry about one layer names; rest: what stands after the layer's number."""
+    if not rest:
+        return ("attention", "recurrent", "ffn", "shared", "experts")
+    if re.fullmatch(r"mlp|ffn|feed_forward|block_sparse_moe", rest):
+        # Gemma 4's experts stand beside its mlp, not in it.
+        return ("ffn", "shared", *(() if "gemma4" in config.model_type else ("experts",)))
+    part = _part_of(rest)
+    if part == "ffn":
+        # Projections of an mlp: a dense layer's, or what stands beside the experts.
+        return ("ffn", "shared") if "gemma4" in config.model_type else ("ffn",)
+    return (part,) if part else ()
+
+
+def _covered(
+    config: Config, spec: ModelSpec, by_layer: Mapping[str, Mapping[int, set[str]]]
+) -> set[str]:
+    """The parts of which every layer is listed, whole or by all of its matrices."""
+    names = [name for group in spec.layers for name in group.names * group.repeat]
+    covered = set()
+    for part in ("attention", "recurrent", "experts", "ffn", "shared"):
+        own = [(index, _matrices(spec, name, part)) for index, name in enumerate(names)]
+        listed = [
+            "" in by_layer.get(part, {}).get(index, ())
+            or matrices <= by_layer.get(part, {}).get(index, set())
+            for index, matrices in own
+            if matrices
+        ]
+        stray = {index for index, matrices in own if matrices} & by_layer.get(part, {}).keys()
+        if listed and all(listed):
+            covered.add(part)
+        elif any(listed) or stray:
+            what = "some layers of a kind are quantised and some are not"
+            _refuse(config, "ignore", f"{part} of {sum(listed)} of {len(listed)} layers", what)
+    return covered
+
+
+def _matrices(spec: ModelSpec, name: str, part: str) -> set[str]:
+    """The names of a block's projections that belong to a part."""
+    component = "ffn" if part == "shared" else part
+    return {
+        tensor.name.removesuffix(".weight").rsplit(".", 1)[-1]
+        for tensor in spec.blocks[name].parameters(spec.hidden_size, spec.norm)
+        if tensor.component == component and len(tensor.shape) > 1
+        and (component != "ffn" or ("shared_expert" in tensor.name) == (part == "shared"))
+        and not tensor.name.endswith("_gate.weight")
+    }  # fmt: skip

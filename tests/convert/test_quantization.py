@@ -40,6 +40,11 @@ def test_layouts_of_one_matrix() -> None:
     # bitsandbytes LLM.int8(): int8 and SCB [3584] fp32; nf4: half a byte and absmax fp32 per 64.
     assert weight_format("int8_row").tensor((3584, 3584)) == 12_845_056 + 14_336
     assert weight_format("nf4").tensor((3584, 3584)) == 6_422_528 + 802_816
+    # 8 bits: qweight [896, 3584] int32, scales [28, 3584] fp16, qzeros [28, 896] int32, g_idx.
+    assert (
+        weight_format("gptq8_g128").tensor((3584, 3584)) == 12_845_056 + 200_704 + 100_352 + 14_336
+    )
+    assert weight_format("int8_channel").tensor((512, 3584)) == 1_835_008 + 1_024
     # compressed-tensors: fp8 with a bf16 scale a channel.
     assert weight_format("fp8_row").tensor((512, 3584)) == 1_835_008 + 1_024
 
@@ -52,6 +57,23 @@ def test_layouts_of_one_matrix() -> None:
          {"attention": "fp8_block128", "ffn": "fp8_block128"}),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"},
          {"attention": "awq_g128", "ffn": "awq_g128"}),
+        # Qwen2.5-7B-Instruct-GPTQ-Int8.
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128},
+         {"attention": "gptq8_g128", "ffn": "gptq8_g128"}),
+        # AutoFP8 and ModelOpt: one scale a matrix.
+        ({"quant_method": "fp8", "activation_scheme": "static"}, {"attention": "fp8", "ffn": "fp8"}),
+        ({"producer": {"name": "modelopt"}, "quant_algo": "FP8", "ignore": ["lm_head"]},
+         {"attention": "fp8", "ffn": "fp8"}),
+        # nvidia/Gemma-4-31B-IT-NVFP4 lists its layers one by one.
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", *(
+            f"model.layers.{index}.self_attn*" for index in range(28))]}, {"ffn": "nvfp4"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": [
+            f"model.layers.{index}.self_attn.{side}_proj" for index in range(28) for side in "qkvo"
+        ]}, {"ffn": "fp8"}),
+        # RedHatAI's w8a8 checkpoints.
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {
+            "targets": ["Linear"], "weights": {"num_bits": 8, "type": "int", "strategy": "channel"},
+        }}}, {"attention": "int8_channel", "ffn": "int8_channel"}),
         ({"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": True},
          {"attention": "gptq_g64", "ffn": "gptq_g64"}),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True},
@@ -65,6 +87,20 @@ def test_layouts_of_one_matrix() -> None:
 )  # fmt: skip
 def test_methods(quantization: dict[str, Any] | None, expected: dict[str, str]) -> None:
     assert formats(QWEN, quantization) == expected
+
+
+def test_deepseek_v4_experts_in_fp4() -> None:
+    # deepseek-ai/DeepSeek-V4-Flash: F8_E4M3 with F8_E8M0 per 128 x 128, experts packed FP4 with an
+    # E8M0 per 32 (headers read in github.com/anthony-chaudhary/fak/issues/12639): wo_a of
+    # [8192, 4096] has a scale of [64, 32].
+    assert weight_format("fp8_block128_e8m0").tensor((8192, 4096)) == 8192 * 4096 + 2048
+    path = Path(__file__).with_name("real_configs.json")
+    cases = json.loads(path.read_text("utf-8"))
+    config = next(case["config"] for case in cases if case["name"] == "deepseek-v4-flash")
+    fp8 = {"quant_method": "fp8", "scale_fmt": "ue8m0", "weight_block_size": [128, 128]}
+    assert formats(config, fp8) == {
+        "attention": "fp8_block128_e8m0", "ffn": "fp8_block128_e8m0", "experts": "mxfp4",
+    }  # fmt: skip
 
 
 def test_exceptions_keep_the_default_format() -> None:
@@ -86,14 +122,21 @@ def test_exceptions_keep_the_default_format() -> None:
     [
         ({"quant_method": "aqlm"}, "aqlm"),
         ({"quant_method": None}, "quant_method"),
-        ({"quant_method": "fp8"}, "weight_block_size"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "quant_algo"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "exclude_modules"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 32}, "group_size"),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.self_attn"]},
+         "attention of 1 of 28 layers"),
+        ({"quant_method": "fp8", "modules_to_not_convert": [
+            f"model.layers.{index}.self_attn.q_proj" for index in range(28)]},
+         "attention of 0 of 28 layers"),
         ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "weight_block_size"),
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "bits"),
         ({"quant_method": "awq", "bits": 4, "group_size": -1}, "group_size"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}, "version"),
         ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "double_quant"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128],
-          "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "modules_to_not_convert"),
+          "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "ffn of 0 of 28 layers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_expressed_is_refused_by_name(
@@ -114,12 +157,19 @@ def test_dtype(key: str, stated: str | None, expected: dict[str, str]) -> None:
     assert formats(QWEN | {key: stated}, None) == expected
 
 
-def test_a_quantization_in_a_file_of_its_own_is_refused(tmp_path: Path) -> None:
+def test_a_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
     config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 90,
               "num_attention_heads": 4, "intermediate_size": 32}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
-    (tmp_path / "hf_quant_config.json").write_text("{}", "utf-8")
+    apart = tmp_path / "hf_quant_config.json"
+    apart.write_text("{}", "utf-8")
     with pytest.raises(
         UnsupportedError, match=r"hf_quant_config\.json: a quantization that stands"
     ):
         load_model(str(tmp_path / "config.json"))
+    # nvidia/Llama-3.1-70B-Instruct-FP8.
+    stated = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    apart.write_text(json.dumps({"producer": {}, "quantization": stated}), "utf-8")
+    found = load_model(str(tmp_path / "config.json"))
+    assert found is not None
+    assert {**found.spec.weight_dtypes} == {"attention": "fp8", "ffn": "fp8"}

@@ -97,6 +97,11 @@ class Config:
 
     # ------------------------------------------------------------ raw values
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The keys as the file has them, unchecked."""
+        return self._values
+
     def _spellings(self, key: str) -> Iterable[str]:
         """The key as asked for, as the class spells it, and whatever else the class maps to it."""
         own = self._aliases.get(key, key)

@@ -8,6 +8,7 @@ from typing import Any
 
 from kvcalc.convert.config import Config, short
 from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
+from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.consistency import findings
@@ -78,9 +79,7 @@ def spec_from_config(
     module, function = converter.split(".")
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
-    if modules := config.mtp_modules():
-        plural = "s" if modules > 1 else ""
-        left_out += (f"{modules} multi-token-prediction layer{plural}",)
+    spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
         spec,

@@ -15,9 +15,11 @@ from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.write import spec_text, with_expect
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.weights import summarise
+from kvcalc.memory.inventory import mtp_groups
+from kvcalc.memory.weights import count_parameters, summarise
 from kvcalc.spec.catalog import load, shipped
 from kvcalc.spec.loader import load_spec_text
+from kvcalc.spec.model import ModelSpec
 
 CASES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("real_configs.json").read_text("utf-8")
@@ -63,10 +65,40 @@ def test_layers_are_grouped_as_a_person_would() -> None:
     )
 
 
-def test_multi_token_prediction_is_named_and_not_counted() -> None:
-    case = next(case for case in CASES if case["name"] == "deepseek-v3")
-    spec = spec_from_config(case["config"], "deepseek-v3", case["source"]).spec
-    assert spec.left_out == ("1 multi-token-prediction layer",)
+def imported(name: str) -> ModelSpec:
+    case = next(case for case in CASES if case["name"] == name)
+    return spec_from_config(case["config"], name, case["source"]).spec
+
+
+# DeepSeek-V3: the values of its bf16 checkpoint beyond the trunk (kvcalc/stack/mtp.py). GLM-4.5 and
+# Qwen3.5-27B: the shipped specs'.
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("deepseek-v3", 13_463_426_048), ("deepseek-v3.2", 13_477_385_472),
+     ("qwen3.5-27b", 424_699_392)],
+)  # fmt: skip
+def test_multi_token_prediction_is_counted_apart(name: str, parameters: int) -> None:
+    spec = imported(name)
+    assert count_parameters(mtp_groups(spec)) == parameters
+    assert not any("multi-token" in part for part in spec.left_out)
+
+
+def test_mimo_predicts_with_a_layer_like_its_others() -> None:
+    # XiaomiMiMo/MiMo-7B-Base, config.json. A layer of Qwen2 has 177,223,680 parameters here, and
+    # vLLM's mimo_mtp.py puts input_proj of 2 * 4096^2 and three norms of 4096 around one.
+    config = {
+        "model_type": "mimo", "hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 151680,
+        "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "attention_bias": True, "num_nextn_predict_layers": 1,
+        "tie_word_embeddings": False, "use_sliding_window": False,
+    }  # fmt: skip
+    spec = spec_from_config(config, "mimo-7b", "config.json").spec
+    assert summarise(spec).total == 7_622_619_136
+    assert count_parameters(mtp_groups(spec)) == 177_223_680 + 33_566_720
+
+
+def test_mtp_layers_whose_tensors_are_not_known_are_named() -> None:
+    assert "1 multi-token-prediction layer" in imported("deepseek-v4-flash").left_out
 
 
 SHIPPED = [case for case in CASES if case["name"] in shipped()]

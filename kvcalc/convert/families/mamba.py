@@ -6,13 +6,13 @@ Source: transformers 5.23, models/mamba, mamba2, falcon_mamba, rwkv, xlstm.
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import Layer, decoder, gated, never_tied
+from kvcalc.convert.parts import decoder, gated, never_tied
 from kvcalc.ffn.rwkv_channel_mix import RwkvChannelMix
 from kvcalc.recurrent.mamba1 import Mamba1
 from kvcalc.recurrent.mamba2 import Mamba2
 from kvcalc.recurrent.mlstm import Mlstm
 from kvcalc.recurrent.rwkv4 import Rwkv4
-from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.model import Block, Embedding, ModelSpec
 
 
 def auto(c: Config, key: str, automatic: int) -> int:
@@ -96,7 +96,7 @@ def mamba2(c: Config) -> ModelSpec:
 
 
 def rwkv(c: Config) -> ModelSpec:
-    """RWKV-4: time mixing and channel mixing; the first layer norms the embeddings too."""
+    """RWKV-4: time mixing and channel mixing; a norm after the embeddings (layer 0's pre_ln)."""
     c.skip("rescale_every", "attention_dropout")
     width = c.hidden_size
     ffn = RwkvChannelMix(
@@ -108,13 +108,8 @@ def rwkv(c: Config) -> ModelSpec:
         attention_hidden_size=c.maybe("attention_hidden_size") or width,
     )  # fmt: skip
 
-    def layer(index: int) -> Layer:
-        first = index == 0
-        return ("first" if first else "rwkv",), Block(
-            recurrent=mixer, ffn=ffn, norms=3 if first else 2
-        )
-
-    return decoder(c, layer, norm="layernorm", name="rwkv")
+    block = Block(recurrent=mixer, ffn=ffn)
+    return decoder(c, block, norm="layernorm", name="rwkv", embedding=Embedding(norm=True))
 
 
 def xlstm(c: Config) -> ModelSpec:

@@ -83,6 +83,7 @@ const charts = (() => {
     const high = Math.max(most, ...devices.map((device) => log2(device.bytes))) + 0.3;
     const from = log2(first), to = log2(last);
     const x = (context) => left + ((log2(context) - from) / (to - from)) * (width - left - right);
+    const across = new Map(points.map((context) => [context, x(context).toFixed(1)]));
     const y = (level) => top + ((high - level) / (high - low)) * (height - top - bottom);
     const svg = add(figure, "svg", {
       viewBox: `0 0 ${width} ${height}`, height, role: "img",
@@ -115,7 +116,7 @@ const charts = (() => {
     drawn.forEach((curve, number) => {
       if (!curve.held.length) return;
       const looks = style(number);
-      const path = curve.held.map(([context, bytes]) => `${x(context).toFixed(1)} ${y(log2(bytes)).toFixed(1)}`);
+      const path = curve.held.map(([context, bytes]) => `${across.get(context)} ${y(log2(bytes)).toFixed(1)}`);
       add(svg, "path", { d: `M${path.join("L")}`, class: looks.line });
       const marked = new Set([...curve.bends, String(last)]);
       for (const [context, bytes] of curve.held)

@@ -34,8 +34,18 @@ const kvcalc = (() => {
   const gcd = (a, b) => (b ? gcd(b, a % b) : a);
   const lcm = (a, b) => (a / gcd(a, b)) * b;
 
-  // The most held at any length up to `tokens`: only an unfinished block shrinks as tokens come.
+  // The most held at any length up to `tokens`. Known once asked for: a plot asks for the same
+  // contexts after every keystroke.
   function most(terms, tokens, encoderTokens) {
+    if (terms.encoderTokens !== encoderTokens)
+      Object.assign(terms, { encoderTokens, known: new Map() });
+    let held = terms.known.get(tokens);
+    if (held === undefined) terms.known.set(tokens, held = search(terms, tokens, encoderTokens));
+    return held;
+  }
+
+  // Only an unfinished block shrinks as tokens come.
+  function search(terms, tokens, encoderTokens) {
     const tails = terms.filter((term) => term.extent.kind === "tail");
     let best = at(terms, tokens, encoderTokens);
     if (!tails.length) return best;
@@ -74,7 +84,8 @@ const kvcalc = (() => {
   function terms(model, kvDtype, rank) {
     const row = model.cache[kvDtype][rank];
     if (row < 0) return model.problems[-row - 1];
-    return model.rows[row].map((bytes, index) => ({ extent: model.extents[index], bytes }));
+    return model.terms[row] ??=
+      model.rows[row].map((bytes, index) => ({ extent: model.extents[index], bytes }));
   }
 
   // The page's data holds integers as strings; here they become BigInts, once.
@@ -84,6 +95,7 @@ const kvcalc = (() => {
         for (const field of ["size", "stride", "numerator", "denominator"])
           if (field in extent) extent[field] = big(extent[field]);
       model.rows = model.rows.map((row) => row.map(big));
+      model.terms = [];
       for (const weights of Object.values(model.weights)) {
         if (weights.problem) continue;
         weights.parts = weights.parts.map(big);

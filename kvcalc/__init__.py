@@ -1,48 +1,81 @@
 """kvcalc: exact KV-cache, attention and parameter memory of transformer models.
 
 >>> import kvcalc
->>> kvcalc.estimate(kvcalc.load("llama-3-8b"), context_tokens=8192).cache.bytes
+>>> spec = kvcalc.load("llama-3-8b")
+>>> kvcalc.estimate(spec, context_tokens=8192).cache.bytes
 1073741824
 
-``load`` finds a spec by shipped name, hub id or path; ``estimate`` answers for one workload;
-``cache_function`` compiles a model's cache to a function of tokens, for many workloads.
-"""
+Get a model: ``load`` finds one by shipped name, hub id or path, ``shipped`` lists the names;
+``load_spec_text`` reads YAML, ``spec_from_config`` the values of a Hugging Face config; ``dump`` writes
+YAML; ``with_attention`` makes the same model with another attention.
 
-from typing import TYPE_CHECKING, Any
+Ask it: ``estimate`` answers for one workload, ``grid`` for every combination of models (each a
+``Variant``), contexts, batches and cache formats; ``cache_function`` compiles a model's cache to a
+function of tokens; ``explain`` gives the equations as text.
+
+Every error that a user can cause is a ``KvcalcError``; its ``problems`` say where. Bytes are integers.
+"""
 
 __version__ = "0.1.0"
 __all__ = [
-    "CacheDtypes", "Estimate", "KvcalcError", "ModelSpec", "SpecError", "UnsupportedError",
-    "__version__", "cache_function", "estimate", "load", "load_spec_text",
+    "CacheDtypes", "Estimate", "FileError", "Imported", "KvcalcError", "MissingExtraError",
+    "ModelSpec", "NotFoundError", "Problem", "Row", "SpecError", "UnsupportedError", "UsageError",
+    "Variant", "__version__", "cache_function", "dump", "estimate", "explain", "grid", "load",
+    "load_spec_text", "shipped", "spec_from_config", "with_attention",
 ]  # fmt: skip
 
+TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
+    from kvcalc.convert.hf import Imported, spec_from_config
     from kvcalc.convert.locate import load
     from kvcalc.dtypes import CacheDtypes
-    from kvcalc.errors import KvcalcError, SpecError, UnsupportedError
+    from kvcalc.errors import (
+        FileError,
+        KvcalcError,
+        MissingExtraError,
+        NotFoundError,
+        Problem,
+        SpecError,
+        UnsupportedError,
+        UsageError,
+    )
     from kvcalc.memory.cache import cache_function
     from kvcalc.memory.estimate import Estimate, estimate
+    from kvcalc.memory.grid import Row, Variant, grid
+    from kvcalc.report.explanation import explain
+    from kvcalc.spec.catalog import shipped
+    from kvcalc.spec.dump import dump
     from kvcalc.spec.loader import load_spec_text
     from kvcalc.spec.model import ModelSpec
+    from kvcalc.spec.variants import with_attention
+else:
+    # Imported when first asked for, so that `import kvcalc` and the command line start fast.
+    _HOMES = {
+        "kvcalc.convert.hf": ("Imported", "spec_from_config"),
+        "kvcalc.convert.locate": ("load",),
+        "kvcalc.dtypes": ("CacheDtypes",),
+        "kvcalc.errors": (
+            "FileError", "KvcalcError", "MissingExtraError", "NotFoundError", "Problem",
+            "SpecError", "UnsupportedError", "UsageError",
+        ),
+        "kvcalc.memory.cache": ("cache_function",),
+        "kvcalc.memory.estimate": ("Estimate", "estimate"),
+        "kvcalc.memory.grid": ("Row", "Variant", "grid"),
+        "kvcalc.report.explanation": ("explain",),
+        "kvcalc.spec.catalog": ("shipped",),
+        "kvcalc.spec.dump": ("dump",),
+        "kvcalc.spec.loader": ("load_spec_text",),
+        "kvcalc.spec.model": ("ModelSpec",),
+        "kvcalc.spec.variants": ("with_attention",),
+    }  # fmt: skip
 
-# Imported when first asked for, so that `import kvcalc` and the command line start fast.
-_HOMES = {
-    "CacheDtypes": "kvcalc.dtypes",
-    "KvcalcError": "kvcalc.errors",
-    "SpecError": "kvcalc.errors",
-    "UnsupportedError": "kvcalc.errors",
-    "cache_function": "kvcalc.memory.cache",
-    "Estimate": "kvcalc.memory.estimate",
-    "estimate": "kvcalc.memory.estimate",
-    "load": "kvcalc.convert.locate",
-    "load_spec_text": "kvcalc.spec.loader",
-    "ModelSpec": "kvcalc.spec.model",
-}
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+        for home, names in _HOMES.items():
+            if name in names:
+                return globals().setdefault(name, getattr(import_module(home), name))
         raise AttributeError(f"module 'kvcalc' has no attribute '{name}'")
-    from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    def __dir__() -> list[str]:
+        return __all__

@@ -5,6 +5,7 @@ from math import prod
 from kvcalc.explanation import Explanation
 from kvcalc.memory.cache import cache_function, tensor_bytes
 from kvcalc.memory.claims import wrong_claims
+from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Workload
 from kvcalc.report.ranges import describe_layers
@@ -13,6 +14,22 @@ from kvcalc.tensors import CacheTensor
 from kvcalc.units import format_bytes
 
 _WIDTH = 78
+
+
+def explain(
+    spec: ModelSpec,
+    *,
+    context_tokens: int | None = None,
+    encoder_tokens: int | None = None,
+    kv_dtype: str = "bf16",
+    state_dtype: str | None = None,
+) -> str:
+    """What ``kvcalc explain`` prints. Raises UsageError for impossible options."""
+    workload, notes = choose_workload(
+        spec, context_tokens=context_tokens, encoder_tokens=encoder_tokens, kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+    )  # fmt: skip
+    return render(spec, workload, notes)
 
 
 def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:

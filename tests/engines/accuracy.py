@@ -194,7 +194,8 @@ def _trt() -> Iterator[Row]:
             numbers = range(least.tokens or 0, (most.tokens or 0) + 1, step)
             yield _row(log, "tokens", f"{log.tokens:,}", [f"{number:,}" for number in numbers])
         if log.blocks is not None:
-            yield _row(log, "blocks", f"{log.blocks:,}", [f"{result.pool.num_blocks:,}"])
+            numbers = range(least.num_blocks or 0, (most.num_blocks or 0) + 1)
+            yield _row(log, "blocks", f"{log.blocks:,}", [f"{number:,}" for number in numbers])
         if log.num_bytes is not None:
             yield _row(log, "bytes", f"{log.num_bytes:,}", [f"{result.pool.bytes:,}"])
         if log.gib is not None:

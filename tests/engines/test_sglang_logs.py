@@ -45,6 +45,10 @@ LOGS = [
     Log("148", "qwen3.6-27b", {"tokens": 403904, "max_num_seqs": 154},
         {"full": ("12.33", "12.33"), "states": ("0.43", "21.80")}),
     Log("151", "glm-5", {"tokens": 314304, **tp(8)}, {"full+index": ("29.32",)}),
+    Log("181", "kimi-k2.5", {"tokens": 2454421}, {"full": ("160.63",)}),
+    # Gemma-4-12B: two pools, each with an fp8 scale per 16 elements.
+    Log("182", "gemma-4-12b", {"tokens": 765776, "kv_dtype": "fp4_e2m1"},
+        {"full": ("1.64", "1.64"), "window": ("26.29", "26.29")}),
 ]  # fmt: skip
 
 ASSUMED = [
@@ -74,6 +78,16 @@ ASSUMED = [
         {"full": ("1.52", "1.52"), "states": ("0.03", "2.74")}, assumed="model size"),
     Log("152", "mixtral-8x7b", {"tokens": 356458}, {"full": ("21.76", "21.76")},
         assumed="model"),
+    Log("183", "nemotron-3-nano",
+        {"tokens": 19644177, "max_num_seqs": 2211, "kv_dtype": "fp8_e4m3", **tp(4)},
+        {"full": ("14.05", "14.05"), "states": ("0.44", "24.84")}, assumed="model size"),
+    # Kimi-K2.6 has K2.5's dimensions.
+    Log("184", "kimi-k2.5", {"tokens": 76416, "block_size": 128}, {"full": ("5.01",)},
+        assumed="pages of 128 on Ascend"),
+    Log("185", "qwen3.6-27b", {"tokens": 270000, "max_num_seqs": 5, "kv_dtype": "fp8_e4m3"},
+        {"full": ("4.12", "4.12"), "states": ("0.02", "0.84")}, assumed="model"),
+    Log("186", "qwen3.6-27b", {"tokens": 499968, "max_num_seqs": 20, "kv_dtype": "fp8_e4m3"},
+        {"full": ("7.63", "7.63")}, assumed="model, KV dtype"),
 ]  # fmt: skip
 
 
@@ -147,6 +161,13 @@ def test_155_cell_size_of_gemma_4_31b() -> None:
         [(10, 8192), (50, 16384)],
     )
     assert result.pool.bytes_per_block == 737280
+
+
+def test_187_window_pool_of_gemma_4_26b_in_fp8() -> None:
+    """full 37,081 and window 29,664 tokens, 3.18 GB together."""
+    caches = run("gemma-4-26b", tokens=37081, kv_dtype="fp8_e4m3").caches
+    assert {cache.name: cache.cells for cache in caches} == {"full": 37081, "window": 29664}
+    assert gb(sum(cache.bytes for cache in caches)) == "3.18"
 
 
 def test_157_window_pool_of_gemma_4_31b_at_a_twentieth() -> None:

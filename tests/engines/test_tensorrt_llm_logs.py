@@ -50,6 +50,24 @@ LOGS = (
         flags={"tokens": 395776, "kv_dtype": "fp16", "block_size": 64}, gib="4.53"),
     Log(id="169", model="deepseek-v3", assumed="model, KV format",
         flags={"tokens": 16576, "kv_dtype": "fp8", "block_size": 64}, gib="0.54"),
+    # Qwen3-Reranker-0.6B has Qwen3-0.6B's dimensions.
+    Log(id="171", model="qwen3-0.6b", flags={"tokens": 643136}, tokens=643136, gib="68.69"),
+    Log(id="172", model="llama-3.1-8b", available="17.83GiB", assumed="KV format",
+        flags={"kv_dtype": "fp8", "engine_version": "0.17"}, blocks=8219, tokens=263008),
+    Log(id="172", model="llama-3.1-8b", flags={"tokens": 263008, "kv_dtype": "fp8"}, gib="16.05"),
+    Log(id="173", model="llama-3.1-8b", assumed="model, from 131,072 bytes a token",
+        flags={"tokens": 220480, "block_size": 64}, gib="26.91"),
+    Log(id="174", model="gemma-7b", available="63.62GiB",
+        assumed="model and fp8, from 229,376 bytes a token; 0.99 of the free memory",
+        flags={"kv_dtype": "fp8", "block_size": 64, "engine_version": "0.12",
+               "memory_utilization": Fraction(99, 100)}, blocks=4607, tokens=294848),
+    Log(id="174", model="gemma-7b", assumed="model and fp8",
+        flags={"tokens": 294848, "kv_dtype": "fp8", "block_size": 64}, gib="62.99"),
+    Log(id="175", model="qwen2.5-32b", available="1.42GiB",
+        assumed="model, from 262,144 bytes a token",
+        flags={"block_size": 64, "engine_version": "0.10"}, blocks=82, tokens=5248),
+    Log(id="175", model="qwen2.5-32b", assumed="model",
+        flags={"tokens": 5248, "block_size": 64}, gib="1.28"),
 )  # fmt: skip
 
 
@@ -70,7 +88,7 @@ def test_figures_as_logged(log: Log) -> None:
     if log.tokens is not None:
         assert (least.tokens or 0) <= log.tokens <= (most.tokens or 0)
     if log.blocks is not None:
-        assert (least.num_blocks, most.num_blocks) == (log.blocks, log.blocks)
+        assert (least.num_blocks or 0) <= log.blocks <= (most.num_blocks or 0)
     if log.num_bytes is not None:
         assert result.pool.bytes == log.num_bytes
     if log.gib is not None:

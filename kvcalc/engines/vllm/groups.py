@@ -13,7 +13,8 @@ block. In order (v1/core/kv_cache_planning.py; kv_cache_utils.py before 0.29):
    memory and that no layer uses (``_get_kv_cache_groups_uniform_page_size``).
 
 Without the hybrid manager windows and chunks are billed as full attention
-(``unify_hybrid_kv_cache_specs``); vLLM turns it off by itself for chunked attention.
+(``unify_hybrid_kv_cache_specs``); vLLM turns it off by itself for chunked attention, and stops where
+that does not make all layers one kind.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,17 +59,36 @@ class Layout:
         )  # fmt: skip
 
 
-def promote(entries: Sequence[Entry]) -> list[Entry]:
-    """Windows and chunks beside full attention, billed as full attention."""
-    if not any(entry.page.kind in ("full", "latent") for entry in entries):
-        return list(entries)
+def promote(entries: Sequence[Entry], rules: Rules) -> list[Entry]:
+    """Windows and chunks beside full attention, billed as full attention.
+
+    Raises UnsupportedError where vLLM does: other kinds remain, or the windows differ in size
+    (``FullAttentionSpec.merge_window_sizes``).
+    """
     kinds: dict[Kind, Kind] = {"window": "full", "chunk": "full", "latent_window": "latent"}
-    return [
-        replace(entry, page=replace(entry.page, kind=kinds[entry.page.kind], window=None))
-        if entry.page.kind in kinds
-        else entry
-        for entry in entries
-    ]
+    promoted = list(entries)
+    if any(entry.page.kind in ("full", "latent") for entry in entries):
+        promoted = [
+            replace(entry, page=replace(entry.page, kind=kinds[entry.page.kind], window=None))
+            if entry.page.kind in kinds
+            else entry
+            for entry in entries
+        ]
+    if rules.hybrid_pool:
+        sizes = {
+            (e.page.kind, e.page.window) for e in entries if e.page.kind in ("window", "chunk")
+        }
+        if len({entry.page.family for entry in promoted}) > 1:
+            raise UnsupportedError(
+                "vLLM needs its hybrid KV cache manager for this model: without it all layers must be "
+                "of one kind (unify_hybrid_kv_cache_specs)"
+            )
+        if len(sizes) > 1:
+            raise UnsupportedError(
+                "vLLM cannot bill windows of different sizes as full attention: leave the hybrid "
+                "manager on (FullAttentionSpec.merge)"
+            )
+    return promoted
 
 
 def group_layers(entries: Sequence[Entry], rules: Rules) -> Layout:
@@ -77,9 +97,11 @@ def group_layers(entries: Sequence[Entry], rules: Rules) -> Layout:
     if len(pages) == 1:
         return Layout((Group(tuple(entries)),), ("all layers alike: one group, a block holds a page "
                       "of each (_get_kv_cache_groups_uniform_spec)",))  # fmt: skip
-    if len({(page.family, page.block_tokens) for page in pages}) == 1:
+    if len({(page.family, page.block_tokens) for page in pages}) == 1 and rules.uniform_types:
+        whole = sum(entry.page.page_bytes for entry in entries)
         return Layout((Group(tuple(entries)),), ("layers of one kind with different pages: one "
-                      "group, a block holds a page of each (UniformTypeKVCacheSpecs)",))  # fmt: skip
+                      "group, a block holds a page of each (UniformTypeKVCacheSpecs)",),
+                      whole if rules.stages_have_whole_block else None)  # fmt: skip
     if any(page.tokens_per_state > 1 for page in pages):
         return _deepseek_v4(list(entries), rules)
     unified, how = _one_page_size(entries, rules)
@@ -101,7 +123,13 @@ def _deepseek_v4(entries: list[Entry], rules: Rules) -> Layout:
 
 
 def _one_page_size(entries: Sequence[Entry], rules: Rules) -> tuple[list[Entry], list[str]]:
-    largest = max(entry.page.page_bytes for entry in entries)
+    sizes = sorted({entry.page.page_bytes for entry in entries})
+    largest = sizes[-1]
+    if len(sizes) > 1 and not rules.unify_pages:
+        raise UnsupportedError(
+            f"before 0.12 vLLM has one page size for all layers; this model's are {sizes} bytes. Turn "
+            f"the hybrid manager off (--no-hybrid-manager), or ask for a newer --engine-version"
+        )
     unified, stretched, padded = [], False, False
     for entry in entries:
         page = entry.page

@@ -1,6 +1,6 @@
 """From pages and groups to the pool: block counts, tokens, concurrency, need, estimate, waste."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from kvcalc.engines.request import CapacityRequest
@@ -127,7 +127,7 @@ class Plan:
         if not entries:
             return Layout((), ())
         if not self._hybrid_manager():
-            promoted = promote(entries)
+            promoted = promote(entries, self.rules)
             if promoted != entries:
                 self._rules.append(
                     "windows and chunks are billed as full attention: the hybrid KV cache manager is "
@@ -166,6 +166,13 @@ class Plan:
         if "state" in kinds:
             count = self.schedule.states
             mode = "align" if self.stack.prefix_caching else "none"
+            delta = any(entry.page.name == "gated_deltanet" for entry in self.entries)
+            if rules.flashinfer_checkpoint and self.stack.prefix_caching and delta:
+                self._notes.append(
+                    "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does "
+                    "(Hopper, and Blackwell with CUDA 13) each group keeps one state more and blocks are "
+                    "multiples of 64 (--block-size 64)"
+                )
             self._rules.append(
                 "a state for every block of the sequence (MambaSpec, mode all)"
                 if count is None
@@ -177,10 +184,15 @@ class Plan:
                 "the need that this version states counts each layer by itself, without padding layers "
                 "(max_memory_usage_bytes, before 0.14)"
             )
+        if rules.need_of_first_group and len(self.groups) > 1:
+            self._rules.append(
+                "the need that this version states is the blocks of its first group only "
+                "(_max_memory_usage_bytes_from_groups, 0.14 to 0.18)"
+            )
         if rules.need_of_whole_model and len(self.stack.stages) > 1:
             self._rules.append(
                 "the need that this version states is that of all stages together (get_kv_cache_configs, "
-                "0.14 to 0.15)"
+                "0.14 to 0.16)"
             )
         if len(self.stack.stages) > 1:
             sizes = ",".join(str(len(stage)) for stage in self.stack.stages)
@@ -207,27 +219,37 @@ class Plan:
         """Blocks of one request of ``tokens``, over all groups."""
         return sum(self.schedule.blocks(group.page, tokens) for group in self.groups)
 
-    def need(self, tokens: int) -> int:
-        """Bytes that the check at startup asks for."""
+    def need(self, stage: Sequence[int], tokens: int) -> int:
+        """Bytes that the check at startup asks for on a pipeline stage."""
         rules = self.rules
         if rules.need_by_group or rules.v0:
-            per_block = (
-                self.layout.bytes_per_block()
-                if rules.need_of_whole_model
-                else self.bytes_per_block()
-            )
-            return per_block * self.blocks_per_request(tokens)
-        return max(
-            sum(self.schedule.blocks(entry.page, tokens) * entry.page.page_bytes
-                for entry in self.entries if entry.layer in set(stage))
-            for stage in self.stack.stages
-        )  # fmt: skip
+            whole = None if rules.need_of_whole_model else stage
+            groups = self.groups[:1] if rules.need_of_first_group else self.groups
+            blocks = sum(self.schedule.blocks(group.page, tokens) for group in groups)
+            return self.layout.bytes_per_block(whole) * blocks
+        return sum(
+            self.schedule.blocks(entry.page, tokens) * entry.page.page_bytes
+            for entry in self.entries
+            if entry.layer in set(stage)
+        )
 
-    def estimate(self, available: int) -> int:
-        """The longest request whose need fits, at most max_model_len (estimate_max_model_len)."""
-        if self.rules.null_block_in_check:
-            available -= self.bytes_per_block()
-        return _longest(lambda tokens: self.need(tokens) <= available, self.max_model_len)
+    def check(self, available: int) -> tuple[int, int]:
+        """What the check says: (bytes needed, longest request), at most max_model_len.
+
+        Stages are checked in their order, and the first that does not fit is named
+        (_check_enough_kv_cache_memory); where all fit, the one that needs most.
+        """
+
+        def usable(stage: Sequence[int]) -> int:
+            null = self.layout.bytes_per_block(stage) if self.rules.null_block_in_check else 0
+            return available - null
+
+        length, stages = self.max_model_len, [stage for stage in self.stack.stages if stage]
+        short = [stage for stage in stages if self.need(stage, length) > usable(stage)]
+        named = short[0] if short else max(stages, key=lambda stage: self.need(stage, length))
+        room = usable(named)
+        longest = _longest(lambda tokens: self.need(named, tokens) <= room, length)
+        return self.need(named, length), longest
 
     def pool(self, available: int) -> Pool:
         """What the log will say. Raises UsageError when not one block fits."""
@@ -244,6 +266,7 @@ class Plan:
         blocks = self.blocks_per_request(self.max_model_len)
         block = min(group.page.block_tokens for group in self.groups)
         length = self.max_model_len
+        needed, longest = self.check(available)
         old_tokens = num_blocks // len(self.groups) * block * self.context_ranks
         concurrency = Fraction(num_blocks, blocks)
         if self.rules.concurrency_from_tokens:
@@ -260,8 +283,8 @@ class Plan:
             tokens=tokens,
             max_concurrency=concurrency,
             blocks_per_request=blocks,
-            bytes_per_request=self.need(length),
-            estimated_max_model_len=self.estimate(available),
+            bytes_per_request=needed,
+            estimated_max_model_len=longest,
         )
 
     def groups_shown(self) -> tuple[LayerGroup, ...]:

@@ -6,7 +6,9 @@ HybridAttentionMambaModelConfig, models/config.py):
 
     block = align * cdiv(state bytes, align * attention bytes of a token)
 
-align: 16; with MLA 64, and 128 since 0.28; at least --block-size.
+align: 16; with MLA 64, and 128 since 0.28; at least --block-size. Since 0.33 a gated delta network
+that FlashInfer prefills has blocks of 64 and a state more for its checkpoint (QwenGatedDeltaNetAttention,
+get_prefill_checkpoint_alignment); which kernel runs depends on the GPU, and Triton's is assumed.
 
 MTP and EAGLE layers are further attention layers of the same pool, on the last pipeline stage.
 Every stage has the layers of ``get_pp_indices`` (distributed/utils.py), or of
@@ -131,7 +133,7 @@ class Stack:
                   if page.kind not in ("index", "cross")] if not self._is_v4() else []  # fmt: skip
         if not states or not tokens:
             if self.kv.is_turboquant and tokens:
-                self._align_skipped(maker, tokens)
+                self._skipped(maker, tokens)
             return {
                 name: replace(page, block_tokens=self.max_model_len)
                 for name, page in states.items()
@@ -154,14 +156,15 @@ class Stack:
             for name, page in states.items()
         }
 
-    def _align_skipped(self, maker: PageMaker, tokens: list[Page]) -> None:
-        """TurboQuant leaves the first and last two layers unquantised, and the block grows until a
-        page of 16 of their tokens fits (_align_heterogeneous_kv_block_size)."""
-        plain = replace(maker, kv=KvFormat(self.request.model_dtype))
-        wide = max(page.token_bytes for block in self._attention_blocks()
-                   for page in plain.attention_pages(block, 1))  # fmt: skip
-        own = self.block * tokens[0].token_bytes
-        self.block = max(self.block, self.block * -(-(wide * KERNEL_BLOCK) // own))
+    def _skipped(self, maker: PageMaker, tokens: list[Page]) -> None:
+        """TurboQuant leaves the first and last two layers unquantised; since 0.25 the block grows
+        until a page of 16 of their tokens fits (_align_heterogeneous_kv_block_size)."""
+        if self.rules.align_skipped_layers:
+            plain = replace(maker, kv=KvFormat(self.request.model_dtype))
+            wide = max(page.token_bytes for block in self._attention_blocks()
+                       for page in plain.attention_pages(block, 1))  # fmt: skip
+            own = self.block * tokens[0].token_bytes
+            self.block = max(self.block, self.block * -(-(wide * KERNEL_BLOCK) // own))
         self.rules_applied.append(
             "turboquant keeps the first and last two layers in the model's format "
             "(TurboQuantConfig.get_boundary_skip_layers)"

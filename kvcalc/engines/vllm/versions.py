@@ -4,18 +4,24 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
 0.9.1: hybrid KV cache manager (PR 17996): layer groups of one page size share one pool.
 0.10.0: chunked attention has pages of its own kind (absent in 0.9.2: plain full attention), and
     recurrent layers have pages at all.
+0.11.0: layers of one kind may have pages of different sizes; before, such a model is refused.
+0.12.0: pages of different sizes are brought to one size; before, such a model is refused.
 0.12.0: when the largest kind has fewer than 1.25 times the layers of the smallest, groups take the
-    largest count (PR 29303); 1.5 times since 0.19.0 (0.17.1 still has 1.25).
+    largest count (PR 29303); 1.5 times since 0.18.0 (0.17.1 still has 1.25).
 0.12.0: the attention block of a hybrid with MLA is a multiple of 64; 128 since 0.28.0.
 0.14.0: "KV cache is needed" counts groups with their padding; before, each layer by itself. Up to
-    0.15 the whole model was checked against one pipeline stage; since 0.17 each stage's own layers.
+    0.16 the whole model was checked against one pipeline stage; since 0.17 each stage's own layers.
+    Layers of one kind with different pages had the whole model's block on every stage as long.
+    Up to 0.18 only the blocks of the first group are counted (0.19.0 adds them up).
 0.15.0: prefix caching of recurrent states in ``align`` mode: two states a request and one per
     draft token (PR 30877); on by default since 0.28.0 (0.26.0 still turns it off for hybrids).
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
-0.25.0: attention pages that do not divide the largest are padded to it (0.24.0 refuses them).
+0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
+0.25.0: the block grows where layers of a turboquant cache keep the model's format.
 0.26.0: windows and chunks reserve every batch in flight (PR 47728); before, one batch.
 0.29.0: the admission check sets the null block aside; DeepSeek-V4's pages are packed side by side.
-0.33.0: Mamba-2 keeps one state more in ``align`` mode (absent in 0.29.0), for prefill checkpoints.
+0.32.0: Mamba-2 keeps one state more in ``align`` mode, for prefill checkpoints. 0.33.0: so do gated
+    delta networks where FlashInfer prefills them (see stack.py).
 """
 
 import re
@@ -43,9 +49,14 @@ class Rules:
     tokens_from_concurrency: bool
     concurrency_from_tokens: bool
     need_by_group: bool
+    need_of_first_group: bool
     need_of_whole_model: bool
+    stages_have_whole_block: bool
     group_ratio: Fraction | None
+    uniform_types: bool
+    unify_pages: bool
     pad_attention_pages: bool
+    align_skipped_layers: bool
     batches_in_flight: bool
     pipeline_plus_one: bool
     null_block_in_check: bool
@@ -53,6 +64,7 @@ class Rules:
     align_mode: bool
     prefix_caching_of_hybrids: bool
     prefill_checkpoint: bool
+    flashinfer_checkpoint: bool
     packed_pages: bool
     nemotron_fp32_states: bool
 
@@ -79,7 +91,7 @@ def rules_for(version: str | None) -> Rules:
     def since(*release: int) -> bool:
         return number >= (*release, *(0,) * (4 - len(release)))
 
-    ratio = Fraction(3, 2) if since(0, 19) else Fraction(5, 4) if since(0, 12) else None
+    ratio = Fraction(3, 2) if since(0, 18) else Fraction(5, 4) if since(0, 12) else None
     return Rules(
         version=shown,
         v0=not since(0, 8),
@@ -89,16 +101,22 @@ def rules_for(version: str | None) -> Rules:
         tokens_from_concurrency=since(0, 20, 1),
         concurrency_from_tokens=not since(0, 9, 1),
         need_by_group=since(0, 14),
-        need_of_whole_model=since(0, 14) and not since(0, 16),
+        need_of_first_group=since(0, 14) and not since(0, 19),
+        need_of_whole_model=since(0, 14) and not since(0, 17),
+        stages_have_whole_block=since(0, 11) and not since(0, 17),
         group_ratio=ratio,
-        pad_attention_pages=since(0, 25),
+        uniform_types=since(0, 11) or not since(0, 8),
+        unify_pages=since(0, 12),
+        pad_attention_pages=since(0, 24),
+        align_skipped_layers=since(0, 25),
         batches_in_flight=since(0, 26),
         pipeline_plus_one=since(0, 30),
         null_block_in_check=since(0, 29),
         mla_hybrid_alignment=128 if since(0, 28) else 64 if since(0, 12) else 16,
         align_mode=since(0, 15),
         prefix_caching_of_hybrids=since(0, 28),
-        prefill_checkpoint=since(0, 33),
+        prefill_checkpoint=since(0, 32),
+        flashinfer_checkpoint=since(0, 33),
         packed_pages=since(0, 29),
         nemotron_fp32_states=since(0, 13),
     )

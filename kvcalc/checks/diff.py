@@ -5,7 +5,8 @@ that could be missing or stale. Specs that are equal on both sides are not even 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
 
 FailOn = Literal["increase", "any", "none"]
+# A model as the base has it and as the head has it; None on the side that it is not on.
+Pair = tuple[Side | None, Side | None]
 
 # What says where a spec is from; none of it changes a number.
 _PROVENANCE = ("name", "source", "hub_id", "notes", "left_out", "model_type")
@@ -136,9 +139,11 @@ def diff(
     tolerances: dict[str, Tolerance],
     *,
     merge_base: bool = True,
+    watch: Callable[[Iterable[Pair], int], Iterable[Pair]] = lambda pairs, total: pairs,
 ) -> Diff:
     """Compare the specs at and below ``paths`` with a revision of their repository.
 
+    watch: sees both sides of every file go by, and how many there are.
     Raises UsageError without a repository or a base, NotFoundError for a path that neither side
     has, and for folders without a spec.
     """
@@ -149,11 +154,17 @@ def diff(
     # An unmerged file is listed twice.
     meant = (*wanted, *policies_upward(wanted))
     files = list(dict.fromkeys(repository.changed(base.commit, meant)))
+    submodules = tuple(
+        f"{each.path} is a submodule that changed, and its specs are not compared here: "
+        f"kvcalc diff --base {each.base_object} {each.path}"
+        for each in files
+        if each.is_submodule
+    )
     reader = Reader(repository, base.commit, explicit, reference)
     changed: list[Change] = []
     broken: list[Broken] = []
     alone: tuple[list[Side], list[Side]] = ([], [])
-    for old, new in reader.read(files):
+    for old, new in watch(reader.read(files), len(files)):
         if old is not None and not old.is_sound:
             broken.append(Broken(old.path, "base", old.loaded.problems))
         if new is not None and not new.is_sound:
@@ -177,7 +188,7 @@ def diff(
         changed.append(_change(old, new, tolerances))
     return Diff(
         revision=revision,
-        base=base,
+        base=replace(base, notes=base.notes + submodules),
         reference=reference,
         changed=tuple(
             change

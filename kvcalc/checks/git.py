@@ -15,6 +15,7 @@ from kvcalc.frozen import dataclass
 
 _SAFE = ("--no-optional-locks", "--no-replace-objects", "--literal-pathspecs")
 _FILE_MODES = ("100644", "100755")
+_SUBMODULE = "160000"
 # The line that fixes a shallow clone; it is what actions/checkout makes unless told otherwise.
 _UNSHALLOW = (
     "GitHub Actions: actions/checkout with 'fetch-depth: 0'; elsewhere: git fetch --unshallow"
@@ -26,11 +27,13 @@ class Changed:
     """A file that differs between the base and the working tree.
 
     base_object: what it was; None for a new file. in_head: whether it is still there.
+    is_submodule: it is a folder with a repository of its own, and base_object the commit it was at.
     """
 
     path: str
     base_object: str | None
     in_head: bool
+    is_submodule: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Repository:
         """
         raw = self._git(
             "diff", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff",
-            "--no-textconv", "--ignore-submodules=all", commit, "--", *paths,
+            "--no-textconv", "--ignore-submodules=dirty", commit, "--", *paths,
         )  # fmt: skip
         found = list(_parse_raw(raw))
         untracked = self._git(
@@ -197,13 +200,16 @@ def _run(command: tuple[str, ...], folder: Path) -> "subprocess.CompletedProcess
 
 
 def _parse_raw(raw: bytes) -> Iterator[Changed]:
-    """The entries of ``git diff --raw -z``: regular files only."""
+    """The entries of ``git diff --raw -z``: regular files, and submodules that both sides have."""
     fields = iter(raw.split(b"\0"))
     for entry in fields:
         if not entry.startswith(b":"):
             continue
         old_mode, new_mode, old, _, status = entry[1:].decode().split(" ")
         path = os.fsdecode(next(fields))
+        if old_mode == new_mode == _SUBMODULE:
+            yield Changed(path, old, True, is_submodule=True)
+            continue
         was, is_now = old_mode in _FILE_MODES, new_mode in _FILE_MODES
         # An unmerged path comes a second time, with what stands in the working tree.
         if status != "U" and (was or is_now):

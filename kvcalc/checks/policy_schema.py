@@ -2,7 +2,7 @@
 
 ``python -m kvcalc.checks.policy_schema`` writes policy_schema.json, which stands beside this file.
 What it cannot say is in which spelling YAML holds a value (``010``, quoted numbers), and which
-GPUs and number formats there are: it lists them for editors, and ``kvcalc check`` judges.
+GPUs and number formats there are: of those ``kvcalc check`` judges.
 """
 
 from pathlib import Path
@@ -10,8 +10,6 @@ from typing import Any
 
 from kvcalc.checks.policy import LIMITS, Policy, PolicyBudget
 from kvcalc.checks.quantities import QUANTITIES
-from kvcalc.deployment.hardware import catalogue
-from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS
 from kvcalc.spec import schema as spec_schema
 
 FILE = Path(__file__).with_name("policy_schema.json")
@@ -40,9 +38,6 @@ def schema() -> Node:
     # Not only what is not meant.
     fields["models"]["then"]["contains"] = {"not": _text("^!")}
     fields["models"]["else"] = {**fields["models"]["else"], "pattern": "^[^!]"}
-    fields["gpu"]["examples"] = [device.name for device in catalogue()]
-    fields["dtype"]["examples"] = [*WEIGHT_FORMATS]
-    fields["kv_dtype"]["examples"] = [*CACHE_FORMATS]
     budget["allOf"] = _contradictions()
     return node
 

@@ -1,7 +1,7 @@
 """Run every rule on files and folders of specs."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,10 @@ class Report:
     is_policy: bool = False
 
     @property
+    def is_config(self) -> bool:
+        return is_config(self.path)
+
+    @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if RULES[p.code].severity == "error")
 
@@ -52,9 +56,11 @@ class Report:
 
     @property
     def not_run(self) -> frozenset[str]:
-        """Codes of the rules that this file did not get to, for problems of its form."""
+        """Codes of the rules that this file did not get to, or that are not for its kind."""
         if self.is_policy:
             return frozenset(code for code in RULES if code[:3] != "KV1" and code != "KV402")
+        if self.is_config and self.spec is not None:
+            return frozenset(code for code in RULES if code[:3] in ("KV3", "KV5"))
         if self.spec is None:
             return frozenset(code for code in RULES if code[:3] != "KV1")
         if any(p.code[:3] in ("KV1", "KV2") or p.code == "KV502" for p in self.problems):
@@ -86,10 +92,15 @@ def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
     return Report(str(path), loaded.spec, tuple(problems))
 
 
-def check_paths(paths: Iterable[Path], policy: Path | None = None) -> tuple[Report, ...]:
+def check_paths(
+    paths: Iterable[Path],
+    policy: Path | None = None,
+    watch: Callable[[Iterable[Path], int], Iterable[Path]] = lambda specs, total: specs,
+) -> tuple[Report, ...]:
     """Hold files, and every spec under folders, to every rule and to their policy's budgets.
 
-    policy: for all of them; otherwise the nearest kvcalc.yaml upward from each.
+    policy: for all of them; otherwise the nearest kvcalc.yaml upward from each. watch: sees every
+    spec go by, and how many there are.
     Raises NotFoundError for a path that does not exist or a folder without a spec, and FileError
     for a file that cannot be read.
     """
@@ -105,7 +116,7 @@ def check_paths(paths: Iterable[Path], policy: Path | None = None) -> tuple[Repo
             specs.update(dict.fromkeys(_specs_under(path) if path.is_dir() else [path]))
     nearest: dict[Path, LoadedPolicy | None] = {}
     reports = []
-    for path in specs:
+    for path in watch(specs, len(specs)):
         if path.parent not in nearest:
             file = policy or find_policy(path.parent)
             nearest[path.parent] = None if file is None else _read(file, policies)

@@ -132,7 +132,7 @@ class Reader:
         named = [
             each
             for each in files
-            if not is_policy(each.path)
+            if not (is_policy(each.path) or each.is_submodule)
             and (each.path in self.explicit or is_named_like_a_model(each.path))
         ]
         for each, data in self._with_base(named):

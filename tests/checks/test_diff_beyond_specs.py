@@ -47,6 +47,25 @@ def test_a_link_stands_for_what_it_leads_to(scratch: Scratch) -> None:
     assert names(compare("HEAD")) == (["gamma"], [], [])
 
 
+def test_a_submodule_that_changed_is_not_passed_over(scratch: Scratch) -> None:
+    other = Scratch(scratch.folder.parent / "other").init()
+    other.write("gamma.yaml", small("gamma"))
+    first = other.commit()
+    allow = ("-c", "protocol.file.allow=always")
+    scratch.git(*allow, "submodule", "add", "-q", other.folder.as_uri(), "shared")
+    scratch.commit()
+    assert compare("HEAD").base.notes == ()
+    other.write("gamma.yaml", small("gamma", kv=2))
+    other.commit()
+    Scratch(scratch.folder / "shared").git(*allow, "pull", "-q")
+    (note,) = compare("HEAD").base.notes
+    assert note == (
+        "shared is a submodule that changed, and its specs are not compared here: "
+        f"kvcalc diff --base {first} shared"
+    )
+    assert names(compare(first, "shared")) == (["gamma"], [], [])
+
+
 def test_a_policy_that_changed(scratch: Scratch) -> None:
     serving = "  - {models: specs/, context: 1k, cache: 1GiB}\n"
     scratch.write("kvcalc.yaml", f"budgets:\n{serving}tolerances: {{all: 1%}}\n")

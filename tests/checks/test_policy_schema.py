@@ -24,7 +24,7 @@ def test_is_a_draft_7_schema() -> None:
 
 
 def test_the_file_in_the_package_is_the_generated_one() -> None:
-    # After a change to the policy, the GPUs or the formats: python -m kvcalc.checks.policy_schema
+    # After a change to the policy: python -m kvcalc.checks.policy_schema
     assert FILE.read_text("utf-8") == text(schema())
 
 

@@ -144,6 +144,7 @@ def test_a_config_of_hugging_face_is_held_to_the_policy(tmp_path: Path) -> None:
     (report,) = check_paths([tmp_path])
     # Nothing to expect and no source: those rules are for specs.
     assert (report.path, report.problems) == (str(tmp_path / "mine/config.json"), ())
+    assert report.not_run == {"KV301", "KV302", "KV501", "KV502"}
     # 512 bytes a token, as in tests/scratch.py.
     write(tmp_path, "kvcalc.yaml", "budgets: [{models: mine, context: 1k, cache: 500000}]")
     report, policy = check_paths([tmp_path])

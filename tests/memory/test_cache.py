@@ -1,0 +1,87 @@
+"""A cache as a function of tokens, extent by extent. Counted by hand from what each extent says."""
+
+from fractions import Fraction
+
+import pytest
+
+from kvcalc.memory.cache import CacheFunction
+from kvcalc.tensors import (
+    ENCODER_TOKENS,
+    EVERY_TOKEN,
+    ONCE,
+    Chunk,
+    Extent,
+    LastBlock,
+    PerBlock,
+    Share,
+    SinkWindow,
+    Tail,
+    Window,
+)
+
+
+@pytest.mark.parametrize(
+    ("extent", "held", "most", "slope", "fixed"),
+    [
+        # held: positions at 0, 1, 3, 4 and 10 tokens beside 7 encoder tokens. most: up to 10.
+        (EVERY_TOKEN, [0, 1, 3, 4, 10], 10, Fraction(1), 0),
+        (Window(4), [0, 1, 3, 4, 4], 4, Fraction(0), 4),
+        (Chunk(4), [0, 1, 3, 4, 4], 4, Fraction(0), 4),
+        (SinkWindow(2, 3), [0, 1, 3, 4, 5], 5, Fraction(0), 5),
+        # Blocks of 4 that close at 4 and 8; of 6 that begin every 3 and close at 6 and 9, so that
+        # in the long run there is one less than tokens / 3.
+        (PerBlock(4, 4), [0, 0, 0, 1, 2], 2, Fraction(1, 4), 0),
+        (PerBlock(6, 3), [0, 0, 0, 0, 2], 2, Fraction(1, 3), -1),
+        # tokens mod 4: the most is 3, at 7 tokens and not at 10.
+        (Tail(4), [0, 1, 3, 0, 2], 3, Fraction(0), 3),
+        (LastBlock(4), [0, 0, 0, 4, 4], 4, Fraction(0), 4),
+        # floor(tokens / 3), but one token at least.
+        (Share(Fraction(1, 3)), [0, 1, 1, 1, 3], 3, Fraction(1, 3), 0),
+        (Share(Fraction(0)), [0, 0, 0, 0, 0], 0, Fraction(0), 0),
+        (ENCODER_TOKENS, [7, 7, 7, 7, 7], 7, Fraction(0), 7),
+        (ONCE, [1, 1, 1, 1, 1], 1, Fraction(0), 1),
+    ],
+)
+def test_every_extent(
+    extent: Extent, held: list[int], most: int, slope: Fraction, fixed: int
+) -> None:
+    # 5 bytes a position.
+    function = CacheFunction(((extent, 5),))
+    assert [function.at(tokens, 7) for tokens in (0, 1, 3, 4, 10)] == [5 * n for n in held]
+    assert function.most(10, 7) == 5 * most
+    assert function.slope == 5 * slope
+    assert function.fixed_bytes(7) == 5 * fixed
+
+
+def test_a_state_is_kept_once_anything_was_seen() -> None:
+    function = CacheFunction(((ONCE, 5),))
+    assert function.at(0, 0) == 0
+    assert function.at(0, 1) == 5
+
+
+@pytest.mark.parametrize(
+    ("terms", "bytes_per_token"),
+    [
+        (((EVERY_TOKEN, 4), (Window(8), 100)), 4),
+        # DeepSeek-V4-Flash's 21 CSA and 20 HCA layers in bf16: 21 * 320 + 20 * 8 = 6,880.
+        (((PerBlock(4, 4), 21 * 1280), (PerBlock(128, 128), 20 * 1024)), 6_880),
+        # 5 / 4 + 1 / 3 = 19 / 12 bytes: 2, rounded up.
+        (((PerBlock(4, 4), 5), (Share(Fraction(1, 3)), 1)), 2),
+        ((), 0),
+    ],
+)
+def test_bytes_per_token(terms: tuple[tuple[Extent, int], ...], bytes_per_token: int) -> None:
+    assert CacheFunction(terms).bytes_per_token == bytes_per_token
+
+
+@pytest.mark.parametrize(
+    ("tokens", "peak"),
+    [
+        # Tails of 4 and 6 at 10 and 1 bytes: 3 tokens hold 3 * 10 + 3, 7 hold 3 * 10 + 1, 11 hold
+        # 3 * 10 + 5, and so on with a period of 12; of equals the longest.
+        (0, 0), (2, 2), (3, 3), (4, 3), (5, 3), (6, 3), (7, 3), (10, 3), (11, 11), (12, 11),
+        (24, 23), (100, 95),
+    ],
+)  # fmt: skip
+def test_the_peak_of_two_tails(tokens: int, peak: int) -> None:
+    assert CacheFunction(((Tail(4), 10), (Tail(6), 1))).peak(tokens) == peak

@@ -1,0 +1,194 @@
+"""Names, shapes and halves of what a model owns beside its layers. A rank of two: tables by rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvcalc.attention.cross import CrossAttention
+from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
+from kvcalc.memory.inventory import ParamGroup, groups_of, merged, mtp_groups, parameter_groups
+from kvcalc.spec.model import Block, ConvStem, Embedding, Encoder, LayerGroup, ModelSpec
+from kvcalc.stack.mtp import MultiTokenPrediction
+
+Halves = dict[str, tuple[int, ...]]
+HEADS: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 3}
+READER = Block(attention=SoftmaxAttention(kind="mha", **HEADS, mask="bidirectional"))
+WRITER = Block(
+    attention=SoftmaxAttention(kind="mha", **HEADS),
+    cross_attention=CrossAttention(kind="cross", **HEADS),
+)
+PLAIN = ModelSpec(
+    name="made up", source=("made up",), hidden_size=8, vocab_size=11, tie_word_embeddings=False,
+    blocks={"a": WRITER, "b": READER}, layers=(LayerGroup(blocks=("a",)),), norm="layernorm",
+)  # fmt: skip
+
+
+def halves(groups: Iterator[ParamGroup]) -> Halves:
+    """Every tensor that belongs to no layer, on one rank of two; all of other components."""
+    return {
+        group.prefix + tensor.name: tensor.per_rank(2)
+        for group in groups
+        if not group.layers
+        for tensor in group.tensors
+    }
+
+
+def beside(**fields: Any) -> Halves:
+    return halves(parameter_groups(replace(PLAIN, **fields)))
+
+
+# 11 rows on two ranks: 6, padded.
+TABLE: Halves = {"embedding.weight": (6, 8)}
+LAST: Halves = {"final_norm.weight": (8,), "final_norm.bias": (8,)}
+HEAD: Halves = {"head.weight": (6, 8)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tensors"),
+    [
+        ({}, {**TABLE, **LAST, **HEAD}),
+        ({"tie_word_embeddings": True}, {**TABLE, **LAST}),
+        ({"final_norm": False, "head": "none"}, TABLE),
+        ({"head_bias": True}, {**TABLE, **LAST, **HEAD, "head.bias": (6,)}),
+        # BERT: a transform and a tied decoder with a bias of its own, and a pooler.
+        (
+            {"head": "mlm", "tie_word_embeddings": True, "pooler": True, "final_norm": False},
+            {
+                **TABLE, "pooler.weight": (8, 8), "pooler.bias": (8,), "head_transform.weight": (8, 8),
+                "head_transform.bias": (8,), "head_norm.weight": (8,), "head_norm.bias": (8,),
+                "head.bias": (6,),
+            },
+        ),
+        # BERT's other tables and the norm over their sum.
+        (
+            {"embedding": Embedding(positions=5, token_types=2, norm=True)},
+            {
+                **TABLE, "position_embedding.weight": (5, 8), "token_type_embedding.weight": (2, 8),
+                "embedding_norm.weight": (8,), "embedding_norm.bias": (8,), **LAST, **HEAD,
+            },
+        ),
+        # ALBERT: a table of 3, whose sums are normed before a projection with a bias.
+        (
+            {"embedding": Embedding(size=3, projection="in_bias", positions=5, norm=True)},
+            {
+                "embedding.weight": (6, 3), "embedding_projection.weight": (8, 3),
+                "embedding_projection.bias": (8,), "position_embedding.weight": (5, 3),
+                "embedding_norm.weight": (3,), "embedding_norm.bias": (3,), **LAST,
+                "head.weight": (6, 3),
+            },
+        ),
+        # OPT-350m: projected in before positions are added, and out before the head.
+        (
+            {"embedding": Embedding(size=3, projection="in_out", positions=5)},
+            {
+                "embedding.weight": (6, 3), "embedding_projection.weight": (8, 3),
+                "position_embedding.weight": (5, 8), **LAST, "head_projection.weight": (3, 8),
+                "head.weight": (6, 3),
+            },
+        ),
+        # DeBERTa: a table of relative positions with a norm.
+        (
+            {"embedding": Embedding(relative_positions=4, relative_norm=True)},
+            {
+                **TABLE, "relative_position_embedding.weight": (4, 8),
+                "relative_position_norm.weight": (8,), "relative_position_norm.bias": (8,), **LAST,
+                **HEAD,
+            },
+        ),
+        # T5: a bias of 4 buckets for each of the 2 heads, of which a rank has one.
+        (
+            {"relative_attention_num_buckets": 4},
+            {**TABLE, "relative_attention_bias.weight": (4, 1), **LAST, **HEAD},
+        ),
+    ],
+)  # fmt: skip
+def test_beside_the_layers(fields: dict[str, Any], tensors: Halves) -> None:
+    assert beside(**fields) == tensors
+
+
+STACK = (LayerGroup(blocks=("b",)),)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "tensors"),
+    [
+        (Encoder(layers=STACK, final_norm=False), {}),
+        (
+            Encoder(layers=STACK, embedding="own", positions=5, embedding_norm=True, hidden_size=4),
+            {
+                "embedding.weight": (6, 4), "position_embedding.weight": (5, 4),
+                "embedding_norm.weight": (4,), "embedding_norm.bias": (4,),
+                "final_norm.weight": (4,), "final_norm.bias": (4,),
+            },
+        ),
+        # Whisper: two convolutions, from 7 mel bins and from the width.
+        (
+            Encoder(layers=STACK, embedding="none", conv_stem=ConvStem(in_channels=7, kernel=3),
+                    final_norm=False),
+            {
+                "conv1.weight": (8, 7, 3), "conv1.bias": (8,), "conv2.weight": (8, 8, 3),
+                "conv2.bias": (8,),
+            },
+        ),
+        (
+            Encoder(layers=STACK, relative_attention_num_buckets=4, final_norm=False),
+            {"relative_attention_bias.weight": (4, 1)},
+        ),
+    ],
+)  # fmt: skip
+def test_beside_the_encoder_s_layers(encoder: Encoder, tensors: Halves) -> None:
+    found = beside(encoder=encoder)
+    own = {f"encoder.{name}": shape for name, shape in tensors.items()}
+    assert found == {**TABLE, **own, **LAST, **HEAD}
+
+
+def test_layers_of_an_encoder_of_another_width() -> None:
+    spec = replace(PLAIN, encoder=Encoder(layers=STACK, hidden_size=4))
+    shapes = {
+        group.prefix + tensor.name: tensor.shape
+        for group in parameter_groups(spec)
+        if group.layers
+        for tensor in group.tensors
+    }
+    assert shapes["encoder.layers.{}.attention.q_proj.weight"] == (6, 4)
+    assert shapes["layers.{}.attention.q_proj.weight"] == (6, 8)
+    # Keys and values of the encoder's 4 channels, queries of the decoder's 8.
+    assert shapes["layers.{}.cross_attention.k_proj.weight"] == (6, 4)
+    assert shapes["layers.{}.cross_attention.q_proj.weight"] == (6, 8)
+
+
+def test_layers_that_predict_further_tokens() -> None:
+    spec = replace(PLAIN, mtp=MultiTokenPrediction(num_layers=2, block="b"))
+    (group,) = mtp_groups(spec)
+    assert (group.prefix, group.layers, group.count) == ("mtp.{}.", (0, 1), 2)
+    names = [tensor.name for tensor in group.tensors]
+    assert names[:4] == [f"attention.{side}_proj.weight" for side in "qkvo"]
+    assert list(mtp_groups(PLAIN)) == []
+
+
+def test_what_each_slot_keeps() -> None:
+    spec = replace(
+        PLAIN, layers=(LayerGroup(repeat=2, blocks=("a", "b")),), encoder=Encoder(layers=STACK)
+    )
+    kept = [
+        (group.stack, group.block, group.slot, group.mechanism, group.layers,
+         [tensor.name for tensor in group.tensors])
+        for group in groups_of(spec)
+    ]  # fmt: skip
+    # The encoder and the decoder's own encoder-like layers keep nothing.
+    assert kept == [
+        ("decoder", "a", "attention", "mha", (0, 2), ["key", "value"]),
+        ("decoder", "a", "cross_attention", "cross", (0, 2), ["cross_key", "cross_value"]),
+    ]
+
+
+def test_blocks_that_keep_the_same_are_one_group() -> None:
+    blocks = {"a": WRITER, "b": replace(WRITER, norms=1), "c": replace(WRITER, norms=2)}
+    layers = (LayerGroup(blocks=("b", "a")), LayerGroup(blocks=("c", "a")))
+    groups = merged(groups_of(replace(PLAIN, blocks=blocks, layers=layers)))
+    assert [(group.slot, group.block, group.blocks, group.layers) for group in groups] == [
+        ("attention", "b, a, c", ("b", "a", "c"), (0, 1, 2, 3)),
+        ("cross_attention", "b, a, c", ("b", "a", "c"), (0, 1, 2, 3)),
+    ]

@@ -1,0 +1,142 @@
+"""Bytes of weights: formats by component, devices, pipeline stages. Worked by hand on a small model."""
+
+from dataclasses import replace
+
+import pytest
+
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.weights import (
+    COMPONENTS,
+    ParameterSummary,
+    device_weight_bytes,
+    pipeline_stages,
+    stored_device_bytes,
+    summarise,
+    weight_bytes,
+)
+from kvcalc.spec.loader import load_spec_text
+from kvcalc.spec.stored import StoredWeights
+from tests.scratch import small
+
+# Two layers: attention 4 * 64 * 64 = 16,384, feed-forward 3 * 64 * 128 = 24,576, two norms of 64.
+# Beside them a tied table of 1000 * 64 and a last norm of 64.
+SMALL = load_spec_text(small("small"))
+UNTIED = replace(SMALL, tie_word_embeddings=False)
+EXPERTS = load_spec_text(
+    small("experts").replace(
+        "{kind: gated, intermediate_size: 128}",
+        "{kind: moe, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 32}",
+    )
+)
+
+
+def summary(total: int, active: int, without: int, **components: int) -> ParameterSummary:
+    return ParameterSummary(
+        total, active, without, {**dict.fromkeys(COMPONENTS, 0), **components}, 0
+    )
+
+
+def test_parameters() -> None:
+    parts = {"embedding": 64_000, "attention": 32_768, "ffn": 49_152, "norm": 320}
+    # A tied table is the head as well; an untied one is only looked up.
+    assert summarise(SMALL) == summary(146_240, 146_240, 146_240, **parts)
+    assert summarise(UNTIED) == summary(210_240, 210_240, 146_240, **parts, head=64_000)
+
+
+def test_active_parameters() -> None:
+    # Experts of 3 * 64 * 32 = 6,144: eight a layer, of which a token passes two; routers of 8 * 64.
+    assert summarise(EXPERTS) == summary(
+        196_416, 122_688, 122_688,
+        embedding=64_000, attention=32_768, experts=98_304, router=1_024, norm=320,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ffn", "norm", "embedding"),
+    [
+        ("bf16", 98_304, 640, 128_000),
+        ("fp32", 196_608, 1_280, 256_000),
+        # One byte for a matrix of a layer; tables, norms and biases stay in bf16.
+        ("fp8", 49_152, 640, 128_000),
+        # Blocks of 32 in 34 bytes: 49,152 / 32 * 34.
+        ("q8_0", 52_224, 640, 128_000),
+    ],
+)
+def test_formats(dtype: str, ffn: int, norm: int, embedding: int) -> None:
+    total, parts = weight_bytes(SMALL, dtype)
+    assert (parts["ffn"], parts["norm"], parts["embedding"]) == (ffn, norm, embedding)
+    assert total == sum(parts.values())
+
+
+def test_the_checkpoint_s_own_formats() -> None:
+    spec = replace(SMALL, weight_dtypes={"default": "fp32", "ffn": "fp8"})
+    _, parts = weight_bytes(spec, "checkpoint")
+    assert (parts["ffn"], parts["attention"], parts["norm"]) == (49_152, 131_072, 1_280)
+    assert weight_bytes(SMALL, "checkpoint")[0] == 292_480
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(UsageError, match="dtype"):
+        weight_bytes(SMALL, "bf17")
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "ranks", "sizes"),
+    [
+        # vllm/distributed/utils.py, get_pp_indices: what is left over goes to partitions[-2],
+        # [-3] and so on.
+        (61, 4, [15, 15, 16, 15]),
+        (10, 4, [2, 3, 3, 2]),
+        (8, 3, [3, 3, 2]),
+        (5, 2, [3, 2]),
+        (4, 4, [1, 1, 1, 1]),
+        (7, 1, [7]),
+    ],
+)
+def test_pipeline_stages(num_layers: int, ranks: int, sizes: list[int]) -> None:
+    stages = pipeline_stages(num_layers, ranks)
+    assert [len(stage) for stage in stages] == sizes
+    assert [index for stage in stages for index in stage] == list(range(num_layers))
+
+
+def test_more_stages_than_layers_are_refused() -> None:
+    with pytest.raises(UsageError, match="3 layers cannot fill 4 pipeline ranks"):
+        pipeline_stages(3, 4)
+
+
+def test_devices() -> None:
+    # A layer takes 82,176 bytes in bf16, the table 128,000, the last norm 128.
+    assert device_weight_bytes(SMALL, "bf16", 1, 1) == [292_480]
+    # Two stages: table and a layer; a layer, the last norm, and the table again as the head.
+    assert device_weight_bytes(SMALL, "bf16", 1, 2) == [210_176, 210_304]
+    assert device_weight_bytes(UNTIED, "bf16", 1, 2) == [210_176, 210_304]
+    # Two ranks: halves of every matrix and of the table, norms whole.
+    assert device_weight_bytes(SMALL, "bf16", 2, 1) == [146_560] * 2
+    # Rank by rank within a stage: (41,216 + 64,000) and (41,216 + 128 + 64,000).
+    assert device_weight_bytes(SMALL, "bf16", 2, 2) == [105_216] * 2 + [105_344] * 2
+
+
+def test_a_rank_that_does_not_divide_is_named() -> None:
+    with pytest.raises(UnsupportedError, match=r"q_proj.weight .*: 4 cannot be divided among 3"):
+        device_weight_bytes(SMALL, "bf16", 3, 1)
+
+
+def test_shared_weights_stand_on_every_stage_that_uses_them() -> None:
+    shared = small("shared", repeat=4).replace(
+        "  decoder:\n", "  decoder:\n    share_weights: true\n"
+    )
+    assert device_weight_bytes(load_spec_text(shared), "bf16", 1, 2) == [210_176, 210_304]
+
+
+def test_a_file_s_own_bytes() -> None:
+    plain = StoredWeights(
+        path="a.safetensors", by_component={"ffn": 292_480}, by_dtype={"BF16": 292_480}
+    )
+    assert stored_device_bytes(SMALL, plain, 1, 1) == [292_480]
+    assert stored_device_bytes(SMALL, plain, 2, 1) == [146_560] * 2
+    mixed = StoredWeights(
+        path="a.gguf", by_component={"ffn": 200_000}, by_dtype={"Q8_0": 190_000, "F32": 10_000}
+    )
+    assert stored_device_bytes(SMALL, mixed, 1, 1) == [200_000]
+    with pytest.raises(UnsupportedError, match=r"a.gguf stores Q8_0, F32"):
+        stored_device_bytes(SMALL, mixed, 2, 1)

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from kvcalc import __version__
+from kvcalc.cli import completion
 from kvcalc.cli.options import folded
 from kvcalc.cli.output import note, open_closed, write
 from kvcalc.errors import FileError, KvcalcError, UsageError
@@ -132,6 +133,9 @@ def main(arguments: list[str] | None = None) -> None:
             status = 130
         elif "KVCALC_TRACEBACK" in os.environ:
             raise
+        elif isinstance(error, OSError):
+            where = f": {error.filename}" if error.filename else ""
+            status = _fail(FileError(f"{error.strerror}{where}"), arguments)
         else:
             status = _fail(_bug(error), arguments)
     raise SystemExit(status if isinstance(status, int) else 0)
@@ -139,15 +143,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _needed(arguments: list[str]) -> tuple[str, ...]:
     """The commands that these words can lead to."""
-    words = arguments
-    if "_KVCALC_COMPLETE" in os.environ:
-        from kvcalc.cli.completion import words as words_to_complete
-
-        words = words_to_complete()
-    first = folded(words[0]) if words else "--version"
+    words = completion.words() if "_KVCALC_COMPLETE" in os.environ else arguments
+    first = folded(words[0]) if words else ""
     if first in COMMANDS:
         return (first,)
-    return () if first == "--version" else tuple(COMMANDS)
+    return () if words is arguments and first in ("", "--version") else tuple(COMMANDS)
 
 
 def _wants_json(arguments: list[str]) -> bool:

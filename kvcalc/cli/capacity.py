@@ -84,7 +84,15 @@ def capacity(
             show_default="auto",
         ),
     ] = None,
-    state_dtype: options.StateDtype = None,
+    state_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Number format of recurrent states.",
+            metavar="DTYPE",
+            show_default="the model's, fp32",
+            autocompletion=completion.one_of(("auto", *STATE_FORMATS)),
+        ),
+    ] = None,
     model_dtype: Annotated[
         str,
         typer.Option(
@@ -151,6 +159,10 @@ def capacity(
     engine = options.folded(engine)
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINES)}")
+    if engine != "llama.cpp" and not (available or gpu or gpu_memory or tokens):
+        raise UsageError(
+            "say how much memory there is: --gpu GPU, --gpu-memory or --available SIZE"
+        )
     found = locate(model)
     share = _ratio(memory_utilization, "--memory-utilization")
     if share is not None and share > 1:

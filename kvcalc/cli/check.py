@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from kvcalc.cli import completion, options
 from kvcalc.cli.output import write
-from kvcalc.errors import UsageError
+from kvcalc.cli.progress import track
+from kvcalc.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from kvcalc.checks.run import Report
@@ -76,8 +78,12 @@ def check(
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
     from kvcalc.checks.run import check_paths
+    from kvcalc.spec.catalog import shipped
 
-    reports = check_paths(paths, policy)
+    for path in paths:
+        if not path.exists() and (spec := shipped().get(str(path))) is not None:
+            raise NotFoundError(f"no such file: {path}; the shipped spec of that name is {spec}")
+    reports = check_paths(paths, policy, partial(track, what="checking", quiet=quiet))
     if not quiet or format not in _FOR_PEOPLE or any(each.problems for each in reports):
         write(_render(reports, format, strict))
     if any(each.errors or (strict and each.warnings) for each in reports):

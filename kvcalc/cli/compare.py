@@ -93,11 +93,11 @@ def compare(
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot)
     variants: list[Variant] = []
-    for model in track(models, "reading", quiet=quiet):
+    for model in track(models, len(models), "reading", quiet=quiet):
         variants += _variants(model, attention)
     question: dict[str, Any] = {
         "contexts": contexts,
-        "kv_dtypes": kv_dtype.split(","),
+        "kv_dtypes": [options.cache_dtype(each) for each in kv_dtype.split(",")],
         "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
         "state_dtype": state_dtype,
         "dtype": dtype,
@@ -107,7 +107,7 @@ def compare(
     )
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
     if not (format is Format.csv and sys.stdout.isatty()):
-        rows = track(rows, "computing", quiet=quiet, total=total)
+        rows = track(rows, total, "computing", quiet=quiet)
     if plot is not None:
         _draw(plot, plot_format, _picture(variants, batches, question))
         if not quiet:

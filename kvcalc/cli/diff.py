@@ -1,6 +1,7 @@
 """``kvcalc diff``: what a branch changes in the numbers of its specs, both sides taken from git."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from kvcalc.cli import completion, options
 from kvcalc.cli.output import note, write
+from kvcalc.cli.progress import track
 from kvcalc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +103,8 @@ def diff(
     where = tuple(paths or [Path()])
     reference = Reference(context_tokens=tokens, batch_size=batch, dtype=dtype, kv_dtype=kv_dtype)
     tolerances = _tolerances(tolerance or [], policy, where[0])
-    result = compute(where, base, reference, tolerances, merge_base=merge_base)
+    watch = partial(track, what="comparing", quiet=quiet)
+    result = compute(where, base, reference, tolerances, merge_base=merge_base, watch=watch)
     failed = result.fails(fail_on.value)
     if quiet and not failed and format in (DiffFormat.table, DiffFormat.markdown):
         return

@@ -188,8 +188,10 @@ def _unless(quiet: bool, format: Format, notes: tuple[str, ...]) -> tuple[str, .
 
 def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
     """The format of the logical need: an engine's own formats are beside bf16."""
-    if kv_dtype is None or engine in (Engine.logical, Engine.transformers, Engine.all):
-        return kv_dtype or "bf16"
+    if kv_dtype is None:
+        return "bf16"
+    if engine in (Engine.logical, Engine.transformers, Engine.all):
+        return options.cache_dtype(kv_dtype)
     try:
         CacheDtypes.parse(kv_dtype)
     except ValueError:

@@ -1,5 +1,6 @@
 """What a user meant who gave an option or a command that there is not, and what to run instead."""
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ _BY_COMMAND = {
 def message(error: Any, arguments: list[str]) -> str:
     """The sentence of one of typer's usage errors, with what to run instead."""
     context = getattr(error, "ctx", None)
-    command = getattr(context, "info_name", None) or "kvcalc"
-    path = getattr(context, "command_path", "kvcalc")
+    command = context.info_name if context is not None else arguments[0]
+    path = "kvcalc" if command == "kvcalc" else f"kvcalc {command}"
     text = error.format_message().rstrip(".")
     option = getattr(error, "option_name", "")
     kind = type(error).__name__
@@ -34,6 +35,9 @@ def message(error: Any, arguments: list[str]) -> str:
         text += f"; '{path}' answers for one model"
     elif kind == "MissingParameter" and command == "diff":
         text += "; such as --base origin/main"
+    elif kind == "BadParameter":
+        text = text.replace("a valid int range", "a whole number")
+        text += "; 'kvcalc compare' takes several" if re.search(r"'\w+,[\w,]+'", text) else ""
     return f"{text[:1].lower()}{text[1:]} (see '{path} --help')"
 
 
@@ -47,12 +51,13 @@ def _option(option: str, command: str, context: Any) -> str:
         return f"; here it is {meant}"
     if option in ("-o", "--output"):
         return "; the answer goes to a file with '> FILE'"
-    built = commands_of(tuple(COMMANDS))
     having = [
         f"'kvcalc {name}'"
-        for name, other in built.items()
+        for name, other in commands_of(tuple(COMMANDS)).items()
         if any(option in param.opts for param in other.params)
     ]
+    if having and command == "kvcalc":
+        return "; it stands after the command"
     if having:
         return f"; {_list(having)} {'has' if len(having) == 1 else 'have'} it"
     near = get_close_matches(option, own, n=2, cutoff=0.7)
@@ -66,7 +71,7 @@ def _command(arguments: list[str]) -> str:
     near = get_close_matches(arguments[0].lower(), COMMANDS, n=2)
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    if arguments[0].lower() in shipped() or Path(arguments[0]).exists():
+    if arguments[0].lower() in shipped() or (arguments[0] and Path(arguments[0]).exists()):
         return f"; did you mean 'kvcalc estimate {' '.join(arguments)}'?"
     return f"; there are {_list(list(COMMANDS))}"
 

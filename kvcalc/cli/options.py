@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kvcalc.cli import completion
+from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS, canonical
 from kvcalc.errors import UsageError
 from kvcalc.units import parse_bytes, parse_tokens
 
@@ -76,6 +77,34 @@ def gpu_option(text: str) -> Any:
     return typer.Option("--gpu", help=text, metavar="GPU", autocompletion=completion.gpu)
 
 
+def _one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = "") -> None:
+    if "," in text:
+        raise UsageError(f"{option} {text}: one format here{advice}")
+    try:
+        canonical(text, allowed)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _weight_dtype(text: str | None) -> str | None:
+    if text is not None:
+        _one_format(text, "--dtype", ("checkpoint", *WEIGHT_FORMATS))
+    return text
+
+
+def _state_dtype(text: str | None) -> str | None:
+    if text is not None:
+        _one_format(text, "--state-dtype", STATE_FORMATS)
+    return text
+
+
+def cache_dtype(text: str) -> str:
+    """A cache format, as it was given. Raises UsageError for what is none."""
+    for part in text.split(":", 1):
+        _one_format(part, "--kv-dtype", CACHE_FORMATS, "; 'kvcalc compare' takes several")
+    return text
+
+
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
 ONE_MODEL = f"A model: {_MODEL_IS}."
 MODELS = f"Models, each a {_MODEL_IS}."
@@ -121,13 +150,19 @@ Dtype = Annotated[
         help="Number format of the weights: bf16, fp8, q4_0, mxfp4, ...; 'checkpoint' as published.",
         metavar="DTYPE",
         show_default="checkpoint, or bf16",
+        callback=_weight_dtype,
         autocompletion=completion.weight_dtype,
     ),
 ]
 _KV_DTYPE = "Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16."
 KvDtype = Annotated[
     str,
-    typer.Option(help=_KV_DTYPE, metavar="DTYPE[:DTYPE]", autocompletion=completion.kv_dtype),
+    typer.Option(
+        help=_KV_DTYPE,
+        metavar="DTYPE[:DTYPE]",
+        autocompletion=completion.kv_dtype,
+        callback=cache_dtype,
+    ),
 ]
 KvDtypeAsked = Annotated[
     str | None,
@@ -144,6 +179,7 @@ StateDtype = Annotated[
         help="Number format of recurrent states.",
         metavar="DTYPE",
         show_default="the model's, fp32",
+        callback=_state_dtype,
         autocompletion=completion.state_dtype,
     ),
 ]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ class Progress:
     or before a command has taken long.
     """
 
-    def __init__(self, what: str, total: int | None, *, quiet: bool) -> None:
+    def __init__(self, what: str, total: int, *, quiet: bool) -> None:
         terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self.shown = terminal and not quiet
         self._what, self._total = what, total
@@ -52,24 +52,22 @@ class Progress:
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        count = "{task.completed:.0f}/{task.total:.0f}" if self._total else ""
         self._bar = Bar(
-            TextColumn(self._what), BarColumn(24), TextColumn(count), TimeElapsedColumn(),
-            TextColumn("{task.fields[text]}"), console=Console(stderr=True), transient=True,
+            TextColumn(self._what), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True)),
+            console=Console(stderr=True), transient=True, expand=True,
         )  # fmt: skip
         self._bar.add_task(self._what, total=self._total, text="")
         self._bar.start()
 
 
-def track(
-    items: Iterable[Item], what: str, *, quiet: bool, total: int | None = None
-) -> Iterable[Item]:
-    """The items, one step each; ``total`` for an iterable that does not know how many it has."""
-    number = len(items) if isinstance(items, Collection) else total
-    progress = Progress(what, number, quiet=quiet)
+def track(items: Iterable[Item], total: int, what: str, *, quiet: bool) -> Iterable[Item]:
+    """The items, one step of ``total`` each."""
+    progress = Progress(what, total, quiet=quiet)
     return _tracked(items, progress) if progress.shown else items
 
 

@@ -63,9 +63,9 @@ def report(
     proved = () if proofs is None else _read_proofs(proofs)
     encoder_tokens = options.tokens(encoder_context, "--encoder-context")
     context_tokens = options.tokens(context, "--context")
-    found = tuple(locate(model) for model in track(models, "reading", quiet=quiet))
+    found = tuple(locate(model) for model in track(models, len(models), "reading", quiet=quiet))
     estimates = []
-    for item in track(found, "computing", quiet=quiet):
+    for item in track(found, len(found), "computing", quiet=quiet):
         workload, notes = choose_workload(
             item.spec,
             # One form asks for all models: a model made for less says so in its notes.

@@ -3,6 +3,7 @@
 import os
 import sys
 from io import StringIO
+from shutil import get_terminal_size
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,7 @@ def render(*parts: Any) -> str:
         file=StringIO(),
         force_terminal=terminal,
         color_system="auto" if terminal and "NO_COLOR" not in os.environ else None,
-        width=None if terminal or "COLUMNS" in os.environ else 10_000,
+        width=get_terminal_size().columns if terminal or "COLUMNS" in os.environ else 10_000,
         highlight=False,
         soft_wrap=not terminal,
     )

@@ -50,7 +50,8 @@ def exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
         over = needed - limit
         message = (
             f"{needed} bytes ({format_bytes(needed)}) are needed, "
-            f"{over} ({format_bytes(over)}) more than the budget of {limit}"
+            f"{over} ({format_bytes(over)}) more than the budget of {limit} "
+            f"({format_bytes(limit)})"
         )
         if name != "weights":
             room = limit - (weights if name == "total" else 0)

@@ -284,7 +284,8 @@ def _whatever_the_workload(spec: ModelSpec, budget: PolicyBudget, where: str) ->
         if over > 0:
             message = (
                 f"{per_token} bytes ({format_bytes(per_token)}) a token in {budget.kv_dtype}, "
-                f"{over} ({format_bytes(over)}) more than the budget of {budget.cache_per_token}"
+                f"{over} ({format_bytes(over)}) more than the budget of {budget.cache_per_token} "
+                f"({format_bytes(budget.cache_per_token)})"
             )
             yield "KV401", f"{where}.cache_per_token", message
 

@@ -37,7 +37,7 @@ def over(path: str, message: str, limit: str = "cache", line: int = 8) -> str:
 
 # 1024 * 512 = 524288, 24288 more than 500000, which hold 976 tokens (976 * 512 = 499712).
 CACHE = (
-    "524288 bytes (512.00 KiB) are needed, 24288 (23.72 KiB) more than the budget of 500000; "
+    "524288 bytes (512.00 KiB) are needed, 24288 (23.72 KiB) more than the budget of 500000 (488.28 KiB); "
     "976 tokens fit, with 1 sequence"
 )
 
@@ -70,9 +70,9 @@ def test_every_limit(scratch: Scratch) -> None:
     assert found("serving/alpha.yaml") == [
         # Weights have no single cause; of the sum, the cache takes more (2 * 524288).
         over("serving/alpha", "292480 bytes (285.63 KiB) are needed, 1 (1 B) more than the budget "
-             "of 292479", "weights", 7),
+             "of 292479 (285.62 KiB)", "weights", 7),
         over("serving/alpha", "1341056 bytes (1.28 MiB) are needed, 341056 (333.06 KiB) more than "
-             "the budget of 1000000; 690 tokens fit, with 2 sequences", "total"),
+             "the budget of 1000000 (976.56 KiB); 690 tokens fit, with 2 sequences", "total"),
     ]  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_limits_whatever_the_workload(scratch: Scratch) -> None:
     scratch.write("kvcalc.yaml", budget.format(10**9, "511", "bf16"))
     assert found("serving/alpha.yaml") == [
         over("serving/alpha", "512 bytes (512 B) a token in bf16, 1 (1 B) more than the budget of "
-             "511", "cache_per_token")
+             "511 (511 B)", "cache_per_token")
     ]  # fmt: skip
 
 

@@ -109,20 +109,21 @@ def test_warnings_are_not_errors(tmp_path: Path) -> None:
             # 8 heads * 128 * 2 * 32 layers * 2 bytes = 131,072 bytes a token.
             "{context: 128k, batch: 2, cache: 16GiB}",
             "34359738368 bytes (32.00 GiB) are needed, 17179869184 (16.00 GiB) more than the "
-            "budget of 17179869184; 65536 tokens fit, with 2 sequences",
+            "budget of 17179869184 (16.00 GiB); 65536 tokens fit, with 2 sequences",
         ),
         (
             "{context: 8k, total: 17134264319}",
             "17134264320 bytes (15.96 GiB) are needed, 1 (1 B) more than the budget of "
-            "17134264319; 8191 tokens fit, with 1 sequence",
+            "17134264319 (15.96 GiB); 8191 tokens fit, with 1 sequence",
         ),
         (
             "{context: 1, total: 16GB}",
             "16060653568 bytes (14.96 GiB) are needed, 60653568 (57.84 MiB) more than the budget "
-            "of 16000000000; the weights alone exceed it",
+            "of 16000000000 (14.90 GiB); the weights alone exceed it",
         ),
         ("{context: 1, dtype: fp32, weights: 32121044991}",
-         "32121044992 bytes (29.92 GiB) are needed, 1 (1 B) more than the budget of 32121044991"),
+         "32121044992 bytes (29.92 GiB) are needed, 1 (1 B) more than the budget of 32121044991 "
+         "(29.92 GiB)"),
     ],
 )  # fmt: skip
 def test_budgets(tmp_path: Path, budget: str, problem: str | None) -> None:

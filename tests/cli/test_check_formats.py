@@ -171,7 +171,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
 TYPO = "unknown key 'repeet' (did you mean 'repeat'?)"
 # 1024 tokens * 512 bytes = 524288; 512 kB are 512000; 1000 tokens take exactly those.
 OVER = (
-    "524288 bytes (512.00 KiB) are needed, 12288 (12.00 KiB) more than the budget of 512000; "
+    "524288 bytes (512.00 KiB) are needed, 12288 (12.00 KiB) more than the budget of 512000 (500.00 KiB); "
     "1000 tokens fit, with 1 sequence"
 )
 

@@ -118,6 +118,14 @@ def test_the_life_of_a_pull_request(scratch: Scratch) -> None:
     assert "no difference in any number" in step.summary
 
 
+def test_the_cache_of_the_workload_that_the_team_serves(scratch: Scratch) -> None:
+    kv_heads(scratch, 8, 4)
+    step = compare(scratch, context="32k", batch="16", **{"kv-dtype": "fp8"})
+    # 65536 bytes a token in fp8 with 8 heads: 32k tokens are 2 GiB, 16 sequences 32 GiB.
+    row = "|  | cache of 32k tokens x 16 | 32.00 GiB | 16.00 GiB | -17,179,869,184 B | -50.0 % |  |"
+    assert row in step.summary
+
+
 def test_the_commit_that_github_checks_out(scratch: Scratch) -> None:
     # refs/pull/1/merge: a merge of the branch into a main that has gone on, without a branch's name.
     kv_heads(scratch, 8, 4)

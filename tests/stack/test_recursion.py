@@ -21,6 +21,7 @@ def recursion(**fields: Any) -> Recursion:
         # layer by the first one that has its weights.
         ("cycle", "0 1 2 0 1 2 0 1 2", "0 0 0 1 1 1 2 2 2"),
         ("sequence", "0 0 0 3 3 3 6 6 6", "0 1 2 0 1 2 0 1 2"),
+        ("cycle", "0 0 0", "0 1 2"),
         # The first and the last layer of their own.
         ("middle_cycle", "0 1 2 1 2 1 2 7", "- 0 0 1 1 2 2 -"),
         ("middle_sequence", "0 1 1 1 4 4 4 7", "- 0 1 2 0 1 2 -"),

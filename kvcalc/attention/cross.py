@@ -38,6 +38,7 @@ class CrossAttention:
         head_dim: width of a query, key and value head.
         bias: which projections carry a bias (BART: all; Whisper: all but k; T5: none).
         qk_norm: per_head has one weight of head_dim for Q and one for K (Llama-3.2-Vision).
+        gated: a learned scalar on this attention and one on the layer's ffn (Llama-3.2-Vision).
     """
 
     kind: Literal["cross"]
@@ -46,6 +47,7 @@ class CrossAttention:
     head_dim: int
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
     qk_norm: Literal["none", "per_head"] = "none"
+    gated: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
@@ -74,6 +76,9 @@ class CrossAttention:
         if self.qk_norm == "per_head":
             yield ParamTensor("q_norm.weight", (self.head_dim,), "attention")
             yield ParamTensor("k_norm.weight", (self.head_dim,), "attention")
+        if self.gated:
+            yield ParamTensor("attn_gate", (1,), "attention")
+            yield ParamTensor("mlp_gate", (1,), "attention")
 
     def cache(self) -> Iterator[CacheTensor]:
         """Every tensor kept between decode steps, for one sequence."""

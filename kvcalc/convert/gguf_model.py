@@ -26,6 +26,10 @@ from kvcalc.tensors import Component, ParamTensor
 
 _LAYER = re.compile(r"blk\.(\d{1,7})\.(.+)")
 # Tables of rotary frequencies, which libraries compute.
+_MISTRAL = (
+    "every layer is taken to see everything, as llama.cpp lets it: these are the dimensions of "
+    "Mistral-7B-v0.1, and GGUF files of architecture llama leave its window of 4096 tokens out"
+)
 _ROTARY = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 # llama.cpp's names of what a layer keeps apart from its sublayers (Gemma 3n).
 _PER_LAYER_EMBEDDING = ("inp_gate.weight", "proj.weight")
@@ -136,10 +140,25 @@ class _Model:
         has_window = bool(keys.maybe("attention.sliding_window"))
         if self.architecture.note and has_window == (self.architecture.window != "none"):
             self.assumptions.append(self.architecture.note)
+        if self._may_be_mistral(spec):
+            self.assumptions.append(_MISTRAL)
         left_out = tuple(what for what, _ in weights.beside if "rotary" not in what)
         notes = (f"the file's weights take {weights.bytes:,} bytes: {weights.describe()}",)
         return Imported(
             replace(spec, left_out=left_out, notes=notes), tuple(self.assumptions), weights
+        )
+
+    def _may_be_mistral(self, spec: ModelSpec) -> bool:
+        """Whether the dimensions are Mistral-7B-v0.1's: later ones have another rope.freq_base."""
+        first = next(iter(spec.blocks.values())).attention
+        base = self.keys.value("rope.freq_base")
+        return (
+            self.keys.architecture == "llama"
+            and (spec.hidden_size, self.num_layers) == (4096, 32)
+            and getattr(first, "num_key_value_heads", None) == 8
+            and spec.vocab_size < 33_000
+            and (base is None or base == 10_000)
+            and self.keys.maybe("expert_count") in (None, 0)
         )
 
     def _blocks(self) -> Iterator[tuple[tuple[str, ...], Block]]:

@@ -143,6 +143,9 @@ def choose_workload(
         if encoder_tokens not in (None, spec.encoder.tokens):
             notes.append(f"the encoder always has {spec.encoder.tokens} positions")
         encoder_tokens = spec.encoder.tokens
+    elif encoder_tokens is None and not spec.encoder.layers:
+        encoder_tokens = 0
+        notes.append("text alone: --encoder-context counts the tokens of images")
     elif encoder_tokens is None:
         encoder_tokens = context_tokens
         notes.append(f"{encoder_tokens} encoder tokens, as many as the decoder's (none were given)")

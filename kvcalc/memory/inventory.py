@@ -209,8 +209,8 @@ def _extras(spec: ModelSpec) -> Iterator[ParamTensor]:
 def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
     embedding, width = spec.embedding, spec.hidden_size
     size = embedding.size if embedding and embedding.size else width
-    by_row = _split_rows(spec.vocab_size)
-    yield ParamTensor("embedding.weight", (spec.vocab_size, size), "embedding", by_row)
+    rows = spec.vocab_size + ((embedding.extra_rows or 0) if embedding else 0)
+    yield ParamTensor("embedding.weight", (rows, size), "embedding", _split_rows(rows))
     if embedding is not None:
         if embedding.projection != "none":
             bias = embedding.projection == "in_bias"

@@ -60,7 +60,8 @@ def _stacks(spec: ModelSpec) -> Iterator[Finding]:
     if spec.encoder is not None:
         stacks.append(("encoder.layers", spec.encoder.layers))
     for where, groups in stacks:
-        if not groups:
+        left_out = spec.encoder is not None and spec.encoder.embedding == "none"
+        if not groups and (where == "layers" or not left_out):
             yield "KV202", where, "a stack needs layers"
         elif num_layers(groups) > MAX_LAYERS:
             yield "KV107", where, f"more than {MAX_LAYERS} layers: larger than any model"
@@ -98,6 +99,8 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
     if spec.head == "lm" and spec.tie_word_embeddings is None:
         yield "KV204", "tie_word_embeddings", "required: does the head use the token table?"
     embedding = spec.embedding
+    if embedding is not None and embedding.extra_rows and spec.tie_word_embeddings is not False:
+        yield "KV204", "embedding.extra_rows", "a head that is the token table has its rows"
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"
     yield from _encoder(spec)

@@ -150,6 +150,7 @@ class Embedding:
 
     Fields:
         size: width of the table where it is not hidden_size (ALBERT, OPT-350m).
+        extra_rows: rows of the table beyond vocab_size, which the head lacks (Llama 3.2 Vision: 8).
         projection: how a narrower table meets hidden_size: a matrix in, with a bias, or in and out.
         positions: rows of a learned position table, padding rows included.
         token_types: rows of a token type table (BERT).
@@ -159,6 +160,7 @@ class Embedding:
     """
 
     size: int | None = None
+    extra_rows: int | None = None
     projection: Literal["none", "in", "in_bias", "in_out"] = "none"
     positions: int | None = None
     token_types: int | None = None
@@ -185,7 +187,8 @@ class Encoder:
     """The encoder of an encoder-decoder model; its blocks stand under ``blocks`` with the others.
 
     Fields:
-        layers: runs of layers, as in the decoder.
+        layers: runs of layers, as in the decoder; none where the encoder itself is left out, as
+            the vision tower that Llama 3.2 Vision attends to.
         tokens: the encoder's length where it is fixed, whatever the input (Whisper: 1500).
         hidden_size: the encoder's width where it is not the decoder's.
         embedding: shared (one token table for both), own, or none (the input is not text).

@@ -175,7 +175,8 @@ class ReferenceModel(nn.Module):
         self.spec, d = spec, spec.hidden_size
         about = spec.embedding
         size = about.size if about is not None and about.size is not None else d
-        self.embedding = Embedding(spec.vocab_size, size)
+        extra = (about.extra_rows or 0) if about is not None else 0
+        self.embedding = Embedding(spec.vocab_size + extra, size)
         if about is not None:
             if about.projection != "none":
                 self.embedding_projection = Linear(size, d, about.projection == "in_bias")

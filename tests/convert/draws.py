@@ -539,6 +539,10 @@ OVERRIDES: dict[str, Any] = {
     },
     "nemotron_h": _nemotron_h,
     "zamba2": _zamba2,
+    "mllama_text_model": lambda d: {
+        "cross_attention_layers": d.rng.choice([[1], [0, 2], []]),
+        "tie_word_embeddings": False,
+    },
     "zamba": lambda d: {
         "layers_block_type": d.kinds("mamba", "hybrid", "hybrid"),
         "num_key_value_heads": d.heads,

@@ -6,6 +6,7 @@ from typing import Any
 # Language models inside multimodal ones that no Auto class builds alone: (module, class).
 _WITHOUT_AUTO = {
     "emu3_text_model": ("emu3", "Emu3TextModel"),
+    "mllama_text_model": ("mllama", "MllamaForCausalLM"),
     "granite4_vision_text": ("granite4_vision", "Granite4VisionTextModel"),
     "paddleocr_vl_text": ("paddleocr_vl", "PaddleOCRTextModel"),
     "step3p5": ("step3p7", "Step3p7TextModel"),

@@ -253,6 +253,28 @@ def test_tensor_names_are_those_of_the_architecture(name: str, architecture: str
         assert ".".join(parts) in known
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "told"),
+    [
+        ("mistral-7b-v0.1", {}, True), ("mistral-7b-v0.1", {"llama.rope.freq_base": 10000.0}, True),
+        # Later Mistral 7B have no window and another base; Llama-3-8B has another vocabulary.
+        ("mistral-7b-v0.3", {"llama.rope.freq_base": 1000000.0}, False), ("llama-3-8b", {}, False),
+        ("llama-2-7b", {}, False),
+    ],
+)  # fmt: skip
+def test_the_window_that_llama_files_leave_out_is_told(
+    tmp_path: Path, name: str, keys: dict[str, object], told: bool
+) -> None:
+    spec = load(name)
+    blocks = {
+        name: replace(block, attention=replace(block.attention, sliding_window=None))
+        for name, block in spec.blocks.items()
+    }  # fmt: skip
+    own, tensors = of_spec(replace(spec, blocks=blocks), "llama")
+    found = load_gguf(write(tmp_path / "model.gguf", "llama", own | keys, tensors))
+    assert any("leave its window of 4096" in note for note in found.assumptions) == told
+
+
 def test_architectures_are_llama_cpps() -> None:
     assert set(gguf.MODEL_ARCH_NAMES.values()) >= set(ARCHITECTURES)
 

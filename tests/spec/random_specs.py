@@ -121,6 +121,8 @@ def specs(draw: st.DrawFn) -> ModelSpec:
             )
         )
     head = draw(st.sampled_from(["lm", "mlm", "none"]))
+    tied = None if head == "none" else draw(st.booleans())
+    extra = st.none() | sizes if tied is False else st.none()
     spec = ModelSpec(
         name=draw(texts),
         source=draw(st.lists(texts, min_size=1, max_size=2).map(tuple)),
@@ -129,10 +131,13 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         hidden_size=HIDDEN_SIZE,
         vocab_size=draw(sizes),
         head=head,
-        tie_word_embeddings=None if head == "none" else draw(st.booleans()),
+        tie_word_embeddings=tied,
         norm=draw(st.sampled_from(["rmsnorm", "layernorm", "layernorm_no_bias", "none"])),
         final_norm=draw(st.booleans()),
-        embedding=draw(st.none() | parts(Embedding, size=st.none(), projection=st.just("none"))),
+        embedding=draw(
+            st.none()
+            | parts(Embedding, size=st.none(), projection=st.just("none"), extra_rows=extra)
+        ),
         blocks=named,
         layers=tuple(groups),
         encoder=encoder,

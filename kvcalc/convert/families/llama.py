@@ -3,6 +3,8 @@
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
 """
 
+from dataclasses import replace
+
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import QKV, decoder, dense, every, gated, same_width, softmax, windowed
 from kvcalc.spec.model import Block, ModelSpec
@@ -178,6 +180,34 @@ def qk_norm(c: Config) -> ModelSpec:
     """Llama with a norm over each head of Q and of K (Hunyuan, Qwen3-VL)."""
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
     return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def mllama(c: Config) -> ModelSpec:
+    """Llama 3.2 Vision: some layers attend to the image in place of the text, gated and QK-normed."""
+    from kvcalc.attention.cross import CrossAttention
+    from kvcalc.spec.model import Embedding, Encoder
+
+    crossing = c.numbers("cross_attention_layers", None)
+    if crossing is None:
+        crossing = [3, 8, 13, 18, 23, 28, 33, 38]
+        c.assume("cross_attention_layers", crossing, "not in the file; transformers' default")
+    head_dim = c.divide("hidden_size", c.hidden_size, c.num_heads)
+    looks = CrossAttention(
+        kind="cross", num_attention_heads=c.num_heads, num_key_value_heads=c.num_kv_heads(),
+        head_dim=head_dim, qk_norm="per_head", gated=True,
+    )  # fmt: skip
+    reads = Block(attention=softmax(c, head_dim=head_dim), ffn=gated(c))
+    sees = Block(cross_attention=looks, ffn=gated(c))
+    tie = c.flag("tie_word_embeddings")
+    if tie:
+        c.refuse("tie_word_embeddings", "the token table has 8 rows more than the head")
+    spec = decoder(c, [
+        (("cross",), sees) if index in crossing else (("decoder",), reads)
+        for index in range(c.num_layers)
+    ], tie=False, embedding=Embedding(extra_rows=8))  # fmt: skip
+    if not any(block.cross_attention for block in spec.blocks.values()):
+        return spec
+    return replace(spec, encoder=Encoder(layers=(), embedding="none", final_norm=False))
 
 
 def muse_glimmer(c: Config) -> ModelSpec:

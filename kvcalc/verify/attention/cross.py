@@ -19,6 +19,7 @@ from kvcalc.verify.parts import (
     heads,
     merged,
     remember,
+    weight,
 )
 
 
@@ -36,6 +37,9 @@ class CrossAttention(Module):
         if c.qk_norm == "per_head":
             self.q_norm = Norm(d_h)
             self.k_norm = Norm(d_h)
+        if c.gated:
+            self.attn_gate = weight(1)
+            self.mlp_gate = weight(1)
 
     def forward(self, x: Tensor, cache: State | None, step: Step) -> Tensor:
         c, G = self.c, self.c.num_key_value_heads
@@ -54,4 +58,5 @@ class CrossAttention(Module):
             remember(cache, "cross_key", k)
             remember(cache, "cross_value", v)
         every = q.new_ones((q.shape[2], k.shape[2])).bool()
-        return self.o_proj(merged(attend(q, k, v, every)))
+        y = self.o_proj(merged(attend(q, k, v, every)))
+        return self.attn_gate.tanh() * y if c.gated else y

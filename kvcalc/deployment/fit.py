@@ -23,6 +23,9 @@ from kvcalc.units import format_tokens
 LONGEST = 1 << 24
 _TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
 
+# What people give vLLM on a device that runs nothing else, and a step for a few requests.
+MOST_UTILIZATION, SMALL = Fraction(19, 20), Batch(2048, 16)
+
 Verdict = Literal["fits", "tight", "does not fit"]
 
 
@@ -211,9 +214,10 @@ class Planner:
         self, device: Accelerator, request: FitRequest, longest: int, largest: int,
         fewest: Layout | None,
     ) -> Iterator[Change]:  # fmt: skip
-        """What makes it fit, in this order: less precision in the cache, less service, less
-        precision in the weights, more hardware.
+        """What makes it fit, in this order: more of the memory and smaller steps, less precision in
+        the cache, less service, less precision in the weights, more hardware.
         """
+        yield from self._roomier(device, request)
         cache8 = CacheDtypes("fp8", "fp8", request.cache.state)
         two_bytes = request.cache.key in ("bf16", "fp16", "fp32")
         if two_bytes and self.holds(device, replace(request, cache=cache8)):
@@ -237,11 +241,38 @@ class Planner:
                 yield Change(f"--dtype {dtype}", cost)
             elif two_bytes and self.holds(device, replace(request, dtype=dtype, cache=cache8)):
                 yield Change(f"--dtype {dtype} --kv-dtype fp8", cost + ", and of the cache")
-        if fewest is not None and fewest.devices > request.layout.devices:
-            flags = f"--tp {fewest.tensor}" + (
-                f" --pp {fewest.pipeline}" if fewest.pipeline > 1 else ""
-            )
-            yield Change(flags, f"{fewest.devices} devices instead of {request.layout.devices}")
+        now = request.layout
+        if fewest is not None and fewest.devices >= now.devices:
+            flags = f"--tp {fewest.tensor}"
+            if fewest.pipeline > 1 or now.pipeline > 1:
+                flags += f" --pp {fewest.pipeline}"
+            more = fewest.devices > now.devices
+            yield Change(flags, f"{fewest.devices} devices instead of {now.devices}" if more
+                         else f"the same {now.devices} devices, dealt out differently")  # fmt: skip
+
+    def _roomier(self, device: Accelerator, request: FitRequest) -> Iterator[Change]:
+        """The engine's own flags: they cost no precision and no device."""
+        step = request.batch or default_batch(device.bytes, device.name)
+        small = Batch(min(step.tokens, SMALL.tokens), max(SMALL.requests, request.batch_size))
+        flags = [("", "", request)]
+        if request.utilization < MOST_UTILIZATION:
+            flags.append((f"--memory-utilization {float(MOST_UTILIZATION):g}",
+                          "nothing else may use the device",
+                          replace(request, utilization=MOST_UTILIZATION)))  # fmt: skip
+        for what, cost, changed in flags[1:]:
+            if self.holds(device, changed):
+                yield Change(what, cost)
+                return
+        if small.requests >= step.requests:
+            return
+        for what, cost, changed in flags:
+            if self.holds(device, replace(changed, batch=small)):
+                steps = f"--max-num-batched-tokens {small.tokens} --max-num-seqs {small.requests}"
+                price = (
+                    f"{small.requests} requests at once, prompts in steps of {small.tokens} tokens"
+                )
+                yield Change(f"{what} {steps}".strip(), f"{price}{'; ' + cost if cost else ''}")
+                return
 
 
 def _budget(device: Accelerator, request: FitRequest) -> int:

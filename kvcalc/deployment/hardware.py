@@ -84,7 +84,9 @@ def find(name: str) -> Accelerator:
     if folded in names:
         return names[folded]
     near = get_close_matches(folded, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "'kvcalc fit MODEL --gpus all' lists them"
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else "'kvcalc fit MODEL --gpus all' lists them"
+    )
     raise NotFoundError(f"no accelerator '{name}' ({hint}); --gpu-memory 80GiB does without one")
 
 

@@ -46,7 +46,8 @@ def answer_lines(fit: Fit) -> Iterator[tuple[str, str]]:
         f"longest context for a batch of {request.batch_size}",
         _longest(fit),
     )
-    largest = "any" if fit.largest_batch >= LONGEST else f"{fit.largest_batch:,} requests"
+    requests = "request" if fit.largest_batch == 1 else "requests"
+    largest = "any" if fit.largest_batch >= LONGEST else f"{fit.largest_batch:,} {requests}"
     yield (
         f"largest batch at {format_tokens(request.context_tokens)} tokens",
         largest if fit.largest_batch else "none",

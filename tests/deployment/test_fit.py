@@ -9,6 +9,7 @@ from kvcalc.cli.fit import FitFormat
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
 from kvcalc.deployment.hardware import find, of_size
+from kvcalc.deployment.overhead import Batch
 from kvcalc.deployment.parallelism import Layout, stages_of
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UsageError
@@ -78,6 +79,28 @@ def test_experts_are_needed_for_expert_parallelism() -> None:
 def test_ranks_that_do_not_divide_the_heads_are_refused() -> None:
     with pytest.raises(KvcalcError, match="3 ranks"):
         run("llama-3-8b", layout=Layout(3))
+
+
+def changes(model: str, gpu: str, **flags: Any) -> list[str]:
+    answer = Planner(locate(model).spec).fit(find(gpu), FitRequest(**flags))
+    return [change.what for change in answer.changes]
+
+
+def test_the_engines_own_flags_come_before_precision_and_devices() -> None:
+    """gpt-oss-120b on one H100, two requests of 128k: 0.95 of the memory is enough."""
+    found = changes("gpt-oss-120b", "h100", context_tokens=131072, batch_size=2, dtype="checkpoint")
+    assert found[:2] == ["--memory-utilization 0.95", "--kv-dtype fp8"]
+    # Smaller steps: 16 requests instead of 1024 leave what the sampler would take.
+    small = changes("gpt-oss-20b", "rtx-5090", context_tokens=131072, batch_size=4, dtype="checkpoint",
+                    batch=Batch(8192, 1024))  # fmt: skip
+    assert small[0] == "--max-num-batched-tokens 2048 --max-num-seqs 16"
+
+
+def test_pipeline_stages_where_tensor_ranks_do_not_fit() -> None:
+    """Llama-3.1-70B in 4 bits on two RTX 3090: what NCCL takes with two ranks is what is missing."""
+    found = changes("llama-3.1-70b", "rtx-3090", context_tokens=4096, dtype="int4_g128",
+                    layout=Layout(2))  # fmt: skip
+    assert found == ["--tp 1 --pp 2"]
 
 
 def test_an_unlisted_device_by_its_memory() -> None:

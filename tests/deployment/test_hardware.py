@@ -23,8 +23,8 @@ def test_a_measured_device_carries_the_range_of_its_last_digit() -> None:
 
 
 def test_a_nominal_device_is_read_in_decimal() -> None:
-    device = find("nvidia H200")
-    assert (device.bytes, device.measured) == (141_000_000_000, False)
+    device = find("nvidia H100 NVL")
+    assert (device.bytes, device.measured) == (94_000_000_000, False)
 
 
 def test_exact_mebibytes() -> None:

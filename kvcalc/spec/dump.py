@@ -56,7 +56,7 @@ def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
 def _entry(key: str, value: Any, indent: str) -> list[str]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return [f"{indent}{key}: {flow(value[0])}"]
-    if isinstance(value, list) and (key in ("layers", "budgets") or _long(value)):
+    if isinstance(value, list) and value and (key in ("layers", "budgets") or _long(value)):
         return [f"{indent}{key}:"] + [f"{indent}  - {flow(item)}" for item in value]
     return [f"{indent}{key}: {flow(value)}"]
 

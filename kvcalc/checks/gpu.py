@@ -7,7 +7,8 @@ from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kvcalc.errors import KvcalcError, UnsupportedError
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
+from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import answer
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
@@ -154,10 +155,20 @@ def _sequences(
     )
     loaded = import_module(module)
     question.only(words, loaded.FLAGS)
-    pool = loaded.capacity(spec, question).pool
+    one = cache_function(spec, request.cache).most(request.context_tokens, request.encoder_tokens)
+    try:
+        pool = loaded.capacity(spec, question).pool
+    except UsageError:
+        # An engine that has no room for a single block stops; that is an answer here.
+        if most * request.layout.devices >= one:
+            raise
+        return value, Fraction(0)
     held: Fraction | None = pool.max_concurrency
     if held is None and pool.tokens is not None:
         held = Fraction(pool.tokens, request.context_tokens)
+    if held is None and not one:
+        # Encoders keep nothing: where the weights fit, so does any batch.
+        return value, Fraction(request.batch_size)
     if held is None:
         raise UnsupportedError(f"{words} does not say how many sequences of {spec.name} it holds")
     return value, held

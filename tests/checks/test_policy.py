@@ -155,6 +155,27 @@ def test_a_gpu_under_an_engine(llama: Scratch, engine: str, words: str) -> None:
     )
 
 
+def test_an_encoder_keeps_nothing(scratch: Scratch) -> None:
+    scratch.ship("bert-base-uncased")
+    policy = "budgets: [{models: bert*, context: 512, batch: 999, gpu: t4, engine: vllm}]\n"
+    scratch.write("kvcalc.yaml", policy)
+    assert found("serving/bert-base-uncased.yaml") == []
+
+
+def test_an_engine_without_room_for_one_block(
+    llama: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A block of 16 tokens takes 2 MiB; vLLM stops with less.
+    from kvcalc.deployment import fit
+
+    monkeypatch.setattr(fit, "memory_for_cache", lambda *_: (1 << 20,) * 3)
+    (problem,) = on_gpu(llama, "batch: 4, gpu: h100-80gb, engine: vllm")
+    assert problem == over(
+        "serving/llama-3-8b", "vLLM on h100-80gb holds 0.00 sequences of 32k tokens, not 4, in the "
+        "1.00 MiB that weights and the engine leave", "engine", 12
+    )  # fmt: skip
+
+
 def test_what_an_engine_has_no_word_for(llama: Scratch) -> None:
     (problem,) = on_gpu(llama, "batch: 1, kv_dtype: q8_0, gpu: h100, engine: vllm")
     assert problem.startswith("serving/llama-3-8b.yaml:2 KV402 kvcalc.yaml: budgets[0]: ")

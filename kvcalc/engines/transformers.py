@@ -183,6 +183,7 @@ _ABSENT = {
     "nsa": "native sparse attention",
     "moba": "mixture of block attention",
     "retnet": "RetNet",
+    "delta_net": "DeltaNet",
     "rwkv6": "RWKV-6",
     "rwkv7": "RWKV-7",
 }

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kvcalc.recurrent.delta_net import DeltaNet
     from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
     from kvcalc.recurrent.kda import KimiDeltaAttention
     from kvcalc.recurrent.lightning import LightningAttention
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
     Recurrent = (
         Mamba1 | Mamba2 | GatedDeltaNet | KimiDeltaAttention | LightningAttention | RetNet
-        | Rwkv4 | Rwkv6 | Rwkv7 | RgLru | ShortConv | Mlstm
+        | Rwkv4 | Rwkv6 | Rwkv7 | RgLru | ShortConv | Mlstm | DeltaNet
     )  # fmt: skip
 
 # kind -> (module, class): read by the spec loader, which imports a kind only when a spec names it.
 KINDS: dict[str, tuple[str, str]] = {
     "mamba1": ("kvcalc.recurrent.mamba1", "Mamba1"),
     "mamba2": ("kvcalc.recurrent.mamba2", "Mamba2"),
+    "delta_net": ("kvcalc.recurrent.delta_net", "DeltaNet"),
     "gated_deltanet": ("kvcalc.recurrent.gated_deltanet", "GatedDeltaNet"),
     "kda": ("kvcalc.recurrent.kda", "KimiDeltaAttention"),
     "lightning": ("kvcalc.recurrent.lightning", "LightningAttention"),

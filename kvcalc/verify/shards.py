@@ -39,6 +39,7 @@ DIVIDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cca": ((), ()),
     "mamba2": (("num_heads",), ("n_groups",)),
     "gated_deltanet": (("linear_num_key_heads", "linear_num_value_heads"), ()),
+    "delta_net": (("num_heads",), ()),
     "kda": (("num_heads",), ()),
     "dense": (("intermediate_size",), ()),
     "gated": (("intermediate_size",), ()),

@@ -41,6 +41,14 @@ LAYERS: dict[str, dict[str, Any]] = {
         "linear_conv_kernel_dim": 4,
         "state_dtype": "bf16",
     },
+    "delta_net": {
+        "num_heads": 4,
+        "head_k_dim": 3,
+        "head_v_dim": 5,
+        "conv_size": 4,
+        "use_gate": True,
+        "state_dtype": "bf16",
+    },
     "kda": {"num_heads": 4, "head_dim": 3, "short_conv_kernel_size": 4, "state_dtype": "bf16"},
     "kda, full rank": {
         "kind": "kda",
@@ -140,6 +148,26 @@ HALF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {
             "conv_state": ((16, 3), "conv", 0, None),
+            "recurrent_state": ((2, 3, 5), "state", -1, "bf16"),
+        },
+    ),
+    "delta_net": (
+        {
+            "q_proj.weight": (6, 11),
+            "q_conv1d.weight": (6, 1, 4),
+            "k_proj.weight": (6, 11),
+            "k_conv1d.weight": (6, 1, 4),
+            "v_proj.weight": (10, 11),
+            "v_conv1d.weight": (10, 1, 4),
+            "b_proj.weight": (2, 11),
+            "g_proj.weight": (10, 11),
+            "o_norm.weight": (5,),
+            "o_proj.weight": (11, 10),
+        },
+        {
+            "q_conv_state": ((6, 3), "conv", 0, None),
+            "k_conv_state": ((6, 3), "conv", 0, None),
+            "v_conv_state": ((10, 3), "conv", 0, None),
             "recurrent_state": ((2, 3, 5), "state", -1, "bf16"),
         },
     ),

@@ -19,6 +19,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 8,
         "linear_value_head_dim": 10, "linear_conv_kernel_dim": 4,
     },
+    "delta_net": {"num_heads": 6, "head_k_dim": 8, "head_v_dim": 10, "conv_size": 4},
     "kda": {"num_heads": 6, "head_dim": 10, "short_conv_kernel_size": 4},
     "lightning": {"num_attention_heads": 6, "head_dim": 10},
     "retnet": {"num_heads": 6, "head_k_dim": 8, "head_v_dim": 10},

@@ -109,6 +109,12 @@ SPECS: dict[str, str] = {
         "kind: gated_deltanet, linear_num_key_heads: 2, linear_num_value_heads: 4, "
         "linear_key_head_dim: 8, linear_value_head_dim: 8, linear_conv_kernel_dim: 4"
     ),
+    "delta-net": recurrent(
+        "kind: delta_net, num_heads: 4, head_k_dim: 8, head_v_dim: 16, conv_size: 4"
+    ),
+    "delta-net-gate": recurrent(
+        "kind: delta_net, num_heads: 4, head_k_dim: 8, head_v_dim: 8, conv_size: 4, use_gate: true"
+    ),
     "kda": recurrent("kind: kda, num_heads: 4, head_dim: 8, short_conv_kernel_size: 4"),
     "kda-full-rank": recurrent(
         "kind: kda, num_heads: 4, head_dim: 8, short_conv_kernel_size: 4, full_rank_gate: true, "

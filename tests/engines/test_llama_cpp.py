@@ -33,7 +33,7 @@ def test_refusals_say_what_helps(model: str, flags: dict[str, Any], message: str
         run(model, ctx_size=4096, **flags)
 
 
-@pytest.mark.parametrize("model", ["t5-small", "recurrentgemma-2b", "xlstm-7b"])
+@pytest.mark.parametrize("model", ["bart-base", "recurrentgemma-2b", "xlstm-7b"])
 def test_models_it_has_no_cache_for_are_named(model: str) -> None:
     with pytest.raises(UnsupportedError, match=r"llama\.cpp"):
         run(model, ctx_size=4096)
@@ -81,6 +81,12 @@ def test_an_indexer_has_a_cache_of_its_own() -> None:
         ("attention", 78, 4096 * 78 * 1152),
         ("indexer", 21, 4096 * 21 * 256),
     ]
+
+
+def test_t5_keeps_its_decoders_own_keys_and_values() -> None:
+    """T5-base: 12 layers, 12 heads of 64; 512 cells of K and V in f16 are 18 MiB."""
+    (cache,) = run("t5-base", ctx_size=512).caches
+    assert (cache.layers, cache.cells, cache.bytes) == (12, 512, 18 * MIB)
 
 
 def test_the_longest_context_for_a_memory() -> None:

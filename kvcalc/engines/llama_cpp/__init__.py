@@ -23,6 +23,7 @@ Rules, as read from llama.cpp (src/, as vendored in llama-cpp-python 0.3.36):
 * MTP layers have a context of their own: their cache is beside the model's, in f16 whatever
   --cache-type-k says (llama_model::create_memory for LLAMA_CONTEXT_TYPE_MTP;
   common_params_speculative). Their DSA indexer is not used;
+* T5's cache is its decoder's own: what it attends of the encoder is worked out again at each step;
 * encoders keep nothing (llama_model::create_memory; older builds did allocate a cache for BERT).
 
 Sizes hold with flash attention, which llama.cpp turns on where it can. Without it V is kept

@@ -15,6 +15,7 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
 
 F32 = 4
+_T5 = {"t5", "mt5", "umt5"}
 
 # What llama.cpp has a cache for; the rest of the inventory's kinds it cannot run.
 _KINDS = {
@@ -48,10 +49,19 @@ class Rows:
 
 
 def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
-    """The decoder's layers that keep something. Raises UnsupportedError for what it cannot run."""
-    if spec.encoder is not None:
-        raise UnsupportedError("llama.cpp's cache of encoder-decoder models is not accounted for")
+    """The decoder's layers that keep something. Raises UnsupportedError for what it cannot run.
+
+    Of encoder-decoders it runs T5, whose keys and values of the encoder it works out again at each
+    step; its cache has as many layers as the encoder (llama_kv_cache goes over block_count).
+    """
     groups = groups_of(spec)
+    if spec.encoder is not None:
+        groups = tuple(group for group in groups if group.mechanism != "cross")
+        encoder = sum(part.repeat * len(part.blocks) for part in spec.encoder.layers)
+        if spec.model_type not in _T5 or any(len(group.layers) != encoder for group in groups):
+            raise UnsupportedError(
+                "of encoder-decoder models llama.cpp runs T5 with equal numbers of layers"
+            )
     for group in groups:
         if group.mechanism not in _KINDS or spec.recursion is not None:
             raise UnsupportedError(f"llama.cpp has no cache for {group.mechanism} ({group.block})")

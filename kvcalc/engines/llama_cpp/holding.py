@@ -7,6 +7,7 @@ from kvcalc.engines.llama_cpp.setup import CELLS, Setup, format_name, resolve
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, Waste
 from kvcalc.engines.workload import Holding, Part, Share, Slab, group_parts
+from kvcalc.errors import UnsupportedError
 from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.memory.workload import Workload
@@ -34,6 +35,11 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
     )
     asked.only("llama.cpp", FLAGS)
     groups = groups_kept(spec)
+    if spec.encoder is not None:
+        raise UnsupportedError(
+            "llama.cpp keeps nothing of the encoder, so its cache cannot be set beside the need; "
+            "'kvcalc capacity --engine llama.cpp' lists what it allocates"
+        )
     setup = resolve(spec, asked)
     # All at once first: what llama.cpp refuses of a model, it refuses of the whole.
     caches_of(spec, groups, setup, asked)

@@ -29,6 +29,11 @@ _LIKE_A_SPEC = re.compile(rb"^(hidden_size|blocks)[ \t]*:", re.MULTILINE)
 _LIKE_A_CONFIG = re.compile(rb'"model_type"\s*:')
 # Keys of a config.json that say who wrote it.
 _WRITER = ("_name_or_path", "transformers_version", "architectures")
+# Where a config.json says what a part of a spec is made of.
+_STANDS_FOR = {
+    "attention": ("num_key_value_heads", "kv_lora_rank", "n_head"),
+    "blocks": ("num_hidden_layers", "n_layer"),
+}
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _marks(text: str) -> Callable[[str], tuple[int, int]]:
-    """Where the key of a field stands first: (line, column); the file's start when it does not."""
+    """Where the key of a field, or one that stands for it, is first: (line, column), or the start."""
 
     def mark(field: str) -> tuple[int, int]:
         key = re.sub(r"\[\d+\]$", "", field).rpartition(".")[2]
-        found = re.search(rf'"{re.escape(key)}"\s*:', text) if key else None
+        keys = "|".join(map(re.escape, (key, *_STANDS_FOR.get(key, ()))))
+        found = re.search(rf'"({keys})"\s*:', text) if key else None
         if found is None:
             return 1, 1
         return text.count("\n", 0, found.start()) + 1, found.start() - text.rfind(

@@ -151,6 +151,8 @@ def test_a_config_of_hugging_face_is_held_to_the_policy(tmp_path: Path) -> None:
     report, policy = check_paths([tmp_path])
     (problem,) = report.problems
     assert (problem.code, problem.field) == ("KV401", "kvcalc.yaml: budgets[0].cache")
+    # At its KV heads, for it has no key 'attention'.
+    assert problem.line == 6
     assert problem.message.startswith("524288 bytes (512.00 KiB) are needed, ")
     assert policy.problems == ()
     # Named, another tool's file is told what it lacks.

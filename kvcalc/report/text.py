@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 
 BAR_WIDTH = 16
+# What tables are laid out for. A narrower terminal breaks their lines, and loses no number.
+LEAST_WIDTH = 80
 
 
 def on_terminal() -> bool:
@@ -19,11 +21,12 @@ def on_terminal() -> bool:
 def render(*parts: Any) -> str:
     """Render rich objects as they would look on stdout; off a terminal nothing is cut or coloured."""
     terminal = on_terminal()
+    bounded = terminal or "COLUMNS" in os.environ
     console = Console(
         file=StringIO(),
         force_terminal=terminal,
         color_system="auto" if terminal and "NO_COLOR" not in os.environ else None,
-        width=get_terminal_size().columns if terminal or "COLUMNS" in os.environ else 10_000,
+        width=max(LEAST_WIDTH, get_terminal_size().columns) if bounded else 10_000,
         highlight=False,
         soft_wrap=not terminal,
     )

@@ -1,5 +1,6 @@
 """config.json -> ModelSpec: find the family, let it read, check what came out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -7,7 +8,13 @@ from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, short
-from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
+from kvcalc.convert.model_types import (
+    CONVERTERS,
+    OUTSIDE,
+    REMOTE,
+    REMOTE_TEXT,
+    TEXT_CONFIGS,
+)
 from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
@@ -68,17 +75,19 @@ def spec_from_config(
         raise SpecError(f"{path}: model_type: {message}", (problem,))
     assumptions: list[str] = []
     left_out: tuple[str, ...] = ()
-    if model_type in TEXT_CONFIGS:
+    if model_type in TEXT_CONFIGS or model_type in REMOTE_TEXT:
         config, left_out = _text_config(values, model_type, path, assumptions)
     else:
         own = OUTSIDE.get(model_type, model_type)
         config = reader(values, own, path=path, assumptions=assumptions)
-    converter = CONVERTERS.get(config.model_type)
+    converter = CONVERTERS.get(config.model_type) or REMOTE.get(config.model_type)
     if converter is None:
         raise UnsupportedError(unknown_type(path, config.model_type))
     module, function = converter.split(".")
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
+    if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
+        spec = _with_own_head(spec, values.get("architectures"), path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -110,11 +119,42 @@ def _weight_dtypes(
         return {}
 
 
+# Heads of decoders that are not a language model's: rewards, classes, embeddings. Remote ChatGLM
+# calls its language model ChatGLMModel.
+_OTHER_HEAD = re.compile(
+    r"For(SequenceClassification|TokenClassification|RewardModel|QuestionAnswering)$|^InternLM2ForReward"
+)
+_NO_HEAD = re.compile(r"^(?!ChatGLM)\w+(?<!LMHead)(?<!Heads)(?<!LM)(?<!Reward)Model$")
+_DRAFT = re.compile(r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP")
+
+
+def _with_own_head(
+    spec: ModelSpec, architectures: Any, path: str, assumptions: list[str]
+) -> ModelSpec:
+    """The spec without the language model's head where the config's class has another one."""
+    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    if not isinstance(name, str):
+        return spec
+    if _DRAFT.search(name):
+        raise UnsupportedError(
+            f"{path}: architectures = {short(name)}: a model that drafts tokens for another has tensors "
+            f"of its own; give the model that it drafts for"
+        )
+    other = _OTHER_HEAD.search(name)
+    if spec.head != "lm" or spec.encoder is not None or not (other or _NO_HEAD.search(name)):
+        return spec
+    assumptions.append(f"head = none: {short(name)} has no language model's head")
+    left_out = (*spec.left_out, f"the head of {short(name)}") if other else spec.left_out
+    return replace(
+        spec, head="none", tie_word_embeddings=None, head_bias=False, left_out=left_out
+    )  # fmt: skip
+
+
 def unknown_type(path: str, model_type: str) -> str:
     """The message about a model_type that has no family."""
     from difflib import get_close_matches
 
-    near = get_close_matches(model_type, [*CONVERTERS, *TEXT_CONFIGS], n=3, cutoff=0.7)
+    near = get_close_matches(model_type, [*CONVERTERS, *TEXT_CONFIGS, *REMOTE], n=3, cutoff=0.7)
     hint = f" (known and similar: {', '.join(near)})" if near else ""
     return (
         f"{path}: model_type '{model_type}' is not accounted for{hint}; its layers, heads and cache "
@@ -141,6 +181,7 @@ _TOWERS = {
     "vision_tower": "vision tower",
     "visual": "vision tower",
     "audio_config": "audio tower",
+    "sound_config": "audio tower",
     "vq_config": "image tokenizer",
     "qformer_config": "Q-Former",
     "talker_config": "speech decoder",
@@ -152,7 +193,7 @@ def _text_config(
     values: Mapping[str, Any], model_type: str, path: str, assumptions: list[str], depth: int = 0
 ) -> tuple[Config, tuple[str, ...]]:
     """The language model inside a multimodal config, and the names of what is left out."""
-    key, text_type, _ = TEXT_CONFIGS[model_type]
+    key, text_type, _ = _language_model(model_type)
     inner = values.get(key)
     towers = tuple(
         dict.fromkeys(
@@ -161,7 +202,7 @@ def _text_config(
             if isinstance(values.get(tower), dict)
         )
     ) or (f"the towers of {model_type} other than its language model",)
-    if inner is None:
+    if inner is None and model_type in TEXT_CONFIGS:
         # Written before the text model had a config of its own: all keys stand at the top.
         if not any(name in values for name in ("hidden_size", "num_hidden_layers")):
             message = f"required and missing: the language model of {model_type} is described there"
@@ -178,6 +219,10 @@ def _text_config(
         problem = Problem("KV104", path, 0, 0, f"{key}.model_type", "expected text")
         raise SpecError(f"{path}: {key}.model_type: expected text", (problem,))
     merged = _with_text_defaults(inner, model_type, key, assumptions)
+    if not own:
+        message = "required and missing: it says which language model this is"
+        problem = Problem("KV103", path, 0, 0, f"{key}.model_type", message)
+        raise SpecError(f"{path}: {key}.model_type: {message}", (problem,))
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
         return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
@@ -185,6 +230,11 @@ def _text_config(
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers
+
+
+def _language_model(model_type: str) -> tuple[str, str, str]:
+    """Where a multimodal type has its language model, that one's type, and whose head counts."""
+    return TEXT_CONFIGS.get(model_type) or (REMOTE_TEXT[model_type], "", "text")
 
 
 def _with_text_defaults(
@@ -206,7 +256,7 @@ def _tied(
     assumptions: list[str],
 ) -> Any:  # fmt: skip
     """Whether the head uses the token table: whose word counts depends on the multimodal class."""
-    rule = TEXT_CONFIGS[model_type][2]
+    rule = _language_model(model_type)[2]
     if rule == "never":
         return False
     outer, text = class_defaults().get(model_type, {}), class_defaults().get(text_type, {})

@@ -284,6 +284,29 @@ TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
     "voxtral": ("text_config", "llama", "never"),
 }
 
+# model_types of code outside transformers with a reader of their own.
+REMOTE: dict[str, str] = {
+    "baichuan": "remote.baichuan",
+    "chatglm": "remote.chatglm",
+    "exaone": "remote.exaone",
+    "internlm2": "remote.internlm2",
+    "minicpm": "remote.minicpm",
+    "nemotron-nas": "remote.nemotron_nas",
+    "phi3_v": "remote.phi3_v",
+    "qwen": "remote.qwen",
+    "xverse": "remote.baichuan",
+}
+
+# Multimodal types of code outside transformers -> the key of the language model, whose own type and
+# tie_word_embeddings count.
+REMOTE_TEXT: dict[str, str] = {
+    "NemotronH_Nano_VL_V2": "llm_config",
+    "deepseek_vl_v2": "language_config",
+    "internvl_chat": "llm_config",
+    "kimi_vl": "text_config",
+    "multi_modality": "language_config",
+}
+
 # Nested configs that are no model of their own, read for their classes' defaults.
 PARTS = ("t5_gemma_module",)
 

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, TEXT_CONFIGS
+from kvcalc.convert.model_types import (
+    CONVERTERS,
+    OUTSIDE,
+    REMOTE,
+    REMOTE_TEXT,
+    TEXT_CONFIGS,
+)
 from tests.convert.draws import draw
 
 FILE = Path(__file__).resolve().parent.parent.parent / "kvcalc" / "convert" / "MODEL_TYPES.md"
@@ -43,6 +49,14 @@ def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -
         lines.append(f"| {name} | {TEXT_CONFIGS[name][1]} | {proof} |")
     lines += ["", "Types of remote code, read as the type they follow: "]
     lines[-1] += ", ".join(f"{name} ({inner})" for name, inner in sorted(OUTSIDE.items())) + "."
+    lines += [
+        "",
+        "Types of remote code with readers of their own, held to published totals "
+        "(`tests/convert/test_remote.py`): "
+        + ", ".join(sorted(REMOTE))
+        + "; multimodal ones, read "
+        "through the type of their language model: " + ", ".join(sorted(REMOTE_TEXT)) + ".",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,136 @@
+"""Models whose code stands in their own repositories (``trust_remote_code``): Llama's line, mostly.
+
+Source: the modeling files beside the configs of THUDM/chatglm3-6b, baichuan-inc/Baichuan2-7B-Base,
+Qwen/Qwen-7B, internlm/internlm2-7b, LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct, xverse/XVERSE-7B,
+openbmb/MiniCPM-2B-sft-bf16, microsoft/Phi-3-vision-128k-instruct and
+nvidia/Llama-3_3-Nemotron-Super-49B-v1. There are no class defaults: a missing key is an error.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.parts import QKV, Layer, decoder, gated, softmax
+from kvcalc.spec.model import Block, ModelSpec
+
+
+def internlm2(c: Config) -> ModelSpec:
+    """Llama with fused projections; one switch for attention's biases."""
+    c.skip("reward_token_id", "head_dim")
+    c.agree("head_dim", c.divide("hidden_size", c.hidden_size, c.num_heads))
+    attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("bias"))
+    return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def _head_dim(c: Config) -> int:
+    return c.divide("hidden_size", c.hidden_size, c.num_heads)
+
+
+def baichuan(c: Config) -> ModelSpec:
+    """Llama with a KV head for each query head (also XVERSE-7B)."""
+    c.skip("model_max_length", "z_loss_weight", "max_tokenizer_truncation")
+    c.agree("num_key_value_heads", c.num_heads)
+    attention = softmax(c, kv_heads=c.num_heads, head_dim=_head_dim(c))
+    return decoder(c, Block(attention=attention, ffn=gated(c)),
+                   tie=c.flag("tie_word_embeddings", False))  # fmt: skip
+
+
+def minicpm(c: Config) -> ModelSpec:
+    """Llama with scaled streams."""
+    c.skip("scale_emb", "scale_depth", "dim_model_base", "head_dim")
+    c.fixed("num_experts", 0, None, what="experts")
+    attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("attention_bias", False))
+    return decoder(c, Block(attention=attention, ffn=gated(c)),
+                   tie=c.flag("tie_word_embeddings", True))  # fmt: skip
+
+
+def exaone(c: Config) -> ModelSpec:
+    """Llama under GPT-2's names (EXAONE 3.0 and 3.5)."""
+    c.also("num_hidden_layers", "num_layers")
+    attention = softmax(c, head_dim=_head_dim(c))
+    c.agree("head_dim", _head_dim(c))
+    return decoder(c, Block(attention=attention, ffn=gated(c)))
+
+
+def phi3_v(c: Config) -> ModelSpec:
+    """Phi-3 with an image embedding beside it: the language model alone."""
+    c.skip("img_processor", "embd_layer", "full_attn_mod", "interpolate_factor")
+    attention = softmax(c, head_dim=_head_dim(c), sliding_window=c.maybe("sliding_window", None))
+    spec = decoder(c, Block(attention=attention, ffn=gated(c)))
+    return replace(spec, left_out=("image embedding (embd_layer of the config)",))
+
+
+def qwen(c: Config) -> ModelSpec:
+    """Qwen 1: biases on Q, K and V; intermediate_size counts gate and up together."""
+    c.skip("max_position_embeddings", "use_dynamic_ntk", "use_logn_attn", "onnx_safe", "fp32",
+           "use_cache_quantization", "use_cache_kernel", "seq_length", "rotary_pct", "bf16", "fp16",
+           "attn_dropout_prob", "emb_dropout_prob")  # fmt: skip
+    c.fixed("no_bias", True, None, what="biases on the output projections")
+    width, rest = divmod(c.number("intermediate_size"), 2)
+    if rest:
+        c.wrong("intermediate_size", "gate and up are not equally wide")
+    attention = softmax(c, kv_heads=c.num_heads, head_dim=c.number("kv_channels"), bias=QKV)
+    return decoder(
+        c, Block(attention=attention, ffn=gated(c, width)),
+        tie=c.flag("tie_word_embeddings", False),
+        max_position_embeddings=c.maybe("seq_length", None),
+    )  # fmt: skip
+
+
+def chatglm(c: Config) -> ModelSpec:
+    """ChatGLM 2 and 3, GLM-4-9B: biases on Q, K and V, few KV heads, Megatron's names."""
+    c.also("num_hidden_layers", "num_layers")
+    c.also("vocab_size", "padded_vocab_size")
+    c.skip("original_rope", "apply_query_key_layer_scaling", "attention_softmax_in_fp32",
+           "bias_dropout_fusion", "fp32_residual_connection", "num_layers", "padded_vocab_size",
+           "pre_seq_len", "prefix_projection", "interleaved_qkv", "multi_query_group_num")  # fmt: skip
+    for key, usual in (("rmsnorm", True), ("post_layer_norm", True), ("add_bias_linear", False),
+                       ("apply_residual_connection_post_layernorm", False)):  # fmt: skip
+        c.fixed(key, usual, None, what="only ChatGLM2's and its heirs' layers are known")
+    if c.has("pre_seq_len"):
+        c.refuse("pre_seq_len", "a prefix encoder")
+    grouped = c.flag("multi_query_attention")
+    attention = softmax(
+        c, kv_heads=c.number("multi_query_group_num") if grouped else c.num_heads,
+        head_dim=c.number("kv_channels"), bias=QKV if c.flag("add_qkv_bias") else (),
+    )  # fmt: skip
+    block = Block(attention=attention, ffn=gated(c, c.number("ffn_hidden_size")))
+    return decoder(c, block, tie=c.flag("tie_word_embeddings", False),
+                   max_position_embeddings=c.maybe("seq_length", None))  # fmt: skip
+
+
+def nemotron_nas(c: Config) -> ModelSpec:
+    """Llama whose layers were searched: each its own KV heads and width, some without attention."""
+    c.skip("num_key_value_heads", "intermediate_size", "rope_scaling")
+    c.fixed("attention_bias", False, None, what="biases in attention")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+    layers: list[Layer] = []
+    for stated in c.listed("block_configs", c.num_layers) or ():
+        attention, ffn = _searched(c, stated, "attention"), _searched(c, stated, "ffn")
+        kv_heads = width = 0
+        made: dict[str, Any] = {}
+        if not attention.get("no_op"):
+            group = c.whole("block_configs", attention.get("n_heads_in_group"))
+            kv_heads = c.divide("block_configs", c.num_heads, group)
+            made["attention"] = softmax(c, kv_heads=kv_heads, head_dim=_head_dim(c))
+        if not ffn.get("no_op"):
+            factor = ffn.get("ffn_mult")
+            if isinstance(factor, bool) or not isinstance(factor, int | float):
+                c.wrong("block_configs", "a feed-forward layer without its ffn_mult")
+            width = -(-int(2 * factor * c.hidden_size / 3) // 256) * 256
+            made["ffn"] = gated(c, c.whole("block_configs", width))
+        if made:
+            labels = (f"kv{kv_heads}" if kv_heads else "none", f"f{width}" if width else "none")
+            layers.append((labels, Block(**made)))
+    return decoder(c, layers)
+
+
+def _searched(c: Config, stated: Any, key: str) -> dict[str, Any]:
+    found = stated.get(key) if isinstance(stated, dict) else None
+    if not isinstance(found, dict):
+        c.wrong("block_configs", f"expected an object with {key} for every layer")
+    if found.get("replace_with_linear") or found.get("sparsify"):
+        c.refuse("block_configs", "a linear layer in place of a sublayer")
+    if found.get("window_length") or found.get("num_sink_tokens"):
+        c.refuse("block_configs", "layers with a window")
+    return found

@@ -1,0 +1,130 @@
+"""Models of remote code against the totals of their published checkpoints; heads by architecture."""
+
+from typing import Any
+
+import pytest
+
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import SpecError, UnsupportedError
+from kvcalc.memory.cache import cache_function
+from kvcalc.memory.weights import summarise
+
+LLAMA = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
+INTERNLM2 = LLAMA | {
+    "model_type": "internlm2", "num_key_value_heads": 8, "intermediate_size": 14336,
+    "vocab_size": 92544, "bias": False, "tie_word_embeddings": False,
+}  # fmt: skip
+CHATGLM = {
+    "model_type": "chatglm", "add_bias_linear": False, "add_qkv_bias": True, "hidden_size": 4096,
+    "ffn_hidden_size": 13696, "kv_channels": 128, "multi_query_attention": True,
+    "multi_query_group_num": 2, "num_attention_heads": 32, "num_layers": 28,
+    "padded_vocab_size": 65024, "seq_length": 8192, "rmsnorm": True, "post_layer_norm": True,
+    "apply_residual_connection_post_layernorm": False, "tie_word_embeddings": False,
+}  # fmt: skip
+
+# The configs' dimensions as published; the totals of the safetensors that the hub shows beside them.
+PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
+    # 32 * 2 * 8 * 128 * 2 bytes a token.
+    ("internlm2-7b", INTERNLM2, 7_737_708_544, 131_072),
+    # 28 * 2 * 2 * 128 * 2, and 40 layers of the same.
+    ("chatglm3-6b", CHATGLM, 6_243_584_000, 28_672),
+    ("glm-4-9b", CHATGLM | {"num_layers": 40, "padded_vocab_size": 151_552}, 9_399_951_360, 40_960),
+    ("baichuan2-7b", LLAMA | {
+        "model_type": "baichuan", "intermediate_size": 11008, "vocab_size": 125_696,
+        "max_position_embeddings": 4096, "z_loss_weight": 0, "tie_word_embeddings": False,
+    }, 7_505_973_248, 524_288),
+    ("qwen-7b", LLAMA | {
+        "model_type": "qwen", "intermediate_size": 22016, "kv_channels": 128, "no_bias": True,
+        "vocab_size": 151_936, "seq_length": 8192,
+    }, 7_721_324_544, 524_288),
+    ("exaone-3.5-7.8b", {
+        "model_type": "exaone", "hidden_size": 4096, "num_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 14336,
+        "vocab_size": 102_400, "tie_word_embeddings": False,
+    }, 7_818_448_896, 131_072),
+    # Phi-3-mini's own 3.8 B; the image embedding is left out.
+    ("phi-3-vision", {
+        "model_type": "phi3_v", "hidden_size": 3072, "num_hidden_layers": 32, "vocab_size": 32064,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 8192,
+        "tie_word_embeddings": False, "embd_layer": {"image_embd_layer": {}},
+    }, 3_821_079_552, 393_216),
+    # openbmb/MiniCPM-2B-sft-bf16: 40 layers of 36 heads, tied.
+    ("minicpm-2b", {
+        "model_type": "minicpm", "hidden_size": 2304, "num_hidden_layers": 40, "vocab_size": 122_753,
+        "num_attention_heads": 36, "num_key_value_heads": 36, "intermediate_size": 5760,
+        "scale_emb": 12, "dim_model_base": 256, "scale_depth": 1.4,
+    }, 2_724_880_896, 368_640),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "config", "parameters", "per_token"), PUBLISHED)
+def test_published_totals(
+    name: str, config: dict[str, Any], parameters: int, per_token: int
+) -> None:
+    spec = spec_from_config(config, name, "config.json").spec
+    assert summarise(spec).total == parameters
+    assert cache_function(spec, CacheDtypes()).slope == per_token
+
+
+def searched(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model_type": "nemotron-nas", "hidden_size": 256, "num_hidden_layers": len(blocks),
+        "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
+        "num_key_value_heads": None, "intermediate_size": None, "block_configs": list(blocks),
+    }  # fmt: skip
+
+
+def test_searched_layers_have_widths_and_heads_of_their_own() -> None:
+    whole = {"attention": {"n_heads_in_group": 2}, "ffn": {"ffn_mult": 2.625}}
+    narrow = {"attention": {"no_op": True, "n_heads_in_group": None}, "ffn": {"ffn_mult": 0.5}}
+    spec = spec_from_config(searched(whole, narrow, whole), "x", "y").spec
+    widths = [spec.blocks[name].ffn.intermediate_size for name in spec.blocks]
+    # int(2 * 2.625 * 256 / 3) = 448, up to a multiple of 256; int(2 * 0.5 * 256 / 3) = 85.
+    assert sorted(widths) == [256, 512]
+    # Two layers of 2 KV heads of 64.
+    assert cache_function(spec, CacheDtypes()).slope == 2 * 2 * 2 * 64 * 2
+    linear = {"attention": {"replace_with_linear": True}, "ffn": {"ffn_mult": 1.0}}
+    with pytest.raises(UnsupportedError, match="a linear layer in place"):
+        spec_from_config(searched(linear), "x", "y")
+
+
+def test_the_language_model_of_a_remote_multimodal_type() -> None:
+    # OpenGVLab/InternVL2-8B holds InternLM2.5-7B-Chat, whose vocabulary has 9 tokens more.
+    config = {"model_type": "internvl_chat", "vision_config": {}, "llm_config": INTERNLM2 | {
+        "vocab_size": 92_553}}  # fmt: skip
+    found = spec_from_config(config, "x", "y").spec
+    assert summarise(found).total == 7_737_708_544 + 2 * 9 * 4096
+    with pytest.raises(SpecError, match=r"llm_config\.model_type"):
+        spec_from_config(config | {"llm_config": {"hidden_size": 8}}, "x", "y")
+
+
+MISTRAL = LLAMA | {
+    "model_type": "mistral", "num_key_value_heads": 8, "intermediate_size": 14336,
+    "vocab_size": 32000, "tie_word_embeddings": False, "head_dim": 128, "sliding_window": None,
+    "max_position_embeddings": 32768,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters", "left_out"),
+    [
+        ("MistralForCausalLM", 7_241_732_096, ()),
+        # intfloat/e5-mistral-7b-instruct: 7.11 B values, the head's 131,072,000 fewer.
+        ("MistralModel", 7_110_660_096, ()),
+        ("MistralForSequenceClassification", 7_110_660_096,
+         ('the head of "MistralForSequenceClassification"',)),
+    ],
+)  # fmt: skip
+def test_the_head_is_that_of_the_architecture(
+    architecture: str, parameters: int, left_out: tuple[str, ...]
+) -> None:
+    spec = spec_from_config(MISTRAL | {"architectures": [architecture]}, "x", "y").spec
+    assert summarise(spec).total == parameters
+    assert spec.left_out == left_out
+    assert cache_function(spec, CacheDtypes()).slope == 131_072
+
+
+def test_draft_models_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="drafts tokens for another"):
+        spec_from_config(MISTRAL | {"architectures": ["LlamaForCausalLMEagle3"]}, "x", "y")

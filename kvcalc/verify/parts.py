@@ -196,6 +196,27 @@ def shifted(x: Tensor, cache: State | None) -> Tensor:
     return before
 
 
+def delta_rule(
+    S: Tensor, q: Tensor, k: Tensor, v: Tensor, b: Tensor, decay: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The delta rule token by token: outputs (B, T, h, d_v), and the state they leave.
+
+        S_t = (I - b_t k_t k_t^T) a_t S_(t-1) + b_t k_t v_t^T          o_t = S_t^T q_t
+
+    S (B, h, d_k, d_v), q and k (B, T, h, d_k), v (B, T, h, d_v), b (B, T, h); decay, the a of the
+    equation: (B, T, h, 1, 1), or (B, T, h, d_k, 1) with one per channel of the key.
+    """
+    outs = []
+    for t in range(q.shape[1]):
+        if decay is not None:
+            S = decay[:, t] * S
+        known = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
+        delta = b[:, t, :, None] * (v[:, t] - known)  # (B, h, d_v)
+        S = S + k[:, t, :, :, None] * delta[:, :, None]
+        outs.append(torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
+    return torch.stack(outs, 1), S
+
+
 # ---------------------------------------------------------------- attention
 
 

@@ -6,7 +6,6 @@ Kept: ``q_conv_state`` and ``k_conv_state`` (B, h d_k, K - 1), ``v_conv_state`` 
 ``recurrent_state`` (B, h, d_k, d_v).
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from kvcalc.verify.parts import (
     Norm,
     State,
     Step,
+    delta_rule,
     recall,
     retain,
     unfold,
@@ -50,14 +50,9 @@ class DeltaNet(Module):
         v = self._mixed("v", self.v_conv1d, self.v_proj(x), cache)  # (B, T, h, d_v)
         b = up(self.b_proj(x)).sigmoid()  # (B, T, h)
         S = recall(cache, "recurrent_state", x, c.state_dtype, h, c.head_k_dim, c.head_v_dim)
-        outs = []
-        for t in range(x.shape[1]):
-            known = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
-            delta = b[:, t, :, None] * (v[:, t] - known)
-            S = S + k[:, t, :, :, None] * delta[:, :, None]
-            outs.append(torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
+        o, S = delta_rule(S, q, k, v, b)
         retain(cache, "recurrent_state", x, c.state_dtype, S)
-        o = self.o_norm(torch.stack(outs, 1).to(x.dtype))  # (B, T, h, d_v)
+        o = self.o_norm(o.to(x.dtype))  # (B, T, h, d_v)
         if c.use_gate:
             o = o * unfold(F.silu(self.g_proj(x)), -1, (h, c.head_v_dim))
         return self.o_proj(o.flatten(2))

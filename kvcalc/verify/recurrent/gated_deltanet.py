@@ -17,6 +17,7 @@ from kvcalc.verify.parts import (
     Norm,
     State,
     Step,
+    delta_rule,
     recall,
     retain,
     unfold,
@@ -57,14 +58,7 @@ class GatedDeltaNet(Module):
         dt = F.softplus(up(self.in_proj_a(x)) + self.dt_bias)
         a = torch.exp(-up(self.A_log).exp() * dt)  # (B, T, h_v)
         S = recall(cache, "recurrent_state", x, c.state_dtype, h_v, d_k, d_v)
-        outs = []
-        for t in range(x.shape[1]):
-            S = a[:, t, :, None, None] * S
-            known = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
-            delta = b[:, t, :, None] * (v[:, t] - known)  # (B, h_v, d_v)
-            S = S + k[:, t, :, :, None] * delta[:, :, None]
-            outs.append(torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
+        o, S = delta_rule(S, q, k, v, b, a[..., None, None])
         retain(cache, "recurrent_state", x, c.state_dtype, S)
-        o = torch.stack(outs, 1).to(x.dtype)  # (B, T, h_v, d_v)
-        o = self.norm(o) * unfold(F.silu(self.in_proj_z(x)), -1, (h_v, d_v))
+        o = self.norm(o.to(x.dtype)) * unfold(F.silu(self.in_proj_z(x)), -1, (h_v, d_v))
         return self.out_proj(o.flatten(2))

@@ -17,6 +17,7 @@ from kvcalc.verify.parts import (
     Norm,
     State,
     Step,
+    delta_rule,
     recall,
     retain,
     unfold,
@@ -77,14 +78,8 @@ class KimiDeltaAttention(Module):
         b = up(self.b_proj(x)).sigmoid()  # (B, T, h)
         a = self.forget_gate.decay(x)  # (B, T, h, d_h)
         S = recall(cache, "recurrent_state", x, c.state_dtype, h, d_h, d_h)
-        outs = []
-        for t in range(x.shape[1]):
-            S = a[:, t, :, :, None] * S
-            known = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
-            delta = b[:, t, :, None] * (v[:, t] - known)
-            S = S + k[:, t, :, :, None] * delta[:, :, None]
-            outs.append(torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
+        o, S = delta_rule(S, q, k, v, b, a[..., None])
         retain(cache, "recurrent_state", x, c.state_dtype, S)
         gate = self.g_proj(x) if c.full_rank_gate else self.g_b_proj(self.g_a_proj(x))
-        o = self.o_norm(torch.stack(outs, 1).to(x.dtype)) * unfold(gate.sigmoid(), -1, (h, d_h))
+        o = self.o_norm(o.to(x.dtype)) * unfold(gate.sigmoid(), -1, (h, d_h))
         return self.o_proj(o.flatten(2))

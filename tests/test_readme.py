@@ -44,6 +44,5 @@ def test_exactly_two_set_up_commands() -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert blocks == [
         "pip install . && kvcalc estimate llama-3-8b --context 8k\n",
-        "pip install . && kvcalc estimate llama-3-8b --context 8k\n",
         'pip install -e ".[dev]" && pytest\n',
     ]

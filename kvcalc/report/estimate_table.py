@@ -137,8 +137,9 @@ def _totals(estimate: Estimate) -> Table:
 
 
 def _workspace(estimate: Estimate) -> Table:
-    table = _grid("workspace of a prefill, by turns", "bytes", "formula")
-    for item in estimate.workspace:
+    table = _grid("workspace of one whole prefill, by turns", "bytes", "formula")
+    # What fused attention never writes comes last, although it would be the largest.
+    for item in sorted(estimate.workspace, key=lambda item: item.eager_only):
         eager = ", eager only" if item.eager_only else ""
         table.add_row(f"  {item.name}", format_bytes(item.bytes), item.formula + eager, style="dim")
     return table

@@ -17,6 +17,7 @@ _BY_COMMAND = {
     ("capacity", "--context"): "--max-model-len T (llama.cpp: --ctx-size T)",
     ("capacity", "--batch"): "--max-num-seqs N (llama.cpp: --parallel N)",
 }
+_SUCH_AS = {"diff": "--base origin/main", "report": "-o report.html"}
 
 
 def message(error: Any, arguments: list[str]) -> str:
@@ -33,10 +34,11 @@ def message(error: Any, arguments: list[str]) -> str:
         text = f"no such command '{arguments[0]}'" + _command(arguments)
     elif "unexpected extra argument" in text and command in ("explain", "fit", "capacity"):
         text += f"; '{path}' answers for one model"
-    elif kind == "MissingParameter" and command == "diff":
-        text += "; such as --base origin/main"
+    elif kind == "MissingParameter":
+        text += f"; such as {_SUCH_AS[command]}" if command in _SUCH_AS else ""
     elif kind == "BadParameter":
-        text = text.replace("a valid int range", "a whole number")
+        # Older and newer typer name the type differently.
+        text = re.sub("a valid int(eger)? range", "a whole number", text)
         text += "; 'kvcalc compare' takes several" if re.search(r"'\w+,[\w,]+'", text) else ""
     return f"{text[:1].lower()}{text[1:]} (see '{path} --help')"
 

@@ -220,7 +220,7 @@ def test_completion_imports_one_command(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom kvcalc.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print([m for m in ('rich', 'torch', 'kvcalc.cli.fit') if m in sys.modules])"
+        "print([m for m in ('torch', 'kvcalc.cli.fit', 'kvcalc.deployment') if m in sys.modules])"
     )
     environment = {**os.environ, "_KVCALC_COMPLETE": "complete_bash", "COMP_CWORD": "2",
                    "COMP_WORDS": "kvcalc estimate gemma-3-27b"}  # fmt: skip
@@ -338,6 +338,7 @@ def test_a_narrow_terminal_loses_no_number(
         ("capacity gpt2", "say how much memory there is: --gpu GPU, --gpu-memory or --available"),
         ("capacity gpt2 --engine vlm", "choose from vllm, sglang, tensorrt-llm, llama.cpp"),
         ("diff", "missing option '--base'; such as --base origin/main"),
+        ("estimate", "missing argument 'MODEL...'"),
         ("check gpt2", "the shipped spec of that name is "),
         ("check", "name the specs to check"),
         ("estimate tests", "expected a spec, a config.json or a folder with one"),

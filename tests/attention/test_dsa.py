@@ -33,3 +33,18 @@ def test_parameters(sums: Any) -> None:
 def test_top_k_does_not_change_the_cache(sums: Any) -> None:
     assert sums.elements(DEEPSEEK_V32, 100_000) == 70_400_000
     assert sums.per_rank(DEEPSEEK_V32, 8)["index_key"] == (128,)
+
+
+def test_an_indexer_that_norms_queries_and_keys_and_weighs_no_heads() -> None:
+    # MiniMax-M3 (transformers 5.23, models/minimax_m3_vl, the indexer's two projections and two
+    # RMSNorms of a head): 4 index heads of 128 made from 6,144 channels.
+    indexer = Indexer(
+        index_n_heads=4, index_head_dim=128, index_topk=2048, norm=False, qk_norm=True,
+        head_weights=False,
+    )  # fmt: skip
+    assert {tensor.name: tensor.shape for tensor in indexer.parameters(6144, 6144)} == {
+        "wq_b.weight": (512, 6144),
+        "wk.weight": (128, 6144),
+        "q_norm.weight": (128,),
+        "k_norm.weight": (128,),
+    }

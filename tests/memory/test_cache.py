@@ -4,7 +4,10 @@ from fractions import Fraction
 
 import pytest
 
-from kvcalc.memory.cache import CacheFunction
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.spec.loader import load_spec_text
 from kvcalc.tensors import (
     ENCODER_TOKENS,
     EVERY_TOKEN,
@@ -18,6 +21,7 @@ from kvcalc.tensors import (
     Tail,
     Window,
 )
+from tests.scratch import small
 
 
 @pytest.mark.parametrize(
@@ -85,3 +89,21 @@ def test_bytes_per_token(terms: tuple[tuple[Extent, int], ...], bytes_per_token:
 )  # fmt: skip
 def test_the_peak_of_two_tails(tokens: int, peak: int) -> None:
     assert CacheFunction(((Tail(4), 10), (Tail(6), 1))).peak(tokens) == peak
+
+
+# Two layers, 4 KV heads of 16: 512 bytes a token in bf16.
+SMALL = load_spec_text(small("small"))
+BF16 = CacheDtypes()
+
+
+@pytest.mark.parametrize(("ranks", "num_bytes"), [(1, 512), (2, 256), (4, 128), (8, 128)])
+def test_the_fullest_rank(ranks: int, num_bytes: int) -> None:
+    # Four heads on eight ranks: a copy of one on each.
+    assert cache_function(SMALL, BF16, ranks).terms == ((EVERY_TOKEN, num_bytes),)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match=r"over 3 ranks: key \[4, 16\]: 4 cannot be divided"):
+        cache_function(SMALL, BF16, 3)
+    with pytest.raises(UnsupportedError, match=r"key \[4, 16\]: q8_0 stores blocks of 32"):
+        cache_function(SMALL, CacheDtypes.parse("q8_0"))

@@ -10,7 +10,9 @@ from kvcalc.attention.cross import CrossAttention
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.memory.inventory import ParamGroup, groups_of, merged, mtp_groups, parameter_groups
 from kvcalc.spec.model import Block, ConvStem, Embedding, Encoder, LayerGroup, ModelSpec
+from kvcalc.stack.laurel import Laurel
 from kvcalc.stack.mtp import MultiTokenPrediction
+from kvcalc.stack.shared_adapter import SharedAdapter
 
 Halves = dict[str, tuple[int, ...]]
 HEADS: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 3}
@@ -157,6 +159,32 @@ def test_layers_of_an_encoder_of_another_width() -> None:
     # Keys and values of the encoder's 4 channels, queries of the decoder's 8.
     assert shapes["layers.{}.cross_attention.k_proj.weight"] == (6, 4)
     assert shapes["layers.{}.cross_attention.q_proj.weight"] == (6, 8)
+
+
+def test_what_surrounds_a_decoder_layer_is_its_own() -> None:
+    # Laurel: two matrices of rank 3 and a norm in each of two layers, none in the encoder's.
+    spec = replace(
+        PLAIN, layers=(LayerGroup(repeat=2, blocks=("a",)),), encoder=Encoder(layers=STACK),
+        laurel=Laurel(laurel_rank=3),
+    )  # fmt: skip
+    found = [
+        (group.prefix, group.count, tensor.name, tensor.shape)
+        for group in parameter_groups(spec)
+        for tensor in group.tensors
+        if "laurel" in tensor.name
+    ]
+    assert found == [
+        ("layers.{}.", 2, "laurel.linear_left.weight", (3, 8)),
+        ("layers.{}.", 2, "laurel.linear_right.weight", (8, 3)),
+        ("layers.{}.", 2, "laurel.post_laurel_norm.weight", (8,)),
+    ]
+
+
+def test_every_use_of_a_shared_block_has_an_adapter() -> None:
+    shared = replace(READER, share_weights=True, adapter=SharedAdapter(intermediate_size=6))
+    spec = replace(PLAIN, blocks={"s": shared}, layers=(LayerGroup(repeat=3, blocks=("s",)),))
+    owned = [(group.prefix, group.layers) for group in parameter_groups(spec) if group.layers]
+    assert owned == [("layers.{}.", (0,)), ("layers.{}.adapter.", (0, 1, 2))]
 
 
 def test_layers_that_predict_further_tokens() -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.weights import (
     COMPONENTS,
     ParameterSummary,
+    count_parameters,
     device_weight_bytes,
     pipeline_stages,
     stored_device_bytes,
@@ -26,6 +28,15 @@ EXPERTS = load_spec_text(
     small("experts").replace(
         "{kind: gated, intermediate_size: 128}",
         "{kind: moe, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 32}",
+    )
+)
+
+
+BIASED = load_spec_text(
+    small("biased").replace(
+        "{kind: gated, intermediate_size: 128}",
+        "{kind: moe, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 32, "
+        "router_bias: buffer}",
     )
 )
 
@@ -51,6 +62,15 @@ def test_active_parameters() -> None:
     )  # fmt: skip
 
 
+def test_buffers_are_counted_apart() -> None:
+    # DeepSeek-V3's e_score_correction_bias: one number for each of 8 experts in two layers.
+    assert summarise(BIASED).buffers == 16
+    assert summarise(BIASED).total == summarise(EXPERTS).total == 196_416
+    assert count_parameters(parameter_groups(BIASED)) == 196_416
+    assert weight_bytes(BIASED, "bf16")[0] == 392_832
+    assert device_weight_bytes(BIASED, "bf16", 1, 1) == [392_832]
+
+
 @pytest.mark.parametrize(
     ("dtype", "ffn", "norm", "embedding"),
     [
@@ -66,6 +86,17 @@ def test_formats(dtype: str, ffn: int, norm: int, embedding: int) -> None:
     total, parts = weight_bytes(SMALL, dtype)
     assert (parts["ffn"], parts["norm"], parts["embedding"]) == (ffn, norm, embedding)
     assert total == sum(parts.values())
+
+
+def test_convolutions_are_not_quantised() -> None:
+    # LFM2's mixer: in 3 * 64 * 64 and out 64 * 64 at a byte, a kernel of 64 * 3 at two.
+    spec = load_spec_text(
+        small("conv").replace(
+            "    attention: {kind: gqa, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16}",
+            "    recurrent: {kind: short_conv, hidden_size: 64, conv_L_cache: 3}",
+        )
+    )
+    assert weight_bytes(spec, "fp8")[1]["recurrent"] == 2 * (12_288 + 4_096 + 384)
 
 
 def test_the_checkpoint_s_own_formats() -> None:
@@ -116,6 +147,19 @@ def test_devices() -> None:
     assert device_weight_bytes(SMALL, "bf16", 2, 2) == [105_216] * 2 + [105_344] * 2
 
 
+def test_an_encoder_stands_on_the_first_stage() -> None:
+    # Two more layers of 82,176 bytes and a last norm of 128.
+    reader = (
+        "  reader:\n"
+        "    attention: {kind: mha, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16, "
+        "mask: bidirectional}\n"
+        "    ffn: {kind: gated, intermediate_size: 128}\n"
+    )
+    text = small("both", more="encoder: {layers: [{repeat: 2, blocks: [reader]}]}\n")
+    spec = load_spec_text(text.replace("layers:\n", f"{reader}layers:\n", 1))
+    assert device_weight_bytes(spec, "bf16", 1, 2) == [374_656, 210_304]
+
+
 def test_a_rank_that_does_not_divide_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"q_proj.weight .*: 4 cannot be divided among 3"):
         device_weight_bytes(SMALL, "bf16", 3, 1)
@@ -134,6 +178,7 @@ def test_a_file_s_own_bytes() -> None:
     )
     assert stored_device_bytes(SMALL, plain, 1, 1) == [292_480]
     assert stored_device_bytes(SMALL, plain, 2, 1) == [146_560] * 2
+    assert stored_device_bytes(SMALL, plain, 1, 2) == [210_176, 210_304]
     mixed = StoredWeights(
         path="a.gguf", by_component={"ffn": 200_000}, by_dtype={"Q8_0": 190_000, "F32": 10_000}
     )

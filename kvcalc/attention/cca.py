@@ -1,6 +1,6 @@
 """CCA, compressed convolutional attention: GQA in a narrow latent, with a convolution over Q and K.
 
-Equation (Figliolia et al. 2025, arXiv 2510.04476, sections II and III; CCGQA where query heads share
+Equation (Figliolia et al. 2025, arXiv 2510.04476; CCGQA where query heads share
 keys and values). Elements kept by one layer:
 
     2 * n_kv * d_h                                           per cached position

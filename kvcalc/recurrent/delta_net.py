@@ -1,6 +1,6 @@
 """DeltaNet: a key-by-value matrix per head, corrected by the delta rule; no per-token cache.
 
-Equation (Yang et al. 2024, arXiv 2406.06484, equation 3, after Schlag et al. 2021, arXiv 2102.11174:
+Equation (Yang et al. 2024, arXiv 2406.06484, after Schlag et al. 2021, arXiv 2102.11174:
 S_t = S_(t-1) (I - b_t k_t k_t^T) + b_t v_t k_t^T). Elements kept per sequence and layer:
 
     h * d_k * d_v  +  h * (2 * d_k + d_v) * (K - 1)

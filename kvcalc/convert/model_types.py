@@ -300,6 +300,7 @@ REMOTE: dict[str, str] = {
 # Multimodal types of code outside transformers -> the key of the language model, whose own type and
 # tie_word_embeddings count.
 REMOTE_TEXT: dict[str, str] = {
+    "NemotronH_Nano_Omni_Reasoning_V3": "llm_config",
     "NemotronH_Nano_VL_V2": "llm_config",
     "deepseek_vl_v2": "language_config",
     "internvl_chat": "llm_config",

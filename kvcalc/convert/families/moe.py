@@ -3,7 +3,7 @@
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
@@ -311,13 +311,15 @@ def laguna(c: Config) -> ModelSpec:
     mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: ["global"] * c.num_layers)
     ffns = mlp_kinds(c, lambda: first_dense(c, 1))
     heads = c.numbers("num_attention_heads_per_layer", c.num_layers, least=1)
-    gate = c.flag("gating")
+    gate: Literal["per_head", "separate"] = (
+        "per_head" if c.value("gating") in (True, "per-head") else "separate"
+    )
     shared = c.number("shared_expert_intermediate_size")
 
     def block(mixer: str, ffn: str, num_heads: int) -> Block:
         attention = softmax(
             c, heads=num_heads, bias=bias, qk_norm="per_head",
-            output_gate="per_head" if gate else "none", sliding_window=_where(mixer, window),
+            output_gate=gate, sliding_window=_where(mixer, window),
         )  # fmt: skip
         experts = moe(c, shared=shared, router_bias="parameter")
         return Block(attention=attention, ffn=experts if ffn == "moe" else gated(c))

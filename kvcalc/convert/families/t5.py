@@ -10,6 +10,7 @@ from kvcalc.attention.cross import CrossAttention
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
     Layer,
+    always_tied,
     decoder,
     dense,
     encoder_attention,
@@ -49,7 +50,7 @@ def t5(
     c.fixed("encoder_attention_type", "local", what="a global attention with weights of its own")
     c.fixed("is_decoder", False, what="a decoder alone")
     c.fixed("is_encoder_decoder", True, None, what="one stack alone")
-    if c.value("tie_word_embeddings", True) is False:
+    if sparse is None and c.value("tie_word_embeddings", True) is False:
         c.assumptions.append(
             "tie_word_embeddings = true: transformers 5.23 ties the head of this type whatever the "
             "file says; the checkpoint has a head of its own"
@@ -104,6 +105,7 @@ def switch_transformers(c: Config) -> ModelSpec:
            "router_ignore_padding_tokens", "add_router_probs", "dense_act_fn", "is_gated_act",
            "feed_forward_proj", "num_experts", "router_bias", "num_selected_experts")  # fmt: skip
     c.fixed("add_cross_attention", False, what="a decoder alone")
+    always_tied(c)
     c.fixed("num_selected_experts", 1, None, what="a token passes one expert")
 
     def sparse(side: str, number: int) -> list[bool]:

@@ -125,5 +125,16 @@ def test_inconsistent_fields_are_named(mechanism: SoftmaxAttention, field: str) 
     assert [name for name, _ in mechanism.check()] == [field]
 
 
-def test_consistent_fields_pass() -> None:
-    assert list(attention("gqa", 32, 8, 128).check()) == []
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        attention("gqa", 32, 8, 128),
+        attention("gqa", 32, 32, 128),
+        attention("gqa", 8, 4, 128, sliding_window=8, sink_tokens=4),
+        attention("gqa", 8, 4, 128, attention_chunk_size=8),
+        attention("gqa", 8, 4, 128, v_head_dim=64),
+        attention("gqa", 8, 4, 128, attention_k_eq_v=True),
+    ],
+)
+def test_consistent_fields_pass(mechanism: SoftmaxAttention) -> None:
+    assert list(mechanism.check()) == []

@@ -12,6 +12,7 @@ from kvcalc.memory.inventory import ParamGroup, groups_of, merged, mtp_groups, p
 from kvcalc.spec.model import Block, ConvStem, Embedding, Encoder, LayerGroup, ModelSpec
 from kvcalc.stack.laurel import Laurel
 from kvcalc.stack.mtp import MultiTokenPrediction
+from kvcalc.stack.recursion import Recursion
 from kvcalc.stack.shared_adapter import SharedAdapter
 
 Halves = dict[str, tuple[int, ...]]
@@ -98,6 +99,10 @@ HEAD: Halves = {"head.weight": (6, 8)}
                 "relative_position_norm.weight": (8,), "relative_position_norm.bias": (8,), **LAST,
                 **HEAD,
             },
+        ),
+        (
+            {"embedding": Embedding(relative_positions=4)},
+            {**TABLE, "relative_position_embedding.weight": (4, 8), **LAST, **HEAD},
         ),
         # T5: a bias of 4 buckets for each of the 2 heads, of which a rank has one.
         (
@@ -193,6 +198,8 @@ def test_layers_that_predict_further_tokens() -> None:
     assert (group.prefix, group.layers, group.count) == ("mtp.{}.", (0, 1), 2)
     names = [tensor.name for tensor in group.tensors]
     assert names[:4] == [f"attention.{side}_proj.weight" for side in "qkvo"]
+    # DeepSeek-V3's module joins two normed inputs by one matrix (arXiv 2412.19437, equation 21).
+    assert {tensor.name: tensor.shape for tensor in group.tensors}["eh_proj.weight"] == (8, 16)
     assert list(mtp_groups(PLAIN)) == []
 
 
@@ -220,3 +227,27 @@ def test_blocks_that_keep_the_same_are_one_group() -> None:
         ("attention", "b, a, c", ("b", "a", "c"), (0, 1, 2, 3)),
         ("cross_attention", "b, a, c", ("b", "a", "c"), (0, 1, 2, 3)),
     ]
+
+
+def test_a_recursion_keeps_the_tokens_that_reach_it() -> None:
+    window = replace(READER, attention=SoftmaxAttention(kind="mha", **HEADS, sliding_window=4))
+    spec = replace(
+        PLAIN,
+        blocks={"a": replace(WRITER, cross_attention=None), "w": window},
+        layers=(LayerGroup(repeat=3, blocks=("a", "w")),),
+        recursion=Recursion(
+            num_recursions=3, sharing="cycle", kv_cache="per_recursion", routing="expert_choice"
+        ),
+    )
+    kept = [(group.block, group.layers, str(group.tensors[0].extent)) for group in groups_of(spec)]
+    # All of the tokens, two thirds, one third; a window is full whichever tokens pass.
+    assert kept == [
+        ("a", (0,), "every token"), ("w", (1,), "last 4 tokens"),
+        ("a", (2,), "2/3 of the tokens"), ("w", (3,), "last 4 tokens"),
+        ("a", (4,), "1/3 of the tokens"), ("w", (5,), "last 4 tokens"),
+    ]  # fmt: skip
+    shared = replace(spec, recursion=replace(spec.recursion, kv_cache="shared"))
+    assert [group.layers for group in groups_of(shared)] == [(0,), (1,)]
+    chosen = replace(spec, recursion=replace(spec.recursion, routing="token_choice"))
+    with pytest.raises(ValueError, match=r"needs recursion\.depths"):
+        groups_of(chosen, "expected")

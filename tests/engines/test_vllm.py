@@ -91,13 +91,24 @@ def test_gemma_4_takes_longer_blocks_in_its_global_layers() -> None:
     ]
 
 
-def test_deepseek_v4_packs_its_pages_since_0_29() -> None:
-    before = ask("deepseek-v4-flash", engine_version="0.28.0", max_model_len=30000)
-    after = ask("deepseek-v4-flash", engine_version="0.29.0", max_model_len=30000)
-    # 22 tuples of 37,440 + 1,728 + 8,640; then 21 * 37,440 + 20 * 1,728 + 21 * 8,640.
-    assert before.pool.bytes_per_block == 1051776
-    assert after.pool.bytes_per_block == 1002240
-    assert after.pool.block_tokens == 256
+@pytest.mark.parametrize(
+    ("version", "num_bytes", "tokens", "needed"),
+    [
+        # 22 tuples of 37,440 + 1,728 + 8,640; 22, 20 and 21 of them; 21 * 37,440 + 20 * 1,728 +
+        # 21 * 8,640. Up to 0.28 the need is counted in whole tuples.
+        ("0.22.0", 1051776, 396841, "3.4"),
+        ("0.24.0", 1039680, 401457, "3.4"),
+        ("0.28.0", 1002240, 189057, "6.66"),
+        ("0.30.0", 1002240, 189057, "6.35"),
+    ],
+)
+def test_deepseek_v4_packs_its_pages(
+    version: str, num_bytes: int, tokens: int, needed: str
+) -> None:
+    """Tokens and need are what vLLM's own functions answered for these pages and 40 GiB."""
+    pool = ask("deepseek-v4-flash", engine_version=version, max_model_len=30000).pool
+    assert (pool.bytes_per_block, pool.block_tokens) == (num_bytes, 256)
+    assert (pool.tokens, str(round(pool.bytes_per_request / GIB, 2))) == (tokens, needed)
 
 
 def test_whisper_keeps_1500_frames_beside_its_own_tokens() -> None:

@@ -16,8 +16,9 @@ The blocks of all these caches come from one pool. Up to 0.28 (``group_and_unify
 ``_get_kv_cache_groups_uniform_groups``) a block has room for n "tuples" of one page of each size of
 entries, 37,440 + 1,728 + 8,640 = 47,808 bytes; n makes the least padding over the groups' layer
 counts (``_approximate_gcd``): DeepSeek-V4-Flash has 21 CSA, 20 HCA and 43 window layers, so n = 22
-and a block takes 1,051,776 bytes. Since 0.29 (``_get_packed_kv_cache_groups``) pages lie side by
-side and a block is as wide as the widest group, 1,002,240 bytes there.
+and a block takes 1,051,776 bytes. The pool packs pages already since 0.24: 1,039,680 bytes, and
+1,002,240 since 0.27, while needs were counted in tuples. Since 0.29
+(``_get_packed_kv_cache_groups``) both are as wide as the widest group, 1,002,240 bytes there.
 
 Worked number: two GH200, 30,000 tokens: 118 + 2 * 259 + 4,099 + 2,065 = 6,800 blocks of 1,051,776
 bytes are 6.66 GiB (github.com/vllm-project/vllm/issues/44376).
@@ -118,6 +119,14 @@ def tuple_groups(entries: list[Entry]) -> tuple[list[list[Entry]], int]:
         rows = list(zip(*by_size.values(), strict=True))
         groups += [[entry for row in rows[part::parts] for entry in row] for part in range(parts)]
     return groups, sum(sizes) * max(_most_common(group) for group in groups)
+
+
+def slot_bytes(groups: list[list[Entry]]) -> int:
+    """A block with as many pages of each size as some group has (_get_kv_cache_config_packed)."""
+    most: Counter[int] = Counter()
+    for group in groups:
+        most |= Counter(entry.page.page_bytes for entry in group)
+    return sum(size * count for size, count in most.items())
 
 
 def _up_to(page: Page, sizes: list[int]) -> Page:

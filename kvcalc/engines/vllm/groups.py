@@ -41,11 +41,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """All groups of a model. fixed_bytes: of a block, where it does not follow from the groups."""
+    """All groups of a model.
+
+    fixed_bytes: of a block, where it does not follow from the groups. pool_bytes: of a block of the
+    pool, where that differs from the block in which needs are counted.
+    """
 
     groups: tuple[Group, ...]
     rules: tuple[str, ...]
     fixed_bytes: int | None = None
+    pool_bytes: int | None = None
 
     def bytes_per_block(self, layers: Iterable[int] | None = None) -> int:
         """Bytes of a block on a worker that has these layers (all of them when None)."""
@@ -57,6 +62,10 @@ class Layout:
                 if mine is None or entry.layer in mine)
             for group in self.groups
         )  # fmt: skip
+
+    def width(self, layers: Iterable[int]) -> int:
+        """Bytes of a block of the pool on a worker that has these layers."""
+        return self.pool_bytes or self.bytes_per_block(layers)
 
 
 def promote(entries: Sequence[Entry], rules: Rules) -> list[Entry]:
@@ -110,6 +119,7 @@ def group_layers(entries: Sequence[Entry], rules: Rules) -> Layout:
 
 
 def _deepseek_v4(entries: list[Entry], rules: Rules) -> Layout:
+    pool = None
     if rules.packed_pages:
         lists, num_bytes = deepseek_v4.packed_groups(entries)
         rule = "pages of different sizes side by side, a block as wide as the widest group " \
@@ -119,7 +129,11 @@ def _deepseek_v4(entries: list[Entry], rules: Rules) -> Layout:
         rule = (
             "a block holds n tuples of one page of each size (_get_kv_cache_groups_uniform_groups)"
         )
-    return Layout(tuple(Group(tuple(part)) for part in lists), (rule,), num_bytes)
+        if rules.packed_layers:
+            pool = max(sum(entry.page.page_bytes for entry in part) for part in lists)
+        elif rules.packed_slots:
+            pool = deepseek_v4.slot_bytes(lists)
+    return Layout(tuple(Group(tuple(part)) for part in lists), (rule,), num_bytes, pool)
 
 
 def _one_page_size(entries: Sequence[Entry], rules: Rules) -> tuple[list[Entry], list[str]]:

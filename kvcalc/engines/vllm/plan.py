@@ -211,13 +211,29 @@ class Plan:
 
     # ------------------------------------------------------------ the pool
 
-    def bytes_per_block(self) -> int:
-        """Of the fullest pipeline stage."""
-        return max(self.layout.bytes_per_block(stage) for stage in self.stack.stages)
-
     def blocks_per_request(self, tokens: int) -> int:
         """Blocks of one request of ``tokens``, over all groups."""
         return sum(self.schedule.blocks(group.page, tokens) for group in self.groups)
+
+    def blocks_of_concurrency(self) -> int:
+        """Blocks of one request of max_model_len as the concurrency counts them.
+
+        DeepSeek-V4's groups have blocks of different sizes; up to 0.26 a request's bytes are divided
+        by the first group's (get_max_concurrency_for_kv_cache_config).
+        """
+        length = self.max_model_len
+        if self.rules.packed_layers or not any(page.tokens_per_state > 1 for page in self.pages()):
+            return self.blocks_per_request(length)
+        sizes = [sum(entry.page.page_bytes for entry in group.entries) for group in self.groups]
+        total = sum(
+            size * self.schedule.blocks(group.page, length)
+            for size, group in zip(sizes, self.groups, strict=True)
+        )
+        return -(-total // sizes[0])
+
+    def pages(self) -> set[Page]:
+        """Every page of the layout."""
+        return {entry.page for group in self.groups for entry in group.entries}
 
     def need(self, stage: Sequence[int], tokens: int) -> int:
         """Bytes that the check at startup asks for on a pipeline stage."""
@@ -255,7 +271,7 @@ class Plan:
         """What the log will say. Raises UsageError when not one block fits."""
         if not self.groups:
             return Pool(available_bytes=available)
-        per_block = self.bytes_per_block()
+        per_block = max(self.layout.width(stage) for stage in self.stack.stages)
         num_blocks = available // per_block
         if num_blocks < 1:
             raise UsageError(
@@ -263,7 +279,7 @@ class Plan:
                 f"'No available memory for the cache blocks'. {format_bytes(per_block - available)} more "
                 f"would do: a higher memory utilization, more ranks or smaller weights"
             )
-        blocks = self.blocks_per_request(self.max_model_len)
+        blocks = self.blocks_of_concurrency()
         block = min(group.page.block_tokens for group in self.groups)
         length = self.max_model_len
         needed, longest = self.check(available)
@@ -282,7 +298,7 @@ class Plan:
             num_blocks=num_blocks,
             tokens=tokens,
             max_concurrency=concurrency,
-            blocks_per_request=blocks,
+            blocks_per_request=self.blocks_per_request(length),
             bytes_per_request=needed,
             estimated_max_model_len=longest,
         )

@@ -17,6 +17,10 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
     draft token (PR 30877); on by default since 0.28.0 (0.26.0 still turns it off for hybrids).
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
+0.24.0: DeepSeek-V4's pool has only the slots that some group uses; 0.27.0: it is as wide as the widest
+    group. What a request needs is still counted in whole tuples, up to 0.28.
+0.27.0: concurrency adds up the blocks of all groups; before, DeepSeek-V4's bytes were divided by the
+    first group's block.
 0.25.0: the block grows where layers of a turboquant cache keep the model's format.
 0.26.0: windows and chunks reserve every batch in flight (PR 47728); before, one batch.
 0.29.0: the admission check sets the null block aside; DeepSeek-V4's pages are packed side by side.
@@ -65,6 +69,8 @@ class Rules:
     prefix_caching_of_hybrids: bool
     prefill_checkpoint: bool
     flashinfer_checkpoint: bool
+    packed_slots: bool
+    packed_layers: bool
     packed_pages: bool
     nemotron_fp32_states: bool
 
@@ -117,6 +123,8 @@ def rules_for(version: str | None) -> Rules:
         prefix_caching_of_hybrids=since(0, 28),
         prefill_checkpoint=since(0, 32),
         flashinfer_checkpoint=since(0, 33),
+        packed_slots=since(0, 24),
+        packed_layers=since(0, 27),
         packed_pages=since(0, 29),
         nemotron_fp32_states=since(0, 13),
     )

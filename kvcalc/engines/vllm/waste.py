@@ -52,7 +52,7 @@ def copies(plan: "Plan", stage: frozenset[int]) -> int:
 
 def of_stage(plan: "Plan", stage: frozenset[int]) -> Iterator[Waste]:
     """What a rank of one pipeline stage holds of a request of max_model_len beyond its need."""
-    width = plan.layout.bytes_per_block(stage)
+    width = plan.layout.width(stage)
     length, schedule = plan.max_model_len, plan.schedule
     found = dict.fromkeys(_WHY, 0)
     for group in plan.groups:

@@ -138,3 +138,23 @@ def test_inconsistent_fields_are_named(mechanism: SoftmaxAttention, field: str) 
 )
 def test_consistent_fields_pass(mechanism: SoftmaxAttention) -> None:
     assert list(mechanism.check()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored", "per_position", "positions"),
+    [
+        ({}, "K (after", "2 * n_kv * d_h", "every token"),
+        ({"v_head_dim": 64}, "K (after", "n_kv * (d_k + d_v)", "every token"),
+        ({"sliding_window": 512}, "K (after", "2 * n_kv * d_h", "last 512 tokens"),
+        ({"mask": "bidirectional"}, "nothing: an encoder", "", ""),
+        ({"shared_kv": "full"}, "nothing: K and V are those of the latest 'full' layer", "", ""),
+    ],
+)
+def test_the_explanation_says_what_is_kept(
+    fields: dict[str, Any], stored: str, per_position: str, positions: str
+) -> None:
+    explanation = attention("gqa", 8, 2, 128, **fields).explain()
+    assert explanation.title == "grouped-query attention"
+    assert explanation.stored.startswith(stored)
+    assert (explanation.per_position, explanation.positions) == (per_position, positions)
+    assert bool(explanation.symbols) == bool(per_position)

@@ -67,6 +67,9 @@ def test_tensor_parallelism_replicates_the_latent(sums: Any) -> None:
 def test_the_popular_shorthand_is_judged() -> None:
     assert "holds here: 4.5 * 128 = 576" in DEEPSEEK_V3.explain().notes[0]
     assert "wrong here: 4.5 * 192 = 864, true 576" in GLM_5.explain().notes[0]
+    # Four heads of 128 in the latent, but a rotary key of 32 and not of 64.
+    assert "true 544" in replace(DEEPSEEK_V3, qk_rope_head_dim=32).explain().notes[0]
+    assert replace(DEEPSEEK_V3, cache_layout="expanded").explain().notes == ()
 
 
 def test_inconsistent_fields_are_named() -> None:

@@ -50,7 +50,7 @@ MECHANISMS: dict[str, Any] = {
         output_gate="per_element", indexer=INDEXER,
     ),
     "mla without a query latent": MultiHeadLatentAttention(
-        kind="mla", **LATENT, q_lora_rank=None
+        kind="mla", **LATENT, q_lora_rank=None, output_gate="per_head"
     ),
     "cross": CrossAttention(kind="cross", **GROUPED, bias=("q", "k", "v", "o")),
     "differential": DifferentialAttention(
@@ -149,6 +149,7 @@ ON_ONE_OF_FOUR: dict[str, dict[str, tuple[int, ...]]] = {
         "kv_a_layernorm.weight": (9,),
         "kv_b_proj.weight": (16, 9),
         "o_proj.weight": (11, 6),
+        "g_proj.weight": (2, 11),
     },
     "cross": {
         "q_proj.weight": (10, 11),

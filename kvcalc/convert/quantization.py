@@ -50,7 +50,8 @@ def weight_dtypes(
     if not isinstance(stated, Mapping):
         config.wrong("quantization_config", f"expected an object, found {short(stated)}")
     method = stated.get("quant_method")
-    if method is None and (stated.get("producer") or {}).get("name") == "modelopt":
+    producer = stated.get("producer")
+    if method is None and isinstance(producer, Mapping) and producer.get("name") == "modelopt":
         method = "modelopt"
     if method is None and (stated.get("load_in_4bit") or stated.get("load_in_8bit")):
         method = "bitsandbytes"
@@ -130,11 +131,16 @@ def _modelopt(config: Config, stated: Mapping[str, Any]) -> Answer:
     """NVFP4 or FP8 with one scale a matrix, as ModelOpt's hf_quant_config.json or config say."""
     algorithm = stated.get("quant_algo")
     groups = stated.get("config_groups")
-    if algorithm not in _MODELOPT or (isinstance(groups, Mapping) and len(groups) > 1):
+    if (
+        not isinstance(algorithm, str)
+        or algorithm not in _MODELOPT
+        or (isinstance(groups, Mapping) and len(groups) > 1)
+    ):
         _refuse(config, "quant_algo", algorithm, "only FP8 and NVFP4 for all layers are known")
     if algorithm == "NVFP4" and stated.get("group_size", 16) != 16:
         _refuse(config, "group_size", stated["group_size"], "NVFP4 has groups of 16")
-    if not any("lm_head" in str(entry) for key in _EXCEPTIONS for entry in stated.get(key) or ()):
+    listed = [stated[key] for key in _EXCEPTIONS if isinstance(stated.get(key), list)]
+    if not any("lm_head" in str(entry) for entries in listed for entry in entries):
         _refuse(config, "exclude_modules", None, "a list of exceptions without the head")
     return _MODELOPT[algorithm], _QUANTISED
 

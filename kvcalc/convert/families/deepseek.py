@@ -7,7 +7,7 @@ glm_moe_dsa, minicpm3, mistral4, youtu, axk1, longcat_flash, dots1.
 from collections.abc import Callable
 from typing import Any
 
-from kvcalc.convert.config import Config
+from kvcalc.convert.config import Config, short
 from kvcalc.convert.parts import (
     FULL_OR_SLIDING,
     crossed,
@@ -98,6 +98,8 @@ def indexers(c: Config) -> list[str]:
     pattern = c.value("index_topk_pattern", None)
     if isinstance(pattern, str):
         pattern = ["full" if letter == "F" else "shared" for letter in pattern]
+    elif pattern is not None and not isinstance(pattern, list):
+        c.wrong("index_topk_pattern", f"expected letters or a list, found {short(pattern)}")
     if pattern is not None and len(pattern) != c.num_layers:
         c.wrong("index_topk_pattern", f"has {len(pattern)} entries for {c.num_layers} layers")
     names = {"full": "full", "shared": "shared"}

@@ -9,7 +9,7 @@ nvidia/Llama-3_3-Nemotron-Super-49B-v1. There are no class defaults: a missing k
 from dataclasses import replace
 from typing import Any
 
-from kvcalc.convert.config import Config
+from kvcalc.convert.config import Config, short
 from kvcalc.convert.parts import QKV, Layer, decoder, gated, softmax
 from kvcalc.spec.model import Block, ModelSpec
 
@@ -117,6 +117,8 @@ def nemotron_nas(c: Config) -> ModelSpec:
             factor = ffn.get("ffn_mult")
             if isinstance(factor, bool) or not isinstance(factor, int | float):
                 c.wrong("block_configs", "a feed-forward layer without its ffn_mult")
+            if not 0 < factor < 1000:
+                c.wrong("block_configs", f"an ffn_mult of {short(factor)}")
             width = -(-int(2 * factor * c.hidden_size / 3) // 256) * 256
             made["ffn"] = gated(c, c.whole("block_configs", width))
         if made:

@@ -8,7 +8,7 @@ import yaml
 from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.spec.dump import flow, to_plain
 from kvcalc.spec.loader import load_spec_text
-from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.model import Block, Expect, ModelSpec
 from kvcalc.spec.words import near
 
 AttentionChoice = Literal["mha", "gqa", "mqa", "mla"]
@@ -46,7 +46,10 @@ def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec,
         notes.append(f"{where}: {note}")
     if not any(block.attention is not None for block in spec.blocks.values()):
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
-    return replace(spec, blocks=blocks), tuple(notes)
+    if not notes:
+        return spec, ()
+    # What was known of the model is not known of the variant.
+    return replace(spec, blocks=blocks, expect=Expect()), tuple(notes)
 
 
 def _convert(attention: Any, choice: AttentionChoice, where: str) -> tuple[Any, str]:

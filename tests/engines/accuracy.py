@@ -41,6 +41,9 @@ was worked out from the log itself it says so. Logs without a link were read in 
   printed so can give; the range is stated;
 * **consistent**: the log gives no memory; its figures agree with each other for a whole number of blocks.
 
+Beside the logs, vLLM's layout is held to vLLM's own functions on random stacks of layers, release by
+release (`tests/engines/test_vllm_computed.py`).
+
 Other memory than the cache's (weights, activations, graphs) is not on this page.
 """
 _COLUMNS = ("log", "model", "asked", "figure", "logged", "kvcalc", "verdict", "assumed")

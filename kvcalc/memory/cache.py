@@ -120,7 +120,7 @@ def _fixed_positions(extent: Extent, encoder_tokens: int) -> int:
 def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, tensor_ranks: int = 1) -> int:
     """Bytes per position of one tensor on the fullest rank. Raises UnsupportedError by name."""
     try:
-        shape = tensor.per_rank(tensor_ranks) if tensor_ranks > 1 else tensor.shape
+        shape = tensor.per_rank(tensor_ranks)
     except ValueError as error:
         raise UnsupportedError(f"tensor parallelism over {tensor_ranks} ranks: "
                                f"{tensor.name} {list(tensor.shape)}: {error}") from None  # fmt: skip

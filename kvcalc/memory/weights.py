@@ -197,8 +197,6 @@ def stored_device_bytes(
 
 
 def _rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
-    if ranks == 1:
-        return tensor.shape
     try:
         return tensor.per_rank(ranks)
     except ValueError as error:

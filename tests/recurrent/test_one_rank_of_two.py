@@ -8,6 +8,7 @@ ranks: 6 + 5 + 5 of the convolution's 22 channels. Convolutions of kernel 4 keep
 along the channels; states are in the spec's own format.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -397,3 +398,9 @@ def test_what_one_rank_of_two_holds(name: str) -> None:
         tensor.name: (tensor.per_rank(2), tensor.role, tensor.row_axis, tensor.dtype)
         for tensor in layer(name).cache()
     } == cache
+
+
+@pytest.mark.parametrize("name", ["mamba1", "mamba2"])
+def test_a_convolution_without_a_bias(name: str) -> None:
+    names = {tensor.name for tensor in replace(layer(name), conv_bias=False).parameters(11)}
+    assert set(HALF[name][0]) - names == {"conv1d.bias"}

@@ -45,6 +45,7 @@ TWIN_TYPES = {
 NO_TWIN = {
     "hunyuan": "Hunyuan-Large is remote code; transformers has hunyuan_v1_dense and hunyuan_v1_moe",
     "kimi_k3": "Kimi-K3 is remote code",
+    "mllama": "its cross-attention needs an image, which kvcalc does not run",
     "ouro": "Ouro is remote code",
     "rwkv6": "RWKV-6 is remote code",
     "rwkv7": "RWKV-7 is remote code",

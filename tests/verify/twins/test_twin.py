@@ -14,12 +14,8 @@ from kvcalc.verify.twins.published_layers import PUBLISHED, order_of
 from kvcalc.verify.twins.stack import NotExpressibleError
 from kvcalc.verify.twins.twin import NO_TWIN, twin_of
 
+
 # Read back as another spec on purpose or by another convention; the oracle itself still runs.
-APART = {
-    "rwkv": "the importer counts the embedding's norm in the first layer, as the class does",
-}
-
-
 def _one_of_each_type() -> list[str]:
     chosen: dict[str, str] = {}
     for name in shipped():
@@ -47,8 +43,8 @@ def _layers(spec: ModelSpec) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("name", _one_of_each_type())
 def test_a_written_config_reads_back_as_the_spec(name: str) -> None:
     twin = twin_of(load(name))
-    if twin.model_type not in CONVERTERS or twin.model_type in APART:
-        pytest.skip(APART.get(twin.model_type, f"{twin.model_type} has no importer"))
+    if twin.model_type not in CONVERTERS:
+        pytest.skip(f"{twin.model_type} has no importer")
     values = {"model_type": twin.model_type, **twin.values}
     read = spec_from_config(values, name, "written").spec
     assert summarise(read).total == summarise(twin.spec).total

@@ -104,24 +104,6 @@ def falcon_h1(s: Stack) -> Values:
     }  # fmt: skip
 
 
-def zamba(s: Stack) -> Values:
-    # As with zamba2, a use of the shared block is part of the Mamba layer after it.
-    uses = s.where("attention")
-    hybrid = {use - before for before, use in enumerate(uses)}
-    number = len(s.blocks) - len(uses)
-    return base(s) | dense(s) | {
-        "num_hidden_layers": number,
-        "layers_block_type": ["hybrid" if at in hybrid else "mamba" for at in range(number)],
-        "num_attention_heads": s.attention("num_attention_heads"),
-        "num_key_value_heads": s.attention("num_key_value_heads"),
-        "attention_head_dim": s.attention("head_dim"), "n_mamba_heads": 2,
-        "mamba_d_state": s.mixer("state_size"), "mamba_d_conv": s.mixer("conv_kernel"),
-        "mamba_expand": s.mixer("intermediate_size") // s.spec.hidden_size,
-        "mamba_dt_rank": s.mixer("time_step_rank"), "mamba_conv_bias": s.mixer("conv_bias"),
-        "mamba_proj_bias": s.mixer("proj_bias"), "use_mamba_kernels": False,
-    }  # fmt: skip
-
-
 def zamba2(s: Stack) -> Values:
     spec = s.spec
     shared = [block for block in s.blocks if block.share_weights]
@@ -195,6 +177,5 @@ CAUSAL: dict[str, Writer] = {
     "nemotron_h": nemotron_h,
     "rwkv": rwkv,
     "xlstm": xlstm,
-    "zamba": zamba,
     "zamba2": zamba2,
 }

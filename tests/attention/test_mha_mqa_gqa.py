@@ -130,6 +130,8 @@ def test_inconsistent_fields_are_named(mechanism: SoftmaxAttention, field: str) 
     [
         attention("gqa", 32, 8, 128),
         attention("gqa", 32, 32, 128),
+        attention("mha", 32, 32, 128),
+        attention("mqa", 32, 1, 128),
         attention("gqa", 8, 4, 128, sliding_window=8, sink_tokens=4),
         attention("gqa", 8, 4, 128, attention_chunk_size=8),
         attention("gqa", 8, 4, 128, v_head_dim=64),

@@ -104,6 +104,20 @@ HEAD: Halves = {"head.weight": (6, 8)}
             {"embedding": Embedding(relative_positions=4)},
             {**TABLE, "relative_position_embedding.weight": (4, 8), **LAST, **HEAD},
         ),
+        # Llama 3.2 Vision: three rows more than the head, 14 on two ranks.
+        ({"embedding": Embedding(extra_rows=3)}, {"embedding.weight": (7, 8), **LAST, **HEAD}),
+        # A mixture of two recursions has a router of 8 for each.
+        (
+            {
+                "layers": (LayerGroup(repeat=2, blocks=("a",)),),
+                "recursion": Recursion(num_recursions=2, sharing="cycle", kv_cache="shared",
+                                       routing="expert_choice"),
+            },
+            {
+                **TABLE, **LAST, **HEAD, "recursion_router.0.weight": (1, 8),
+                "recursion_router.1.weight": (1, 8),
+            },
+        ),
         # T5: a bias of 4 buckets for each of the 2 heads, of which a rank has one.
         (
             {"relative_attention_num_buckets": 4},

@@ -6,10 +6,9 @@ Layers made from the same block are listed once with the layers they stand for, 
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import dataclass, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
@@ -60,10 +59,21 @@ class ParamGroup:
         return len(self.layers) or 1
 
 
-@lru_cache(maxsize=64)
-def cache_groups(spec_id: "_ById", case: "Case" = "worst") -> tuple[CacheGroup, ...]:
-    """What each layer keeps between decode steps (see ``groups_of``)."""
-    spec = spec_id.spec
+def groups_of(spec: ModelSpec, case: "Case" = "worst") -> tuple[CacheGroup, ...]:
+    """What each layer of the model keeps between decode steps.
+
+    case: which depths the tokens choose in a token-choice recursion; without one it says nothing.
+    Raises ValueError for the expected case of a recursion whose depths the spec does not state.
+    """
+    return _most_kept(spec) if case == "worst" else _kept(spec, case)
+
+
+@remembered
+def _most_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
+    return _kept(spec, "worst")
+
+
+def _kept(spec: ModelSpec, case: "Case") -> tuple[CacheGroup, ...]:
     found: dict[tuple[Any, ...], tuple[list[int], tuple[CacheTensor, ...]]] = {}
     for stack, layers in (("decoder", decoder_layers(spec)), ("encoder", encoder_layers(spec))):
         for layer in layers:
@@ -105,28 +115,6 @@ def _thinned(tensors: tuple[CacheTensor, ...], share: "Fraction | None") -> tupl
     )
 
 
-class _ById:
-    """A spec as a cache key: specs hold dictionaries, so they compare by identity."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
-
-    def __hash__(self) -> int:
-        return id(self.spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.spec is self.spec
-
-
-def groups_of(spec: ModelSpec, case: "Case" = "worst") -> tuple[CacheGroup, ...]:
-    """What each layer of the model keeps between decode steps.
-
-    case: which depths the tokens choose in a token-choice recursion; without one it says nothing.
-    Raises ValueError for the expected case of a recursion whose depths the spec does not state.
-    """
-    return cache_groups(_ById(spec), case)
-
-
 def merged(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...]:
     """Groups that keep the same tensors as one, whatever else their blocks differ in.
 
@@ -145,11 +133,16 @@ def merged(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...]:
     return tuple(found.values())
 
 
-def parameter_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
+@remembered
+def parameter_groups(spec: ModelSpec) -> tuple[ParamGroup, ...]:
     """Every weight of the trunk, tied tensors once, in the order of the forward pass.
 
     Multi-token-prediction layers are not in it; see ``mtp_groups``.
     """
+    return tuple(_trunk(spec))
+
+
+def _trunk(spec: ModelSpec) -> Iterator[ParamGroup]:
     yield ParamGroup("", (), tuple(_embedding(spec)))
     if spec.encoder is not None:
         yield ParamGroup("encoder.", (), tuple(_encoder_ends(spec)))

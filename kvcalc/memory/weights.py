@@ -9,7 +9,7 @@ A matrix takes the number format of its component; vectors (norms, biases) and c
 stay in the default format, as quantised checkpoints keep them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from kvcalc.dtypes import Format, weight_format
@@ -61,7 +61,7 @@ def summarise(spec: ModelSpec) -> ParameterSummary:
     return ParameterSummary(total, active, active - looked_up, by_component, buffers)
 
 
-def count_parameters(groups: Iterator[ParamGroup]) -> int:
+def count_parameters(groups: Iterable[ParamGroup]) -> int:
     """Parameters of some groups, buffers not."""
     return sum(
         tensor.numel * group.count
@@ -146,10 +146,10 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
     encoder stands on the first stage. Shared weights stand on every stage that uses them.
     """
     formats = WeightFormats.choose(spec, dtype)
-    stages = pipeline_stages(len(decoder_layers(spec)), pipeline)
     layers = decoder_layers(spec)
+    stages = pipeline_stages(len(layers), pipeline)
     totals = [0] * pipeline
-    groups = tuple(parameter_groups(spec))
+    groups = parameter_groups(spec)
     for group in groups:
         num_bytes = sum(
             formats.bytes(item, _rank_shape(item, tensor))

@@ -11,7 +11,7 @@ A mixture of recursions (kvcalc/stack/recursion.py) is laid over the whole stack
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import dataclass, remembered
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ def lay_out(groups: tuple[LayerGroup, ...], blocks: dict[str, Block]) -> Iterato
                 index += 1
 
 
+@remembered
 def decoder_layers(spec: ModelSpec) -> tuple[Layer, ...]:
     """The decoder's (or only) stack. Raises ValueError when a recursion does not divide it."""
     layers = tuple(lay_out(spec.layers, spec.blocks))
     return layers if spec.recursion is None else tuple(_recurse(layers, spec.recursion))
 
 
+@remembered
 def encoder_layers(spec: ModelSpec) -> tuple[Layer, ...]:
     """The encoder's stack; empty where there is none."""
     return tuple(lay_out(spec.encoder.layers, spec.blocks)) if spec.encoder else ()

@@ -1,18 +1,25 @@
 """What a forward pass needs for a moment and gives back: never part of the cache.
 
-Each item is one allocation's peak with its formula; they do not live at the same time, so the
-report gives the largest and the list, not a sum.
+Each item is the largest buffer of its kind in one prefill that is not chunked, with its formula; they
+do not live at the same time, so a report gives the largest and the list, not a sum. An encoder runs
+over its own tokens, S_e, in its own width, d_e.
 
 Eager scores: transformers computes scores in the activation dtype, casts them to fp32 and takes an
 fp32 softmax: 2 + 4 + 4 = 10 bytes a score in bf16, measured with a storage tracker on transformers
 5.23; fused kernels (flash, SDPA) never write them. K and V repeated for the query heads are beside it.
 """
 
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import Any
+
 from kvcalc.frozen import dataclass
 from kvcalc.memory.workload import Workload
-from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 ACTIVATION_BYTES = 2
+SCORE_BYTES = 10
+SCORE_NOTE = "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax"
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,7 @@ class WorkspaceItem:
     """One transient allocation during a prefill of the whole context.
 
     formula: with names; substituted: the same with numbers. eager_only: not with fused attention.
+    note: where a constant of the formula comes from.
     """
 
     name: str
@@ -27,41 +35,77 @@ class WorkspaceItem:
     substituted: str
     bytes: int
     eager_only: bool = False
+    note: str = ""
 
 
 def workspace(spec: ModelSpec, workload: Workload) -> tuple[WorkspaceItem, ...]:
     """The large transient tensors of one prefill, largest first."""
     batch, tokens = workload.num_sequences, workload.context_tokens
-    if spec.encoder is not None and not tokens:
-        tokens = workload.encoder_tokens
+    encoder, length = spec.encoder, workload.encoder_tokens
     items: list[WorkspaceItem] = []
-    heads = max((_heads(block) for block in spec.blocks.values()), default=0)
-    if heads:
-        items.append(WorkspaceItem(
-            "attention scores of one layer", "10 * B * n_h * S * S",
-            f"10 * {batch} * {heads} * {tokens} * {tokens}",
-            10 * batch * heads * tokens * tokens, eager_only=True))  # fmt: skip
+    if encoder is not None and length:
+        width = encoder.hidden_size or spec.hidden_size
+        names = ("S_e", "d_e" if encoder.hidden_size else "d")
+        items += _stack("encoder: ", _blocks(spec, encoder.layers), batch, length, width, names)
+    blocks = _blocks(spec, spec.layers)
+    items += _stack("", blocks, batch, tokens, spec.hidden_size, ("S", "d"))
+    heads = max((_heads(block.cross_attention) for block in blocks), default=0)
+    if heads and length:
+        items.append(_scores("cross-attention scores of one layer", "S * S_e",
+                             (batch, heads, tokens, length)))  # fmt: skip
     if spec.head != "none":
-        items.append(WorkspaceItem(
-            "logits of every position", "2 * B * S * V",
-            f"2 * {batch} * {tokens} * {spec.vocab_size}",
-            ACTIVATION_BYTES * batch * tokens * spec.vocab_size))  # fmt: skip
-        items.append(WorkspaceItem(
-            "logits of the last position", "2 * B * V", f"2 * {batch} * {spec.vocab_size}",
-            ACTIVATION_BYTES * batch * spec.vocab_size))  # fmt: skip
-    width, name = max((_widest(block) for block in spec.blocks.values()), default=(0, ""))
-    if width:
-        items.append(WorkspaceItem(
-            f"largest activation ({name})", "2 * B * S * width",
-            f"2 * {batch} * {tokens} * {width}", ACTIVATION_BYTES * batch * tokens * width))  # fmt: skip
-    items.append(WorkspaceItem(
-        "residual stream", "2 * B * S * d", f"2 * {batch} * {tokens} * {spec.hidden_size}",
-        ACTIVATION_BYTES * batch * tokens * spec.hidden_size))  # fmt: skip
+        items.append(_buffer("logits of every position", "B * S * V",
+                             (batch, tokens, spec.vocab_size)))  # fmt: skip
+        items.append(_buffer("logits of the last position", "B * V", (batch, spec.vocab_size)))
     return tuple(sorted(items, key=lambda item: -item.bytes))
 
 
-def _heads(block: Block) -> int:
-    heads: int = getattr(block.attention, "num_attention_heads", 0)
+def _stack(
+    where: str, blocks: list[Block], batch: int, tokens: int, width: int, names: tuple[str, str]
+) -> Iterator[WorkspaceItem]:
+    """What one stack of layers needs. names: the symbols of its length and its width."""
+    length, hidden = names
+    heads = max((_heads(block.attention) for block in blocks), default=0)
+    if heads:
+        yield _scores(f"{where}attention scores of one layer", f"{length} * {length}",
+                      (batch, heads, tokens, tokens))  # fmt: skip
+    widest, name = max((_widest(block) for block in blocks), default=(0, ""))
+    if widest:
+        yield _buffer(f"{where}largest activation ({name})", f"B * {length} * width",
+                      (batch, tokens, widest))  # fmt: skip
+    if blocks:
+        yield _buffer(f"{where}residual stream", f"B * {length} * {hidden}", (batch, tokens, width))
+
+
+def _scores(name: str, lengths: str, factors: tuple[int, ...]) -> WorkspaceItem:
+    return _item(name, SCORE_BYTES, f"B * n_h * {lengths}", factors, True, SCORE_NOTE)
+
+
+def _buffer(name: str, formula: str, factors: tuple[int, ...]) -> WorkspaceItem:
+    return _item(name, ACTIVATION_BYTES, formula, factors)
+
+
+def _item(
+    name: str,
+    each: int,
+    formula: str,
+    factors: tuple[int, ...],
+    eager: bool = False,
+    note: str = "",
+) -> WorkspaceItem:
+    substituted = " * ".join(map(str, (each, *factors)))
+    return WorkspaceItem(
+        name, f"{each} * {formula}", substituted, each * prod(factors), eager, note
+    )
+
+
+def _blocks(spec: ModelSpec, groups: Iterable[LayerGroup]) -> list[Block]:
+    names = dict.fromkeys(name for group in groups for name in group.names)
+    return [spec.blocks[name] for name in names]
+
+
+def _heads(attention: Any) -> int:
+    heads: int = getattr(attention, "num_attention_heads", 0)
     return heads
 
 

@@ -1,15 +1,19 @@
-"""``kvcalc estimate --format csv``: one line per tensor of the cache and per component of the weights."""
+"""``kvcalc estimate --format csv``: one line per tensor of the cache and per component of the weights.
+
+layers: how many layers keep such a tensor. shape, bytes_per_layer: one layer's, of all sequences.
+bytes: of all those layers together; the lines of a part add up to it.
+"""
 
 import csv
 from io import StringIO
 
 from kvcalc.memory.estimate import Estimate
 
-FIELDS = ("model", "part", "name", "layers", "shape", "dtype", "bytes")
+FIELDS = ("model", "part", "name", "layers", "shape", "dtype", "bytes_per_layer", "bytes")
 
 
 def render(estimates: list[Estimate]) -> str:
-    """Bytes of all layers together on each line; the lines of a part add up to it."""
+    """The header and the lines; weights are not divided into layers."""
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(FIELDS)
@@ -17,12 +21,12 @@ def render(estimates: list[Estimate]) -> str:
         model, dtype = estimate.spec.name, estimate.workload.dtype
         for component, num_bytes in estimate.weight_bytes_by_component.items():
             if num_bytes:
-                writer.writerow((model, "weights", component, "", "", dtype, num_bytes))
+                writer.writerow((model, "weights", component, "", "", dtype, "", num_bytes))
         for group in estimate.cache.groups:
             count = len(group.group.layers)
             for tensor in group.tensors:
                 shape = "x".join(map(str, tensor.shape))
                 name = f"{group.group.block}.{tensor.name}"
-                row = (model, "cache", name, count, shape, tensor.dtype, tensor.bytes * count)
-                writer.writerow(row)
+                writer.writerow((model, "cache", name, count, shape, tensor.dtype, tensor.bytes,
+                                 tensor.bytes * count))  # fmt: skip
     return buffer.getvalue()

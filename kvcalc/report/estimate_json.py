@@ -54,6 +54,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
                     "substituted": item.substituted,
                     "bytes": item.bytes,
                     "eager_only": item.eager_only,
+                    "note": item.note or None,
                 }
                 for item in estimate.workspace
             ],
@@ -105,6 +106,7 @@ def _group(group: GroupEstimate) -> dict[str, Any]:
     return {
         "layers": [layers[0], layers[-1]],
         "layer_ranges": layer_ranges(layers),
+        "indices": list(layers),
         "count": len(layers),
         "stack": group.group.stack,
         "block": group.group.block,

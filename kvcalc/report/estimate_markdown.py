@@ -12,9 +12,12 @@ def render(estimates: list[Estimate]) -> str:
 
 def _section(estimate: Estimate) -> str:
     workload, cache = estimate.workload, estimate.cache
+    encoder = (
+        f", encoder {format_tokens(workload.encoder_tokens)}" if workload.encoder_tokens else ""
+    )
     lines = [
         f"### {estimate.spec.name}: {format_tokens(workload.context_tokens)} tokens x "
-        f"{workload.batch_size}",
+        f"{workload.batch_size}{encoder}",
         "",
         "| part | layers | tensor | shape | dtype | bytes | |",
         "|---|---|---|---|---|---:|---:|",

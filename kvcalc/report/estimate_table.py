@@ -31,7 +31,7 @@ def _report(estimate: Estimate, real: Estimate | None) -> list[Any]:
         f"  {format_count(estimate.parameters.total)} parameters  |  {question}", "not bold"
     )
     parts: list[Any] = [title, "", _weights(estimate), "", *_cache(estimate), "", _totals(estimate)]
-    parts += ["", _workspace(estimate)]
+    parts += ["", *_workspace(estimate)]
     if real is None and (mha := as_mha(estimate)) is not None:
         kind = "/".join(sorted({group.group.mechanism for group in estimate.cache.groups}))
         times = ratio(mha, estimate.cache.bytes)
@@ -64,9 +64,12 @@ def _weights(estimate: Estimate) -> Table:
                           percent(num_bytes, total), Text(bar(num_bytes, total), "cyan"))  # fmt: skip
     table.add_row("  total", f"{estimate.parameters.total:,}", format_bytes(total), "", "",
                   style="bold")  # fmt: skip
-    active = estimate.parameters.active
-    if active != estimate.parameters.total:
-        table.add_row("  active per token", f"{active:,}", "", "", "")
+    parameters = estimate.parameters
+    if parameters.active != parameters.total:
+        table.add_row("  active per token", f"{parameters.active:,}", "", "", "")
+        if parameters.active_without_embedding != parameters.active:
+            table.add_row("    without the token table",
+                          f"{parameters.active_without_embedding:,}", "", "", "", style="dim")  # fmt: skip
     return table
 
 
@@ -136,10 +139,13 @@ def _totals(estimate: Estimate) -> Table:
     return table
 
 
-def _workspace(estimate: Estimate) -> Table:
-    table = _grid("workspace of one whole prefill, by turns", "bytes", "formula")
+def _workspace(estimate: Estimate) -> list[Any]:
+    title = Text("workspace", style="bold")
+    title.append(": largest buffers of one unchunked prefill, not at the same time", "not bold")
+    table = _grid("buffer", "bytes", "formula")
     # What fused attention never writes comes last, although it would be the largest.
     for item in sorted(estimate.workspace, key=lambda item: item.eager_only):
         eager = ", eager only" if item.eager_only else ""
         table.add_row(f"  {item.name}", format_bytes(item.bytes), item.formula + eager, style="dim")
-    return table
+    notes = dict.fromkeys(item.note for item in estimate.workspace if item.note)
+    return [title, table, *(Text(f"  {note}", "dim") for note in notes)]

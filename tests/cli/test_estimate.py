@@ -140,3 +140,32 @@ def test_other_formats_hold_the_bytes(capsys: pytest.CaptureFixture[str], format
     assert status == 0
     assert ("1,073,741,824" if format != "csv" else "536870912") in out
     assert "\x1b" not in out
+
+
+def test_the_table_says_what_its_workspace_is(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "estimate", "gpt-oss-20b")
+    assert "workspace: largest buffers of one unchunked prefill, not at the same time\n" in out
+    assert "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax\n" in out
+    # The publisher's 3.6 B active parameters are without the token table.
+    rows = [line.split() for line in out.splitlines()]
+    assert ["active", "per", "token", "4,187,440,704"] in rows
+    assert ["without", "the", "token", "table", "3,608,307,264"] in rows
+
+
+def test_a_group_names_all_its_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = answer(capsys, "gpt-oss-20b")["cache"]["groups"]
+    assert groups[0]["layers"] == [0, 22]
+    assert groups[0]["indices"] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+
+
+def test_csv_has_the_bytes_of_a_layer_and_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "estimate", "gpt-oss-20b", "--format", "csv")
+    lines = out.splitlines()
+    assert lines[0] == "model,part,name,layers,shape,dtype,bytes_per_layer,bytes"
+    assert "gpt-oss-20b,cache,full.key,12,1x8x8192x64,bf16,8388608,100663296" in lines
+    assert "gpt-oss-20b,weights,norm,,,checkpoint,,282240" in lines
+
+
+def test_markdown_says_the_encoder_s_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "estimate", "whisper-tiny", "--format", "markdown")
+    assert out.startswith("### whisper-tiny: 448 tokens x 1, encoder 1500\n")

@@ -259,7 +259,7 @@ def _from_gpu(
         + ("" if device.measured else " (the vendor's figure)")
         + f"; weights in {dtype} from the spec; what the engine takes besides from {EVIDENCE}",
     )
-    return replace(request, available=available), notes
+    return replace(request, available=available, compute_capability=device.sm), notes
 
 
 def _available(text: str | None) -> Available | None:

@@ -18,7 +18,8 @@ class Accelerator:
     """One device.
 
     bytes: memory that a program sees, or the vendor's figure where ``measured`` is false.
-    least, most: what the printed figure may have been rounded from.
+    least, most: what the printed figure may have been rounded from. sm: the compute capability, 90
+    for 9.0; 0 where it is no NVIDIA GPU, None where it is not known.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Accelerator:
     source: str
     aliases: tuple[str, ...] = ()
     note: str = ""
+    sm: int | None = None
 
 
 def _size(text: str) -> tuple[int, int, int]:
@@ -66,6 +68,7 @@ def catalogue() -> tuple[Accelerator, ...]:
                 source=row["source"],
                 aliases=tuple(row.get("aliases", ())),
                 note=row.get("note", ""),
+                sm=row.get("sm", 0),
             )
         )
     return tuple(found)

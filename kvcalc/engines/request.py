@@ -49,7 +49,10 @@ class Available:
 
 
 # Fields that every engine understands, and those whose option is spelt otherwise.
-_COMMON = ("available", "engine_version", "model_dtype", "tensor_parallel", "pipeline_parallel")
+_COMMON = (
+    "available", "engine_version", "model_dtype", "tensor_parallel", "pipeline_parallel",
+    "compute_capability",
+)  # fmt: skip
 _SPELT = {
     "encoder_tokens": "--encoder-context",
     "decode_context_parallel": "--dcp",
@@ -71,6 +74,7 @@ class CapacityRequest:
     one request's encoder input. pipeline_partition: layers of each pipeline rank, where stated.
     hybrid_manager: False bills windows as full attention. memory_utilization: the share of
     ``available`` that is taken, where the engine's log states what is free (TensorRT-LLM).
+    compute_capability: the GPU's, 90 for 9.0; 0 for one of another vendor, None when not known.
     state_ratio, window_ratio: how an engine with several pools divides the memory (SGLang).
     """
 
@@ -81,6 +85,7 @@ class CapacityRequest:
     kv_dtype: str | None = None
     state_dtype: str | None = None
     model_dtype: str = "bf16"
+    compute_capability: int | None = None
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     decode_context_parallel: int | None = None

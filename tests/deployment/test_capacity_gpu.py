@@ -54,3 +54,33 @@ def test_refusals(
     status, answer = run(capsys, "llama-3-8b", *arguments)
     assert status == 2
     assert message in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "block", "states"),
+    [("h100", 832, 3), ("b200", 832, 3), ("rtx-pro-6000", 832, 3), ("a100", 784, 2),
+     ("mi300x", 784, 2)],
+)  # fmt: skip
+def test_the_gpu_chooses_the_kernel_of_delta_networks(
+    capsys: pytest.CaptureFixture[str], gpu: str, block: int, states: int
+) -> None:
+    """Qwen3.6-27B at vLLM 0.33: 49 blocks of 16 tokens of 4096 bytes hold a state of 3,207,168 bytes;
+    where FlashInfer prefills, 13 of 64 tokens, and each of the three groups of states has one more.
+    """
+    _, answer = run(
+        capsys, "qwen3.6-27b", "--engine", "vllm", "--engine-version", "0.33.0", "--gpu", gpu,
+        "--tp", "2", "--max-model-len", "32k",
+    )  # fmt: skip
+    pool = answer["pool"]
+    assert pool["block_tokens"] == block
+    assert pool["blocks_per_request"] == -(-32768 // block) + 3 * states
+    assert not any("Triton" in note for note in answer["notes"])
+
+
+def test_without_a_gpu_both_kernels_are_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    _, answer = run(
+        capsys, "qwen3.6-27b", "--engine", "vllm", "--engine-version", "0.33.0", "--available",
+        "20GiB", "--max-model-len", "32k",
+    )  # fmt: skip
+    assert answer["pool"]["block_tokens"] == 784
+    assert any("393 blocks of 832 tokens" in note for note in answer["notes"])

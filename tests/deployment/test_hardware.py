@@ -37,3 +37,10 @@ def test_unknown_names_get_a_suggestion() -> None:
         find("h101")
     with pytest.raises(UsageError, match="--gpu-memory"):
         of_size("80G")
+
+
+def test_compute_capabilities() -> None:
+    """9.0, 8.9, 12.1: https://developer.nvidia.com/cuda-gpus; other vendors have none."""
+    assert [find(name).sm for name in ("h200", "l4", "gb10", "mi300x")] == [90, 89, 121, 0]
+    assert of_size("80GiB").sm is None
+    assert all(device.sm for device in catalogue() if device.vendor == "NVIDIA")

@@ -100,3 +100,24 @@ def test_waste_says_why() -> None:
     """1024 cells asked for 3 slots are 3 * 512: 512 cells of 131,072 bytes too many."""
     (waste,) = run("llama-3-8b", ctx_size=1024, parallel=3).waste
     assert (waste.cause, waste.bytes) == ("cells padded to 256", 512 * 131072)
+
+
+def test_some_architectures_cannot_roll_states_back() -> None:
+    """llm_arch_supports_rs_rollback: Qwen3.5 and LFM2 can, Qwen3-Next and Jamba cannot."""
+
+    def rows(model: str) -> int:
+        states = [
+            cache for drafts in (0, 3)
+            for cache in run(model, ctx_size=4096, speculative_tokens=drafts).caches
+            if cache.type == "recurrent"
+        ]  # fmt: skip
+        return states[1].bytes // states[0].bytes
+
+    models = ("qwen3.5-9b", "lfm2-1.2b", "qwen3-next-80b-a3b", "jamba-1.5-mini")
+    assert [rows(model) for model in models] == [4, 4, 1, 1]
+
+
+def test_minicpm3_keeps_keys_and_values_of_every_head() -> None:
+    """62 layers, 40 heads of 64 + 32 for K and 64 for V, f16: 4096 cells are 1860 and 1240 MiB."""
+    (cache,) = run("minicpm3-4b", ctx_size=4096).caches
+    assert (cache.k_bytes, cache.v_bytes) == (1860 * MIB, 1240 * MIB)

@@ -10,12 +10,12 @@ Rules, as read from llama.cpp (src/, as vendored in llama-cpp-python 0.3.36):
 * windows and chunks: pad256(min(cells, n_swa * (unified ? parallel : 1) + ubatch)) cells, all of
   them with --swa-full (llama_kv_cache_iswa);
 * MLA: one row of kv_lora_rank + qk_rope_head_dim, no V (llama_hparams::is_mla); K and V formats
-  must be the same;
+  must be the same. MiniCPM3 alone keeps keys and values of every head;
 * indexer keys: a cache of their own in the K format (llama_kv_cache_dsa). MiniMax-M3's
   (llama_kv_cache_msa) is not marked as MLA, so it gets V rows that nothing reads;
 * recurrent layers: R (convolution columns, token shifts) and S (states), always f32, one row per
-  sequence and 1 + n rows when n draft tokens may be rolled back (llama_memory_recurrent;
-  common_params_speculative::need_n_rs_seq). They are per sequence, unified or not;
+  sequence and 1 + n rows when n draft tokens may be rolled back, which some architectures can
+  (llama_memory_recurrent; llm_arch_supports_rs_rollback). They are per sequence, unified or not;
 * DeepSeek-V4: a window cache for every layer, CSA and index entries in pad256(ceil(cells / 4))
   cells, HCA in pad256(ceil(cells / 128)), and f32 compressor states: 2 * 4 rows twice as wide for
   CSA and the index, 128 rows for HCA; a stream per sequence, unified or not (llama_kv_cache_dsv4);
@@ -68,7 +68,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     request.only("llama.cpp", FLAGS)
     setup = resolve(spec, request)
     groups = groups_kept(spec)
-    rules, notes = list(_rules(setup)), list(_notes(spec, request))
+    rules, notes = list(_rules(setup)), list(_notes(spec, groups, setup, request))
     caches = caches_of(spec, groups, setup, request)
     total = sum(cache.bytes for cache in caches)
     longest = None
@@ -128,13 +128,21 @@ def _rules(setup: Setup) -> Iterator[str]:
     )
 
 
-def _notes(spec: ModelSpec, request: CapacityRequest) -> Iterator[str]:
+def _notes(
+    spec: ModelSpec, groups: tuple[CacheGroup, ...], setup: Setup, request: CapacityRequest
+) -> Iterator[str]:
     if request.ctx_size is None:
         yield f"--ctx-size: the model's longest, {spec.max_position_embeddings}"
     if request.parallel is None:
         yield "--parallel 1 and no --kv-unified; llama-server may choose 4 unified slots itself"
     if request.ubatch is None:
         yield f"--ubatch {UBATCH}, llama.cpp's default"
+    if (
+        setup.rows == 1
+        and request.speculative_tokens
+        and any(map(any, map(state_elements, groups)))
+    ):
+        yield f"llama.cpp cannot roll {spec.model_type}'s states back: one row a sequence"
     if spec.model_type in WINDOW_IGNORED and any(
         isinstance(tensor.extent, Window) for group in groups_of(spec) for tensor in group.tensors
     ):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
+from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import PLAIN
 from kvcalc.engines.llama_cpp.setup import Setup, format_name, row_bytes
 from kvcalc.engines.request import CapacityRequest
@@ -23,12 +24,14 @@ _KINDS = {
     "mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "short_conv", "rwkv6", "rwkv7",
     "rwkv_channel_mix",
 }  # fmt: skip
-# Architectures that it loads without their window (models/llama.cpp, qwen2.cpp, starcoder2.cpp have
-# none; models/phi3.cpp reads it and turns it off).
+# Architectures that it loads without their window (models/llama.cpp, qwen2.cpp, starcoder2.cpp,
+# smollm3.cpp, dots1.cpp have none; models/phi3.cpp reads it and turns it off).
 WINDOW_IGNORED = {
     "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "starcoder2", "phi3",
-    "phimoe",
+    "phimoe", "smollm3", "dots1",
 }  # fmt: skip
+# Latent attention whose keys and values per head it keeps (models/minicpm3.cpp sets no MLA widths).
+_EXPANDED = {"minicpm3"}
 
 Kept = Literal["every", "window", "indexer"]
 Kind = Literal["attention", "indexer"]
@@ -54,7 +57,7 @@ def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
     Of encoder-decoders it runs T5, whose keys and values of the encoder it works out again at each
     step; its cache has as many layers as the encoder (llama_kv_cache goes over block_count).
     """
-    groups = groups_of(spec)
+    groups = groups_of(_expanded(spec) if spec.model_type in _EXPANDED else spec)
     if spec.encoder is not None:
         groups = tuple(group for group in groups if group.mechanism != "cross")
         encoder = sum(part.repeat * len(part.blocks) for part in spec.encoder.layers)
@@ -66,6 +69,15 @@ def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
         if group.mechanism not in _KINDS or spec.recursion is not None:
             raise UnsupportedError(f"llama.cpp has no cache for {group.mechanism} ({group.block})")
     return groups
+
+
+def _expanded(spec: ModelSpec) -> ModelSpec:
+    blocks = {
+        name: replace(block, attention=replace(block.attention, cache_layout="expanded"))
+        if isinstance(block.attention, MultiHeadLatentAttention) else block
+        for name, block in spec.blocks.items()
+    }  # fmt: skip
+    return replace(spec, blocks=blocks)
 
 
 def rows_of(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[Rows]:

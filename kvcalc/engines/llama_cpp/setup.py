@@ -11,6 +11,12 @@ from kvcalc.spec.model import ModelSpec
 CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _LLAMA_NAMES = {"fp32": "f32", "fp16": "f16"}
 CELLS, UBATCH = 256, 512
+# llama-arch.cpp, llm_arch_supports_rs_rollback, as model types of configs: the others keep one row
+# of states whatever draft tokens there are.
+_ROLLBACK = {
+    "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "deepseek_v4", "nemotron_h",
+    "lfm2", "lfm2_moe",
+}  # fmt: skip
 
 
 def pad(cells: int) -> int:
@@ -58,10 +64,10 @@ def resolve(spec: ModelSpec, request: CapacityRequest) -> Setup:
         cells = pad(cells // sequences)
     k = _cache_type(request.cache_type_k, "--cache-type-k")
     v = _cache_type(request.cache_type_v, "--cache-type-v")
-    return Setup(
-        asked, cells, sequences, unified, request.ubatch or UBATCH, bool(request.swa_full),
-        1 + (request.speculative_tokens or 0), k, v,
-    )  # fmt: skip
+    rollback = spec.model_type is None or spec.model_type in _ROLLBACK
+    rows = 1 + (request.speculative_tokens or 0) if rollback else 1
+    ubatch = request.ubatch or UBATCH
+    return Setup(asked, cells, sequences, unified, ubatch, bool(request.swa_full), rows, k, v)
 
 
 def _cache_type(name: str | None, option: str) -> Format:

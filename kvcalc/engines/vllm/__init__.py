@@ -17,6 +17,8 @@ Worked number: Gemma-3-27B, max_model_len 4096, one batch of 8192 in flight: 62 
 blocks. 109.86 GiB are 90,000 blocks: 205,696 tokens in the log of 0.10, concurrency 50.05.
 """
 
+from dataclasses import replace
+
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.vllm.holding import hold as hold
@@ -54,7 +56,20 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
         groups=plan.groups_shown(),
         waste=plan.waste(pool),
         rules=plan.rules_applied,
-        notes=(*plan.notes, *_notes(memory, pool, span)),
+        notes=(*plan.notes, *_other_kernel(spec, request, plan), *_notes(memory, pool, span)),
+    )
+
+
+def _other_kernel(spec: ModelSpec, request: CapacityRequest, plan: Plan) -> tuple[str, ...]:
+    """What the pool is where FlashInfer prefills delta networks, of a GPU that was not named."""
+    if request.compute_capability is not None or not plan.stack.may_checkpoint:
+        return ()
+    assert request.available is not None
+    other = Plan(spec, replace(request, compute_capability=90)).pool(request.available.bytes)
+    return (
+        "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does (Hopper, "
+        f"Blackwell with CUDA 13): {other.num_blocks:,} blocks of {other.block_tokens} tokens, "
+        f"{other.tokens:,} tokens; --gpu says which",
     )
 
 

@@ -110,7 +110,7 @@ class Plan:
         if not self.stack.prefix_caching:
             return 1 + drafts
         mamba2 = any(entry.page.name == "mamba2" for entry in self.entries)
-        return 2 + drafts + (rules.prefill_checkpoint and mamba2)
+        return 2 + drafts + ((rules.prefill_checkpoint and mamba2) or self.stack.checkpoint)
 
     def _encoder_tokens(self) -> int:
         if not any(entry.page.kind == "cross" for entry in self.entries):
@@ -166,13 +166,6 @@ class Plan:
         if "state" in kinds:
             count = self.schedule.states
             mode = "align" if self.stack.prefix_caching else "none"
-            delta = any(entry.page.name == "gated_deltanet" for entry in self.entries)
-            if rules.flashinfer_checkpoint and self.stack.prefix_caching and delta:
-                self._notes.append(
-                    "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does "
-                    "(Hopper, and Blackwell with CUDA 13) each group keeps one state more and blocks are "
-                    "multiples of 64 (--block-size 64)"
-                )
             self._rules.append(
                 "a state for every block of the sequence (MambaSpec, mode all)"
                 if count is None

@@ -8,7 +8,8 @@ HybridAttentionMambaModelConfig, models/config.py):
 
 align: 16; with MLA 64, and 128 since 0.28; at least --block-size. Since 0.33 a gated delta network
 that FlashInfer prefills has blocks of 64 and a state more for its checkpoint (QwenGatedDeltaNetAttention,
-get_prefill_checkpoint_alignment); which kernel runs depends on the GPU, and Triton's is assumed.
+get_prefill_checkpoint_alignment): on Hopper, and on Blackwell with the CUDA 13 of its wheels where a key
+head is 128 wide (_resolve_gdn_prefill_backend). Triton's kernel is assumed where the GPU is not known.
 
 MTP and EAGLE layers are further attention layers of the same pool, on the last pipeline stage.
 Every stage has the layers of ``get_pp_indices`` (distributed/utils.py), or of
@@ -17,6 +18,7 @@ VLLM_PP_LAYER_PARTITION.
 
 from dataclasses import replace
 from itertools import pairwise
+from math import lcm
 
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.vllm.formats import KvFormat
@@ -24,10 +26,12 @@ from kvcalc.engines.vllm.pages import Entry, Page, PageMaker, state_layers
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.weights import pipeline_stages
+from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 
 KERNEL_BLOCK = 16
+_CHECKPOINT_BLOCK = 64  # FLASHINFER_GDN_CHECKPOINT_ALIGNMENT
 
 
 def default_block(spec: ModelSpec) -> int:
@@ -115,6 +119,32 @@ class Stack:
             )
         return default if asked is None else asked
 
+    @property
+    def may_checkpoint(self) -> bool:
+        """Delta networks alone, which FlashInfer prefills where the GPU lets it."""
+        mixers = [block.recurrent for block in self.spec.blocks.values() if block.recurrent]
+        return (
+            self.rules.flashinfer_checkpoint and self.prefix_caching and bool(mixers)
+            and all(mixer.kind == "gated_deltanet" for mixer in mixers)
+            and self.spec.model_type != "olmo_hybrid"
+        )  # fmt: skip
+
+    @property
+    def checkpoint(self) -> bool:
+        """FlashInfer prefills the delta networks of this model on this GPU."""
+        gpu = self.request.compute_capability or 0
+        return self.may_checkpoint and (
+            gpu == 90
+            or (
+                gpu // 10 in (10, 12)
+                and all(
+                    mixer.linear_key_head_dim == 128
+                    for block in self.spec.blocks.values()
+                    if isinstance(mixer := block.recurrent, GatedDeltaNet)
+                )
+            )
+        )
+
     def _attention_blocks(self) -> list[Block]:
         """One block of each kind that has attention pages, in the order of the layers."""
         found: dict[str, Block] = {}
@@ -141,6 +171,8 @@ class Stack:
         largest = max(page.page_bytes for page in states.values())
         latent = any(page.kind == "latent" for page in tokens)
         align = max(self.rules.mla_hybrid_alignment if latent else KERNEL_BLOCK, self.block)
+        if self.checkpoint:
+            align = lcm(align, _CHECKPOINT_BLOCK)
         token_bytes = tokens[0].token_bytes
         needed = align * -(-largest // (align * token_bytes))
         if needed > self.block:

@@ -19,6 +19,8 @@ def render(results: "tuple[Verification, ...]") -> str:
         lines += [f"| {' | '.join(headers)} |", "|---|---:|---:|" + "---|" * (len(headers) - 3)]
         lines += [f"| {' | '.join(row)} |" for row in rows.summary_rows(results)]
         lines.append("")
+        apart = [f"- {line}" for line in rows.left_out(results)]
+        lines += [*apart, ""] if apart else []
     wrong = [f"- {line}" for line in rows.failures(results)]
     lines += [*wrong, ""] if wrong else []
     lines.append(f"**{rows.closing(results)}**")

@@ -49,26 +49,43 @@ def scale(found: "Verification") -> str:
 
 def summary_headers(results: "tuple[Verification, ...]") -> tuple[str, ...]:
     """The columns of the summary: a model, its totals, a verdict for each proof."""
-    names = dict.fromkeys(proof.name for found in results for proof in found.proofs)
+    names = dict.fromkeys(
+        proof.name for found in results if compared(found) for proof in found.proofs
+    )
     return ("model", "parameters measured", "cache measured, bytes", *names)
 
 
 def summary_rows(results: "tuple[Verification, ...]") -> Iterator[tuple[str, ...]]:
-    """One row per model."""
+    """One row per model that there was something to compare with."""
     names = summary_headers(results)[3:]
-    for found in results:
+    for found in filter(compared, results):
         proofs = {proof.name: proof for proof in found.proofs}
         totals = [proofs[name].measured_total if name in proofs else None
                   for name in ("parameters", "cache")]  # fmt: skip
-        verdicts = [verdict(proofs[name]) if name in proofs else "not run" for name in names]
+        missing = "not run" if found.trouble else ""
+        verdicts = [verdict(proofs[name]) if name in proofs else missing for name in names]
         counts = ["" if total is None else f"{total:,}" for total in totals]
         yield (found.model, *counts, *verdicts)
 
 
+def compared(found: "Verification") -> bool:
+    """Whether there was anything to compare the model with."""
+    return bool(found.trouble) or any(proof.applies for proof in found.proofs)
+
+
 def closing(results: "tuple[Verification, ...]") -> str:
-    """How many models passed."""
-    passed = sum(found.passed for found in results)
-    return f"{passed} of {len(results)} models passed all proofs"
+    """How many models passed, and how many there was nothing to compare with."""
+    held = [found for found in results if compared(found)]
+    line = f"{sum(found.passed for found in held)} of {len(held)} models passed all proofs"
+    apart = len(results) - len(held)
+    return f"{line}; {apart} had nothing to compare with" if apart else line
+
+
+def left_out(results: "tuple[Verification, ...]") -> Iterator[str]:
+    """Every model that there was nothing to compare with, and why."""
+    for found in results:
+        if not compared(found):
+            yield " ".join(note for proof in found.proofs for note in proof.notes)
 
 
 def failures(results: "tuple[Verification, ...]") -> Iterator[str]:

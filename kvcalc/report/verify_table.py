@@ -22,6 +22,8 @@ def render(results: "tuple[Verification, ...]") -> str:
             parts += [*_model(found), ""]
     else:
         parts += [_summary(results), ""]
+        apart = [Text(line, "dim") for line in rows.left_out(results)]
+        parts += [*apart, ""] if apart else []
     wrong = list(rows.failures(results))
     parts += [Text(line, "red") for line in wrong]
     if wrong:

@@ -16,6 +16,10 @@ from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
 from kvcalc.tensors import CacheTensor
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+needs_transformers = pytest.mark.skipif(
+    find_spec("torch") is None or find_spec("transformers") is None,
+    reason="transformers is not installed",
+)
 
 
 def test_models_or_all_but_not_both() -> None:
@@ -111,3 +115,17 @@ def test_many_models_are_summarised(
     assert "999,885,952" in out
     assert "n/a" in out  # an encoder has no cache to prove anything of
     assert err == ""
+
+
+@needs_transformers
+@pytest.mark.hf
+@pytest.mark.parametrize("format", [VerifyFormat.table, VerifyFormat.markdown])
+def test_models_without_a_twin_are_not_said_to_pass(
+    format: VerifyFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify(["ouro-1.4b", "gpt2", "step-3", "all-minilm-l6-v2"], against=Against.transformers,
+           format=format)  # fmt: skip
+    out, _ = capsys.readouterr()
+    assert "2 of 2 models passed all proofs; 2 had nothing to compare with" in out
+    assert "ouro-1.4b: Ouro is remote code" in out
+    assert "not run" not in out

@@ -37,13 +37,14 @@ from kvcalc.engines.sglang.states import (
     slots_for_requests,
     state_caches,
 )
-from kvcalc.errors import UsageError
+from kvcalc.engines.sglang.versions import NEWEST, Rules, rules_for
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.weights import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
-VERSION = "0.5.23"
+VERSION = NEWEST
 FLAGS = (
     "max_model_len", "kv_dtype", "state_dtype", "block_size", "prefix_caching", "hybrid_manager",
     "max_num_seqs", "speculative_tokens", "mtp_layers", "tokens", "state_ratio", "window_ratio",
@@ -70,18 +71,22 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     request.only("SGLang", FLAGS)
     if (request.available is None) == (request.tokens is None):
         raise UsageError("give SGLang's memory (--available) or the pool's tokens (--tokens)")
+    rules = rules_for(request.engine_version)
     indices = range(len(decoder_layers(spec)))
     stages = pipeline_stages(len(indices), request.pipeline_parallel)
     ranks = [count_layers(spec, request, stage) for stage in stages]
     page = request.block_size or page_size(ranks)
+    _check(ranks, request, rules)
+    most_states = max(layers.state_bytes for layers in ranks)
     answers = []
     for layers in ranks:
+        slot = most_states if rules.largest_stage else layers.state_bytes
         if request.available is None:
-            found = [_from_tokens(layers, page, request)] * 3
+            found = [_from_tokens(layers, page, request, rules)] * 3
         else:
             memory = request.available
             budgets = (memory.bytes, memory.least, memory.most)
-            found = [_from_memory(layers, page, budget, request) for budget in budgets]
+            found = [_from_memory(layers, page, slot, budget, request, rules) for budget in budgets]
         answers.append((layers, found))
     # Ranks agree on the fewest tokens (KVCacheConfigurator._apply_token_constraints).
     layers, found = min(answers, key=lambda answer: answer[1][0].tokens)
@@ -97,7 +102,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
         )
     return CapacityResult(
         engine="sglang",
-        version=request.engine_version or VERSION,
+        version=rules.version,
         model=spec.name,
         pool=pool,
         pool_range=span,
@@ -109,6 +114,24 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
         rules=tuple(_rules(layers, sizes, page, request)),
         notes=tuple(_notes(layers, request)),
     )
+
+
+def _check(ranks: list[Layers], request: CapacityRequest, rules: Rules) -> None:
+    """Refuse what this version sizes by rules that are not accounted for."""
+    windows = any(layers.window and layers.full for layers in ranks)
+    if request.available is None:
+        return
+    if not rules.known_pools and (windows or any(layers.state_bytes for layers in ranks)):
+        raise UnsupportedError(
+            f"how SGLang {rules.version} divides memory between pools is not accounted for "
+            "(0.5.7 and later are); --tokens N gives the bytes of a pool that its log states"
+        )
+    without_radix = request.prefix_caching is False and request.max_num_seqs is not None
+    if windows and without_radix and rules.window_pool_of_requests:
+        raise UnsupportedError(
+            "with --no-prefix-caching and --max-num-seqs SGLang sizes the window pool for the "
+            "requests in flight (SWARequestCapPoolConfigurator), which is not accounted for"
+        )
 
 
 def _ratio(layers: Layers, request: CapacityRequest) -> Fraction:
@@ -135,27 +158,39 @@ def _token_sizes(
     return _Sizes(tokens, window, slots)
 
 
-def _from_tokens(layers: Layers, page: int, request: CapacityRequest) -> _Sizes:
+def _from_tokens(layers: Layers, page: int, request: CapacityRequest, rules: Rules) -> _Sizes:
     assert request.tokens is not None
-    slots = slots_for_requests(layers, request) if layers.state_bytes else None
+    slots = None
+    if layers.state_bytes:
+        slots = slots_for_requests(layers.state_bytes, request, rules)
     return _token_sizes(layers, request.tokens, page, slots, request)
 
 
-def _from_memory(layers: Layers, page: int, budget: int, request: CapacityRequest) -> _Sizes:
+def _from_memory(
+    layers: Layers, page: int, slot: int, budget: int, request: CapacityRequest, rules: Rules
+) -> _Sizes:
+    """slot: bytes that a state is billed with."""
     slots = None
-    if layers.state_bytes:
+    if slot:
         ratio = request.state_ratio or STATE_RATIO
         if request.prefix_caching is False and request.max_num_seqs is not None:
-            slots = slots_for_requests(layers, request)
+            slots = slots_for_requests(slot, request, rules)
         else:
-            slots = slots_for_budget(layers, budget, ratio, request)
+            slots = slots_for_budget(slot, budget, ratio, request, rules)
         if slots is None or slots.count <= 0:
             raise UsageError(
                 f"the memory does not hold one state of {layers.state_bytes:,} bytes beside the "
                 "cache: give more, or fewer --speculative-tokens"
             )
-        budget -= slots.bytes(layers)
-    cell = _cell(layers, request)
+        budget -= slots.billed
+    if not layers.state_bytes:
+        slots = None
+    cell = _cell(layers, request) - layers.unbilled - (0 if rules.drafts_in_cell else layers.draft)
+    if not rules.pools_at_once and layers.window and layers.full:
+        whole = layers.full + layers.window
+        tokens = budget // whole // page * page * whole // cell
+        window = int(tokens * _ratio(layers, request)) // page * page
+        return _Sizes(tokens // page * page, window, slots)
     return _token_sizes(layers, max(0, int(budget // cell)) if cell else 0, page, slots, request)
 
 

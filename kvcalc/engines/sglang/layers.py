@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.sglang.versions import rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
 from kvcalc.spec.layers import decoder_layers
@@ -22,7 +24,7 @@ _RECURRENT = {"gated_deltanet", "kda", "mamba1", "mamba2", "short_conv", "lightn
 # configs/model_config.py, is_hybrid_swa_model, as model types of configs.
 _WINDOW_POOL = {
     "gpt_oss", "llama4", "llama4_text", "gemma4", "gemma4_text", "mimo_v2_flash", "step3p5",
-    "step3p7", "laguna", "mellum",
+    "step3p7", "laguna", "mellum", "granite_swa", "granitemoe_swa",
 }  # fmt: skip
 DSA_PAGE = 64
 
@@ -44,6 +46,7 @@ class Layers:
     """What one pipeline rank holds.
 
     full, window: bytes of a token over the layers of each pool. state_bytes: one sequence's states.
+    unbilled: bytes of a token that are stored and were left out when the pool was sized.
     replicated, shared: bytes of a token that are copies of KV heads, or slots of layers that share.
     """
 
@@ -60,6 +63,7 @@ class Layers:
     convolutions: list[tuple[int, int, int, bool]] = field(default_factory=list)
     replicated: int = 0
     shared: int = 0
+    unbilled: int = 0
     notes: list[str] = field(default_factory=list)
 
     def _of(self, window: bool) -> int:
@@ -98,11 +102,14 @@ def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Lay
     """
     if spec.encoder is not None or spec.recursion is not None:
         raise UnsupportedError(f"SGLang's pools for {spec.name} are not accounted for")
-    dsa = any(
-        block.attention is not None and block.attention.kind == "mla"
-        and getattr(block.attention, "indexer", None) is not None
+    rules = rules_for(request.engine_version)
+    indexers = [
+        block.attention.indexer
         for block in spec.blocks.values()
-    )  # fmt: skip
+        if isinstance(block.attention, MultiHeadLatentAttention)
+    ]
+    indexer = next(filter(None, indexers), None)
+    dsa = indexer is not None
     dtypes, index = _formats(request, dsa)
     conv = CacheDtypes(key=_model_dtype(request), value=_model_dtype(request))
     layers = Layers(dsa=dsa, logical=CacheDtypes(dtypes.key, dtypes.value, request.state_dtype))
@@ -117,9 +124,14 @@ def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Lay
             own: Any = block.attention
             if getattr(own, "shared_kv", None) is not None:
                 own = replace(own, shared_kv=None)
+            if dsa and not rules.only_owners_index:
+                own = replace(own, indexer=indexer)
             kind = _attention(spec, own, dtypes, index, request, layers)
+            if dsa and not rules.dsa_rows:
+                raw = own.kv_lora_rank + own.qk_rope_head_dim
+                layers.unbilled += kind[2] - raw if dtypes.key == "fp8_ds_mla" else 0
             found[kind] = found.get(kind, 0) + 1
-            if own is not block.attention:
+            if getattr(block.attention, "shared_kv", None) is not None:
                 layers.shared += kind[2] + kind[3]
         if block.recurrent is not None:
             _recurrent(block.recurrent, conv, request, layers)

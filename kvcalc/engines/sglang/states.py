@@ -7,9 +7,14 @@ from fractions import Fraction
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache
 from kvcalc.engines.sglang.layers import Layers
+from kvcalc.engines.sglang.versions import Rules
 
 # mem_cache/kv_cache_configurator.py, MAMBA_CACHE_SIZE_MAX_RUNNING_REQUESTS_RATIO.
 SLOTS_PER_REQUEST = 3
+
+
+# What the server takes for --max-running-requests when it drafts (speculative_hook.py).
+RUNNING_WITH_DRAFTS = 48
 
 
 @dataclass(frozen=True)
@@ -17,45 +22,46 @@ class Slots:
     """count: slots as the log prints them, without the padding one. requests: that run at once.
 
     draft_tokens: whose states are kept during verification; 0 without speculative decoding.
+    billed: what the pool is taken to need before the token pools are sized.
     """
 
     count: int
     requests: int
     draft_tokens: int
-
-    def bytes(self, layers: Layers) -> int:
-        """What the pool is billed before the token pools are sized."""
-        per = layers.state_bytes
-        return (self.count + 1) * per + self._drafts() * per
-
-    def _drafts(self) -> int:
-        return (self.requests + 1) * self.draft_tokens if self.draft_tokens else 0
+    billed: int
 
 
 def _per_request(request: CapacityRequest) -> int:
     return 1 if request.prefix_caching is False else SLOTS_PER_REQUEST
 
 
-def slots_for_requests(layers: Layers, request: CapacityRequest) -> Slots | None:
-    """A stated number of slots; None when none was stated."""
+def slots_for_requests(state_bytes: int, request: CapacityRequest, rules: Rules) -> Slots | None:
+    """A stated number of slots; None when none was stated. state_bytes: of one slot."""
     if request.max_num_seqs is None:
         return None
-    drafts = request.speculative_tokens or 0
-    running = max(1, request.max_num_seqs // _per_request(request))
-    return Slots(request.max_num_seqs, running, drafts)
+    drafts, count = request.speculative_tokens or 0, request.max_num_seqs
+    running = max(1, count // _per_request(request))
+    rows = count + rules.padding_state + drafts * (running + rules.padding_state)
+    return Slots(count, running, drafts, rows * state_bytes)
 
 
 def slots_for_budget(
-    layers: Layers, budget: int, ratio: Fraction, request: CapacityRequest
+    state_bytes: int, budget: int, ratio: Fraction, request: CapacityRequest, rules: Rules
 ) -> Slots:
     """r / (1 + r) of the budget, the padding slot and the drafts' states taken from it."""
-    per, drafts, share = layers.state_bytes, request.speculative_tokens or 0, _per_request(request)
-    memory = budget * ratio / (1 + ratio)
-    count = int((memory - per * (1 + drafts)) // (per * (1 + Fraction(drafts, share))))
-    running = count // share
-    if request.max_num_seqs is not None:
-        running = min(running, request.max_num_seqs)
-    return Slots(count, running, drafts)
+    drafts, share = request.speculative_tokens or 0, _per_request(request)
+    most = request.max_num_seqs or (RUNNING_WITH_DRAFTS if drafts else None)
+    padding = int(rules.padding_state)
+    first = 0
+    if rules.joint_states:
+        memory = budget * ratio / (1 + ratio) - padding * state_bytes * (1 + drafts)
+        count = int(memory // (state_bytes * (1 + Fraction(drafts, share))))
+    else:
+        first = state_bytes * drafts * (most or 0)
+        count = int((budget - first) * ratio / (1 + ratio) // state_bytes)
+    running = count // share if most is None else min(most, count // share)
+    later = drafts * (running + padding) if rules.joint_states else 0
+    return Slots(count, running, drafts, first + (count + padding + later) * state_bytes)
 
 
 def state_caches(layers: Layers, slots: Slots) -> Iterator[Cache]:

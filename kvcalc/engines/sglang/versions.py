@@ -1,0 +1,60 @@
+"""Which rules a version of SGLang follows. Each boundary was read in the releases' own sources.
+
+0.5.11: the full and the window pool are sized at once (HybridSWAPoolConfigurator); before, tokens of
+    equal layers were counted first, rounded to a page, and divided between the pools.
+0.5.13: states and those of draft tokens share the memory of states; before, the drafts' were taken
+    from the whole first.
+0.5.14: draft layers widen a token; without a radix cache the window pool is sized for the requests.
+0.5.17: the padding slot of states is paid for, and every pipeline rank has the slots of the stage with
+    the most states; DSA's fp8 rows are counted with their scales (they were always stored so).
+0.5.18: layers that take another's top-k have no index keys.
+
+Before 0.5.7 windows and states were sized by other rules, which are not accounted for.
+"""
+
+import re
+from dataclasses import dataclass
+
+from kvcalc.errors import UsageError
+
+NEWEST = "0.5.23"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What differs between versions; see the module's docstring."""
+
+    version: str
+    known_pools: bool
+    pools_at_once: bool
+    joint_states: bool
+    drafts_in_cell: bool
+    window_pool_of_requests: bool
+    padding_state: bool
+    largest_stage: bool
+    dsa_rows: bool
+    only_owners_index: bool
+
+
+def rules_for(version: str | None) -> Rules:
+    """The rules of a version; of the newest known one when none is named."""
+    shown = version or NEWEST
+    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", shown.strip().lower())
+    if match is None:
+        raise UsageError(
+            f"--engine-version {shown}: write a release of SGLang such as 0.5.9 "
+            f"(newest known: {NEWEST})"
+        )
+    number = tuple(int(part or 0) for part in match.groups())
+    return Rules(
+        version=shown,
+        known_pools=number >= (0, 5, 7),
+        pools_at_once=number >= (0, 5, 11),
+        joint_states=number >= (0, 5, 13),
+        drafts_in_cell=number >= (0, 5, 14),
+        window_pool_of_requests=number >= (0, 5, 14),
+        padding_state=number >= (0, 5, 17),
+        largest_stage=number >= (0, 5, 17),
+        dsa_rows=number >= (0, 5, 17),
+        only_owners_index=number >= (0, 5, 18),
+    )

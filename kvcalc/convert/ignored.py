@@ -15,7 +15,7 @@ _FILE = """
     bad_words_ids num_labels architecture
 """
 _POSITIONS = """
-    rope_theta rope_scaling rope_parameters rope_local_base_freq rotary_emb_base rotary_pct
+    rope_theta layer_rope_theta rope_scaling rope_parameters rope_local_base_freq rotary_emb_base rotary_pct
     rotary_percentage rotary_percent rope_percent rope_interleaved
     rotary_base rotary_dim rotary partial_rotary_factor rope_type rope_interleave rope_pct
     rope_ratio rope_mscale original_max_position_embeddings rotary_emb_fraction

@@ -170,7 +170,7 @@ CONVERTERS: dict[str, str] = {
     "data2vec-text": "bert.bert",
     "distilbert": "bert.distilbert",
     "electra": "bert.electra",
-    "ernie": "bert.bert",
+    "ernie": "bert.ernie",
     "eurobert": "bert.eurobert",
     "modernbert": "bert.modernbert",
     "mpnet": "bert.mpnet",

@@ -217,6 +217,9 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
         if embedding.token_types is not None:
             shape = (embedding.token_types, inner)
             yield ParamTensor("token_type_embedding.weight", shape, "embedding")
+        if embedding.task_types is not None:
+            shape = (embedding.task_types, inner)
+            yield ParamTensor("task_type_embedding.weight", shape, "embedding")
         if embedding.relative_positions is not None:
             shape = (embedding.relative_positions, width)
             yield ParamTensor("relative_position_embedding.weight", shape, "embedding")

@@ -154,6 +154,7 @@ class Embedding:
         projection: how a narrower table meets hidden_size: a matrix in, with a bias, or in and out.
         positions: rows of a learned position table, padding rows included.
         token_types: rows of a token type table (BERT).
+        task_types: rows of a task type table (ERNIE).
         relative_positions: rows of a table of relative positions that every layer reads (DeBERTa).
         relative_norm: a norm over that table.
         norm: a norm after the embeddings (BERT, BLOOM).
@@ -164,6 +165,7 @@ class Embedding:
     projection: Literal["none", "in", "in_bias", "in_out"] = "none"
     positions: int | None = None
     token_types: int | None = None
+    task_types: int | None = None
     relative_positions: int | None = None
     relative_norm: bool = False
     norm: bool = False

@@ -186,6 +186,8 @@ class ReferenceModel(nn.Module):
                 self.position_embedding = Embedding(about.positions, inner)
             if about.token_types is not None:
                 self.token_type_embedding = Embedding(about.token_types, inner)
+            if about.task_types is not None:
+                self.task_type_embedding = Embedding(about.task_types, inner)
             if about.norm:
                 self.embedding_norm = Norm(inner, spec.norm)
         if spec.relative_attention_num_buckets is not None:
@@ -268,6 +270,8 @@ class ReferenceModel(nn.Module):
                 x = self.embedding_projection(x)
             if about.token_types is not None:
                 x = x + self.token_type_embedding(torch.zeros_like(token_ids))
+            if about.task_types is not None:
+                x = x + self.task_type_embedding(torch.zeros_like(token_ids))
             if about.positions is not None:
                 x = x + self.position_embedding(order)
             if about.norm:

@@ -42,7 +42,7 @@ def test_unaccounted_fields_are_unsupported(change: dict[str, Any], words: list[
     [
         (QWEN3 | {"layer_types": ["ring_attention"] * 32}, "layer_types"),
         ({"model_type": "bert", "is_decoder": True}, "is_decoder"),
-        ({"model_type": "albert", "num_hidden_groups": 3}, "num_hidden_groups"),
+        ({"model_type": "albert", "num_hidden_groups": 33}, "num_hidden_groups"),
         ({"model_type": "xlstm", "use_bias": True}, "use_bias"),
     ],
 )

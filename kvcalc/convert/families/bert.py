@@ -7,11 +7,23 @@ Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each 
 from typing import Any
 
 from kvcalc.convert.config import Config
-from kvcalc.convert.parts import Layer, dense, encoder, encoder_attention, gated, softmax
+from kvcalc.convert.parts import (
+    QKVO,
+    Layer,
+    Side,
+    dense,
+    encoder,
+    encoder_attention,
+    gated,
+    softmax,
+)
 from kvcalc.spec.model import Block, Embedding, LayerGroup, ModelSpec
 
 
-def bert(c: Config, *, pooler: bool = True, positions: bool = True, **fields: Any) -> ModelSpec:
+def bert(
+    c: Config, *, pooler: bool = True, positions: bool = True, bias: tuple[Side, ...] = QKVO,
+    **fields: Any,
+) -> ModelSpec:  # fmt: skip
     """Norms after the sublayers; learned positions and token types, added up and normed."""
     c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
     # Google's own configs describe a classifier that transformers does not build.
@@ -19,19 +31,26 @@ def bert(c: Config, *, pooler: bool = True, positions: bool = True, **fields: An
            "pooler_size_per_head", "pooler_type", "directionality")  # fmt: skip
     if c.flag("add_cross_attention", False):
         c.refuse("add_cross_attention", "an encoder run as a decoder keeps a cache and has a head")
-    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
+    attention = encoder_attention(c, bias=bias)
+    block = Block(attention=attention, ffn=dense(c, bias=True), norm_position="post")
     embedding = Embedding(
         positions=c.number("max_position_embeddings") if positions else None,
-        token_types=c.maybe("type_vocab_size", None) if c.model_type in NO_TYPES
-        else c.number("type_vocab_size"),
-        norm=True, **fields.pop("embedding", {}),
+        token_types=_token_types(c), norm=True, **fields.pop("embedding", {}),
     )  # fmt: skip
     return encoder(c, block, norm="layernorm", final_norm=False, pooler=pooler, embedding=embedding,
                    **fields)  # fmt: skip
 
 
-# Types whose embeddings have no table of token types.
-NO_TYPES = ("distilbert", "mpnet")
+def _token_types(c: Config) -> int | None:
+    """Rows of the table of token types; a table without rows is none."""
+    return c.count("type_vocab_size") or None
+
+
+def ernie(c: Config) -> ModelSpec:
+    """BERT with a table of tasks where ``use_task_id`` is set."""
+    tasks = c.count("task_type_vocab_size") if c.flag("use_task_id") else 0
+    c.skip("task_type_vocab_size")
+    return bert(c, embedding={"task_types": tasks or None})
 
 
 def bert_without_pooler(c: Config) -> ModelSpec:
@@ -58,9 +77,11 @@ def electra(c: Config) -> ModelSpec:
 
 
 def albert(c: Config) -> ModelSpec:
-    """One layer's weights for all layers; narrow embeddings."""
-    c.fixed("num_hidden_groups", 1, what="groups of layers with weights of their own")
-    c.fixed("inner_group_num", 1, what="several layers in a group")
+    """Few layers' weights for all layers, one group after another; narrow embeddings."""
+    groups, number = c.number("num_hidden_groups"), c.num_layers
+    if groups > number:
+        c.refuse("num_hidden_groups", f"groups that none of {number} layers uses")
+    inner = c.number("inner_group_num")
     c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
     c.skip("net_structure_type", "down_scale_factor", "gap_size", "num_memory_blocks")
     block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="post")
@@ -69,11 +90,14 @@ def albert(c: Config) -> ModelSpec:
                    embedding=Embedding(
                        size=size, projection="in_bias",
                        positions=c.number("max_position_embeddings"),
-                       token_types=c.number("type_vocab_size"), norm=True))  # fmt: skip
+                       token_types=_token_types(c), norm=True))  # fmt: skip
     from dataclasses import replace
 
-    group = LayerGroup(repeat=1, blocks=tuple(spec.blocks), loops=c.num_layers)
-    return replace(spec, layers=(group,))
+    passes = [index * groups // number for index in range(number)]
+    return replace(spec, layers=tuple(
+        LayerGroup(repeat=inner, blocks=tuple(spec.blocks), loops=passes.count(group))
+        for group in range(groups)
+    ))  # fmt: skip
 
 
 def mpnet(c: Config) -> ModelSpec:
@@ -90,7 +114,7 @@ def xlm_roberta_xl(c: Config) -> ModelSpec:
     """Norms before the sublayers and at the end; none after the embeddings."""
     block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True))
     embedding = Embedding(positions=c.number("max_position_embeddings"),
-                          token_types=c.number("type_vocab_size"))  # fmt: skip
+                          token_types=_token_types(c))  # fmt: skip
     return encoder(c, block, norm="layernorm", pooler=True, embedding=embedding)
 
 
@@ -98,7 +122,7 @@ def roberta_prelayernorm(c: Config) -> ModelSpec:
     """Norms before the sublayers, at the end and after the embeddings."""
     block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True))
     embedding = Embedding(positions=c.number("max_position_embeddings"),
-                          token_types=c.number("type_vocab_size"), norm=True)  # fmt: skip
+                          token_types=_token_types(c), norm=True)  # fmt: skip
     return encoder(c, block, norm="layernorm", pooler=True, embedding=embedding)
 
 
@@ -155,8 +179,7 @@ def bert_generation(c: Config) -> ModelSpec:
 def big_bird(c: Config) -> ModelSpec:
     """BERT whose attention is sparse; one switch for the biases of Q, K and V."""
     c.skip("attention_type", "block_size", "num_random_blocks", "rescale_embeddings")
-    c.fixed("use_bias", True, what="Q, K and V without biases")
-    return bert(c)
+    return bert(c, bias=QKVO if c.flag("use_bias") else ("o",))
 
 
 def rembert(c: Config) -> ModelSpec:
@@ -175,7 +198,7 @@ def nomic_bert(c: Config) -> ModelSpec:
     width = c.maybe("head_dim") or c.divide("hidden_size", c.hidden_size, c.num_heads)
     attention = encoder_attention(c, head_dim=width, bias=False)
     block = Block(attention=attention, ffn=gated(c), norm_position="post")
-    embedding = Embedding(token_types=c.number("type_vocab_size"), norm=True)
+    embedding = Embedding(token_types=_token_types(c), norm=True)
     return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
 
 

@@ -32,15 +32,13 @@ def routed(c: Config, **fields: Any) -> Any:
 
 
 def _latent(
-    c: Config, ffns: list[str], *, norms: int | None = None, experts: Callable[[Config], Any] = routed,
-    **fields: Any,
+    c: Config, ffns: list[str], *, bias: bool = False, experts: Callable[[Config], Any] = routed
 ) -> ModelSpec:  # fmt: skip
-    """Latent attention in every layer, dense layers and layers with experts."""
-    attention = mla(c, bias=_bias(c), **fields)
+    """Latent attention in every layer, dense layers (with biases: bias) and layers with experts."""
+    attention = mla(c, bias=_bias(c))
     c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "rope_head_dim")
     return decoder(c, [
-        ((kind,), Block(attention=attention, norms=norms,
-                        ffn=experts(c) if kind == "moe" else gated(c)))
+        ((kind,), Block(attention=attention, ffn=experts(c) if kind == "moe" else gated(c, bias=bias)))
         for kind in ffns
     ])  # fmt: skip
 
@@ -54,10 +52,9 @@ def _bias(c: Config) -> tuple[str, ...]:
 def deepseek_v2(c: Config) -> ModelSpec:
     """The first ``first_k_dense_replace`` layers dense; no bias in the router."""
     c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
-    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
     return _latent(
-        c, first_dense(c, c.count("first_k_dense_replace")),
-        experts=lambda c: routed(c, router_bias="none"),
+        c, first_dense(c, c.count("first_k_dense_replace")), bias=c.flag("mlp_bias"),
+        experts=lambda c: routed(c, router_bias="none", shared_expert_bias=c.flag("mlp_bias")),
     )  # fmt: skip
 
 
@@ -112,7 +109,8 @@ def indexers(c: Config) -> list[str]:
 
 def minicpm3(c: Config) -> ModelSpec:
     """Latent attention with dense feed-forward layers."""
-    c.skip("num_key_value_heads", "head_dim", "scale_emb", "scale_depth", "dim_model_base")
+    c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "scale_emb", "scale_depth",
+           "dim_model_base")  # fmt: skip
     v_dim = c.maybe("v_head_dim") or c.divide("hidden_size", c.hidden_size, c.num_heads)
     attention = mla(c, v_head_dim=v_dim, bias=_bias(c))
     return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))

@@ -11,6 +11,7 @@ from kvcalc.convert.parts import (
     FULL_OR_SLIDING,
     Layer,
     decoder,
+    encoder,
     every,
     gated,
     kinds,
@@ -23,14 +24,19 @@ from kvcalc.spec.model import Block, ModelSpec
 
 
 def _alternating(c: Config, period: int, norms: int, **attention: Any) -> ModelSpec:
-    if c.value("use_bidirectional_attention", None):
+    bias, window = c.flag("attention_bias"), c.maybe("sliding_window")
+    c.agree("sliding_window_size", window)
+    both = bool(c.value("use_bidirectional_attention", None))
+    if both and c.model_type != "gemma3_text":
         c.refuse("use_bidirectional_attention", "an encoder keeps no cache")
-    bias = c.flag("attention_bias")
-    c.agree("sliding_window_size", c.maybe("sliding_window"))
-    return decoder(c, windowed(
+    if both:
+        # EmbeddingGemma: an encoder, whose window reaches to both sides.
+        attention["mask"] = "bidirectional"
+        window = None if window is None else window // 2 + 1
+    return (encoder if both else decoder)(c, windowed(
         c, lambda w: softmax(c, bias=bias, sliding_window=w, **attention),
         lambda a: Block(attention=a, ffn=gated(c), norms=norms),
-        lambda: every(period, c.num_layers), window=c.maybe("sliding_window"),
+        lambda: every(period, c.num_layers), window=window,
     ))  # fmt: skip
 
 
@@ -140,6 +146,9 @@ def gemma4(c: Config) -> ModelSpec:
     global_dim = c.number("global_head_dim", 512)
     global_kv = c.maybe("num_global_key_value_heads", None) if k_eq_v else None
     c.skip("num_global_key_value_heads", "num_experts", "top_k_experts", "moe_intermediate_size")
+    c.agree("per_layer_config", {
+        str(index): {"head_dim": global_dim} for index, kind in enumerate(layers) if kind == "global"
+    })  # fmt: skip
     wide = c.flag("use_double_wide_mlp")
     width = c.number("intermediate_size")
     attention = {

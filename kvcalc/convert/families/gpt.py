@@ -44,9 +44,9 @@ def gpt_bigcode(c: Config) -> ModelSpec:
     c.skip("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32", "n_ctx",
            "inference_runner", "validate_runner_input", "pre_allocate_kv_cache",
            "max_sequence_length", "max_batch_size", "pad_key_length", "attention_type")  # fmt: skip
-    heads = c.num_heads
-    attention = softmax(c, kv_heads=1 if c.flag("multi_query") else heads, head_dim=_head_dim(c),
-                        bias=True)  # fmt: skip
+    kv_heads = 1 if c.flag("multi_query") else c.num_heads
+    c.agree("num_key_value_heads", kv_heads)
+    attention = softmax(c, kv_heads=kv_heads, head_dim=_head_dim(c), bias=True)
     block = Block(attention=attention, ffn=dense(c, _four_times(c), bias=True))
     return decoder(c, block, norm="layernorm",
                    embedding=Embedding(positions=c.number("max_position_embeddings")))  # fmt: skip

@@ -201,6 +201,7 @@ def lfm2_moe(c: Config) -> ModelSpec:
 def lfm3(c: Config) -> ModelSpec:
     """LFM2 with sliding layers, gates per head and norms around each sublayer."""
     window, bias = c.maybe("sliding_window"), c.flag("attention_bias")
+    c.skip("num_attention_heads", "num_key_value_heads", "head_dim")
     norms = 4 if c.flag("use_sandwich_norm") else 2
     gate = "per_head" if c.flag("use_attention_gate") else "none"
     conv = ShortConv(
@@ -292,7 +293,7 @@ def kimi_linear(c: Config) -> ModelSpec:
     )  # fmt: skip
     linear.finish()
     c.skip("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim", "num_key_value_heads",
-           "head_dim", "mla_use_nope", "use_grouped_topk", "num_nextn_predict_layers",
+           "head_dim", "qk_head_dim", "mla_use_nope", "use_grouped_topk", "num_nextn_predict_layers",
            "first_k_dense_replace", "topk_method")  # fmt: skip
     c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
     ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace", 1)))
@@ -409,6 +410,11 @@ def zamba(c: Config) -> ModelSpec:
 def bailing_hybrid(c: Config) -> ModelSpec:
     """Ling hybrid: KDA with full gates, latent attention with a gate per head; dense, then experts."""
     c.skip("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "num_key_value_heads")
+    for key, expected in (
+        ("linear_conv_kernel_dim", c.number("short_conv_kernel_size")),
+        ("linear_head_dim", c.head_dim()), ("linear_num_heads", c.num_heads),
+    ):  # fmt: skip
+        c.agree(key, expected)
     period = c.number("layer_group_size")
     order = kinds(
         c, "layer_types", {"full_attention": "mla", "linear_attention": "kda"},

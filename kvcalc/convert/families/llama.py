@@ -128,7 +128,8 @@ def apertus(c: Config) -> ModelSpec:
     c.agree("post_norm", False)
     c.fixed("mlp_bias", False, what="biases in the feed-forward layer")
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
-    return decoder(c, Block(attention=attention, ffn=dense(c, xielu=True)))
+    xielu = c.word("hidden_act", "xielu") == "xielu"
+    return decoder(c, Block(attention=attention, ffn=dense(c, xielu=xielu)))
 
 
 def bitnet(c: Config) -> ModelSpec:

@@ -63,6 +63,7 @@ def dbrx(c: Config) -> ModelSpec:
         c.inside("ffn_config", "DbrxFFNConfig"),
     )
     kv_heads = attn.number("kv_n_heads", 1)
+    c.agree("num_key_value_heads", kv_heads)
     attention = softmax(c, kv_heads=kv_heads,
                         head_dim=c.divide("d_model", c.hidden_size, c.num_heads))  # fmt: skip
     attn.skip("attn_pdrop", "clip_qkv", "rope_theta", "model_type")
@@ -191,12 +192,14 @@ def hy_v3(c: Config) -> ModelSpec:
     """One dense layer, then experts with a shared one; QK-norm."""
     c.skip("router_scaling_factor", "enable_moe_fp32_combine")
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
-    kinds_ = mlp_kinds(c, lambda: first_dense(c, 1))
     bias = c.flag("mlp_bias")
+    # Without shared experts the class builds a layer of the dense width in their place.
+    shared = c.count("num_shared_experts") * c.number("moe_intermediate_size")
+    shared = shared or c.number("intermediate_size")
     return decoder(c, [
-        ((kind,), Block(attention=attention, ffn=shared_experts(c, "num_experts", shared_expert_bias=bias)
+        ((kind,), Block(attention=attention, ffn=moe(c, shared=shared, router_bias="buffer", shared_expert_bias=bias)
                         if kind == "moe" else gated(c, bias=bias)))
-        for kind in kinds_
+        for kind in mlp_kinds(c, lambda: first_dense(c, 1))
     ])  # fmt: skip
 
 
@@ -220,10 +223,11 @@ def afmoe(c: Config) -> ModelSpec:
 
 def aria_text(c: Config) -> ModelSpec:
     """Experts of intermediate_size with shared ones in every layer."""
-    width = c.number("intermediate_size")
+    shared, bias = c.count("moe_num_shared_experts"), c.flag("mlp_bias")
+    if bias and not shared:
+        c.refuse("mlp_bias", "without shared experts transformers keeps a bias for none")
     ffn = moe(c, experts="moe_num_experts", chosen="moe_topk", width="intermediate_size",
-              shared=c.count("moe_num_shared_experts") * width,
-              shared_expert_bias=c.flag("mlp_bias"))  # fmt: skip
+              shared=shared * c.number("intermediate_size"), shared_expert_bias=bias)  # fmt: skip
     return decoder(c, Block(attention=softmax(c, bias=c.flag("attention_bias")), ffn=ffn))
 
 
@@ -311,6 +315,8 @@ def laguna(c: Config) -> ModelSpec:
     mixers = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: ["global"] * c.num_layers)
     ffns = mlp_kinds(c, lambda: first_dense(c, 1))
     heads = c.numbers("num_attention_heads_per_layer", c.num_layers, least=1)
+    if heads is not None:
+        c.skip("num_attention_heads")
     gate: Literal["per_head", "separate"] = (
         "per_head" if c.value("gating") in (True, "per-head") else "separate"
     )
@@ -439,7 +445,7 @@ def step3(c: Config) -> ModelSpec:
            "mtp_mlp_layer_types", "moe_router_scaling_factor", "share_expert_dims",
            "num_local_experts", "partial_rotary_factors", "yarn_only_types", "use_rope_layers",
            "att_impl_type", "use_moe", "moe_every_n_layer", "norm_expert_weight",
-           "need_fp32_gate", "zero_centered", "max_seq_len")  # fmt: skip
+           "need_fp32_gate", "zero_centered", "max_seq_len", "num_attention_heads")  # fmt: skip
     c.agree("use_moe_router_bias", True)
     c.agree("use_head_wise_attn_gate", True)
     stated = c.words("layer_types") or ["full_attention"] * number

@@ -132,7 +132,8 @@ def _hybrid(c: Config, ffns: list[str]) -> ModelSpec:
     interval = c.number("full_attention_interval", 4)
     c.fixed("attn_output_gate", True, what="attention without its output gate")
     c.fixed("mamba_ssm_dtype", "float32", what="states in another number format")
-    c.skip("output_gate_type")
+    c.skip("output_gate_type", "linear_num_key_heads", "linear_num_value_heads",
+           "linear_key_head_dim", "linear_value_head_dim", "linear_conv_kernel_dim")  # fmt: skip
     mixers = kinds(
         c, "layer_types", {"full_attention": "attention", "linear_attention": "deltanet"},
         lambda: every(interval, c.num_layers, "attention", "deltanet"),

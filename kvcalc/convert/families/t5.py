@@ -25,8 +25,8 @@ from kvcalc.spec.model import Block, Encoder, ModelSpec
 
 
 def _feed_forward(c: Config) -> Any:
-    """The feed_forward_proj says ``gated-gelu`` or ``relu``."""
-    c.skip("dense_act_fn", "is_gated_act")
+    """The feed_forward_proj says ``gated-gelu`` or ``relu``; is_gated_act, where stated, wins."""
+    c.skip("dense_act_fn")
     word = c.word("feed_forward_proj") or ""
     parts = word.split("-")
     if len(parts) > 2 or (len(parts) == 2 and parts[0] != "gated"):
@@ -34,7 +34,7 @@ def _feed_forward(c: Config) -> Any:
             "feed_forward_proj", f"expected an activation or gated-<activation>, found '{word}'"
         )
     width = c.number("d_ff")
-    return gated(c, width) if len(parts) == 2 else dense(c, width)
+    return gated(c, width) if c.flag("is_gated_act", len(parts) == 2) else dense(c, width)
 
 
 def t5(
@@ -55,6 +55,10 @@ def t5(
             "tie_word_embeddings = true: transformers 5.23 ties the head of this type whatever the "
             "file says; the checkpoint has a head of its own"
         )
+    if c.spelling("num_hidden_layers") == "num_hidden_layers" and (
+        sparse or not c.has("num_decoder_layers")
+    ):
+        c.refuse("num_hidden_layers", "what follows from it is read of num_layers, the usual name")
     heads, head_dim, buckets = (
         c.num_heads,
         c.number("d_kv"),
@@ -100,17 +104,17 @@ def _switch_ffns(c: Config) -> dict[bool, Any]:
 
 def switch_transformers(c: Config) -> ModelSpec:
     """T5 with experts in some layers, as many in each stack as the config says."""
-    c.skip("num_sparse_encoder_layers", "num_sparse_decoder_layers", "encoder_sparse_step",
-           "decoder_sparse_step", "expert_capacity", "router_dtype", "router_type",
-           "router_ignore_padding_tokens", "add_router_probs", "dense_act_fn", "is_gated_act",
-           "feed_forward_proj", "num_experts", "router_bias", "num_selected_experts")  # fmt: skip
+    c.skip("num_sparse_encoder_layers", "num_sparse_decoder_layers", "expert_capacity",
+           "router_dtype", "router_type", "router_ignore_padding_tokens", "add_router_probs",
+           "dense_act_fn", "is_gated_act", "feed_forward_proj", "num_experts", "router_bias",
+           "num_selected_experts")  # fmt: skip
     c.fixed("add_cross_attention", False, what="a decoder alone")
     always_tied(c)
     c.fixed("num_selected_experts", 1, None, what="a token passes one expert")
 
     def sparse(side: str, number: int) -> list[bool]:
         experts = c.count(f"num_sparse_{side}_layers")
-        step = number // experts if experts else number
+        step = c.count(f"{side}_sparse_step", number // experts if experts else number)
         return [step == 1 or (step > 0 and index % step == 1) for index in range(number)]
 
     return t5(c, sparse=sparse)

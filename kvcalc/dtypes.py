@@ -15,8 +15,10 @@ fp32 scale per 128 x 128 tile; fp8_block128_e8m0: DeepSeek-V4's, one e8m0 scale 
 int4_g*: compressed-tensors pack-quantized, a 16-bit scale per group.
 fp8_row, int8_channel: its float-quantized and int-quantized with a scale per channel, in 16 bits.
 gptq_g*, gptq8_g* (8 bits): AutoGPTQ's qweight, scales in fp16, qzeros and g_idx; awq_g*: AutoAWQ's,
-without g_idx. int8_row, nf4: bitsandbytes, an fp32
-scale per row (SCB), and per 64 elements (absmax, without double quantisation).
+without g_idx. int4z_g*: pack-quantized with zero points, which it packs as AWQ does.
+int8_row, nf4: bitsandbytes, an fp32 scale per row (SCB), and per 64 elements (absmax); nf4_double:
+absmax in 8 bits, with an fp32 scale per 256 of them (QLoRA's double quantisation).
+mlx4_g*, mlx8_g*: MLX's affine quantisation, a scale and a bias per group in 16 bits.
 int2: BitNet's ternary weights, four in a byte.
 """
 
@@ -41,6 +43,7 @@ class Format:
     tile: a second scale grid for two-dimensional weights: tile_bytes per tile x tile elements.
     zero_bits: a zero point for each block of a weight, packed across rows into 32-bit words.
     column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
+    scaled_elements: elements of a whole weight whose scales share an fp32 scale of their own.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Format:
     tile_bytes: int = 4
     zero_bits: int = 0
     column_bytes: int = 0
+    scaled_elements: int = 0
 
     def row(self, elements: int) -> int:
         """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
@@ -78,6 +82,8 @@ class Format:
                 )
             scales += 4 * words * (shape[-1] // self.block_elements) * prod(shape[:-2])
         scales += self.column_bytes * shape[-1] * prod(shape[:-2])
+        if self.scaled_elements:
+            scales += 4 * -(-prod(shape) // self.scaled_elements)
         return prod(shape[:-1]) * self.row(shape[-1]) + scales
 
 
@@ -116,6 +122,7 @@ WEIGHTS_ONLY = {
     "int8_row": Format("int8_row", 1, 1, row_bytes=4),
     "int8_channel": Format("int8_channel", 1, 1, row_bytes=2),
     "nf4": Format("nf4", 64, 36),
+    "nf4_double": Format("nf4_double", 64, 33, scaled_elements=64 * 256),
     "int2": Format("int2", 4, 1),
     **{f"awq_g{g}": Format(f"awq_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
     **{
@@ -126,6 +133,9 @@ WEIGHTS_ONLY = {
         f"gptq8_g{g}": Format(f"gptq8_g{g}", g, g + 2, zero_bits=8, column_bytes=4)
         for g in (32, 64, 128)
     },
+    **{f"int4z_g{g}": Format(f"int4z_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
+    **{f"mlx4_g{g}": Format(f"mlx4_g{g}", g, g // 2 + 4) for g in (32, 64, 128)},
+    **{f"mlx8_g{g}": Format(f"mlx8_g{g}", g, g + 4) for g in (32, 64, 128)},
     "int4_g128": Format("int4_g128", 128, 66),
     "int4_g64": Format("int4_g64", 64, 34),
     "int4_g32": Format("int4_g32", 32, 18),

@@ -40,7 +40,7 @@ def weight_dtypes(
     if default:
         found["default"] = default
     if values.get("quantization"):
-        _refuse(config, "quantization", values["quantization"], "MLX's layout")
+        return found | _mlx(config, values["quantization"], spec, default)
     text = values.get("text_config")
     stated = values.get("quantization_config")
     if stated is None and isinstance(text, Mapping):
@@ -155,9 +155,26 @@ _EXCEPTIONS = (
 def _bitsandbytes(config: Config, stated: Mapping[str, Any]) -> Answer:
     if stated.get("load_in_8bit"):
         return "int8_row", _QUANTISED
-    if stated.get("bnb_4bit_use_double_quant"):
-        _refuse(config, "bnb_4bit_use_double_quant", True, "scales that are quantised themselves")
-    return "nf4", _QUANTISED
+    return "nf4_double" if stated.get("bnb_4bit_use_double_quant") else "nf4", _QUANTISED
+
+
+def _mlx(config: Config, stated: Any, spec: ModelSpec, default: str) -> dict[WeightPart, str]:
+    """MLX quantises every matrix, the token table and the head too (mlx.nn.quantize)."""
+    known = isinstance(stated, Mapping) and stated.keys() <= {"group_size", "bits", "mode"}
+    if not known or stated.get("mode", "affine") != "affine" or default == "fp32":
+        _refuse(config, "quantization", stated, "MLX layers in formats of their own")
+    bits, size = stated.get("bits"), stated.get("group_size")
+    if bits not in (4, 8) or size not in _GROUPS:
+        _refuse(config, "quantization", stated, "MLX in other widths or groups")
+    plain = all(
+        block.attention is not None and block.ffn is not None and block.ffn.kind != "moe"
+        for block in spec.blocks.values()
+    )
+    if not plain or spec.embedding is not None or spec.encoder is not None:
+        _refuse(config, "quantization", stated, "MLX's choice of layers is known of plain decoders")
+    parts: tuple[WeightPart, ...] = ("embedding", "attention", "ffn")
+    head: tuple[WeightPart, ...] = ("head",) if spec.tie_word_embeddings is False else ()
+    return {part: f"mlx{bits}_g{size}" for part in (*parts, *head)}
 
 
 def _bitnet(config: Config, stated: Mapping[str, Any]) -> Answer:
@@ -178,10 +195,11 @@ def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
     weights = weights if isinstance(weights, Mapping) else {}
     bits, kind, strategy = weights.get("num_bits"), weights.get("type"), weights.get("strategy")
     size = weights.get("group_size")
-    if not weights.get("symmetric", True):
-        _refuse(config, "config_groups.weights.symmetric", False, "zero points")
+    symmetric = weights.get("symmetric", True)
     if (bits, kind, strategy) == (4, "int", "group") and size in _GROUPS:
-        return f"int4_g{size}", _QUANTISED
+        return f"int4{'' if symmetric else 'z'}_g{size}", _QUANTISED
+    if not symmetric:
+        _refuse(config, "config_groups.weights.symmetric", False, "zero points")
     if (bits, kind, strategy) == (8, "float", "channel"):
         return "fp8_row", _QUANTISED
     if (bits, kind, strategy) == (8, "int", "channel"):
@@ -231,10 +249,10 @@ def _components(
         _refuse(
             config, "quant_method", stated.get("quant_method"), "stacked experts in this layout"
         )
-    if name in ("fp8", "nvfp4", "int2") or name.startswith("int4_g"):
+    if name in ("fp8", "nvfp4", "int2", "nf4", "nf4_double") or name.startswith("int4"):
+        once = "its tables and state, under 1.5 KiB" if "nf4" in name else "at most 16 bytes"
         config.assumptions.append(
-            f"{name}: what each matrix stores once (its scales or its shape, at most 16 bytes) is "
-            f"not counted"
+            f"{name}: what each matrix stores once (its scales or its shape, {once}) is not counted"
         )
     return {part: name for part in parts if present[part] and part not in left}
 

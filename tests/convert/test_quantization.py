@@ -40,6 +40,14 @@ def test_layouts_of_one_matrix() -> None:
     # bitsandbytes LLM.int8(): int8 and SCB [3584] fp32; nf4: half a byte and absmax fp32 per 64.
     assert weight_format("int8_row").tensor((3584, 3584)) == 12_845_056 + 14_336
     assert weight_format("nf4").tensor((3584, 3584)) == 6_422_528 + 802_816
+    # Double quantisation: absmax in 8 bits, and an fp32 scale per 256 of its 200,704 entries.
+    assert weight_format("nf4_double").tensor((3584, 3584)) == 6_422_528 + 200_704 + 3_136
+    # compressed-tensors with zero points: weight_packed [3584, 448] int32, weight_scale [3584, 28]
+    # bf16, weight_zero_point [448, 28] int32.
+    assert weight_format("int4z_g128").tensor((3584, 3584)) == 6_422_528 + 200_704 + 50_176
+    # mlx.core.quantize: weight [3584, 448] uint32, scales and biases [3584, 56] bf16.
+    assert weight_format("mlx4_g64").tensor((3584, 3584)) == 6_422_528 + 2 * 401_408
+    assert weight_format("mlx8_g64").tensor((3584, 3584)) == 12_845_056 + 2 * 401_408
     # 8 bits: qweight [896, 3584] int32, scales [28, 3584] fp16, qzeros [28, 896] int32, g_idx.
     assert (
         weight_format("gptq8_g128").tensor((3584, 3584)) == 12_845_056 + 200_704 + 100_352 + 14_336
@@ -79,6 +87,12 @@ def test_layouts_of_one_matrix() -> None:
         ({"quant_method": "bitsandbytes", "load_in_8bit": True},
          {"attention": "int8_row", "ffn": "int8_row"}),
         ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"attention": "nf4", "ffn": "nf4"}),
+        ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True},
+         {"attention": "nf4_double", "ffn": "nf4_double"}),
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {
+            "targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "strategy": "group",
+                                               "group_size": 128, "symmetric": False},
+        }}}, {"attention": "int4z_g128", "ffn": "int4z_g128"}),
         ({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
             "targets": ["Linear"],
             "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True},
@@ -87,6 +101,18 @@ def test_layouts_of_one_matrix() -> None:
 )  # fmt: skip
 def test_methods(quantization: dict[str, Any] | None, expected: dict[str, str]) -> None:
     assert formats(QWEN, quantization) == expected
+
+
+def test_mlx_quantises_the_tables_too() -> None:
+    # mlx-community/Qwen2.5-7B-Instruct-4bit.
+    stated = {"group_size": 64, "bits": 4}
+    assert formats(QWEN | {"quantization": stated, "quantization_config": stated}, None) == {
+        part: "mlx4_g64" for part in ("embedding", "attention", "ffn", "head")
+    }
+    mixed = stated | {"model.layers.0.mlp.down_proj": {"group_size": 64, "bits": 8}}
+    for config, quantization in ((QWEN, mixed), (KIMI, stated), (QWEN, {"bits": 3})):
+        with pytest.raises(UnsupportedError, match="quantization"):
+            formats(config | {"quantization": quantization}, None)
 
 
 def test_deepseek_v4_experts_in_fp4() -> None:
@@ -137,7 +163,6 @@ def test_exceptions_keep_the_default_format() -> None:
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "bits"),
         ({"quant_method": "awq", "bits": 4, "group_size": -1}, "group_size"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}, "version"),
-        ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "double_quant"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128],
           "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "ffn of 0 of 28 layers"),
     ],

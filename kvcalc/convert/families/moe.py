@@ -196,9 +196,9 @@ def hy_v3(c: Config) -> ModelSpec:
     # Without shared experts the class builds a layer of the dense width in their place.
     shared = c.count("num_shared_experts") * c.number("moe_intermediate_size")
     shared = shared or c.number("intermediate_size")
+    experts = moe(c, shared=shared, router_bias="buffer", shared_expert_bias=bias)
     return decoder(c, [
-        ((kind,), Block(attention=attention, ffn=moe(c, shared=shared, router_bias="buffer", shared_expert_bias=bias)
-                        if kind == "moe" else gated(c, bias=bias)))
+        ((kind,), Block(attention=attention, ffn=experts if kind == "moe" else gated(c, bias=bias)))
         for kind in mlp_kinds(c, lambda: first_dense(c, 1))
     ])  # fmt: skip
 

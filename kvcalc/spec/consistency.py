@@ -104,6 +104,7 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"
     yield from _encoder(spec)
+    yield from _masks(spec)
     for where, part, groups in (
         ("", spec, spec.layers),
         ("encoder.", spec.encoder, spec.encoder.layers if spec.encoder else ()),
@@ -119,15 +120,43 @@ def _has_heads(block: Block) -> bool:
     return hasattr(block.attention, "num_attention_heads")
 
 
+def _blocks_of(spec: ModelSpec, groups: tuple[LayerGroup, ...]) -> dict[str, Block]:
+    """The known blocks that a stack is made from, in its order."""
+    names = dict.fromkeys(name for group in groups for name in group.names)
+    return {name: spec.blocks[name] for name in names if name in spec.blocks}
+
+
+def _masks(spec: ModelSpec) -> Iterator[Finding]:
+    """A stack either sees its whole input at once and keeps nothing, or goes step by step."""
+    blocks = _blocks_of(spec, spec.layers)
+    stepping = [
+        name for name, block in blocks.items()
+        for part in (block.attention, block.recurrent, block.cross_attention, block.ffn)
+        if part is not None and any(part.cache())
+    ]  # fmt: skip
+    for name, block in blocks.items():
+        if stepping and getattr(block.attention, "mask", None) == "bidirectional":
+            message = (
+                f"keeps no cache, and '{stepping[0]}' in the same stack keeps one: a stack that "
+                f"goes step by step is causal; an encoder's layers stand under 'encoder:'"
+            )
+            yield "KV204", f"blocks.{name}.attention.mask", message
+
+
 def _encoder(spec: ModelSpec) -> Iterator[Finding]:
     if spec.encoder is None:
         for name, block in spec.blocks.items():
             if block.cross_attention is not None:
                 yield "KV204", f"blocks.{name}.cross_attention", "there is no encoder to attend to"
         return
-    names = {name for group in spec.encoder.layers for name in group.names}
-    for name in sorted(names & spec.blocks.keys()):
-        block = spec.blocks[name]
+    decoder = _blocks_of(spec, spec.layers)
+    if decoder and not any(block.cross_attention for block in decoder.values()):
+        message = (
+            "nothing attends to the encoder: give a block of 'layers:' cross_attention; the layers "
+            "of a model that is an encoder alone stand under 'layers:'"
+        )
+        yield "KV204", "encoder", message
+    for name, block in sorted(_blocks_of(spec, spec.encoder.layers).items()):
         for slot in ("attention", "cross_attention", "recurrent", "ffn"):
             part: Any = getattr(block, slot)
             if part is not None and any(part.cache()):

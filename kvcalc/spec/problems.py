@@ -28,7 +28,7 @@ _RULES = (
     Rule("KV201", "the fields of a mechanism contradict each other"),
     Rule("KV202", "the layer stack is inconsistent: unknown, unused or empty blocks"),
     Rule("KV203", "a layer reads a cache that no earlier layer keeps"),
-    Rule("KV204", "embedding, head and encoder do not fit together"),
+    Rule("KV204", "embedding, head, encoder and masks do not fit together"),
     Rule("KV205", "the recursion does not divide the stack"),
     Rule("KV301", "an expected value does not hold"),
     Rule("KV302", "no expected values are stated", "warning"),

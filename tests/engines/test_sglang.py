@@ -95,3 +95,15 @@ def test_windows_without_a_pool_are_kept_whole() -> None:
 def test_refusals(model: str, flags: dict[str, Any], message: str) -> None:
     with pytest.raises(KvcalcError, match=message):
         run(model, **flags)
+
+
+def test_what_is_not_accounted_for_is_named() -> None:
+    """The window pool of requests in flight, pools before 0.5.7, a pool of no page."""
+    memory = Available.exactly(20 * GIB)
+    with pytest.raises(KvcalcError, match="requests in flight"):
+        run("gpt-oss-20b", available=memory, prefix_caching=False, max_num_seqs=8)
+    with pytest.raises(KvcalcError, match=r"0\.5\.7"):
+        run("gpt-oss-20b", available=memory, engine_version="0.5.4")
+    with pytest.raises(KvcalcError, match="holds no page"):
+        run("llama-3-8b", available=Available.exactly(1000))
+    assert run("gpt-oss-20b", tokens=4096, engine_version="0.5.4").pool.tokens == 4096

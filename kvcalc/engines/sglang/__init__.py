@@ -20,7 +20,11 @@ Rules, as read from SGLang 0.5.23 (sglang/srt):
   --max-num-seqs; with it a request may hold three;
 * speculative decoding: draft layers take the cell size of a layer each; a draft token's states are
   kept for every request that runs (MambaPool.SpeculativeState);
-* layers that share another's K and V are given slots all the same: the pools span every layer.
+* layers that share another's K and V are given slots all the same: the pools span every layer;
+* pipeline ranks: the layers left over go one each to the last (distributed/utils.py, get_pp_indices).
+
+versions.py says what earlier versions do otherwise. Without a radix cache and with
+--max-running-requests the window pool is sized for the requests in flight: that is refused.
 """
 
 from collections.abc import Iterator
@@ -30,9 +34,10 @@ from fractions import Fraction
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
 from kvcalc.engines.sglang.holding import hold as hold
-from kvcalc.engines.sglang.layers import Layers, count_layers, page_size
+from kvcalc.engines.sglang.layers import Layers, count_layers, page_size, stages
 from kvcalc.engines.sglang.states import (
     Slots,
+    running_requests,
     slots_for_budget,
     slots_for_requests,
     state_caches,
@@ -40,7 +45,6 @@ from kvcalc.engines.sglang.states import (
 from kvcalc.engines.sglang.versions import NEWEST, Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.weights import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
@@ -72,9 +76,8 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     if (request.available is None) == (request.tokens is None):
         raise UsageError("give SGLang's memory (--available) or the pool's tokens (--tokens)")
     rules = rules_for(request.engine_version)
-    indices = range(len(decoder_layers(spec)))
-    stages = pipeline_stages(len(indices), request.pipeline_parallel)
-    ranks = [count_layers(spec, request, stage) for stage in stages]
+    dealt = stages(len(decoder_layers(spec)), request.pipeline_parallel, rules)
+    ranks = [count_layers(spec, request, stage) for stage in dealt]
     page = request.block_size or page_size(ranks)
     _check(ranks, request, rules)
     most_states = max(layers.state_bytes for layers in ranks)
@@ -148,6 +151,19 @@ def _cell(layers: Layers, request: CapacityRequest) -> Fraction:
     return layers.full + layers.draft + _ratio(layers, request) * layers.window
 
 
+def _billed(layers: Layers, request: CapacityRequest, rules: Rules) -> Fraction:
+    """Bytes of a token as this version counts them when it sizes the pool."""
+    cell = _cell(layers, request) - layers.unbilled
+    if not layers.draft or not rules.drafts_in_cell:
+        return cell - layers.draft
+    scaled = not layers.window and (not layers.dsa or not rules.dsa_drafts_apart)
+    if not rules.drafts_scale_cell or not scaled:
+        return cell
+    # SGLang multiplies in floating point, which loses a byte now and then.
+    count = sum(kind.layers for kind in layers.kinds)
+    return Fraction(int((layers.full - layers.unbilled) * (1 + layers.draft_layers / count)))
+
+
 def _token_sizes(
     layers: Layers, tokens: int, page: int, slots: Slots | None, request: CapacityRequest
 ) -> _Sizes:
@@ -173,7 +189,7 @@ def _from_memory(
     slots = None
     if slot:
         ratio = request.state_ratio or STATE_RATIO
-        if request.prefix_caching is False and request.max_num_seqs is not None:
+        if request.prefix_caching is False and running_requests(request) is not None:
             slots = slots_for_requests(slot, request, rules)
         else:
             slots = slots_for_budget(slot, budget, ratio, request, rules)
@@ -185,13 +201,20 @@ def _from_memory(
         budget -= slots.billed
     if not layers.state_bytes:
         slots = None
-    cell = _cell(layers, request) - layers.unbilled - (0 if rules.drafts_in_cell else layers.draft)
+    cell = _billed(layers, request, rules)
     if not rules.pools_at_once and layers.window and layers.full:
         whole = layers.full + layers.window
         tokens = budget // whole // page * page * whole // cell
         window = int(tokens * _ratio(layers, request)) // page * page
         return _Sizes(tokens // page * page, window, slots)
-    return _token_sizes(layers, max(0, int(budget // cell)) if cell else 0, page, slots, request)
+    sizes = _token_sizes(layers, max(0, int(budget // cell)) if cell else 0, page, slots, request)
+    if cell and not sizes.tokens:
+        raise UsageError(
+            f"the memory holds no page of {int(cell * page):,} bytes"
+            + (f" beside {slots.count} states" if slots else "")
+            + ": SGLang stops with 'Not enough memory'; give more"
+        )
+    return sizes
 
 
 def _pool(layers: Layers, sizes: _Sizes, page: int, request: CapacityRequest) -> Pool:

@@ -1,12 +1,13 @@
 """What SGLang bills for each layer of one rank: bytes of a token, bytes of a state."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.request import CapacityRequest
-from kvcalc.engines.sglang.versions import rules_for
+from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
 from kvcalc.spec.layers import decoder_layers
@@ -93,6 +94,17 @@ class Layers:
 def page_size(ranks: list[Layers]) -> int:
     """Tokens of a page unless --block-size says otherwise: 64 for DSA, else 1."""
     return DSA_PAGE if any(layers.dsa for layers in ranks) else 1
+
+
+def stages(num_layers: int, ranks: int, rules: Rules) -> tuple[range, ...]:
+    """Layers of each pipeline rank: the remainder one each to the last, unlike vLLM's rule
+    (distributed/utils.py, get_pp_indices)."""
+    if ranks > num_layers:
+        raise UsageError(f"{num_layers} layers cannot fill {ranks} pipeline ranks")
+    share, rest = divmod(num_layers, ranks)
+    more = [0] * (ranks - rest) + [1] * rest if rules.even_stages else [0] * (ranks - 1) + [rest]
+    starts = [share * rank + sum(more[:rank]) for rank in range(ranks + 1)]
+    return tuple(range(start, stop) for start, stop in pairwise(starts))
 
 
 def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Layers:

@@ -35,11 +35,17 @@ def _per_request(request: CapacityRequest) -> int:
     return 1 if request.prefix_caching is False else SLOTS_PER_REQUEST
 
 
+def running_requests(request: CapacityRequest) -> int | None:
+    """--max-running-requests: as asked, or what a drafting server takes."""
+    return request.max_num_seqs or (RUNNING_WITH_DRAFTS if request.speculative_tokens else None)
+
+
 def slots_for_requests(state_bytes: int, request: CapacityRequest, rules: Rules) -> Slots | None:
     """A stated number of slots; None when none was stated. state_bytes: of one slot."""
-    if request.max_num_seqs is None:
+    drafts = request.speculative_tokens or 0
+    count = running_requests(request) if request.prefix_caching is False else request.max_num_seqs
+    if count is None:
         return None
-    drafts, count = request.speculative_tokens or 0, request.max_num_seqs
     running = max(1, count // _per_request(request))
     rows = count + rules.padding_state + drafts * (running + rules.padding_state)
     return Slots(count, running, drafts, rows * state_bytes)
@@ -50,7 +56,7 @@ def slots_for_budget(
 ) -> Slots:
     """r / (1 + r) of the budget, the padding slot and the drafts' states taken from it."""
     drafts, share = request.speculative_tokens or 0, _per_request(request)
-    most = request.max_num_seqs or (RUNNING_WITH_DRAFTS if drafts else None)
+    most = running_requests(request)
     padding = int(rules.padding_state)
     first = 0
     if rules.joint_states:

@@ -1,5 +1,7 @@
 """Which rules a version of SGLang follows. Each boundary was read in the releases' own sources.
 
+0.5.6: layers that pipeline ranks do not share evenly go one each to the last ranks; before, all to the
+    last.
 0.5.11: the full and the window pool are sized at once (HybridSWAPoolConfigurator); before, tokens of
     equal layers were counted first, rounded to a page, and divided between the pools.
 0.5.13: states and those of draft tokens share the memory of states; before, the drafts' were taken
@@ -7,7 +9,8 @@
 0.5.14: draft layers widen a token; without a radix cache the window pool is sized for the requests.
 0.5.17: the padding slot of states is paid for, and every pipeline rank has the slots of the stage with
     the most states; DSA's fp8 rows are counted with their scales (they were always stored so).
-0.5.18: layers that take another's top-k have no index keys.
+0.5.18: layers that take another's top-k have no index keys; DSA's draft layers are counted apart.
+0.5.22: draft layers are added to a token's bytes, not multiplied in.
 
 Before 0.5.7 windows and states were sized by other rules, which are not accounted for.
 """
@@ -25,10 +28,13 @@ class Rules:
     """What differs between versions; see the module's docstring."""
 
     version: str
+    even_stages: bool
     known_pools: bool
     pools_at_once: bool
     joint_states: bool
     drafts_in_cell: bool
+    drafts_scale_cell: bool
+    dsa_drafts_apart: bool
     window_pool_of_requests: bool
     padding_state: bool
     largest_stage: bool
@@ -48,10 +54,13 @@ def rules_for(version: str | None) -> Rules:
     number = tuple(int(part or 0) for part in match.groups())
     return Rules(
         version=shown,
+        even_stages=number >= (0, 5, 6),
         known_pools=number >= (0, 5, 7),
         pools_at_once=number >= (0, 5, 11),
         joint_states=number >= (0, 5, 13),
         drafts_in_cell=number >= (0, 5, 14),
+        drafts_scale_cell=number < (0, 5, 22),
+        dsa_drafts_apart=number >= (0, 5, 18),
         window_pool_of_requests=number >= (0, 5, 14),
         padding_state=number >= (0, 5, 17),
         largest_stage=number >= (0, 5, 17),

@@ -75,6 +75,10 @@ def capacity(
     max_model_len: Annotated[
         str | None, _tokens("Longest request.", show_default="the model's most")
     ] = None,
+    context: Annotated[
+        str | None, _tokens("The same; --ctx-size of llama.cpp.", show_default=False)
+    ] = None,
+    dtype: options.Dtype = None,
     kv_dtype: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +123,7 @@ def capacity(
     ] = None,
     max_num_batched_tokens: Annotated[str | None, _tokens("Tokens of one scheduler step.")] = None,
     max_num_seqs: Annotated[int | None, options.num("--max-num-seqs", "Requests at once.")] = None,
+    enforce_eager: options.EnforceEager = False,
     speculative_tokens: Annotated[
         int | None, options.num("--speculative-tokens", "Draft tokens per step.", least=0)
     ] = None,
@@ -163,6 +168,15 @@ def capacity(
         raise UsageError(
             "say how much memory there is: --gpu GPU, --gpu-memory or --available SIZE"
         )
+    if context is not None:
+        if engine == "llama.cpp":
+            ctx_size = _either(ctx_size, context, "--ctx-size")
+        else:
+            max_model_len = _either(max_model_len, context, "--max-model-len")
+    on_gpu = gpu is not None or gpu_memory is not None
+    if not on_gpu and (dtype is not None or enforce_eager):
+        given = "--dtype" if dtype is not None else "--enforce-eager"
+        raise UsageError(f"{given} says what is left of a GPU: give --gpu, too")
     found = locate(model)
     share = _ratio(memory_utilization, "--memory-utilization")
     if share is not None and share > 1:
@@ -204,24 +218,28 @@ def capacity(
     loaded = import_module(module)
     request.only(words, loaded.FLAGS)
     notes: tuple[str, ...] = ()
-    if gpu is not None or gpu_memory is not None:
+    if on_gpu:
         if available is not None:
             raise UsageError("--available is what is left of a GPU: give it or the GPU, not both")
-        request, notes = _from_gpu(found.spec, engine, gpu, gpu_memory, share, request)
+        request, notes = _from_gpu(
+            found.spec, engine, gpu, gpu_memory, share, request, dtype, enforce_eager
+        )
     result = loaded.capacity(found.spec, request)
-    notes = (*result.notes, *notes)
+    beyond = _beyond_longest(found.spec, engine, request)
+    notes = (*beyond, *result.notes, *notes)
     result = replace(result, notes=() if quiet and format is not CapacityFormat.json else notes)
     write(_render(result, format, found))
 
 
 def _from_gpu(
-    spec: ModelSpec, engine: str, gpu: str | None, gpu_memory: str | None,
-    share: Fraction | None, request: CapacityRequest,
+    spec: ModelSpec, engine: str, gpu: str | None, gpu_memory: str | None, share: Fraction | None,
+    request: CapacityRequest, dtype: str | None, eager: bool,
 ) -> tuple[CapacityRequest, tuple[str, ...]]:  # fmt: skip
     """Work out the memory for the cache from a GPU; its band becomes the range of the answer."""
-    from kvcalc.deployment.fit import FitRequest, memory_for_cache
+    from kvcalc.deployment.changes import overhead_note
+    from kvcalc.deployment.fit import FitRequest, memory_for_cache, step_of
     from kvcalc.deployment.hardware import find, of_size
-    from kvcalc.deployment.overhead import EVIDENCE, Batch, default_batch
+    from kvcalc.deployment.overhead import was_measured
     from kvcalc.deployment.parallelism import Layout
 
     if engine == "llama.cpp":
@@ -231,35 +249,69 @@ def _from_gpu(
     if gpu is not None and gpu_memory is not None:
         raise UsageError("give --gpu or --gpu-memory, not both")
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
-    usual = default_batch(device.bytes, device.name)
-    step = Batch(
-        request.max_num_batched_tokens or usual.tokens, request.max_num_seqs or usual.requests
+    dtype = dtype or ("checkpoint" if spec.weight_dtypes else request.model_dtype)
+    asked = FitRequest(
+        context_tokens=request.max_model_len or spec.max_position_embeddings or 0,
+        dtype=dtype,
+        layout=Layout(request.tensor_parallel, request.pipeline_parallel),
+        engine=engine,
+        engine_version=request.engine_version,
+        utilization=share or Fraction(9, 10),
+        max_num_batched_tokens=request.max_num_batched_tokens,
+        max_num_seqs=request.max_num_seqs,
+        eager=eager,
     )
-    dtype = "checkpoint" if spec.weight_dtypes else request.model_dtype
-    value, least, most = memory_for_cache(
-        spec,
-        device,
-        FitRequest(
-            context_tokens=0,
-            dtype=dtype,
-            layout=Layout(request.tensor_parallel, request.pipeline_parallel),
-            utilization=share or Fraction(9, 10),
-            batch=step,
-        ),
-        engine,
-    )
+    value, least, most = memory_for_cache(spec, device, asked, engine)
     if most <= 0:
         raise UsageError(
             f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
-            f"'kvcalc fit {spec.name} --gpu {device.name}' says what would help"
+            f"'kvcalc fit {spec.name} {_as_asked(gpu, gpu_memory, dtype, request)}' says what would help"
         )
+    if engine == "vllm":
+        request = replace(request, max_num_batched_tokens=step_of(device, asked).tokens)
     available = Available(max(0, value), max(0, least), max(0, most))
     notes = (
         f"{device.name}: {device.bytes:,} bytes"
         + ("" if device.measured else " (the vendor's figure)")
-        + f"; weights in {dtype} from the spec; what the engine takes besides from {EVIDENCE}",
+        + f"; weights in {dtype} from the spec",
+        overhead_note(was_measured(device.name, engine, request.engine_version)),
     )
     return replace(request, available=available, compute_capability=device.sm), notes
+
+
+def _as_asked(
+    gpu: str | None, gpu_memory: str | None, dtype: str, request: CapacityRequest
+) -> str:  # fmt: skip
+    """The options that fit has of what was asked here."""
+    given = {
+        "--gpu": gpu,
+        "--gpu-memory": gpu_memory,
+        "--context": request.max_model_len,
+        "--dtype": dtype,
+        "--kv-dtype": request.kv_dtype if request.kv_dtype != "auto" else None,
+        "--state-dtype": request.state_dtype if request.state_dtype != "auto" else None,
+        "--tp": request.tensor_parallel if request.tensor_parallel > 1 else None,
+        "--pp": request.pipeline_parallel if request.pipeline_parallel > 1 else None,
+    }
+    return " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+
+
+def _either(text: str | None, context: str, option: str) -> str:
+    if text is not None:
+        raise UsageError(f"--context and {option} are the same here: give one of them")
+    return context
+
+
+def _beyond_longest(spec: ModelSpec, engine: str, request: CapacityRequest) -> tuple[str, ...]:
+    """The note on a request that is longer than the model's own longest."""
+    from kvcalc.memory.estimate import beyond_longest
+
+    note = beyond_longest(spec, request.max_model_len or request.ctx_size or 0)
+    if note is None:
+        return ()
+    from kvcalc.deployment.changes import past_the_longest
+
+    return (note + past_the_longest(engine),)
 
 
 def _available(text: str | None) -> Available | None:

@@ -12,13 +12,14 @@ from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.fit import Fit, FitRequest, Planner
 from kvcalc.deployment.hardware import catalogue, find, of_size
-from kvcalc.deployment.overhead import Batch
 from kvcalc.deployment.parallelism import Layout
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
 from kvcalc.spec.model import ModelSpec
 
 DEFAULT_CONTEXT = 8192
+ENGINE_NAMES = ("logical", *ENGINES)
 
 
 class FitFormat(StrEnum):
@@ -58,9 +59,21 @@ def fit(
     expert_parallel: Annotated[
         bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Whose pages to count; logical: the need alone.",
+            autocompletion=completion.one_of(ENGINE_NAMES),
+            metavar=options.choices(ENGINE_NAMES),
+        ),
+    ] = "vllm",
+    engine_version: options.EngineVersion = None,
     memory_utilization: Annotated[
-        str, typer.Option(help="Share of the memory that the engine may use.", metavar="SHARE")
-    ] = "0.9",
+        str | None,
+        typer.Option(
+            help="Share of the memory that the engine may use.", metavar="SHARE", show_default="0.9"
+        ),
+    ] = None,
     max_num_batched_tokens: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +84,7 @@ def fit(
         int | None,
         options.num("--max-num-seqs", "Requests at once.", show_default="as vLLM chooses"),
     ] = None,
+    enforce_eager: options.EnforceEager = False,
     format: Annotated[FitFormat, options.format_option(FitFormat)] = FitFormat.table,
     quiet: options.Quiet = False,
 ) -> int:
@@ -80,10 +94,21 @@ def fit(
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
+    if gpus is not None and gpus != "all":
+        raise UsageError(
+            f"--gpus {gpus}: the number of GPUs is --tp and --pp: --gpu {gpu or 'NAME'} --tp {gpus}"
+            if gpus.isdecimal()
+            else f"--gpus {gpus}: the only list is 'all'; one accelerator is --gpu {gpus}"
+        )
     if sum(given is not None for given in (gpu, gpus, gpu_memory)) != 1:
         raise UsageError("say one of --gpu NAME, --gpus all and --gpu-memory SIZE")
-    if gpus is not None and gpus != "all":
-        raise UsageError(f"--gpus {gpus}: the only list is 'all'; one accelerator is --gpu {gpus}")
+    engine = options.folded(engine)
+    if engine not in ENGINE_NAMES:
+        raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINE_NAMES)}")
+    if engine == "sglang" and memory_utilization is None:
+        raise UsageError("SGLang chooses its own share of the GPU: say it as --memory-utilization")
+    if max_num_seqs is not None and batch > max_num_seqs * dp:
+        raise UsageError(f"--batch {batch}: --max-num-seqs {max_num_seqs} runs fewer at once")
     spec = locate(model).spec
     request = FitRequest(
         context_tokens=_context(spec, context),
@@ -92,10 +117,12 @@ def fit(
         dtype=dtype or ("checkpoint" if spec.weight_dtypes else "bf16"),
         cache=_cache(kv_dtype, state_dtype),
         layout=Layout(tp, pp, dp, expert_parallel),
-        utilization=_share(memory_utilization),
-        batch=_step(
-            options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"), max_num_seqs
-        ),
+        engine=engine,
+        engine_version=engine_version,
+        utilization=_share(memory_utilization or "0.9"),
+        max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
+        max_num_seqs=max_num_seqs,
+        eager=enforce_eager,
     )
     planner = Planner(spec)
     if gpus is not None:
@@ -138,12 +165,6 @@ def _share(text: str) -> Fraction:
     if not 0 < share <= 1:
         raise UsageError(f"--memory-utilization is above 0 and at most 1, not {text}")
     return share
-
-
-def _step(tokens: int | None, requests: int | None) -> Batch | None:
-    if (tokens is None) != (requests is None):
-        raise UsageError("--max-num-batched-tokens and --max-num-seqs: give both or neither")
-    return None if tokens is None or requests is None else Batch(tokens, requests)
 
 
 def _render(answer: Fit, format: FitFormat) -> str:

@@ -13,10 +13,7 @@ _HERE = {
     "--gpu-memory-utilization": "--memory-utilization", "--json": "--format json",
     "--output-format": "--format",
 }  # fmt: skip
-_BY_COMMAND = {
-    ("capacity", "--context"): "--max-model-len T (llama.cpp: --ctx-size T)",
-    ("capacity", "--batch"): "--max-num-seqs N (llama.cpp: --parallel N)",
-}
+_BY_COMMAND = {("capacity", "--batch"): "--max-num-seqs N (llama.cpp: --parallel N)"}
 _SUCH_AS = {"diff": "--base origin/main", "report": "-o report.html"}
 
 

@@ -213,6 +213,9 @@ GpuMemory = Annotated[
     str | None,
     typer.Option(help="Its memory, where the name is not known: 80GiB.", metavar="SIZE"),
 ]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="No CUDA graphs (vLLM): slower, with more memory.")
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="The answer alone: no notes and no progress."),

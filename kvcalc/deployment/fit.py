@@ -1,32 +1,44 @@
 """Does it fit, how far does it go, and what to change when it does not.
 
-On each device: memory * utilization - weights - overheads is left for the cache, and a request's
-cache is its logical need on the rank that holds most of it. The stage with the least room decides.
-The overheads have a band (kvcalc.deployment.overhead): ``fits`` holds at its upper end too, ``tight``
-only at the model's value.
+On each device: memory * utilization - weights - overheads is left for the cache. An engine admits
+requests into it by its own rules (kvcalc.deployment.admission), the least of all stages deciding, as
+``kvcalc capacity --gpu`` has it. ``logical`` divides the need of a request into it instead, stage by
+stage. The overheads have a band (kvcalc.deployment.overhead): ``fits`` holds at its upper end too,
+``tight`` only at the model's value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from importlib import import_module
 from typing import Literal
 
+from kvcalc.deployment.admission import Admission, admission
 from kvcalc.deployment.hardware import Accelerator
-from kvcalc.deployment.overhead import Batch, Overhead, default_batch, overheads
+from kvcalc.deployment.overhead import Batch, Overhead, default_batch, overheads, was_measured
 from kvcalc.deployment.parallelism import Layout, Stage, stages_of
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
+from kvcalc.engines import ENGINES
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.result import Waste
+from kvcalc.engines.workload import Holding
+from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import format_tokens
 
 # No model goes further; a cache that does not grow would have no end.
 LONGEST = 1 << 24
 _TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
 
-# What people give vLLM on a device that runs nothing else, and a step for a few requests.
-MOST_UTILIZATION, SMALL = Fraction(19, 20), Batch(2048, 16)
-
 Verdict = Literal["fits", "tight", "does not fit"]
+
+# What each engine takes of a device before its cache. sglang: activations and graphs live in what
+# its share leaves. tensorrt-llm measures what is free before it captures graphs.
+_TAKEN = {
+    "logical": ("activation peak", "CUDA graphs", "libraries"),
+    "vllm": ("activation peak", "CUDA graphs", "libraries"),
+    "sglang": ("libraries",),
+    "tensorrt-llm": ("activation peak", "libraries"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +46,10 @@ class FitRequest:
     """The question.
 
     context_tokens, batch_size: requests that must be held at once, over all replicas.
-    batch: the engine's scheduler step; None takes what vLLM chooses for the device.
+    engine: whose pages to count; ``logical`` counts the need alone, beside what vLLM takes.
+    utilization: the share of the device that the engine may use; tensorrt-llm's, of what is free.
+    max_num_batched_tokens, max_num_seqs: its scheduler step; None takes what vLLM chooses for the
+    device, and no fewer requests than are asked for. eager: no CUDA graphs.
     """
 
     context_tokens: int
@@ -43,13 +58,62 @@ class FitRequest:
     dtype: str = "bf16"
     cache: CacheDtypes = field(default_factory=CacheDtypes)
     layout: Layout = field(default_factory=Layout)
+    engine: str = "vllm"
+    engine_version: str | None = None
     utilization: Fraction = Fraction(9, 10)
-    batch: Batch | None = None
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    eager: bool = False
+
+    @property
+    def sequences(self) -> int:
+        """Requests of one replica."""
+        return -(-self.batch_size // self.layout.data)
+
+    @property
+    def engine_words(self) -> str:
+        """The engine as sentences name it."""
+        return "the logical need" if self.engine == "logical" else ENGINES[self.engine][1]
+
+
+def step_of(device: Accelerator, request: FitRequest) -> Batch:
+    """The scheduler's step: as asked, or as vLLM's server chooses it (arg_utils.py)."""
+    usual = default_batch(device.bytes, device.name)
+    requests = request.max_num_seqs or max(usual.requests, request.sequences)
+    tokens = usual.tokens
+    if request.max_num_seqs is not None and request.context_tokens:
+        tokens = min(tokens, request.max_num_seqs * request.context_tokens)
+    return Batch(request.max_num_batched_tokens or max(tokens, requests), requests)
+
+
+def question_of(device: Accelerator, request: FitRequest) -> CapacityRequest:
+    """The same question as ``kvcalc capacity`` puts it to the engine, without the memory."""
+    step = step_of(device, request)
+    vllm = request.engine == "vllm"
+    # Engines call the format of the activations 'auto'.
+    kv_dtype = None if request.cache.kv_name == "bf16" else request.cache.kv_name
+    return CapacityRequest(
+        engine_version=request.engine_version,
+        max_model_len=max(1, request.context_tokens),
+        encoder_tokens=request.encoder_tokens or None if vllm else None,
+        kv_dtype=kv_dtype,
+        state_dtype=request.cache.state,
+        tensor_parallel=request.layout.tensor,
+        pipeline_parallel=request.layout.pipeline,
+        compute_capability=device.sm,
+        memory_utilization=request.utilization if request.engine == "tensorrt-llm" else None,
+        max_num_batched_tokens=step.tokens if vllm else None,
+        max_num_seqs=step.requests if vllm else None,
+    )
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device of one stage. free: what is left for the cache; least, most: its band."""
+    """One device of one stage. free: what is left for the cache; least, most: its band.
+
+    cache_bytes: the logical need of the requests. reserved_bytes: what the engine takes for them;
+    reserved_bytes - cache_bytes is the sum of ``waste``.
+    """
 
     stage: int
     layers: range
@@ -59,11 +123,13 @@ class Device:
     free_least: int
     free_most: int
     cache_bytes: int
+    reserved_bytes: int
+    waste: tuple[Waste, ...] = ()
 
 
 @dataclass(frozen=True)
 class Change:
-    """One way to make it fit. cost: what it costs, in words; they are listed cheapest first."""
+    """One way to make it fit. what: options of ``kvcalc fit``. cost: what it costs, in words."""
 
     what: str
     cost: str
@@ -73,19 +139,26 @@ class Change:
 class Fit:
     """The answer. longest_context: for the batch; largest_batch: for the context; 0: none.
 
-    fewest: the layout with the fewest devices that holds the request; None: none up to 64.
+    Each with ``_least``, what holds at the lower end of the memory's band, too. fewest: the layout
+    with the fewest devices that holds the request; None: none up to 64. measured: whether the
+    overheads are of this device and engine. version: the engine's, whose rules these are.
     """
 
     model: str
     model_context: int | None
     device: Accelerator
     request: FitRequest
+    version: str | None
+    measured: bool
     budget: int
     devices: tuple[Device, ...]
     verdict: Verdict
     longest_context: int
+    longest_context_least: int
     largest_batch: int
+    largest_batch_least: int
     fewest: Layout | None
+    fewest_verdict: Verdict
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
 
@@ -96,6 +169,7 @@ class Planner:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
+        self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
     def stages(self, request: FitRequest) -> tuple[Stage, ...]:
         key = (request.dtype, request.cache, request.layout)
@@ -103,227 +177,206 @@ class Planner:
             self._stages[key] = stages_of(self.spec, *key)
         return self._stages[key]
 
-    def devices(self, device: Accelerator, request: FitRequest) -> tuple[Device, ...]:
-        """One device of each stage."""
-        layout, budget = request.layout, _budget(device, request)
-        step = request.batch or default_batch(device.bytes, device.name)
-        sequences = -(-request.batch_size // layout.data)
-        found = []
-        stages = self.stages(request)
-        for number, stage in enumerate(stages):
-            items = overheads(self.spec, step, layout.tensor, layout.pipeline,
-                              last_stage=number == len(stages) - 1,
-                              ranks=layout.tensor * (layout.data if layout.expert else 1))  # fmt: skip
-            left = budget - stage.weight_bytes
-            found.append(
-                Device(
-                    number,
-                    stage.layers,
-                    stage.weight_bytes,
-                    items,
-                    left - sum(item.bytes for item in items),
-                    left - sum(item.most for item in items),
-                    left - sum(item.least for item in items),
-                    sequences * stage.cache.most(request.context_tokens, request.encoder_tokens),
-                )
+    def admission(self, device: Accelerator, request: FitRequest) -> Admission:
+        """The engine's rules, set up as asked. Raises for what the engine refuses."""
+        question = question_of(device, request)
+        # No rule depends on the longest request; a plan for each would be slow.
+        key = (
+            request.engine,
+            replace(question, max_model_len=self.spec.max_position_embeddings or 1),
+        )
+        if key not in self._admissions:
+            self._admissions[key] = admission(request.engine, self.spec, key[1])
+        return self._admissions[key]
+
+    def overheads(
+        self, device: Accelerator, request: FitRequest, stage: int
+    ) -> tuple[Overhead, ...]:
+        """What the engine takes of a device of a stage, beside weights and cache."""
+        if request.engine not in _TAKEN:
+            raise UsageError(
+                f"{request.engine}: what it takes of a GPU beside its cache is not known here; "
+                "give --available (llama.cpp: --ctx-size) to 'kvcalc capacity'"
             )
-        return tuple(found)
+        layout = request.layout
+        items = overheads(
+            self.spec, step_of(device, request), layout.tensor, layout.pipeline,
+            last_stage=stage == layout.pipeline - 1, eager=request.eager,
+            ranks=layout.tensor * (layout.data if layout.expert else 1),
+            measured=was_measured(device.name, request.engine, request.engine_version),
+        )  # fmt: skip
+        return tuple(item for item in items if item.name in _TAKEN[request.engine])
 
-    def verdict(self, devices: tuple[Device, ...]) -> Verdict:
-        if all(one.cache_bytes <= one.free_least and one.free_least > 0 for one in devices):
+    def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:
+        """(at the model's value, least, most) bytes left for the cache on a device of each stage."""
+        budget, rooms = budget_of(device, request), []
+        for number, stage in enumerate(self.stages(request)):
+            items = self.overheads(device, request, number)
+            left = budget - stage.weight_bytes
+            taken = (sum(item.bytes for item in items), sum(item.most for item in items),
+                     sum(item.least for item in items))  # fmt: skip
+            value, least, most = (left - each for each in taken)
+            rooms.append((value, least, most))
+        return rooms
+
+    def memory(self, device: Accelerator, request: FitRequest) -> tuple[int, int, int]:
+        """The same of the fullest stage, which decides how many blocks all of them have."""
+        return min(self.room(device, request))
+
+    def _admitted(self, device: Accelerator, request: FitRequest, end: int) -> bool:
+        """Whether it fits at one end of the band: 0, the model's value; 1, the least memory."""
+        if request.sequences > (request.max_num_seqs or request.sequences):
+            return False
+        rooms = [room[end] for room in self.room(device, request)]
+        if min(rooms) <= 0:
+            return False
+        if request.engine == "logical":
+            need = self._logical(request)
+            return all(one <= room for one, room in zip(need, rooms, strict=True))
+        rules = self.admission(device, request)
+        return rules.admits(min(rooms), max(1, request.context_tokens), request.sequences)
+
+    def _logical(self, request: FitRequest) -> list[int]:
+        """The logical need of the requests on a rank of each stage."""
+        tokens = (request.context_tokens, request.encoder_tokens)
+        return [request.sequences * stage.cache.most(*tokens) for stage in self.stages(request)]
+
+    def verdict(self, device: Accelerator, request: FitRequest) -> Verdict:
+        """The one verdict. Raises for what the engine, or the layout, refuses."""
+        if self._admitted(device, request, 1):
             return "fits"
-        if all(one.cache_bytes <= one.free and one.free > 0 for one in devices):
-            return "tight"
-        return "does not fit"
+        return "tight" if self._admitted(device, request, 0) else "does not fit"
 
-    def holds(self, device: Accelerator, request: FitRequest) -> bool:
-        """Whether it fits at the model's value; False too for a layout that the model refuses."""
+    def holds(self, device: Accelerator, request: FitRequest, end: int = 0) -> bool:
+        """Whether it fits at one end of the band; False too for what is refused."""
         try:
-            return self.verdict(self.devices(device, request)) != "does not fit"
-        except UnsupportedError:
+            return self._admitted(device, request, end)
+        except KvcalcError:
             return False
 
-    def longest_context(self, device: Accelerator, request: FitRequest) -> int:
-        """The longest context at which the whole batch fits, the model's own longest at most."""
-        limit = self.spec.max_position_embeddings or LONGEST
-        least, most = 0, max(1, limit)
-        if not self.holds(device, replace(request, context_tokens=0)):
-            return 0
-        if self.holds(device, replace(request, context_tokens=most)):
-            return most
-        while most - least > 1:
-            middle = (least + most) // 2
-            if self.holds(device, replace(request, context_tokens=middle)):
-                least = middle
-            else:
-                most = middle
-        return least
+    def longest_context(self, device: Accelerator, request: FitRequest, end: int = 0) -> int:
+        """The longest context at which the whole batch fits.
 
-    def largest_batch(self, devices: tuple[Device, ...], request: FitRequest) -> int:
-        """The most requests of the context that fit; the stage with the least room decides."""
-        layout = request.layout
-        rooms = []
-        for one, stage in zip(devices, self.stages(request), strict=True):
-            need = stage.cache.most(request.context_tokens, request.encoder_tokens)
-            if one.free <= 0:
-                return 0
-            if need:
-                rooms.append(one.free // need)
-        return min(rooms, default=LONGEST) * layout.data
+        The model's own longest at most, or what is asked for where that is more.
+        """
+        limit = max(self.spec.max_position_embeddings or LONGEST, request.context_tokens, 1)
+        return _most(
+            lambda tokens: self.holds(device, replace(request, context_tokens=tokens), end), limit
+        )
+
+    def largest_batch(self, device: Accelerator, request: FitRequest, end: int = 0) -> int:
+        """The most requests of the context that fit, over all replicas."""
+        data = request.layout.data
+
+        def fits(sequences: int) -> bool:
+            return self.holds(device, replace(request, batch_size=sequences * data), end)
+
+        limit = 1
+        while limit < LONGEST and fits(limit):
+            limit *= 2
+        return _most(fits, limit) * data
 
     def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
         """The fewest devices; of those, the most tensor ranks (up to 8, one machine)."""
         layouts = sorted(
-            (Layout(tensor, pipeline) for tensor in _TENSOR for pipeline in _PIPELINE),
+            (replace(request.layout, tensor=tensor, pipeline=pipeline)
+             for tensor in _TENSOR for pipeline in _PIPELINE),
             key=lambda layout: (layout.devices, -layout.tensor),
-        )
+        )  # fmt: skip
         for layout in layouts:
-            try:
-                if self.holds(device, replace(request, layout=layout)):
-                    return layout
-            except KvcalcError:
-                continue
+            if self.holds(device, replace(request, layout=layout)):
+                return layout
         return None
+
+    def devices(self, device: Accelerator, request: FitRequest) -> tuple[Device, ...]:
+        """One device of each stage, with what the engine reserves there and why."""
+        held = self._holding(device, request)
+        needs, found = self._logical(request), []
+        for number, (stage, room) in enumerate(
+            zip(self.stages(request), self.room(device, request), strict=True)
+        ):
+            need = reserved = needs[number]
+            waste: tuple[Waste, ...] = ()
+            if held is not None:
+                share = held.shares[number]
+                reserved = share.bytes * request.sequences
+                waste = tuple(_times(share.waste, request.sequences))
+                other = reserved - need - sum(item.bytes for item in waste)
+                if other:
+                    waste += (Waste(cause="number formats", bytes=other, why="rows and states in "
+                              f"the formats that {request.engine_words} keeps them in"),)  # fmt: skip
+            found.append(Device(number, stage.layers, stage.weight_bytes,
+                                self.overheads(device, request, number), *room,
+                                need, reserved, waste))  # fmt: skip
+        return tuple(found)
+
+    def _holding(self, device: Accelerator, request: FitRequest) -> Holding | None:
+        if request.engine == "logical":
+            return None
+        module = import_module(ENGINES[request.engine][0])
+        question = question_of(device, request)
+        if "memory_utilization" in module.FLAGS:
+            question = replace(question, memory_utilization=None)
+        held: Holding = module.hold(self.spec, question)
+        return held
 
     def fit(self, device: Accelerator, request: FitRequest) -> Fit:
         """The whole answer. Raises UnsupportedError where the layout does not divide the model."""
-        devices = self.devices(device, request)
-        verdict = self.verdict(devices)
-        largest = self.largest_batch(devices, request)
-        longest = self.longest_context(device, request)
+        from kvcalc.deployment.changes import changes_for, notes_for
+
+        verdict = self.verdict(device, request)
+        held = self._holding(device, request)
         fewest = self.fewest(device, request)
-        changes: tuple[Change, ...] = ()
-        if verdict == "does not fit":
-            changes = tuple(self._changes(device, request, longest, largest, fewest))
-        return Fit(
+        answer = Fit(
             model=self.spec.name,
             model_context=self.spec.max_position_embeddings,
             device=device,
             request=request,
-            budget=_budget(device, request),
-            devices=devices,
+            version=held.version if held is not None else None,
+            measured=was_measured(device.name, request.engine, request.engine_version),
+            budget=budget_of(device, request),
+            devices=self.devices(device, request),
             verdict=verdict,
-            longest_context=longest,
-            largest_batch=largest,
+            longest_context=self.longest_context(device, request),
+            longest_context_least=self.longest_context(device, request, 1),
+            largest_batch=self.largest_batch(device, request),
+            largest_batch_least=self.largest_batch(device, request, 1),
             fewest=fewest,
-            changes=changes,
-            notes=tuple(_notes(self.spec, device, request)),
-        )
-
-    def _changes(
-        self, device: Accelerator, request: FitRequest, longest: int, largest: int,
-        fewest: Layout | None,
-    ) -> Iterator[Change]:  # fmt: skip
-        """What makes it fit, in this order: more of the memory and smaller steps, less precision in
-        the cache, less service, less precision in the weights, more hardware.
-        """
-        yield from self._roomier(device, request)
-        cache8 = CacheDtypes("fp8", "fp8", request.cache.state)
-        two_bytes = request.cache.key in ("bf16", "fp16", "fp32")
-        if two_bytes and self.holds(device, replace(request, cache=cache8)):
-            yield Change("--kv-dtype fp8", "precision of the cache; states stay as they are")
-        if 0 < largest < request.batch_size:
-            yield Change(
-                f"--batch {largest}", f"{largest} of {request.batch_size} requests at once"
-            )
-        if 0 < longest < request.context_tokens:
-            yield Change(
-                f"--context {longest}",
-                f"requests of {longest:,} tokens, not {format_tokens(request.context_tokens)}",
-            )
-        for dtype, cost in (
-            ("fp8", "precision of the weights, or a checkpoint that was made in fp8"),
-            ("int4_g128", "much precision of the weights (groups of 128)"),
-        ):
-            if request.dtype in (dtype, "int4_g128", "checkpoint"):
-                continue
-            if self.holds(device, replace(request, dtype=dtype)):
-                yield Change(f"--dtype {dtype}", cost)
-            elif two_bytes and self.holds(device, replace(request, dtype=dtype, cache=cache8)):
-                yield Change(f"--dtype {dtype} --kv-dtype fp8", cost + ", and of the cache")
-        now = request.layout
-        if fewest is not None and fewest.devices >= now.devices:
-            flags = f"--tp {fewest.tensor}"
-            if fewest.pipeline > 1 or now.pipeline > 1:
-                flags += f" --pp {fewest.pipeline}"
-            more = fewest.devices > now.devices
-            yield Change(flags, f"{fewest.devices} devices instead of {now.devices}" if more
-                         else f"the same {now.devices} devices, dealt out differently")  # fmt: skip
-
-    def _roomier(self, device: Accelerator, request: FitRequest) -> Iterator[Change]:
-        """The engine's own flags: they cost no precision and no device."""
-        step = request.batch or default_batch(device.bytes, device.name)
-        small = Batch(min(step.tokens, SMALL.tokens), max(SMALL.requests, request.batch_size))
-        flags = [("", "", request)]
-        if request.utilization < MOST_UTILIZATION:
-            flags.append((f"--memory-utilization {float(MOST_UTILIZATION):g}",
-                          "nothing else may use the device",
-                          replace(request, utilization=MOST_UTILIZATION)))  # fmt: skip
-        for what, cost, changed in flags[1:]:
-            if self.holds(device, changed):
-                yield Change(what, cost)
-                return
-        if small.requests >= step.requests:
-            return
-        for what, cost, changed in flags:
-            if self.holds(device, replace(changed, batch=small)):
-                steps = f"--max-num-batched-tokens {small.tokens} --max-num-seqs {small.requests}"
-                price = (
-                    f"{small.requests} requests at once, prompts in steps of {small.tokens} tokens"
-                )
-                yield Change(f"{what} {steps}".strip(), f"{price}{'; ' + cost if cost else ''}")
-                return
+            fewest_verdict="does not fit" if fewest is None
+            else self.verdict(device, replace(request, layout=fewest)),
+            changes=(),
+            notes=(),
+        )  # fmt: skip
+        changes = tuple(changes_for(self, answer)) if verdict == "does not fit" else ()
+        return replace(answer, changes=changes, notes=tuple(notes_for(self.spec, answer)))
 
 
-def _budget(device: Accelerator, request: FitRequest) -> int:
-    """ceil(total * utilization), as vLLM's request_memory has it."""
-    return -int(-device.bytes * request.utilization // 1)
+def _times(waste: tuple[Waste, ...], sequences: int) -> Iterator[Waste]:
+    """What all sequences lose, most first."""
+    items = sorted((item for item in waste if item.bytes), key=lambda item: -item.bytes)
+    yield from (replace(item, bytes=item.bytes * sequences) for item in items)
 
 
-def _notes(spec: ModelSpec, device: Accelerator, request: FitRequest) -> Iterator[str]:
-    step = request.batch or default_batch(device.bytes, device.name)
-    yield (
-        f"{step.tokens} tokens and {step.requests} requests a step"
-        + ("" if request.batch else ", as vLLM chooses for this memory")
-    )
-    if not device.measured:
-        yield (
-            f"{device.name}: the vendor's {device.nominal}, in decimal bytes; what a program sees "
-            "was not found in any log"
-        )
-    elif device.least != device.most:
-        yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
-    if device.vendor not in ("NVIDIA", ""):
-        yield "overheads were measured on NVIDIA hardware; on others they are a guess of the same size"
-    if spec.left_out:
-        yield f"not counted: {'; '.join(spec.left_out)}"
+def _most(fits: Callable[[int], bool], limit: int) -> int:
+    """The largest number up to ``limit`` that fits; 0 when not even 1 does."""
+    if fits(limit):
+        return limit
+    least, most = 0, limit
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    return least
+
+
+def budget_of(device: Accelerator, request: FitRequest) -> int:
+    """ceil(total * utilization), as vLLM's request_memory has it; all of it for tensorrt-llm, whose
+    share is of what is free."""
+    share = Fraction(1) if request.engine == "tensorrt-llm" else request.utilization
+    return -int(-device.bytes * share // 1)
 
 
 def memory_for_cache(
     spec: ModelSpec, device: Accelerator, request: FitRequest, engine: str
 ) -> tuple[int, int, int]:
-    """(at the model's value, least, most) bytes of one device that an engine has for its cache.
-
-    vllm: total * utilization - weights - all overheads. sglang: total * mem_fraction_static -
-    weights - libraries (activations and graphs live in the rest). tensorrt-llm: what is free after
-    weights, activations and libraries, before its own share of it. The fullest stage decides.
-    """
-    kept = {
-        "vllm": ("activation peak", "CUDA graphs", "libraries"),
-        "sglang": ("libraries",),
-        "tensorrt-llm": ("activation peak", "libraries"),
-    }.get(engine)
-    if kept is None:
-        raise UsageError(f"{engine}: what it takes of a GPU is not known here; give --available")
-    if engine == "tensorrt-llm":
-        request = replace(request, utilization=Fraction(1))
-    budget = _budget(device, request)
-    rooms = []
-    for one in Planner(spec).devices(device, replace(request, context_tokens=0)):
-        items = [item for item in one.overheads if item.name in kept]
-        left = budget - one.weight_bytes
-        taken = (sum(item.bytes for item in items), sum(item.most for item in items),
-                 sum(item.least for item in items))  # fmt: skip
-        rooms.append(tuple(left - each for each in taken))
-    value, least, most = min(rooms)
-    return value, least, most
+    """(at the model's value, least, most) bytes of one device that an engine has for its cache."""
+    return Planner(spec).memory(device, replace(request, engine=engine))

@@ -74,18 +74,41 @@ def catalogue() -> tuple[Accelerator, ...]:
     return tuple(found)
 
 
+_MAKERS = ("nvidia-", "amd-", "geforce-", "tesla-")
+
+
 def _folded(name: str) -> str:
-    return "-".join(name.lower().replace("_", " ").replace("-", " ").split()).removeprefix(
-        "nvidia-"
-    )
+    folded = "-".join(name.lower().replace("_", " ").replace("-", " ").split())
+    for maker in _MAKERS:
+        folded = folded.removeprefix(maker)
+    return folded
+
+
+def _runs(name: str) -> set[str]:
+    """Every run of a name's words, written together: ``4090`` and ``rtx4090`` of ``rtx-4090``."""
+    words = name.split("-")
+    ends = range(1, len(words) + 1)
+    return {"".join(words[start:end]) for end in ends for start in range(end)}
 
 
 def find(name: str) -> Accelerator:
-    """A device by its name or an alias. Raises NotFoundError naming the nearest."""
+    """A device by its name, an alias, or words of them that no other device has.
+
+    Raises NotFoundError naming the nearest, and UsageError naming those that it may be.
+    """
     folded = _folded(name)
     names = {alias: device for device in catalogue() for alias in (device.name, *device.aliases)}
     if folded in names:
         return names[folded]
+    together = folded.replace("-", "")
+    whole = {device.name: device for alias, device in names.items()
+             if alias.replace("-", "") == together}  # fmt: skip
+    meant = whole or {device.name: device for alias, device in names.items()
+                      if together in _runs(alias)}  # fmt: skip
+    if len(meant) == 1:
+        return next(iter(meant.values()))
+    if meant:
+        raise UsageError(f"--gpu {name} may be {', '.join(meant)}: say which")
     near = get_close_matches(folded, names, n=3, cutoff=0.5)
     hint = (
         f"did you mean {' or '.join(near)}?" if near else "'kvcalc fit MODEL --gpus all' lists them"

@@ -22,20 +22,34 @@ an activation, L layers of a rank, F ffn width of one token on a rank.
   were not measured).
 
 Weights as loaded are 0.1 to 0.8 % above the sum of the tensors where the checkpoint is bf16.
+
+On other GPUs, and in other releases, the model is carried over: nobody measured it there, so its band is
+twice as wide, and the libraries of several ranks begin where one rank's do (two RTX 4090, which have no
+fast links, logged 0.25 GiB; an RTX 3090 alone 0.35).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.units import GIB, KIB, MIB
 
 EVIDENCE = "36 vLLM 0.19 startups on an H100, llm-d-incubation/llm-d-planner v0.19.0"
+_GPU, _ENGINE, _RELEASE = "h100-80gb", "vllm", "0.19"
+# Libraries of one rank, in hundredths of a GiB: the model's value and its band.
+ONE_RANK = (25, 24, 46)
+CARRIED_OVER = "carried over from H100, vLLM 0.19"
+
+
+def was_measured(device: str, engine: str, version: str | None) -> bool:
+    """Whether the startups were on this device, with this release."""
+    release = (version or "").lstrip("v")
+    return (device, engine) == (_GPU, _ENGINE) and f"{release}.".startswith(f"{_RELEASE}.")
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """One item. bytes: the model's value; least, most: the band of the measurements.
+    """One item. bytes: the model's value; least, most: its band.
 
     formula: with names. substituted: with numbers.
     """
@@ -67,18 +81,28 @@ def default_batch(device_bytes: int, name: str) -> Batch:
 
 def overheads(
     spec: ModelSpec, batch: Batch, tensor: int, pipeline: int, *, last_stage: bool = True,
-    ranks: int | None = None, activation_bytes: int = 2,
+    ranks: int | None = None, activation_bytes: int = 2, eager: bool = False, measured: bool = True,
 ) -> tuple[Overhead, ...]:  # fmt: skip
     """Activations, graphs and libraries on one device, each with the band of its evidence.
 
     last_stage: whether the device samples. ranks: devices that talk to each other within a stage;
-    the tensor ranks when absent.
+    the tensor ranks when absent. eager: no graphs are captured. measured: False where the band is
+    carried over (see ``was_measured``).
     """
-    return (
+    items = (
         _activations(spec, batch, tensor, pipeline, last_stage, activation_bytes),
-        _graphs(spec, tensor, pipeline),
+        *(() if eager else (_graphs(spec, tensor, pipeline),)),
         _libraries(ranks or tensor, pipeline),
     )
+    return items if measured else tuple(_carried_over(item) for item in items)
+
+
+def _carried_over(item: Overhead) -> Overhead:
+    """The same item with twice the band."""
+    least = max(0, 2 * item.least - item.bytes)
+    if item.name == "libraries":
+        least = min(least, ONE_RANK[1] * GIB // 100)
+    return replace(item, least=least, most=2 * item.most - item.bytes)
 
 
 def _band(num_bytes: int, least: int, most: int) -> tuple[int, int]:
@@ -151,6 +175,10 @@ def _libraries(tensor: int, pipeline: int) -> Overhead:
     if tensor > 1:
         sizes, shown = (207, 206, 213), "2.07 GiB (CUDA context, NCCL, custom all-reduce)"
     else:
-        sizes, shown = (25, 24 if pipeline == 1 else 7, 46), "0.25 GiB (CUDA context and kernels)"
+        value, least, most = ONE_RANK
+        sizes, shown = (
+            (value, least if pipeline == 1 else 7, most),
+            "0.25 GiB (CUDA context and kernels)",
+        )
     total, least, most = (size * GIB // 100 for size in sizes)
     return Overhead("libraries", total, least, most, shown, shown)

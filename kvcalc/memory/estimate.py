@@ -107,6 +107,14 @@ class Estimate:
         return self.weight_bytes + self.cache.bytes
 
 
+def beyond_longest(spec: ModelSpec, tokens: int) -> str | None:
+    """The note on a context that is longer than the model's own longest; None where it is not."""
+    longest = spec.max_position_embeddings
+    if longest is None or tokens <= longest:
+        return None
+    return f"the model was made for at most {longest} tokens"
+
+
 def choose_workload(
     spec: ModelSpec,
     *,
@@ -135,8 +143,8 @@ def choose_workload(
     if context_tokens is None:
         context_tokens = min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
         notes.append(f"context of {context_tokens} tokens (none was given)")
-    elif longest is not None and context_tokens > longest:
-        notes.append(f"the model was made for at most {longest} tokens")
+    elif beyond := beyond_longest(spec, context_tokens):
+        notes.append(beyond)
     if spec.encoder is None:
         encoder_tokens = 0
     elif spec.encoder.tokens is not None:

@@ -1,6 +1,7 @@
 """``kvcalc fit --format json``: one object, or a list of them for all accelerators."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from kvcalc.deployment.fit import Device, Fit
@@ -18,7 +19,8 @@ def render_all(fits: list[Fit]) -> str:
 
 
 def to_object(fit: Fit) -> dict[str, Any]:
-    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits."""
+    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits;
+    ``_least`` is what holds at the lower end of the memory's band."""
     request, device = fit.request, fit.device
     return {
         "schema_version": 1,
@@ -39,12 +41,16 @@ def to_object(fit: Fit) -> dict[str, Any]:
             "kv_dtype": request.cache.kv_name,
         },
         "parallelism": _layout(request.layout),
+        "engine": {"name": request.engine, "version": fit.version},
+        "overheads_measured": fit.measured,
         "budget_bytes": fit.budget,
         "fits": fit.verdict != "does not fit",
         "verdict": fit.verdict,
         "stages": [_device(one) for one in fit.devices],
         "longest_context": fit.longest_context,
+        "longest_context_least": fit.longest_context_least,
         "largest_batch": fit.largest_batch,
+        "largest_batch_least": fit.largest_batch_least,
         "fewest": None if fit.fewest is None else _layout(fit.fewest),
         "changes": [{"what": change.what, "cost": change.cost} for change in fit.changes],
         "assumptions": list(fit.notes),
@@ -79,4 +85,6 @@ def _device(device: Device) -> dict[str, Any]:
         "free_least_bytes": device.free_least,
         "free_most_bytes": device.free_most,
         "cache_bytes": device.cache_bytes,
+        "reserved_bytes": device.reserved_bytes,
+        "waste": [asdict(item) for item in device.waste],
     }

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from kvcalc.deployment.fit import Fit
 from kvcalc.report.fit_rows import (
     ALL_HEADERS,
-    DEVICE_HEADERS,
     all_rows,
     answer_lines,
+    device_headers,
     device_rows,
     headline,
 )
@@ -25,7 +25,7 @@ def render(fit: Fit) -> str:
         if len(fit.devices) > 1:
             lines += [f"Stage {device.stage}: layers {device.layers.start} to "
                       f"{device.layers.stop - 1}", ""]  # fmt: skip
-        lines += [*_table(DEVICE_HEADERS, device_rows(fit, device)), ""]
+        lines += [*_table(device_headers(fit), device_rows(fit, device)), ""]
     lines += [f"- {what}: **{value}**" for what, value in answer_lines(fit)]
     if fit.changes:
         rows = ((f"`{change.what}`", change.cost) for change in fit.changes)

@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 
 from kvcalc.deployment.fit import LONGEST, Device, Fit
+from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.units import format_bytes, format_tokens
 
-DEVICE_HEADERS = ("on one device of each stage", "bytes", "measured band")
 ALL_HEADERS = (
     "accelerator", "memory", "one device", "longest context", "largest batch", "fewest devices",
 )  # fmt: skip
+
+
+def device_headers(fit: Fit) -> tuple[str, str, str]:
+    """Whose band it is stands above it."""
+    return "on one device of each stage", "bytes", "measured" if fit.measured else CARRIED_OVER
 
 
 def headline(fit: Fit) -> str:
@@ -16,56 +21,93 @@ def headline(fit: Fit) -> str:
     request = fit.request
     each = f"{format_tokens(request.context_tokens)} tokens x {request.batch_size}"
     devices = request.layout.devices
+    by = "" if fit.version is None else f", {request.engine_words} {fit.version}"
     return (
         f"{each} in {request.cache.kv_name}, weights in {request.dtype}, on {devices} x "
-        f"{fit.device.name} ({request.layout}): {fit.verdict}"
+        f"{fit.device.name} ({request.layout}){by}: {fit.verdict}"
     )
 
 
 def device_rows(fit: Fit, device: Device) -> Iterator[tuple[str, str, str]]:
     """What one device's memory goes to."""
-    share = f"{float(fit.request.utilization):g}"
-    yield "memory", format_bytes(fit.device.bytes), fit.device.source
-    yield f"x {share} that the engine may use", format_bytes(fit.budget), ""
+    request = fit.request
+    share = f"x {float(request.utilization):g} that the engine may use"
+    of_free = request.engine == "tensorrt-llm"
+    yield "memory", format_bytes(fit.device.bytes), ""
+    if not of_free:
+        yield share, format_bytes(fit.budget), ""
     yield "weights", format_bytes(device.weight_bytes), ""
     for item in device.overheads:
-        band = f"{format_bytes(item.least)} to {format_bytes(item.most)}"
-        yield item.name, format_bytes(item.bytes), band
+        yield item.name, format_bytes(item.bytes), _between(item.least, item.most)
     yield (
-        "left for the cache",
+        "free" if of_free else "left for the cache",
         format_bytes(device.free),
-        f"{format_bytes(device.free_least)} to {format_bytes(device.free_most)}",
+        _between(device.free_least, device.free_most),
     )
-    yield "cache of the requests", format_bytes(device.cache_bytes), ""
+    if of_free:
+        yield share, format_bytes(int(device.free * request.utilization)), ""
+    yield "logical need of the requests", format_bytes(device.cache_bytes), ""
+    if fit.version is not None:
+        yield (
+            f"reserved by {request.engine_words}",
+            format_bytes(device.reserved_bytes),
+            _why(device),
+        )
+
+
+def _between(least: int, most: int) -> str:
+    return f"{format_bytes(least)} to {format_bytes(most)}"
+
+
+def _why(device: Device) -> str:
+    """What the engine takes beyond the need: the two largest causes, and the rest."""
+    causes = [(item.cause, item.bytes) for item in device.waste]
+    if len(causes) > 2:
+        causes = [*causes[:2], ("other", sum(num_bytes for _, num_bytes in causes[2:]))]
+    return ", ".join(
+        f"{'+' if num_bytes > 0 else '-'} {format_bytes(abs(num_bytes))} {cause}"
+        for cause, num_bytes in causes
+        if num_bytes
+    )
 
 
 def answer_lines(fit: Fit) -> Iterator[tuple[str, str]]:
-    """How far it goes."""
+    """How far it goes; beside it what holds at the lower end of the band."""
     request = fit.request
-    yield (
-        f"longest context for a batch of {request.batch_size}",
-        _longest(fit),
-    )
-    requests = "request" if fit.largest_batch == 1 else "requests"
-    largest = "any" if fit.largest_batch >= LONGEST else f"{fit.largest_batch:,} {requests}"
-    yield (
-        f"largest batch at {format_tokens(request.context_tokens)} tokens",
-        largest if fit.largest_batch else "none",
-    )
+    yield f"longest context for a batch of {request.batch_size}", _longest(fit)
+    yield f"largest batch at {format_tokens(request.context_tokens)} tokens", _largest(fit)
     yield "fewest devices that hold the request", _layout(fit)
 
 
 def _longest(fit: Fit) -> str:
     if not fit.longest_context:
         return "none"
-    whole = " (the model's longest)" if fit.longest_context == fit.model_context else ""
-    return f"{fit.longest_context:,} tokens{whole}"
+    tokens, least, own = fit.longest_context, fit.longest_context_least, fit.model_context
+    if own is not None and tokens >= own:
+        whose = " (the model's longest)" if tokens == own else f" (made for at most {own:,})"
+    else:
+        whose = ""
+    low = "" if least == tokens else f"; {_or_none(least)} at the band's lower end"
+    return f"{tokens:,} tokens{whose}{low}"
+
+
+def _largest(fit: Fit) -> str:
+    number, least = fit.largest_batch, fit.largest_batch_least
+    if number >= LONGEST:
+        return "any"
+    low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
+    return f"{number:,} {'request' if number == 1 else 'requests'}{low}" if number else "none"
+
+
+def _or_none(number: int) -> str:
+    return f"{number:,}" if number else "none"
 
 
 def _layout(fit: Fit) -> str:
     if fit.fewest is None:
         return "more than 64"
-    return f"{fit.fewest.devices} ({fit.fewest})"
+    tight = ", tight" if fit.fewest_verdict == "tight" else ""
+    return f"{fit.fewest.devices} ({fit.fewest}{tight})"
 
 
 def all_rows(fits: list[Fit]) -> Iterator[tuple[str, ...]]:

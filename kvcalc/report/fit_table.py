@@ -6,17 +6,18 @@ from rich.table import Table
 from rich.text import Text
 
 from kvcalc.deployment.fit import Fit
+from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.report.fit_rows import (
     ALL_HEADERS,
-    DEVICE_HEADERS,
     all_rows,
     answer_lines,
+    device_headers,
     device_rows,
     headline,
 )
 from kvcalc.report.text import render as to_text
 
-_WORDS = (DEVICE_HEADERS[-1], "what it costs", "fewest devices")
+_WORDS = ("measured", CARRIED_OVER, "what it costs", "fewest devices")
 
 
 def _table(*headers: str) -> Table:
@@ -36,7 +37,7 @@ def render(fit: Fit) -> str:
         if len(fit.devices) > 1:
             layers = device.layers
             parts.append(Text(f"stage {device.stage}: layers {layers.start} to {layers.stop - 1}"))
-        table = _table(*DEVICE_HEADERS)
+        table = _table(*device_headers(fit))
         for row in device_rows(fit, device):
             table.add_row(*row)
         parts += [table, ""]

@@ -322,7 +322,7 @@ def test_a_narrow_terminal_loses_no_number(
         ("estimate gpt2 --gpu h100", "'kvcalc capacity' and 'kvcalc fit' have it"),
         ("estimate gpt2 --plot a.svg", "'kvcalc compare' has it"),
         ("estimate gpt2 -o a.json", "the answer goes to a file with '> FILE'"),
-        ("capacity gpt2 --context 1k", "here it is --max-model-len T"),
+        ("capacity gpt2 --batch 4", "here it is --max-num-seqs N"),
         ("fit gpt2 --tensor_parallel_size 2", "here it is --tp"),
         ("-q estimate gpt2", "it stands after the command"),
         ("estimate gpt2 --context 1k,2k", "'kvcalc compare' takes several"),

@@ -9,7 +9,6 @@ from kvcalc.cli.fit import FitFormat
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
 from kvcalc.deployment.hardware import find, of_size
-from kvcalc.deployment.overhead import Batch
 from kvcalc.deployment.parallelism import Layout, stages_of
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UsageError
@@ -45,7 +44,7 @@ def test_70b_does_not_fit_one_device_and_says_what_does() -> None:
 def test_changes_go_from_cheap_to_dear() -> None:
     answer = run("llama-3-70b", layout=Layout(4), context_tokens=32768, batch_size=16)
     assert [change.what.split()[0] for change in answer.changes] == [
-        "--kv-dtype", "--batch", "--context", "--dtype", "--dtype", "--tp",
+        "--memory-utilization", "--kv-dtype", "--batch", "--context", "--dtype", "--dtype", "--tp",
     ]  # fmt: skip
 
 
@@ -87,20 +86,19 @@ def changes(model: str, gpu: str, **flags: Any) -> list[str]:
 
 
 def test_the_engines_own_flags_come_before_precision_and_devices() -> None:
-    """gpt-oss-120b on one H100, two requests of 128k: 0.95 of the memory is enough."""
-    found = changes("gpt-oss-120b", "h100", context_tokens=131072, batch_size=2, dtype="checkpoint")
-    assert found[:2] == ["--memory-utilization 0.95", "--kv-dtype fp8"]
-    # Smaller steps: 16 requests instead of 1024 leave what the sampler would take.
-    small = changes("gpt-oss-20b", "rtx-5090", context_tokens=131072, batch_size=4, dtype="checkpoint",
-                    batch=Batch(8192, 1024))  # fmt: skip
-    assert small[0] == "--max-num-batched-tokens 2048 --max-num-seqs 16"
+    """gpt-oss-120b on one H100, two requests of 64k: 0.95 of the memory is enough, and so is what
+    1024 rows of logits and their copies take (14 * 1024 * 201,088 bytes = 2.68 GiB).
+    """
+    found = changes("gpt-oss-120b", "h100", context_tokens=65536, batch_size=2, dtype="checkpoint")
+    small = "--max-num-batched-tokens 2048 --max-num-seqs 16"
+    assert found[:4] == ["--memory-utilization 0.95", small, "--enforce-eager", "--kv-dtype fp8"]
 
 
 def test_pipeline_stages_where_tensor_ranks_do_not_fit() -> None:
     """Llama-3.1-70B in 4 bits on two RTX 3090: what NCCL takes with two ranks is what is missing."""
     found = changes("llama-3.1-70b", "rtx-3090", context_tokens=4096, dtype="int4_g128",
                     layout=Layout(2))  # fmt: skip
-    assert found == ["--tp 1 --pp 2"]
+    assert found[-1] == "--tp 1 --pp 2"
 
 
 def test_an_unlisted_device_by_its_memory() -> None:
@@ -139,8 +137,12 @@ def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> No
         ({}, "--gpu NAME"),
         ({"gpu": "h100", "gpus": "all"}, "--gpu NAME"),
         ({"gpus": "some"}, "the only list"),
+        ({"gpus": "2", "gpu": "h100"}, "the number of GPUs is --tp and --pp: --gpu h100 --tp 2"),
         ({"gpu": "h100", "memory_utilization": "1.5"}, "at most 1"),
-        ({"gpu": "h100", "max_num_seqs": 8}, "give both"),
+        ({"gpu": "h100", "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
+        ({"gpu": "h100", "engine": "llama.cpp"}, "llama.cpp: what it takes of a GPU"),
+        ({"gpu": "h100", "engine": "sglang"}, "SGLang chooses its own share"),
+        ({"gpu": "h100", "engine": "vlm"}, "choose from logical, vllm"),
     ],
 )
 def test_refusals(flags: dict[str, Any], message: str) -> None:

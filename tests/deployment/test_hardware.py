@@ -44,3 +44,18 @@ def test_compute_capabilities() -> None:
     assert [find(name).sm for name in ("h200", "l4", "gb10", "mi300x")] == [90, 89, 121, 0]
     assert of_size("80GiB").sm is None
     assert all(device.sm for device in catalogue() if device.vendor == "NVIDIA")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("4090", "rtx-4090"), ("rtx4090", "rtx-4090"), ("RTX_4060Ti", "rtx-4060-ti-16gb"),
+     ("NVIDIA GeForce RTX 3090", "rtx-3090"), ("a100 80gb", "a100-80gb"), ("a10", "a10")],
+)  # fmt: skip
+def test_a_name_is_known_by_its_words(text: str, name: str) -> None:
+    assert find(text).name == name
+
+
+def test_words_of_several_devices_are_refused_with_their_names() -> None:
+    """An A100 has 40 or 80 GB; taking one of them would be a guess."""
+    with pytest.raises(UsageError, match="may be a100-80gb, a100-pcie-80gb, a100-40gb: say which"):
+        find("A100")

@@ -6,7 +6,7 @@ llm-d-incubation/llm-d-planner accuracy/results/v0.19.0 (Apache-2.0). GiB as log
 
 import pytest
 
-from kvcalc.deployment.overhead import Batch, default_batch, overheads
+from kvcalc.deployment.overhead import Batch, default_batch, overheads, was_measured
 from kvcalc.memory.weights import device_weight_bytes
 from kvcalc.spec.catalog import locate
 
@@ -68,3 +68,27 @@ def test_the_default_step_follows_the_memory() -> None:
     assert default_batch(int(79.15 * GIB), "a100-80gb") == Batch(2048, 256)
     assert default_batch(178 * GIB, "b200") == Batch(16384, 1024)
     assert default_batch(24 * GIB, "rtx-4090") == Batch(2048, 256)
+
+
+def test_measured_is_said_of_what_was_measured() -> None:
+    assert was_measured("h100-80gb", "vllm", "0.19.0")
+    assert was_measured("h100-80gb", "vllm", "v0.19")
+    for other in (("h100-80gb", "vllm", None), ("h100-80gb", "vllm", "0.33.0"),
+                  ("rtx-4090", "vllm", "0.19.0"), ("h100-80gb", "sglang", "0.19.0")):  # fmt: skip
+        assert not was_measured(*other)
+
+
+def test_what_is_carried_over_has_a_wider_band() -> None:
+    """Two RTX 4090 logged 0.25 GiB of libraries where two H100 took 2.07 (vLLM, February 2025)."""
+    spec = locate("qwen2.5-14b").spec
+    near = overheads(spec, Batch(2048, 256), 2, 1)
+    far = overheads(spec, Batch(2048, 256), 2, 1, measured=False)
+    for one, other in zip(near, far, strict=True):
+        assert one.bytes == other.bytes
+        assert other.least < one.least <= one.bytes < one.most < other.most
+    assert far[-1].least <= 0.25 * GIB <= far[-1].most
+
+
+def test_eager_mode_captures_no_graphs() -> None:
+    items = overheads(locate("llama-3.1-8b").spec, Batch(8192, 1024), 1, 1, eager=True)
+    assert [item.name for item in items] == ["activation peak", "libraries"]

@@ -1,0 +1,140 @@
+"""What would make it fit, cheapest first, and what a fit assumed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import combinations
+
+from kvcalc.deployment.fit import Change, Fit, FitRequest, Planner, step_of
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE, Batch
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.memory.estimate import beyond_longest
+from kvcalc.spec.model import ModelSpec
+from kvcalc.units import format_tokens
+
+# What people give vLLM on a device that runs nothing else, and a step for a few requests.
+MOST_UTILIZATION, SMALL = Fraction(19, 20), Batch(2048, 16)
+
+
+def changes_for(planner: Planner, answer: Fit) -> Iterator[Change]:
+    """What makes it fit, each by itself, in this order: the engine's own flags, less precision in the
+    cache, less service, less precision in the weights, more hardware.
+    """
+    device, request = answer.device, answer.request
+
+    def change(what: str, cost: str, **fields: object) -> Iterator[Change]:
+        changed = replace(request, **fields)  # type: ignore[arg-type]
+        if planner.holds(device, changed):
+            tight = planner.verdict(device, changed) == "tight"
+            yield Change(what, cost + ("; tight" if tight else ""))
+
+    yield from _flags(planner, device, request)
+    cache8 = CacheDtypes("fp8", "fp8", request.cache.state)
+    two_bytes = request.cache.key in ("bf16", "fp16", "fp32")
+    if two_bytes:
+        yield from change("--kv-dtype fp8", "precision of the cache; states stay as they are",
+                          cache=cache8)  # fmt: skip
+    batch = answer.largest_batch_least or answer.largest_batch
+    if 0 < batch < request.batch_size:
+        yield from change(
+            f"--batch {batch}", f"{batch:,} of {request.batch_size:,} requests at once",
+            batch_size=batch,
+        )  # fmt: skip
+    longest = answer.longest_context_least or answer.longest_context
+    if 0 < longest < request.context_tokens:
+        cost = f"requests of {longest:,} tokens, not {format_tokens(request.context_tokens)}"
+        yield from change(f"--context {longest}", cost, context_tokens=longest)
+    for dtype, cost in (
+        ("fp8", "precision of the weights, or a checkpoint that was made in fp8"),
+        ("int4_g128", "much precision of the weights (groups of 128)"),
+    ):
+        if request.dtype in (dtype, "int4_g128", "checkpoint"):
+            continue
+        narrower = tuple(change(f"--dtype {dtype}", cost, dtype=dtype))
+        if not narrower and two_bytes:
+            narrower = tuple(change(f"--dtype {dtype} --kv-dtype fp8", cost + ", and of the cache",
+                                    dtype=dtype, cache=cache8))  # fmt: skip
+        yield from narrower
+    now, fewest = request.layout, answer.fewest
+    if fewest is not None and fewest.devices >= now.devices:
+        flags = f"--tp {fewest.tensor}"
+        if fewest.pipeline > 1 or now.pipeline > 1:
+            flags += f" --pp {fewest.pipeline}"
+        more = fewest.devices > now.devices
+        yield from change(flags, f"{fewest.devices} devices instead of {now.devices}" if more
+                          else f"the same {now.devices} devices, dealt out differently",
+                          layout=fewest)  # fmt: skip
+
+
+def _flags(planner: Planner, device: Accelerator, request: FitRequest) -> Iterator[Change]:
+    """The engine's own flags: they cost no precision and no device. As few of them as do it."""
+    step = step_of(device, request)
+    small = Batch(min(step.tokens, SMALL.tokens), max(SMALL.requests, request.sequences))
+    flags: list[tuple[str, str, dict[str, object]]] = []
+    if request.utilization < MOST_UTILIZATION:
+        flags.append((f"--memory-utilization {float(MOST_UTILIZATION):g}",
+                      "nothing else may use the device", {"utilization": MOST_UTILIZATION}))  # fmt: skip
+    if small.requests < step.requests and request.engine != "sglang":
+        flags.append((
+            f"--max-num-batched-tokens {small.tokens} --max-num-seqs {small.requests}",
+            f"{small.requests} requests at once, prompts in steps of {small.tokens} tokens",
+            {"max_num_batched_tokens": small.tokens, "max_num_seqs": small.requests},
+        ))  # fmt: skip
+    if not request.eager and request.engine in ("vllm", "logical"):
+        flags.append(("--enforce-eager", "speed: no CUDA graphs", {"eager": True}))
+    for count in range(1, len(flags) + 1):
+        found = []
+        for some in combinations(flags, count):
+            fields = {name: value for _, _, each in some for name, value in each.items()}
+            changed = replace(request, **fields)  # type: ignore[arg-type]
+            if planner.holds(device, changed):
+                tight = "; tight" if planner.verdict(device, changed) == "tight" else ""
+                found.append(Change(" ".join(what for what, _, _ in some),
+                                    "; ".join(cost for _, cost, _ in some) + tight))  # fmt: skip
+        if found:
+            yield from found
+            return
+
+
+def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
+    """What was assumed, and what does not follow from measurements."""
+    device, request = answer.device, answer.request
+    beyond = beyond_longest(spec, request.context_tokens)
+    if beyond is not None:
+        yield beyond + past_the_longest(request.engine)
+    for item in answer.devices[0].waste[:2]:
+        yield f"{item.cause}: {item.why}"
+    step = step_of(device, request)
+    asked = request.max_num_batched_tokens is not None or request.max_num_seqs is not None
+    yield (
+        f"{step.tokens} tokens and {step.requests} requests a step"
+        + ("" if asked else ", as vLLM chooses for this memory")
+    )
+    yield overhead_note(answer.measured)
+    if not device.measured:
+        yield (
+            f"{device.name}: the vendor's {device.nominal}, in decimal bytes; what a program sees "
+            "was not found in any log"
+        )
+    elif device.vendor:
+        yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
+    if spec.left_out:
+        yield f"not counted: {'; '.join(spec.left_out)}"
+
+
+def overhead_note(measured: bool) -> str:
+    """Where the overheads are from, in the words of fit and capacity."""
+    if measured:
+        return f"overheads measured: {EVIDENCE}"
+    return f"overheads {CARRIED_OVER} ({EVIDENCE}), nobody measured them here: twice the band"
+
+
+def past_the_longest(engine: str) -> str:
+    """How an engine is made to go past the model's longest."""
+    if engine != "vllm":
+        return ""
+    return (
+        "; vLLM stops unless --hf-overrides gives the model card's rope scaling, or "
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
+    )

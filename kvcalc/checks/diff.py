@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from kvcalc.checks.files import is_config
 from kvcalc.checks.git import Base, Changed, Repository
-from kvcalc.checks.policy import LoadedPolicy
-from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance
+from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, policy_changes
+from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance, tolerated
 from kvcalc.checks.sides import (
     Reader,
     Side,
@@ -35,16 +35,6 @@ Pair = tuple[Side | None, Side | None]
 _PROVENANCE = ("name", "source", "hub_id", "notes", "left_out", "model_type")
 # What holds a spec's numbers instead of making them.
 _LIMITS = ("expect", "budgets")
-
-
-@dataclass(frozen=True)
-class FieldChange:
-    """A field whose value differs; None where a side leaves it out. line: in the head's file."""
-
-    field: str
-    base: Any
-    head: Any
-    line: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,14 @@ class Change:
     fields: tuple[FieldChange, ...]
     limits: tuple[FieldChange, ...]
 
+    def fails(self, fail_on: FailOn) -> bool:
+        """Whether it is a finding. Expected values that follow tolerated numbers are none."""
+        beyond = [row for row in self.rows if not row.tolerated]
+        if fail_on == "increase":
+            return any(row.delta > 0 for row in beyond) or is_loosened(self.limits)
+        held = [each for each in self.limits if not (self.rows and each.field.startswith("expect"))]
+        return fail_on == "any" and bool(beyond or held or self.model != self.base_model)
+
 
 @dataclass(frozen=True)
 class OneSided:
@@ -103,6 +101,15 @@ class PolicyChange:
     path: str
     fields: tuple[FieldChange, ...]
 
+    def fails(self, fail_on: FailOn) -> bool:
+        """Whether it is a finding: for ``increase``, what lets a model take more."""
+        return fail_on == "any" or (fail_on == "increase" and is_loosened(self.fields))
+
+
+def is_loosened(fields: tuple[FieldChange, ...]) -> bool:
+    """Whether one of them lets a model take more than the base would."""
+    return any(each.effect in LOOSER for each in fields)
+
 
 @dataclass(frozen=True)
 class Diff:
@@ -126,10 +133,10 @@ class Diff:
             return False
         if any(each.side == "head" for each in self.broken):
             return True
-        rows = [row for change in self.changed for row in change.rows if not row.tolerated]
-        if fail_on == "increase":
-            return any(row.delta > 0 for row in rows)
-        return bool(rows or self.added or self.removed or self.broken)
+        changes: tuple[Change | PolicyChange, ...] = (*self.changed, *self.policies)
+        if any(each.fails(fail_on) for each in changes):
+            return True
+        return fail_on == "any" and bool(self.added or self.removed or self.broken)
 
 
 def diff(
@@ -239,10 +246,11 @@ def _change(old: Side, new: Side, tolerances: dict[str, Tolerance]) -> Change:
     for where, base, head in _differences("", *plain):
         key = re.split(r"[.\[]", where, maxsplit=1)[0]
         change = FieldChange(where, base, head, new.loaded.mark(where)[0])
-        if key in _LIMITS:
+        if key == "expect":
             limits.append(change)
-        elif key not in _PROVENANCE or is_config(new.path):
+        elif key != "budgets" and (key not in _PROVENANCE or is_config(new.path)):
             fields.append(change)
+    limits += budget_changes(old.spec.budgets, new.spec.budgets, new.loaded.mark)
     pairs = ((name, old.quantities[name], new.quantities[name]) for name in QUANTITIES)
     return Change(
         path=new.path,
@@ -250,7 +258,7 @@ def _change(old: Side, new: Side, tolerances: dict[str, Tolerance]) -> Change:
         base_path=old.path,
         base_model=old.spec.name,
         rows=tuple(
-            Row(name, base, head, tolerances[name].allows(base, head))
+            Row(name, base, head, tolerated(name, old.quantities, new.quantities, tolerances))
             for name, base, head in pairs
             if base != head
         ),
@@ -261,39 +269,10 @@ def _change(old: Side, new: Side, tolerances: dict[str, Tolerance]) -> Change:
 
 def _policies(reader: Reader, files: list[Changed]) -> Iterator[PolicyChange]:
     for path, old, new in reader.policies(files):
-        if old.policy is not None and new.policy is not None and old.policy != new.policy:
-            plain = (to_plain(old.policy), to_plain(new.policy))
-            if fields := tuple(_policy_fields(*plain, new)):
+        if old.policy is not None and new.policy is not None:
+            fields = tuple(policy_changes(old.policy, new.policy, new.mark))
+            if fields:
                 yield PolicyChange(path, fields)
-
-
-def _policy_fields(old: Any, new: Any, head: LoadedPolicy) -> Iterator[FieldChange]:
-    """The fields that differ; a budget that only moved in the list is the same one."""
-    rest = list(enumerate(old.get("budgets", ())))
-    pairs: list[tuple[str, Any, Any]] = []
-    budgets = list(enumerate(new.get("budgets", ())))
-    # Equal ones first, then those that have most in common.
-    for equal in (True, False):
-        for index, budget in list(budgets):
-            likely = [each for each in rest if each[1] == budget or not equal]
-            best = max(likely, key=lambda each: _alike(each[1], budget), default=None)
-            if best is not None and _alike(best[1], budget):
-                rest.remove(best)
-                budgets.remove((index, budget))
-                pairs.append((f"budgets[{index}]", best[1], budget))
-    pairs += [(f"budgets[{index}]", None, budget) for index, budget in budgets]
-    pairs.sort(key=lambda pair: pair[0])
-    pairs += [(f"budgets[{index}]", budget, None) for index, budget in rest]
-    pairs.append(("tolerances", old.get("tolerances", {}), new.get("tolerances", {})))
-    for where, *sides in pairs:
-        for field, base, value in _differences(where, *sides):
-            yield FieldChange(field, base, value, head.mark(field)[0])
-
-
-def _alike(one: dict[str, Any], other: dict[str, Any]) -> int:
-    """How many fields two budgets share; to be for the same models counts most."""
-    same: int = sum(key in other and other[key] == value for key, value in one.items())
-    return same + (len(one) if one["models"] == other["models"] else 0)
 
 
 def _differences(where: str, base: Any, head: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -5,6 +5,7 @@ budgets:
   - {models: serving/, context: 32k, batch: 32, gpu: h100-80gb, engine: vllm}
   - {models: [llama-3-8b, "qwen3-*", "!qwen3-0.6b"], context: 128k, cache: 16GiB}
 tolerances: {weight_bytes: 1%}
+workload: {context: 32k, batch: 32, kv_dtype: fp8}
 ```
 
 A pattern with a slash is about paths, below the folder that the policy stands in; one without is
@@ -33,7 +34,7 @@ from kvcalc.memory.weights import summarise
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import shipped
 from kvcalc.spec.loader import read_text
-from kvcalc.spec.model import Budget, Bytes, ModelSpec
+from kvcalc.spec.model import Budget, Bytes, ModelSpec, Tokens
 from kvcalc.spec.reader import FAILED, SpecReader
 from kvcalc.spec.words import near
 from kvcalc.units import format_bytes, format_count
@@ -74,16 +75,36 @@ class PolicyBudget(Budget):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedWorkload:
+    """What ``kvcalc diff`` compares the cache of, where its options do not say.
+
+    Fields:
+        context: tokens per sequence.
+        batch: sequences.
+        dtype: number format of the weights; the checkpoint's when absent.
+        kv_dtype: number format of the cache.
+    """
+
+    context: Tokens = Tokens(8192)
+    batch: int = 1
+    dtype: str | None = None
+    kv_dtype: str = "bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """What ``kvcalc.yaml`` says.
 
     Fields:
         budgets: workloads that the specs must keep within bounds.
-        tolerances: how much a quantity may grow before ``kvcalc diff`` fails: 1%, 64MiB.
+        tolerances: how much a quantity may grow before ``kvcalc diff`` fails: 1%, 64MiB. That of
+            weight_bytes or cache_bytes covers its parts: parameters, bytes a token and a sequence.
+        workload: what ``kvcalc diff`` compares the cache of, where its options do not say.
     """
 
     budgets: tuple[PolicyBudget, ...] = ()
     tolerances: dict[str, str] = field(default_factory=dict)
+    workload: ComparedWorkload = ComparedWorkload()
 
 
 @dataclass(frozen=True)
@@ -217,8 +238,10 @@ def _incomplete(policy: Policy) -> Iterator[Finding]:
             yield "KV402", where, message
         if all(pattern.startswith("!") for pattern in budget.models):
             yield "KV402", f"{where}.models", "say which models: a name or a pattern"
-        for name, message in _unknown(budget):
+        for name, message in (*_unknown_gpu(budget), *_unknown_formats(budget)):
             yield "KV402", f"{where}.{name}", message
+    for name, message in _unknown_formats(policy.workload):
+        yield "KV402", f"workload.{name}", message
     for quantity, text in policy.tolerances.items():
         try:
             parse_tolerances({quantity: text})
@@ -247,8 +270,8 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
         yield "memory_utilization is above 0"
 
 
-def _unknown(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
-    """(field, message) for a GPU or a number format that there is not: said once, not per spec."""
+def _unknown_gpu(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
+    """(field, message) for a GPU that there is not: said once, not per spec."""
     if budget.gpu is not None:
         from kvcalc.deployment.hardware import find
 
@@ -256,9 +279,13 @@ def _unknown(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
             find(budget.gpu)
         except KvcalcError as error:
             yield "gpu", error.message
+
+
+def _unknown_formats(workload: PolicyBudget | ComparedWorkload) -> Iterator[tuple[str, str]]:
+    """(field, message) for a number format that there is not, likewise."""
     formats: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
-        ("dtype", budget.dtype, lambda name: name == "checkpoint" or weight_format(name)),
-        ("kv_dtype", budget.kv_dtype, CacheDtypes.parse),
+        ("dtype", workload.dtype, lambda name: name == "checkpoint" or weight_format(name)),
+        ("kv_dtype", workload.kv_dtype, CacheDtypes.parse),
     )
     for field_name, text, read in formats:
         try:

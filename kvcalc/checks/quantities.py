@@ -1,5 +1,6 @@
 """What ``kvcalc diff`` compares of a model, and how much each may grow."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from kvcalc.errors import UsageError
@@ -22,6 +23,13 @@ QUANTITIES: dict[str, tuple[str, bool]] = {
     "fixed_cache_bytes": ("fixed per sequence", True),
     "cache_bytes": ("cache", True),
 }
+# The same tensors counted again: a tolerance of the whole covers the parts that have none.
+_WHOLE = {
+    "parameters": "weight_bytes",
+    "active_parameters": "weight_bytes",
+    "cache_bytes_per_token": "cache_bytes",
+    "fixed_cache_bytes": "cache_bytes",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +44,36 @@ class Reference:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Growth that is no finding: a share of the base, or an amount."""
+    """Growth that is no finding: a share of the base, or an amount.
+
+    whole: a quantity with a tolerance of its own, of which this one is a part that has none.
+    """
 
     share: Fraction = Fraction(0)
     amount: int = 0
+    whole: str = ""
 
     def allows(self, base: int, head: int) -> bool:
         """Whether the difference, up or down, is within it."""
-        return abs(head - base) <= max(self.share * base, Fraction(self.amount))
+        return abs(head - base) <= self._bound(base)
+
+    def covers(self, base: int, head: int) -> bool:
+        """Whether the parts of a whole that changed like this are within it, too."""
+        return base != head and head - base <= self._bound(base)
+
+    def _bound(self, base: int) -> Fraction:
+        return max(self.share * base, Fraction(self.amount))
+
+
+def tolerated(
+    quantity: str, base: dict[str, int], head: dict[str, int], tolerances: dict[str, Tolerance]
+) -> bool:
+    """Whether a difference is within the quantity's tolerance, or within that of its whole."""
+    own = tolerances[quantity]
+    whole = own.whole
+    return own.allows(base[quantity], head[quantity]) or (
+        bool(whole) and tolerances[whole].covers(base[whole], head[whole])
+    )
 
 
 def measure(spec: ModelSpec, reference: Reference) -> dict[str, int]:
@@ -67,7 +97,8 @@ def measure(spec: ModelSpec, reference: Reference) -> dict[str, int]:
 
 
 def parse_tolerances(given: dict[str, str]) -> dict[str, Tolerance]:
-    """Quantity -> tolerance; ``all`` stands for those that are not named.
+    """Quantity -> tolerance; ``all`` stands for those that are not named, and that of weight_bytes
+    or cache_bytes covers its parts that are not named.
 
     Raises UsageError naming what is wrong.
     """
@@ -78,6 +109,9 @@ def parse_tolerances(given: dict[str, str]) -> dict[str, Tolerance]:
             raise UsageError(f"tolerance: no quantity '{quantity}'{hint}")
         found[quantity] = _tolerance(text, quantity)
     every = found.pop("all", Tolerance())
+    for part, whole in _WHOLE.items():
+        if part not in found and whole in found:
+            found[part] = replace(every, whole=whole)
     return {quantity: found.get(quantity, every) for quantity in QUANTITIES}
 
 

@@ -38,7 +38,7 @@ def check(
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Specs, and folders of them.",
+            help="Specs, config.json files, a kvcalc.yaml, and folders of them.",
             autocompletion=completion.path,
             show_default=False,
         ),

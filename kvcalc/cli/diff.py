@@ -13,6 +13,7 @@ from kvcalc.cli.progress import track
 from kvcalc.errors import UsageError
 
 if TYPE_CHECKING:
+    from kvcalc.checks.policy import Policy
     from kvcalc.checks.quantities import Tolerance
 
 
@@ -44,7 +45,7 @@ def diff(
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Specs, and folders of them.",
+            help="Specs, config.json files, and folders of them.",
             autocompletion=completion.path,
             show_default="the current folder",
         ),
@@ -52,7 +53,8 @@ def diff(
     fail_on: Annotated[
         FailOn,
         typer.Option(
-            help="Which differences make the exit status 1.", metavar=options.choices(FailOn)
+            help="What makes the exit status 1: growth and loosened budgets, any difference, none.",
+            metavar=options.choices(FailOn),
         ),
     ] = FailOn.increase,
     tolerance: Annotated[
@@ -64,12 +66,27 @@ def diff(
         ),
     ] = None,
     context: Annotated[
-        str,
-        typer.Option(help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.", metavar="TOKENS"),
-    ] = "8k",
-    batch: options.Batch = 1,
+        str | None,
+        typer.Option(
+            help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
+            metavar="TOKENS",
+            show_default="the policy's workload, or 8k",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        options.num("--batch", "Sequences.", show_default="the policy's workload, or 1"),
+    ] = None,
     dtype: options.Dtype = None,
-    kv_dtype: options.KvDtype = "bf16",
+    kv_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
+            metavar="DTYPE[:DTYPE]",
+            autocompletion=completion.kv_dtype,
+            show_default="the policy's workload, or bf16",
+        ),
+    ] = None,
     merge_base: Annotated[
         bool,
         typer.Option(
@@ -80,7 +97,7 @@ def diff(
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="The team's tolerances.",
+            help="The team's tolerances and workload.",
             metavar="FILE",
             autocompletion=completion.path,
             show_default="the nearest kvcalc.yaml upward from PATH",
@@ -91,18 +108,29 @@ def diff(
 ) -> None:
     """What specs changed since a git revision, in bytes and fields.
 
-    Exit status 1 for growth, or as --fail-on says.
+    Exit status 1 for growth and for a loosened budget, or as --fail-on says.
+
+    A budget is loosened when it is removed, when a limit is raised or dropped, when its GPUs have
+    more memory or number more, when its engine is dropped, when it asks for a shorter context, a
+    smaller batch or a smaller number format, or is for fewer models, and no other budget holds the
+    limit; a tolerance, when it is raised.
 
     Example: kvcalc diff --base origin/main
     """
     from kvcalc.checks.diff import diff as compute
     from kvcalc.checks.quantities import Reference
 
-    tokens = options.tokens(context, "--context")
-    assert tokens is not None
     where = tuple(paths or [Path()])
-    reference = Reference(context_tokens=tokens, batch_size=batch, dtype=dtype, kv_dtype=kv_dtype)
-    tolerances = _tolerances(tolerance or [], policy, where[0])
+    team = _policy(policy, where[0])
+    served = team.workload
+    tokens = options.tokens(context, "--context")
+    reference = Reference(
+        context_tokens=served.context if tokens is None else tokens,
+        batch_size=batch or served.batch,
+        dtype=dtype or served.dtype,
+        kv_dtype=options.cache_dtype(kv_dtype) if kv_dtype else served.kv_dtype,
+    )
+    tolerances = _tolerances(tolerance or [], team)
     watch = partial(track, what="comparing", quiet=quiet)
     result = compute(where, base, reference, tolerances, merge_base=merge_base, watch=watch)
     failed = result.fails(fail_on.value)
@@ -130,16 +158,20 @@ def diff(
         raise typer.Exit(1)
 
 
-def _tolerances(given: list[str], policy: Path | None, path: Path) -> "dict[str, Tolerance]":
+def _policy(file: Path | None, path: Path) -> "Policy":
+    """The policy that is named, or the nearest upward; one that says nothing where there is none."""
+    from kvcalc.checks.policy import Policy, find_policy, load_policy
+
+    file = file or find_policy(path if path.is_dir() else path.parent)
+    loaded = load_policy(file).policy if file is not None else None
+    return loaded or Policy()
+
+
+def _tolerances(given: list[str], team: "Policy") -> "dict[str, Tolerance]":
     """The policy's tolerances, and over them what the command line says."""
-    from kvcalc.checks.policy import find_policy, load_policy
     from kvcalc.checks.quantities import parse_tolerances
 
-    chosen: dict[str, str] = {}
-    file = policy or find_policy(path if path.is_dir() else path.parent)
-    if file is not None:
-        loaded = load_policy(file).policy
-        chosen.update(loaded.tolerances if loaded is not None else {})
+    chosen = dict(team.tolerances)
     for each in given:
         quantity, equals, bound = each.partition("=")
         if not equals:

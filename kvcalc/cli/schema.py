@@ -10,7 +10,9 @@ def schema(
         bool, typer.Option("--policy", help="The schema of kvcalc.yaml, the team's budgets.")
     ] = False,
 ) -> None:
-    """Print the JSON Schema (draft-07) of a spec, for editors and check-jsonschema.
+    """The JSON Schema of a spec, or of kvcalc.yaml, for editors.
+
+    It is draft-07, which check-jsonschema and editors read.
 
     Example: kvcalc schema > kvcalc.schema.json
     """

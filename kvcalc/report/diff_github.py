@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from kvcalc.checks.diff import Change, Diff, FailOn
+from kvcalc.checks.diff import Change, Diff, FailOn, is_loosened
+from kvcalc.checks.limits import LOOSER
 from kvcalc.report.check_github import annotation
 from kvcalc.report.check_text import problem_line
 from kvcalc.report.diff_rows import (
@@ -10,6 +11,7 @@ from kvcalc.report.diff_rows import (
     difference,
     field_line,
     percent,
+    policy_title,
     renamed,
     value,
     words,
@@ -17,7 +19,9 @@ from kvcalc.report.diff_rows import (
 
 
 def render(diff: Diff, fail_on: FailOn) -> str:
-    """Errors for what fails, warnings for other growth, notices for the rest; a line to end with."""
+    """Errors for what fails, warnings for what grows or is loosened all the same, notices for the
+    rest; a line to end with.
+    """
     found = [*_broken(diff, fail_on), *(_annotation(each, fail_on, diff) for each in diff.changed)]
     for word, models in (("added", diff.added), ("removed", diff.removed)):
         level = "error" if fail_on == "any" else "notice"
@@ -25,22 +29,20 @@ def render(diff: Diff, fail_on: FailOn) -> str:
             title = f"kvcalc diff: {each.model} {word}"
             found.append((level, annotation(level, title, title=title, file=each.path)))
     for policy in diff.policies:
-        title = f"kvcalc diff: {policy.path} changed"
+        title = f"kvcalc diff: {policy_title(policy)}"
         message = "\n".join([title, *(field_line(field) for field in policy.fields)])
-        line = next((field.line for field in policy.fields), 0)
-        found.append(
-            ("notice", annotation("notice", message, title=title, file=policy.path, line=line))
-        )
+        # The first field that lets a model take more, where there is one.
+        first = min(policy.fields, key=lambda field: field.effect not in LOOSER)
+        level = _level(policy.fails(fail_on), is_loosened(policy.fields))
+        said = annotation(level, message, title=title, file=policy.path, line=first.line)
+        found.append((level, said))
     order = ("error", "warning", "notice")
     found.sort(key=lambda pair: order.index(pair[0]))
     return "\n".join([*(line for _, line in found), conclusion(diff)]) + "\n"
 
 
 def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:
-    beyond = [row for row in change.rows if not row.tolerated]
-    grows = any(row.delta > 0 for row in beyond)
-    fails = {"any": bool(beyond), "increase": grows, "none": False}[fail_on]
-    level = "error" if fails else "warning" if grows else "notice"
+    level = _level(change.fails(fail_on), change.fails("increase"))
     lines = [
         f"{words(row.quantity, diff.reference)}: {value(row.quantity, row.base)} -> "
         f"{value(row.quantity, row.head)} ({difference(row)}{', ' if row.base else ''}{percent(row)})"
@@ -51,6 +53,10 @@ def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:
     line = next((field.line for field in (*change.fields, *change.limits)), 0)
     message = "\n".join([f"{change.path}: {change.model}{renamed(change)}", *lines])
     return level, annotation(level, message, title=title, file=change.path, line=line)
+
+
+def _level(fails: bool, grows: bool) -> str:
+    return "error" if fails else "warning" if grows else "notice"
 
 
 def _broken(diff: Diff, fail_on: FailOn) -> Iterator[tuple[str, str]]:

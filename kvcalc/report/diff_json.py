@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from kvcalc.checks.diff import Change, Diff, FailOn, FieldChange, OneSided
+from kvcalc.checks.diff import Change, Diff, FailOn, OneSided
+from kvcalc.checks.limits import FieldChange
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.report.diff_rows import percent_number
 
@@ -81,6 +82,7 @@ def _field(change: FieldChange) -> dict[str, Any]:
         "base": change.base,
         "head": change.head,
         "line": change.line,
+        "effect": change.effect,
     }
 
 

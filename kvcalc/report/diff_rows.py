@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from kvcalc.checks.diff import Change, Diff, FieldChange, OneSided, Row
+from kvcalc.checks.diff import Change, Diff, OneSided, PolicyChange, Row, is_loosened
+from kvcalc.checks.limits import FieldChange
 from kvcalc.checks.quantities import QUANTITIES, Reference
 from kvcalc.spec.dump import flow
 from kvcalc.units import format_bytes, format_count, format_tokens
@@ -52,14 +53,20 @@ def percent_number(row: Row) -> float | None:
 
 
 def field_line(change: FieldChange) -> str:
-    """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``; a budget's sizes with units."""
-    sides = (change.base, change.head)
-    if change.field.startswith("budgets["):
+    """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``; a budget's sizes with units.
+
+    What is held to less, or to more, is called so: ``loosened: budgets[0].batch: 8 -> 3``.
+    """
+    sides: tuple[Any, ...] = (change.base, change.head)
+    if change.field.startswith(("budgets[", "workload.")):
         name = change.field.rpartition(".")[2]
         said = [_with_units(name, side) for side in sides]
         # Units round: where that hides the difference, the numbers stay.
         sides = (said[0], said[1]) if said[0] != said[1] else sides
-    return f"{change.field}: {' -> '.join(map(_shown, sides))}"
+    word = "" if change.effect == "changed" else f"{change.effect}: "
+    if change.effect in ("added", "removed"):
+        sides = (sides[0] if change.head is None else sides[1],)
+    return f"{word}{change.field}: {' -> '.join(map(_shown, sides))}"
 
 
 def _with_units(name: str, plain: Any) -> Any:
@@ -89,6 +96,11 @@ def one_sided(each: OneSided, reference: Reference) -> Iterator[str]:
         yield f"{words(quantity, reference)} {value(quantity, number)}"
 
 
+def policy_title(policy: PolicyChange) -> str:
+    """``kvcalc.yaml loosened``, or ``changed`` where nothing may take more than before."""
+    return f"{policy.path} {'loosened' if is_loosened(policy.fields) else 'changed'}"
+
+
 def conclusion(diff: Diff) -> str:
     """``compared with origin/main (1234abcd): 2 models changed, 1 added``."""
     changed = sum(bool(change.rows) for change in diff.changed)
@@ -100,7 +112,9 @@ def conclusion(diff: Diff) -> str:
     ):
         if count:
             parts.append(f"{count} {word}")
-    parts += [f"{each.path} changed" for each in diff.policies]
+    loosened = sum(is_loosened(change.limits) for change in diff.changed)
+    parts += [f"{loosened} with a loosened budget"] if loosened else []
+    parts += [policy_title(each) for each in diff.policies]
     found = ", ".join(parts) or "no difference in any number"
     return f"compared with {diff.revision} ({diff.base.commit[:8]}): {found}"
 

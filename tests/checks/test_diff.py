@@ -1,10 +1,12 @@
 """``kvcalc diff`` on real histories: which files, which side, which numbers, which fields."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from kvcalc.checks.diff import Diff, FieldChange, Row, diff
+from kvcalc.checks.diff import Diff, Row, diff
+from kvcalc.checks.limits import FieldChange
 from kvcalc.checks.quantities import Reference, parse_tolerances
 from kvcalc.errors import NotFoundError, UsageError
 from tests.scratch import Scratch, small
@@ -105,7 +107,8 @@ def test_a_loosened_limit_is_shown(scratch: Scratch) -> None:
     scratch.edit("specs/alpha.yaml", "1MiB", "4MiB")
     (change,) = compare("HEAD").changed
     assert (change.rows, change.fields) == ((), ())
-    assert change.limits == (FieldChange("budgets[0].cache", 1048576, 4194304, 12),)
+    assert change.limits == (FieldChange("budgets[0].cache", 1048576, 4194304, 12, "loosened"),)
+    assert [compare("HEAD").fails(on) for on in ("increase", "any", "none")] == [True, True, False]
 
 
 def test_tolerances(scratch: Scratch) -> None:
@@ -117,6 +120,39 @@ def test_tolerances(scratch: Scratch) -> None:
     found = compare(all="28%", cache_bytes_per_token="49.9%", cache_bytes="262143")
     assert not any(row.tolerated for row in found.changed[0].rows)
     assert found.fails("increase")
+
+
+def test_a_tolerance_covers_the_parts(scratch: Scratch) -> None:
+    # The same layers counted as parameters, as weights, a token and a workload.
+    scratch.write("specs/alpha.yaml", small("alpha", repeat=3))
+    # 146240 -> 187328 parameters, 512 -> 768 bytes a token.
+    enough = partial(compare, weight_bytes="28.1%", cache_bytes="50%")
+    assert not enough().fails("any")
+    (change,) = compare(cache_bytes="50%").changed
+    assert [row.quantity for row in change.rows if row.tolerated] == [
+        "cache_bytes_per_token", "cache_bytes",
+    ]  # fmt: skip
+    # What is said of a part itself holds; 'all' is not said of a part.
+    assert enough(cache_bytes_per_token="49%").fails("increase")
+    assert enough(parameters="28%").fails("increase")
+    assert not enough(all="1%").fails("any")
+    assert compare(weight_bytes="28%", cache_bytes="50%").fails("increase")
+
+
+def test_a_part_that_grows_while_its_whole_stays(scratch: Scratch) -> None:
+    # More experts a token are no heavier weights.
+    spec = small("alpha").replace(
+        "{kind: gated, intermediate_size: 128}",
+        "{kind: moe, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 32}",
+    )
+    scratch.write("specs/alpha.yaml", spec)
+    scratch.commit()
+    scratch.edit("specs/alpha.yaml", "tok: 2", "tok: 4")
+    (change,) = compare("HEAD", weight_bytes="50%").changed
+    # 2 layers of 2 experts more, each three matrices of 64 x 32.
+    assert [(row.quantity, row.delta, row.tolerated) for row in change.rows] == [
+        ("active_parameters", 24576, False)
+    ]
 
 
 def test_fail_on(scratch: Scratch) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kvcalc.checks.diff import FieldChange, Row
+from kvcalc.checks.diff import Row
+from kvcalc.checks.limits import FieldChange
 from tests.checks.test_diff import compare, names
 from tests.scratch import Scratch, small
 
@@ -79,11 +80,11 @@ def test_a_policy_that_changed(scratch: Scratch) -> None:
         (policy,) = found.policies
         assert policy.path == "kvcalc.yaml"
         assert policy.fields == (
-            FieldChange("budgets[0]", None, {"weights": 1048576, "models": ["alpha"]}, 2),
-            FieldChange("budgets[1].cache", 1 << 30, 2 << 30, 3),
-            FieldChange("tolerances.all", "1%", "2%", 4),
+            FieldChange("budgets[0]", None, {"weights": 1048576, "models": ["alpha"]}, 2, "added"),
+            FieldChange("budgets[1].cache", 1 << 30, 2 << 30, 3, "loosened"),
+            FieldChange("tolerances.all", "1%", "2%", 4, "loosened"),
         )
-        assert not found.fails("any")
+        assert [found.fails(on) for on in ("increase", "any", "none")] == [True, True, False]
     # Moved within the list, it is the same budget.
     scratch.commit()
     scratch.write("kvcalc.yaml", f"budgets:\n{loose}{more}tolerances: {{all: 2%}}\n")

@@ -66,7 +66,13 @@ def test_json(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     (change,) = answer["changed"]
     assert (change["model"], change["path"]) == ("alpha", "specs/alpha.yaml")
     assert change["fields"] == [
-        {"field": "blocks.decoder.attention.num_key_value_heads", "base": 2, "head": 4, "line": 8}
+        {
+            "field": "blocks.decoder.attention.num_key_value_heads",
+            "base": 2,
+            "head": 4,
+            "line": 8,
+            "effect": "changed",
+        }
     ]
     # 2 sequences * 1024 tokens * 256 elements of one byte.
     assert change["quantities"][-1] == {
@@ -166,8 +172,31 @@ def test_notes_go_to_stderr(scratch: Scratch, capsys: pytest.CaptureFixture[str]
     assert "note:" not in out
 
 
+def test_the_policys_workload(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    scratch.write("kvcalc.yaml", "workload: {context: 1k, batch: 2, dtype: fp8, kv_dtype: fp8}\n")
+
+    def cache(*options: str) -> str:
+        _, out, _ = run(capsys, "diff", "--base", "main", *options)
+        return next(" ".join(line.split()) for line in out.splitlines() if "cache of" in line)
+
+    # 128 and 256 elements a token, of one byte.
+    assert cache() == "cache of 1k tokens x 2 256.00 KiB 512.00 KiB +262,144 B +100.0 %"
+    assert cache("--batch", "1", "--kv-dtype", "bf16") == (
+        "cache of 1k tokens x 1 256.00 KiB 512.00 KiB +262,144 B +100.0 %"
+    )
+    assert cache("--context", "2k").startswith("cache of 2k tokens x 2 512.00 KiB 1.00 MiB ")
+    assert cache("specs").startswith("cache of 1k tokens x 2 ")
+    scratch.write("kvcalc.yaml", "workload: {kv_dtype: fp9}\n")
+    status, _, err = run(capsys, "diff", "--base", "main")
+    assert status == 2
+    assert "workload.kv_dtype: 'fp9' is not a number format here" in err
+
+
 def test_the_policys_tolerances(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    scratch.git("stash", "-q", "-u")
     scratch.write("kvcalc.yaml", "tolerances: {all: 6%, cache_bytes_per_token: 256B}\n")
+    scratch.commit()
+    scratch.git("stash", "pop", "-q")
     status, out, _ = run(capsys, "diff", "--base", "main")
     assert status == 1
     assert [line.split()[0] for line in out.splitlines() if "tolerated" in line] == [

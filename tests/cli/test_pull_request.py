@@ -98,13 +98,18 @@ def test_the_life_of_a_pull_request(scratch: Scratch) -> None:
     assert "vLLM on h100-80gb holds 3." in annotation
     assert annotation.endswith("that weights and the engine leave; tp: 4 would do (kvcalc.yaml:2)")
 
-    # The budget is moved instead of the model: that passes, and the reviewer sees it.
+    # The budget is moved instead of the model: that is loosened, and fails where growth does.
     scratch.edit("kvcalc.yaml", "batch: 8", "batch: 3")
     scratch.commit()
     assert check(scratch).status == 0
     step = compare(scratch)
-    assert "::notice title=kvcalc diff%3A kvcalc.yaml changed,file=kvcalc.yaml,line=2::" in step.out
-    assert "- policy `kvcalc.yaml`: `budgets[0].batch: 8 -> 3`" in step.summary
+    said = "title=kvcalc diff%3A kvcalc.yaml loosened,file=kvcalc.yaml,line=2::"
+    assert step.status == 0
+    assert f"::warning {said}" in step.out
+    assert "- policy `kvcalc.yaml`: `loosened: budgets[0].batch: 8 -> 3`" in step.summary
+    step = compare(scratch, paths="serving/qwen3-8b.yaml", **{"fail-on": "increase"})
+    assert step.status == 1
+    assert f"::error {said}" in step.out
 
     # The fix passes.
     scratch.edit("kvcalc.yaml", "batch: 3", "batch: 8")
@@ -150,7 +155,7 @@ def test_a_folder_that_moves_while_it_changes(scratch: Scratch) -> None:
     step = compare(scratch, paths="prod", **{"fail-on": "increase"})
     assert step.status == 1
     assert f"<br>moved from `{LLAMA}` |" in step.summary
-    assert step.out.splitlines()[-1].endswith(": 1 model changed, kvcalc.yaml changed")
+    assert step.out.splitlines()[-1].endswith(": 1 model changed, kvcalc.yaml loosened")
     # The budget that was left behind would guard nothing.
     scratch.edit("kvcalc.yaml", "prod/", "serving/")
     step = check(scratch, paths=".")
@@ -178,10 +183,11 @@ def test_a_base_older_than_the_policy(scratch: Scratch) -> None:
     scratch.git("update-ref", "refs/remotes/origin/main", scratch.commit())
     scratch.write("kvcalc.yaml", policy)
     scratch.commit()
+    assert compare(scratch, **{"fail-on": "increase"}).status == 0
     step = compare(scratch, **{"fail-on": "any"})
-    assert step.status == 0
+    assert step.status == 1
     assert (
-        "- policy `kvcalc.yaml`: `budgets[0]: unset -> {context: 32k, batch: 8, "
+        "- policy `kvcalc.yaml`: `added: budgets[0]: {context: 32k, batch: 8, "
         "models: [serving/llama-3-8b.yaml], gpu: h100-80gb, engine: vllm}`" in step.summary
     )
 

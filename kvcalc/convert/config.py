@@ -150,6 +150,8 @@ class Config:
         if default is not _UNSET:
             return default
         if own not in self._defaults:
+            own = key  # KimiLinearConfig has a field whose name it maps to another.
+        if own not in self._defaults:
             self.missing(key)
         found = self._defaults[own]
         if found is not None:

@@ -4,22 +4,14 @@ Reading is bounded (a config is small), never follows anything but a regular fil
 code that stands beside it.
 """
 
-import json
 import os
 import re
-import stat
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from kvcalc.convert.hf import Imported, spec_from_config
-from kvcalc.errors import (
-    FileError,
-    MissingExtraError,
-    NotFoundError,
-    Problem,
-    SpecError,
-    UnsupportedError,
-)
+from kvcalc.convert.stored import json_object, open_regular, wrong_file
+from kvcalc.errors import FileError, MissingExtraError, NotFoundError, UnsupportedError
 
 # The largest config.json known, with a vocabulary in it, has 2 MB.
 MAX_CONFIG_BYTES = 8 << 20
@@ -28,6 +20,7 @@ _HUB_ID = re.compile(
     r"(?P<org>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,100}))?"
 )
 _HUB_TIMEOUT_SECONDS = 10
+_REACH_TIMEOUT_SECONDS = 3
 
 
 def load_model(source: str) -> Imported | None:
@@ -88,58 +81,10 @@ def model_name(text: str) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a regular file of bounded size, without keys that stand twice."""
-    data = _read(path, MAX_CONFIG_BYTES)
-    try:
-        text = data.decode("utf-8-sig")
-        values = json.loads(text, object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        _not_json(path, f"not UTF-8 (byte 0x{data[error.start]:02x} at {error.start})")
-    except json.JSONDecodeError as error:
-        _not_json(path, f"not JSON: {error.msg}", error.lineno, error.colno)
-    except RecursionError:
-        _not_json(path, "nested too deeply for a config")
-    except _Twice as error:
-        _not_json(path, f"the key '{error}' stands twice in one object")
-    except ValueError:
-        _not_json(path, "a number too long to be one")
-    if not isinstance(values, dict):
-        _not_json(path, "a config is a JSON object")
-    return values
-
-
-class _Twice(Exception):
-    """A key that stands twice."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _Twice(key[:60])
-            seen.add(key)
-    return found
-
-
-def _not_json(path: Path, message: str, line: int = 0, column: int = 0) -> NoReturn:
-    problem = Problem("KV101", str(path), line, column, "", message)
-    raise SpecError(f"{path}: {message}", (problem,))
-
-
-def _read(path: Path, most: int) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise FileError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"no such file: {path}") from None
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from None
-    if len(data) > most:
-        _not_json(path, f"larger than {most} bytes: not a config")
-    return data
+    with open_regular(path) as (file, size):
+        if size > MAX_CONFIG_BYTES:
+            raise wrong_file(str(path), f"larger than {MAX_CONFIG_BYTES} bytes: not a config")
+        return json_object(file.read(MAX_CONFIG_BYTES), str(path), "the config")
 
 
 # ---------------------------------------------------------------- the hub
@@ -157,7 +102,7 @@ def from_hub(repo_id: str, revision: str | None = None) -> Imported:
     shown = f"{repo_id}/config.json"
     values = read_json(path)
     found = spec_from_config(values, name, source, shown, stored=True)
-    hub = None if _offline() else _hub_module()
+    hub = None if _offline() or not _reachable() else _hub_module()
     found, note = attach_hub(found, repo_id, commit, path, hub)
     if found.weights is None:
         found = spec_from_config(values, name, source, shown)
@@ -206,6 +151,8 @@ def _download(hub: Any, repo_id: str, filename: str, revision: str | None) -> tu
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(_HUB_TIMEOUT_SECONDS))
     page = f"https://huggingface.co/{repo_id}"
     try:
+        if not _reachable():
+            raise ConnectionError
         path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))
     except Exception as error:
         # huggingface_hub's own errors share no base class with requests' and httpx's.
@@ -227,6 +174,26 @@ def _download(hub: Any, repo_id: str, filename: str, revision: str | None) -> tu
     return path, path.parent.name
 
 
+def _reachable() -> bool:
+    """Whether the hub answers; huggingface_hub would go on asking for 23 seconds.
+
+    Behind a proxy that is the proxy's to find out.
+    """
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if getproxies().keys() & {hub.scheme, "all"} or hub.hostname is None:
+        return True
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname, port), _REACH_TIMEOUT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def _cached(repo_id: str, filename: str, revision: str | None) -> tuple[Path, str] | None:
     """A file in the local hub cache, found by its layout: refs/<revision> names a snapshot."""
     home = os.environ.get("HF_HOME") or os.path.join(
@@ -239,7 +206,8 @@ def _cached(repo_id: str, filename: str, revision: str | None) -> tuple[Path, st
     if ".." in commit:
         return None
     if reference.is_file():
-        commit = _read(reference, 200).decode("utf-8", "replace").strip()
+        with open_regular(reference) as (file, _):
+            commit = file.read(200).decode("utf-8", "replace").strip()
     if not re.fullmatch(r"[\w.-]+", commit):
         return None
     path = repository / "snapshots" / commit / filename

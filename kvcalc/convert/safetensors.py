@@ -17,7 +17,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.stored import StoredTensor, open_regular, unreadable, wrong_file
+from kvcalc.convert.stored import (
+    StoredTensor,
+    json_object,
+    open_regular,
+    unreadable,
+    wrong_file,
+)
 from kvcalc.errors import FileError, NotFoundError, SpecError, UnsupportedError
 from kvcalc.frozen import dataclass
 
@@ -260,34 +266,7 @@ def _json(data: bytes, path: str, what: str) -> dict[str, Any]:
     """A JSON object, refused before it is parsed when it could take much memory."""
     if data.count(b",") > MAX_COMMAS or data.count(b"[") + data.count(b"{") > MAX_COMMAS:
         raise wrong_file(path, f"{what} has more entries than a checkpoint has tensors")
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except UnicodeDecodeError:
-        raise wrong_file(path, f"{what} is not UTF-8") from None
-    except _Twice as error:
-        raise wrong_file(path, f"{what} has '{error}' twice") from None
-    except RecursionError:
-        raise wrong_file(path, f"{what} is nested too deeply") from None
-    except ValueError as error:
-        raise wrong_file(path, f"{what} is not JSON ({str(error)[:80]})") from None
-    if not isinstance(value, dict):
-        raise wrong_file(path, f"{what} is not a JSON object")
-    return value
-
-
-class _Twice(Exception):
-    """A key that stands twice."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _Twice(key[:80])
-            seen.add(key)
-    return found
+    return json_object(data, path, what)
 
 
 # ---------------------------------------------------------------- the hub

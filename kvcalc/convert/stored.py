@@ -1,5 +1,6 @@
 """What readers of model files share: a tensor as a header lists it, and opening files with care."""
 
+import json
 import os
 import re
 import stat
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, Problem, SpecError
 from kvcalc.frozen import dataclass
@@ -56,9 +57,46 @@ def unreadable(path: Path, error: Exception) -> KvcalcError:
     return FileError(f"cannot read {path}: {reason}")
 
 
-def wrong_file(path: str, message: str) -> SpecError:
+def wrong_file(path: str, message: str, line: int = 0, column: int = 0) -> SpecError:
     """The error about a file whose content is wrong."""
-    return SpecError(f"{path}: {message}", (Problem("KV101", path, 0, 0, "", message),))
+    return SpecError(f"{path}: {message}", (Problem("KV101", path, line, column, "", message),))
+
+
+def json_object(data: bytes, path: str, what: str) -> dict[str, Any]:
+    """A JSON object without keys that stand twice. what: what it is, for messages."""
+    try:
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{data[error.start]:02x} at {error.start}"
+        raise wrong_file(path, f"{what} is not UTF-8 ({where})") from None
+    except json.JSONDecodeError as error:
+        raise wrong_file(
+            path, f"{what} is not JSON: {error.msg}", error.lineno, error.colno
+        ) from None
+    except RecursionError:
+        raise wrong_file(path, f"{what} is nested too deeply") from None
+    except _Twice as error:
+        raise wrong_file(path, f"{what} has '{error}' twice") from None
+    except ValueError:
+        raise wrong_file(path, f"{what} is not JSON: a number too long to be one") from None
+    if not isinstance(value, dict):
+        raise wrong_file(path, f"{what} is not a JSON object")
+    return value
+
+
+class _Twice(Exception):
+    """A key that stands twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Twice(key[:80])
+            seen.add(key)
+    return found
 
 
 def stored_weights(

@@ -22,11 +22,11 @@ from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError
     [
         ("", "not JSON"),
         ("{", "not JSON"),
-        ("[1, 2]", "a config is a JSON object"),
-        ("null", "a config is a JSON object"),
+        ("[1, 2]", "not a JSON object"),
+        ("null", "not a JSON object"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
-        ('{"hidden_size": 1, "hidden_size": 2}', "stands twice"),
+        ('{"hidden_size": 1, "hidden_size": 2}', "has 'hidden_size' twice"),
         ('{"hidden_size": ' + "9" * 10_000 + "}", "too long"),
         ('{"model_type": "llama"} trailing', "not JSON"),
     ],
@@ -56,7 +56,7 @@ def test_a_gigabyte_is_not_read(tmp_path: Path) -> None:
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="not a regular file"):
+    with pytest.raises(FileError, match="is a folder"):
         read_json(tmp_path)
     pipe = tmp_path / "config.json"
     os.mkfifo(pipe)

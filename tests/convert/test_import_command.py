@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kvcalc.cli.import_ import import_
 from kvcalc.convert import load_model
-from kvcalc.errors import KvcalcError, MissingExtraError, NotFoundError, UsageError
+from kvcalc.errors import FileError, KvcalcError, MissingExtraError, NotFoundError, UsageError
 from kvcalc.spec.loader import load_spec_file
 
 # huggyllama/llama-7b: 6,738,415,616 parameters, 524,288 bytes a token in bf16.
@@ -90,6 +91,20 @@ def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"kvcalc\[hub\]"):
         load_model("org/name")
+
+
+def test_without_a_network_the_message_says_which_file_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # discard: nothing listens
+    for name in ("HF_HUB_OFFLINE", "http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", SimpleNamespace())
+    page = r"save https://huggingface\.co/org/name/blob/main/config\.json"
+    with pytest.raises(FileError, match=page):
+        load_model("org/name")
+    assert capfd.readouterr().err == ""
 
 
 def test_the_local_hub_cache_is_read_offline(

@@ -28,16 +28,24 @@ def test_heads_are_rounded_up_over_ranks() -> None:
     assert result.waste[0].cause == "KV heads rounded up"
 
 
-def test_windows_have_a_pool_each_with_an_equal_share() -> None:
+@pytest.mark.parametrize(("version", "window", "full"), [("1.1", 709, 3687), ("1.2", 708, 3686)])
+def test_windows_have_a_pool_each_with_an_equal_share(version: str, window: int, full: int) -> None:
     """gemma-3-27b in 20 GiB * 0.9: half to 52 window layers of 8192 bytes, half to 10 full ones.
 
-    9,663,676,416 bytes are 22,685 and 117,964 tokens; in whole blocks of 32.
+    9,663,676,416 bytes are 22,685 and 117,964 tokens: 708.9 and 3686.4 blocks of 32.
     """
-    result = run("gemma-3-27b", available=Available.exactly(20 << 30), max_model_len=8192)
+    result = run("gemma-3-27b", available=Available.exactly(20 << 30), max_model_len=8192,
+                 engine_version=version)  # fmt: skip
     assert {cache.name: cache.cells for cache in result.caches} == {
-        "blocks (window 1024)": 22656,
-        "blocks": 117952,
+        "blocks (window 1024)": window * 32,
+        "blocks": full * 32,
     }
+
+
+def test_shares_before_equal_ones_are_refused() -> None:
+    with pytest.raises(KvcalcError, match="by their sizes"):
+        run("gemma-3-27b", available=Available.exactly(20 << 30), max_model_len=8192,
+            engine_version="1.0")  # fmt: skip
 
 
 def test_a_window_beyond_the_longest_request_is_none() -> None:

@@ -9,9 +9,12 @@ Rules, as read from TensorRT-LLM (tensorrt_llm/_torch/pyexecutor):
 * tokens = free_gpu_memory_fraction (0.9, --memory-utilization) of the free memory that its log calls
   "available", or --tokens, whichever is less; blocks = ceil(tokens / tokens_per_block)
   (KVCacheManager.calculate_max_num_blocks; TrtGptModelInflightBatching). Since 1.2 the PyTorch
-  backend rounds down: int(tokens // tokens_per_block). tokens_per_block is 32, 64 in older engines;
+  backend rounds down: int(tokens // tokens_per_block); the sources of its first release candidates
+  still say math.ceil. tokens_per_block is 32, 64 in older engines;
 * windows: a pool per window size, each with an equal share of the memory, in whole blocks; a window
-  is at most --max-model-len (calculate_max_num_blocks_for_vswa). One pool of full layers without;
+  is at most --max-model-len. 1.1 divides in single precision and rounds up (kvCacheManager.cpp,
+  BaseKVCacheManager::calculateMaxNumBlocks), 1.2 rounds down (calculate_max_num_blocks_for_vswa).
+  Before 1.1 shares followed the windows' sizes: refused. One pool of full layers without;
 * states of hybrid models: a slot per request of the largest batch, --max-num-seqs, before the
   blocks (MambaCacheManager): convolutions in the model's format, the rest in its own;
 * pipeline ranks hold numpy.array_split of the layers: the first ranks get one more
@@ -20,6 +23,7 @@ Rules, as read from TensorRT-LLM (tensorrt_llm/_torch/pyexecutor):
 
 from collections.abc import Iterator
 from fractions import Fraction
+from struct import pack, unpack
 
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
@@ -34,7 +38,7 @@ from kvcalc.engines.tensorrt_llm.rank import (
     rank_of,
     stages_of,
 )
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.spec.model import ModelSpec
 
@@ -84,14 +88,31 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     )  # fmt: skip
 
 
-def _rounds_down(request: CapacityRequest) -> bool:
-    """Whether this version's blocks are rounded down (PyTorch backend since 1.2)."""
+def _version(request: CapacityRequest) -> tuple[int, int]:
     version = request.engine_version or VERSION
     try:
         major, minor = (int(part) for part in [*version.lstrip("v").split("."), "0"][:2])
     except ValueError:
         raise UsageError(f"--engine-version {version}: write it as 1.1") from None
-    return (major, minor) >= (1, 2)
+    return major, minor
+
+
+def _rounds_down(request: CapacityRequest) -> bool:
+    """Whether this version's blocks are rounded down (PyTorch backend since 1.2)."""
+    return _version(request) >= (1, 2)
+
+
+def _single(value: float) -> float:
+    """The nearest number of single precision."""
+    return float(unpack("f", pack("f", value))[0])
+
+
+def _window_tokens(memory: Fraction, pools: int, token_bytes: int, down: bool) -> Fraction:
+    """Tokens of one of several pools: an equal share, which the C++ manager takes as a float."""
+    if down:
+        return memory / pools / token_bytes
+    share = _single(_single(int(memory)) * _single(1 / pools))
+    return Fraction(int(share / token_bytes))
 
 
 def _pools(
@@ -105,6 +126,11 @@ def _pools(
     found: list[tuple[int | None, OfWindow, int]] = []
     order = sorted(rank.windows, key=lambda size: (size is None, size or 0))
     several = len(order) > 1
+    if several and budget is not None and _version(request) < (1, 1):
+        raise UnsupportedError(
+            "before 1.1 TensorRT-LLM shared the memory among windows by their sizes, which is not "
+            "accounted for; --tokens N gives the bytes of pools of N tokens"
+        )
     for size in order:
         own = rank.windows[size]
         tokens: Fraction | None = None
@@ -112,7 +138,9 @@ def _pools(
             fraction = request.memory_utilization or FREE_FRACTION
             states = (rank.conv + rank.state) * (request.max_num_seqs or 0)
             memory = max(Fraction(0), budget * fraction - states)
-            tokens = memory / len(order) / own.token_bytes
+            tokens = memory / own.token_bytes
+            if several:
+                tokens = _window_tokens(memory, len(order), own.token_bytes, down)
         if request.tokens is not None and not (several and tokens is not None):
             tokens = (
                 Fraction(request.tokens)
@@ -120,8 +148,7 @@ def _pools(
                 else min(tokens, Fraction(request.tokens))
             )
         assert tokens is not None
-        # Pools of several windows have always been rounded down.
-        blocks = int(tokens // block) if down or several else -int(-tokens // block)
+        blocks = int(tokens // block) if down else -int(-tokens // block)
         found.append((size, own, blocks))
     return found
 
@@ -171,8 +198,8 @@ def _rules(rank: Rank, request: CapacityRequest) -> Iterator[str]:
     yield "ceil(KV heads / tp) heads on a rank (KVCacheManager.__init__)"
     if len(rank.windows) > 1:
         yield (
-            f"{len(rank.windows)} window sizes, an equal share of the memory each "
-            "(calculate_max_num_blocks_for_vswa)"
+            f"{len(rank.windows)} window sizes, an equal share of the memory each, blocks rounded "
+            + ("down (since 1.2)" if _rounds_down(request) else "up (1.1)")
         )
     else:
         rounding = "down (since 1.2)" if _rounds_down(request) else "up (until 1.1)"
@@ -187,6 +214,11 @@ def _notes(rank: Rank, request: CapacityRequest) -> Iterator[str]:
         yield (
             f"each request's states take {rank.conv + rank.state:,} bytes beside the blocks; "
             "--max-num-seqs (max_batch_size) says for how many they are kept"
+        )
+    if request.available is not None and len(rank.windows) > 1 and not _rounds_down(request):
+        yield (
+            "an equal share for each window, as since pull request 6768; a build of 1.1 from before it "
+            "shares by the windows' sizes"
         )
     if request.tokens is not None and request.available is not None and len(rank.windows) > 1:
         yield "--tokens is ignored where windows differ and the memory is given"

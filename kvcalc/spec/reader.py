@@ -19,8 +19,8 @@ import yaml
 
 from kvcalc.errors import Problem
 from kvcalc.spec.fields import spec_fields
-from kvcalc.spec.model import Bytes, Tokens
-from kvcalc.spec.words import MAX_QUOTED, near, quoted, shortened
+from kvcalc.spec.model import Bytes, LayerGroup, Tokens
+from kvcalc.spec.words import MAX_QUOTED, meanings, missing, near, plain_yaml, quoted, shortened
 from kvcalc.units import parse_bytes, parse_tokens
 
 MAX_FILE_BYTES = 1 << 18
@@ -34,6 +34,7 @@ MAX_INTEGER = 10**15
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_SHORT = re.compile(r"[1-9][0-9]{0,9}[kKmM]")
 _SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
 _NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
@@ -109,7 +110,7 @@ class SpecReader:
             where = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             said = [getattr(error, part, None) for part in ("context", "problem")]
             reason = ", ".join(part for part in said if part) or str(error)
-            self.problem("KV101", "", where, f"not YAML: {reason}")
+            self.problem("KV101", "", where, f"not YAML: {plain_yaml(reason)}")
             return None
         if not isinstance(node, yaml.MappingNode):
             self.problem("KV101", "", (1, 1), "a spec is a mapping of keys to values")
@@ -263,6 +264,8 @@ class SpecReader:
         text = node.value
         if not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
+            if _SHORT.fullmatch(text):
+                hint = f": write {parse_tokens(text)}"
             message = f"expected a whole number, found {_found(text)}{hint}"
             self.problem("KV104", where, mark, message)
             return FAILED
@@ -286,7 +289,8 @@ class SpecReader:
             value = self._read(node, item, where, mark, meta)
             return FAILED if value is FAILED else (value,)
         if not isinstance(node, yaml.SequenceNode):
-            self.problem("KV104", where, mark, f"expected a list, found a {_say_node(node)}")
+            message = f"expected a list, found a {_say_node(node)}{_as_group(item, node)}"
+            self.problem("KV104", where, mark, message)
             return FAILED
         values = [self.read(n, item, f"{where}[{i}]", meta) for i, n in enumerate(node.value)]
         return FAILED if any(value is FAILED for value in values) else tuple(values)
@@ -319,7 +323,9 @@ class SpecReader:
             return FAILED
         name = kind.value if isinstance(kind, yaml.ScalarNode) else ""
         if name not in registry:
-            hint = _home(name) or near(name, registry) or _known(registry)
+            meant = meanings(name)
+            elsewhere = "" if registry.keys() & {*meant} else _home(name, *meant)
+            hint = elsewhere or near(name, registry) or _known(registry)
             found = quoted(name) if name else f"({_say_node(kind)})"
             self.problem("KV106", f"{where}.kind", _mark(kind), f"unknown kind {found}{hint}")
             return FAILED
@@ -337,7 +343,8 @@ class SpecReader:
         for key, key_mark, value in items:
             field = known.get(key)
             if field is None:
-                message = f"unknown key {quoted(key)}{near(key, known)}"
+                hint = near(key, known) or _as_group(cls, value, key)
+                message = f"unknown key {quoted(key)}{hint}"
                 self.problem("KV102", f"{prefix}{shortened(key)}", key_mark, message)
                 continue
             path = f"{prefix}{key}"
@@ -352,7 +359,7 @@ class SpecReader:
             values[key] = self.read(value, field.kind, path, field.meta)
         for name, field in known.items():
             if field.required and name not in values:
-                self.problem("KV103", f"{prefix}{name}", mark, "required and missing")
+                self.problem("KV103", f"{prefix}{name}", mark, missing(name))
                 values[name] = FAILED
         if any(value is FAILED for value in values.values()):
             return FAILED
@@ -405,14 +412,23 @@ class SpecReader:
 # ---------------------------------------------------------------- words for messages
 
 
-def _home(kind: str) -> str:
-    """Where a kind belongs that stands under the wrong key."""
-    for name in ("attention", "recurrent", "ffn"):
-        if kind in import_module(f"kvcalc.{name}").KINDS:
-            return f" ({kind} belongs under '{name}:')"
-    if kind in import_module("kvcalc.attention").CROSS_KINDS:
-        return f" ({kind} belongs under 'cross_attention:')"
+def _home(*kinds: str) -> str:
+    """Where the first kind belongs that stands under the wrong key."""
+    for kind in kinds:
+        for name in ("attention", "recurrent", "ffn"):
+            if kind in import_module(f"kvcalc.{name}").KINDS:
+                return f" ({kind} belongs under '{name}:')"
+        if kind in import_module("kvcalc.attention").CROSS_KINDS:
+            return f" ({kind} belongs under 'cross_attention:')"
     return ""
+
+
+def _as_group(cls: Any, value: yaml.Node, name: str = "NAME") -> str:
+    """How a number of layers is written where a run of layers stands."""
+    if cls is not LayerGroup or not isinstance(value, yaml.ScalarNode) or value.tag != _INT:
+        return ""
+    run = f"{{repeat: {_found(value.value)}, blocks: [{shortened(name)}]}}"
+    return f" (write {run})" if name != "NAME" else f": write [{run}]"
 
 
 def _known(registry: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ NAMES = {
     "ROWS": "tests/test_dtypes.py",
     "WITHOUT_TOTAL": "tests/test_model_specs.py",
     "Config": "kvcalc/convert/config.py",
-    "OVERRIDES": "tests/convert/draws.py",
+    "OVERRIDES": "tests/convert/overrides.py",
 }
 
 

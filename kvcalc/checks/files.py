@@ -6,8 +6,10 @@ counts when it has a ``model_type``; many tools call a file ``config.json``.
 """
 
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -59,6 +61,33 @@ def is_named_like_a_model(path: str) -> bool:
 def looks_like_a_model(path: str, data: bytes) -> bool:
     """Whether a file of a folder, named like a model, is one."""
     return bool((_LIKE_A_CONFIG if is_config(path) else _LIKE_A_SPEC).search(data))
+
+
+def models_below(folder: Path, *, governed: bool) -> Iterator[tuple[str, str]]:
+    """(name, path) of every model below a folder, as far as a glance at the file tells.
+
+    governed: only those that have no policy nearer to them.
+    """
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if governed and FILE_NAME in names and root != str(folder):
+            folders.clear()
+            continue
+        for path in (Path(root, name) for name in sorted(names) if is_named_like_a_model(name)):
+            data = b""
+            with suppress(OSError):
+                data = path.read_bytes() if path.is_file() else b""
+            if looks_like_a_model(path.name, data):
+                yield _name_at_a_glance(path, data), str(path)
+
+
+def _name_at_a_glance(path: Path, data: bytes) -> str:
+    if is_config(path):
+        from kvcalc.convert.files import model_name
+
+        return model_name(path.parent.name)
+    found = re.search(rb"^name[ \t]*:[ \t]*[\"']?([^\"'#\s]+)", data, re.MULTILINE)
+    return found[1].decode("utf-8", "replace") if found else path.stem
 
 
 def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = False) -> ModelFile:

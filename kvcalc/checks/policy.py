@@ -15,7 +15,7 @@ the nearest one upward from it, within its repository.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -211,20 +211,30 @@ def fits(pattern: str, loaded: LoadedPolicy, name: str, path: str) -> bool:
     return fnmatchcase(below, f"{pattern}*" if pattern.endswith("/") else pattern)
 
 
-def unmatched(loaded: LoadedPolicy, specs: list[tuple[str, str]]) -> Iterator[Finding]:
-    """KV402 for every pattern that fits none of the (name, path): it would guard nothing."""
-    for index, budget in enumerate((loaded.policy or Policy()).budgets):
-        for number, pattern in enumerate(each.removeprefix("!") for each in budget.models):
-            if not any(fits(pattern, loaded, name, path) for name, path in specs):
-                what = "path" if "/" in pattern else "name"
-                message = f"no spec has a {what} like '{pattern}'{_instead(pattern, specs)}"
-                which = f"[{number}]" if len(budget.models) > 1 else ""
-                yield "KV402", f"budgets[{index}].models{which}", message
+def unmatched(loaded: LoadedPolicy, specs: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """KV402 for every pattern that fits none of the (name, path): it would guard nothing.
+
+    specs: looked at as far as it takes.
+    """
+    left = {
+        f"budgets[{index}].models" + (f"[{number}]" if len(budget.models) > 1 else ""): pattern
+        for index, budget in enumerate((loaded.policy or Policy()).budgets)
+        for number, pattern in enumerate(each.removeprefix("!") for each in budget.models)
+    }
+    names: set[str] = set()
+    for name, path in specs if left else ():
+        names.add(name)
+        left = {where: each for where, each in left.items() if not fits(each, loaded, name, path)}
+        if not left:
+            return
+    for where, pattern in left.items():
+        what = "path" if "/" in pattern else "name"
+        yield "KV402", where, f"no spec has a {what} like '{pattern}'{_instead(pattern, names)}"
 
 
-def _instead(pattern: str, specs: list[tuple[str, str]]) -> str:
+def _instead(pattern: str, names: set[str]) -> str:
     """What a pattern that fits nothing may have meant, or nothing."""
-    hint = near(pattern, {name for name, _ in specs})
+    hint = near(pattern, names)
     if not hint and pattern in shipped():
         hint = " (kvcalc ships one; a budget is for the specs that are checked)"
     return hint

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from kvcalc.checks.expect import expect_findings
@@ -13,6 +14,7 @@ from kvcalc.checks.files import (
     is_config,
     is_named_like_a_model,
     looks_like_a_model,
+    models_below,
     read_model,
 )
 from kvcalc.checks.policy import (
@@ -105,7 +107,8 @@ def check_paths(
     for a file that cannot be read.
     """
     paths = tuple(paths)
-    specs: dict[Path, None] = {}
+    # A file is checked once, however often and however it is called.
+    specs: dict[str, Path] = {}
     policies: dict[str, LoadedPolicy] = {}
     if policy is not None:
         _read(policy, policies)
@@ -113,16 +116,28 @@ def check_paths(
         if path.name == FILE_NAME and not path.is_dir():
             _read(path, policies)
         else:
-            specs.update(dict.fromkeys(_specs_under(path) if path.is_dir() else [path]))
+            for spec in _specs_under(path) if path.is_dir() else [path]:
+                specs.setdefault(os.path.abspath(spec), spec)
     nearest: dict[Path, LoadedPolicy | None] = {}
     reports = []
-    for path in watch(specs, len(specs)):
+    for path in watch(specs.values(), len(specs)):
         if path.parent not in nearest:
             file = policy or find_policy(path.parent)
             nearest[path.parent] = None if file is None else _read(file, policies)
         reports.append(check_file(path, nearest[path.parent]))
-    whole = [os.path.abspath(path) for path in paths if path.is_dir()]
-    return (*reports, *(_policy_report(each, reports, whole) for each in policies.values()))
+    held: dict[str, list[Report]] = {}
+    for report in reports:
+        governing = nearest[Path(report.path).parent]
+        if governing is not None:
+            held.setdefault(governing.path, []).append(report)
+    chosen = None if policy is None else os.path.abspath(policy)
+    return (
+        *reports,
+        *(
+            _policy_report(each, held.get(each.path, []), is_nearest=key != chosen)
+            for key, each in policies.items()
+        ),
+    )
 
 
 def _read(path: Path, policies: dict[str, LoadedPolicy]) -> LoadedPolicy:
@@ -136,16 +151,23 @@ def _read(path: Path, policies: dict[str, LoadedPolicy]) -> LoadedPolicy:
     return policies[key]
 
 
-def _policy_report(loaded: LoadedPolicy, reports: list[Report], whole: list[str]) -> Report:
-    """What is wrong with a policy; whether its patterns fit is known if all below it was checked."""
-    problems = list(loaded.problems)
-    if any(os.path.commonpath((folder, loaded.folder)) == folder for folder in whole):
-        known = [(r.spec.name if r.spec else Path(r.path).stem, r.path) for r in reports]
-        problems += [
-            Problem(code, loaded.path, *loaded.mark(where), where, message)
-            for code, where, message in unmatched(loaded, known)
-        ]
-    return Report(loaded.path, None, tuple(problems), is_policy=True)
+def _policy_report(loaded: LoadedPolicy, held: list[Report], is_nearest: bool) -> Report:
+    """What is wrong with a policy, patterns that fit nothing it could govern included.
+
+    held: what was checked against it; the rest is below its folder or, of a policy that was chosen
+    and not found, in its repository.
+    """
+    checked = ((r.spec.name if r.spec else Path(r.path).stem, r.path) for r in held)
+    folder = Path(loaded.folder)
+    around = (each for each in (folder, *folder.parents) if (each / ".git").exists())
+    top = folder if is_nearest else next(around, folder)
+    problems = loaded.problems + tuple(
+        Problem(code, loaded.path, *loaded.mark(where), where, message)
+        for code, where, message in unmatched(
+            loaded, chain(checked, models_below(top, governed=is_nearest))
+        )
+    )
+    return Report(loaded.path, None, problems, is_policy=True)
 
 
 def _findings(loaded: Loaded, spec: ModelSpec) -> Iterator[tuple[str, str, str]]:

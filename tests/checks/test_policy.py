@@ -256,7 +256,7 @@ def test_a_pattern_that_guards_nothing(scratch: Scratch) -> None:
         "  - {models: llama-3-8b, weights: 1MiB}\n"
         "  - {models: gama, weights: 1MiB}\n",
     )
-    assert found(".") == [
+    missing = [
         "kvcalc.yaml:2 KV402 budgets[0].models[0]: no spec has a path like 'servng/'",
         "kvcalc.yaml:5 KV402 budgets[1].models: no spec has a name like 'zulu'",
         "kvcalc.yaml:6 KV402 budgets[2].models: no spec has a name like 'llama-3-8b' "
@@ -264,9 +264,27 @@ def test_a_pattern_that_guards_nothing(scratch: Scratch) -> None:
         "kvcalc.yaml:7 KV402 budgets[3].models: no spec has a name like 'gama' "
         "(did you mean 'gamma'?)",
     ]
-    # Of a part of the specs, as pre-commit checks it, nothing can be said.
-    assert found("serving/alpha.yaml") == []
+    # All that the policy governs counts, and not what is checked this time, as pre-commit does it.
+    for paths in (".", "serving", "serving/beta.yaml", "kvcalc.yaml"):
+        assert found(paths) == missing
+    scratch.write("kvcalc.yaml", "budgets: [{models: [research/, gamma], weights: 1MiB}]\n")
     assert found("serving") == []
+    # A nearer policy governs what is below it.
+    scratch.write("research/kvcalc.yaml", "budgets: []\n")
+    for paths in (".", "serving"):
+        assert [problem.split(" ", 1)[1] for problem in found(paths)] == [
+            "KV402 budgets[0].models[0]: no spec has a path like 'research/'",
+            "KV402 budgets[0].models[1]: no spec has a name like 'gamma'",
+        ]
+
+
+def test_a_chosen_policy_is_for_the_repository(scratch: Scratch) -> None:
+    scratch.write("ci/strict.yaml", "budgets: [{models: [gamma, delta], weights: 1MiB}]\n")
+    scratch.write("research/odd/config.json", '{"model_type": "llama"}\n')
+    (problem,) = found("serving", policy="ci/strict.yaml")
+    assert "no spec has a name like 'delta'" in problem
+    scratch.write("ci/strict.yaml", "budgets: [{models: [gamma, odd], weights: 1MiB}]\n")
+    assert found("serving", policy="ci/strict.yaml") == []
 
 
 def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:

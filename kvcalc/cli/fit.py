@@ -124,14 +124,16 @@ def fit(
         max_num_seqs=max_num_seqs,
         eager=enforce_eager,
     )
-    planner = Planner(spec)
+    planner, silent = Planner(spec), quiet and format is not FitFormat.json
     if gpus is not None:
         fits = [planner.fit(device, request) for device in catalogue()]
+        if silent:
+            fits = [replace(one, notes=()) for one in fits]
         write(_render_all(fits, format))
         return 0 if any(one.verdict != "does not fit" for one in fits) else 1
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
     answer = planner.fit(device, request)
-    if quiet and format is not FitFormat.json:
+    if silent:
         answer = replace(answer, notes=())
     write(_render(answer, format))
     return 0 if answer.verdict != "does not fit" else 1

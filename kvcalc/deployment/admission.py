@@ -25,7 +25,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.memory.inventory import groups_of
 from kvcalc.spec.model import ModelSpec
-from kvcalc.tensors import Window
+from kvcalc.tensors import Chunk, Window
 
 
 class Admission:
@@ -126,13 +126,15 @@ class _Sglang(_Pools):
 
         page = result.pool.block_tokens or 1
         windows = [tensor.extent.size for group in groups_of(self.spec) for tensor in group.tensors
-                   if isinstance(tensor.extent, Window)]  # fmt: skip
+                   if isinstance(tensor.extent, Window | Chunk)]  # fmt: skip
         for pool in result.caches:
             cells = pool.cells or 0
             if pool.type == "recurrent":
                 yield Fraction(cells // SLOTS_PER_REQUEST)
             elif pool.name == "window":
-                yield Fraction(cells, _up(min(context_tokens, max(windows)), page))
+                yield Fraction(
+                    cells, _up(min(context_tokens, max(windows, default=context_tokens)), page)
+                )
             else:
                 yield Fraction(cells, _up(context_tokens, page))
 

@@ -34,7 +34,7 @@ from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.units import GIB, KIB, MIB
 
-EVIDENCE = "36 vLLM 0.19 startups on an H100, llm-d-incubation/llm-d-planner v0.19.0"
+EVIDENCE = "36 startups, llm-d-incubation/llm-d-planner accuracy/results/v0.19.0"
 _GPU, _ENGINE, _RELEASE = "h100-80gb", "vllm", "0.19"
 # Libraries of one rank, in hundredths of a GiB: the model's value and its band.
 ONE_RANK = (25, 24, 46)

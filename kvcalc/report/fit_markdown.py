@@ -10,6 +10,7 @@ from kvcalc.report.fit_rows import (
     device_headers,
     device_rows,
     headline,
+    shared_notes,
 )
 
 
@@ -36,4 +37,6 @@ def render(fit: Fit) -> str:
 
 def render_all(fits: list[Fit]) -> str:
     """A row per accelerator."""
-    return "\n".join(_table(ALL_HEADERS, all_rows(fits))) + "\n"
+    lines = _table(ALL_HEADERS, all_rows(fits))
+    notes = [f"- {note}" for note in shared_notes(fits)]
+    return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"

@@ -21,11 +21,15 @@ def headline(fit: Fit) -> str:
     request = fit.request
     each = f"{format_tokens(request.context_tokens)} tokens x {request.batch_size}"
     devices = request.layout.devices
-    by = "" if fit.version is None else f", {request.engine_words} {fit.version}"
     return (
         f"{each} in {request.cache.kv_name}, weights in {request.dtype}, on {devices} x "
-        f"{fit.device.name} ({request.layout}){by}: {fit.verdict}"
+        f"{fit.device.name} ({request.layout}){by_engine(fit)}: {fit.verdict}"
     )
+
+
+def by_engine(fit: Fit) -> str:
+    """``, vLLM 0.33.0``: whose pages are counted; nothing for the logical need."""
+    return "" if fit.version is None else f", {fit.request.engine_words} {fit.version}"
 
 
 def device_rows(fit: Fit, device: Device) -> Iterator[tuple[str, str, str]]:
@@ -123,3 +127,8 @@ def all_rows(fits: list[Fit]) -> Iterator[tuple[str, ...]]:
             largest if fit.largest_batch else "",
             _layout(fit),
         )
+
+
+def shared_notes(fits: list[Fit]) -> list[str]:
+    """The notes that hold on every accelerator."""
+    return [note for note in fits[0].notes if all(note in fit.notes for fit in fits)]

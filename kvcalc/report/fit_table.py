@@ -11,9 +11,11 @@ from kvcalc.report.fit_rows import (
     ALL_HEADERS,
     all_rows,
     answer_lines,
+    by_engine,
     device_headers,
     device_rows,
     headline,
+    shared_notes,
 )
 from kvcalc.report.text import render as to_text
 
@@ -63,6 +65,7 @@ def render_all(fits: list[Fit]) -> str:
     request = first.request
     about = (
         f"{first.model}: {request.context_tokens:,} tokens x {request.batch_size} in "
-        f"{request.cache.kv_name}, weights in {request.dtype}"
+        f"{request.cache.kv_name}, weights in {request.dtype}{by_engine(first)}"
     )
-    return to_text(Text(about, "bold"), "", table)
+    notes = [Text(f"- {note}", "dim") for note in shared_notes(fits)]
+    return to_text(Text(about, "bold"), "", table, *(["", *notes] if notes else []))

@@ -124,6 +124,20 @@ def test_beyond_the_models_longest_is_said(capsys: Capture, command: str) -> Non
         assert answer["longest_context"] == 131072
 
 
+@pytest.mark.parametrize("format", ["table", "markdown"])
+def test_it_is_said_of_all_accelerators_once(capsys: Capture, format: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "llama-3-8b", "--gpus", "all", "--context", "128k", "--format", format])
+    assert capsys.readouterr().out.count("the model was made for at most 8192 tokens") == 1
+
+
+def test_chunks_in_sglangs_window_pool(capsys: Capture) -> None:
+    """Llama 4 attends in chunks of 8192, which SGLang keeps in the pool for windows."""
+    status, answer = run(capsys, "fit", "llama-4-scout", "--gpu", "h200", "--tp", "4", "--context",
+                         "128k", "--engine", "sglang", "--memory-utilization", "0.85")  # fmt: skip
+    assert status == (0 if answer["fits"] else 1)
+
+
 @pytest.mark.parametrize("command", ["fit", "capacity"])
 def test_what_an_engine_has_not_is_refused_in_one_voice(capsys: Capture, command: str) -> None:
     status, answer = run(capsys, command, "mor-360m-nr3-middle-cycle", "--gpu", "h100")

@@ -129,6 +129,11 @@ def test_the_cache_of_the_workload_that_the_team_serves(scratch: Scratch) -> Non
     # 65536 bytes a token in fp8 with 8 heads: 32k tokens are 2 GiB, 16 sequences 32 GiB.
     row = "|  | cache of 32k tokens x 16 | 32.00 GiB | 16.00 GiB | -17,179,869,184 B | -50.0 % |  |"
     assert row in step.summary
+    # Written once, for the action, the hook and the command line.
+    workload = "workload: {context: 32k, batch: 16, kv_dtype: fp8}\n"
+    scratch.write("kvcalc.yaml", (scratch.folder / "kvcalc.yaml").read_text() + workload)
+    assert row in compare(scratch).summary
+    assert "| cache of 32k tokens x 1 |" in compare(scratch, batch="1").summary
 
 
 def test_the_commit_that_github_checks_out(scratch: Scratch) -> None:

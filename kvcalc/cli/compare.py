@@ -14,7 +14,8 @@ from kvcalc.cli.output import note, write
 from kvcalc.cli.progress import track
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
-from kvcalc.memory.grid import Row, Variant, grid
+from kvcalc.memory.grid import Row, Variant, assumptions, baseline, grid
+from kvcalc.spec.catalog import expand
 
 if TYPE_CHECKING:
     from kvcalc.report.curves import Picture
@@ -81,7 +82,8 @@ def compare(
 ) -> None:
     """Models side by side, over contexts, batches and cache formats.
 
-    Ratios are to the first row. Options that take a list take one value, too.
+    Ratios are to the first model, in the first cache format, at the same workload. Options that
+    take a list take one value, too. A folder stands for its specs.
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
@@ -93,6 +95,7 @@ def compare(
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot)
     variants: list[Variant] = []
+    models = expand(models)
     for model in track(models, len(models), "reading", quiet=quiet):
         variants += _variants(model, attention)
     question: dict[str, Any] = {
@@ -105,6 +108,8 @@ def compare(
     rows: Iterable[Row] = grid(
         variants, batches=batches, by=None if sort is Sort.given else sort.value, **question
     )
+    first = baseline(variants, question["kv_dtypes"])
+    notes = assumptions(variants, contexts, question["encoder_tokens"])
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
     if not (format is Format.csv and sys.stdout.isatty()):
         rows = track(rows, total, "computing", quiet=quiet)
@@ -118,7 +123,8 @@ def compare(
         for chunk in compare_csv.render(rows):
             if not write(chunk):
                 break
-        _explain_variants(variants, quiet)
+        for text in () if quiet else notes:
+            note(text)
         return
     shown: list[Row] = []
     for row in rows:
@@ -128,21 +134,19 @@ def compare(
     if format is Format.json:
         from kvcalc.report import compare_json
 
-        write(compare_json.render(shown, variants))
+        write(compare_json.render(shown, first, notes))
     elif format is Format.markdown:
         from kvcalc.report import compare_markdown
 
-        write(compare_markdown.render(shown))
-        _explain_variants(variants, quiet)
+        write(compare_markdown.render(shown, first, () if quiet else notes))
     else:
         from kvcalc.report import compare_table
 
-        write(compare_table.render(shown))
+        write(compare_table.render(shown, first, () if quiet else notes))
         if chart:
             from kvcalc.report import chart as characters
 
             write("\n" + characters.render(_picture(variants, batches, question)))
-        _explain_variants(variants, quiet)
 
 
 def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
@@ -184,10 +188,3 @@ def _variants(model: str, attention: str | None) -> list[Variant]:
         spec, notes = with_attention(found.spec, choice)
         variants.append(Variant(spec, choice, (*found.assumptions, *notes)))
     return variants
-
-
-def _explain_variants(variants: list[Variant], quiet: bool) -> None:
-    """Say on stderr how each variant was derived."""
-    for variant in () if quiet else variants:
-        for text in variant.notes:
-            note(f"{variant.spec.name}: {text}")

@@ -14,7 +14,7 @@ from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.workload import Workload
-from kvcalc.spec.catalog import Found
+from kvcalc.spec.catalog import Found, expand
 from kvcalc.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def estimate(
     """
     if kv_dtype is not None and "," in kv_dtype:
         raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
+    models = expand(models)
     if lengths is not None:
         beside = {
             "--context": context is not None,

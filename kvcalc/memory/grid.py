@@ -27,12 +27,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """One point of the grid. first_cache_bytes: the first variant's cache at the same workload."""
+    """One point of the grid.
+
+    encoder_tokens: 0 where there is no encoder. first_cache_bytes: the first variant's cache, in the
+    first format, at the same workload.
+    """
 
     model: str
     attention: str
     kv_dtype: str
     context_tokens: int
+    encoder_tokens: int
     batch_size: int
     parameters: int
     weight_bytes: int
@@ -80,16 +85,20 @@ def grid(
         for variant in variants
     ]
     for context in contexts:
-        held = [_held(column, context, encoder_tokens) for column in columns]
+        lengths = [_encoder_tokens(each.variant.spec, context, encoder_tokens) for each in columns]
+        held = [
+            column.function.most(context, length)
+            for column, length in zip(columns, lengths, strict=True)
+        ]
         for batch in batches:
             first = held[0] * batch
             rows = [
                 Row(
-                    column.variant.spec.name, column.kinds, column.kv_dtype, context, batch,
-                    column.parameters, column.weight_bytes, num_bytes * batch,
+                    column.variant.spec.name, column.kinds, column.kv_dtype, context, length,
+                    batch, column.parameters, column.weight_bytes, num_bytes * batch,
                     column.bytes_per_token, first,
                 )
-                for column, num_bytes in zip(columns, held, strict=True)
+                for column, length, num_bytes in zip(columns, lengths, held, strict=True)
             ]  # fmt: skip
             if by is not None:
                 rows.sort(key=lambda row: row.cache_bytes if by == "cache" else row.total_bytes)
@@ -113,15 +122,47 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
     )  # fmt: skip
 
 
-def _held(column: _Column, context: int, encoder_tokens: int | None) -> int:
-    encoder = column.variant.spec.encoder
-    if encoder is None:
-        encoder_tokens = 0
-    elif encoder.tokens is not None:
-        encoder_tokens = encoder.tokens
-    elif encoder_tokens is None:
-        encoder_tokens = context
-    return column.function.most(context, encoder_tokens)
+def _encoder_tokens(spec: ModelSpec, context: int, asked: int | None) -> int:
+    if spec.encoder is None:
+        return 0
+    if spec.encoder.tokens is not None:
+        return spec.encoder.tokens
+    if asked is not None:
+        return asked
+    return context if spec.encoder.layers else 0
+
+
+def assumptions(
+    variants: Sequence[Variant], contexts: Sequence[int], encoder_tokens: int | None = None
+) -> tuple[str, ...]:
+    """What was filled in for each variant and how it was derived, its model's name first."""
+    from kvcalc.memory.estimate import choose_workload
+
+    found: dict[str, None] = {}
+    for variant in variants:
+        spec = variant.spec
+        _, notes = choose_workload(
+            spec, context_tokens=max(contexts), encoder_tokens=encoder_tokens
+        )
+        for note in (*notes, *variant.notes):
+            if len(set(contexts)) > 1 and note.startswith(f"{max(contexts)} encoder tokens, "):
+                note = note.replace(f"{max(contexts)} encoder", "encoder")
+            found[f"{spec.name}: {note}"] = None
+    return tuple(found)
+
+
+def baseline(variants: Sequence[Variant], kv_dtypes: Sequence[str]) -> str:
+    """What ratios are to: the first variant, named as far as the others are not the same."""
+    first = variants[0]
+    same = [each for each in variants if each.spec.name == first.spec.name]
+    words = (
+        [first.spec.name, first.attention or kinds(first.spec)]
+        if len(same) > 1
+        else [first.spec.name]
+    )
+    if len(set(kv_dtypes)) > 1:
+        words.append(f"in {kv_dtypes[0]}")
+    return " ".join(words)
 
 
 def kinds(spec: ModelSpec) -> str:

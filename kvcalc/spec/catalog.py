@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kvcalc.errors import NotFoundError
@@ -13,6 +13,8 @@ from kvcalc.spec.stored import StoredWeights
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = (".yaml", ".yml")
+# A team's budgets, which stand among its specs.
+POLICY = "kvcalc.yaml"
 
 
 def specs_folder() -> Path:
@@ -109,6 +111,34 @@ def locate(model: str) -> Found:
     root = specs_folder()
     shown = f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
     return Found(load_spec_file(path), shown)
+
+
+def expand(models: Iterable[str]) -> list[str]:
+    """Models as they were named, with the specs of a folder in the folder's place.
+
+    A folder of a checkpoint (a config, weights) stays what it is.
+    """
+    found: list[str] = []
+    for model in models:
+        specs = _specs_under(model) if os.path.isdir(model) and not _is_checkpoint(model) else []
+        found += specs or [model]
+    return found
+
+
+def _is_checkpoint(folder: str) -> bool:
+    return any(name.endswith((".json", ".safetensors", ".gguf")) for name in os.listdir(folder))
+
+
+def _specs_under(folder: str) -> list[str]:
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            os.path.join(root, name)
+            for name in sorted(names)
+            if name.endswith(SUFFIXES) and not name.startswith(".") and name != POLICY
+        ]
+    return found
 
 
 def load(model: str | Path) -> ModelSpec:

@@ -137,7 +137,7 @@ def test_quiet_says_nothing_on_stderr(
     Path("a.yaml").write_text(small("a"))
     assert "wrote a.html" in run(capsys, "report", "a.yaml", "-o", "a.html")[2]
     assert run(capsys, "report", "a.yaml", "-o", "a.html", "--force", "-q") == (0, "", "")
-    compare = ("compare", "a.yaml", "--attention", "mha,mqa")
+    compare = ("compare", "a.yaml", "--attention", "mha,mqa", "--format", "csv")
     assert run(capsys, *compare)[2] != ""
     assert run(capsys, *compare, "-q")[2] == ""
 

@@ -162,4 +162,6 @@ def _causal(block: Block) -> Block:
     attention: Any = block.attention
     if getattr(attention, "mask", None) != "bidirectional":
         return block
-    return replace(block, attention=replace(attention, mask="causal"))
+    # Longformer's second projections go with the mask.
+    beside = {"global_projections": False} if hasattr(attention, "global_projections") else {}
+    return replace(block, attention=replace(attention, mask="causal", **beside))

@@ -1,0 +1,84 @@
+"""``kvcalc compare``: what is filled in is stated in every format; ratios say what they are to."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from kvcalc.cli.app import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *arguments])
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+ENCODERS = ("t5-base", "whisper-tiny", "gpt2", "--context", "2k")
+AS_MANY = "t5-base: 2048 encoder tokens, as many as the decoder's (none were given)"
+BEYOND = "gpt2: the model was made for at most 1024 tokens"
+
+
+def test_json_states_encoder_tokens_and_numbers(capsys: Capture) -> None:
+    _, out, _ = run(capsys, *ENCODERS, "--format", "json")
+    answer = json.loads(out)
+    assert [row["encoder_tokens"] for row in answer["rows"]] == [2048, 1500, 0]
+    # whisper-tiny: 6,144 bytes * (2,048 tokens + 1,500 frames) of 73,728 * 2,048.
+    assert [row["cache_ratio_to_first"] for row in answer["rows"]] == [1.0, 0.144368, 0.5]
+    assert answer["ratio_to"] == "t5-base"
+    assert AS_MANY in answer["assumptions"]
+    assert BEYOND in answer["assumptions"]
+
+
+def test_csv_has_a_column_and_notes_beside_it(capsys: Capture) -> None:
+    _, out, err = run(capsys, *ENCODERS, "--format", "csv")
+    assert [row["encoder_tokens"] for row in csv.DictReader(StringIO(out))] == ["2048", "1500", "0"]
+    assert AS_MANY in err
+    assert BEYOND in err
+
+
+@pytest.mark.parametrize("format", ["table", "markdown"])
+def test_what_people_read_has_both(capsys: Capture, format: str) -> None:
+    _, out, err = run(capsys, *ENCODERS, "--format", format)
+    assert "encoder" in out
+    assert f"- {AS_MANY}\n" in out
+    assert f"- {BEYOND}\n" in out
+    assert "ratio to t5-base" in out
+    assert err == ""
+    _, out, _ = run(capsys, *ENCODERS, "--format", format, "--quiet")
+    assert "made for at most" not in out
+
+
+def test_markdown_has_the_weights(capsys: Capture) -> None:
+    _, out, _ = run(capsys, "llama-3-8b", "--attention", "mha,gqa", "--format", "markdown")
+    assert "| weights |" in out.splitlines()[0]
+    # 8,030,261,248 parameters of two bytes.
+    assert "| llama-3-8b | gqa | bf16 | 8k | 1 | 14.96 GiB | 1.00 GiB |" in out
+    assert "ratio to llama-3-8b mha |" in out
+
+
+def test_a_series_of_contexts_has_no_number_of_encoder_tokens(capsys: Capture) -> None:
+    _, out, _ = run(capsys, "t5-base", "--context", "1k,2k")
+    assert "- t5-base: encoder tokens, as many as the decoder's (none were given)\n" in out
+
+
+@pytest.mark.parametrize("command", ["compare", "estimate"])
+def test_a_folder_stands_for_its_specs(capsys: Capture, tmp_path: Path, command: str) -> None:
+    text = (Path(__file__).parents[2] / "model_specs/gpt2/gpt2.yaml").read_text("utf-8")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("name: gpt2", f"name: {name}"))
+    (tmp_path / "kvcalc.yaml").write_text("budgets: []\n")
+    with pytest.raises(SystemExit):
+        main([command, str(tmp_path), "llama-3-8b", "--format", "json"])
+    answer = json.loads(capsys.readouterr().out)
+    names = (
+        [row["model"] for row in answer["rows"]]
+        if command == "compare"
+        else [each["model"]["name"] for each in answer]
+    )
+    assert names == ["one", "two", "llama-3-8b"]

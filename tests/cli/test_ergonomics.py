@@ -341,7 +341,7 @@ def test_a_narrow_terminal_loses_no_number(
         ("estimate", "missing argument 'MODEL...'"),
         ("check gpt2", "the shipped spec of that name is "),
         ("check", "name the specs to check"),
-        ("estimate tests", "expected a spec, a config.json or a folder with one"),
+        ("estimate kvcalc/cli", "expected a spec, a config.json or a folder with one"),
     ],
 )
 @pytest.mark.parametrize("format", ["text", "json"])

@@ -81,6 +81,8 @@ class SoftmaxAttention:
         attention_k_eq_v: values come from the key projection (Gemma 4); both are still cached.
         attention_hidden_size: input width of Q, K and V where it is not hidden_size (Zamba2).
         relative_attention_num_buckets: rows of a relative position bias of this layer's own (UMT5).
+        global_projections: Q, K and V are projected once more for the tokens that attend to all of
+            the input (Longformer): parameters, no cache.
         indexer: a sparse-attention indexer whose keys are cached beside K and V (MiniMax-M3).
     """
 
@@ -101,6 +103,7 @@ class SoftmaxAttention:
     attention_k_eq_v: bool = False
     attention_hidden_size: int | None = None
     relative_attention_num_buckets: int | None = None
+    global_projections: bool = False
     indexer: Indexer | None = None
 
     @property
@@ -127,6 +130,11 @@ class SoftmaxAttention:
             yield "attention_chunk_size", "a layer has a window or a chunk, not both"
         if self.sink_tokens is not None and self.sliding_window is None:
             yield "sink_tokens", "sink tokens are kept beside a sliding_window, which is not set"
+        if self.global_projections and self.mask == "causal":
+            yield (
+                "global_projections",
+                "tokens that attend to all of the input: mask: bidirectional",
+            )
         if self.attention_k_eq_v and self.value_dim != self.head_dim:
             yield "attention_k_eq_v", "values taken from the key projection are head_dim wide"
 
@@ -146,6 +154,12 @@ class SoftmaxAttention:
                 yield from linear("v_proj", kv_heads * d_v, width, "attention",
                                   bias="v" in self.bias,
                                   shard=split_kv_heads(0, kv_heads * d_v, kv_heads))  # fmt: skip
+        if self.global_projections:
+            for side, size in (("q", query_dim), ("k", kv_heads * d_k), ("v", kv_heads * d_v)):
+                num_heads = heads if side == "q" else kv_heads
+                yield from linear(f"{side}_global_proj", size, width, "attention",
+                                  bias=side in self.bias,
+                                  shard=split_kv_heads(0, size, num_heads))  # fmt: skip
         yield from linear("o_proj", hidden_size, out_dim, "attention",
                           bias="o" in self.bias, shard=split(1, out_dim, heads))  # fmt: skip
         if self.output_gate in ("per_head", "separate"):

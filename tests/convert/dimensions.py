@@ -52,6 +52,14 @@ def sliding(d: Dimensions) -> Draw:
     return {"layer_types": d.maybe(d.kinds("full_attention", "sliding_attention"))}
 
 
+def sections(d: Dimensions) -> Draw:
+    """Rotary sections of time, height and width for each kind of layer."""
+    eighth = d.hidden // d.heads // 8
+    rope = {"rope_type": "default", "rope_theta": 10000.0,
+            "mrope_section": [2 * eighth, eighth, eighth]}  # fmt: skip
+    return {"full_attention": rope, "sliding_attention": rope}
+
+
 def per_tok(d: Dimensions) -> Draw:
     return {"num_experts_per_tok": d.rng.randint(1, 3)}
 

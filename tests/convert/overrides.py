@@ -17,6 +17,7 @@ from tests.convert.dimensions import (
     nemotron_h,
     pairs,
     per_tok,
+    sections,
     sliding,
     square,
     t5gemma,
@@ -369,6 +370,8 @@ OVERRIDES: dict[str, Any] = {
         ),
         lambda d: {"tie_word_embeddings": True},
     ),
+    "led": lambda d: {"tie_word_embeddings": True, "attention_window": 4},
+    "cohere_compass_text": lambda d: {**sliding(d), "rope_parameters": sections(d)},
     "marian": lambda d: {
         "tie_word_embeddings": True,
         "decoder_vocab_size": None,

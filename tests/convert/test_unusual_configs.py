@@ -19,6 +19,7 @@ BERT: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4,
     "intermediate_size": 48, "max_position_embeddings": 40,
 }  # fmt: skip
+BASE = {"vocab_size": 50265}
 LLAMA: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 48, "tie_word_embeddings": False,
@@ -48,6 +49,15 @@ CONFIGS: list[tuple[dict[str, Any], int]] = [
     (BERT | {"model_type": "ernie", "use_task_id": True, "task_type_vocab_size": 3}, 42_128),
     (BERT | {"model_type": "roberta", "type_vocab_size": 0}, 41_968),
     (BERT | {"model_type": "big_bird", "use_bias": False}, 41_552),
+    # allenai/longformer-base-4096 and allenai/led-base-16384.
+    (BASE | {"model_type": "longformer", "hidden_size": 768, "num_attention_heads": 12,
+             "num_hidden_layers": 12, "intermediate_size": 3072, "attention_window": [512] * 12,
+             "max_position_embeddings": 4098, "type_vocab_size": 1}, 148_659_456),
+    (BASE | {"model_type": "led", "d_model": 768, "encoder_layers": 6, "decoder_layers": 6,
+             "encoder_attention_heads": 12, "decoder_attention_heads": 12,
+             "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "attention_window": [1024] * 6,
+             "max_encoder_position_embeddings": 16384,
+             "max_decoder_position_embeddings": 1024}, 161_844_480),
     # EmbeddingGemma: an encoder with Gemma 3's layers.
     (LLAMA | {"model_type": "gemma3_text", "use_bidirectional_attention": True, "head_dim": 8,
               "tie_word_embeddings": True}, 25_552),
@@ -67,7 +77,7 @@ def test_totals_of_unusual_configs(config: dict[str, Any], parameters: int) -> N
 
 
 def test_a_bidirectional_gemma_keeps_no_cache() -> None:
-    config = CONFIGS[10][0] | {"sliding_window": 9, "layer_types": ["sliding_attention"] * 3}
+    config = CONFIGS[12][0] | {"sliding_window": 9, "layer_types": ["sliding_attention"] * 3}
     spec = spec_from_config(config, "model", "config.json").spec
     (block,) = spec.blocks.values()
     assert block.attention is not None

@@ -60,6 +60,7 @@ SPECS: dict[str, str] = {
     "sinks": attention(f"kind: gqa, {_HEADS}, sliding_window: 128, sink_tokens: 4"),
     "chunk": attention(f"kind: gqa, {_HEADS}, attention_chunk_size: 128"),
     "encoder": attention(_BOTH_WAYS),
+    "longformer": attention(f"{_BOTH_WAYS}, global_projections: true"),
     "mla": attention(f"{_MLA}, q_lora_rank: 16"),
     "mla-expanded": attention(f"{_MLA}, q_lora_rank: null, cache_layout: expanded"),
     "mla-window": attention(f"{_MLA}, q_lora_rank: null, sliding_window: 128"),

@@ -30,6 +30,7 @@ def _pair(
     *,
     encoder: dict[str, Any],
     bias: tuple[Side, ...] = QKVO,
+    global_projections: bool = False,
     feed_forward: Callable[[Config, str, int], Any] | None = None,
     **fields: Any,
 ) -> ModelSpec:
@@ -45,7 +46,8 @@ def _pair(
     if c.flag("is_decoder", False):
         c.refuse("is_decoder", "a decoder alone")
     outer, inner = c.number("encoder_attention_heads"), c.number("decoder_attention_heads")
-    reads = encoder_attention(c, heads=outer, head_dim=c.divide("d_model", width, outer), bias=bias)
+    reads = encoder_attention(c, heads=outer, head_dim=c.divide("d_model", width, outer), bias=bias,
+                              global_projections=global_projections)  # fmt: skip
     head_dim = c.divide("d_model", width, inner)
     own = softmax(c, heads=inner, kv_heads=inner, head_dim=head_dim, bias=bias)
     cross = CrossAttention(
@@ -78,6 +80,18 @@ def bart(c: Config) -> ModelSpec:
     return _pair(
         c, encoder={"positions": rows, "embedding_norm": True, "final_norm": False},
         final_norm=False, embedding=Embedding(positions=rows, norm=True),
+    )  # fmt: skip
+
+
+def led(c: Config) -> ModelSpec:
+    """BART whose encoder has Longformer's attention and longer positions."""
+    c.skip("attention_window")
+    outer = c.number("max_encoder_position_embeddings")
+    inner = c.number("max_decoder_position_embeddings")
+    return _pair(
+        c, encoder={"positions": outer, "embedding_norm": True, "final_norm": False},
+        final_norm=False, embedding=Embedding(positions=inner, norm=True),
+        global_projections=True, max_position_embeddings=inner,
     )  # fmt: skip
 
 

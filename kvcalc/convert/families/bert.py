@@ -22,7 +22,7 @@ from kvcalc.spec.model import Block, Embedding, LayerGroup, ModelSpec
 
 def bert(
     c: Config, *, pooler: bool = True, positions: bool = True, bias: tuple[Side, ...] = QKVO,
-    **fields: Any,
+    global_projections: bool = False, **fields: Any,
 ) -> ModelSpec:  # fmt: skip
     """Norms after the sublayers; learned positions and token types, added up and normed."""
     c.fixed("position_embedding_type", "absolute", None, what="relative positions have weights")
@@ -31,7 +31,7 @@ def bert(
            "pooler_size_per_head", "pooler_type", "directionality")  # fmt: skip
     if c.flag("add_cross_attention", False):
         c.refuse("add_cross_attention", "an encoder run as a decoder keeps a cache and has a head")
-    attention = encoder_attention(c, bias=bias)
+    attention = encoder_attention(c, bias=bias, global_projections=global_projections)
     block = Block(attention=attention, ffn=dense(c, bias=True), norm_position="post")
     embedding = Embedding(
         positions=c.number("max_position_embeddings") if positions else None,
@@ -51,6 +51,12 @@ def ernie(c: Config) -> ModelSpec:
     tasks = c.count("task_type_vocab_size") if c.flag("use_task_id") else 0
     c.skip("task_type_vocab_size")
     return bert(c, embedding={"task_types": tasks or None})
+
+
+def longformer(c: Config) -> ModelSpec:
+    """BERT with windows, and projections of their own for the tokens that see everything."""
+    c.skip("attention_window", "onnx_export", "attention_mode", "ignore_attention_mask")
+    return bert(c, global_projections=True)
 
 
 def bert_without_pooler(c: Config) -> ModelSpec:

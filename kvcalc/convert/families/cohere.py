@@ -39,12 +39,18 @@ def cohere2(c: Config) -> ModelSpec:
            "position_embedding_type", "use_embedding_sharing", "use_parallel_embedding")  # fmt: skip
     c.agree("use_gated_activation", True)
     c.agree("use_parallel_block", True)
-    period = c.number("sliding_window_pattern", 4)
+    period = 1 if c.model_type == "cohere_compass_text" else c.number("sliding_window_pattern", 4)
     return decoder(c, windowed(
         c, lambda w: softmax(c, head_dim=head_dim, bias=bias, sliding_window=w),
         lambda a: Block(attention=a, ffn=gated(c), norms=1), lambda: every(period, c.num_layers),
         window=c.maybe("sliding_window"),
     ), norm="layernorm_no_bias")  # fmt: skip
+
+
+def cohere_compass(c: Config) -> ModelSpec:
+    """Cohere2's layers, each of which sees everything where ``layer_types`` does not say otherwise."""
+    c.skip("pooling")
+    return cohere2(c)
 
 
 def cohere2_moe(c: Config) -> ModelSpec:

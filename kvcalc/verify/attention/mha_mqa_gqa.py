@@ -48,6 +48,11 @@ class SoftmaxAttention(Module):
             self.k_proj = Linear(width, G * d_k, "k" in c.bias)
             if not c.attention_k_eq_v:
                 self.v_proj = Linear(width, G * d_v, "v" in c.bias)
+        if c.global_projections:
+            # Of tokens that attend to all of the input, which no token of a run here is.
+            self.q_global_proj = Linear(width, H * d_k, "q" in c.bias)
+            self.k_global_proj = Linear(width, G * d_k, "k" in c.bias)
+            self.v_global_proj = Linear(width, G * d_v, "v" in c.bias)
         self.o_proj = Linear(H * d_v, hidden_size, "o" in c.bias)
         if c.output_gate in ("per_head", "separate"):
             self.g_proj = Linear(width, H if c.output_gate == "per_head" else H * d_v)

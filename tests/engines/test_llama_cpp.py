@@ -121,3 +121,9 @@ def test_minicpm3_keeps_keys_and_values_of_every_head() -> None:
     """62 layers, 40 heads of 64 + 32 for K and 64 for V, f16: 4096 cells are 1860 and 1240 MiB."""
     (cache,) = run("minicpm3-4b", ctx_size=4096).caches
     assert (cache.k_bytes, cache.v_bytes) == (1860 * MIB, 1240 * MIB)
+
+
+@pytest.mark.parametrize("model", ["gpt-neo-125m", "zamba2-2.7b", "longcat-flash"])
+def test_models_without_an_architecture_are_refused(model: str) -> None:
+    with pytest.raises(UnsupportedError, match="no architecture"):
+        run(model, ctx_size=4096)

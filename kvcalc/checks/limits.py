@@ -28,13 +28,17 @@ LOOSER: tuple[Effect, ...] = ("loosened", "removed")
 
 @dataclass(frozen=True)
 class FieldChange:
-    """A field whose value differs; None where a side leaves it out. line: in the head's file."""
+    """A field whose value differs; None where a side leaves it out. line: in the head's file.
+
+    models: of a team's budget, the ones that the head has it for.
+    """
 
     field: str
     base: Any
     head: Any
     line: int
     effect: Effect = "changed"
+    models: tuple[str, ...] = ()
 
 
 _FORMATS = ("dtype", "kv_dtype")
@@ -77,7 +81,8 @@ def budget_changes(
         for name, before, after in _differing(_plain(old), _plain(budget)):
             field = f"{where}.{name}"
             effect = _effect(name, old, budget, open_limits)
-            yield FieldChange(field, before, after, mark(field)[0], effect)
+            models = getattr(budget, "models", ())
+            yield FieldChange(field, before, after, mark(field)[0], effect, models)
     for index, old in rest.items():
         word: Effect = "removed" if any(_not_held(old, head)) else "changed"
         yield FieldChange(f"budgets[{index}]", _plain(old), None, mark("budgets")[0], word)

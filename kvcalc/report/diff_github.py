@@ -46,6 +46,7 @@ def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:
     lines = [
         f"{words(row.quantity, diff.reference)}: {value(row.quantity, row.base)} -> "
         f"{value(row.quantity, row.head)} ({difference(row)}{', ' if row.base else ''}{percent(row)})"
+        f"{', tolerated' if row.tolerated else ''}"
         for row in change.rows
     ]
     lines += [field_line(field) for field in (*change.fields, *change.limits)]

@@ -66,7 +66,9 @@ def field_line(change: FieldChange) -> str:
     word = "" if change.effect == "changed" else f"{change.effect}: "
     if change.effect in ("added", "removed"):
         sides = (sides[0] if change.head is None else sides[1],)
-    return f"{word}{change.field}: {' -> '.join(map(_shown, sides))}"
+    models = "" if change.field.endswith(".models") else ", ".join(change.models)
+    about = f" (for {_short(models, _MAX_VALUE)})" if models else ""
+    return f"{word}{change.field}: {' -> '.join(map(_shown, sides))}{about}"
 
 
 def _with_units(name: str, plain: Any) -> Any:
@@ -124,4 +126,8 @@ def _shown(plain: Any) -> str:
         return "unset"
     text = flow(plain)
     most = _MAX_BUDGET if isinstance(plain, dict) else _MAX_VALUE
+    return _short(text, most)
+
+
+def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."

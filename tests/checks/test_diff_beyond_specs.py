@@ -81,7 +81,7 @@ def test_a_policy_that_changed(scratch: Scratch) -> None:
         assert policy.path == "kvcalc.yaml"
         assert policy.fields == (
             FieldChange("budgets[0]", None, {"weights": 1048576, "models": ["alpha"]}, 2, "added"),
-            FieldChange("budgets[1].cache", 1 << 30, 2 << 30, 3, "loosened"),
+            FieldChange("budgets[1].cache", 1 << 30, 2 << 30, 3, "loosened", ("specs/",)),
             FieldChange("tolerances.all", "1%", "2%", 4, "loosened"),
         )
         assert [found.fails(on) for on in ("increase", "any", "none")] == [True, True, False]

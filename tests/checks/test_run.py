@@ -40,9 +40,27 @@ def test_a_file_that_is_named_is_checked_whatever_its_name(tmp_path: Path) -> No
     assert [report.path for report in check_paths([path])] == [str(path)]
 
 
+CONFIG = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "num_hidden_layers": 2, "vocab_size": 1000,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
+
 def test_a_file_is_checked_once(tmp_path: Path) -> None:
     path = write(tmp_path, "llama-3-8b.yaml")
-    assert len(check_paths([path, tmp_path, path])) == 1
+    again = tmp_path / "." / ".." / tmp_path.name / "llama-3-8b.yaml"
+    assert len(check_paths([path, tmp_path, path, again])) == 1
+
+
+def test_every_key_that_a_config_should_not_have(tmp_path: Path) -> None:
+    config = {**CONFIG, "my_gate_layers": 3, "notes": "none", "extra_state_size": 16}
+    path = write(tmp_path, "mine/config.json", json.dumps(config, indent=1))
+    problems = check_file(path).problems
+    assert [(each.code, each.line, each.message.split(":")[0]) for each in problems] == [
+        ("KV106", 10, "my_gate_layers = 3"),
+        ("KV106", 12, "extra_state_size = 16"),
+    ]
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:
@@ -130,13 +148,6 @@ def test_budgets(tmp_path: Path, budget: str, problem: str | None) -> None:
     path = write(tmp_path, "llama-3-8b.yaml", f"{TEXT}budgets:\n  - {budget}\n")
     found = [problem.message for problem in check_file(path).problems]
     assert found == ([] if problem is None else [problem])
-
-
-CONFIG = {
-    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
-    "num_key_value_heads": 4, "num_hidden_layers": 2, "vocab_size": 1000,
-    "tie_word_embeddings": True,
-}  # fmt: skip
 
 
 def test_a_config_of_hugging_face_is_held_to_the_policy(tmp_path: Path) -> None:

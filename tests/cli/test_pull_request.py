@@ -106,7 +106,10 @@ def test_the_life_of_a_pull_request(scratch: Scratch) -> None:
     said = "title=kvcalc diff%3A kvcalc.yaml loosened,file=kvcalc.yaml,line=2::"
     assert step.status == 0
     assert f"::warning {said}" in step.out
-    assert "- policy `kvcalc.yaml`: `loosened: budgets[0].batch: 8 -> 3`" in step.summary
+    assert (
+        f"- policy `kvcalc.yaml`: `loosened: budgets[0].batch: 8 -> 3 (for {LLAMA})`"
+        in step.summary
+    )
     step = compare(scratch, paths="serving/qwen3-8b.yaml", **{"fail-on": "increase"})
     assert step.status == 1
     assert f"::error {said}" in step.out

@@ -13,12 +13,10 @@ from kvcalc.convert.locate import locate
 from kvcalc.deployment.fit import Fit, FitRequest, Planner
 from kvcalc.deployment.hardware import catalogue, find, of_size
 from kvcalc.deployment.parallelism import Layout
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
-from kvcalc.spec.model import ModelSpec
+from kvcalc.memory.estimate import choose_workload
 
-DEFAULT_CONTEXT = 8192
 ENGINE_NAMES = ("logical", *ENGINES)
 
 
@@ -110,12 +108,21 @@ def fit(
     if max_num_seqs is not None and batch > max_num_seqs * dp:
         raise UsageError(f"--batch {batch}: --max-num-seqs {max_num_seqs} runs fewer at once")
     spec = locate(model).spec
-    request = FitRequest(
-        context_tokens=_context(spec, context),
+    workload, _ = choose_workload(
+        spec,
+        context_tokens=options.tokens(context, "--context"),
         batch_size=batch,
-        encoder_tokens=_encoder(spec, options.tokens(encoder_context, "--encoder-context")),
-        dtype=dtype or ("checkpoint" if spec.weight_dtypes else "bf16"),
-        cache=_cache(kv_dtype, state_dtype),
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+    )
+    request = FitRequest(
+        context_tokens=workload.context_tokens,
+        batch_size=batch,
+        encoder_tokens=workload.encoder_tokens,
+        dtype=workload.dtype,
+        cache=workload.cache,
         layout=Layout(tp, pp, dp, expert_parallel),
         engine=engine,
         engine_version=engine_version,
@@ -137,26 +144,6 @@ def fit(
         answer = replace(answer, notes=())
     write(_render(answer, format))
     return 0 if answer.verdict != "does not fit" else 1
-
-
-def _context(spec: ModelSpec, text: str | None) -> int:
-    tokens = options.tokens(text, "--context")
-    if tokens is not None:
-        return tokens
-    return min(DEFAULT_CONTEXT, spec.max_position_embeddings or DEFAULT_CONTEXT)
-
-
-def _encoder(spec: ModelSpec, tokens: int | None) -> int:
-    if spec.encoder is None:
-        return 0
-    return tokens if tokens is not None else spec.encoder.tokens or DEFAULT_CONTEXT
-
-
-def _cache(kv_dtype: str, state_dtype: str | None) -> CacheDtypes:
-    try:
-        return CacheDtypes.parse(kv_dtype, state_dtype)
-    except ValueError as error:
-        raise UsageError(f"--kv-dtype {error}") from None
 
 
 def _share(text: str) -> Fraction:

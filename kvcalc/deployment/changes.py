@@ -44,7 +44,8 @@ def changes_for(planner: Planner, answer: Fit) -> Iterator[Change]:
     longest = answer.longest_context_least or answer.longest_context
     if 0 < longest < request.context_tokens:
         cost = f"requests of {longest:,} tokens, not {format_tokens(request.context_tokens)}"
-        yield from change(f"--context {longest}", cost, context_tokens=longest)
+        encoder = f" --encoder-context {request.encoder_tokens}" if request.encoder_tokens else ""
+        yield from change(f"--context {longest}{encoder}", cost, context_tokens=longest)
     for dtype, cost in (
         ("fp8", "precision of the weights, or a checkpoint that was made in fp8"),
         ("int4_g128", "much precision of the weights (groups of 128)"),

@@ -198,6 +198,9 @@ class Planner:
                 f"{request.engine}: what it takes of a GPU beside its cache is not known here; "
                 "give --available (llama.cpp: --ctx-size) to 'kvcalc capacity'"
             )
+        if not any(one.cache.terms for one in self.stages(request)):
+            # Requests that keep nothing wait without taking a place.
+            request = replace(request, batch_size=1)
         layout = request.layout
         items = overheads(
             self.spec, step_of(device, request), layout.tensor, layout.pipeline,

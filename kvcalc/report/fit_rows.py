@@ -1,8 +1,9 @@
 """The lines of a fit answer, shared by the table and the markdown."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from kvcalc.deployment.fit import LONGEST, Device, Fit
+from kvcalc.deployment.fit import LONGEST, Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.units import format_bytes, format_tokens
 
@@ -19,7 +20,8 @@ def device_headers(fit: Fit) -> tuple[str, str, str]:
 def headline(fit: Fit) -> str:
     """One sentence: what was asked, and the verdict."""
     request = fit.request
-    each = f"{format_tokens(request.context_tokens)} tokens x {request.batch_size}"
+    encoder = f" and {request.encoder_tokens:,} of the encoder" if request.encoder_tokens else ""
+    each = f"{format_tokens(request.context_tokens)} tokens{encoder} x {request.batch_size}"
     devices = request.layout.devices
     return (
         f"{each} in {request.cache.kv_name}, weights in {request.dtype}, on {devices} x "
@@ -92,15 +94,22 @@ def _longest(fit: Fit) -> str:
     else:
         whose = ""
     low = "" if least == tokens else f"; {_or_none(least)} at the band's lower end"
-    return f"{tokens:,} tokens{whose}{low}"
+    encoder = fit.request.encoder_tokens
+    beside = f" beside {encoder:,} of the encoder" if encoder else ""
+    return f"{tokens:,} tokens{beside}{whose}{low}"
 
 
 def _largest(fit: Fit) -> str:
     number, least = fit.largest_batch, fit.largest_batch_least
     if number >= LONGEST:
         return "any"
+    if not number:
+        return "none"
     low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
-    return f"{number:,} {'request' if number == 1 else 'requests'}{low}" if number else "none"
+    usual = step_of(fit.device, replace(fit.request, batch_size=1)).requests
+    more = -(-number // fit.request.layout.data)
+    flag = f" with --max-num-seqs {more}" if fit.request.engine == "vllm" and more > usual else ""
+    return f"{number:,} {'request' if number == 1 else 'requests'}{flag}{low}"
 
 
 def _or_none(number: int) -> str:

@@ -88,6 +88,7 @@ ASKED = [
     ("gemma-3-12b", "rtx-5090", "--context", "32k", "--engine", "tensorrt-llm", "--batch", "9"),
     ("llama-3.1-8b", "l4", "--context", "32k", "--engine", "sglang", "--memory-utilization", "0.8"),
     ("llama-3.1-8b", "t4", "--context", "8k", "--engine", "logical"),
+    ("t5-3b", "t4", "--context", "64k", "--batch", "16"),
 ]  # fmt: skip
 
 
@@ -129,6 +130,20 @@ def test_it_is_said_of_all_accelerators_once(capsys: Capture, format: str) -> No
     with pytest.raises(SystemExit):
         main(["fit", "llama-3-8b", "--gpus", "all", "--context", "128k", "--format", format])
     assert capsys.readouterr().out.count("the model was made for at most 8192 tokens") == 1
+
+
+def test_an_encoder_holds_any_number_of_requests(capsys: Capture) -> None:
+    status, answer = run(capsys, "fit", "bert-base-uncased", "--gpu", "t4", "--batch", "1000000")
+    assert (status, answer["largest_batch"]) == (0, 1 << 24)
+
+
+def test_more_requests_than_vllm_runs_by_itself_need_its_flag(capsys: Capture) -> None:
+    """1024 at once on 70 GiB and more (get_batch_defaults); more rows of logits take more memory."""
+    with pytest.raises(SystemExit):
+        main(["fit", "whisper-small", "--gpu", "h100", "--context", "448"])
+    assert "requests with --max-num-seqs 1034" in capsys.readouterr().out
+    status, answer = run(capsys, "fit", "whisper-small", "--gpu", "h100", "--max-num-seqs", "1024")
+    assert (status, answer["largest_batch"]) == (0, 1024)
 
 
 def test_chunks_in_sglangs_window_pool(capsys: Capture) -> None:

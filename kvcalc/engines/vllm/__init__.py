@@ -65,11 +65,16 @@ def _other_kernel(spec: ModelSpec, request: CapacityRequest, plan: Plan) -> tupl
     if request.compute_capability is not None or not plan.stack.may_checkpoint:
         return ()
     assert request.available is not None
-    other = Plan(spec, replace(request, compute_capability=90)).pool(request.available.bytes)
+    try:
+        other = Plan(spec, replace(request, compute_capability=90)).pool(request.available.bytes)
+        answer = (
+            f"{other.num_blocks:,} blocks of {other.block_tokens} tokens, {other.tokens:,} tokens"
+        )
+    except UsageError:
+        answer = "not one block"
     return (
         "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does (Hopper, "
-        f"Blackwell with CUDA 13): {other.num_blocks:,} blocks of {other.block_tokens} tokens, "
-        f"{other.tokens:,} tokens; --gpu says which",
+        f"Blackwell with CUDA 13): {answer}; --gpu says which",
     )
 
 
@@ -92,7 +97,7 @@ def _notes(memory: Available, pool: Pool, span: tuple[Pool, Pool] | None) -> tup
         notes.append("not one request of max_model_len fits: vLLM stops with the estimate above")
     if span is not None:
         notes.append(
-            f"the memory is a rounded figure, {memory.least:,} to {memory.most:,} bytes; the answer "
+            f"the memory is known to lie in {memory.least:,} to {memory.most:,} bytes; the answer "
             f"is for {memory.bytes:,}, the range stands beside it"
         )
     return tuple(notes)

@@ -11,7 +11,7 @@ MQA: Shazeer 2019, arXiv 1911.02150). Elements kept per cached position of one l
 
 One formula, three kinds; the kind states an intention, and ``check`` holds the head counts to it.
 
-Stored: K after its rotary embedding, and V, before they are repeated for the query heads.
+Stored: K, after its rotary embedding where the model has one, and V, before they are repeated for the query heads.
 Not stored: queries, scores, QK-norm statistics, learned sink logits (h parameters, no cache).
 How many positions: all of them, the last W (``sliding_window``, the current token included), the
 current chunk (``attention_chunk_size``, Llama 4), or the first k and last W (``sink_tokens``,
@@ -210,7 +210,7 @@ class SoftmaxAttention:
             symbols.append(self.indexer.symbol())
             equation += " + d_I"
         keeps = self.mask == "causal" and self.shared_kv is None
-        stored = "K (after its rotary embedding) and V of each KV head"
+        stored = "K (after rotation, where the model rotates keys) and V of each KV head"
         if self.mask == "bidirectional":
             stored = "nothing: an encoder sees its whole input at once"
         elif self.shared_kv is not None:

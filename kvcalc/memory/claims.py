@@ -5,13 +5,14 @@ wrong for the model at hand are returned. They are the ones that public calculat
 """
 
 from collections.abc import Iterator
+from math import prod
 
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.inventory import groups_of
+from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
-from kvcalc.tensors import Once, Window
+from kvcalc.tensors import EveryToken, Once, Window
 
 
 def wrong_claims(spec: ModelSpec, workload: Workload) -> tuple[str, ...]:
@@ -33,7 +34,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
     if naive != exact and workload.cache.kv_name == "bf16":
         yield (
             f"2 * layers * hidden_size * 2 bytes a token: {naive:,}, which is "
-            f"{_times(naive, exact)} (it bills every layer as multi-head attention)"
+            f"{_times(naive, exact)}{_reasons(spec, groups, layers)}"
         )
     for attention in attentions:
         heads = getattr(attention, "num_attention_heads", 0)
@@ -64,6 +65,32 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
             "a recursion divides the cache by N_r: that holds only for kv_cache: shared, and not for"
             " the first and last layer of middle_cycle"
         )
+
+
+def _reasons(spec: ModelSpec, groups: tuple[CacheGroup, ...], layers: int) -> str:
+    """What that formula does not know of this model, in brackets."""
+    attention = [each for each in groups if each.stack == "decoder" and each.slot == "attention"]
+    found = []
+    if any(_elements(group) != 2 * spec.hidden_size for group in attention):
+        narrow = {group.mechanism for group in attention} != {"mha"}
+        found.append(
+            "it bills every layer as multi-head attention"
+            if narrow
+            else "it takes the heads together to be as wide as hidden_size"
+        )
+    if any(not isinstance(t.extent, EveryToken) for group in attention for t in group.tensors):
+        found.append("it bills every token where a layer keeps fewer")
+    if sum(len(group.layers) for group in attention) < layers:
+        found.append("it bills layers that keep no K and V of their own")
+    if any(group.slot == "cross_attention" for group in groups):
+        found.append("it leaves out the cross-attention")
+    if any(group.slot in ("recurrent", "ffn") for group in groups):
+        found.append("it leaves out the fixed states")
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def _elements(group: CacheGroup) -> int:
+    return sum(prod(tensor.shape) for tensor in group.tensors)
 
 
 def _times(part: int, whole: int) -> str:

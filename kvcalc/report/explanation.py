@@ -9,8 +9,9 @@ from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Workload
 from kvcalc.report.ranges import describe_layers
+from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
-from kvcalc.tensors import CacheTensor
+from kvcalc.tensors import CacheTensor, Share
 from kvcalc.units import format_bytes
 
 _WIDTH = 78
@@ -73,7 +74,7 @@ def _group(
     count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
     lines.append(f"{group.block}: {group.mechanism}, {count} ({describe_layers(layers)})")
     if hasattr(mechanism, "explain"):
-        _equation(lines, mechanism.explain())
+        _equation(lines, mechanism.explain(), _routed(spec, group, length))
     each = 0
     for tensor in group.tensors:
         positions = tensor.extent.positions(length, workload.encoder_tokens)
@@ -88,7 +89,30 @@ def _group(
     return total
 
 
-def _equation(lines: list[str], explanation: Explanation) -> None:
+def _routed(spec: ModelSpec, group: CacheGroup, tokens: int) -> str:
+    """Which tokens a recursion's layers keep, and what decides that; empty for all of them."""
+    extent = group.tensors[0].extent
+    recursion = spec.recursion
+    if recursion is None or not isinstance(extent, Share):
+        return ""
+    layers = decoder_layers(spec)
+    turns = sorted({layers[index].recursion or 0 for index in group.layers})
+    num, share = recursion.num_recursions, extent.fraction
+    origin = (
+        "recursion.capacities of the spec"
+        if recursion.capacities
+        else f"(N_r - r) / N_r with N_r = {num} and r = {turns[0]}, as recursion.capacities is not "
+        f"stated"
+    )
+    names = " and ".join(str(turn + 1) for turn in turns)
+    return (
+        f"{share} of the tokens, max(1, floor({share} * {tokens})) = "
+        f"{extent.positions(tokens, 0)}: those that the router of recursion {names} of {num} "
+        f"lets through (expert choice: {origin})"
+    )
+
+
+def _equation(lines: list[str], explanation: Explanation, routed: str = "") -> None:
     lines.append(f"  {explanation.title}")
     for what, equation in (("a position", explanation.per_position), ("fixed", explanation.fixed)):
         if equation:
@@ -100,8 +124,8 @@ def _equation(lines: list[str], explanation: Explanation) -> None:
         lines.append(
             f"      {symbol.letter:<5} {symbol.field} = {symbol.value}  ({symbol.meaning})"
         )
-    if explanation.positions:
-        lines.append(f"    positions: {explanation.positions}")
+    if routed or explanation.positions:
+        lines += _wrapped(routed or explanation.positions, "    positions: ")
     lines += _wrapped(explanation.stored, "    stored: ")
     lines += _wrapped(explanation.not_stored, "    not stored: ")
     lines += _wrapped(explanation.source, "    source: ")
@@ -135,6 +159,10 @@ def _without_cache(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> list[str]
             continue
         lines.append(f"{name}: {attention.kind}")
         lines += [*_wrapped(attention.explain().stored, "  stored: "), ""]
+    if spec.recursion is not None and spec.recursion.kv_cache == "shared":
+        num = spec.recursion.num_recursions
+        lines.append(f"recursions after the first of {num}")
+        lines += [*_wrapped("nothing: they read the first's keys and values", "  stored: "), ""]
     return lines
 
 

@@ -43,8 +43,9 @@ was worked out from the log itself it says so. Logs without a link were read in 
 
 Beside the logs, engines' own code answered for random models, and kvcalc is held to those answers:
 vLLM's and SGLang's functions on stacks of layers, release by release
-(`tests/engines/test_vllm_computed.py`, `test_sglang_computed.py`), and the lines that llama.cpp's library prints for GGUF metadata that its own
-conversion made of a config (`test_llama_cpp_computed.py`). TensorRT-LLM's rules were read, not run.
+(`tests/engines/test_vllm_computed.py`, `test_sglang_computed.py`), and the lines that llama.cpp's
+library prints for GGUF metadata that its own conversion made of a config
+(`test_llama_cpp_computed.py`). TensorRT-LLM's rules were read, not run.
 
 Other memory than the cache's (weights, activations, graphs) is not on this page.
 """

@@ -88,7 +88,7 @@ ASKED = [
     ("gemma-3-12b", "rtx-5090", "--context", "32k", "--engine", "tensorrt-llm", "--batch", "9"),
     ("llama-3.1-8b", "l4", "--context", "32k", "--engine", "sglang", "--memory-utilization", "0.8"),
     ("llama-3.1-8b", "t4", "--context", "8k", "--engine", "logical"),
-    ("t5-3b", "t4", "--context", "64k", "--batch", "16"),
+    ("t5-3b", "t4", "--context", "16k", "--batch", "2"),
 ]  # fmt: skip
 
 

@@ -128,15 +128,22 @@ class Diff:
     policies: tuple[PolicyChange, ...] = ()
 
     def fails(self, fail_on: FailOn) -> bool:
-        """Whether the differences are a finding. A head that is no sound spec always is one."""
+        """Whether the differences are a finding."""
+        return bool(self.failing(fail_on))
+
+    def failing(self, fail_on: FailOn) -> tuple[str, ...]:
+        """The models and files whose differences are a finding.
+
+        A head that is no sound spec always is one, unless nothing is.
+        """
         if fail_on == "none":
-            return False
-        if any(each.side == "head" for each in self.broken):
-            return True
-        changes: tuple[Change | PolicyChange, ...] = (*self.changed, *self.policies)
-        if any(each.fails(fail_on) for each in changes):
-            return True
-        return fail_on == "any" and bool(self.added or self.removed or self.broken)
+            return ()
+        every = fail_on == "any"
+        found = [each.path for each in self.broken if every or each.side == "head"]
+        found += [each.model for each in self.changed if each.fails(fail_on)]
+        found += [each.model for each in (*self.added, *self.removed) if every]
+        found += [each.path for each in self.policies if each.fails(fail_on)]
+        return tuple(dict.fromkeys(found))
 
 
 def diff(

@@ -143,7 +143,7 @@ def diff(
     elif format is DiffFormat.markdown:
         from kvcalc.report import diff_markdown
 
-        write(diff_markdown.render(result))
+        write(diff_markdown.render(result, fail_on.value))
     elif format is DiffFormat.github:
         from kvcalc.report import diff_github
 
@@ -151,7 +151,7 @@ def diff(
     else:
         from kvcalc.report import diff_table
 
-        write(diff_table.render(result))
+        write(diff_table.render(result, fail_on.value))
     for each in () if quiet else result.base.notes:
         note(f"note: {each}")
     if failed:

@@ -38,7 +38,7 @@ def render(diff: Diff, fail_on: FailOn) -> str:
         found.append((level, said))
     order = ("error", "warning", "notice")
     found.sort(key=lambda pair: order.index(pair[0]))
-    return "\n".join([*(line for _, line in found), conclusion(diff)]) + "\n"
+    return "\n".join([*(line for _, line in found), conclusion(diff, fail_on)]) + "\n"
 
 
 def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:

@@ -23,6 +23,7 @@ def render(diff: Diff, fail_on: FailOn) -> str:
         },
         "fail_on": fail_on,
         "failed": diff.fails(fail_on),
+        "failing": list(diff.failing(fail_on)),
         "changed": [_change(change) for change in diff.changed],
         "added": [_one_sided(each) for each in diff.added],
         "removed": [_one_sided(each) for each in diff.removed],

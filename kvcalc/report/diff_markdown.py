@@ -5,7 +5,7 @@ The comment at its head is not shown; a step that posts the table finds its earl
 
 from collections.abc import Iterator
 
-from kvcalc.checks.diff import Change, Diff
+from kvcalc.checks.diff import Change, Diff, FailOn
 from kvcalc.report.check_markdown import code, text
 from kvcalc.report.check_text import problem_line
 from kvcalc.report.diff_rows import (
@@ -22,9 +22,9 @@ from kvcalc.report.diff_rows import (
 MARKER = "<!-- kvcalc-diff -->"
 
 
-def render(diff: Diff) -> str:
+def render(diff: Diff, fail_on: FailOn) -> str:
     """What was compared, the table, then what stands on one side only."""
-    lines = [MARKER, f"### kvcalc: {text(conclusion(diff))}", ""]
+    lines = [MARKER, f"### kvcalc: {text(conclusion(diff, fail_on))}", ""]
     if any(change.rows for change in diff.changed):
         lines += ["| model | quantity | base | head | difference | | changed |"]
         lines += ["|---|---|---:|---:|---:|---:|---|"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from kvcalc.checks.diff import Change, Diff, OneSided, PolicyChange, Row, is_loosened
+from kvcalc.checks.diff import Change, Diff, FailOn, OneSided, PolicyChange, Row, is_loosened
 from kvcalc.checks.limits import FieldChange
 from kvcalc.checks.quantities import QUANTITIES, Reference
 from kvcalc.spec.dump import flow
@@ -103,8 +103,8 @@ def policy_title(policy: PolicyChange) -> str:
     return f"{policy.path} {'loosened' if is_loosened(policy.fields) else 'changed'}"
 
 
-def conclusion(diff: Diff) -> str:
-    """``compared with origin/main (1234abcd): 2 models changed, 1 added``."""
+def conclusion(diff: Diff, fail_on: FailOn) -> str:
+    """``compared with origin/main (1234abcd): 2 models changed, 1 added; failing: llama-3-8b``."""
     changed = sum(bool(change.rows) for change in diff.changed)
     parts = [f"{changed} model{'' if changed == 1 else 's'} changed"] if changed else []
     for word, count in (
@@ -118,7 +118,9 @@ def conclusion(diff: Diff) -> str:
     parts += [f"{loosened} with a loosened budget"] if loosened else []
     parts += [policy_title(each) for each in diff.policies]
     found = ", ".join(parts) or "no difference in any number"
-    return f"compared with {diff.revision} ({diff.base.commit[:8]}): {found}"
+    failing = ", ".join(diff.failing(fail_on))
+    words = f"; failing: {_short(failing, _MAX_BUDGET)}" if failing else ""
+    return f"compared with {diff.revision} ({diff.base.commit[:8]}): {found}{words}"
 
 
 def _shown(plain: Any) -> str:

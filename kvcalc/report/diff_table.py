@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from kvcalc.checks.diff import Change, Diff
+from kvcalc.checks.diff import Change, Diff, FailOn
 from kvcalc.report.check_text import problem_line
 from kvcalc.report.diff_rows import (
     conclusion,
@@ -21,7 +21,7 @@ from kvcalc.report.text import render as to_text
 _WIDTHS = (11, 11, 17, 8)
 
 
-def render(diff: Diff) -> str:
+def render(diff: Diff, fail_on: FailOn) -> str:
     """Changed models, added and removed ones, what cannot be compared, and one line to end with."""
     lines: list[Text] = []
     for change in diff.changed:
@@ -40,7 +40,7 @@ def render(diff: Diff) -> str:
         lines.append(Text.assemble("policy  ", (policy.path, "bold")))
         lines += [Text(f"  {field_line(field)}", "yellow") for field in policy.fields]
         lines.append(Text())
-    lines.append(Text(conclusion(diff)))
+    lines.append(Text(conclusion(diff, fail_on)))
     return to_text(Text("\n").join(lines))
 
 

@@ -48,7 +48,8 @@ def test_table(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
         "  parameters 228.42 k, weights 446.13 KiB, cache per token 1.00 KiB, "
         "cache of 8k tokens x 1 8.00 MiB\n"
         "\n"
-        f"compared with main ({commit}): 1 model changed, 1 added, 1 removed\n"
+        f"compared with main ({commit}): 1 model changed, 1 added, 1 removed; "
+        "failing: alpha\n"
     )
 
 
@@ -63,6 +64,7 @@ def test_json(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["schema_version"] == 1
     assert answer["base"] == {"revision": "main", "commit": commit}
     assert (answer["fail_on"], answer["failed"]) == ("increase", True)
+    assert answer["failing"] == ["alpha"]
     (change,) = answer["changed"]
     assert (change["model"], change["path"]) == ("alpha", "specs/alpha.yaml")
     assert change["fields"] == [

@@ -107,3 +107,25 @@ def test_what_is_not_accounted_for_is_named() -> None:
     with pytest.raises(KvcalcError, match="holds no page"):
         run("llama-3-8b", available=Available.exactly(1000))
     assert run("gpt-oss-20b", tokens=4096, engine_version="0.5.4").pool.tokens == 4096
+
+
+@pytest.mark.parametrize(
+    ("version", "tokens"),
+    [("0.5.12", 15_279), ("0.5.13.post1", 15_279), ("v0.5.14", 15_033), ("0.5", 15_033)],
+)
+def test_draft_layers_are_counted_since_0_5_14(version: str, tokens: int) -> None:
+    """deepseek-v3 in 1 GiB: 61 layers of 1152 bytes before, 62 with its MTP layer."""
+    result = run("deepseek-v3", available=Available.exactly(GIB), mtp_layers=1,
+                 engine_version=version)  # fmt: skip
+    assert result.pool.tokens == tokens
+
+
+def test_layers_left_over_go_to_the_last_ranks() -> None:
+    """61 layers on 4 ranks: 15, 15, 15, 16; up to 0.5.5 the last has them all. 1152 bytes each."""
+    for version, layers in (("0.5.23", 16), ("0.5.5", 16)):
+        result = run("deepseek-v3", available=Available.exactly(GIB), pipeline_parallel=4,
+                     engine_version=version)  # fmt: skip
+        assert result.pool.tokens == GIB // (layers * 1152)
+    older = run("deepseek-v2", available=Available.exactly(GIB), pipeline_parallel=7,
+                engine_version="0.5.5")  # fmt: skip
+    assert older.pool.tokens == GIB // (12 * 1152)  # 60 layers: 8 each, and 4 more

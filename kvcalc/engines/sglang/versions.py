@@ -51,7 +51,8 @@ def rules_for(version: str | None) -> Rules:
             f"--engine-version {shown}: write a release of SGLang such as 0.5.9 "
             f"(newest known: {NEWEST})"
         )
-    number = tuple(int(part or 0) for part in match.groups())
+    # "0.5" is the newest 0.5: its releases differ by their last number.
+    number = tuple(int(part or 1000) for part in match.groups())
     return Rules(
         version=shown,
         even_stages=number >= (0, 5, 6),

@@ -4,6 +4,7 @@ Both sides are computed here, the base from the text that git holds, so there is
 that could be missing or stale. Specs that are equal on both sides are not even read.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from kvcalc.checks.files import is_config
 from kvcalc.checks.git import Base, Changed, Repository
-from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, policy_changes
+from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, no_longer_held, policy_changes
 from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance, tolerated
 from kvcalc.checks.sides import (
     Reader,
@@ -275,9 +276,14 @@ def _change(old: Side, new: Side, tolerances: dict[str, Tolerance]) -> Change:
 
 
 def _policies(reader: Reader, files: list[Changed]) -> Iterator[PolicyChange]:
+    added = {each.path for each in files if not each.base_object and each.in_head}
     for path, old, new in reader.policies(files):
         if old.policy is not None and new.policy is not None:
             fields = tuple(policy_changes(old.policy, new.policy, new.mark))
+            above = reader.policy_above(path) if path in added else None
+            if above is not None:
+                folder = os.path.relpath(os.path.dirname(path), os.path.dirname(above.path) or ".")
+                fields += tuple(no_longer_held(above, new, folder.replace(os.sep, "/")))
             if fields:
                 yield PolicyChange(path, fields)
 

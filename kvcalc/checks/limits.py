@@ -7,13 +7,14 @@ on, the fields that let more through are ``loosened``; a budget of which nothing
 ``removed``. An engine in place of another is ``changed``: neither is stricter as a rule.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, Literal
 
-from kvcalc.checks.policy import ComparedWorkload, Policy, PolicyBudget
+from kvcalc.checks.policy import ComparedWorkload, LoadedPolicy, Policy, PolicyBudget
 from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
 from kvcalc.frozen import dataclass
@@ -100,6 +101,22 @@ def policy_changes(base: Policy, head: Policy, mark: Mark) -> Iterator[FieldChan
     for name, before, after in _differing(_plain(base.workload), _plain(head.workload)):
         where = f"workload.{name}"
         yield FieldChange(where, before, after, mark(where)[0])
+
+
+def no_longer_held(above: LoadedPolicy, new: LoadedPolicy, folder: str) -> Iterator[FieldChange]:
+    """The budgets of a policy that lose a folder below it to a new policy there, and are not in it."""
+    sides = [each.policy.budgets if each.policy is not None else () for each in (above, new)]
+    for index, budget in enumerate(sides[0]):
+        if any(_may_be_below(pattern, folder) for pattern, _ in _not_held(budget, sides[1])):
+            where = f"budgets[{index}] of {above.path}"
+            yield FieldChange(where, _plain(budget), None, 1, "removed")
+
+
+def _may_be_below(pattern: str, folder: str) -> bool:
+    """Whether a pattern may mean a model below a folder, which is relative to the pattern's."""
+    start = re.split(r"[*?\[]", _whole(pattern), maxsplit=1)[0]
+    below = f"{folder}/"
+    return "/" not in pattern or start.startswith(below) or below.startswith(start)
 
 
 def _looser_tolerances(base: Policy, head: Policy) -> Iterator[str]:
@@ -221,7 +238,8 @@ def _is_for(new: Budget, pattern: str, old: Budget) -> bool:
 def _includes(wide: str, narrow: str) -> bool:
     """Whether one pattern fits all that the other fits, as far as their letters tell."""
     wide, narrow = (_whole(pattern) for pattern in (wide, narrow))
-    if wide == narrow:
+    # Every model has a name.
+    if wide in ("*", narrow):
         return True
     # A ? or a [ of the wide one would fit the narrow one's * as a letter.
     return (

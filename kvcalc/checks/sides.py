@@ -174,6 +174,17 @@ class Reader:
                     head = policy_of(read_text(self.repository.root / each.path), each.path)
                 yield each.path, base, head
 
+    def policy_above(self, path: str) -> LoadedPolicy | None:
+        """The policy that the base had for the folder of a new one."""
+        for folder in PurePosixPath(path).parent.parents:
+            name = str(folder / FILE_NAME)
+            if self.repository.files(self.commit, name):
+                (data,) = self.repository.texts([f"{self.commit}:{name}"], MAX_FILE_BYTES)
+                with suppress(KvcalcError):
+                    return policy_of(decode(data, Path(name)), name)
+                return None
+        return None
+
     def _with_base(self, files: list[Changed]) -> Iterator[tuple[Changed, bytes | None]]:
         """Every file with the base's text of it."""
         objects = [each.base_object for each in files if each.base_object]

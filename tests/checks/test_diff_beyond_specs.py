@@ -91,6 +91,31 @@ def test_a_policy_that_changed(scratch: Scratch) -> None:
     assert compare("HEAD").policies == ()
 
 
+def test_a_nearer_policy_takes_a_folder_from_the_budgets_above(scratch: Scratch) -> None:
+    scratch.write(
+        "kvcalc.yaml",
+        "budgets:\n"
+        "  - {models: specs/, weights: 1GiB}\n"
+        "  - {models: alpha, weights: 2GiB}\n"
+        "  - {models: other/, weights: 3GiB}\n",
+    )
+    scratch.commit()
+    scratch.write("specs/kvcalc.yaml", "budgets: []\n")
+    found = compare("HEAD")
+    (policy,) = found.policies
+    assert policy.path == "specs/kvcalc.yaml"
+    assert [(field.field, field.effect) for field in policy.fields] == [
+        ("budgets[0] of kvcalc.yaml", "removed"),
+        ("budgets[1] of kvcalc.yaml", "removed"),
+    ]
+    assert [found.fails(on) for on in ("increase", "any", "none")] == [True, True, False]
+    # One that holds them on takes nothing away.
+    scratch.write("specs/kvcalc.yaml", "budgets: [{models: '*', weights: 1GiB}]\n")
+    found = compare("HEAD")
+    assert [field.effect for field in found.policies[0].fields] == ["added"]
+    assert [found.fails(on) for on in ("increase", "any", "none")] == [False, True, False]
+
+
 CONFIG = """\
 {
   "architectures": ["LlamaForCausalLM"],

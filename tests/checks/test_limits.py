@@ -74,7 +74,7 @@ def test_a_field_of_a_budget(old: str, new: str, loosened: str, tightened: str) 
         ('"!tiny"', '"!t*"', ["loosened models"]),
         ("serving/", "./serving/*", ["changed models"]),
         ("serving/", "serving/a*", ["loosened models"]),
-        ("serving/", "'*'", ["loosened models"]),
+        ("serving/", "'*'", ["tightened models"]),
     ],
 )  # fmt: skip
 def test_a_budget_of_a_gpu(old: str, new: str, expected: list[str]) -> None:

@@ -1,31 +1,33 @@
 """kvcalc: exact KV-cache, attention and parameter memory of transformer models.
 
 >>> import kvcalc
->>> spec = kvcalc.load("llama-3-8b")
->>> kvcalc.estimate(spec, context_tokens=8192).cache.bytes
+>>> kvcalc.estimate("llama-3-8b", context_tokens="8k").cache.bytes
 1073741824
 
 Get a model: ``load`` finds one by shipped name, hub id or path, ``shipped`` lists the names;
 ``load_spec_text`` reads YAML, ``spec_from_config`` the values of a Hugging Face config; ``dump`` writes
 YAML; ``with_attention`` makes the same model with another attention.
 
-Ask it: ``estimate`` answers for one workload, ``grid`` for every combination of models (each a
-``Variant``), contexts, batches and cache formats; ``cache_function`` compiles a model's cache to a
-function of tokens; ``explain`` gives the equations as text.
+Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workload, ``grid`` for
+every combination of models (each a ``Variant``), contexts, batches and cache formats;
+``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
+as text. ``fit`` says whether a workload fits an accelerator, ``capacity`` what a serving engine
+allocates.
 
-Every error that a user can cause is a ``KvcalcError``; its ``problems`` say where. Bytes are integers.
+Every error that a user can cause is a ``KvcalcError``, which prints its ``problems``. Bytes are integers.
 """
 
 __version__ = "0.1.0"
 __all__ = [
     "CacheDtypes", "Estimate", "FileError", "Imported", "KvcalcError", "MissingExtraError",
     "ModelSpec", "NotFoundError", "Problem", "Row", "SpecError", "UnsupportedError", "UsageError",
-    "Variant", "__version__", "cache_function", "dump", "estimate", "explain", "grid", "load",
-    "load_spec_text", "shipped", "spec_from_config", "with_attention",
+    "Variant", "__version__", "cache_function", "capacity", "dump", "estimate", "explain", "fit",
+    "grid", "load", "load_spec_text", "shipped", "spec_from_config", "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
+    from kvcalc.api import cache_function, capacity, estimate, explain, fit, with_attention
     from kvcalc.convert.hf import Imported, spec_from_config
     from kvcalc.convert.locate import load
     from kvcalc.dtypes import CacheDtypes
@@ -39,18 +41,18 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
-    from kvcalc.memory.cache import cache_function
-    from kvcalc.memory.estimate import Estimate, estimate
+    from kvcalc.memory.estimate import Estimate
     from kvcalc.memory.grid import Row, Variant, grid
-    from kvcalc.report.explanation import explain
     from kvcalc.spec.catalog import shipped
     from kvcalc.spec.dump import dump
     from kvcalc.spec.loader import load_spec_text
     from kvcalc.spec.model import ModelSpec
-    from kvcalc.spec.variants import with_attention
 else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
+        "kvcalc.api": (
+            "cache_function", "capacity", "estimate", "explain", "fit", "with_attention",
+        ),
         "kvcalc.convert.hf": ("Imported", "spec_from_config"),
         "kvcalc.convert.locate": ("load",),
         "kvcalc.dtypes": ("CacheDtypes",),
@@ -58,15 +60,12 @@ else:
             "FileError", "KvcalcError", "MissingExtraError", "NotFoundError", "Problem",
             "SpecError", "UnsupportedError", "UsageError",
         ),
-        "kvcalc.memory.cache": ("cache_function",),
-        "kvcalc.memory.estimate": ("Estimate", "estimate"),
+        "kvcalc.memory.estimate": ("Estimate",),
         "kvcalc.memory.grid": ("Row", "Variant", "grid"),
-        "kvcalc.report.explanation": ("explain",),
         "kvcalc.spec.catalog": ("shipped",),
         "kvcalc.spec.dump": ("dump",),
         "kvcalc.spec.loader": ("load_spec_text",),
         "kvcalc.spec.model": ("ModelSpec",),
-        "kvcalc.spec.variants": ("with_attention",),
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

@@ -34,6 +34,11 @@ class KvcalcError(Exception):
         self.message = message
         self.problems = problems
 
+    def __str__(self) -> str:
+        """The message, and every problem on a line of its own."""
+        lines = [f"  {problem} [{problem.code}]" for problem in self.problems]
+        return "\n".join([self.message, *lines])
+
 
 class SpecError(KvcalcError):
     """The YAML spec has problems; all of them are in ``problems``."""

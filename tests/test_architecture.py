@@ -21,6 +21,7 @@ LAYERS = (
     ("convert", "engines", "deployment"),
     ("checks",),
     ("report",),
+    ("api",),
     ("cli", "verify"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

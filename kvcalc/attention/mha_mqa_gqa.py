@@ -11,7 +11,8 @@ MQA: Shazeer 2019, arXiv 1911.02150). Elements kept per cached position of one l
 
 One formula, three kinds; the kind states an intention, and ``check`` holds the head counts to it.
 
-Stored: K, after its rotary embedding where the model has one, and V, before they are repeated for the query heads.
+Stored: K, after its rotary embedding where the model has one, and V, before they are repeated for
+the query heads.
 Not stored: queries, scores, QK-norm statistics, learned sink logits (h parameters, no cache).
 How many positions: all of them, the last W (``sliding_window``, the current token included), the
 current chunk (``attention_chunk_size``, Llama 4), or the first k and last W (``sink_tokens``,

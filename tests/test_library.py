@@ -1,0 +1,79 @@
+"""``import kvcalc``: a caller's mistakes are KvcalcErrors that say what is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kvcalc
+
+GPT2 = Path(__file__).parents[1] / "model_specs/gpt2/gpt2.yaml"
+
+
+@pytest.mark.parametrize("model", ["llama-3-8b", kvcalc.load("llama-3-8b")], ids=["name", "spec"])
+def test_a_model_is_a_name_or_a_spec(model: Any) -> None:
+    # 2 * 32 layers * 8 KV heads * 128 * 2 bytes * 8,192 tokens.
+    assert kvcalc.estimate(model, context_tokens="8k").cache.bytes == 1073741824
+    assert kvcalc.cache_function(model, kvcalc.CacheDtypes()).at(8192) == 1073741824
+    assert kvcalc.explain(model, context_tokens="8k").startswith("llama-3-8b: what one sequence")
+    assert kvcalc.with_attention(model, "mha")[0].name == "llama-3-8b"
+
+
+def test_a_model_is_a_path() -> None:
+    assert kvcalc.estimate(GPT2).parameters.total == 124439808
+    assert kvcalc.estimate(str(GPT2)).parameters.total == 124439808
+
+
+def test_fit_and_capacity() -> None:
+    found = kvcalc.fit("llama-3-8b", "h100-80gb", context_tokens="8k", batch_size=4)
+    assert (found.verdict, found.model) == ("fits", "llama-3-8b")
+    assert kvcalc.fit("llama-3-70b", "h100-80gb").verdict == "does not fit"
+    # 20 GiB of blocks of 16 tokens, 131,072 bytes a token.
+    pool = kvcalc.capacity("llama-3-8b", "vllm", available="20GiB", max_model_len="8k").pool
+    assert (pool.num_blocks, pool.tokens) == (10240, 163840)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: kvcalc.estimate("lama-3-8b"), "no model 'lama-3-8b'"),
+        (lambda: kvcalc.estimate(None), "a model is a spec, a name or a path, not None"),  # type: ignore[arg-type]
+        (lambda: kvcalc.estimate("gpt2", context_tokens="8q"), "context_tokens: "),
+        (
+            lambda: kvcalc.estimate("gpt2", context_tokens=1.5),  # type: ignore[arg-type]
+            "context_tokens is a whole number or text such as '8k', not 1.5",
+        ),
+        (
+            lambda: kvcalc.estimate("gpt2", batch_size="4"),  # type: ignore[arg-type]
+            "batch_size is a whole number, not '4'",
+        ),
+        (
+            lambda: kvcalc.estimate("gpt2", kv_dtype=16),  # type: ignore[arg-type]
+            "kv_dtype is the name of a number format, such as 'bf16', not 16",
+        ),
+        (
+            lambda: kvcalc.with_attention("gpt2", "xqa"),  # type: ignore[arg-type]
+            "an attention is one of mha, gqa, mqa, mla, not 'xqa'",
+        ),
+        (lambda: kvcalc.fit("gpt2", "abacus"), "abacus"),
+        (lambda: kvcalc.capacity("gpt2", "v8"), "an engine is one of vllm, sglang, "),
+        (lambda: kvcalc.capacity("gpt2", "vllm", pages=1), "capacity has no pages; it takes "),
+        (lambda: kvcalc.capacity("gpt2", "vllm", available="much"), "available: "),
+    ],
+)
+def test_mistakes_are_sentences(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(kvcalc.KvcalcError) as caught:
+        call()
+    assert said in str(caught.value)
+
+
+def test_an_error_prints_its_problems() -> None:
+    with pytest.raises(kvcalc.SpecError) as caught:
+        kvcalc.load_spec_text("name: x\nd_model: 8\n", "x.yaml")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "x.yaml has 6 problems"
+    assert (
+        "  x.yaml:2:1 d_model: unknown key 'd_model' (did you mean 'hidden_size'?) [KV102]" in lines
+    )
+    assert caught.value.message == "x.yaml has 6 problems"

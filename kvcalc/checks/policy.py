@@ -54,10 +54,11 @@ class PolicyBudget(Budget):
         parameters: how many parameters the model may have, tied tensors once.
         cache_per_token: bytes that one more token of one sequence may add.
         gpu: a GPU of the catalogue (h100-80gb) that must hold the workload beside what an engine
-            takes for itself.
+            takes for itself, as kvcalc fit has it.
         gpu_memory: bytes of one GPU. Without an engine, the share of weights and cache must fit
             into them, and nothing else is counted.
-        engine: whose pages to count; the GPU must hold the batch's sequences at once.
+        engine: whose pages to count, vLLM's when absent; the GPU must hold the batch's sequences
+            at once.
         memory_utilization: the share of the GPU that the engine may use; 0.9 when absent.
         tp: tensor-parallel ranks, each on a GPU of its own.
         pp: pipeline-parallel ranks, likewise.

@@ -21,6 +21,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
+from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.engines.workload import Holding
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.spec.model import ModelSpec
@@ -208,7 +209,10 @@ class Planner:
             ranks=layout.tensor * (layout.data if layout.expert else 1),
             measured=was_measured(device.name, request.engine, request.engine_version),
         )  # fmt: skip
-        return tuple(item for item in items if item.name in _TAKEN[request.engine])
+        taken = _TAKEN[request.engine]
+        if request.engine == "vllm" and not rules_for(request.engine_version).graphs_set_aside:
+            taken = tuple(name for name in taken if name != "CUDA graphs")
+        return tuple(item for item in items if item.name in taken)
 
     def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:
         """(at the model's value, least, most) bytes left for the cache on a device of each stage."""

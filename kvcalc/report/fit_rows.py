@@ -14,7 +14,7 @@ ALL_HEADERS = (
 
 def device_headers(fit: Fit) -> tuple[str, str, str]:
     """Whose band it is stands above it."""
-    return "on one device of each stage", "bytes", "measured" if fit.measured else CARRIED_OVER
+    return "on one device of each stage", "bytes", "measured band" if fit.measured else CARRIED_OVER
 
 
 def headline(fit: Fit) -> str:

@@ -19,7 +19,7 @@ from kvcalc.report.fit_rows import (
 )
 from kvcalc.report.text import render as to_text
 
-_WORDS = ("measured", CARRIED_OVER, "what it costs", "fewest devices")
+_WORDS = ("measured band", CARRIED_OVER, "what it costs", "fewest devices")
 
 
 def _table(*headers: str) -> Table:

@@ -29,6 +29,27 @@ def test_vllm_on_an_h100(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "flags", "blocks"),
+    [("llama-3.1-8b", (), 29751), ("llama-3.1-8b", ("--tp", "2"), 65293),
+     ("llama-3.1-8b", ("--tp", "4"), 138112), ("qwen2.5-7b", (), 68500),
+     ("qwen2.5-7b", ("--tp", "4"), 315205), ("phi-4", (), 15098), ("granite-3.1-8b", (), 24027),
+     ("deepseek-v2-lite", (), 94097), ("gemma-2-2b", (), 83770)],
+)  # fmt: skip
+def test_the_startups_that_the_overheads_were_measured_in(
+    capsys: pytest.CaptureFixture[str], model: str, flags: tuple[str, ...], blocks: int
+) -> None:
+    """Blocks as vLLM 0.19 logged them on an H100 at 0.95 (llm-d-planner, accuracy/results/v0.19.0)."""
+    status, answer = run(
+        capsys, model, "--gpu", "h100", "--engine-version", "0.19.0", "--memory-utilization", "0.95",
+        "--max-model-len", "8192", *flags,
+    )  # fmt: skip
+    assert status == 0
+    least, most = (pool["num_blocks"] for pool in answer["pool_range"])
+    assert least <= blocks <= most
+    assert "overheads measured on an H100 with vLLM 0.19" in answer["notes"][-1]
+
+
 def test_a_share_of_what_is_free(capsys: pytest.CaptureFixture[str]) -> None:
     """TensorRT-LLM: 8.73 GiB available, fraction 0.25; 5958 blocks were logged."""
     status, answer = run(

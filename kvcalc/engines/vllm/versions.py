@@ -16,6 +16,7 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
 0.15.0: prefix caching of recurrent states in ``align`` mode: two states a request and one per
     draft token (PR 30877); on by default since 0.28.0 (0.26.0 still turns it off for hybrids).
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
+0.21.0: the memory of CUDA graphs is set aside before the pool is sized; before, the pool left it out.
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
 0.24.0: DeepSeek-V4's pool has only the slots that some group uses; 0.27.0: it is as wide as the widest
     group. What a request needs is still counted in whole tuples, up to 0.28.
@@ -51,6 +52,7 @@ class Rules:
     chunks: bool
     recurrent: bool
     tokens_from_concurrency: bool
+    graphs_set_aside: bool
     concurrency_from_tokens: bool
     need_by_group: bool
     need_of_first_group: bool
@@ -105,6 +107,7 @@ def rules_for(version: str | None) -> Rules:
         chunks=since(0, 10),
         recurrent=since(0, 10),
         tokens_from_concurrency=since(0, 20, 1),
+        graphs_set_aside=since(0, 21),
         concurrency_from_tokens=not since(0, 9, 1),
         need_by_group=since(0, 14),
         need_of_first_group=since(0, 14) and not since(0, 19),

@@ -10,6 +10,7 @@ from kvcalc.report.diff_rows import (
     conclusion,
     difference,
     field_line,
+    one_sided,
     percent,
     policy_title,
     renamed,
@@ -27,7 +28,8 @@ def render(diff: Diff, fail_on: FailOn) -> str:
         level = "error" if fail_on == "any" else "notice"
         for each in models:
             title = f"kvcalc diff: {each.model} {word}"
-            found.append((level, annotation(level, title, title=title, file=each.path)))
+            message = f"{title}: {', '.join(one_sided(each, diff.reference))}"
+            found.append((level, annotation(level, message, title=title, file=each.path)))
     for policy in diff.policies:
         title = f"kvcalc diff: {policy_title(policy)}"
         message = "\n".join([title, *(field_line(field) for field in policy.fields)])

@@ -115,6 +115,7 @@ def test_github(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert lines[0].endswith("%0Ablocks.decoder.attention.num_key_value_heads: 2 -> 4")
     assert [line.partition(" ")[0] for line in lines[1:3]] == ["::notice", "::notice"]
+    assert "::kvcalc diff: new added: parameters 105.15 k, weights 205.38 KiB, " in lines[1]
     _, out, _ = run(capsys, "diff", "--base", "main", "--format", "github", "--fail-on", "none")
     assert out.startswith("::warning ")
 

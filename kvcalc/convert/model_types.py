@@ -176,6 +176,7 @@ CONVERTERS: dict[str, str] = {
     "ernie": "bert.ernie",
     "eurobert": "bert.eurobert",
     "modernbert": "bert.modernbert",
+    "modernbert-decoder": "bert.modernbert_decoder",
     "mpnet": "bert.mpnet",
     "roberta": "bert.bert",
     "roberta-prelayernorm": "bert.roberta_prelayernorm",

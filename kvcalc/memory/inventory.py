@@ -273,8 +273,8 @@ def _head(spec: ModelSpec) -> Iterator[ParamTensor]:
     elif spec.embedding is not None and spec.embedding.size is not None:
         size = spec.embedding.size
     by_row = _split_rows(spec.vocab_size)
-    if spec.head == "mlm":
-        yield from linear("head_transform", size, width, "head", bias=True)
+    if spec.head == "mlm" or spec.head_transform:
+        yield from linear("head_transform", size, width, "head", bias=spec.head == "mlm")
         yield from norm_tensors("head_norm", spec.norm, size)
     if spec.head != "none" and spec.tie_word_embeddings is False:
         yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row)

@@ -273,6 +273,7 @@ class ModelSpec:
         tie_word_embeddings: the head uses the token table. Required where there is a head.
         head: lm, mlm (BERT's transform and a tied decoder) or none.
         head_bias: the head has a bias.
+        head_transform: a square matrix and a norm before the head (ModernBERT's decoder).
         pooler: a dense layer on the first token (BERT).
         norm: the kind of every norm of hidden_size.
         final_norm: a norm after the last layer.
@@ -304,6 +305,7 @@ class ModelSpec:
     tie_word_embeddings: bool | None = None
     head: Literal["lm", "mlm", "none"] = "lm"
     head_bias: bool = False
+    head_transform: bool = False
     pooler: bool = False
     norm: NormKind = "rmsnorm"
     final_norm: bool = True

@@ -204,8 +204,8 @@ class ReferenceModel(nn.Module):
             self.pooler = Linear(d, d, bias=True)
         if about is not None and about.projection == "in_out":
             self.head_projection = Linear(d, size)
-        if spec.head == "mlm":
-            self.head_transform = Linear(d, size, bias=True)
+        if spec.head == "mlm" or spec.head_transform:
+            self.head_transform = Linear(d, size, bias=spec.head == "mlm")
             self.head_norm = Norm(size, spec.norm)
         if spec.head != "none":
             self.head = Head(spec, size)
@@ -357,7 +357,7 @@ class ReferenceModel(nn.Module):
             return x
         if spec.embedding is not None and spec.embedding.projection == "in_out":
             x = self.head_projection(x)
-        if spec.head == "mlm":
+        if spec.head == "mlm" or spec.head_transform:
             x = self.head_norm(F.gelu(self.head_transform(x)))
         return self.head(x, self.embedding.weight)
 

@@ -370,6 +370,10 @@ OVERRIDES: dict[str, Any] = {
         ),
         lambda d: {"tie_word_embeddings": True},
     ),
+    "modernbert-decoder": lambda d: {
+        "layer_types": d.maybe(d.kinds("full_attention", "sliding_attention")),
+        "local_attention": d.rng.randint(6, 12),
+    },
     "led": lambda d: {"tie_word_embeddings": True, "attention_window": 4},
     "cohere_compass_text": lambda d: {**sliding(d), "rope_parameters": sections(d)},
     "marian": lambda d: {

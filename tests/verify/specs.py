@@ -59,6 +59,7 @@ SPECS: dict[str, str] = {
     "window": attention(f"kind: gqa, {_HEADS}, sliding_window: 128"),
     "sinks": attention(f"kind: gqa, {_HEADS}, sliding_window: 128, sink_tokens: 4"),
     "chunk": attention(f"kind: gqa, {_HEADS}, attention_chunk_size: 128"),
+    "head-transform": attention(GQA[1:-1], "head_transform: true\nhead_bias: true\n"),
     "encoder": attention(_BOTH_WAYS),
     "longformer": attention(f"{_BOTH_WAYS}, global_projections: true"),
     "mla": attention(f"{_MLA}, q_lora_rank: 16"),

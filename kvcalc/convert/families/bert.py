@@ -4,17 +4,21 @@ An encoder sees its whole input at once and keeps nothing.
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
+    FULL_OR_SLIDING,
     QKVO,
     Layer,
     Side,
+    decoder,
     dense,
     encoder,
     encoder_attention,
     gated,
+    kinds,
     softmax,
 )
 from kvcalc.spec.model import Block, Embedding, LayerGroup, ModelSpec
@@ -97,8 +101,6 @@ def albert(c: Config) -> ModelSpec:
                        size=size, projection="in_bias",
                        positions=c.number("max_position_embeddings"),
                        token_types=_token_types(c), norm=True))  # fmt: skip
-    from dataclasses import replace
-
     passes = [index * groups // number for index in range(number)]
     return replace(spec, layers=tuple(
         LayerGroup(repeat=inner, blocks=tuple(spec.blocks), loops=passes.count(group))
@@ -134,9 +136,11 @@ def roberta_prelayernorm(c: Config) -> ModelSpec:
 
 def modernbert(c: Config) -> ModelSpec:
     """Gated feed-forward, rotary embeddings; the first layer has no norm before its attention."""
-    layers = _modernbert_layers(c, "bidirectional")
     _modernbert_rest(c)
-    return encoder(c, layers, norm=_norm(c), embedding=Embedding(norm=True))
+    return encoder(
+        c, lambda index: _modernbert_layer(c, index, mask="bidirectional"), norm=_norm(c),
+        embedding=Embedding(norm=True),
+    )  # fmt: skip
 
 
 def _norm(c: Config) -> Any:
@@ -153,18 +157,38 @@ def _modernbert_rest(c: Config) -> None:
     )  # fmt: skip
 
 
-def _modernbert_layers(c: Config, mask: str) -> list[Layer]:
-    bias, mlp_bias = c.flag("attention_bias"), c.flag("mlp_bias")
-    attention = softmax(
+def modernbert_decoder(c: Config) -> ModelSpec:
+    """Ettin: ModernBERT's layers, causal and with windows, and a head of a matrix, a norm, a bias."""
+    every, reach = c.number("global_attn_every_n_layers", 3), c.count("local_attention")
+    # Half of ModernBERT's window is before the token; -1 is none.
+    window = c.whole("sliding_window", c.value("sliding_window", reach // 2 or -1), least=-1)
+    c.fixed("classifier_bias", False, what="a bias in the matrix before the head")
+    order = kinds(c, "layer_types", FULL_OR_SLIDING, lambda: [
+        "local" if index % every else "global" for index in range(c.num_layers)
+    ])  # fmt: skip
+    if "local" in order and window < 1:
+        c.wrong("local_attention", "layer_types has sliding layers, and there is no window")
+    _modernbert_rest(c)
+
+    def layer(index: int) -> Layer:
+        labels, block = _modernbert_layer(
+            c, index, sliding_window=window if order[index] == "local" else None
+        )
+        return (*labels, order[index]), block
+
+    return decoder(c, layer, norm=_norm(c), embedding=Embedding(norm=True), head_transform=True,
+                   head_bias=c.flag("decoder_bias"))  # fmt: skip
+
+
+def _modernbert_layer(c: Config, index: int, **attention: Any) -> Layer:
+    """A layer; the first has no norm before its attention."""
+    mixer = softmax(
         c, kv_heads=c.num_heads, head_dim=c.divide("hidden_size", c.hidden_size, c.num_heads),
-        bias=bias, mask=mask,
+        bias=c.flag("attention_bias"), **attention,
     )  # fmt: skip
-    ffn = gated(c, bias=mlp_bias)
-    return [
-        (("first" if index == 0 else "encoder",),
-         Block(attention=attention, ffn=ffn, norms=1 if index == 0 else 2))
-        for index in range(c.num_layers)
-    ]  # fmt: skip
+    ffn = gated(c, bias=c.flag("mlp_bias"))
+    label = "encoder" if index else "first"
+    return (label,), Block(attention=mixer, ffn=ffn, norms=2 if index else 1)
 
 
 def eurobert(c: Config) -> ModelSpec:

@@ -409,12 +409,8 @@ def zamba(c: Config) -> ModelSpec:
 
 def bailing_hybrid(c: Config) -> ModelSpec:
     """Ling hybrid: KDA with full gates, latent attention with a gate per head; dense, then experts."""
-    c.skip("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "num_key_value_heads")
-    for key, expected in (
-        ("linear_conv_kernel_dim", c.number("short_conv_kernel_size")),
-        ("linear_head_dim", c.head_dim()), ("linear_num_heads", c.num_heads),
-    ):  # fmt: skip
-        c.agree(key, expected)
+    c.skip("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "num_key_value_heads",
+           "qk_head_dim")  # fmt: skip
     period = c.number("layer_group_size")
     order = kinds(
         c, "layer_types", {"full_attention": "mla", "linear_attention": "kda"},
@@ -422,9 +418,11 @@ def bailing_hybrid(c: Config) -> ModelSpec:
     )  # fmt: skip
     ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace")))
     kda = KimiDeltaAttention(
-        kind="kda", num_heads=c.num_heads, head_dim=c.head_dim(),
-        short_conv_kernel_size=c.number("short_conv_kernel_size"), full_rank_gate=True,
-        full_rank_decay=True,
+        kind="kda", full_rank_gate=True, full_rank_decay=True,
+        # The class's own names, under which it writes these back.
+        num_heads=c.number("linear_num_heads", c.num_heads),
+        head_dim=c.number("linear_head_dim", c.head_dim()),
+        short_conv_kernel_size=c.number("linear_conv_kernel_dim", c.number("short_conv_kernel_size")),
     )  # fmt: skip
     bias = ("kv_a", "o") if c.flag("attention_bias") else ()
     latent = mla(c, q_lora_rank=c.maybe("q_lora_rank", None), bias=bias, output_gate="per_head")

@@ -61,7 +61,8 @@ def diff(
         list[str] | None,
         typer.Option(
             metavar="QUANTITY=BOUND",
-            help="Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%.",
+            help="Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%; weights "
+            "and cache stand for their parts, unless one is named.",
             show_default="the policy's",
         ),
     ] = None,

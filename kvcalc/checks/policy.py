@@ -57,8 +57,8 @@ class PolicyBudget(Budget):
             takes for itself, as kvcalc fit has it.
         gpu_memory: bytes of one GPU. Without an engine, the share of weights and cache must fit
             into them, and nothing else is counted.
-        engine: whose pages to count, vLLM's when absent; the GPU must hold the batch's sequences
-            at once.
+        engine: whose pages to count, vLLM's where a gpu stands without one; the GPU must hold the
+            batch's sequences at once.
         memory_utilization: the share of the GPU that the engine may use; 0.9 when absent.
         tp: tensor-parallel ranks, each on a GPU of its own.
         pp: pipeline-parallel ranks, likewise.

@@ -61,6 +61,13 @@ def test_a_share_of_what_is_free(capsys: pytest.CaptureFixture[str]) -> None:
     assert least <= 5958 <= most
 
 
+def test_context_is_the_longest_request_or_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    vllm = run(capsys, "llama-3-8b", "--available", "8GiB", "--context", "4k")[1]
+    assert vllm["max_model_len"] == 4096
+    cells = run(capsys, "llama-3-8b", "--engine", "llama.cpp", "--context", "4k")[1]
+    assert cells["pool"]["tokens"] == 4096
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -69,6 +76,9 @@ def test_a_share_of_what_is_free(capsys: pytest.CaptureFixture[str]) -> None:
         (("--engine", "vllm", "--gpu", "h100", "--available", "1GiB"), "not both"),
         (("--engine", "vllm", "--gpu", "rtx-3070"), "leaves nothing"),
         (("--engine", "vllm", "--gpu", "h1000"), "no accelerator"),
+        (("--dtype", "fp8", "--available", "1GiB"), "--dtype says what is left of a GPU"),
+        (("--enforce-eager", "--available", "1GiB"), "--enforce-eager says what is left"),
+        (("--gpu", "h100", "--context", "8k", "--max-model-len", "8k"), "give one of them"),
     ],
 )
 def test_refusals(

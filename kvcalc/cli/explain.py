@@ -1,5 +1,6 @@
 """``kvcalc explain``: the equation of every kind of layer, with this model's numbers put in."""
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -32,12 +33,16 @@ def explain(
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Every mechanism that kvcalc knows, from its source.")
+        bool,
+        typer.Option("--all", help="Everything that a spec can say: mechanisms, stack, fields."),
     ] = False,
     format: Annotated[ExplainFormat, options.format_option(ExplainFormat)] = ExplainFormat.text,
     quiet: options.Quiet = False,
 ) -> None:
     """The equations behind the number, with their symbols and source.
+
+    A mechanism or a part of a spec instead of a model (mla, mamba2, recursion, layers) is described
+    with its fields.
 
     Example: kvcalc explain deepseek-v3 --context 32k
     """
@@ -47,7 +52,14 @@ def explain(
         write(mechanisms.render())
         return
     if model is None:
-        raise UsageError("name a model, or ask for --all mechanisms")
+        raise UsageError("name a model or a mechanism, or ask for --all")
+    if not os.path.exists(model):
+        from kvcalc.report import mechanisms
+
+        section = mechanisms.find(model)
+        if section is not None:
+            write(section.render())
+            return
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import choose_workload
     from kvcalc.report import explanation

@@ -200,6 +200,7 @@ CONVERTERS: dict[str, str] = {
     "mvp": "bart.bart",
     "nllb-moe": "bart.nllb_moe",
     "pegasus": "bart.pegasus",
+    "pegasus_x": "bart.pegasus_x",
     "plbart": "bart.bart",
     "whisper": "bart.whisper",
 }

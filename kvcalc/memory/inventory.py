@@ -252,6 +252,8 @@ def _encoder_ends(spec: ModelSpec) -> Iterator[ParamTensor]:
             yield ParamTensor(f"{name}.bias", (width,), "embedding")
     if encoder.positions is not None:
         yield ParamTensor("position_embedding.weight", (encoder.positions, width), "embedding")
+    if encoder.global_tokens is not None:
+        yield ParamTensor("global_embedding.weight", (encoder.global_tokens, width), "embedding")
     if encoder.embedding_norm:
         yield from norm_tensors("embedding_norm", spec.norm, width)
     if encoder.relative_attention_num_buckets is not None:

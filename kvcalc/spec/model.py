@@ -195,6 +195,7 @@ class Encoder:
         hidden_size: the encoder's width where it is not the decoder's.
         embedding: shared (one token table for both), own, or none (the input is not text).
         positions: rows of a learned position table.
+        global_tokens: learned tokens that stand before the input and see all of it (PEGASUS-X).
         embedding_norm: a norm after the embeddings.
         final_norm: a norm after the last layer.
         relative_attention_num_buckets: rows of T5's relative position bias, one per stack.
@@ -206,6 +207,7 @@ class Encoder:
     hidden_size: int | None = None
     embedding: Literal["shared", "own", "none"] = "shared"
     positions: int | None = None
+    global_tokens: int | None = None
     embedding_norm: bool = False
     final_norm: bool = True
     relative_attention_num_buckets: int | None = None

@@ -99,6 +99,8 @@ class Encoder(nn.Module):
             self.conv2 = nn.Conv1d(width, width, stem.kernel, stride=2, padding=stem.kernel // 2)
         if encoder.positions is not None:
             self.position_embedding = Embedding(encoder.positions, width)
+        if encoder.global_tokens is not None:
+            self.global_embedding = Embedding(encoder.global_tokens, width)
         if encoder.embedding_norm:
             self.embedding_norm = Norm(width, spec.norm)
         if encoder.relative_attention_num_buckets is not None:
@@ -125,14 +127,20 @@ class Encoder(nn.Module):
             x = x + self.position_embedding(order)
         if encoder.embedding_norm:
             x = self.embedding_norm(x)
+        lead = encoder.global_tokens or 0
+        if lead:
+            first = self.global_embedding(order.new_tensor(range(lead)))
+            x = torch.cat([first.expand(x.shape[0], -1, -1), x], 1)
+            order = torch.arange(x.shape[1], device=x.device)
         relative = None
         if encoder.relative_attention_num_buckets is not None:
             relative = self.relative_attention_bias
-        ids = source if not source.is_floating_point() else order.expand(x.shape[0], -1)
+        plain = source.is_floating_point() or lead
+        ids = order.expand(x.shape[0], -1) if plain else source
         step = Step(order, order, 0, ids, x, relative=relative)
         for layer in self.layers:
             x = layer(x, None, step)
-        return self.final_norm(x) if encoder.final_norm else x
+        return (self.final_norm(x) if encoder.final_norm else x)[:, lead:]
 
 
 def source_shape(spec: ModelSpec, batch: int, tokens: int) -> tuple[int, ...]:

@@ -374,6 +374,7 @@ OVERRIDES: dict[str, Any] = {
         "layer_types": d.maybe(d.kinds("full_attention", "sliding_attention")),
         "local_attention": d.rng.randint(6, 12),
     },
+    "pegasus_x": lambda d: {"tie_word_embeddings": True, "block_size": 4, "num_global_tokens": 6},
     "led": lambda d: {"tie_word_embeddings": True, "attention_window": 4},
     "cohere_compass_text": lambda d: {**sliding(d), "rope_parameters": sections(d)},
     "marian": lambda d: {

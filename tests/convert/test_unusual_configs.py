@@ -58,6 +58,10 @@ CONFIGS: list[tuple[dict[str, Any], int]] = [
              "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "attention_window": [1024] * 6,
              "max_encoder_position_embeddings": 16384,
              "max_decoder_position_embeddings": 1024}, 161_844_480),
+    # google/pegasus-x-base.
+    ({"model_type": "pegasus_x", "vocab_size": 96103, "d_model": 768, "encoder_layers": 12,
+      "decoder_layers": 12, "encoder_attention_heads": 12, "decoder_attention_heads": 12,
+      "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "num_global_tokens": 128}, 272_292_096),
     # jhu-clsp/ettin-decoder-150m.
     ({"model_type": "modernbert-decoder", "vocab_size": 50368, "hidden_size": 768,
       "num_hidden_layers": 22, "num_attention_heads": 12, "intermediate_size": 1152,
@@ -81,7 +85,7 @@ def test_totals_of_unusual_configs(config: dict[str, Any], parameters: int) -> N
 
 
 def test_a_bidirectional_gemma_keeps_no_cache() -> None:
-    config = CONFIGS[13][0] | {"sliding_window": 9, "layer_types": ["sliding_attention"] * 3}
+    config = CONFIGS[14][0] | {"sliding_window": 9, "layer_types": ["sliding_attention"] * 3}
     spec = spec_from_config(config, "model", "config.json").spec
     (block,) = spec.blocks.values()
     assert block.attention is not None

@@ -190,6 +190,8 @@ layers:
 encoder:
   layers:
     - {{repeat: 2, blocks: [e]}}
+  positions: 600
+  global_tokens: 3
 """,
     "gemma-3n-like": f"""{HEAD}blocks:
   a: {{attention: {GQA}, ffn: {FFN}, norms: 4, layer_scalar: true}}

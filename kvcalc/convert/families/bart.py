@@ -31,6 +31,7 @@ def _pair(
     encoder: dict[str, Any],
     bias: tuple[Side, ...] = QKVO,
     global_projections: bool = False,
+    encoder_norms: int | None = None,
     feed_forward: Callable[[Config, str, int], Any] | None = None,
     **fields: Any,
 ) -> ModelSpec:
@@ -60,7 +61,9 @@ def _pair(
         made = [ffn(c, side, index) for index in range(c.number(f"{side}_layers"))]
         return [((layer.kind,), Block(ffn=layer, **mixers)) for layer in made]
 
-    blocks, layers = stack(layers_of("encoder", attention=reads), "encoder", _prefix(c))
+    blocks, layers = stack(
+        layers_of("encoder", attention=reads, norms=encoder_norms), "encoder", _prefix(c)
+    )
     writes = layers_of("decoder", attention=own, cross_attention=cross)
     spec = decoder(
         c, writes, norm="layernorm", tie=always_tied(c),
@@ -108,6 +111,14 @@ def pegasus(c: Config) -> ModelSpec:
     """Norms before the sublayers and at the end; fixed sinusoidal positions, stored as weights."""
     rows = c.number("max_position_embeddings")
     return _pair(c, encoder={"positions": rows}, embedding=Embedding(positions=rows))
+
+
+def pegasus_x(c: Config) -> ModelSpec:
+    """PEGASUS without biases in attention; global tokens with a norm of their own in each layer."""
+    c.skip("block_size", "stagger_local_blocks", "axial_pos_shape")
+    return _pair(
+        c, encoder={"global_tokens": c.number("num_global_tokens")}, encoder_norms=3, bias=()
+    )
 
 
 def marian(c: Config) -> ModelSpec:

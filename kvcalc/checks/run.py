@@ -173,7 +173,8 @@ def _policy_report(loaded: LoadedPolicy, held: list[Report], is_nearest: bool) -
 def _findings(loaded: Loaded, spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
     stem = Path(loaded.path).stem
     if spec.name != stem:
-        yield "KV501", "name", f"'{spec.name}' stands in a file named '{stem}'"
+        message = f"'{spec.name}' stands in a file named '{stem}': call the file {spec.name}.yaml, "
+        yield "KV501", "name", f"{message}or, where its name is right, write name: {stem}"
     yield from expect_findings(spec)
     if spec.budgets:
         from kvcalc.checks.budgets import budget_findings

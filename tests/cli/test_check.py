@@ -84,8 +84,9 @@ def test_a_warning_fails_only_when_strict(
     status, out, _ = run(capsys, "check", unexpecting)
     assert status == 0
     assert out == (
-        f"{unexpecting}:2:1: KV302 expect: state what is known to be true, parameters for instance "
-        "(warning)\nchecked 1 spec: no problems, 1 warning\n"
+        f"{unexpecting}:2:1: KV302 expect: state what is known to be true; this spec gives "
+        "expect: {parameters: 8030261248, cache_bytes_per_token: 131072}, which proves nothing until "
+        "it is checked against a source (warning)\nchecked 1 spec: no problems, 1 warning\n"
     )
     assert run(capsys, "check", "--strict", unexpecting)[0] == 1
 

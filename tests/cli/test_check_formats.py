@@ -187,8 +187,9 @@ def test_github_annotations(scratch: Scratch, capsys: pytest.CaptureFixture[str]
         f"specs/typo.yaml:11:6: KV102 layers[0].repeet: {TYPO}",
         "::warning title=kvcalc KV302%3A no expected values are stated,"
         "file=specs/big.yaml,line=1,col=1::"
-        "specs/big.yaml:1:1: KV302 expect: state what is known to be true, parameters for instance "
-        "(warning)",
+        "specs/big.yaml:1:1: KV302 expect: state what is known to be true; this spec gives "
+        "expect: {parameters: 146240, cache_bytes_per_token: 512}, which proves nothing until it is "
+        "checked against a source (warning)",
         "checked 3 specs: 2 problems, 1 warning",
     ]
 
@@ -391,7 +392,8 @@ def test_markdown(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
         f"| error | `specs/big.yaml:12` | KV401 | `budgets[0].cache` | {OVER} |\n"
         f"| error | `specs/typo.yaml:11` | KV102 | `layers[0].repeet` | {TYPO} |\n"
         "| warning | `specs/big.yaml:1` | KV302 | `expect` "
-        "| state what is known to be true, parameters for instance |\n"
+        "| state what is known to be true; this spec gives expect: {parameters: 146240, "
+        "cache\\_bytes\\_per\\_token: 512}, which proves nothing until it is checked against a source |\n"
     )
 
 

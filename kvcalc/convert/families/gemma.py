@@ -30,7 +30,7 @@ def _alternating(c: Config, period: int, norms: int, **attention: Any) -> ModelS
     if both and c.model_type != "gemma3_text":
         c.refuse("use_bidirectional_attention", "an encoder keeps no cache")
     if both:
-        # EmbeddingGemma: an encoder, whose window reaches to both sides.
+        # EmbeddingGemma: the base model without a head, whose window reaches to both sides.
         attention["mask"] = "bidirectional"
         window = None if window is None else window // 2 + 1
     return (encoder if both else decoder)(c, windowed(

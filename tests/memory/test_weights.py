@@ -148,7 +148,8 @@ def test_devices() -> None:
 
 
 def test_an_encoder_stands_on_the_first_stage() -> None:
-    # Two more layers of 82,176 bytes and a last norm of 128.
+    # Two more layers of 82,176 bytes and a last norm of 128; on each stage the cross-attention of one
+    # layer, four matrices of 64 * 64 and a norm of 64: 32,896 bytes.
     reader = (
         "  reader:\n"
         "    attention: {kind: mha, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16, "
@@ -156,8 +157,9 @@ def test_an_encoder_stands_on_the_first_stage() -> None:
         "    ffn: {kind: gated, intermediate_size: 128}\n"
     )
     text = small("both", more="encoder: {layers: [{repeat: 2, blocks: [reader]}]}\n")
-    spec = load_spec_text(text.replace("layers:\n", f"{reader}layers:\n", 1))
-    assert device_weight_bytes(spec, "bf16", 1, 2) == [374_656, 210_304]
+    cross = "    cross_attention: {kind: cross, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16}\n"
+    spec = load_spec_text(text.replace("layers:\n", f"{cross}{reader}layers:\n", 1))
+    assert device_weight_bytes(spec, "bf16", 1, 2) == [407_552, 243_200]
 
 
 def test_a_rank_that_does_not_divide_is_named() -> None:

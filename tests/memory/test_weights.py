@@ -157,7 +157,8 @@ def test_an_encoder_stands_on_the_first_stage() -> None:
         "    ffn: {kind: gated, intermediate_size: 128}\n"
     )
     text = small("both", more="encoder: {layers: [{repeat: 2, blocks: [reader]}]}\n")
-    cross = "    cross_attention: {kind: cross, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16}\n"
+    heads = "num_attention_heads: 4, num_key_value_heads: 4, head_dim: 16"
+    cross = f"    cross_attention: {{kind: cross, {heads}}}\n"
     spec = load_spec_text(text.replace("layers:\n", f"{cross}{reader}layers:\n", 1))
     assert device_weight_bytes(spec, "bf16", 1, 2) == [407_552, 243_200]
 

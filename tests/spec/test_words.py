@@ -36,7 +36,10 @@ def test_no_name_is_another_s_for_itself() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: x\n  hidden_size: 4\n", "not YAML: a key is indented too far, or text with a colon"),
+        (
+            "name: x\n  hidden_size: 4\n",
+            "not YAML: a key is indented too far, or text with a colon",
+        ),
         ("blocks:\n    a: 1\n  b: 3\n", "not YAML: a line is indented differently from those"),
         ("blocks:\n\ta: 1\n", "not YAML: indent with spaces, not tabs"),
         ("name: 'x\n", "not YAML: a quote is not closed"),

@@ -23,7 +23,7 @@ NAMES = {
     "groups_of": "kvcalc/memory/inventory.py",
     "ENGINES": "kvcalc/engines/__init__.py",
     "Engine": "kvcalc/cli/options.py",
-    "memory_for_cache": "kvcalc/deployment/fit.py",
+    "_TAKEN": "kvcalc/deployment/fit.py",
     "ROWS": "tests/test_dtypes.py",
     "WITHOUT_TOTAL": "tests/test_model_specs.py",
     "Config": "kvcalc/convert/config.py",

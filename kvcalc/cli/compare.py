@@ -10,7 +10,7 @@ import typer
 
 from kvcalc.cli import completion, options
 from kvcalc.cli.options import Format
-from kvcalc.cli.output import note, write
+from kvcalc.cli.output import note, spare, write, write_file
 from kvcalc.cli.progress import track
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
@@ -78,6 +78,7 @@ def compare(
     chart: Annotated[
         bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
     ] = False,
+    force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Models side by side, over contexts, batches and cache formats.
@@ -93,7 +94,7 @@ def compare(
         raise UsageError("give at least one --context, and batches of at least 1")
     if chart and format is not Format.table:
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
-    plot_format = _plot_format(plot)
+    plot_format = _plot_format(plot, force)
     variants: list[Variant] = []
     models = expand(models)
     for model in track(models, len(models), "reading", quiet=quiet):
@@ -114,7 +115,10 @@ def compare(
     if not (format is Format.csv and sys.stdout.isatty()):
         rows = track(rows, total, "computing", quiet=quiet)
     if plot is not None:
-        _draw(plot, plot_format, _picture(variants, batches, question))
+        from kvcalc.report import plot as drawing
+
+        picture = _picture(variants, batches, question)
+        write_file(plot, drawing.render(picture, plot_format), force)
         if not quiet:
             note(f"wrote {plot}")
     if format is Format.csv:
@@ -156,23 +160,14 @@ def _picture(variants: list[Variant], batches: list[int], question: dict[str, An
     return picture(variants, batch=max(batches), **question)
 
 
-def _plot_format(plot: Path | None) -> str:
+def _plot_format(plot: Path | None, force: bool) -> str:
     """Whether a plot can be drawn is said before anything is computed."""
     if plot is None:
         return ""
+    spare(plot, force)
     from kvcalc.report.plot import check_format
 
     return check_format(plot.name)
-
-
-def _draw(plot: Path, plot_format: str, picture: "Picture") -> None:
-    from kvcalc.errors import FileError
-    from kvcalc.report.plot import render
-
-    try:
-        plot.write_bytes(render(picture, plot_format))
-    except OSError as error:
-        raise FileError(f"cannot write {plot}: {error.strerror}") from None
 
 
 def _variants(model: str, attention: str | None) -> list[Variant]:

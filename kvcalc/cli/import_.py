@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import note, write
+from kvcalc.cli.output import note, write, write_file
 from kvcalc.errors import UsageError
 
 Source = Annotated[
@@ -26,7 +26,6 @@ Output = Annotated[
         autocompletion=completion.path, show_default="standard output",
     ),
 ]  # fmt: skip
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 Name = Annotated[
     str | None,
     typer.Option(help="The spec's name.", metavar="NAME", show_default="the file's or the model's"),
@@ -36,7 +35,7 @@ Name = Annotated[
 def import_(
     source: Source,
     output: Output = None,
-    force: Force = False,
+    force: options.Force = False,
     name: Name = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -56,20 +55,8 @@ def import_(
     if output is None:
         write(text)
         return
-    _write(output, text, force)
+    write_file(output, text.encode("utf-8"), force)
     if not quiet:
         for assumption in found.assumptions:
             note(f"assumed: {assumption}")
         note(f"wrote {output}; review it, then: kvcalc check {output}")
-
-
-def _write(output: Path, text: str, force: bool) -> None:
-    from kvcalc.errors import FileError
-
-    try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{output} exists; --force overwrites it") from None
-    except OSError as error:
-        raise FileError(f"cannot write {output}: {error.strerror}") from None

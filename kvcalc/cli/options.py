@@ -193,6 +193,7 @@ SetFields = Annotated[
         help="Change a field: blocks.decoder.attention.num_key_value_heads=4.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 OutputFormat = Annotated[Format, format_option(Format)]
 WhichEngine = Annotated[
     Engine,

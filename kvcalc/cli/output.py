@@ -5,8 +5,9 @@ A file's name need not be text, a stream need not take every character, and whoe
 
 import os
 import sys
+from pathlib import Path
 
-from kvcalc.errors import FileError
+from kvcalc.errors import FileError, UsageError
 
 # What drawings are made of, for a stream that has no such characters.
 _ASCII = str.maketrans("─│┈└▏▎▍▌▋▊▉█▒▓▞░▚▕…·×", "-|.+########%@/.\\|~.x")
@@ -48,6 +49,21 @@ def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def spare(path: Path, force: bool) -> None:
+    """Raise UsageError where writing would cost somebody a file that is not empty."""
+    if not force and path.exists() and (path.is_dir() or path.stat().st_size):
+        raise UsageError(f"{path} exists; --force overwrites it")
+
+
+def write_file(path: Path, data: bytes, force: bool) -> None:
+    """Write a file that was asked for. Raises UsageError as ``spare``, FileError when it cannot."""
+    try:
+        spare(path, force)
+        path.write_bytes(data)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _encoded(text: str, encoding: str) -> bytes:

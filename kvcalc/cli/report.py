@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import note
+from kvcalc.cli.output import note, spare, write_file
 from kvcalc.cli.progress import track
-from kvcalc.errors import FileError, UnsupportedError, UsageError
+from kvcalc.errors import FileError, UnsupportedError
 
 if TYPE_CHECKING:
     from kvcalc.report.page_proofs import ProofLine
@@ -42,9 +42,7 @@ def report(
             autocompletion=completion.path,
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the file if it exists.")
-    ] = False,
+    force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
     """One HTML page to send around, with a form that recomputes.
@@ -53,8 +51,7 @@ def report(
 
     Example: kvcalc report llama-3-8b gemma-3-27b deepseek-v3 --context 32k -o report.html
     """
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists; --force overwrites it")
+    spare(output, force)
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import answer, choose_workload
     from kvcalc.report import html
@@ -90,14 +87,14 @@ def report(
             "--context": context, "--batch": str(batch) if batch > 1 else None,
             "--encoder-context": encoder_context, "--dtype": dtype,
             "--kv-dtype": kv_dtype if kv_dtype != "bf16" else None, "--state-dtype": state_dtype,
-            "--tp": str(tp) if tp > 1 else None, 
+            "--tp": str(tp) if tp > 1 else None,
             "--proofs": None if proofs is None else proofs.name, "-o": output.name,
         }),
         proved,
     )  # fmt: skip
     # A file's name need not be text; what is none of it shows as a question mark.
     data = page.encode("utf-8", "replace")
-    _write(output, data, force)
+    write_file(output, data, force)
     if not quiet:
         note(f"wrote {output} ({len(data):,} bytes)")
 
@@ -120,13 +117,3 @@ def _read_proofs(file: Path) -> "tuple[ProofLine, ...]":
     except UnicodeDecodeError:
         raise FileError(f"{file} is not UTF-8 text") from None
     return read(text, str(file))
-
-
-def _write(output: Path, data: bytes, force: bool) -> None:
-    try:
-        with output.open("wb" if force else "xb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise UsageError(f"{output} exists; --force overwrites it") from None
-    except OSError as error:
-        raise FileError(f"cannot write {output}: {error.strerror}") from None

@@ -84,3 +84,18 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
         main(["compare", "llama-3-8b", "--plot", str(tmp_path / "no" / "plot.svg")])
     assert stop.value.code == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_file_of_the_users_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "plot.svg"
+    file.write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "llama-3-8b", "--plot", str(file)])
+    assert stop.value.code == 2
+    assert f"{file} exists; --force overwrites it" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "llama-3-8b", "--plot", str(file), "--force"])
+    assert stop.value.code == 0
+    assert file.read_bytes().startswith(b"<?xml")

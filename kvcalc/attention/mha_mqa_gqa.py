@@ -136,6 +136,8 @@ class SoftmaxAttention:
                 "global_projections",
                 "tokens that attend to all of the input: mask: bidirectional",
             )
+        if self.indexer is not None and self.shared_kv is not None:
+            yield "indexer", "a layer that reads another's K and V keeps no index keys of its own"
         if self.attention_k_eq_v and self.value_dim != self.head_dim:
             yield "attention_k_eq_v", "values taken from the key projection are head_dim wide"
 

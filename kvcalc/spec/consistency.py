@@ -6,6 +6,7 @@ from typing import Any
 from kvcalc.dtypes import WEIGHT_FORMATS, canonical
 from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
+from kvcalc.tensors import EveryToken
 
 # (rule code, field path, message)
 Finding = tuple[str, str, str]
@@ -213,13 +214,28 @@ def _cannot_share(spec: ModelSpec, reader: Any, source: str) -> str | None:
     owner: Any = spec.blocks[source].attention
     if getattr(owner, "shared_kv", source) is not None or not any(owner.cache()):
         return f"'{source}' keeps no K and V of its own"
+    if owner.kind not in ("mha", "mqa", "gqa"):
+        return f"'{source}' is {owner.kind}, whose cache this layer cannot read"
     own, read = (
         (part.num_key_value_heads, part.head_dim, part.value_dim) for part in (owner, reader)
     )
     if own != read:
         heads = "{} KV heads of {} and {}"
         return f"'{source}' keeps {heads.format(*own)}, this reads {heads.format(*read)}"
+    if _sees_more(reader, owner):
+        return f"this layer sees tokens that '{source}' does not keep"
     return None
+
+
+def _sees_more(reader: Any, owner: Any) -> bool:
+    """Whether a layer's window or chunk goes beyond what another layer keeps."""
+    if owner.attention_chunk_size is not None:
+        return bool(reader.attention_chunk_size != owner.attention_chunk_size)
+    if owner.sliding_window is None:
+        return False
+    window = reader.sliding_window
+    sinks = (reader.sink_tokens or 0) > (owner.sink_tokens or 0)
+    return window is None or window > owner.sliding_window or sinks
 
 
 def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:
@@ -227,6 +243,19 @@ def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:
         attention = block.attention
         if block.recurrent is not None or attention is None or block.cross_attention is not None:
             yield "KV205", f"blocks.{name}", "a recursion wraps self-attention layers only"
-        elif getattr(attention, "sliding_window", None) or _shared_kv(block):
-            message = "a recursion over windowed or sharing layers is not published"
+        elif _shared_kv(block) or any(
+            not isinstance(tensor.extent, EveryToken) for tensor in attention.cache()
+        ):
+            message = (
+                "a recursion over layers with a window, a chunk or another's cache is not published"
+            )
             yield "KV205", f"blocks.{name}.attention", message
+        elif block.share_weights:
+            yield (
+                "KV205",
+                f"blocks.{name}.share_weights",
+                "the recursion says which weights are shared",
+            )
+    for index, group in enumerate(spec.layers):
+        if group.loops > 1:
+            yield "KV205", f"layers[{index}].loops", "the recursion says which weights are shared"

@@ -86,7 +86,7 @@ def _convert(attention: Any, choice: AttentionChoice, where: str) -> tuple[Any, 
             sliding_window=attention.sliding_window,
         ), note  # fmt: skip
     kv_heads, how = _kv_heads(heads, attention.num_key_value_heads, choice)
-    return replace(attention, kind=choice, num_key_value_heads=kv_heads), how
+    return replace(attention, kind=choice, num_key_value_heads=kv_heads, indexer=None), how
 
 
 def _kv_heads(heads: int, own: int | None, choice: AttentionChoice) -> tuple[int, str]:

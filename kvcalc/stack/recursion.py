@@ -67,6 +67,11 @@ class Recursion:
             yield "capacities", f"give {num} shares"
         if list(self.capacities) != sorted(self.capacities, reverse=True):
             yield "capacities", "a token that was dropped does not return"
+        if self.kv_cache == "shared" and self.capacities and self.capacities[0] != 1:
+            yield (
+                "capacities",
+                "a shared cache is the first recursion's, which every token passes: 1",
+            )
         if self.depths and (len(self.depths) != num or sum(self.depths) != 1):
             yield "depths", f"give {num} shares that add up to 1"
         if self.routing == "token_choice" and self.capacities:

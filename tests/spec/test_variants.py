@@ -5,6 +5,7 @@ import pytest
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
+from kvcalc.memory.estimate import estimate
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.variants import with_attention, with_fields
@@ -115,3 +116,10 @@ def test_a_wrong_value_is_a_problem_of_a_field(change: str, field: str, message:
 def test_a_wrong_path_is_a_usage_error(change: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         with_fields(load("llama-3-8b"), (change,))
+
+
+def test_kv_heads_in_place_of_sparse_attention_keep_no_index_keys() -> None:
+    # MiniMax-M3: 60 layers of 64 heads of 128 as MHA, bf16: 60 * 64 * 2 * 128 * 2 bytes a token.
+    spec, notes = with_attention(load("minimax-m3"), "mha")
+    assert estimate(spec, context_tokens=1024).cache.bytes_per_token == 1_966_080
+    assert any("without its sparse-attention indexer" in note for note in notes)

@@ -14,7 +14,8 @@ blocks:
   own:
     attention: {{kind: gqa, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 16{own}}}
   reader:
-    attention: {{kind: gqa, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 16, shared_kv: own{reader}}}
+    attention:
+      {{kind: gqa, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 16, shared_kv: own{reader}}}
 layers: [{{repeat: 1, blocks: [own, reader]}}]
 """
 RECURSIVE = """\

@@ -59,6 +59,12 @@ def weight_dtypes(
     if reader is None:
         _refuse(config, "quant_method", method, "a layout that is not accounted for")
     found.update(_components(config, stated, spec, *reader(config, stated)))
+    for key in ("kv_cache_scheme", "kv_cache_quant_algo"):
+        if stated.get(key):
+            config.assumptions.append(
+                f"quantization_config.{key} = {short(stated[key])}: the checkpoint's format for the "
+                f"cache; it is counted as --kv-dtype says, without its scales"
+            )
     if values.get("expert_dtype") == "fp4" and "experts" in found:
         found["experts"] = "mxfp4"
     return found
@@ -119,12 +125,27 @@ def _grouped(name: str, *widths: int) -> Callable[[Config, Mapping[str, Any]], A
             _refuse(config, "bits", bits, f"only {' and '.join(map(str, widths))} bits are known")
         if size not in _GROUPS:
             _refuse(config, "group_size", size, "only groups of 32, 64 and 128 are accounted for")
-        version = stated.get("version", stated.get("checkpoint_format", "gemm"))
-        if isinstance(version, str) and version.lower() not in ("gemm", "gptq", "gptq_v2"):
-            _refuse(config, "version", version, "a packing of its own")
+        for key in ("version", "checkpoint_format", "format"):
+            packing = stated.get(key)
+            if isinstance(packing, str) and packing.lower() not in ("gemm", "gptq", "gptq_v2"):
+                _refuse(config, key, packing, "a packing of its own")
+        for key, what in _UNCOUNTED.items():
+            if stated.get(key):
+                _refuse(config, key, stated[key], what)
+        if stated.get("pack_dtype") not in (None, "int32"):
+            _refuse(config, "pack_dtype", stated["pack_dtype"], "only words of int32 are known")
         return f"{name}{'' if bits == 4 else bits}_g{size}", _QUANTISED
 
     return read
+
+
+# GPTQModel's and AutoGPTQ's keys that change which matrices are quantised, or how they are packed.
+_UNCOUNTED = {
+    "dynamic": "rules for single modules",
+    "lm_head": "a quantised head",
+    "modules_in_block_to_quantize": "only some matrices of a layer are quantised",
+    "is_marlin_format": "a packing of its own",
+}
 
 
 def _modelopt(config: Config, stated: Mapping[str, Any]) -> Answer:
@@ -139,10 +160,15 @@ def _modelopt(config: Config, stated: Mapping[str, Any]) -> Answer:
         _refuse(config, "quant_algo", algorithm, "only FP8 and NVFP4 for all layers are known")
     if algorithm == "NVFP4" and stated.get("group_size", 16) != 16:
         _refuse(config, "group_size", stated["group_size"], "NVFP4 has groups of 16")
+    _expect_plain_head(config, stated, "exclude_modules")
+    return _MODELOPT[algorithm], _QUANTISED
+
+
+def _expect_plain_head(config: Config, stated: Mapping[str, Any], key: str) -> None:
+    """Refuse where the head, a Linear like the others, is not among the exceptions."""
     listed = [stated[key] for key in _EXCEPTIONS if isinstance(stated.get(key), list)]
     if not any("lm_head" in str(entry) for entries in listed for entry in entries):
-        _refuse(config, "exclude_modules", None, "a list of exceptions without the head")
-    return _MODELOPT[algorithm], _QUANTISED
+        _refuse(config, key, stated.get(key), "a list of exceptions without the head")
 
 
 _MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4"}
@@ -155,6 +181,10 @@ _EXCEPTIONS = (
 def _bitsandbytes(config: Config, stated: Mapping[str, Any]) -> Answer:
     if stated.get("load_in_8bit"):
         return "int8_row", _QUANTISED
+    if not stated.get("load_in_4bit"):
+        _refuse(
+            config, "load_in_4bit", stated.get("load_in_4bit"), "neither 4 nor 8 bits are stated"
+        )
     return "nf4_double" if stated.get("bnb_4bit_use_double_quant") else "nf4", _QUANTISED
 
 
@@ -191,25 +221,57 @@ def _compressed_tensors(config: Config, stated: Mapping[str, Any]) -> Answer:
     group = group if isinstance(group, Mapping) else {}
     if group.get("targets") != ["Linear"]:
         _refuse(config, "config_groups.targets", group.get("targets"), "a scheme for some layers")
+    _expect_plain_head(config, stated, "ignore")
     weights = group.get("weights")
     weights = weights if isinstance(weights, Mapping) else {}
+    name = _scheme(config, weights)
+    formats = _FORMATS["int4" if name.startswith("int4") else name.split("_")[0]]
+    for key, value in (
+        ("format", stated.get("format")),
+        ("config_groups.format", group.get("format")),
+    ):
+        if value not in formats and not (key == "config_groups.format" and value is None):
+            what = f"the weights of {name} are known as {' or '.join(formats)} only"
+            _refuse(config, key, value, what)
+    sparsity = stated.get("sparsity_config")
+    if sparsity and not (isinstance(sparsity, Mapping) and sparsity.get("format") == "dense"):
+        _refuse(config, "sparsity_config", sparsity, "sparse weights")
+    if stated.get("transform_config"):
+        _refuse(
+            config, "transform_config", stated["transform_config"], "matrices beside the weights"
+        )
+    if weights.get("actorder") not in (None, False, "weight", "static"):
+        _refuse(config, "config_groups.weights.actorder", weights["actorder"], "indices of groups")
+    return name, _QUANTISED
+
+
+# The formats of compressed-tensors that store a scheme in the bytes that are counted.
+_FORMATS = {
+    "int4": ("pack-quantized",),
+    "int8": ("int-quantized", "naive-quantized"),
+    "fp8": ("float-quantized", "naive-quantized"),
+    "nvfp4": ("nvfp4-pack-quantized",),
+}
+
+
+def _scheme(config: Config, weights: Mapping[str, Any]) -> str:
     bits, kind, strategy = weights.get("num_bits"), weights.get("type"), weights.get("strategy")
     size = weights.get("group_size")
     symmetric = weights.get("symmetric", True)
     if (bits, kind, strategy) == (4, "int", "group") and size in _GROUPS:
-        return f"int4{'' if symmetric else 'z'}_g{size}", _QUANTISED
+        return f"int4{'' if symmetric else 'z'}_g{size}"
     if not symmetric:
         _refuse(config, "config_groups.weights.symmetric", False, "zero points")
     if (bits, kind, strategy) == (8, "float", "channel"):
-        return "fp8_row", _QUANTISED
+        return "fp8_row"
     if (bits, kind, strategy) == (8, "int", "channel"):
-        return "int8_channel", _QUANTISED
+        return "int8_channel"
     if (bits, kind, strategy) == (8, "float", "tensor"):
-        return "fp8", _QUANTISED
+        return "fp8"
     if (bits, kind) == (8, "float") and weights.get("block_structure") == [128, 128]:
-        return "fp8_block128", _QUANTISED
+        return "fp8_block128"
     if (bits, kind) == (4, "float") and size == 16:
-        return "nvfp4", _QUANTISED
+        return "nvfp4"
     scheme = {"num_bits": bits, "type": kind, "strategy": strategy, "group_size": size}
     _refuse(config, "config_groups.weights", scheme, "a scheme that is not accounted for")
 
@@ -265,7 +327,9 @@ def _left_out(
     by_layer: dict[str, dict[int, set[str]]] = {}
     for key in _EXCEPTIONS:
         entries = stated.get(key)
-        for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entries, list | None):
+            _refuse(config, key, entries, "not a list of names")
+        for entry in entries or ():
             if not isinstance(entry, str):
                 config.wrong("quantization_config", f"{key}: expected names, found {short(entry)}")
             if match := _OF_LAYER.search(entry):

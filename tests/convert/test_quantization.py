@@ -24,6 +24,14 @@ KIMI = {
     "moe_intermediate_size": 128, "first_k_dense_replace": 1, "tie_word_embeddings": False,
 }  # fmt: skip
 
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+PACKED = {
+    "quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
+    "config_groups": {"group_0": {"targets": ["Linear"], "weights": {
+        "num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
+    }}},
+}  # fmt: skip
+
 
 def formats(config: dict[str, Any], quantization: dict[str, Any] | None) -> dict[str, str]:
     if quantization is not None:
@@ -79,28 +87,42 @@ def test_layouts_of_one_matrix() -> None:
             f"model.layers.{index}.self_attn.{side}_proj" for index in range(28) for side in "qkvo"
         ]}, {"ffn": "fp8"}),
         # RedHatAI's w8a8 checkpoints.
-        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {
+        ({"quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ["lm_head"],
+          "sparsity_config": {"format": "dense"}, "config_groups": {"group_0": {
             "targets": ["Linear"], "weights": {"num_bits": 8, "type": "int", "strategy": "channel"},
         }}}, {"attention": "int8_channel", "ffn": "int8_channel"}),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": True},
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": [
+            "self_attn", "lm_head"]}, {"ffn": "awq_g128"}),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": True, "lm_head": False,
+          "dynamic": None, "pack_dtype": "int32", "is_marlin_format": False,
+          "checkpoint_format": "gptq", "modules_in_block_to_quantize": None},
          {"attention": "gptq_g64", "ffn": "gptq_g64"}),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True},
          {"attention": "int8_row", "ffn": "int8_row"}),
         ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"attention": "nf4", "ffn": "nf4"}),
         ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True},
          {"attention": "nf4_double", "ffn": "nf4_double"}),
-        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {
+        ({"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
+          "config_groups": {"group_0": {
             "targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "strategy": "group",
                                                "group_size": 128, "symmetric": False},
         }}}, {"attention": "int4z_g128", "ffn": "int4z_g128"}),
-        ({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
-            "targets": ["Linear"],
+        ({"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"],
+          "config_groups": {"group_0": {"targets": ["Linear"],
             "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True},
         }}}, {"attention": "fp8_row", "ffn": "fp8_row"}),
     ],
 )  # fmt: skip
 def test_methods(quantization: dict[str, Any] | None, expected: dict[str, str]) -> None:
     assert formats(QWEN, quantization) == expected
+
+
+def test_a_format_for_the_cache_is_named() -> None:
+    stated = PACKED | {"kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor"}}
+    found = spec_from_config(QWEN | {"quantization_config": stated}, "model", "config.json")
+    assert {**found.spec.weight_dtypes} == {"attention": "int4_g128", "ffn": "int4_g128"}
+    note = next(line for line in found.assumptions if "kv_cache_scheme" in line)
+    assert "--kv-dtype" in note
 
 
 def test_mlx_quantises_the_tables_too() -> None:
@@ -132,7 +154,7 @@ def test_deepseek_v4_experts_in_fp4() -> None:
 def test_exceptions_keep_the_default_format() -> None:
     # moonshotai/Kimi-K2.5: only the routed experts are int4.
     quantization = {
-        "quant_method": "compressed-tensors", "config_groups": {"group_0": {
+        "quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": {
             "targets": ["Linear"],
             "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32,
                         "symmetric": True},
@@ -165,6 +187,28 @@ def test_exceptions_keep_the_default_format() -> None:
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}, "version"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128],
           "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "ffn of 0 of 28 layers"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128,
+          "modules_to_not_convert": ["down_proj"]}, "modules_to_not_convert"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128,
+          "modules_to_not_convert": "self_attn"}, "modules_to_not_convert"),
+        (GPTQ | {"dynamic": {"-:.*mlp.*": {}}}, "dynamic"),
+        (GPTQ | {"lm_head": True}, "lm_head"),
+        (GPTQ | {"modules_in_block_to_quantize": [["self_attn.q_proj"]]},
+         "modules_in_block_to_quantize"),
+        (GPTQ | {"is_marlin_format": True}, "is_marlin_format"),
+        (GPTQ | {"checkpoint_format": "marlin"}, "checkpoint_format"),
+        (GPTQ | {"pack_dtype": "int16"}, "pack_dtype"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": False},
+         "load_in_4bit"),
+        ({"quant_method": "bitsandbytes"}, "load_in_4bit"),
+        (PACKED | {"ignore": []}, "ignore"),
+        ({key: value for key, value in PACKED.items() if key != "ignore"}, "ignore"),
+        (PACKED | {"format": "dense"}, "quantization_config.format"),
+        (PACKED | {"format": "marlin-24"}, "quantization_config.format"),
+        (PACKED | {"format": "int-quantized"}, "quantization_config.format"),
+        (PACKED | {"format": None}, "quantization_config.format"),
+        (PACKED | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config"),
+        (PACKED | {"transform_config": {"config_groups": {}}}, "transform_config"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_expressed_is_refused_by_name(

@@ -21,9 +21,8 @@ from kvcalc.memory.traffic import (
     shared_bytes,
     traffic,
 )
-from kvcalc.memory.weights import pipeline_stages
+from kvcalc.memory.weights import decoder_stages
 from kvcalc.memory.workload import Workload
-from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 
@@ -111,7 +110,7 @@ def _stages(
 ) -> list[CacheFunction]:
     """The cache of one rank of each pipeline stage."""
     functions = []
-    for stage in pipeline_stages(len(decoder_layers(spec)), workload.pipeline):
+    for stage in decoder_stages(spec, workload.pipeline):
         held = tuple(
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.errors import UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of, parameter_groups
-from kvcalc.memory.weights import WeightFormats, device_weight_bytes, pipeline_stages
-from kvcalc.spec.layers import decoder_layers
+from kvcalc.memory.weights import WeightFormats, decoder_stages, device_weight_bytes
 from kvcalc.spec.model import ModelSpec
 
 
@@ -55,9 +54,7 @@ def stages_of(
     Raises UnsupportedError where the ranks do not divide the model, UsageError where a flag does
     not apply to it.
     """
-    ranges = pipeline_stages(len(decoder_layers(spec)), layout.pipeline)
-    if spec.encoder is not None and layout.pipeline > 1:
-        raise UnsupportedError("pipeline parallelism of an encoder-decoder is not accounted for")
+    ranges = decoder_stages(spec, layout.pipeline)
     weights = device_weight_bytes(spec, dtype, layout.tensor, layout.pipeline)[:: layout.tensor]
     if layout.expert:
         weights = [

@@ -14,15 +14,14 @@ from kvcalc.memory.weights import (
     QUANTISED,
     ParameterSummary,
     count_parameters,
+    decoder_stages,
     device_weight_bytes,
-    pipeline_stages,
     stored_device_bytes,
     summarise,
     weight_bytes,
 )
 from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, workspace
-from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
@@ -282,7 +281,7 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
 def _per_device(spec: ModelSpec, workload: Workload, accounting: Accounting) -> tuple[int, ...]:
     """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
     result: list[int] = []
-    for stage in pipeline_stages(len(decoder_layers(spec)), workload.pipeline):
+    for stage in decoder_stages(spec, workload.pipeline):
         held = [
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"

@@ -206,6 +206,12 @@ def test_no_cache_no_pool() -> None:
         ("llama-3.1-8b", {"kv_dtype": "fp8:bf16"}, UsageError, "one format"),
         ("llama-3.1-8b", {"kv_dtype": "fp8_ds_mla"}, UnsupportedError, "MLA latents"),
         ("deepseek-v3", {"kv_dtype": "nvfp4"}, UnsupportedError, "nvfp4_ds_mla"),
+        (
+            "gemma-3n-e2b",
+            {"pipeline_parallel": 3},
+            UnsupportedError,
+            "20, 21, 22, .* read layer 18's",
+        ),
         ("llama-3.1-8b", {"pipeline_parallel": 40}, UsageError, "32 layers"),
         ("llama-3.1-8b", {"pipeline_parallel": 2, "pipeline_partition": (1, 2)}, UsageError, "32"),
         ("llama-3.1-8b", {"decode_context_parallel": 2}, UsageError, "--dcp 2"),

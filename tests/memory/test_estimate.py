@@ -3,6 +3,7 @@
 import pytest
 
 import kvcalc
+from kvcalc.deployment.parallelism import Layout, stages_of
 from kvcalc.errors import UnsupportedError, UsageError
 
 
@@ -112,3 +113,30 @@ def test_what_cannot_be_stored_is_refused_by_name() -> None:
         kvcalc.estimate(spec, kv_dtype="q8_0")
     with pytest.raises(UsageError, match="batch must be at least 1"):
         kvcalc.estimate(spec, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "stages", "said"),
+    [
+        # Ten layers on each of three stages; the layers from 20 on read the last ones before them.
+        ("gemma-3n-e2b", 3, "split layers that share a cache: 20, 21, 22, 23, 25, 26, 27, 28 read "
+         "layer 18's; 24, 29 read layer 19's"),
+        ("t5-base", 2, "pipeline parallelism of an encoder-decoder is not accounted for"),
+    ],
+)  # fmt: skip
+def test_stages_that_need_what_another_has_are_refused(model: str, stages: int, said: str) -> None:
+    spec = kvcalc.load(model)
+    with pytest.raises(UnsupportedError, match=said):
+        kvcalc.estimate(spec, pipeline_parallel=stages)
+    with pytest.raises(UnsupportedError, match=said):
+        stages_of(spec, "bf16", kvcalc.CacheDtypes(), Layout(1, stages))
+
+
+def test_layers_that_share_a_cache_on_one_stage() -> None:
+    # Hunyuan-Large's layers share in pairs: two stages of 32 layers hold 16 caches each, of 2 * 8
+    # heads * 80 * 2 bytes a token.
+    answer = kvcalc.estimate("hunyuan-large", context_tokens=1, pipeline_parallel=2)
+    assert answer.cache.per_device_bytes == (40960, 40960)
+    # An encoder that is not counted (the vision tower's) hinders no stages.
+    vision = kvcalc.load("llama-3.2-11b-vision")
+    assert len(stages_of(vision, "bf16", kvcalc.CacheDtypes(), Layout(1, 2))) == 2

@@ -25,7 +25,7 @@ from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.pages import Entry, Page, PageMaker, state_layers
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.memory.weights import pipeline_stages
+from kvcalc.memory.weights import pipeline_stages, refuse_split_cache
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
@@ -275,5 +275,8 @@ class Stack:
                 )
             starts = [sum(sizes[:rank]) for rank in range(ranks + 1)]
             stages = [list(range(a, b)) for a, b in pairwise(starts)]
+        # A layer whose kv_sharing_target_layer_name is on another rank does not start
+        # (attention/utils, validate_kv_sharing_target).
+        refuse_split_cache(self.spec, stages)
         stages[-1] += [count + extra for extra in range(self.num_draft_layers)]
         return tuple(tuple(stage) for stage in stages)

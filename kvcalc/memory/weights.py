@@ -24,7 +24,8 @@ from kvcalc.tensors import Component, ParamTensor
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 # Tables that a token only looks up a row of.
 _LOOKED_UP = ("embedding.weight", "per_layer_embedding.weight")
-
+# What the model owns once and uses after its last layer.
+_AFTER_LAYERS = ("altup_unembed_projections", "hc_head")
 
 # The components whose matrices a narrow --dtype applies to.
 QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
@@ -74,8 +75,12 @@ def count_parameters(groups: Iterable[ParamGroup]) -> int:
 def _only_looked_up(spec: ModelSpec, group: ParamGroup, tensor: ParamTensor) -> bool:
     if group.layers or tensor.name not in _LOOKED_UP:
         return False
-    tied = spec.tie_word_embeddings is True or spec.head == "mlm"
-    return not (tied and tensor.name == "embedding.weight" and not group.prefix)
+    return not (_tied(spec) and tensor.name == "embedding.weight" and not group.prefix)
+
+
+def _tied(spec: ModelSpec) -> bool:
+    """Whether the head uses the token table; a masked-language head does unless it has its own."""
+    return spec.tie_word_embeddings or (spec.head == "mlm" and spec.tie_word_embeddings is None)
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,8 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
     """Bytes of weights on each device, pipeline rank by pipeline rank, tensor ranks within it.
 
     The first stage holds the embedding, the last the head; a tied table stands on both. An
-    encoder stands on the first stage. Shared weights stand on every stage that uses them.
+    encoder stands on the first stage. Shared weights stand on every stage that uses them, what
+    stands once beside the layers on the stage that begins or ends with it.
     """
     formats = WeightFormats.choose(spec, dtype)
     layers = decoder_layers(spec)
@@ -205,12 +211,28 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
             totals[0] += num_bytes * group.count
         elif group is groups[0]:
             totals[0] += num_bytes
+        elif group is groups[-1]:
+            for item in group.tensors:
+                place = _place(item.name, layers)
+                rank = next(rank for rank, stage in enumerate(stages) if place in stage)
+                totals[rank] += formats.bytes(item, _rank_shape(item, tensor))
         else:
             totals[-1] += num_bytes
-    if pipeline > 1 and spec.tie_word_embeddings:
+    if pipeline > 1 and _tied(spec):
         table = groups[0].tensors[0]
         totals[-1] += formats.bytes(table, _rank_shape(table, tensor))
     return [total for total in totals for _ in range(tensor)]
+
+
+def _place(name: str, layers: tuple[Layer, ...]) -> int:
+    """The layer beside which the model's own tensor (not a table, head or layer's) is used."""
+    part, _, rest = name.partition(".")
+    if part in _AFTER_LAYERS:
+        return layers[-1].index
+    if part == "recursion_router":
+        turn = int(rest.partition(".")[0])
+        return next(layer.index for layer in layers if layer.recursion == turn)
+    return 0
 
 
 # Files' names of formats that are one number per element.

@@ -34,8 +34,14 @@ def _section(estimate: Estimate) -> str:
             lines.append(f"| {group.group.block}: {group.group.mechanism} | {layers} "
                          f"| {tensor.name} | {shape} | {tensor.dtype} | {total:,} "
                          f"| {format_bytes(total)} |")  # fmt: skip
-    for name, num_bytes in (("weights", estimate.weight_bytes), ("cache", cache.bytes),
-                            ("together", estimate.total_bytes)):  # fmt: skip
+    totals = [("weights", estimate.weight_bytes), ("cache", cache.bytes),
+              ("together", estimate.total_bytes)]  # fmt: skip
+    if len(cache.per_device_bytes) > 1:
+        pairs = zip(estimate.weight_bytes_per_device, cache.per_device_bytes, strict=True)
+        weights, kept = max(pairs, key=sum)
+        totals += [(f"fullest of {len(cache.per_device_bytes)} devices", weights + kept),
+                   ("its weights", weights), ("its cache", kept)]  # fmt: skip
+    for name, num_bytes in totals:
         lines.append(f"| **{name}** | | | | | **{num_bytes:,}** | **{format_bytes(num_bytes)}** |")
     lines += ["", *(f"- {note}" for note in estimate.assumptions)]
     return "\n".join(lines).rstrip() + "\n"

@@ -166,6 +166,18 @@ def test_csv_has_the_bytes_of_a_layer_and_of_all(capsys: pytest.CaptureFixture[s
     assert "gpt-oss-20b,weights,norm,,,checkpoint,,282240" in lines
 
 
+def test_every_format_says_what_devices_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    # A rank of eight: an eighth of the cache, 2^30 bytes, and of all weights but the 65 norms.
+    asked = ("estimate", "llama-3-8b", "--tp", "8", "--format")
+    lines = run(capsys, *asked, "csv")[1].splitlines()
+    assert "llama-3-8b,device weights,7,,,,,2008031232" in lines
+    assert "llama-3-8b,device cache,7,,,,,134217728" in lines
+    _, out, _ = run(capsys, *asked, "markdown")
+    assert "| **fullest of 8 devices** | | | | | **2,142,248,960** | **2.00 GiB** |\n" in out
+    assert "| **its cache** | | | | | **134,217,728** | **128.00 MiB** |\n" in out
+    assert "device" not in run(capsys, *asked[:2], "--format", "csv")[1]
+
+
 def test_markdown_says_the_encoder_s_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "estimate", "whisper-tiny", "--format", "markdown")
     assert out.startswith("### whisper-tiny: 448 tokens x 1, encoder 1500\n")

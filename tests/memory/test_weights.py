@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kvcalc.convert.locate import load
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.weights import (
@@ -145,6 +146,29 @@ def test_devices() -> None:
     assert device_weight_bytes(SMALL, "bf16", 2, 1) == [146_560] * 2
     # Rank by rank within a stage: (41,216 + 64,000) and (41,216 + 128 + 64,000).
     assert device_weight_bytes(SMALL, "bf16", 2, 2) == [105_216] * 2 + [105_344] * 2
+
+
+def test_a_masked_language_head_has_the_table_on_the_last_stage() -> None:
+    # Beside the tied table a transform of 64 * 64 + 64, a norm of 64 and a bias of 1000: 10,448 bytes.
+    spec = replace(SMALL, head="mlm", tie_word_embeddings=None)
+    assert device_weight_bytes(spec, "bf16", 1, 1) == [302_928]
+    assert device_weight_bytes(spec, "bf16", 1, 2) == [210_176, 220_752]
+
+
+def test_what_stands_beside_the_layers_is_where_it_is_used() -> None:
+    # Gemma 3n E2B: on the first stage the table per layer, 262,144 * 30 * 256 (4.03 GB), with its
+    # projection and AltUp's three; on the last AltUp's three of the way back and the tied table of
+    # 262,400 * 2,048, which is what both together have more than one device.
+    spec = load("gemma-3n-e2b")
+    assert device_weight_bytes(spec, "bf16", 1, 1) == [8_870_365_376]
+    assert device_weight_bytes(spec, "bf16", 1, 2) == [7_022_544_736, 2_922_611_040]
+
+
+def test_a_recursion_s_router_stands_where_the_recursion_begins() -> None:
+    # Four passes through one layer of 82,176 bytes, two recursions to a stage, routers of 64.
+    recursion = "recursion: {num_recursions: 4, sharing: cycle, routing: expert_choice, kv_cache: per_recursion}\n"
+    spec = load_spec_text(small("recursive", repeat=4, more=recursion))
+    assert device_weight_bytes(spec, "bf16", 1, 2) == [210_432, 210_560]
 
 
 def test_an_encoder_stands_on_the_first_stage() -> None:

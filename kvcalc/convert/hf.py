@@ -87,7 +87,8 @@ def spec_from_config(
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
     if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
-        spec = _with_own_head(spec, values.get("architectures"), path, assumptions)
+        tied = values.get("tie_word_embeddings") is not False
+        spec = _with_own_head(spec, values.get("architectures"), tied, path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -129,9 +130,10 @@ _DRAFT = re.compile(r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|N
 
 
 def _with_own_head(
-    spec: ModelSpec, architectures: Any, path: str, assumptions: list[str]
+    spec: ModelSpec, architectures: Any, tied: bool, path: str, assumptions: list[str]
 ) -> ModelSpec:
-    """The spec without the language model's head where the config's class has another one."""
+    """The spec with an encoder's head where the config's class has one that a spec can say, or
+    without the language model's head where the config's class has another one."""
     name = architectures[0] if isinstance(architectures, list) and architectures else None
     if not isinstance(name, str):
         return spec
@@ -140,6 +142,8 @@ def _with_own_head(
             f"{path}: architectures = {short(name)}: a model that drafts tokens for another has tensors "
             f"of its own; give the model that it drafts for"
         )
+    if spec.head == "none":
+        return _with_encoder_head(spec, name, tied, assumptions)
     other = _OTHER_HEAD.search(name)
     if spec.head != "lm" or spec.encoder is not None or not (other or _NO_HEAD.search(name)):
         return spec
@@ -148,6 +152,26 @@ def _with_own_head(
     return replace(
         spec, head="none", tie_word_embeddings=None, head_bias=False, left_out=left_out
     )  # fmt: skip
+
+
+# Encoders whose class for masked words has BERT's head and, but for BigBird's, no pooler.
+_MLM = frozenset((
+    "albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert",
+    "electra", "ernie", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet", "nomic_bert",
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+))  # fmt: skip
+
+
+def _with_encoder_head(
+    spec: ModelSpec, name: str, tied: bool, assumptions: list[str]
+) -> ModelSpec:  # fmt: skip
+    if name.endswith("ForMaskedLM") and spec.model_type in _MLM and tied:
+        pooler = spec.pooler and spec.model_type == "big_bird"
+        return replace(spec, head="mlm", tie_word_embeddings=True, pooler=pooler)
+    if _NO_HEAD.search(name):
+        return spec
+    assumptions.append(f"head = none: the head of {short(name)} is not counted")
+    return replace(spec, left_out=(*spec.left_out, f"the head of {short(name)}"))
 
 
 def unknown_type(path: str, model_type: str) -> str:

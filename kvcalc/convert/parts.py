@@ -251,13 +251,25 @@ def kinds(
     """
     stated = c.words(key, c.num_layers)
     if stated is None:
-        return default()
+        pattern = default()
+        rare = pattern.count("global")
+        if key == "layer_types" and 0 < rare < len(pattern) and not any(map(c.has, _PATTERNS)):
+            c.assumptions.append(
+                f"layer_types: not in the file; {rare} of {len(pattern)} layers see everything, by "
+                f"the class's own pattern"
+            )
+        return pattern
     for word in stated:
         if word not in names:
             c.refuse(key, f"layers of type '{word}' are not accounted for here")
     return [names[word] for word in stated]
 
 
+# Keys from which a class makes layer_types.
+_PATTERNS = (
+    "sliding_window_pattern", "no_rope_layers", "no_rope_layer_interval", "max_window_layers",
+    "global_attn_every_n_layers", "hybrid_layer_pattern",
+)  # fmt: skip
 FULL_OR_SLIDING = {"full_attention": "global", "sliding_attention": "local"}
 
 

@@ -91,3 +91,95 @@ def test_a_bidirectional_gemma_keeps_no_cache() -> None:
     assert block.attention is not None
     assert not list(block.attention.cache())
     assert getattr(block.attention, "sliding_window", None) == 5  # half of it, and the token itself
+
+
+HEADS = {
+    "vocab_size": 1000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 128, "max_position_embeddings": 64, "type_vocab_size": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "more", "parameters"),
+    [
+        ("bert", "BertForMaskedLM", {}, 140_584),
+        ("roberta", "RobertaForMaskedLM", {}, 140_584),
+        ("roberta-prelayernorm", "RobertaPreLayerNormForMaskedLM", {}, 140_712),
+        ("nomic_bert", "NomicBertForMaskedLM", {}, 151_976),
+        ("big_bird", "BigBirdForMaskedLM", {}, 144_744),  # the one with a pooler
+        ("longformer", "LongformerForMaskedLM", {}, 165_544),
+        ("albert", "AlbertForMaskedLM", {"embedding_size": 32}, 72_904),
+        ("electra", "ElectraForMaskedLM", {"embedding_size": 32}, 106_376),
+    ],
+)
+def test_heads_for_masked_words(
+    model_type: str, name: str, more: dict[str, Any], parameters: int
+) -> None:
+    config = HEADS | more | {"model_type": model_type, "architectures": [name]}
+    found = spec_from_config(config, "model", "config.json")
+    assert summarise(found.spec).total == parameters
+    assert found.spec.head == "mlm"
+
+
+def test_bert_base_with_its_head() -> None:
+    # google-bert/bert-base-uncased as transformers' BertForMaskedLM; BertModel has 109,482,240.
+    config = {
+        "model_type": "bert", "architectures": ["BertForMaskedLM"], "vocab_size": 30522,
+        "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
+    }  # fmt: skip
+    assert summarise(spec_from_config(config, "bert", "config.json").spec).total == 109_514_298
+    config["architectures"] = ["BertModel"]
+    assert summarise(spec_from_config(config, "bert", "config.json").spec).total == 109_482_240
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "more"),
+    [
+        ("bert", "BertForPreTraining", {}),
+        ("bert", "BertForSequenceClassification", {}),
+        ("bert", "BertForMaskedLM", {"tie_word_embeddings": False}),
+        ("rembert", "RemBertForMaskedLM", {"input_embedding_size": 32}),
+    ],
+)
+def test_a_head_that_is_not_counted_is_named(
+    model_type: str, name: str, more: dict[str, Any]
+) -> None:
+    config = HEADS | more | {"model_type": model_type, "architectures": [name]}
+    found = spec_from_config(config, "model", "config.json")
+    assert found.spec.head == "none"
+    assert f'head = none: the head of "{name}" is not counted' in found.assumptions
+    assert f'the head of "{name}"' in found.spec.left_out
+
+
+def test_a_bidirectional_gemma_with_a_head_keeps_it() -> None:
+    config = LLAMA | {"model_type": "gemma3_text", "use_bidirectional_attention": True,
+                      "head_dim": 8, "architectures": ["Gemma3ForCausalLM"]}  # fmt: skip
+    spec = spec_from_config(config, "model", "config.json").spec
+    assert (spec.head, summarise(spec).total) == ("lm", 27_600)
+    del config["architectures"]
+    found = spec_from_config(config, "model", "config.json")
+    assert found.spec.head == "none"
+    assert any(line.startswith("head = none") for line in found.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more", "rare"),
+    [
+        ("gemma2", {"head_dim": 8}, 6),
+        ("gemma3_text", {"head_dim": 8}, 2),
+        ("cohere2", {"tie_word_embeddings": True}, 3),
+        ("llama4_text", {"head_dim": 8, "intermediate_size_mlp": 48}, 3),
+    ],
+)
+def test_an_assumed_pattern_of_layers_is_named(
+    model_type: str, more: dict[str, Any], rare: int
+) -> None:
+    config = LLAMA | more | {"model_type": model_type, "num_hidden_layers": 12}
+    note = (
+        f"layer_types: not in the file; {rare} of 12 layers see everything, by the class's own "
+        f"pattern"
+    )
+    assert note in spec_from_config(config, "model", "config.json").assumptions
+    stated = config | {"layer_types": ["full_attention"] * 12}
+    assert note not in spec_from_config(stated, "model", "config.json").assumptions

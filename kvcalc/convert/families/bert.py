@@ -1,4 +1,4 @@
-"""Encoders: BERT and its heirs, as their base models (a pooler where there is one, no head).
+"""Encoders: BERT and its heirs, as their base models; hf.py adds the head for masked words.
 
 An encoder sees its whole input at once and keeps nothing.
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.

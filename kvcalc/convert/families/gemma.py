@@ -30,10 +30,14 @@ def _alternating(c: Config, period: int, norms: int, **attention: Any) -> ModelS
     if both and c.model_type != "gemma3_text":
         c.refuse("use_bidirectional_attention", "an encoder keeps no cache")
     if both:
-        # EmbeddingGemma: the base model without a head, whose window reaches to both sides.
+        # EmbeddingGemma, whose window reaches to both sides; its class is the base model.
         attention["mask"] = "bidirectional"
         window = None if window is None else window // 2 + 1
-    return (encoder if both else decoder)(c, windowed(
+    names = c.values.get("architectures")
+    headless = both and not (isinstance(names, list) and "Gemma3ForCausalLM" in names[:1])
+    if headless:
+        c.assumptions.append("head = none: a Gemma that sees both sides is an encoder")
+    return (encoder if headless else decoder)(c, windowed(
         c, lambda w: softmax(c, bias=bias, sliding_window=w, **attention),
         lambda a: Block(attention=a, ffn=gated(c), norms=norms),
         lambda: every(period, c.num_layers), window=window,

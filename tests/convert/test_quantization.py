@@ -209,6 +209,10 @@ def test_exceptions_keep_the_default_format() -> None:
         (PACKED | {"format": None}, "quantization_config.format"),
         (PACKED | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config"),
         (PACKED | {"transform_config": {"config_groups": {}}}, "transform_config"),
+        # Its order of columns, weight_g_idx, stands beside the weights.
+        (PACKED | {"config_groups": {"group_0": {"targets": ["Linear"], "weights": {
+            "num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
+            "actorder": "group"}}}}, "actorder"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_expressed_is_refused_by_name(

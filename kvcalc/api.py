@@ -7,7 +7,7 @@ that a caller can make.
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from kvcalc.convert.locate import load
 from kvcalc.errors import UsageError
@@ -17,7 +17,7 @@ from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.estimate import Estimate
 from kvcalc.spec import variants
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import parse_tokens
+from kvcalc.units import MAX_TOKENS, parse_tokens
 
 if TYPE_CHECKING:
     from kvcalc.deployment.fit import Fit
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Model = ModelSpec | str | Path
 Tokens = int | str | None
+# The numbers of a capacity request that may be 0; every other is at least 1.
+_FROM_ZERO = ("compute_capability", "speculative_tokens", "mtp_layers")
 
 
 def estimate(
@@ -84,11 +86,25 @@ def explain(
     )
 
 
-def cache_function(model: Model, dtypes: "CacheDtypes", tensor_ranks: int = 1) -> CacheFunction:
+def cache_function(
+    model: Model, dtypes: "CacheDtypes | str", tensor_ranks: int = 1
+) -> CacheFunction:
     """One sequence's cache as a function of its tokens.
 
-    Raises UnsupportedError where a number format or a number of ranks does not fit a tensor.
+    dtypes: ``"fp8"`` or ``"q8_0:bf16"`` (keys : values), too. Raises UnsupportedError where a number
+    format or a number of ranks does not fit a tensor.
+
+    >>> cache_function("llama-3-8b", "fp8").at(8192)
+    536870912
     """
+    from kvcalc.dtypes import CacheDtypes
+
+    if isinstance(dtypes, str):
+        dtypes = CacheDtypes.parse(dtypes)
+    if not isinstance(dtypes, CacheDtypes):
+        raise UsageError(
+            f"dtypes is a number format, such as 'bf16', or CacheDtypes, not {dtypes!r}"
+        )
     return cache.cache_function(spec_of(model), dtypes, _whole("tensor_ranks", tensor_ranks))
 
 
@@ -158,12 +174,14 @@ def capacity(
 
     if engine not in ENGINES:
         raise UsageError(f"an engine is one of {', '.join(ENGINES)}, not {engine!r}")
-    known = [item.name for item in fields(CapacityRequest)]
+    known = {item.name: item.type for item in fields(CapacityRequest)}
     for name, value in flags.items():
         if name not in known:
             raise UsageError(f"capacity has no {name}; it takes {', '.join(known)}")
         if name in ("max_model_len", "encoder_tokens", "ctx_size", "tokens"):
             flags[name] = _tokens(name, value)
+        elif value is not None and int in (known[name], *get_args(known[name])):
+            _whole(name, value, least=0 if name in _FROM_ZERO else 1)
     memory = None
     if available is not None:
         try:
@@ -195,12 +213,17 @@ def _tokens(name: str, value: Tokens) -> int | None:
             raise UsageError(f"{name}: {error}") from None
     if value is None:
         return None
-    return _whole(name, value, " or text such as '8k'")
+    value = _whole(name, value, " or text such as '8k'", least=0)
+    if value > MAX_TOKENS:
+        raise UsageError(f"{name}: {value} is more tokens than any cache can hold (at most 2^40)")
+    return value
 
 
-def _whole(name: str, value: int, otherwise: str = "") -> int:
+def _whole(name: str, value: int, otherwise: str = "", least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise UsageError(f"{name} is a whole number{otherwise}, not {value!r}")
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, not {value}")
     return value
 
 

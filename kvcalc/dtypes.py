@@ -26,6 +26,7 @@ from difflib import get_close_matches
 from math import prod
 from typing import Literal
 
+from kvcalc.errors import UnknownFormatError
 from kvcalc.frozen import dataclass
 
 # What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
@@ -163,13 +164,13 @@ STATE_FORMATS = ("fp32", "bf16", "fp16", "fp8")
 
 
 def canonical(name: str, allowed: tuple[str, ...]) -> str:
-    """The one spelling of a format's name. Raises ValueError naming the nearest known ones."""
+    """The one spelling of a format's name. Raises UnknownFormatError, naming the nearest."""
     folded = name.strip().lower().removeprefix("torch.")
     folded = _ALIASES.get(folded, folded)
     if folded not in allowed:
         near = get_close_matches(folded, allowed, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(allowed)}"
-        raise ValueError(f"'{name}' is not a number format here ({hint})")
+        raise UnknownFormatError(f"'{name}' is not a number format here ({hint})")
     return folded
 
 
@@ -194,7 +195,7 @@ class CacheDtypes:
 
     @classmethod
     def parse(cls, kv_dtype: str, state_dtype: str | None = None) -> "CacheDtypes":
-        """Read ``bf16`` or ``q8_0:bf16`` (keys : values). Raises ValueError for an unknown name."""
+        """Read ``bf16`` or ``q8_0:bf16`` (keys : values). Raises UnknownFormatError."""
         key, colon, value = kv_dtype.partition(":")
         key = canonical(key, CACHE_FORMATS)
         value = canonical(value, CACHE_FORMATS) if colon else key

@@ -64,6 +64,10 @@ class UsageError(KvcalcError):
     kind = "usage"
 
 
+class UnknownFormatError(UsageError, ValueError):
+    """A word that names no number format."""
+
+
 class MissingExtraError(KvcalcError):
     """An optional dependency is not installed; the message holds the install command."""
 

@@ -16,6 +16,7 @@ def test_a_model_is_a_name_or_a_spec(model: Any) -> None:
     # 2 * 32 layers * 8 KV heads * 128 * 2 bytes * 8,192 tokens.
     assert kvcalc.estimate(model, context_tokens="8k").cache.bytes == 1073741824
     assert kvcalc.cache_function(model, kvcalc.CacheDtypes()).at(8192) == 1073741824
+    assert kvcalc.cache_function(model, "fp8").at(8192) == 536870912
     assert kvcalc.explain(model, context_tokens="8k").startswith("llama-3-8b: what one sequence")
     assert kvcalc.with_attention(model, "mha")[0].name == "llama-3-8b"
 
@@ -60,6 +61,25 @@ def test_fit_and_capacity() -> None:
         (lambda: kvcalc.capacity("gpt2", "v8"), "an engine is one of vllm, sglang, "),
         (lambda: kvcalc.capacity("gpt2", "vllm", pages=1), "capacity has no pages; it takes "),
         (lambda: kvcalc.capacity("gpt2", "vllm", available="much"), "available: "),
+        (
+            lambda: kvcalc.capacity("gpt2", "vllm", max_num_seqs="x"),
+            "max_num_seqs is a whole number, not 'x'",
+        ),
+        (
+            lambda: kvcalc.capacity("gpt2", "vllm", block_size=0),
+            "block_size must be at least 1, not 0",
+        ),
+        (lambda: kvcalc.estimate("gpt2", context_tokens=10**30), "at most 2^40"),
+        (lambda: kvcalc.estimate("gpt2", context_tokens=-1), "context_tokens must be at least 0"),
+        (lambda: kvcalc.CacheDtypes.parse("zz"), "'zz' is not a number format here"),
+        (lambda: kvcalc.cache_function("gpt2", "zz"), "'zz' is not a number format here"),
+        (lambda: kvcalc.cache_function("gpt2", 8), "dtypes is a number format"),  # type: ignore[arg-type]
+        (lambda: kvcalc.cache_function("gpt2", "fp8", 0), "tensor_ranks must be at least 1, not 0"),
+        (lambda: kvcalc.cache_function("gpt2", "fp8").most(-5), "a token count cannot be negative"),
+        (
+            lambda: kvcalc.cache_function("deepseek-v4-flash", "bf16").most(-5),
+            "a token count cannot be negative",
+        ),
     ],
 )
 def test_mistakes_are_sentences(call: Callable[[], Any], said: str) -> None:

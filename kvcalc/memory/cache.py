@@ -10,7 +10,7 @@ from math import lcm
 from typing import TYPE_CHECKING
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
@@ -43,7 +43,9 @@ class CacheFunction:
     terms: tuple[tuple[Extent, int], ...]
 
     def at(self, tokens: int, encoder_tokens: int = 0) -> int:
-        """Bytes held at exactly ``tokens`` positions."""
+        """Bytes held at exactly ``tokens`` positions. Raises UsageError where that is negative."""
+        if tokens < 0 or encoder_tokens < 0:
+            raise UsageError("a token count cannot be negative")
         return sum(
             extent.positions(tokens, encoder_tokens) * num_bytes for extent, num_bytes in self.terms
         )
@@ -51,7 +53,7 @@ class CacheFunction:
     def peak(self, tokens: int, encoder_tokens: int = 0) -> int:
         """The length up to ``tokens`` at which the most is held: ``tokens`` unless a tail shrinks."""
         tails = {extent.size for extent, _ in self.terms if isinstance(extent, Tail)}
-        if not tails:
+        if not tails or tokens < 0:
             return tokens
         # Between two wraps of a tail everything grows, so the peak is at the end or just before a
         # wrap; and a whole period earlier every term is at most what it is here.

@@ -111,7 +111,7 @@ def test_what_cannot_be_stored_is_refused_by_name() -> None:
     spec = kvcalc.load("phi-2")
     with pytest.raises(UnsupportedError, match=r"key \[32, 80\]: q8_0 stores blocks of 32"):
         kvcalc.estimate(spec, kv_dtype="q8_0")
-    with pytest.raises(UsageError, match="batch must be at least 1"):
+    with pytest.raises(UsageError, match="batch_size must be at least 1"):
         kvcalc.estimate(spec, batch_size=0)
 
 

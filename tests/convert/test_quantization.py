@@ -24,8 +24,8 @@ KIMI = {
     "moe_intermediate_size": 128, "first_k_dense_replace": 1, "tie_word_embeddings": False,
 }  # fmt: skip
 
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
-PACKED = {
+GPTQ: dict[str, Any] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+PACKED: dict[str, Any] = {
     "quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
     "config_groups": {"group_0": {"targets": ["Linear"], "weights": {
         "num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,

@@ -23,7 +23,7 @@ from kvcalc.tensors import Component, ParamTensor
 
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 # Tables that a token only looks up a row of.
-_LOOKED_UP = ("embedding.weight", "per_layer_embedding.weight")
+_LOOKED_UP = ("embedding.weight", "embed_tokens_per_layer.weight")
 # What the model owns once and uses after its last layer.
 _AFTER_LAYERS = ("altup_unembed_projections", "hc_head")
 

@@ -162,11 +162,15 @@ def test_what_stands_beside_the_layers_is_where_it_is_used() -> None:
     spec = load("gemma-3n-e2b")
     assert device_weight_bytes(spec, "bf16", 1, 1) == [8_870_365_376]
     assert device_weight_bytes(spec, "bf16", 1, 2) == [7_022_544_736, 2_922_611_040]
+    # A token only looks up that table of 2,013,265,920; the tied one is the head as well.
+    assert summarise(spec).active == 4_435_182_688
+    assert summarise(spec).active_without_embedding == 2_421_916_768
 
 
 def test_a_recursion_s_router_stands_where_the_recursion_begins() -> None:
     # Four passes through one layer of 82,176 bytes, two recursions to a stage, routers of 64.
-    recursion = "recursion: {num_recursions: 4, sharing: cycle, routing: expert_choice, kv_cache: per_recursion}\n"
+    how = "sharing: cycle, kv_cache: per_recursion, routing: expert_choice"
+    recursion = f"recursion: {{num_recursions: 4, {how}}}\n"
     spec = load_spec_text(small("recursive", repeat=4, more=recursion))
     assert device_weight_bytes(spec, "bf16", 1, 2) == [210_432, 210_560]
 

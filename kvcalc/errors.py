@@ -35,9 +35,14 @@ class KvcalcError(Exception):
         self.problems = problems
 
     def __str__(self) -> str:
-        """The message, and every problem on a line of its own."""
-        lines = [f"  {problem} [{problem.code}]" for problem in self.problems]
+        """The message, and every problem that it leaves out on a line of its own."""
+        lines = [f"  {problem} [{problem.code}]" for problem in self.left_out]
         return "\n".join([self.message, *lines])
+
+    @property
+    def left_out(self) -> tuple[Problem, ...]:
+        """The problems that the message does not state itself, as it does where there is one."""
+        return tuple(each for each in self.problems if each.message not in self.message)
 
 
 class SpecError(KvcalcError):

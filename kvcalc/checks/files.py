@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kvcalc.errors import KvcalcError, Problem, SpecError, UnsupportedError
+from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.frozen import dataclass
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
@@ -130,12 +130,11 @@ def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
     except (RecursionError, ValueError) as error:
         found = Problem("KV101", path, 0, 0, "", f"not a config: {error}")
     except UnsupportedError as error:
-        others = _more_unknown(values, error, path, read)
-        refused = {_refused(each, path): each for each in (error, *others)}
         problems = tuple(
-            Problem("KV106", path, *mark(field), "", each.message.removeprefix(f"{path}: "))
-            for field, each in refused.items()
-        )
+            replace(problem, line=line, column=column)
+            for problem in error.problems
+            for line, column in (mark(problem.field),)
+        ) or (Problem("KV106", path, 1, 1, "", error.message.removeprefix(f"{path}: ")),)
         return ModelFile(Loaded(path, None, problems, mark), None)
     except SpecError as error:
         problems = tuple(
@@ -145,44 +144,6 @@ def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
         ) or (Problem("KV104", path, 0, 0, "", error.message),)
         return ModelFile(Loaded(path, None, problems, mark), None)
     return ModelFile(Loaded(path, None, (found,), mark), None)
-
-
-# What the importer says of a key that the model's class does not have.
-_UNKNOWN = "has no such field"
-_MAX_UNKNOWN = 20
-
-
-def _more_unknown(
-    values: dict[str, Any],
-    error: UnsupportedError,
-    path: str,
-    read: Callable[[dict[str, Any]], object],
-) -> Iterator[UnsupportedError]:
-    """The errors for the other keys that the class does not have: the importer stops at the first.
-
-    No converter has asked for such a key, so the config without it reads the same.
-    """
-    for _ in range(_MAX_UNKNOWN):
-        key = _refused(error, path)
-        if _UNKNOWN not in error.message or key not in values:
-            return
-        values = {name: value for name, value in values.items() if name != key}
-        try:
-            read(values)
-            return
-        except UnsupportedError as more:
-            if _UNKNOWN not in more.message:
-                return
-            error = more
-            yield more
-        except KvcalcError:
-            return
-
-
-def _refused(error: UnsupportedError, path: str) -> str:
-    """The key that an error is about, or nothing."""
-    field = re.match(r"[\w.\[\]]+(?= = )", error.message.removeprefix(f"{path}: "))
-    return field[0] if field else ""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _fail(error: KvcalcError, arguments: list[str]) -> int:
             return 2
         except FileError:
             pass
-    for problem in error.problems:
+    for problem in error.left_out:
         note(f"{problem} [{problem.code}]")
     note(f"kvcalc: {error.message}")
     return 2

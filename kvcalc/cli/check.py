@@ -39,6 +39,7 @@ def check(
         typer.Argument(
             metavar="[PATH]...",
             help="Specs, config.json files, a kvcalc.yaml, and folders of them.",
+            parser=options.named_path,
             autocompletion=completion.path,
             show_default=False,
         ),

@@ -46,6 +46,7 @@ def diff(
         typer.Argument(
             metavar="[PATH]...",
             help="Specs, config.json files, and folders of them.",
+            parser=options.named_path,
             autocompletion=completion.path,
             show_default="the current folder",
         ),
@@ -68,11 +69,7 @@ def diff(
     ] = None,
     context: Annotated[
         str | None,
-        typer.Option(
-            help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
-            metavar="TOKENS",
-            show_default="the policy's workload, or 8k",
-        ),
+        options.context_option("the policy's workload, or 8k"),
     ] = None,
     batch: Annotated[
         int | None,
@@ -81,12 +78,7 @@ def diff(
     dtype: options.Dtype = None,
     kv_dtype: Annotated[
         str | None,
-        typer.Option(
-            help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
-            metavar="DTYPE[:DTYPE]",
-            autocompletion=completion.kv_dtype,
-            show_default="the policy's workload, or bf16",
-        ),
+        options.kv_dtype_option("the policy's workload, or bf16"),
     ] = None,
     merge_base: Annotated[
         bool,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -120,22 +121,19 @@ Model = Annotated[
         help=ONE_MODEL, metavar="MODEL", autocompletion=completion.model, show_default=False
     ),
 ]
-Context = Annotated[
-    str | None,
-    typer.Option(
+
+
+def context_option(show_default: str) -> Any:
+    """``--context`` of one sequence. show_default: what holds where it is left out."""
+    return typer.Option(
         help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
         metavar="TOKENS",
-        show_default="8k, or the model's most",
-    ),
-]
-ContextOfMany = Annotated[
-    str | None,
-    typer.Option(
-        help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
-        metavar="TOKENS",
-        show_default="8k",
-    ),
-]
+        show_default=show_default,
+    )
+
+
+Context = Annotated[str | None, context_option("8k, or the model's most")]
+ContextOfMany = Annotated[str | None, context_option("8k")]
 Batch = Annotated[int, num("--batch", "Sequences.")]
 EncoderContext = Annotated[
     str | None,
@@ -154,25 +152,21 @@ Dtype = Annotated[
         autocompletion=completion.weight_dtype,
     ),
 ]
-_KV_DTYPE = "Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16."
-KvDtype = Annotated[
-    str,
-    typer.Option(
-        help=_KV_DTYPE,
+
+
+def kv_dtype_option(show_default: bool | str = True, **more: Any) -> Any:
+    """``--kv-dtype`` of one cache. show_default: what holds where it is left out."""
+    return typer.Option(
+        help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
         metavar="DTYPE[:DTYPE]",
         autocompletion=completion.kv_dtype,
-        callback=cache_dtype,
-    ),
-]
-KvDtypeAsked = Annotated[
-    str | None,
-    typer.Option(
-        help=_KV_DTYPE,
-        metavar="DTYPE[:DTYPE]",
-        show_default="bf16, or the engine's own",
-        autocompletion=completion.kv_dtype,
-    ),
-]
+        show_default=show_default,
+        **more,
+    )
+
+
+KvDtype = Annotated[str, kv_dtype_option(callback=cache_dtype)]
+KvDtypeAsked = Annotated[str | None, kv_dtype_option("bf16, or the engine's own")]
 StateDtype = Annotated[
     str | None,
     typer.Option(
@@ -229,6 +223,16 @@ QuietFindings = Annotated[
         help="Findings alone: no notes, no progress, and nothing when all is well.",
     ),
 ]
+
+
+def named_path(text: str) -> Path:
+    """A path given on the command line; an empty one is a variable that was not set, not this folder.
+
+    Raises UsageError.
+    """
+    if not str(text):
+        raise UsageError("a path is empty; write . for the current folder")
+    return Path(text)
 
 
 def tokens(text: str | None, option: str) -> int | None:

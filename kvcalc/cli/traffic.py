@@ -11,6 +11,7 @@ from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.memory.lengths import Lengths, read_lengths
+from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.traffic import (
     BLOCK_TOKENS,
     StageBytes,
@@ -21,7 +22,6 @@ from kvcalc.memory.traffic import (
     shared_bytes,
     traffic,
 )
-from kvcalc.memory.weights import decoder_stages
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 

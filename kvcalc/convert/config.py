@@ -86,10 +86,21 @@ class Config:
 
     def refuse(self, key: str, what: str) -> NoReturn:
         """The file says something that kvcalc knows it cannot account for."""
-        raise UnsupportedError(
-            f"{self.path}: {self._where}{_shown(key)} = {short(self._values.get(key))}: {what}; "
-            f"write the spec by hand ('kvcalc schema' has the language)"
-        )
+        self._refuse({key: what})
+
+    def _refuse(self, reasons: Mapping[str, str]) -> NoReturn:
+        """Refuse keys, each for its reason."""
+        if len(reasons) == 1:
+            [(key, what)] = reasons.items()
+            said = f"{self._where}{_shown(key)} = {short(self._values.get(key))}: {what}"
+        else:
+            keys = ", ".join(f"{self._where}{_shown(key)}" for key in reasons)
+            said = f"{len(reasons)} keys that nothing accounts for: {keys}"
+        by_hand = "write the spec by hand ('kvcalc schema' has the language)"
+        raise UnsupportedError(f"{self.path}: {said}; {by_hand}", tuple(
+            Problem("KV106", self.path, 0, 0, f"{self._where}{_shown(key)}", what)
+            for key, what in reasons.items()
+        ))  # fmt: skip
 
     def assume(self, key: str, value: Any, reason: str) -> None:
         """Record a value that the file leaves out."""
@@ -327,6 +338,7 @@ class Config:
 
     def finish(self) -> None:
         """Refuse what the file says and nothing has accounted for; note what was ignored."""
+        refused: dict[str, str] = {}
         for key, value in self._values.items():
             if key in self._read or is_ignored(key):
                 continue
@@ -334,21 +346,21 @@ class Config:
             if own in self._defaults:
                 if own in self._read or _same(value, self._defaults[own]):
                     continue
-                self.refuse(
-                    key,
-                    f"kvcalc accounts for {self.model_type} with "
-                    f"{key} = {short(self._defaults[own])} only",
-                )
+                only = f"{key} = {short(self._defaults[own])} only"
+                refused[key] = f"kvcalc accounts for {self.model_type} with {only}"
+                continue
             if value is None or value is False or value in ("", [], {}):
                 continue
             # A number of things that is zero is a feature that is off.
             if value != 0 and _STRUCTURAL.search(key.lower()):
-                self.refuse(
-                    key,
+                refused[key] = (
                     f"transformers' {self._class or self.model_type} has no such field, and by its "
-                    f"name it could change the model's tensors",
+                    f"name it could change the model's tensors"
                 )
+                continue
             self.assumptions.append(f"ignored key '{self._where}{_shown(key)}'")
+        if refused:
+            self._refuse(refused)
 
 
 def _same(value: Any, default: Any) -> bool:

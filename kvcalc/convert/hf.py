@@ -138,10 +138,12 @@ def _with_own_head(
     if not isinstance(name, str):
         return spec
     if _DRAFT.search(name):
-        raise UnsupportedError(
-            f"{path}: architectures = {short(name)}: a model that drafts tokens for another has tensors "
-            f"of its own; give the model that it drafts for"
+        reason = (
+            "a model that drafts tokens for another has tensors of its own; give the model that it "
+            "drafts for"
         )
+        problem = Problem("KV106", path, 0, 0, "architectures", reason)
+        raise UnsupportedError(f"{path}: architectures = {short(name)}: {reason}", (problem,))
     if spec.head == "none":
         return _with_encoder_head(spec, name, tied, assumptions)
     other = _OTHER_HEAD.search(name)

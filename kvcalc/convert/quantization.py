@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from kvcalc.convert.config import Config, short
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import Problem, UnsupportedError
 from kvcalc.spec.model import ModelSpec, WeightPart
 
 _DTYPES = {
@@ -86,11 +86,13 @@ def _default(values: Mapping[str, Any], config: Config) -> str:
 
 
 def _refuse(config: Config, key: str, value: Any, what: str) -> NoReturn:
-    raise UnsupportedError(
-        f"{config.path}: quantization_config.{key} = {short(value)}: {what}, so the weights' bytes "
-        f"are not known; take quantization_config out of the config to import the model in bf16, "
-        f"or give its .safetensors files, whose headers hold the exact bytes"
+    field = f"quantization_config.{key}"
+    reason = (
+        f"{what}, so the weights' bytes are not known; take quantization_config out of the config to "
+        f"import the model in bf16, or give its .safetensors files, whose headers hold the exact bytes"
     )
+    problem = Problem("KV106", config.path, 0, 0, field, reason)
+    raise UnsupportedError(f"{config.path}: {field} = {short(value)}: {reason}", (problem,))
 
 
 # ---------------------------------------------------------------- methods: (format, components)

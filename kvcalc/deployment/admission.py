@@ -12,7 +12,6 @@ pool, by ``kvcalc capacity``:
 The logical need, which no engine meets, is not here: it is divided into the memory as it stands.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -148,14 +147,13 @@ class _TensorrtLlm(_Pools):
     def rooms(self, result: CapacityResult, context_tokens: int) -> Iterator[Fraction]:
         block = result.pool.block_tokens or 1
         for pool in result.caches:
-            window = re.search(r"window (\d+)", pool.name)
             if pool.type == "recurrent":
                 continue
-            if window is None or context_tokens <= int(window[1]):
+            if pool.window is None or context_tokens <= pool.window:
                 yield Fraction(pool.cells or 0, _up(context_tokens, block))
             else:
                 # A block more, so that the window is always held in full (kSWAExtraBlock).
-                yield Fraction(pool.cells or 0, _up(int(window[1]), block) + block)
+                yield Fraction(pool.cells or 0, _up(pool.window, block) + block)
 
 
 def _up(number: int, step: int) -> int:

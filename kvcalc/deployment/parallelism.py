@@ -7,7 +7,8 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of, parameter_groups
-from kvcalc.memory.weights import WeightFormats, decoder_stages, device_weight_bytes
+from kvcalc.memory.stages import decoder_stages
+from kvcalc.memory.weights import WeightFormats, device_weight_bytes
 from kvcalc.spec.model import ModelSpec
 
 

@@ -46,11 +46,15 @@ class LayerGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """One cache as an engine's log lists it: an attention, recurrent or indexer pool."""
+    """One cache as an engine's log lists it: an attention, recurrent or indexer pool.
+
+    window: tokens that its layers see, where the engine has a pool per window.
+    """
 
     name: str
     type: Literal["attention", "recurrent", "indexer"]
     layers: int
+    window: int | None = None
     cells: int | None = None
     streams: int | None = None
     k_bytes: int | None = None

@@ -9,12 +9,12 @@ from kvcalc.frozen import dataclass
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
+from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
     COMPONENTS,
     QUANTISED,
     ParameterSummary,
     count_parameters,
-    decoder_stages,
     device_weight_bytes,
     stored_device_bytes,
     summarise,
@@ -114,6 +114,21 @@ def beyond_longest(spec: ModelSpec, tokens: int) -> str | None:
     return f"the model was made for at most {longest} tokens"
 
 
+def encoder_length(spec: ModelSpec, context_tokens: int, asked: int | None) -> tuple[int, str]:
+    """An encoder's tokens, 0 where there is none, and what is to say about them."""
+    encoder = spec.encoder
+    if encoder is None:
+        return 0, ""
+    if encoder.tokens is not None:
+        same = asked in (None, encoder.tokens)
+        return encoder.tokens, "" if same else f"the encoder always has {encoder.tokens} positions"
+    if asked is not None:
+        return asked, ""
+    if not encoder.layers:
+        return 0, "text alone: --encoder-context counts the tokens of images"
+    return context_tokens, "as many encoder tokens as the decoder's (none were given)"
+
+
 def choose_workload(
     spec: ModelSpec,
     *,
@@ -144,18 +159,9 @@ def choose_workload(
         notes.append(f"context of {context_tokens} tokens (none was given)")
     elif beyond := beyond_longest(spec, context_tokens):
         notes.append(beyond)
-    if spec.encoder is None:
-        encoder_tokens = 0
-    elif spec.encoder.tokens is not None:
-        if encoder_tokens not in (None, spec.encoder.tokens):
-            notes.append(f"the encoder always has {spec.encoder.tokens} positions")
-        encoder_tokens = spec.encoder.tokens
-    elif encoder_tokens is None and not spec.encoder.layers:
-        encoder_tokens = 0
-        notes.append("text alone: --encoder-context counts the tokens of images")
-    elif encoder_tokens is None:
-        encoder_tokens = context_tokens
-        notes.append(f"{encoder_tokens} encoder tokens, as many as the decoder's (none were given)")
+    encoder_tokens, note = encoder_length(spec, context_tokens, encoder_tokens)
+    if note:
+        notes.append(note)
     if dtype is None:
         dtype = "checkpoint" if spec.weight_dtypes else "bf16"
     try:

@@ -6,6 +6,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.frozen import dataclass
 from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.memory.estimate import choose_workload, encoder_length
 from kvcalc.memory.weights import summarise, weight_bytes
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
@@ -85,7 +86,9 @@ def grid(
         for variant in variants
     ]
     for context in contexts:
-        lengths = [_encoder_tokens(each.variant.spec, context, encoder_tokens) for each in columns]
+        lengths = [
+            encoder_length(each.variant.spec, context, encoder_tokens)[0] for each in columns
+        ]
         held = [
             column.function.most(context, length)
             for column, length in zip(columns, lengths, strict=True)
@@ -122,32 +125,17 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
     )  # fmt: skip
 
 
-def _encoder_tokens(spec: ModelSpec, context: int, asked: int | None) -> int:
-    if spec.encoder is None:
-        return 0
-    if spec.encoder.tokens is not None:
-        return spec.encoder.tokens
-    if asked is not None:
-        return asked
-    return context if spec.encoder.layers else 0
-
-
 def assumptions(
     variants: Sequence[Variant], contexts: Sequence[int], encoder_tokens: int | None = None
 ) -> tuple[str, ...]:
     """What was filled in for each variant and how it was derived, its model's name first."""
-    from kvcalc.memory.estimate import choose_workload
-
     found: dict[str, None] = {}
     for variant in variants:
         spec = variant.spec
         _, notes = choose_workload(
             spec, context_tokens=max(contexts), encoder_tokens=encoder_tokens
         )
-        for note in (*notes, *variant.notes):
-            if len(set(contexts)) > 1 and note.startswith(f"{max(contexts)} encoder tokens, "):
-                note = note.replace(f"{max(contexts)} encoder", "encoder")
-            found[f"{spec.name}: {note}"] = None
+        found |= dict.fromkeys(f"{spec.name}: {note}" for note in (*notes, *variant.notes))
     return tuple(found)
 
 

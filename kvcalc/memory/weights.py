@@ -9,14 +9,15 @@ A matrix takes the number format of its component; vectors (norms, biases) and c
 stay in the default format, as quantised checkpoints keep them.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import dataclass
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
-from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers, kv_source
+from kvcalc.memory.stages import pipeline_stages
+from kvcalc.spec.layers import Layer, decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, ParamTensor
@@ -125,63 +126,6 @@ def weight_bytes(spec: ModelSpec, dtype: str) -> tuple[int, dict[Component, int]
             if not tensor.buffer:
                 by_component[tensor.component] += formats.bytes(tensor) * group.count
     return sum(by_component.values()), by_component
-
-
-def pipeline_stages(num_layers: int, ranks: int) -> tuple[range, ...]:
-    """Which layers each pipeline rank holds: even shares, the remainder one each to the last ranks
-    but one and those before it (vLLM distributed/utils.py, get_pp_indices).
-
-    Raises UsageError when there are more ranks than layers.
-    """
-    if ranks > num_layers:
-        raise UsageError(f"{num_layers} layers cannot fill {ranks} pipeline ranks")
-    share, rest = divmod(num_layers, ranks)
-    sizes = [share] * ranks
-    for extra in range(rest):
-        # The last rank has the head, so it is the last to get one more; with two ranks, never.
-        sizes[(ranks - 2 - extra) % ranks] += 1
-    starts = [sum(sizes[:rank]) for rank in range(ranks + 1)]
-    return tuple(range(starts[rank], starts[rank + 1]) for rank in range(ranks))
-
-
-def decoder_stages(spec: ModelSpec, ranks: int) -> tuple[range, ...]:
-    """Which decoder layers each pipeline rank holds.
-
-    Raises UnsupportedError for an encoder-decoder, and where a stage would lack a cache it reads.
-    """
-    stages = pipeline_stages(len(decoder_layers(spec)), ranks)
-    if ranks > 1 and encoder_layers(spec):
-        raise UnsupportedError("pipeline parallelism of an encoder-decoder is not accounted for")
-    refuse_split_cache(spec, stages)
-    return stages
-
-
-def refuse_split_cache(spec: ModelSpec, stages: Collection[Collection[int]]) -> None:
-    """Raise UnsupportedError where a layer reads the cache of a layer on another stage."""
-    if len(stages) == 1:
-        return
-    layers = decoder_layers(spec)
-    split: dict[int, list[str]] = {}
-    for stage in stages:
-        for layer in layers:
-            if layer.index in stage and (source := _cache_source(spec, layers, layer)) not in stage:
-                split.setdefault(source, []).append(str(layer.index))
-    if split:
-        readers = "; ".join(
-            f"{', '.join(who)} read layer {source}'s" for source, who in split.items()
-        )
-        raise UnsupportedError(f"pipeline stages would split layers that share a cache: {readers}")
-
-
-def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> int:
-    """The layer whose cache a layer reads: its own, unless it shares one."""
-    block = getattr(spec.blocks[layer.block].attention, "shared_kv", None)
-    source = kv_source(layers, layer, block) if block is not None else None
-    if source is not None:
-        return source.index
-    if spec.recursion is not None and spec.recursion.kv_cache == "shared":
-        return layer.weights
-    return layer.index
 
 
 def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int) -> list[int]:

@@ -124,7 +124,10 @@ def encoder_rule(spec: ModelSpec, given: int | None) -> int | None:
     """The encoder's tokens; None where they follow the context because none were given."""
     if spec.encoder is None:
         return 0
-    return given if spec.encoder.tokens is None else spec.encoder.tokens
+    if spec.encoder.tokens is not None:
+        return spec.encoder.tokens
+    # An encoder that is left out of the spec (of images) has tokens only where some are asked for.
+    return given if given is not None or spec.encoder.layers else 0
 
 
 def _parts(variant: Variant, dtype: str | None) -> tuple[tuple[str, int], ...]:

@@ -138,6 +138,7 @@ def model_object(
         "kinds": kinds(spec),
         "parameters": str(parameters.total),
         "encoder": encoder is not None,
+        "encoderFollows": encoder is not None and bool(encoder.layers),
         "encoderTokens": None if encoder is None or encoder.tokens is None else str(encoder.tokens),
         "extents": [{**extent_object(extent), "words": str(extent)} for extent in extents],
         "bends": [str(context) for context in bend_list],

@@ -139,3 +139,13 @@ def test_a_path_that_the_terminal_cannot_spell(tmp_path: Path, encoding: str) ->
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
     assert b"checked 1 spec" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["check", ""], ["diff", "--base", "HEAD", ""]])
+def test_an_empty_path_is_not_the_current_folder(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 2
+    assert "a path is empty" in capsys.readouterr().err

@@ -1,8 +1,17 @@
-"""What it costs to refuse a file: memory and time of a fresh process."""
+"""What it may cost to read or refuse a file: little memory, and two seconds."""
 
+import contextlib
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+from kvcalc.errors import KvcalcError
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 _PROGRAM = """
 import re, resource, sys
@@ -20,10 +29,20 @@ print(int(peak) * 1024, used.ru_utime + used.ru_stime)
 """
 
 
-def cost_of(path: Path) -> tuple[str, int, float]:
-    """The error about a file, the peak of memory in bytes, and the seconds."""
+def refused_cheaply(path: Path) -> None:
+    """A fresh process names a file that it refuses, within 200 MB and 2 seconds."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM, path], capture_output=True, text=True)
     assert not done.stderr
     message, figures = done.stdout.splitlines()
     peak_bytes, seconds = figures.split()
-    return message, int(peak_bytes), float(seconds)
+    assert str(path) in message
+    assert int(peak_bytes) < 200_000_000
+    assert float(seconds) < 2
+
+
+def answered_soon(read: Callable[[], object]) -> None:
+    """An answer, or an error that kvcalc raises on purpose, within 2 seconds."""
+    started = time.process_time()
+    with contextlib.suppress(KvcalcError):
+        read()
+    assert time.process_time() - started < 2

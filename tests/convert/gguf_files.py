@@ -361,3 +361,33 @@ def _gemma3n_ends(spec: ModelSpec, num_layers: int) -> list[tuple[str, tuple[int
         ("per_layer_model_proj.weight", (packed, width)),
         ("per_layer_proj_norm.weight", (packed // num_layers,)),
     ]
+
+
+SMALL = {
+    "llama.block_count": 1, "llama.embedding_length": 64, "llama.attention.head_count": 4,
+    "llama.attention.head_count_kv": 2, "llama.context_length": 512,
+    "llama.attention.layer_norm_rms_epsilon": 1e-5,
+}  # fmt: skip
+SMALL_TENSORS: list[Tensor] = [
+    ("token_embd.weight", (100, 64), Type.F16),
+    ("output_norm.weight", (64,), Type.F32),
+    ("blk.0.attn_norm.weight", (64,), Type.F32),
+    ("blk.0.attn_q.weight", (64, 64), Type.Q8_0),
+    ("blk.0.attn_k.weight", (32, 64), Type.Q8_0),
+    ("blk.0.attn_v.weight", (32, 64), Type.Q8_0),
+    ("blk.0.attn_output.weight", (64, 64), Type.Q8_0),
+    ("blk.0.ffn_norm.weight", (64,), Type.F32),
+    ("blk.0.ffn_gate.weight", (96, 64), Type.Q4_0),
+    ("blk.0.ffn_up.weight", (96, 64), Type.Q4_0),
+    ("blk.0.ffn_down.weight", (64, 96), Type.Q4_0),
+]
+
+
+def small(folder: Path, keys: dict[str, object] | None = None, **changed: Tensor | None) -> Path:
+    """A tiny llama, with keys added and tensors replaced, added or (None) left out."""
+    tensors = {tensor[0]: tensor for tensor in SMALL_TENSORS}
+    for name, tensor in changed.items():
+        tensors.pop(name, None)
+        if tensor is not None:
+            tensors[name] = tensor
+    return write(folder / "small.gguf", "llama", SMALL | (keys or {}), list(tensors.values()))

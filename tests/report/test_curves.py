@@ -30,6 +30,12 @@ def test_a_curve_is_the_cache() -> None:
     assert llama.cache_bytes(8192, batch=3) == 3221225472
 
 
+def test_an_encoder_of_images_has_no_tokens_unless_asked() -> None:
+    # Llama 3.2 11B: 32 text layers of 4,096 bytes a token; 8 more look at images, and there are none.
+    (vision,) = curves("llama-3.2-11b-vision")
+    assert vision.cache_bytes(8192) == 1_073_741_824
+
+
 def test_every_bend_is_sampled() -> None:
     gemma, v4 = curves("gemma-3-27b", "deepseek-v4-flash")
     points = sample([gemma.function, v4.function], 100, 5000)

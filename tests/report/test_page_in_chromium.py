@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(
 
 MODELS = (
     "llama-3-8b", "gemma-3-27b", "deepseek-v3", "qwen3-next-80b-a3b", "deepseek-v4-flash",
-    "mamba-2.8b", "t5-base", "whisper-small", "gpt-oss-120b", "mor-360m-nr3-middle-cycle",
+    "mamba-2.8b", "t5-base", "whisper-small", "llama-3.2-11b-vision", "gpt-oss-120b",
+    "mor-360m-nr3-middle-cycle",
 )  # fmt: skip
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

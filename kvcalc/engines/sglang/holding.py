@@ -14,7 +14,7 @@ from kvcalc.engines.result import Waste
 from kvcalc.engines.sglang.layers import Kind, count_layers, page_size
 from kvcalc.engines.sglang.states import SLOTS_PER_REQUEST
 from kvcalc.engines.workload import Holding, Part, Share, Slab
-from kvcalc.memory.weights import pipeline_stages
+from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 

@@ -181,7 +181,7 @@ def _caches(
     for size, own, blocks in pools:
         tokens = blocks * block
         name = "blocks" if size is None else f"blocks (window {size})"
-        yield Cache(name=name, type="attention", layers=own.layers, cells=tokens,
+        yield Cache(name=name, type="attention", layers=own.layers, window=size, cells=tokens,
                     k_bytes=own.k * tokens, v_bytes=own.v * tokens or None,
                     bytes=(own.k + own.v) * tokens)  # fmt: skip
         if own.index:

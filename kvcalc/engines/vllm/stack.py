@@ -25,7 +25,7 @@ from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.pages import Entry, Page, PageMaker, state_layers
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.memory.weights import pipeline_stages, refuse_split_cache
+from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec

@@ -93,8 +93,7 @@
     byId("device-heading").textContent = ranks === 1 ? "one device" : `one of ${ranks} devices`;
     const curves = data.models.map((model, index) => {
       const terms = answers[index].problem ? [] : kvcalc.terms(model, workload.kvDtype, workload.rank);
-      const encoder = (context) => !model.encoder ? 0n
-        : model.encoderTokens !== null ? model.encoderTokens : workload.encoder === null ? context : workload.encoder;
+      const encoder = (context) => kvcalc.encoderTokens(model, context, workload.encoder);
       return { name: model.name, bends: model.bends, problem: answers[index].problem,
         held: (context) => workload.batch * kvcalc.most(terms, context, encoder(context)) };
     });

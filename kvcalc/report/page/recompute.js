@@ -118,22 +118,29 @@ const kvcalc = (() => {
     return tokens <= 1n << 40n ? tokens : null;
   }
 
+  // An encoder's tokens: its own, those that were asked for, or the context's; none of an encoder
+  // that the spec leaves out (of images). null: none were asked for.
+  function encoderTokens(model, context, asked) {
+    if (!model.encoder) return 0n;
+    if (model.encoderTokens !== null) return model.encoderTokens;
+    return asked !== null ? asked : model.encoderFollows ? context : 0n;
+  }
+
   // One model's answer for a workload: exact bytes, or the reason why there is none.
   function answer(model, workload) {
     const { context, encoder, batch, kvDtype, dtype, rank } = workload;
-    const encoderTokens = !model.encoder ? 0n
-      : model.encoderTokens !== null ? model.encoderTokens : encoder === null ? context : encoder;
+    const length = encoderTokens(model, context, encoder);
     const chosen = dtype === "published" ? model.published : dtype;
     const weights = model.weights[chosen];
     const whole = terms(model, kvDtype, 0);
     const own = terms(model, kvDtype, rank);
-    const result = { name: model.name, encoderTokens, dtype: chosen, problem: null };
+    const result = { name: model.name, encoderTokens: length, dtype: chosen, problem: null };
     for (const trouble of [weights.problem, whole, own])
       if (typeof trouble === "string") return { ...result, problem: trouble };
     if (weights.perDevice[rank] === null)
       return { ...result, problem: "its weights cannot be divided among these ranks" };
-    const cache = batch * most(whole, context, encoderTokens);
-    const cachePerDevice = batch * most(own, context, encoderTokens);
+    const cache = batch * most(whole, context, length);
+    const cachePerDevice = batch * most(own, context, length);
     return {
       ...result,
       terms: whole,
@@ -169,6 +176,6 @@ const kvcalc = (() => {
 
   const digits = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
-  return { answer, at, bytesPerToken, digits, formatBytes, formatTokens, most, parseTokens, read, terms };
+  return { answer, at, bytesPerToken, digits, encoderTokens, formatBytes, formatTokens, most, parseTokens, read, terms };
 })();
 if (typeof module !== "undefined") module.exports = kvcalc;

@@ -128,3 +128,11 @@ def test_the_head_is_that_of_the_architecture(
 def test_draft_models_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="drafts tokens for another"):
         spec_from_config(MISTRAL | {"architectures": ["LlamaForCausalLMEagle3"]}, "x", "y")
+
+
+@pytest.mark.parametrize("model_type", ["internlm2", "minicpm"])
+def test_a_head_width_that_the_code_does_not_read_is_refused(model_type: str) -> None:
+    config = {**INTERNLM2, "model_type": model_type}
+    assert spec_from_config({**config, "head_dim": 128}, "m", "config.json")
+    with pytest.raises(UnsupportedError, match="head_dim = 64: contradicts 128"):
+        spec_from_config({**config, "head_dim": 64}, "m", "config.json")

@@ -3,7 +3,8 @@
 Source: the modeling files beside the configs of THUDM/chatglm3-6b, baichuan-inc/Baichuan2-7B-Base,
 Qwen/Qwen-7B, internlm/internlm2-7b, LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct, xverse/XVERSE-7B,
 openbmb/MiniCPM-2B-sft-bf16, microsoft/Phi-3-vision-128k-instruct and
-nvidia/Llama-3_3-Nemotron-Super-49B-v1. There are no class defaults: a missing key is an error.
+nvidia/Llama-3_3-Nemotron-Super-49B-v1. A missing size is an error; a missing flag is what the
+configuration file beside them makes it.
 """
 
 from dataclasses import replace
@@ -16,8 +17,8 @@ from kvcalc.spec.model import Block, ModelSpec
 
 def internlm2(c: Config) -> ModelSpec:
     """Llama with fused projections; one switch for attention's biases."""
-    c.skip("reward_token_id", "head_dim")
-    c.agree("head_dim", c.divide("hidden_size", c.hidden_size, c.num_heads))
+    c.skip("reward_token_id")
+    c.agree("head_dim", _head_dim(c))
     attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("bias"))
     return decoder(c, Block(attention=attention, ffn=gated(c)))
 
@@ -37,7 +38,8 @@ def baichuan(c: Config) -> ModelSpec:
 
 def minicpm(c: Config) -> ModelSpec:
     """Llama with scaled streams."""
-    c.skip("scale_emb", "scale_depth", "dim_model_base", "head_dim")
+    c.skip("scale_emb", "scale_depth", "dim_model_base")
+    c.agree("head_dim", _head_dim(c))
     c.fixed("num_experts", 0, None, what="experts")
     attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("attention_bias", False))
     return decoder(c, Block(attention=attention, ffn=gated(c)),
@@ -119,6 +121,7 @@ def nemotron_nas(c: Config) -> ModelSpec:
                 c.wrong("block_configs", "a feed-forward layer without its ffn_mult")
             if not 0 < factor < 1000:
                 c.wrong("block_configs", f"an ffn_mult of {short(factor)}")
+            # As the modeling file rounds: down to a whole number, then up to a multiple of 256.
             width = -(-int(2 * factor * c.hidden_size / 3) // 256) * 256
             made["ffn"] = gated(c, c.whole("block_configs", width))
         if made:

@@ -27,7 +27,7 @@ from math import prod
 from typing import Literal
 
 from kvcalc.errors import UnknownFormatError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 # What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
 # key_value: one vector that serves as key and as value (DeepSeek-V4, GTA), stored once.
@@ -36,7 +36,7 @@ Role = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@frozen
 class Format:
     """A number format of rows of elements.
 
@@ -180,7 +180,7 @@ def weight_format(name: str) -> Format:
     return {**PLAIN, **BLOCK, **WEIGHTS_ONLY}[name]
 
 
-@dataclass(frozen=True)
+@frozen
 class CacheDtypes:
     """The number formats of one cache: keys, values and recurrent states.
 

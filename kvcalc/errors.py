@@ -1,9 +1,9 @@
 """The errors that kvcalc raises on purpose. Each has a ``kind``, the word that JSON errors carry."""
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """One finding about one place of one file.
 

@@ -1,9 +1,9 @@
 """What a mechanism says of itself: its equation in the paper's symbols, and where each comes from."""
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Symbol:
     """A letter of the equation, the spec field that holds it, its value and what it means."""
 
@@ -13,7 +13,7 @@ class Symbol:
     meaning: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Explanation:
     """The cost of one layer, as equations that evaluate to the inventory's element counts.
 

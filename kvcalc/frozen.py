@@ -1,9 +1,11 @@
 """Frozen dataclasses that are cheap to define, and functions that remember what they said of one.
 
 ``@dataclass(frozen=True)`` writes and compiles six methods for every class, 0.4 ms each time Python
-starts; a command that answers in a tenth of a second defines fifty. This decorator lets the standard
+starts; a command that answers in a tenth of a second defines fifty. ``@frozen`` lets the standard
 library collect the fields, so ``fields``, ``replace``, ``is_dataclass``, ``match`` and ``kw_only``
-work as usual, and shares one set of methods among all classes. Type checkers see the original.
+work as usual, and shares one set of methods among all classes. What those methods would pass over
+in silence (a ``__post_init__``, slots, a field that is left out of ``__init__``) is refused when
+the class is defined: such a class takes the standard decorator.
 """
 
 from collections.abc import Callable
@@ -13,14 +15,24 @@ Value = TypeVar("Value")
 Answer = TypeVar("Answer")
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass as dataclass
+    from dataclasses import field
+    from typing import dataclass_transform, overload
+
+    @overload
+    def frozen(cls: type[Value], /) -> type[Value]: ...
+    @overload
+    def frozen(*, kw_only: bool = False) -> Callable[[type[Value]], type[Value]]: ...
+    @dataclass_transform(frozen_default=True, field_specifiers=(field,))
+    def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any: ...
 else:
     from dataclasses import MISSING, FrozenInstanceError
     from dataclasses import dataclass as _collect_fields
 
-    def dataclass(*, frozen: bool, kw_only: bool = False) -> Any:
-        """The decorator; ``frozen`` must be True and stands there for the reader."""
-        assert frozen, "only frozen dataclasses"
+    def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any:
+        """The decorator, as ``@frozen`` or ``@frozen(kw_only=True)``.
+
+        Raises TypeError for a class that needs more than the shared methods do.
+        """
 
         def decorate(cls: type) -> type:
             for name, method in _METHODS.items():
@@ -28,13 +40,28 @@ else:
                     setattr(cls, name, method)
             cls = _collect_fields(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
             known = cls.__dataclass_fields__.values()
+            _refuse_unheeded(cls, known)
             cls.__defaults__ = {f.name: f.default for f in known if f.default is not MISSING}
             cls.__factories__ = {
                 f.name: f.default_factory for f in known if f.default_factory is not MISSING
             }
             return cls
 
-        return decorate
+        return decorate if cls is None else decorate(cls)
+
+    def _refuse_unheeded(cls: type, known: Any) -> None:
+        """Raise TypeError for what the shared methods would not heed."""
+        for name in ("__post_init__", "__slots__"):
+            if any(base.__dict__.get(name) for base in cls.__mro__):
+                raise TypeError(f"{cls.__name__}: @frozen does not heed {name}: use @dataclass")
+        for f in known:
+            plain = f.init and f.repr and f.compare and f.hash is None
+            # ClassVar and InitVar stand among the fields; neither is a value of the instance.
+            if not plain or f._field_type.name != "_FIELD":
+                raise TypeError(
+                    f"{cls.__name__}.{f.name}: @frozen has every field in __init__, repr, "
+                    f"comparison and hash: use @dataclass"
+                )
 
     def _init(self: Any, *args: Any, **kwargs: Any) -> None:
         cls, values = type(self), self.__dict__

@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.dtypes import CacheDtypes, Role
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # token adds in the long run, as (numerator, denominator).
 
 
-@dataclass(frozen=True)
+@frozen
 class EveryToken:
     """One entry per token of the sequence, kept for as long as the sequence lives."""
 
@@ -35,7 +35,7 @@ class EveryToken:
         return "every token"
 
 
-@dataclass(frozen=True)
+@frozen
 class Window:
     """The last ``size`` tokens, the current one included."""
 
@@ -51,7 +51,7 @@ class Window:
         return f"last {self.size} tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class Chunk:
     """The tokens of the current chunk: at most ``size`` before the next chunk begins."""
 
@@ -67,7 +67,7 @@ class Chunk:
         return f"current chunk of {self.size} tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class SinkWindow:
     """The first ``sinks`` tokens and the last ``size`` (StreamingLLM)."""
 
@@ -84,7 +84,7 @@ class SinkWindow:
         return f"first {self.sinks} and last {self.size} tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class PerBlock:
     """One entry for each whole block of ``size`` tokens; a new block begins every ``stride``."""
 
@@ -101,7 +101,7 @@ class PerBlock:
         return f"one per {self.stride} tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tail:
     """The tokens of the block of ``size`` that is not full yet: tokens mod size.
 
@@ -120,7 +120,7 @@ class Tail:
         return f"tokens of the unfinished block of {self.size}"
 
 
-@dataclass(frozen=True)
+@frozen
 class LastBlock:
     """The ``size`` tokens of the last whole block, kept for the overlap with the next one."""
 
@@ -136,7 +136,7 @@ class LastBlock:
         return f"last whole block of {self.size} tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class Share:
     """The tokens that a router lets through: ``max(1, floor(fraction * tokens))``."""
 
@@ -154,7 +154,7 @@ class Share:
         return f"{self.fraction} of the tokens"
 
 
-@dataclass(frozen=True)
+@frozen
 class EncoderTokens:
     """One entry per encoder token, computed once, whatever the decoder's length."""
 
@@ -168,7 +168,7 @@ class EncoderTokens:
         return "every encoder token"
 
 
-@dataclass(frozen=True)
+@frozen
 class Once:
     """A state of fixed size per sequence: it has no token axis."""
 
@@ -193,7 +193,7 @@ ONCE = Once()
 # ---------------------------------------------------------------- what tensor parallelism divides
 
 
-@dataclass(frozen=True)
+@frozen
 class Part:
     """A stretch of one axis: ``size`` elements in ``units`` that a rank gets whole.
 
@@ -217,7 +217,7 @@ class Part:
         raise ValueError(f"{self.units} cannot be divided among {ranks} ranks")
 
 
-@dataclass(frozen=True)
+@frozen
 class Shard:
     """Tensor parallelism divides ``axis`` of a tensor's shape; ``parts`` lie along it in order."""
 
@@ -247,7 +247,7 @@ Component = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@frozen
 class ParamTensor:
     """One weight tensor, named and shaped as a PyTorch module would list it (out, in).
 
@@ -302,7 +302,7 @@ def prefixed(prefix: str, tensors: Iterator[ParamTensor]) -> Iterator[ParamTenso
 # ---------------------------------------------------------------- the cache
 
 
-@dataclass(frozen=True)
+@frozen
 class CacheTensor:
     """One tensor that is kept between decode steps, for one sequence and one layer.
 

@@ -31,11 +31,11 @@ from typing import Literal
 
 from kvcalc.attention.mha_mqa_gqa import window_extent
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, Extent, ParamTensor, linear
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CompressedConvolutionalAttention:
     """Compressed convolutional attention.
 

@@ -36,11 +36,11 @@ from kvcalc.attention.v4_window import (
 )
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, LastBlock, ParamTensor, PerBlock, Tail, linear, prefixed
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CompressedSparseAttention:
     """Compressed sparse attention of DeepSeek-V4.
 

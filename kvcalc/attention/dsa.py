@@ -23,11 +23,11 @@ models/minimax_m3_vl.
 from collections.abc import Iterator
 
 from kvcalc.explanation import Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Indexer:
     """The lightning indexer of DeepSeek sparse attention.
 

@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class GroupedTiedAttention:
     """Grouped-tied attention.
 

@@ -30,7 +30,7 @@ from kvcalc.attention.v4_window import (
     shared_key_value_parameters,
 )
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, PerBlock, Tail, linear, prefixed
 
 
@@ -47,7 +47,7 @@ def compressor_parameters(
     yield ParamTensor("kv_norm.weight", (width,), "attention")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class HeavilyCompressedAttention:
     """Heavily compressed attention of DeepSeek-V4.
 

@@ -30,7 +30,7 @@ from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import (
     EVERY_TOKEN,
     CacheTensor,
@@ -57,7 +57,7 @@ def window_extent(
     return EVERY_TOKEN if chunk_size is None else Chunk(chunk_size)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SoftmaxAttention:
     """Multi-head, multi-query or grouped-query attention.
 

@@ -30,11 +30,11 @@ from typing import Literal
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import window_extent
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear, prefixed, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class MultiHeadLatentAttention:
     """Multi-head latent attention.
 

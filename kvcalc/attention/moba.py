@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import (
     EVERY_TOKEN,
     CacheTensor,
@@ -37,7 +37,7 @@ from kvcalc.tensors import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class MixtureOfBlockAttention:
     """Mixture of block attention (MoBA), and Quest.
 

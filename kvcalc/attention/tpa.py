@@ -28,11 +28,11 @@ from typing import Literal
 
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class TensorProductAttention:
     """Tensor product attention.
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, Window, linear, split
 
 
@@ -58,7 +58,7 @@ def check_groups(heads: int, o_groups: int) -> Iterator[tuple[str, str]]:
         yield "o_groups", f"{heads} heads cannot be split into {o_groups} output groups evenly"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SharedKeyValueWindow:
     """A window-only layer of DeepSeek-V4.
 

@@ -24,7 +24,7 @@ from kvcalc.checks.sides import (
     wanted_paths,
 )
 from kvcalc.errors import Problem
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
 
@@ -38,7 +38,7 @@ _PROVENANCE = ("name", "source", "hub_id", "notes", "left_out", "model_type")
 _LIMITS = ("expect", "budgets")
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """One quantity of one model on both sides. tolerated: the difference is within bounds."""
 
@@ -52,7 +52,7 @@ class Row:
         return self.head - self.base
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """A model that stands on both sides and differs.
 
@@ -77,7 +77,7 @@ class Change:
         return fail_on == "any" and bool(beyond or held or self.model != self.base_model)
 
 
-@dataclass(frozen=True)
+@frozen
 class OneSided:
     """A model that stands on one side only, with its quantities there."""
 
@@ -86,7 +86,7 @@ class OneSided:
     quantities: dict[str, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class Broken:
     """A file that cannot be compared, because one side is no sound spec."""
 
@@ -95,7 +95,7 @@ class Broken:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class PolicyChange:
     """What changed in a ``kvcalc.yaml``: budgets and tolerances, None where a side has none."""
 
@@ -112,7 +112,7 @@ def is_loosened(fields: tuple[FieldChange, ...]) -> bool:
     return any(each.effect in LOOSER for each in fields)
 
 
-@dataclass(frozen=True)
+@frozen
 class Diff:
     """The answer. base: the commit; changed: with differences in numbers, limits or name.
 

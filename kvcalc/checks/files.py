@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kvcalc.errors import Problem, SpecError, UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
 from kvcalc.spec.loader import Loaded, decode, read_spec, read_text
@@ -39,7 +39,7 @@ _STANDS_FOR = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class ModelFile:
     """What came of a file. plain: what it says, for comparing; None when it cannot be read."""
 

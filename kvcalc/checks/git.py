@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kvcalc.errors import FileError, NotFoundError, UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 _SAFE = ("--no-optional-locks", "--no-replace-objects", "--literal-pathspecs")
 _FILE_MODES = ("100644", "100755")
@@ -22,7 +22,7 @@ _UNSHALLOW = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Changed:
     """A file that differs between the base and the working tree.
 
@@ -36,7 +36,7 @@ class Changed:
     is_submodule: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Base:
     """The commit that a working tree is compared with, and what was said to find it."""
 
@@ -44,7 +44,7 @@ class Base:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Repository:
     """A git working tree. Paths are relative to its root, with forward slashes."""
 

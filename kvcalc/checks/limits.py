@@ -17,7 +17,7 @@ from typing import Any, Literal
 from kvcalc.checks.policy import ComparedWorkload, LoadedPolicy, Policy, PolicyBudget
 from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.dump import to_plain
 from kvcalc.spec.model import Budget
 
@@ -27,7 +27,7 @@ Effect = Literal["changed", "added", "removed", "loosened", "tightened"]
 LOOSER: tuple[Effect, ...] = ("loosened", "removed")
 
 
-@dataclass(frozen=True)
+@frozen
 class FieldChange:
     """A field whose value differs; None where a side leaves it out. line: in the head's file.
 

@@ -27,7 +27,7 @@ from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
 from kvcalc.errors import FileError, KvcalcError, Problem
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import answer, choose_workload
 from kvcalc.memory.weights import summarise
@@ -45,7 +45,7 @@ LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "
 Finding = tuple[str, str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PolicyBudget(Budget):
     """A budget of a spec, and which specs it is for.
 
@@ -75,7 +75,7 @@ class PolicyBudget(Budget):
     pp: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ComparedWorkload:
     """What ``kvcalc diff`` compares the cache of, where its options do not say.
 
@@ -92,7 +92,7 @@ class ComparedWorkload:
     kv_dtype: str = "bf16"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Policy:
     """What ``kvcalc.yaml`` says.
 
@@ -108,7 +108,7 @@ class Policy:
     workload: ComparedWorkload = ComparedWorkload()
 
 
-@dataclass(frozen=True)
+@frozen
 class LoadedPolicy:
     """A policy file. policy: None when its form is wrong; mark: as of kvcalc.spec.loader.Loaded."""
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of, mtp_groups
@@ -32,7 +32,7 @@ _WHOLE = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Reference:
     """The workload that ``cache_bytes`` is of, and the number formats of all bytes."""
 
@@ -42,7 +42,7 @@ class Reference:
     kv_dtype: str = "bf16"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tolerance:
     """Growth that is no finding: a share of the base, or an amount.
 

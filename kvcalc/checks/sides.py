@@ -22,13 +22,13 @@ from kvcalc.checks.git import Changed, Repository
 from kvcalc.checks.policy import LoadedPolicy, policy_of
 from kvcalc.checks.quantities import Reference, measure
 from kvcalc.errors import KvcalcError, NotFoundError, Problem, UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.loader import Loaded, decode, read_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import MAX_FILE_BYTES
 
 
-@dataclass(frozen=True)
+@frozen
 class Side:
     """One side of a file: what it loads to, and its numbers when it is sound."""
 
@@ -115,7 +115,7 @@ def is_policy(path: str) -> bool:
     return PurePosixPath(path).name == FILE_NAME
 
 
-@dataclass(frozen=True)
+@frozen
 class Reader:
     """Reads both sides of files: the base's from git, the head's from disk.
 

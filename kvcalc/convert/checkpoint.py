@@ -15,7 +15,7 @@ from kvcalc.convert.hf import Imported
 from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
 from kvcalc.convert.stored import StoredTensor, stored_weights
 from kvcalc.errors import KvcalcError, NotFoundError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component
@@ -194,7 +194,7 @@ def pattern(name: str) -> str:
 # ---------------------------------------------------------------- what is what
 
 
-@dataclass(frozen=True)
+@frozen
 class _SortedOut:
     """The tensors of a checkpoint: the model's with their places, scales, and what is neither."""
 
@@ -291,7 +291,7 @@ _COMPONENTS: tuple[tuple[set[str], Component], ...] = (
 # ---------------------------------------------------------------- differences
 
 
-@dataclass(frozen=True)
+@frozen
 class _Item:
     """A tensor of either side: its axes in order of size without those of one; its elements.
 
@@ -306,7 +306,7 @@ class _Item:
     buffer: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class _Matched:
     """Stored tensors with the inventory's components, and what only one side has.
 

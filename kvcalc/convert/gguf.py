@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from kvcalc.convert.stored import StoredTensor, open_regular, unreadable, wrong_file
 from kvcalc.errors import FileError, SpecError, UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -67,7 +67,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
-@dataclass(frozen=True)
+@frozen
 class Items:
     """An array of a header. values: its numbers; None for texts and for more than MAX_KEPT_ITEMS."""
 
@@ -78,7 +78,7 @@ class Items:
 Value = int | float | bool | str | Items
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class GgufHeader:
     """What the header of one model says, its splits put together.
 

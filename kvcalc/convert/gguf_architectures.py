@@ -8,10 +8,10 @@ model_type of transformers it is. One that is not here is refused by name.
 from collections.abc import Sequence
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Architecture:
     """What stands in no key.
 

@@ -25,7 +25,7 @@ from kvcalc.convert.stored import (
     wrong_file,
 )
 from kvcalc.errors import FileError, NotFoundError, SpecError, UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 INDEX = "model.safetensors.index.json"
 
@@ -49,7 +49,7 @@ BITS: dict[str, int] = {
 _SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})\.safetensors")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Checkpoint:
     """The tensors of one checkpoint.
 

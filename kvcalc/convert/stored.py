@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, Problem, SpecError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredTensor:
     """One tensor of a header. dtype: the file's own word for its number format."""
 

@@ -12,11 +12,11 @@ Worked number: GPT-2, d = 768, f = 3072, with biases: 4,722,432 a layer.
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class DenseFeedForward:
     """Two matrices with an activation between them (GELU, ReLU, squared ReLU).
 

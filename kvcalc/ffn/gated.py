@@ -12,11 +12,11 @@ Worked number: Llama-3-8B, d = 4096, f = 14336: 176,160,768 a layer.
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class GatedFeedForward:
     """Gate and up projections multiplied elementwise, then a down projection.
 

@@ -20,11 +20,11 @@ router 1,835,008; experts 11,274,289,152; shared 44,040,192.
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, Part, Shard, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class MixtureOfExperts:
     """Routed experts, with shared experts beside them.
 

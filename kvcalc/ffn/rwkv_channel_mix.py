@@ -18,11 +18,11 @@ Reference code: transformers models/rwkv (RwkvFeedForward); BlinkDL/RWKV-LM RWKV
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RwkvChannelMix:
     """The channel mixing of RWKV.
 

@@ -4,12 +4,12 @@ An estimate sums cache groups; an ``Accounting`` says which. The logical one tak
 inventory as they are; an engine's (kvcalc/engines) derives its own from them.
 """
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Accounting:
     """The tensors that one party keeps for a model, and how to read them.
 

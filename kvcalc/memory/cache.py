@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.recursion import Case
 
 
-@dataclass(frozen=True)
+@frozen
 class CacheFunction:
     """Bytes of one sequence's cache as a function of its tokens.
 

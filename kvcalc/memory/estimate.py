@@ -5,7 +5,7 @@ from typing import Literal
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
@@ -29,7 +29,7 @@ from kvcalc.tensors import Component, Once
 DEFAULT_CONTEXT = 8192
 
 
-@dataclass(frozen=True)
+@frozen
 class TensorEstimate:
     """One cached tensor of one layer: its shape for all sequences, its format and its bytes."""
 
@@ -40,7 +40,7 @@ class TensorEstimate:
     extent: str
 
 
-@dataclass(frozen=True)
+@frozen
 class GroupEstimate:
     """Equal layers; ``bytes`` is what all of them hold together."""
 
@@ -49,7 +49,7 @@ class GroupEstimate:
     bytes: int
 
 
-@dataclass(frozen=True)
+@frozen
 class CacheEstimate:
     """The cache of all sequences.
 
@@ -69,7 +69,7 @@ class CacheEstimate:
     after_prefill_bytes: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Estimate:
     """Everything ``kvcalc estimate`` prints.
 

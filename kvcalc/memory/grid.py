@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import choose_workload, encoder_length
 from kvcalc.memory.weights import summarise, weight_bytes
@@ -12,7 +12,7 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 
 
-@dataclass(frozen=True)
+@frozen
 class Variant:
     """A model, perhaps with another attention.
 
@@ -26,7 +26,7 @@ class Variant:
     stored: StoredWeights | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """One point of the grid.
 
@@ -51,7 +51,7 @@ class Row:
         return self.weight_bytes + self.cache_bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class _Column:
     """A variant in one cache format: everything that does not depend on the workload."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kvcalc.frozen import dataclass, remembered
+from kvcalc.frozen import frozen, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SLOTS = ("attention", "cross_attention", "recurrent", "ffn")
 
 
-@dataclass(frozen=True)
+@frozen
 class CacheGroup:
     """Equal layers: each of ``layers`` keeps each of ``tensors``.
 
@@ -42,7 +42,7 @@ class CacheGroup:
         return tuple(self.block.split(", "))
 
 
-@dataclass(frozen=True)
+@frozen
 class ParamGroup:
     """Equal sets of weights: each of ``layers`` owns each of ``tensors``.
 

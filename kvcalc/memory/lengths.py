@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from kvcalc.errors import FileError, UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.units import MAX_TOKENS
 
 # As traces of vLLM, Mooncake, Azure, BurstGPT and the OpenAI API name them, letters only.
@@ -34,7 +34,7 @@ MAX_DISTINCT = 1 << 22
 MAX_COUNT = 1 << 50
 
 
-@dataclass(frozen=True)
+@frozen
 class Lengths:
     """Requests by length. totals: tokens of prompt and output together -> requests.
 

@@ -15,7 +15,7 @@ Percentiles are nearest-rank: the smallest request that at least p % of requests
 from collections.abc import Callable
 from math import lcm
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.lengths import Lengths
 from kvcalc.tensors import (
@@ -38,7 +38,7 @@ BLOCK_TOKENS = 16
 StageBytes = Callable[[int], tuple[int, ...]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Percentile:
     """The request at one percentile, and how many like it fit.
 
@@ -54,7 +54,7 @@ class Percentile:
     shared_concurrency: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Prefix:
     """A prefix that requests share. blocks_tokens: its whole blocks; bytes: of them, on all devices.
 
@@ -69,7 +69,7 @@ class Prefix:
     saved_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Traffic:
     """The answer. held_by: whose accounting ``bytes`` follow.
 

@@ -14,7 +14,7 @@ from typing import get_args
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import Layer, decoder_layers
@@ -35,7 +35,7 @@ QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
 _NEVER_QUANTISED = ("conv", "norm", "bias", "weights_proj")
 
 
-@dataclass(frozen=True)
+@frozen
 class ParameterSummary:
     """Parameter counts of the trunk; ``buffers`` are counted apart."""
 
@@ -84,7 +84,7 @@ def _tied(spec: ModelSpec) -> bool:
     return spec.tie_word_embeddings or (spec.head == "mlm" and spec.tie_word_embeddings is None)
 
 
-@dataclass(frozen=True)
+@frozen
 class WeightFormats:
     """The number format of each component's matrices."""
 

@@ -1,10 +1,10 @@
 """The question: how many sequences of how many tokens, in which number formats, on how many devices."""
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Workload:
     """What is asked of a model.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
@@ -22,7 +22,7 @@ SCORE_BYTES = 10
 SCORE_NOTE = "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax"
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkspaceItem:
     """One transient allocation during a prefill of the whole context.
 

@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.explanation import Explanation, Symbol
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Rwkv4:
     """The time mixing of RWKV-4.
 

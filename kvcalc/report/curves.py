@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kvcalc.deployment.hardware import Accelerator, find
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.grid import Variant
 from kvcalc.memory.weights import weight_bytes
@@ -40,7 +40,7 @@ CACHE = "cache"
 DEVICES = ("rtx-4090", "l40s", "h100-80gb", "h200", "b300")
 
 
-@dataclass(frozen=True)
+@frozen
 class Curve:
     """One model or variant in one cache format.
 
@@ -64,7 +64,7 @@ class Curve:
         return tuple((name, num_bytes) for name, num_bytes in parts if num_bytes)
 
 
-@dataclass(frozen=True)
+@frozen
 class Picture:
     """The curves of one comparison, over the contexts from first to last.
 

@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any, get_args, get_origin
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.fields import SpecField, spec_fields
 
 _PACKAGES = (
@@ -94,7 +94,7 @@ encoder:
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Section:
     """One thing that a spec can say. names: what it is asked for by; the first is the heading's."""
 

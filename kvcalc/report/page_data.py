@@ -11,7 +11,7 @@ from typing import Any
 
 from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS, CacheDtypes, canonical
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.grid import kinds
 from kvcalc.memory.weights import (
@@ -43,7 +43,7 @@ from kvcalc.tensors import (
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
-@dataclass(frozen=True)
+@frozen
 class Question:
     """What the page shows when it opens; encoder_tokens None: as many as the context."""
 

@@ -6,10 +6,10 @@ from html import escape
 from typing import Any
 
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ProofLine:
     """One proof of one model. formula, measured: None where the proof compares no sizes."""
 

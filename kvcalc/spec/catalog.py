@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kvcalc.errors import NotFoundError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.loader import load_spec_file
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
@@ -91,7 +91,7 @@ def _suggest(name: str) -> str:
     return f"no model '{name}'{hint} ('kvcalc models' lists the shipped ones)"
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """A model that was found: its spec, where it came from, and what was assumed on the way.
 

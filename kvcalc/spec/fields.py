@@ -6,10 +6,10 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class SpecField:
     """One field of the spec language.
 

@@ -11,7 +11,7 @@ A mixture of recursions (kvcalc/stack/recursion.py) is laid over the whole stack
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kvcalc.frozen import dataclass, remembered
+from kvcalc.frozen import frozen, remembered
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_LAYERS = 4096
 
 
-@dataclass(frozen=True)
+@frozen
 class Layer:
     """One pass through one layer.
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.spec.consistency import findings
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import FAILED, MAX_FILE_BYTES, SpecReader
 
 
-@dataclass(frozen=True)
+@frozen
 class Loaded:
     """What came of a file: the spec (None when its form is wrong), its problems, its source map.
 

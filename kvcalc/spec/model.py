@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def norm_tensors(name: str, kind: NormKind, width: int) -> Iterator[ParamTensor]
         yield ParamTensor(f"{name}.bias", (width,), "norm")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Block:
     """One kind of layer: a mixer, a feed-forward layer and their norms.
 
@@ -121,7 +121,7 @@ def _renamed(name: str, tensor: ParamTensor) -> ParamTensor:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LayerGroup:
     """A run of layers: a list of blocks, repeated.
 
@@ -144,7 +144,7 @@ class LayerGroup:
         return tuple(self.pattern) if self.pattern is not None else self.blocks
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Embedding:
     """What turns token ids into vectors, beyond the table itself.
 
@@ -171,7 +171,7 @@ class Embedding:
     norm: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ConvStem:
     """The convolutions that turn audio frames into encoder positions (Whisper).
 
@@ -184,7 +184,7 @@ class ConvStem:
     kernel: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Encoder:
     """The encoder of an encoder-decoder model; its blocks stand under ``blocks`` with the others.
 
@@ -214,7 +214,7 @@ class Encoder:
     conv_stem: ConvStem | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Expect:
     """What ``kvcalc check`` holds this spec to, exactly.
 
@@ -234,7 +234,7 @@ class Expect:
     mtp_parameters: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Budget:
     """A workload and what it may take; ``kvcalc check`` fails when the spec outgrows it.
 
@@ -259,7 +259,7 @@ class Budget:
     total: Bytes | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ModelSpec:
     """A model: its dimensions, its blocks, and how they are stacked.
 

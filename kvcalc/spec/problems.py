@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Rule:
     """One rule. A warning leaves ``kvcalc check`` at exit status 0 unless it runs with --strict."""
 

@@ -1,10 +1,10 @@
 """What the weights of a model take in the files that hold them, as the files' headers say."""
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import Component
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StoredWeights:
     """Bytes of one model's tensors in its safetensors or GGUF files.
 

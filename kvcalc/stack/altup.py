@@ -23,11 +23,11 @@ Reference code: transformers models/gemma3n (Gemma3nTextAltUp, Gemma3nTextModel)
 
 from collections.abc import Iterator
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class AltUp:
     """Alternating updates around every layer.
 

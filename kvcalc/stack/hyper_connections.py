@@ -21,11 +21,11 @@ Reference code: transformers models/deepseek_v4 (HyperConnection, HyperHead).
 
 from collections.abc import Iterator
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class HyperConnections:
     """Residual streams that every sublayer reads and writes through learned weights.
 

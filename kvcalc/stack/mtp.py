@@ -27,11 +27,11 @@ Reference code: transformers modeling_layers.py (MtpLayer, MtpModel).
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class MultiTokenPrediction:
     """Modules that predict further tokens; counted apart from the model.
 

@@ -22,11 +22,11 @@ W_m and norm 18,350,336; 1,050,624 a layer.
 
 from collections.abc import Iterator
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PerLayerEmbeddings:
     """A token embedding for each layer, gated by the layer's own stream.
 

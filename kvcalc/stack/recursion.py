@@ -29,13 +29,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, linear
 
 Case = Literal["least", "expected", "worst"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Recursion:
     """Mixture of recursions over the whole stack.
 

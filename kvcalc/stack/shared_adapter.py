@@ -23,11 +23,11 @@ Reference code: transformers models/zamba2 (Zamba2HybridLayer, Zamba2MLP, Zamba2
 
 from collections.abc import Iterator
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SharedAdapter:
     """The own weights of one use of a shared block.
 

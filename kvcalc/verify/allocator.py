@@ -16,7 +16,6 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kvcalc.errors import NotFoundError
+from kvcalc.frozen import frozen
 
 BLOCK_BYTES = 512
 UNSPLIT_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def explained(requested: int, block: int) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Bytes:
     """What the allocator says at one moment, and the most it came to since ``reset_peak``."""
 

@@ -4,13 +4,13 @@ Layers beside the one under test stay on the meta device: no weight of theirs is
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.ffn.moe import Experts, Router
@@ -20,7 +20,7 @@ from kvcalc.verify.parts import KeyValue, Norm, Step
 from kvcalc.verify.stack import hyper_connections
 
 
-@dataclass(frozen=True)
+@frozen
 class Size:
     """What is run: ``tokens`` positions of each of ``batch`` sequences, the last one decoded."""
 
@@ -30,7 +30,7 @@ class Size:
     backend: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Trial:
     """The whole model, or one layer with those whose keys and values it reads before it.
 

@@ -1,15 +1,15 @@
 """How many tokens to run: past every window, over a chunk's end, up to a block about to close."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.reduce import ENCODER_TOKENS
 
 SEARCH = 240
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """prefill tokens at once, then single ones up to ``tokens``; ``ahead`` more to see effects."""
 

@@ -1,12 +1,12 @@
 """What a proof says: rows that hold the calculator's tensors against measured ones."""
 
-from dataclasses import dataclass
+from kvcalc.frozen import frozen
 
 # How many single differences a message lists before it counts the rest.
 MOST_FAILURES = 12
 
 
-@dataclass(frozen=True)
+@frozen
 class Tensor:
     """A tensor as the calculator says it or as it was measured."""
 
@@ -18,7 +18,7 @@ class Tensor:
         return f"{list(self.shape)} {self.dtype}, {self.bytes} bytes"
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """One tensor, or ``count`` equal ones: formula against measurement.
 
@@ -34,7 +34,7 @@ class Row:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Proof:
     """The outcome of one proof.
 
@@ -54,7 +54,7 @@ class Proof:
     measured_total: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Verification:
     """All proofs of one model.
 

@@ -1,10 +1,11 @@
 """A trial run on a device with the allocator's books read, and the same run traced without memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.allocator import Allocator, TrackedCpu, rounded
 from kvcalc.verify.backends import attention_backend
@@ -18,7 +19,7 @@ from kvcalc.verify.proofs import Tensor
 TRACED_TOKENS = 512
 
 
-@dataclass(frozen=True)
+@frozen
 class Peaks:
     """The most bytes beside weights and inputs: of the prefill and of a decode step.
 
@@ -32,7 +33,7 @@ class Peaks:
     made_by: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Measured:
     """One trial's tensors with their blocks, what dropping them gave back, and the peaks."""
 

@@ -7,12 +7,13 @@ of window sizes and of block sizes among themselves. Made small: widths, experts
 in tokens, table rows, repeats of a run of layers (two of them stay).
 """
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from math import gcd
 from typing import Any
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
 from kvcalc.spec.consistency import findings
 from kvcalc.spec.model import Block, Embedding, Encoder, LayerGroup, ModelSpec
 
@@ -46,7 +47,7 @@ WINDOWS = ("sliding_window", "window_size")
 TOP_K = ("index_topk", "topk", "moba_topk")
 
 
-@dataclass(frozen=True)
+@frozen
 class Reduction:
     """The small model, and every field that is not as it was: (path, true value, small value)."""
 

@@ -11,7 +11,7 @@ its mean over all ranks.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import ParamTensor, Part
@@ -48,7 +49,7 @@ DIVIDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 STACK = ("altup", "laurel", "per_layer_embeddings", "recursion", "pooler")
 
 
-@dataclass(frozen=True)
+@frozen
 class Ranks:
     """One rank among several, and what they do together."""
 

@@ -1,10 +1,10 @@
 """*necessary*: changing any cached tensor, and any single position of it, changes the outputs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 
+from kvcalc.frozen import frozen
 from kvcalc.tensors import Once
 from kvcalc.verify.model import ModelCache, Place
 from kvcalc.verify.places import Key, inventory, label
@@ -15,7 +15,7 @@ from kvcalc.verify.prove.sufficient import TOLERANCE
 ATTEMPTS = 24
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """One change of the cache: a whole tensor, or one position of it."""
 

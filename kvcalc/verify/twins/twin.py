@@ -12,9 +12,10 @@ Where the class has no rule, the order of layers is the spec's own and is listed
 Nothing here imports torch; tests read the values back with kvcalc.convert.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.twins.families import deepseek, encoders, gemma, gpt, hybrid, llama, moe, qwen
 from kvcalc.verify.twins.published_layers import PUBLISHED
@@ -70,7 +71,7 @@ _IDENTITY_ROWS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Twin:
     """The transformers model that a spec describes.
 

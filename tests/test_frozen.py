@@ -1,0 +1,93 @@
+"""The shared decorator of frozen dataclasses refuses what it would not heed."""
+
+from dataclasses import InitVar, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from kvcalc.frozen import frozen
+
+PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
+
+
+class Checked:
+    x: int
+
+    def __post_init__(self) -> None:
+        raise ValueError("checked")
+
+
+class Slotted:
+    __slots__ = ("x",)
+    x: int
+
+
+class LeftOut:
+    x: int = field(default=0, init=False)
+
+
+class Hidden:
+    x: int = field(default=0, repr=False)
+
+
+class NotCompared:
+    x: int = field(default=0, compare=False)
+
+
+class OfTheClass:
+    x: ClassVar[int] = 0
+
+
+class Passed:
+    x: InitVar[int] = 0
+
+
+@pytest.mark.parametrize(
+    "cls", [Checked, Slotted, LeftOut, Hidden, NotCompared, OfTheClass, Passed]
+)
+def test_what_it_would_not_heed_is_refused(cls: type) -> None:
+    with pytest.raises(TypeError, match="use @dataclass"):
+        frozen(cls)
+
+
+def test_a_check_that_is_inherited_is_refused() -> None:
+    class Heir(Checked):
+        y: int
+
+    with pytest.raises(TypeError, match="__post_init__"):
+        frozen(Heir)
+
+
+@pytest.mark.parametrize("word", ["order", "slots", "init", "eq"])
+def test_it_takes_no_option_that_it_would_not_heed(word: str) -> None:
+    with pytest.raises(TypeError, match=word):
+        frozen(**{word: True})  # type: ignore[call-overload]
+
+
+def test_it_is_what_the_standard_decorator_makes() -> None:
+    @frozen(kw_only=True)
+    class Ours:
+        x: int
+        y: tuple[int, ...] = ()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Theirs:
+        x: int
+        y: tuple[int, ...] = ()
+
+    assert repr(Ours(x=1)).rpartition(".")[2] == "Ours(x=1, y=())"
+    assert repr(Theirs(x=1)).rpartition(".")[2] == "Theirs(x=1, y=())"
+    assert Ours(x=1) == Ours(x=1)
+    assert hash(Ours(x=1)) == hash(Ours(x=1))
+    for cls in (Ours, Theirs):
+        with pytest.raises(TypeError):
+            cls(1)  # type: ignore[misc]
+        with pytest.raises(AttributeError):
+            cls(x=1).x = 2  # type: ignore[misc]
+
+
+def test_each_decorator_has_a_name_of_its_own() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text("utf-8")
+        assert "frozen import dataclass" not in text, f"{path}: say @frozen"

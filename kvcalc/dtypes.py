@@ -45,6 +45,7 @@ class Format:
     zero_bits: a zero point for each block of a weight, packed across rows into 32-bit words.
     column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
     scaled_elements: elements of a whole weight whose scales share an fp32 scale of their own.
+    once_bytes: what each matrix takes beside, whatever its size: a scale of all, its shape.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Format:
     zero_bits: int = 0
     column_bytes: int = 0
     scaled_elements: int = 0
+    once_bytes: int = 0
 
     def row(self, elements: int) -> int:
         """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
@@ -67,9 +69,20 @@ class Format:
             )
         return blocks * self.block_bytes + self.row_bytes
 
-    def tensor(self, shape: tuple[int, ...]) -> int:
-        """Bytes of a weight tensor whose last axis is the row."""
-        scales = 0
+    def element_bytes(self, elements: int) -> int:
+        """Bytes of so many elements of whole blocks, their own scales included where a block
+        holds them."""
+        return elements // self.block_elements * self.block_bytes
+
+    def tensor(self, shape: tuple[int, ...], fused: int = 1) -> int:
+        """Bytes of a weight tensor whose last axis is the row.
+
+        fused: how many matrices lie along the axis before it, each with scales of its own.
+        Raises ValueError where the format cannot hold the shape.
+        """
+        if fused > 1 and shape[-2] % fused == 0:
+            return fused * self.tensor((*shape[:-2], shape[-2] // fused, shape[-1]))
+        scales = self.once_bytes * prod(shape[:-2])
         if self.tile:
             tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // self.tile)
             scales = self.tile_bytes * tiles * prod(shape[:-2])

@@ -254,6 +254,9 @@ class ParamTensor:
     shard: None when every rank holds it whole.
     experts_per_token: how many entries of axis 0 one token passes; None when it passes all.
     buffer: kept by some libraries as a buffer, not in ``parameters()``; counted apart.
+    quantised: a matrix that quantisers take: a linear layer's, stacked experts, a table of tokens.
+        Norms, biases, convolutions and other tensors of their own stay in the default format.
+    fused: how many matrices of the checkpoint lie along the rows of this one (gate and up: 2).
     """
 
     name: str
@@ -262,6 +265,8 @@ class ParamTensor:
     shard: Shard | None = None
     experts_per_token: int | None = None
     buffer: bool = False
+    quantised: bool = False
+    fused: int = 1
 
     @property
     def numel(self) -> int:
@@ -282,11 +287,13 @@ class ParamTensor:
 def linear(
     name: str, out_features: int, in_features: int, component: Component, *,
     bias: bool = False, shard: Shard | None = None, experts_per_token: int | None = None,
+    quantised: bool = True,
 ) -> Iterator[ParamTensor]:  # fmt: skip
     """The tensors of ``torch.nn.Linear``: weight (out, in) and, if asked for, bias (out,)."""
     yield ParamTensor(
-        f"{name}.weight", (out_features, in_features), component, shard, experts_per_token
-    )
+        f"{name}.weight", (out_features, in_features), component, shard, experts_per_token,
+        quantised=quantised,
+    )  # fmt: skip
     if bias:
         # A bias follows the output axis; where the input axis is divided every rank needs it whole.
         own = shard if shard is not None and shard.axis == 0 else None

@@ -88,7 +88,9 @@ class CompressedSparseAttention:
         yield from prefixed(at, compressor_parameters(hidden_size, self.index_head_dim, block, 2))
         yield from linear(f"{at}.q_b_proj", index_heads * self.index_head_dim, self.q_lora_rank,
                           "attention")  # fmt: skip
-        yield from linear(f"{at}.scorer.weights_proj", index_heads, hidden_size, "attention")
+        # Published checkpoints keep it in the default format.
+        yield from linear(f"{at}.scorer.weights_proj", index_heads, hidden_size, "attention",
+                          quantised=False)  # fmt: skip
 
     def cache(self) -> Iterator[CacheTensor]:
         """Every tensor kept between decode steps, for one sequence."""

@@ -59,7 +59,8 @@ class Indexer:
             yield ParamTensor("q_norm.weight", (width,), "attention")
             yield ParamTensor("k_norm.weight", (width,), "attention")
         if self.head_weights:
-            yield from linear("weights_proj", heads, hidden_size, "attention")
+            # Published checkpoints keep it in the default format (DeepSeek-V3.2's weight map).
+            yield from linear("weights_proj", heads, hidden_size, "attention", quantised=False)
 
     def cache(self, extent: Extent) -> Iterator[CacheTensor]:
         """The shared index key; every tensor-parallel rank keeps it whole."""

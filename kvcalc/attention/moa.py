@@ -68,9 +68,9 @@ class MixtureOfAttentionHeads:
             yield from linear(name, inner, hidden_size, "attention",
                               shard=split_kv_heads(0, inner, heads))  # fmt: skip
         yield ParamTensor("experts.input_linear", (experts, inner, hidden_size), "attention",
-                          split_kv_heads(1, inner, heads), chosen)  # fmt: skip
+                          split_kv_heads(1, inner, heads), chosen, quantised=True)  # fmt: skip
         yield ParamTensor("experts.output_linear", (experts, hidden_size, inner), "attention",
-                          split_kv_heads(2, inner, heads), chosen)  # fmt: skip
+                          split_kv_heads(2, inner, heads), chosen, quantised=True)  # fmt: skip
         yield ParamTensor("experts.bias", (hidden_size,), "attention")
         yield from linear("experts.router", experts, hidden_size, "attention")
 

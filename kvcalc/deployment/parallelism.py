@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
-from kvcalc.memory.inventory import groups_of, parameter_groups
+from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.stages import decoder_stages
-from kvcalc.memory.weights import WeightFormats, device_weight_bytes
+from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
 
 
@@ -84,22 +84,21 @@ def _moved_experts(
     spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]
 ) -> Iterator[int]:
     """By how much whole experts over all ranks differ from experts cut over the tensor ranks."""
-    formats = WeightFormats.choose(spec, dtype)
     ranks = layout.tensor * layout.data
-    groups = [
-        (group, tensor)
-        for group in parameter_groups(spec)
-        for tensor in group.tensors
-        if tensor.component == "experts" and group.prefix == "layers.{}."
-        and tensor.experts_per_token is not None
+    rows = [
+        row
+        for row in ledger(spec, dtype).rows
+        if row.component == "experts" and row.place == "layers"
+        and row.weight.tensor.experts_per_token is not None
     ]  # fmt: skip
-    if not groups:
+    if not rows:
         raise UsageError(f"{spec.name} has no routed experts: leave --expert-parallel out")
     for layers in ranges:
         moved = 0
-        for group, tensor in groups:
-            owned = sum(index in layers for index in group.layers)
-            cut = formats.bytes(tensor, tensor.per_rank(layout.tensor))
+        for row in rows:
+            tensor = row.weight.tensor
+            owned = sum(index in layers for index in row.layers)
+            cut = row.shape_bytes(tensor.per_rank(layout.tensor))
             whole = (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
-            moved += (formats.bytes(tensor, whole) - cut) * owned
+            moved += (row.shape_bytes(whole) - cut) * owned
         yield moved

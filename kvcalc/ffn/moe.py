@@ -115,9 +115,9 @@ class MixtureOfExperts:
         name, rows = ("gate_up_proj", "up_proj")[2 - num_halves], num_halves * width
         halves = (Part(width, width),) * num_halves
         yield ParamTensor(f"experts.{name}", (num_experts, rows, hidden_size), "experts",
-                          Shard(1, halves), active)  # fmt: skip
+                          Shard(1, halves), active, quantised=True, fused=num_halves)  # fmt: skip
         yield ParamTensor("experts.down_proj", (num_experts, hidden_size, width), "experts",
-                          split(2, width), active)  # fmt: skip
+                          split(2, width), active, quantised=True)  # fmt: skip
         if self.expert_bias:
             yield ParamTensor(f"experts.{name}_bias", (num_experts, rows), "experts",
                               Shard(1, halves), active)  # fmt: skip

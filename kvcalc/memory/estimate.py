@@ -9,9 +9,9 @@ from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
+from kvcalc.memory.ledger import COMPONENTS
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
-    COMPONENTS,
     QUANTISED,
     ParameterSummary,
     count_parameters,

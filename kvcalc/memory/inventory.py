@@ -6,12 +6,21 @@ Layers made from the same block are listed once with the layers they stand for, 
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kvcalc.frozen import frozen, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
-from kvcalc.tensors import CacheTensor, EveryToken, ParamTensor, Share, linear, split
+from kvcalc.tensors import (
+    CacheTensor,
+    EveryToken,
+    ParamTensor,
+    Part,
+    Shard,
+    Share,
+    linear,
+    split,
+)
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -42,17 +51,25 @@ class CacheGroup:
         return tuple(self.block.split(", "))
 
 
+# Where weights stand: before the decoder's layers, in them, or after the last.
+Place = Literal["first", "layers", "last"]
+
+
 @frozen
 class ParamGroup:
     """Equal sets of weights: each of ``layers`` owns each of ``tensors``.
 
     prefix: what stands before a tensor's name; ``{}`` in it is the layer's index.
     layers: empty for what the model owns once.
+    place: where pipeline stages find it. beside: the decoder layer that something outside the
+        layers is used with, where that is neither the first nor the last.
     """
 
     prefix: str
     layers: tuple[int, ...]
     tensors: tuple[ParamTensor, ...]
+    place: Place
+    beside: int | None = None
 
     @property
     def count(self) -> int:
@@ -143,14 +160,14 @@ def parameter_groups(spec: ModelSpec) -> tuple[ParamGroup, ...]:
 
 
 def _trunk(spec: ModelSpec) -> Iterator[ParamGroup]:
-    yield ParamGroup("", (), tuple(_embedding(spec)))
+    yield ParamGroup("", (), tuple(_embedding(spec)), "first")
     if spec.encoder is not None:
-        yield ParamGroup("encoder.", (), tuple(_encoder_ends(spec)))
+        yield ParamGroup("encoder.", (), tuple(_encoder_ends(spec)), "first")
         width = spec.encoder.hidden_size or spec.hidden_size
         yield from _layer_groups(spec, "encoder.layers.{}.", encoder_layers(spec), width)
     yield from _layer_groups(spec, "layers.{}.", decoder_layers(spec), spec.hidden_size)
-    yield ParamGroup("", (), tuple(_head(spec)))
-    yield ParamGroup("", (), tuple(_extras(spec)))
+    yield ParamGroup("", (), tuple(_head(spec)), "last")
+    yield from _extras(spec)
 
 
 def mtp_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
@@ -160,7 +177,7 @@ def mtp_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
     block = spec.blocks[spec.mtp.block]
     layer = tuple(block.parameters(spec.hidden_size, spec.norm))
     glue = tuple(spec.mtp.glue_parameters(spec.hidden_size))
-    yield ParamGroup("mtp.{}.", tuple(range(spec.mtp.num_layers)), layer + glue)
+    yield ParamGroup("mtp.{}.", tuple(range(spec.mtp.num_layers)), layer + glue, "last")
 
 
 def _layer_groups(
@@ -168,6 +185,8 @@ def _layer_groups(
 ) -> Iterator[ParamGroup]:
     encoder_width = spec.encoder.hidden_size if spec.encoder else None
     decoder = not prefix.startswith("encoder")
+    # An encoder stands whole on the first stage.
+    place: Place = "layers" if decoder else "first"
     owners: dict[str, list[int]] = {}
     uses: dict[str, list[int]] = {}
     for layer in layers:
@@ -179,10 +198,10 @@ def _layer_groups(
         tensors = tuple(block.parameters(hidden_size, spec.norm, encoder_width))
         if decoder:
             tensors += tuple(_per_layer(spec))
-        yield ParamGroup(prefix, tuple(indices), tensors)
+        yield ParamGroup(prefix, tuple(indices), tensors, place)
         if block.adapter is not None:
             own = tuple(block.adapter.layer_parameters(hidden_size))
-            yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own)
+            yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own, place)
 
 
 def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:
@@ -191,19 +210,31 @@ def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:
             yield from part.layer_parameters(spec.hidden_size)
 
 
-def _extras(spec: ModelSpec) -> Iterator[ParamTensor]:
-    count = len(decoder_layers(spec))
-    parts = (spec.hyper_connections, spec.altup, spec.laurel, spec.per_layer_embeddings)
-    for part in (*parts, spec.recursion):
-        if part is not None:
-            yield from part.model_parameters(spec.hidden_size, count)
+def _extras(spec: ModelSpec) -> Iterator[ParamGroup]:
+    """What the model owns once for all layers, by where it is used."""
+    layers = decoder_layers(spec)
+    width, count = spec.hidden_size, len(layers)
+    first = [part for part in (spec.altup, spec.per_layer_embeddings) if part]
+    last = [part for part in (spec.hyper_connections, spec.altup) if part]
+    before = tuple(item for part in first for item in part.model_parameters(width, count))
+    after = tuple(item for part in last for item in part.final_parameters(width))
+    if before:
+        yield ParamGroup("", (), before, "first")
+    if after:
+        yield ParamGroup("", (), after, "last")
+    if spec.recursion is None:
+        return
+    for turn, router in enumerate(spec.recursion.routers(width)):
+        begins = next(layer.index for layer in layers if layer.recursion == turn)
+        yield ParamGroup("", (), router, "layers", begins)
 
 
 def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
     embedding, width = spec.embedding, spec.hidden_size
     size = embedding.size if embedding and embedding.size else width
     rows = spec.vocab_size + ((embedding.extra_rows or 0) if embedding else 0)
-    yield ParamTensor("embedding.weight", (rows, size), "embedding", _split_rows(rows))
+    yield ParamTensor("embedding.weight", (rows, size), "embedding", _split_rows(rows),
+                      quantised=True)  # fmt: skip
     if embedding is not None:
         if embedding.projection != "none":
             bias = embedding.projection == "in_bias"
@@ -244,7 +275,8 @@ def _encoder_ends(spec: ModelSpec) -> Iterator[ParamTensor]:
     width = encoder.hidden_size or spec.hidden_size
     if encoder.embedding == "own":
         by_row = _split_rows(spec.vocab_size)
-        yield ParamTensor("embedding.weight", (spec.vocab_size, width), "embedding", by_row)
+        yield ParamTensor("embedding.weight", (spec.vocab_size, width), "embedding", by_row,
+                          quantised=True)  # fmt: skip
     stem = encoder.conv_stem
     if stem is not None:
         for name, channels in (("conv1", stem.in_channels), ("conv2", width)):
@@ -279,12 +311,10 @@ def _head(spec: ModelSpec) -> Iterator[ParamTensor]:
         yield from linear("head_transform", size, width, "head", bias=spec.head == "mlm")
         yield from norm_tensors("head_norm", spec.norm, size)
     if spec.head != "none" and spec.tie_word_embeddings is False:
-        yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row)
+        yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row, quantised=True)
     if spec.head == "mlm" or (spec.head == "lm" and spec.head_bias):
         yield ParamTensor("head.bias", (spec.vocab_size,), "head", by_row)
 
 
-def _split_rows(vocab_size: int) -> Any:
-    from kvcalc.tensors import Part, Shard
-
+def _split_rows(vocab_size: int) -> Shard:
     return Shard(0, (Part(vocab_size, vocab_size, pad=True),))

@@ -9,30 +9,23 @@ A matrix takes the number format of its component; vectors (norms, biases) and c
 stay in the default format, as quantised checkpoints keep them.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import get_args
+from collections.abc import Iterable, Mapping, Sequence
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
+from kvcalc.memory.ledger import COMPONENTS, Ledger, Scheme, Stored, Weight, make_rows
 from kvcalc.memory.stages import pipeline_stages
-from kvcalc.spec.layers import Layer, decoder_layers
+from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, ParamTensor
 
-COMPONENTS: tuple[Component, ...] = get_args(Component)
 # Tables that a token only looks up a row of.
 _LOOKED_UP = ("embedding.weight", "embed_tokens_per_layer.weight")
-# What the model owns once and uses after its last layer.
-_AFTER_LAYERS = ("altup_unembed_projections", "hc_head")
-
 # The components whose matrices a narrow --dtype applies to.
 QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
-# Vectors aside, what quantised checkpoints keep in the default format: convolution kernels, stacked
-# biases, and the indexer's head weights (DeepSeek-V3.2's weight map).
-_NEVER_QUANTISED = ("conv", "norm", "bias", "weights_proj")
 
 
 @frozen
@@ -85,98 +78,71 @@ def _tied(spec: ModelSpec) -> bool:
 
 
 @frozen
-class WeightFormats:
-    """The number format of each component's matrices."""
+class ByComponent:
+    """A scheme of one format for each component's matrices and one for everything else."""
 
+    name: str
     default: Format
     by_component: Mapping[str, Format]
 
-    @classmethod
-    def choose(cls, spec: ModelSpec, dtype: str) -> "WeightFormats":
-        """One format for all, or ``checkpoint``: what the spec says its checkpoint mixes."""
-        if dtype == "checkpoint":
-            formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
-            return cls(formats.pop("default", weight_format("bf16")), formats)
-        try:
-            chosen = weight_format(dtype)
-        except ValueError as error:
-            raise UsageError(f"dtype {error}") from None
-        if chosen.name in ("fp32", "bf16", "fp16"):
-            return cls(chosen, {})
-        # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
-        return cls(weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))
+    def store(self, weight: Weight) -> Sequence[Stored]:
+        """The component's format for what quantisers take; buffers are not stored."""
+        tensor = weight.tensor
+        if tensor.buffer:
+            return ()
+        chosen = self.by_component.get(tensor.component) if tensor.quantised else None
+        return (Stored(chosen or self.default),)
 
-    def bytes(self, tensor: ParamTensor, shape: tuple[int, ...] | None = None) -> int:
-        """Bytes of a tensor, or of a rank's share of it."""
-        shape = tensor.shape if shape is None else shape
-        matrix = len(shape) >= 2 and not any(word in tensor.name for word in _NEVER_QUANTISED)
-        chosen = self.by_component.get(tensor.component, self.default) if matrix else self.default
-        try:
-            return chosen.tensor(shape)
-        except ValueError as error:
-            raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
+
+def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
+    """What ``--dtype`` names: one format for the layers' matrices, or ``checkpoint``: what the spec
+    says its checkpoint mixes. Raises UsageError for an unknown name."""
+    if dtype == "checkpoint":
+        formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
+        return ByComponent(dtype, formats.pop("default", weight_format("bf16")), formats)
+    try:
+        chosen = weight_format(dtype)
+    except ValueError as error:
+        raise UsageError(f"dtype {error}") from None
+    if chosen.name in ("fp32", "bf16", "fp16"):
+        return ByComponent(chosen.name, chosen, {})
+    # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
+    return ByComponent(chosen.name, weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))
+
+
+def ledger(spec: ModelSpec, dtype: str) -> Ledger:
+    """The weights of the trunk with their formats, made once for each spec and dtype.
+
+    Raises UsageError for an unknown dtype and UnsupportedError naming a tensor that it cannot hold.
+    """
+    made = _ledgers(spec)
+    if dtype not in made:
+        rows = tuple(make_rows(parameter_groups(spec), scheme_of(spec, dtype)))
+        table = rows[0] if _tied(spec) else None
+        made[dtype] = Ledger(dtype, rows, table)
+    return made[dtype]
+
+
+@remembered
+def _ledgers(spec: ModelSpec) -> dict[str, Ledger]:
+    return {}
 
 
 def weight_bytes(spec: ModelSpec, dtype: str) -> tuple[int, dict[Component, int]]:
-    """Bytes of all weights on one device, and by component. Buffers are not in it."""
-    formats = WeightFormats.choose(spec, dtype)
-    by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-    for group in parameter_groups(spec):
-        for tensor in group.tensors:
-            if not tensor.buffer:
-                by_component[tensor.component] += formats.bytes(tensor) * group.count
+    """Bytes of all weights on one device, and by component."""
+    by_component = ledger(spec, dtype).by_component
     return sum(by_component.values()), by_component
 
 
 def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int) -> list[int]:
     """Bytes of weights on each device, pipeline rank by pipeline rank, tensor ranks within it.
 
-    The first stage holds the embedding, the last the head; a tied table stands on both. An
-    encoder stands on the first stage. Shared weights stand on every stage that uses them, what
-    stands once beside the layers on the stage that begins or ends with it.
+    See ``Ledger.stage_bytes`` for what stands where.
     """
-    formats = WeightFormats.choose(spec, dtype)
     layers = decoder_layers(spec)
     stages = pipeline_stages(len(layers), pipeline)
-    totals = [0] * pipeline
-    groups = parameter_groups(spec)
-    for group in groups:
-        num_bytes = sum(
-            formats.bytes(item, _rank_shape(item, tensor))
-            for item in group.tensors
-            if not item.buffer
-        )
-        if group.prefix.startswith("layers."):
-            owners = set(group.layers)
-            for rank, stage in enumerate(stages):
-                used = {layers[index].weights for index in stage} | set(stage)
-                totals[rank] += num_bytes * len(owners & used)
-        elif group.prefix.startswith("encoder."):
-            totals[0] += num_bytes * group.count
-        elif group is groups[0]:
-            totals[0] += num_bytes
-        elif group is groups[-1]:
-            for item in group.tensors:
-                place = _place(item.name, layers)
-                rank = next(rank for rank, stage in enumerate(stages) if place in stage)
-                totals[rank] += formats.bytes(item, _rank_shape(item, tensor))
-        else:
-            totals[-1] += num_bytes
-    if pipeline > 1 and _tied(spec):
-        table = groups[0].tensors[0]
-        totals[-1] += formats.bytes(table, _rank_shape(table, tensor))
+    totals = ledger(spec, dtype).stage_bytes(tensor, layers, stages)
     return [total for total in totals for _ in range(tensor)]
-
-
-def _place(name: str, layers: tuple[Layer, ...]) -> int:
-    """The layer beside which the model's own tensor (not a table, head or layer's) is used."""
-    part, _, rest = name.partition(".")
-    if part in _AFTER_LAYERS:
-        return layers[-1].index
-    if part == "recursion_router":
-        turn = int(rest.partition(".")[0])
-        return next(layer.index for layer in layers if layer.recursion == turn)
-    return 0
 
 
 # Files' names of formats that are one number per element.
@@ -200,12 +166,3 @@ def stored_device_bytes(
         f"{stored.path} stores {', '.join(stored.by_dtype)}, and how that is divided among "
         f"{tensor * pipeline} devices is not accounted for: say --dtype for weights of one format"
     )
-
-
-def _rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
-    try:
-        return tensor.per_rank(ranks)
-    except ValueError as error:
-        raise UnsupportedError(
-            f"tensor parallelism over {ranks} ranks: {tensor.name} {list(tensor.shape)}: {error}"
-        ) from None

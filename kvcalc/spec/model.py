@@ -117,8 +117,9 @@ class Block:
 
 def _renamed(name: str, tensor: ParamTensor) -> ParamTensor:
     return ParamTensor(
-        name, tensor.shape, tensor.component, tensor.shard, tensor.experts_per_token, tensor.buffer
-    )
+        name, tensor.shape, tensor.component, tensor.shard, tensor.experts_per_token,
+        tensor.buffer, tensor.quantised, tensor.fused,
+    )  # fmt: skip
 
 
 @frozen(kw_only=True)

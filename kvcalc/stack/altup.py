@@ -56,8 +56,14 @@ class AltUp:
         yield ParamTensor("altup.router_norm.weight", (hidden_size,), "norm")
 
     def model_parameters(self, hidden_size: int, num_layers: int) -> Iterator[ParamTensor]:
-        """The projections that make the further copies and bring them back."""
+        """The projections that make the further copies."""
+        yield from self._projections("altup_projections", hidden_size)
+
+    def final_parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
+        """The projections that bring the copies back after the last layer."""
+        yield from self._projections("altup_unembed_projections", hidden_size)
+
+    def _projections(self, name: str, hidden_size: int) -> Iterator[ParamTensor]:
         by_row = split(0, hidden_size)
-        for name in ("altup_projections", "altup_unembed_projections"):
-            for copy in range(self.altup_num_inputs - 1):
-                yield from linear(f"{name}.{copy}", hidden_size, hidden_size, "other", shard=by_row)
+        for copy in range(self.altup_num_inputs - 1):
+            yield from linear(f"{name}.{copy}", hidden_size, hidden_size, "other", shard=by_row)

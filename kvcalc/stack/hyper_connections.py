@@ -49,7 +49,7 @@ class HyperConnections:
             yield ParamTensor(f"{name}.base", (mixes,), "other")
             yield ParamTensor(f"{name}.scale", (3,), "other")
 
-    def model_parameters(self, hidden_size: int, num_layers: int) -> Iterator[ParamTensor]:
+    def final_parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """The fold of the streams into one after the last layer."""
         streams = self.hc_mult
         yield ParamTensor("hc_head.hc_fn", (streams, streams * hidden_size), "other")

@@ -70,5 +70,5 @@ class MultiTokenPrediction:
         if self.vocab_size is not None:
             shape = (self.vocab_size, hidden_size)
             by_row = Shard(0, (Part(self.vocab_size, self.vocab_size, pad=True),))
-            yield ParamTensor("embed_tokens.weight", shape, "embedding", by_row)
-            yield ParamTensor("shared_head.head.weight", shape, "head", by_row)
+            yield ParamTensor("embed_tokens.weight", shape, "embedding", by_row, quantised=True)
+            yield ParamTensor("shared_head.head.weight", shape, "head", by_row, quantised=True)

@@ -54,7 +54,8 @@ class PerLayerEmbeddings:
         rows, width = self.vocab_size_per_layer_input, self.hidden_size_per_layer_input
         packed = num_layers * width
         by_row = Shard(0, (Part(rows, rows, pad=True),))
-        yield ParamTensor("embed_tokens_per_layer.weight", (rows, packed), "embedding", by_row)
+        yield ParamTensor("embed_tokens_per_layer.weight", (rows, packed), "embedding", by_row,
+                          quantised=True)  # fmt: skip
         yield from linear("per_layer_model_projection", packed, hidden_size, "other",
                           shard=split(0, packed))  # fmt: skip
         yield ParamTensor("per_layer_projection_norm.weight", (width,), "norm")

@@ -117,14 +117,17 @@ class Recursion:
             return Fraction(0)
         return sum(self.depths[turn:], Fraction(0)) if self.depths else None
 
-    def model_parameters(self, hidden_size: int, num_layers: int) -> Iterator[ParamTensor]:
-        """The routers: one per recursion under expert choice, one in all under token choice."""
+    def routers(self, hidden_size: int) -> Iterator[tuple[ParamTensor, ...]]:
+        """The routers' weights: one per recursion under expert choice, one in all under token
+        choice. Each stands where its recursion begins."""
         expert_choice = self.routing == "expert_choice"
         outputs = 1 if expert_choice else self.num_recursions
         for copy in range(self.num_recursions if expert_choice else 1):
             name = f"recursion_router.{copy}"
             if self.router == "mlp":
-                yield from linear(f"{name}.up_proj", 2 * hidden_size, hidden_size, "router")
-                yield from linear(f"{name}.down_proj", outputs, 2 * hidden_size, "router")
+                yield (
+                    *linear(f"{name}.up_proj", 2 * hidden_size, hidden_size, "router"),
+                    *linear(f"{name}.down_proj", outputs, 2 * hidden_size, "router"),
+                )
             else:
-                yield from linear(name, outputs, hidden_size, "router")
+                yield tuple(linear(name, outputs, hidden_size, "router"))

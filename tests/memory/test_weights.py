@@ -7,8 +7,8 @@ import pytest
 from kvcalc.convert.locate import load
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.inventory import parameter_groups
+from kvcalc.memory.ledger import COMPONENTS
 from kvcalc.memory.weights import (
-    COMPONENTS,
     ParameterSummary,
     count_parameters,
     device_weight_bytes,

@@ -15,8 +15,9 @@ def test_gemma_3n_e4b() -> None:
         "altup.router_norm.weight": (2048,),
     }
     assert sum(t.numel for t in altup.layer_parameters(2048)) == 12_368
-    assert sum(t.numel for t in altup.model_parameters(2048, 35)) == 25_165_824
-    assert len(list(altup.model_parameters(2048, 35))) == 6
+    beside = [*altup.model_parameters(2048, 35), *altup.final_parameters(2048)]
+    assert sum(t.numel for t in beside) == 25_165_824
+    assert len(beside) == 6
 
 
 @pytest.mark.parametrize(

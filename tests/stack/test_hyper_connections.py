@@ -13,7 +13,7 @@ from kvcalc.stack.hyper_connections import HyperConnections
 def test_published_models(hidden_size: int, layer: int, model: int) -> None:
     mhc = HyperConnections(hc_mult=4)
     assert sum(t.numel for t in mhc.layer_parameters(hidden_size)) == layer
-    assert sum(t.numel for t in mhc.model_parameters(hidden_size, 43)) == model
+    assert sum(t.numel for t in mhc.final_parameters(hidden_size)) == model
 
 
 def test_shapes_of_the_checkpoint() -> None:
@@ -22,7 +22,7 @@ def test_shapes_of_the_checkpoint() -> None:
     shapes = {t.name: t.shape for t in mhc.layer_parameters(7168)}
     assert shapes["attn_hc.fn"] == (24, 28672)
     assert shapes["ffn_hc.base"] == (24,)
-    head = {t.name: t.shape for t in mhc.model_parameters(7168, 61)}
+    head = {t.name: t.shape for t in mhc.final_parameters(7168)}
     assert head == {"hc_head.hc_fn": (4, 28672), "hc_head.hc_base": (4,), "hc_head.hc_scale": (1,)}
 
 

@@ -84,7 +84,7 @@ def test_shares_of_the_tokens(fields: dict[str, Any], case: Any, shares: str) ->
     ],
 )
 def test_routers(fields: dict[str, Any], shapes: list[tuple[int, ...]]) -> None:
-    tensors = list(recursion(**fields).model_parameters(960, 32))
+    tensors = [tensor for router in recursion(**fields).routers(960) for tensor in router]
     assert [tensor.shape for tensor in tensors] == shapes
     assert {tensor.component for tensor in tensors} == {"router"}
     assert len({tensor.name for tensor in tensors}) == len(shapes)

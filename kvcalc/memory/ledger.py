@@ -1,0 +1,259 @@
+"""The ledger of a model's weights: one row per tensor and format, made once and summed.
+
+A row is a parameter tensor of some layers with the format that those layers store it in. What gives
+formats is a ``Scheme``: one format for all (``--dtype fp8``), what a checkpoint states
+(``--dtype checkpoint``), or the rule of a program that quantises (``--dtype q4_k_m``). Total, by
+component, by type, per device and per stage are sums over the rows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from typing import Protocol, get_args
+
+from kvcalc.dtypes import Format
+from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
+from kvcalc.memory.inventory import ParamGroup, Place
+from kvcalc.spec.layers import Layer
+from kvcalc.tensors import Component, ParamTensor
+
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+
+@frozen
+class Weight:
+    """A parameter tensor where it stands, before it has a format.
+
+    group: whose prefix, layers and place are the tensor's. A buffer is a weight only where its
+    scheme stores it.
+    """
+
+    group: ParamGroup
+    tensor: ParamTensor
+
+    @property
+    def name(self) -> str:
+        """``layers.{}.attention.q_proj.weight``: the layer's index stands for ``{}``."""
+        return self.group.prefix + self.tensor.name
+
+
+@frozen
+class Stored:
+    """How some layers store a weight, or a part of it.
+
+    format: bytes of the elements and of the scales that go with them.
+    layers: those that store it so; None for all layers of the weight.
+    shape: the part's shape where a file splits the tensor; None for the whole tensor. A part spans
+        every axis but one.
+    num_bytes: of one layer's tensor, where a file states bytes that no format explains; such a
+        tensor cannot be divided among ranks.
+    dtype: the file's word for the format; the format's own name when empty.
+    tensors: how many tensors of the file one layer's part is.
+    """
+
+    format: Format
+    layers: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    num_bytes: int | None = None
+    dtype: str = ""
+    tensors: int = 1
+
+
+class Scheme(Protocol):
+    """What gives every weight its format.
+
+    ``store`` is asked about each weight once. It answers with one ``Stored`` for each group of
+    layers and each part that is stored alike; together they cover every layer and element once.
+    Nothing for a buffer means that the files do not hold it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What ``--dtype`` calls it."""
+
+    def store(self, weight: Weight) -> Sequence[Stored]:
+        """The formats of a weight. Raises UnsupportedError where one cannot be given."""
+
+
+@frozen
+class Row:
+    """One weight (or part) of some layers in one format. layers: empty for what stands once."""
+
+    weight: Weight
+    stored: Stored
+    layers: tuple[int, ...]
+    bytes_each: int
+
+    @property
+    def name(self) -> str:
+        return self.weight.name
+
+    @property
+    def component(self) -> Component:
+        return self.weight.tensor.component
+
+    @property
+    def place(self) -> Place:
+        return self.weight.group.place
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one layer's tensor, or of the part that the row is about."""
+        return self.stored.shape or self.weight.tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        """The file's word for the format."""
+        return self.stored.dtype or self.stored.format.name
+
+    @property
+    def count(self) -> int:
+        """How often the row's tensor stands in the model."""
+        return len(self.layers) or 1
+
+    @property
+    def bytes(self) -> int:
+        """Of all layers, scales included."""
+        return self.bytes_each * self.count
+
+    @property
+    def scale_bytes(self) -> int:
+        """What scales, zero points and indices take of ``bytes``."""
+        if self.stored.num_bytes is not None:
+            return 0
+        return self.bytes - self.count * self.stored.format.element_bytes(prod(self.shape))
+
+    def shape_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a share of one layer's tensor, given as a shape of the whole weight.
+
+        Raises UnsupportedError where the format cannot store it.
+        """
+        whole = self.weight.tensor.shape
+        if shape == whole:
+            return self.bytes_each
+        if self.stored.num_bytes is not None:
+            raise UnsupportedError(
+                f"{self.name} {list(whole)} takes {self.stored.num_bytes:,} bytes that no format "
+                f"explains, so its share on a rank is not known: say --dtype for another"
+            )
+        return _bytes(self.weight, self.stored, _part(self.weight, self.stored, shape))
+
+
+@frozen
+class TypeTotal:
+    """What one format takes: its tensors (as files count them) and their bytes."""
+
+    type: str
+    tensors: int
+    bytes: int
+
+
+@frozen
+class Ledger:
+    """The rows of a model's weights in one scheme.
+
+    tied: the row of the token table that is the head as well, which a last stage holds again.
+    """
+
+    scheme: str
+    rows: tuple[Row, ...]
+    tied: Row | None = None
+
+    @property
+    def bytes(self) -> int:
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def by_component(self) -> dict[Component, int]:
+        found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+        for row in self.rows:
+            found[row.component] += row.bytes
+        return found
+
+    @property
+    def types(self) -> tuple[TypeTotal, ...]:
+        """The bytes by format, largest first."""
+        found: dict[str, list[int]] = {}
+        for row in self.rows:
+            total = found.setdefault(row.dtype, [0, 0])
+            total[0] += row.stored.tensors * row.count
+            total[1] += row.bytes
+        totals = (TypeTotal(name, *total) for name, total in found.items())
+        return tuple(sorted(totals, key=lambda each: (-each.bytes, each.type)))
+
+    def stage_bytes(
+        self, ranks: int, layers: tuple[Layer, ...], stages: Sequence[range]
+    ) -> list[int]:
+        """Bytes on one of ``ranks`` tensor ranks of each pipeline stage.
+
+        The first stage holds the embedding and an encoder, the last the head; a tied table stands
+        on both. Shared weights stand on every stage that uses them.
+        """
+        totals = [0] * len(stages)
+        used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
+        for row in self.rows:
+            share = row.shape_bytes(rank_shape(row.weight.tensor, ranks))
+            if row.place == "first":
+                totals[0] += share * row.count
+            elif row.place == "last":
+                totals[-1] += share * row.count
+            elif (beside := row.weight.group.beside) is not None:
+                totals[next(i for i, stage in enumerate(stages) if beside in stage)] += share
+            else:
+                owners = {*row.layers}
+                for rank, held in enumerate(used):
+                    totals[rank] += share * len(owners & held)
+        if len(stages) > 1 and self.tied is not None:
+            totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
+        return totals
+
+
+def make_rows(groups: Iterable[ParamGroup], scheme: Scheme) -> Iterator[Row]:
+    """The rows of some groups of weights. Raises UnsupportedError naming a tensor without a format."""
+    for group in groups:
+        for tensor in group.tensors:
+            weight = Weight(group, tensor)
+            for stored in scheme.store(weight):
+                layers = group.layers if stored.layers is None else stored.layers
+                yield Row(weight, stored, layers, _bytes(weight, stored, stored.shape))
+
+
+def rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
+    """A tensor's shape on the fullest of ``ranks``. Raises UnsupportedError naming the tensor."""
+    if ranks == 1:
+        return tensor.shape
+    try:
+        return tensor.per_rank(ranks)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"tensor parallelism over {ranks} ranks: {tensor.name} {list(tensor.shape)}: {error}"
+        ) from None
+
+
+def _part(weight: Weight, stored: Stored, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What a share of the whole tensor has of a part of it."""
+    whole, part = weight.tensor.shape, stored.shape
+    if part is None:
+        return shape
+    sizes = []
+    for size, of_part, of_whole in zip(shape, part, whole, strict=True):
+        share, rest = divmod(size * of_part, of_whole)
+        if rest:
+            raise UnsupportedError(
+                f"{weight.name} {list(part)} cannot be divided into {list(shape)}"
+            )
+        sizes.append(share)
+    return tuple(sizes)
+
+
+def _bytes(weight: Weight, stored: Stored, shape: tuple[int, ...] | None) -> int:
+    """Bytes of a tensor (or a share of it) in its format."""
+    if stored.num_bytes is not None:
+        return stored.num_bytes
+    whole = shape is None
+    shape = weight.tensor.shape if shape is None else shape
+    fused = weight.tensor.fused if whole or stored.shape is None else 1
+    try:
+        return stored.format.tensor(shape, fused)
+    except ValueError as error:
+        raise UnsupportedError(f"{weight.tensor.name} {list(shape)}: {error}") from None

@@ -14,7 +14,6 @@ from kvcalc.cli.progress import Progress
 from kvcalc.convert.locate import load
 from kvcalc.errors import KvcalcError, MissingExtraError, UsageError
 from kvcalc.spec.catalog import shipped
-from kvcalc.units import parse_tokens
 
 if TYPE_CHECKING:
     from kvcalc.spec.model import ModelSpec
@@ -108,13 +107,13 @@ def verify(
         raise UsageError("name the models to verify, or --all for every shipped one")
     if against is Against.transformers and (device is Device.cuda or tp > 1):
         raise UsageError("--against transformers compares on the meta device: no --device, no --tp")
+    tokens = options.tokens(context, "--context") or 0
     _require(against)
     names = list(shipped()) if every else list(models or ())
     run: Run
     if tp > 1:
         run = partial(_over_ranks, tp=tp, cuda=device is Device.cuda)
     elif device is Device.cuda:
-        tokens = parse_tokens(context)
         run = partial(_measured, tokens=tokens, batch=batch, backend=attention_backend.value)
     else:
         run = partial(_verified, against=against)

@@ -1,11 +1,13 @@
 """One layer from a spec's block: its sublayers, where their norms stand, what surrounds them."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kvcalc.errors import UnsupportedError
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.verify.parts import Module, Norm, State, Step
 from kvcalc.verify.stack import altup, hyper_connections, per_layer_embeddings
@@ -14,10 +16,18 @@ from kvcalc.verify.stack.shared_adapter import SharedAdapter
 
 
 def build(fields: Any, *sizes: int) -> Module:
-    """The reference module of a mechanism: the class of its name in the module of its name."""
+    """The reference module of a mechanism: the class of its name in the module of its name.
+
+    Raises UnsupportedError naming the file where there is none yet.
+    """
     cls = type(fields)
-    module = import_module(cls.__module__.replace("kvcalc.", "kvcalc.verify.", 1))
-    made: Module = getattr(module, cls.__name__)(fields, *sizes)
+    home = cls.__module__.replace("kvcalc.", "kvcalc.verify.", 1)
+    if find_spec(home) is None or not hasattr(import_module(home), cls.__name__):
+        raise UnsupportedError(
+            f"{fields.kind} has no reference module to hold it against: "
+            f"write a class {cls.__name__} in {home.replace('.', '/')}.py"
+        )
+    made: Module = getattr(import_module(home), cls.__name__)(fields, *sizes)
     return made
 
 

@@ -196,6 +196,10 @@ class ReferenceModel(nn.Module):
                 self.token_type_embedding = Embedding(about.token_types, inner)
             if about.task_types is not None:
                 self.task_type_embedding = Embedding(about.task_types, inner)
+            if about.relative_positions is not None:
+                self.relative_position_embedding = Embedding(about.relative_positions, d)
+                if about.relative_norm:
+                    self.relative_position_norm = Norm(d, spec.norm)
             if about.norm:
                 self.embedding_norm = Norm(inner, spec.norm)
         if spec.relative_attention_num_buckets is not None:
@@ -254,7 +258,7 @@ class ReferenceModel(nn.Module):
         relative = None
         if self.spec.relative_attention_num_buckets is not None:
             relative = self.relative_attention_bias
-        step = Step(order, order, start, token_ids, x, encoded, relative)
+        step = Step(order, order, start, token_ids, x, encoded, relative, self._places())
         if cache is not None and not cache.seen:
             cache.prompt = tokens
         if self.spec.recursion is not None:
@@ -287,6 +291,14 @@ class ReferenceModel(nn.Module):
             if about.projection in ("in", "in_bias"):
                 x = self.embedding_projection(x)
         return x
+
+    def _places(self) -> Tensor | None:
+        """DeBERTa's table of relative positions, (R, d), after its norm."""
+        about = self.spec.embedding
+        if about is None or about.relative_positions is None:
+            return None
+        table = self.relative_position_embedding.weight
+        return self.relative_position_norm(table) if about.relative_norm else table
 
     def _stack(self, x: Tensor, cache: ModelCache | None, step: Step) -> Tensor:
         """All layers, one after the other."""

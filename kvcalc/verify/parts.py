@@ -108,6 +108,7 @@ class Step:
     embedded: (B, T, d) what entered the first layer (a shared block of Zamba2 reads it again).
     encoded: (B, S, d_e) the encoder's output, in the first pass only.
     relative: T5's table of biases by distance.
+    places: (R, d) DeBERTa's table of relative positions, which layers read through their own keys.
     source: keys and values of another layer, where this one reads those.
     made: what the attention of this layer read, for layers that share it.
     carried: what the first layer of a kind hands to the later ones within a pass (RWKV-7's value).
@@ -120,6 +121,7 @@ class Step:
     embedded: Tensor
     encoded: Tensor | None = None
     relative: Embedding | None = None
+    places: Tensor | None = None
     source: KeyValue | None = None
     made: KeyValue | None = None
     carried: dict[str, Tensor] = field(default_factory=dict)
@@ -330,7 +332,7 @@ def attend(
     scores = up(q @ k.unsqueeze(2).transpose(-1, -2))  # (B, G, H/G, T, S)
     scores = scores * (width**-0.5 if scale is None else scale)
     if bias is not None:
-        scores = scores + bias.reshape(groups, num_heads // groups, *bias.shape[1:])
+        scores = scores + bias.reshape(-1, groups, num_heads // groups, *bias.shape[-2:])
     scores = scores.masked_fill(~mask, -torch.inf)
     if sinks is not None:
         column = up(sinks).view(1, groups, -1, 1, 1).expand(batch, -1, -1, tokens, 1)
@@ -355,11 +357,27 @@ def top(scores: Tensor, count: int, visible: Tensor) -> Tensor:
 
 def relative_bias(table: Embedding, query: Tensor, key: Tensor, both_ways: bool) -> Tensor:
     """(H, T, S): a learned bias by distance; all that are too far share the last row."""
+    return table(_row(query, key, table.weight.shape[0], both_ways)).permute(2, 0, 1)
+
+
+def content_to_position(
+    q: Tensor, places: Tensor, query: Tensor, key: Tensor, both_ways: bool
+) -> Tensor:
+    """(B, H, T, S): queries on the keys of relative positions (DeBERTa, arXiv 2006.03654, eq. 4).
+
+    q: (B, H, T, d_k). places: (G, R, d_k), the table's rows through the layer's key projection.
+    """
+    scores = q @ places.repeat_interleave(q.shape[1] // places.shape[0], 0).transpose(-1, -2)
+    index = _row(query, key, places.shape[1], both_ways)  # (T, S)
+    chosen = scores.gather(-1, index.expand(*scores.shape[:2], -1, -1))
+    return up(chosen * q.shape[-1] ** -0.5)
+
+
+def _row(query: Tensor, key: Tensor, rows: int, both_ways: bool) -> Tensor:
+    """(T, S): the row of a table by distance; one half for each direction where both are seen."""
     distance = query[:, None] - key[None, :]
-    rows = table.weight.shape[0]
-    if both_ways:
-        half = rows // 2
-        index = torch.where(distance < 0, half, 0) + distance.abs().clamp(max=half - 1)
-    else:
-        index = distance.clamp(0, rows - 1)
-    return table(index).permute(2, 0, 1)
+    if not both_ways:
+        return distance.clamp(0, rows - 1)
+    half = max(rows // 2, 1)
+    index = torch.where(distance < 0, half, 0) + distance.abs().clamp(max=half - 1)
+    return index.clamp(max=rows - 1)

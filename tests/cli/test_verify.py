@@ -29,6 +29,12 @@ def test_models_or_all_but_not_both() -> None:
         verify(["gpt2"], every=True)
 
 
+@pytest.mark.parametrize("device", Device)
+def test_a_context_that_is_no_token_count_is_a_usage_error(device: Device) -> None:
+    with pytest.raises(UsageError, match="--context: 'abc' is not a token count"):
+        verify(["gpt2"], device=device, context="abc")
+
+
 def test_without_torch_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'kvcalc\[verify\]'"):

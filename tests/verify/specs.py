@@ -134,6 +134,18 @@ SPECS: dict[str, str] = {
     "rg-lru": recurrent("kind: rg_lru, lru_width: 64, num_attention_heads: 4, conv1d_width: 4"),
     "short-conv": recurrent("kind: short_conv, hidden_size: 64, conv_L_cache: 3"),
     "mlstm": recurrent("kind: mlstm, num_heads: 4, qk_head_dim: 8, v_head_dim: 16"),
+    "mla-gates": attention(f"{_MLA}, q_lora_rank: 16, output_gate: per_head"),
+    "relative-positions": attention(
+        f"kind: gqa, {_HEADS}", "embedding: {relative_positions: 32, relative_norm: true}\n"
+    ),
+    "relative-positions-encoder": attention(
+        _BOTH_WAYS, "embedding: {relative_positions: 31, norm: true}\n"
+    ),
+    "experts-bias": recurrent(
+        "kind: short_conv, hidden_size: 64, conv_L_cache: 3",
+        "{kind: moe, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 32, "
+        "output_bias: true, latent_size: 32}",
+    ),
     "dense": recurrent(
         "kind: short_conv, hidden_size: 64, conv_L_cache: 3",
         "{kind: dense, intermediate_size: 128, bias: true}",

@@ -22,6 +22,7 @@ from kvcalc.verify.parts import (
     Step,
     append,
     attend,
+    content_to_position,
     heads,
     merged,
     relative_bias,
@@ -94,6 +95,9 @@ class SoftmaxAttention(Module):
         table = self.relative_attention_bias if own else step.relative
         if table is not None:
             bias = relative_bias(table, step.order, kv.order, self.sight.both_ways)
+        if step.places is not None and c.shared_kv is None:
+            places = heads(self.k_proj(step.places)[None], c.num_key_value_heads)[0]
+            bias = content_to_position(q, places, step.order, kv.order, self.sight.both_ways)
         sinks = self.sinks if c.sinks else None
         y = attend(q, kv.key, kv.value, mask, sinks, bias)  # (B, H, T, d_v)
         if c.output_gate == "per_head":

@@ -48,8 +48,8 @@ class MultiHeadLatentAttention(Module):
         self.kv_a_layernorm = Norm(d_c)
         self.kv_b_proj = Linear(d_c, H * (d_n + d_v))
         self.o_proj = Linear(H * d_v, hidden_size, "o" in c.bias)
-        if c.output_gate == "per_element":
-            self.g_proj = Linear(hidden_size, H * d_v)
+        if c.output_gate in ("per_element", "per_head"):
+            self.g_proj = Linear(hidden_size, H if c.output_gate == "per_head" else H * d_v)
         if c.indexer is not None and c.q_lora_rank is not None:
             self.indexer = Indexer(c.indexer, hidden_size, c.q_lora_rank)
         self.sight = Sight(c.sliding_window)
@@ -82,6 +82,8 @@ class MultiHeadLatentAttention(Module):
                 y = attend(torch.cat((q_n, q_R), -1), k, v, mask)
             else:
                 y = self._absorbed(q_n, q_R, latent, k_R, mask)
+        if c.output_gate == "per_head":
+            y = y * self.g_proj(x).sigmoid().transpose(1, 2).unsqueeze(-1)
         y = merged(y)  # (B, T, H * d_v)
         if c.output_gate == "per_element":
             y = y * self.g_proj(x).sigmoid()

@@ -61,9 +61,12 @@ class Router(Module):
 class Experts(Module):
     """All experts, stacked: (E, out, in)."""
 
-    def __init__(self, c: Fields, width: int) -> None:
+    def __init__(self, c: Fields, width: int, hidden_size: int) -> None:
         super().__init__()
         self.c = c
+        if c.output_bias:
+            # JetMoE's, on what the experts add up to.
+            self.bias = weight(hidden_size)
         # Ranks that hold a share of the inner width add up their results; see verify/shards.py.
         self.total: Callable[[Tensor], Tensor] = torch.Tensor.contiguous
         E, f = c.num_experts, c.moe_intermediate_size
@@ -126,7 +129,7 @@ class MixtureOfExperts(Module):
         super().__init__()
         self.c = c
         self.router = Router(c, hidden_size)
-        self.experts = Experts(c, c.latent_size or hidden_size)
+        self.experts = Experts(c, c.latent_size or hidden_size, hidden_size)
         if c.latent_size is not None:
             self.latent_down_proj = Linear(hidden_size, c.latent_size)
             self.latent_up_proj = Linear(c.latent_size, hidden_size)
@@ -144,6 +147,8 @@ class MixtureOfExperts(Module):
         y = (each * shares.flatten(0, 1)[..., None]).sum(1).view_as(narrow)  # (B, T, w)
         if c.latent_size is not None:
             y = self.latent_up_proj(y)
+        if c.output_bias:
+            y = y + self.experts.bias
         if c.shared_expert_intermediate_size is not None:
             shared = self.shared_expert(x)
             if c.shared_expert_gate:

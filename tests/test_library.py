@@ -35,6 +35,15 @@ def test_fit_and_capacity() -> None:
     assert (pool.num_blocks, pool.tokens) == (10240, 163840)
 
 
+def test_the_words_of_the_release_before_count_and_warn() -> None:
+    with pytest.warns(DeprecationWarning, match="tensor_parallel is now tensor"):
+        old = kvcalc.estimate("llama-3-8b", tensor_parallel=2)  # type: ignore[call-arg]
+    assert old == kvcalc.estimate("llama-3-8b", tensor=2)
+    with pytest.warns(DeprecationWarning, match="tensor_ranks is now tensor"):
+        assert kvcalc.cache_function("llama-3-8b", "fp8", tensor_ranks=2).at(8192) == 268435456
+    assert kvcalc.estimate("llama-3-8b", old.workload).cache == old.cache
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -70,11 +79,16 @@ def test_fit_and_capacity() -> None:
             "block_size must be at least 1, not 0",
         ),
         (lambda: kvcalc.estimate("gpt2", context_tokens=10**30), "at most 2^40"),
+        (lambda: kvcalc.estimate("gpt2", context="8k"), "estimate has no context"),  # type: ignore[call-arg]
+        (
+            lambda: kvcalc.estimate("gpt2", kvcalc.estimate("gpt2").workload, beams=2),
+            "give estimate a workload or its words (beams), not both",
+        ),
         (lambda: kvcalc.estimate("gpt2", context_tokens=-1), "context_tokens must be at least 0"),
         (lambda: kvcalc.CacheDtypes.parse("zz"), "'zz' is not a number format here"),
         (lambda: kvcalc.cache_function("gpt2", "zz"), "'zz' is not a number format here"),
         (lambda: kvcalc.cache_function("gpt2", 8), "dtypes is a number format"),  # type: ignore[arg-type]
-        (lambda: kvcalc.cache_function("gpt2", "fp8", 0), "tensor_ranks must be at least 1, not 0"),
+        (lambda: kvcalc.cache_function("gpt2", "fp8", 0), "tensor must be at least 1, not 0"),
         (lambda: kvcalc.cache_function("gpt2", "fp8").most(-5), "a token count cannot be negative"),
         (
             lambda: kvcalc.cache_function("deepseek-v4-flash", "bf16").most(-5),

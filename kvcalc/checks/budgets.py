@@ -6,7 +6,7 @@ from kvcalc.errors import KvcalcError
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.weights import weight_bytes
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import Budget, ModelSpec
 from kvcalc.units import format_bytes
 
@@ -30,13 +30,20 @@ def budget_findings(spec: ModelSpec) -> Iterator[Finding]:
             yield "KV402", where, error.message
 
 
+def asked_of(budget: Budget) -> Asked:
+    """The workload that a budget is about, as far as it says it."""
+    return Asked(
+        context_tokens=budget.context,
+        batch_size=budget.batch,
+        encoder_tokens=budget.encoder_context or None,
+        dtype=budget.dtype,
+        kv_dtype=budget.kv_dtype,
+    )
+
+
 def exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
     """KV401 for each limit of one budget that is exceeded. Raises KvcalcError by name."""
-    workload, _ = choose_workload(
-        spec, context_tokens=budget.context, batch_size=budget.batch,
-        encoder_tokens=budget.encoder_context or None, dtype=budget.dtype,
-        kv_dtype=budget.kv_dtype,
-    )  # fmt: skip
+    workload, _ = choose_workload(spec, asked_of(budget))
     function = cache_function(spec, workload.cache)
     weights, _ = weight_bytes(spec, workload.dtype)
     cache = workload.num_sequences * _held(function, workload, workload.context_tokens)

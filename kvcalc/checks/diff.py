@@ -14,7 +14,7 @@ from typing import Any, Literal
 from kvcalc.checks.files import is_config
 from kvcalc.checks.git import Base, Changed, Repository
 from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, no_longer_held, policy_changes
-from kvcalc.checks.quantities import QUANTITIES, Reference, Tolerance, tolerated
+from kvcalc.checks.quantities import QUANTITIES, Tolerance, tolerated
 from kvcalc.checks.sides import (
     Reader,
     Side,
@@ -25,6 +25,7 @@ from kvcalc.checks.sides import (
 )
 from kvcalc.errors import Problem
 from kvcalc.frozen import frozen
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
 
@@ -121,7 +122,7 @@ class Diff:
 
     revision: str
     base: Base
-    reference: Reference
+    reference: Asked
     changed: tuple[Change, ...]
     added: tuple[OneSided, ...]
     removed: tuple[OneSided, ...]
@@ -150,7 +151,7 @@ class Diff:
 def diff(
     paths: tuple[Path, ...],
     revision: str,
-    reference: Reference,
+    reference: Asked,
     tolerances: dict[str, Tolerance],
     *,
     merge_base: bool = True,

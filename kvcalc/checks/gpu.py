@@ -34,16 +34,10 @@ def gpu_findings(
         return
     from kvcalc.deployment.fit import FitRequest, Planner
     from kvcalc.deployment.hardware import find, of_size
-    from kvcalc.deployment.parallelism import Layout
 
     device = find(budget.gpu) if budget.gpu is not None else of_size(f"{budget.gpu_memory}B")
     request = FitRequest(
-        context_tokens=workload.context_tokens,
-        batch_size=workload.batch_size,
-        encoder_tokens=workload.encoder_tokens,
-        dtype=workload.dtype,
-        cache=workload.cache,
-        layout=Layout(workload.tensor, workload.pipeline),
+        workload=workload,
         engine=budget.engine or "vllm",
         utilization=budget.memory_utilization or Fraction(9, 10),
     )
@@ -67,7 +61,7 @@ def _beyond_memory(
     weights, cache = max(shares, key=sum)
     over = weights + cache - memory
     if over > 0:
-        gpus = workload.tensor * workload.pipeline
+        gpus = workload.layout.tensor * workload.layout.pipeline
         message = (
             f"{weights + cache} bytes ({format_bytes(weights)} of weights, {format_bytes(cache)} "
             f"of cache) are needed on {'the' if gpus == 1 else f'each of {gpus}'} "
@@ -85,8 +79,8 @@ def _does_not_fit(planner: "Planner", device: "Accelerator", request: "FitReques
     return (
         f"{_on(device, request)}: {format_bytes(fullest.reserved_bytes)} of cache are needed and "
         f"{format_bytes(fullest.free)} are left by {beside}; "
-        f"{planner.largest_batch(device, request)} of {request.batch_size} sequences of "
-        f"{format_tokens(request.context_tokens)} tokens fit"
+        f"{planner.largest_batch(device, request)} of {request.workload.batch_size} sequences of "
+        f"{format_tokens(request.workload.context_tokens)} tokens fit"
     )
 
 
@@ -95,14 +89,14 @@ def _under_engine(planner: "Planner", device: "Accelerator", request: "FitReques
     on = f"{request.engine_words} on {_on(device, request)}"
     if memory <= 0:
         return f"{on}: the weights leave nothing for the cache"
-    rules = planner.admission(device, request)
-    held = rules.concurrency(memory, request.context_tokens, request.sequences)
+    rules, asked = planner.admission(device, request), request.workload
+    held = rules.concurrency(memory, asked.context_tokens, request.sequences)
     if held is None:
         raise UnsupportedError(f"{request.engine_words} does not say how many sequences it holds")
     whole, hundredths = divmod(int(held * 100), 100)
     return (
-        f"{on} holds {whole}.{hundredths:02d} sequences of {format_tokens(request.context_tokens)} "
-        f"tokens, not {request.batch_size}, in the {format_bytes(memory)} that weights and the "
+        f"{on} holds {whole}.{hundredths:02d} sequences of {format_tokens(asked.context_tokens)} "
+        f"tokens, not {asked.batch_size}, in the {format_bytes(memory)} that weights and the "
         "engine leave"
     )
 
@@ -110,7 +104,7 @@ def _under_engine(planner: "Planner", device: "Accelerator", request: "FitReques
 def _more_ranks(planner: "Planner", device: "Accelerator", request: "FitRequest") -> str:
     """``; tp: 4 would do`` for the fewest ranks of one machine that would; or nothing."""
     for ranks in (2, 4, 8):
-        more = replace(request, layout=replace(request.layout, tensor=ranks))
+        more = request.of(layout=replace(request.layout, tensor=ranks))
         if ranks > request.layout.tensor and planner.holds(device, more):
             return f"; tp: {ranks} would do"
     return ""

@@ -16,13 +16,13 @@ the nearest one upward from it, within its repository.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import field
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from kvcalc.checks.budgets import exceeded
+from kvcalc.checks.budgets import asked_of, exceeded
 from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
@@ -30,8 +30,9 @@ from kvcalc.errors import FileError, KvcalcError, Problem
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import answer, choose_workload
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.weights import summarise
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import shipped
 from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import Budget, Bytes, ModelSpec, Tokens
@@ -90,6 +91,12 @@ class ComparedWorkload:
     batch: int = 1
     dtype: str | None = None
     kv_dtype: str = "bf16"
+
+    @property
+    def asked(self) -> Asked:
+        """The same in the words of the library."""
+        return Asked(context_tokens=self.context, batch_size=self.batch, dtype=self.dtype,
+                     kv_dtype=self.kv_dtype)  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -336,9 +343,5 @@ def _on_gpus(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Find
 
 
 def _workload(spec: ModelSpec, budget: PolicyBudget) -> Workload:
-    workload, _ = choose_workload(
-        spec, context_tokens=budget.context, batch_size=budget.batch,
-        encoder_tokens=budget.encoder_context or None, dtype=budget.dtype,
-        kv_dtype=budget.kv_dtype, tensor_parallel=budget.tp, pipeline_parallel=budget.pp,
-    )  # fmt: skip
-    return workload
+    asked = replace(asked_of(budget), layout=Layout(budget.tp, budget.pp))
+    return choose_workload(spec, asked)[0]

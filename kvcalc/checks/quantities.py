@@ -9,6 +9,7 @@ from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of, mtp_groups
 from kvcalc.memory.weights import count_parameters, summarise, weight_bytes
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.words import near
 from kvcalc.units import parse_bytes
@@ -30,16 +31,6 @@ _WHOLE = {
     "cache_bytes_per_token": "cache_bytes",
     "fixed_cache_bytes": "cache_bytes",
 }
-
-
-@frozen(kw_only=True)
-class Reference:
-    """The workload that ``cache_bytes`` is of, and the number formats of all bytes."""
-
-    context_tokens: int
-    batch_size: int = 1
-    dtype: str | None = None
-    kv_dtype: str = "bf16"
 
 
 @frozen
@@ -76,12 +67,10 @@ def tolerated(
     )
 
 
-def measure(spec: ModelSpec, reference: Reference) -> dict[str, int]:
-    """Every quantity of a model. Raises KvcalcError when one cannot be computed."""
-    workload, _ = choose_workload(
-        spec, context_tokens=reference.context_tokens, batch_size=reference.batch_size,
-        dtype=reference.dtype, kv_dtype=reference.kv_dtype,
-    )  # fmt: skip
+def measure(spec: ModelSpec, reference: Asked) -> dict[str, int]:
+    """Every quantity of a model; ``cache_bytes`` is of the reference workload, whose number formats
+    all bytes are in. Raises KvcalcError when one cannot be computed."""
+    workload, _ = choose_workload(spec, reference)
     parameters = summarise(spec)
     cache = compile_groups(groups_of(spec), workload.cache)
     most = cache.most(workload.context_tokens, workload.encoder_tokens)

@@ -20,9 +20,10 @@ from kvcalc.checks.files import (
 )
 from kvcalc.checks.git import Changed, Repository
 from kvcalc.checks.policy import LoadedPolicy, policy_of
-from kvcalc.checks.quantities import Reference, measure
+from kvcalc.checks.quantities import measure
 from kvcalc.errors import KvcalcError, NotFoundError, Problem, UsageError
 from kvcalc.frozen import frozen
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.loader import Loaded, decode, read_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import MAX_FILE_BYTES
@@ -125,7 +126,7 @@ class Reader:
     repository: Repository
     commit: str
     explicit: set[str]
-    reference: Reference
+    reference: Asked
 
     def read(self, files: list[Changed]) -> Iterator[tuple[Side | None, Side | None]]:
         """Both sides of every file that is a model."""

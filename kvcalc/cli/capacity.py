@@ -16,6 +16,8 @@ from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 
@@ -191,8 +193,7 @@ def capacity(
         kv_dtype=kv_dtype,
         state_dtype=state_dtype,
         model_dtype=model_dtype,
-        tensor_parallel=tp,
-        pipeline_parallel=pp,
+        layout=Layout(tp, pp),
         decode_context_parallel=dcp,
         pipeline_partition=_partition(pp_partition),
         block_size=block_size,
@@ -240,7 +241,6 @@ def _from_gpu(
     from kvcalc.deployment.fit import FitRequest, memory_for_cache, step_of
     from kvcalc.deployment.hardware import find, of_size
     from kvcalc.deployment.overhead import was_measured
-    from kvcalc.deployment.parallelism import Layout
 
     if engine == "llama.cpp":
         raise UsageError("llama.cpp takes --ctx-size: its compute buffers do not follow from a GPU")
@@ -251,9 +251,11 @@ def _from_gpu(
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
     dtype = dtype or ("checkpoint" if spec.weight_dtypes else request.model_dtype)
     asked = FitRequest(
-        context_tokens=request.max_model_len or spec.max_position_embeddings or 0,
-        dtype=dtype,
-        layout=Layout(request.tensor_parallel, request.pipeline_parallel),
+        workload=Workload(
+            context_tokens=request.max_model_len or spec.max_position_embeddings or 0,
+            dtype=dtype,
+            layout=request.layout,
+        ),
         engine=engine,
         engine_version=request.engine_version,
         utilization=share or Fraction(9, 10),
@@ -290,8 +292,8 @@ def _as_asked(
         "--dtype": dtype,
         "--kv-dtype": request.kv_dtype if request.kv_dtype != "auto" else None,
         "--state-dtype": request.state_dtype if request.state_dtype != "auto" else None,
-        "--tp": request.tensor_parallel if request.tensor_parallel > 1 else None,
-        "--pp": request.pipeline_parallel if request.pipeline_parallel > 1 else None,
+        "--tp": request.layout.tensor if request.layout.tensor > 1 else None,
+        "--pp": request.layout.pipeline if request.layout.pipeline > 1 else None,
     }
     return " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
 

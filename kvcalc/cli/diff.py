@@ -111,15 +111,15 @@ def diff(
     Example: kvcalc diff --base origin/main
     """
     from kvcalc.checks.diff import diff as compute
-    from kvcalc.checks.quantities import Reference
+    from kvcalc.memory.workload import Asked
 
     where = tuple(paths or [Path()])
     team = _policy(policy, where[0])
-    served = team.workload
+    served = team.workload.asked
     tokens = options.tokens(context, "--context")
-    reference = Reference(
-        context_tokens=served.context if tokens is None else tokens,
-        batch_size=batch or served.batch,
+    reference = Asked(
+        context_tokens=served.context_tokens if tokens is None else tokens,
+        batch_size=batch or served.batch_size,
         dtype=dtype or served.dtype,
         kv_dtype=options.cache_dtype(kv_dtype) if kv_dtype else served.kv_dtype,
     )

@@ -13,7 +13,8 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import Found, expand
 from kvcalc.spec.model import ModelSpec
 
@@ -92,8 +93,7 @@ def estimate(
             "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
             "kv_dtype": kv_dtype,
             "state_dtype": state_dtype,
-            "tensor": tp,
-            "pipeline": pp,
+            "layout": Layout(tp, pp),
             "block_size": block_size,
             "available": options.num_bytes(available, "--available"),
             "prefix_tokens": options.tokens(shared_prefix, "--shared-prefix"),
@@ -120,8 +120,7 @@ def estimate(
 
             spec = with_fields(spec, tuple(set_fields))
             notes = (*notes, *(f"set {change}" for change in set_fields))
-        workload, filled = choose_workload(
-            spec,
+        asked = Asked(
             context_tokens=options.tokens(context, "--context"),
             batch_size=batch,
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
@@ -129,9 +128,9 @@ def estimate(
             dtype=dtype or (None if stored is None or attention is not None else "checkpoint"),
             kv_dtype=_logical_format(kv_dtype, engine),
             state_dtype=state_dtype,
-            tensor_parallel=tp,
-            pipeline_parallel=pp,
+            layout=Layout(tp, pp),
         )
+        workload, filled = choose_workload(spec, asked)
         notes = (*filled, *notes)
         real = None
         if attention is not None:

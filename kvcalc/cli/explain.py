@@ -62,16 +62,17 @@ def explain(
             return
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import choose_workload
+    from kvcalc.memory.workload import Asked
     from kvcalc.report import explanation
 
     found = locate(model)
-    workload, notes = choose_workload(
-        found.spec,
+    asked = Asked(
         context_tokens=options.tokens(context, "--context"),
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
         kv_dtype=kv_dtype,
         state_dtype=state_dtype,
     )
+    workload, notes = choose_workload(found.spec, asked)
     notes = () if quiet else (*found.assumptions, *notes)
     text = explanation.render(found.spec, workload, notes)
     if format is ExplainFormat.markdown:

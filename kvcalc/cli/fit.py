@@ -12,10 +12,11 @@ from kvcalc.cli.output import write
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.fit import Fit, FitRequest, Planner
 from kvcalc.deployment.hardware import catalogue, find, of_size
-from kvcalc.deployment.parallelism import Layout
 from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked
 
 ENGINE_NAMES = ("logical", *ENGINES)
 
@@ -108,22 +109,17 @@ def fit(
     if max_num_seqs is not None and batch > max_num_seqs * dp:
         raise UsageError(f"--batch {batch}: --max-num-seqs {max_num_seqs} runs fewer at once")
     spec = locate(model).spec
-    workload, _ = choose_workload(
-        spec,
+    asked = Asked(
         context_tokens=options.tokens(context, "--context"),
         batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
         dtype=dtype,
         kv_dtype=kv_dtype,
         state_dtype=state_dtype,
+        layout=Layout(tp, pp, dp, expert_parallel),
     )
     request = FitRequest(
-        context_tokens=workload.context_tokens,
-        batch_size=batch,
-        encoder_tokens=workload.encoder_tokens,
-        dtype=workload.dtype,
-        cache=workload.cache,
-        layout=Layout(tp, pp, dp, expert_parallel),
+        workload=choose_workload(spec, asked)[0],
         engine=engine,
         engine_version=engine_version,
         utilization=_share(memory_utilization or "0.9"),

@@ -1,5 +1,6 @@
 """``kvcalc report``: models as one page to send around: tables, plots, equations, a live form."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,26 +55,28 @@ def report(
     spare(output, force)
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import answer, choose_workload
+    from kvcalc.memory.layout import Layout
+    from kvcalc.memory.workload import Asked
     from kvcalc.report import html
     from kvcalc.report.page_data import Question
 
     proved = () if proofs is None else _read_proofs(proofs)
-    encoder_tokens = options.tokens(encoder_context, "--encoder-context")
     context_tokens = options.tokens(context, "--context")
+    asked = Asked(
+        # One form asks for all models: a model made for less says so in its notes.
+        context_tokens=8192 if context_tokens is None else context_tokens,
+        batch_size=batch,
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        state_dtype=state_dtype,
+        layout=Layout(tp),
+    )
     found = tuple(locate(model) for model in track(models, len(models), "reading", quiet=quiet))
     estimates = []
     for item in track(found, len(found), "computing", quiet=quiet):
-        workload, notes = choose_workload(
-            item.spec,
-            # One form asks for all models: a model made for less says so in its notes.
-            context_tokens=8192 if context_tokens is None else context_tokens,
-            batch_size=batch,
-            encoder_tokens=encoder_tokens,
-            dtype=dtype or (None if item.weights is None else "checkpoint"),
-            kv_dtype=kv_dtype,
-            state_dtype=state_dtype,
-            tensor_parallel=tp,
-        )
+        stored = "checkpoint" if item.weights is not None else None
+        workload, notes = choose_workload(item.spec, replace(asked, dtype=dtype or stored))
         notes = (*item.assumptions, *notes)
         try:
             estimates.append(answer(item.spec, workload, notes, stored=item.weights))
@@ -82,7 +85,7 @@ def report(
     page = html.render(
         found,
         tuple(estimates),
-        Question(estimates[0].workload, encoder_tokens, dtype),
+        Question(estimates[0].workload, asked),
         _command(models, {
             "--context": context, "--batch": str(batch) if batch > 1 else None,
             "--encoder-context": encoder_context, "--dtype": dtype,

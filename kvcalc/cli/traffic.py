@@ -10,6 +10,7 @@ from kvcalc.errors import FileError, NotFoundError, UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.lengths import Lengths, read_lengths
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.traffic import (
@@ -22,7 +23,7 @@ from kvcalc.memory.traffic import (
     shared_bytes,
     traffic,
 )
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec
 
 
@@ -48,8 +49,7 @@ def answer(
     encoder_tokens: int | None,
     kv_dtype: str | None,
     state_dtype: str | None,
-    tensor: int,
-    pipeline: int,
+    layout: Layout,
     block_size: int | None,
     available: int | None,
     prefix_tokens: int | None,
@@ -60,11 +60,11 @@ def answer(
     if spec.encoder is not None and spec.encoder.tokens is None and encoder_tokens is None:
         raise UsageError(f"{spec.name} keeps its encoder's tokens: give --encoder-context")
     longest = max(lengths.totals)
-    workload, notes = choose_workload(
-        spec, context_tokens=max(1, longest), encoder_tokens=encoder_tokens,
-        kv_dtype=_logical_format(kv_dtype), state_dtype=state_dtype, tensor_parallel=tensor,
-        pipeline_parallel=pipeline,
+    asked = Asked(
+        context_tokens=max(1, longest), encoder_tokens=encoder_tokens,
+        kv_dtype=_logical_format(kv_dtype), state_dtype=state_dtype, layout=layout,
     )  # fmt: skip
+    workload, notes = choose_workload(spec, asked)
     encoder = workload.encoder_tokens
     function = compile_groups(groups_of(spec), workload.cache)
     block, held_by, prefix = block_size or BLOCK_TOKENS, "blocks", None
@@ -87,7 +87,7 @@ def answer(
         lengths,
         logical=_quick(lambda tokens: (function.most(tokens, encoder),), function, 1),
         stage_bytes=stage_bytes,
-        tensor=tensor,
+        tensor=layout.tensor,
         held_by=held_by,
         block_tokens=block or None,
         available_bytes=available,
@@ -110,14 +110,14 @@ def _stages(
 ) -> list[CacheFunction]:
     """The cache of one rank of each pipeline stage."""
     functions = []
-    for stage in decoder_stages(spec, workload.pipeline):
+    for stage in decoder_stages(spec, workload.layout.pipeline):
         held = tuple(
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"
             else group
             for group in groups
         )
-        functions.append(compile_groups(held, workload.cache, workload.tensor))
+        functions.append(compile_groups(held, workload.cache, workload.layout.tensor))
     return functions
 
 

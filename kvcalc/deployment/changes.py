@@ -24,33 +24,36 @@ def changes_for(planner: Planner, answer: Fit) -> Iterator[Change]:
     device, request = answer.device, answer.request
 
     def change(what: str, cost: str, **fields: object) -> Iterator[Change]:
-        changed = replace(request, **fields)  # type: ignore[arg-type]
+        changed = request.of(**fields)
         if planner.holds(device, changed):
             tight = planner.verdict(device, changed) == "tight"
             yield Change(what, cost + ("; tight" if tight else ""))
 
     yield from _flags(planner, device, request)
-    cache8 = CacheDtypes("fp8", "fp8", request.cache.state)
-    two_bytes = request.cache.key in ("bf16", "fp16", "fp32")
+    cache8 = CacheDtypes("fp8", "fp8", request.workload.cache.state)
+    two_bytes = request.workload.cache.key in ("bf16", "fp16", "fp32")
     if two_bytes:
         yield from change("--kv-dtype fp8", "precision of the cache; states stay as they are",
                           cache=cache8)  # fmt: skip
     batch = answer.largest_batch_least or answer.largest_batch
-    if 0 < batch < request.batch_size:
+    if 0 < batch < request.workload.batch_size:
         yield from change(
-            f"--batch {batch}", f"{batch:,} of {request.batch_size:,} requests at once",
+            f"--batch {batch}", f"{batch:,} of {request.workload.batch_size:,} requests at once",
             batch_size=batch,
         )  # fmt: skip
     longest = answer.longest_context_least or answer.longest_context
-    if 0 < longest < request.context_tokens:
-        cost = f"requests of {longest:,} tokens, not {format_tokens(request.context_tokens)}"
-        encoder = f" --encoder-context {request.encoder_tokens}" if request.encoder_tokens else ""
+    if 0 < longest < request.workload.context_tokens:
+        cost = (
+            f"requests of {longest:,} tokens, not {format_tokens(request.workload.context_tokens)}"
+        )
+        tokens = request.workload.encoder_tokens
+        encoder = f" --encoder-context {tokens}" if tokens else ""
         yield from change(f"--context {longest}{encoder}", cost, context_tokens=longest)
     for dtype, cost in (
         ("fp8", "precision of the weights, or a checkpoint that was made in fp8"),
         ("int4_g128", "much precision of the weights (groups of 128)"),
     ):
-        if request.dtype in (dtype, "int4_g128", "checkpoint"):
+        if request.workload.dtype in (dtype, "int4_g128", "checkpoint"):
             continue
         narrower = tuple(change(f"--dtype {dtype}", cost, dtype=dtype))
         if not narrower and two_bytes:
@@ -101,7 +104,7 @@ def _flags(planner: Planner, device: Accelerator, request: FitRequest) -> Iterat
 def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     """What was assumed, and what does not follow from measurements."""
     device, request = answer.device, answer.request
-    beyond = beyond_longest(spec, request.context_tokens)
+    beyond = beyond_longest(spec, request.workload.context_tokens)
     if beyond is not None:
         yield beyond + past_the_longest(request.engine)
     for item in answer.devices[0].waste[:2]:

@@ -8,15 +8,15 @@ stage. The overheads have a band (kvcalc.deployment.overhead): ``fits`` holds at
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 from kvcalc.deployment.admission import Admission, admission
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import Batch, Overhead, default_batch, overheads, was_measured
-from kvcalc.deployment.parallelism import Layout, Stage, stages_of
+from kvcalc.deployment.parallelism import Stage, stages_of
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import CapacityRequest
@@ -24,6 +24,8 @@ from kvcalc.engines.result import Waste
 from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.engines.workload import Holding
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
 # No model goes further; a cache that does not grow would have no end.
@@ -46,19 +48,14 @@ _TAKEN = {
 class FitRequest:
     """The question.
 
-    context_tokens, batch_size: requests that must be held at once, over all replicas.
+    workload: requests that must be held at once, over all replicas of its layout.
     engine: whose pages to count; ``logical`` counts the need alone, beside what vLLM takes.
     utilization: the share of the device that the engine may use; tensorrt-llm's, of what is free.
     max_num_batched_tokens, max_num_seqs: its scheduler step; None takes what vLLM chooses for the
     device, and no fewer requests than are asked for. eager: no CUDA graphs.
     """
 
-    context_tokens: int
-    batch_size: int = 1
-    encoder_tokens: int = 0
-    dtype: str = "bf16"
-    cache: CacheDtypes = field(default_factory=CacheDtypes)
-    layout: Layout = field(default_factory=Layout)
+    workload: Workload
     engine: str = "vllm"
     engine_version: str | None = None
     utilization: Fraction = Fraction(9, 10)
@@ -67,14 +64,22 @@ class FitRequest:
     eager: bool = False
 
     @property
+    def layout(self) -> Layout:
+        return self.workload.layout
+
+    @property
     def sequences(self) -> int:
         """Requests of one replica."""
-        return -(-self.batch_size // self.layout.data)
+        return -(-self.workload.batch_size // self.layout.data)
 
     @property
     def engine_words(self) -> str:
         """The engine as sentences name it."""
         return "the logical need" if self.engine == "logical" else ENGINES[self.engine][1]
+
+    def of(self, **fields: Any) -> "FitRequest":
+        """The same question about a workload with other fields."""
+        return replace(self, workload=replace(self.workload, **fields))
 
 
 def step_of(device: Accelerator, request: FitRequest) -> Batch:
@@ -82,8 +87,8 @@ def step_of(device: Accelerator, request: FitRequest) -> Batch:
     usual = default_batch(device.bytes, device.name)
     requests = request.max_num_seqs or max(usual.requests, request.sequences)
     tokens = usual.tokens
-    if request.max_num_seqs is not None and request.context_tokens:
-        tokens = min(tokens, request.max_num_seqs * request.context_tokens)
+    if request.max_num_seqs is not None and request.workload.context_tokens:
+        tokens = min(tokens, request.max_num_seqs * request.workload.context_tokens)
     return Batch(request.max_num_batched_tokens or max(tokens, requests), requests)
 
 
@@ -92,15 +97,14 @@ def question_of(device: Accelerator, request: FitRequest) -> CapacityRequest:
     step = step_of(device, request)
     vllm = request.engine == "vllm"
     # Engines call the format of the activations 'auto'.
-    kv_dtype = None if request.cache.kv_name == "bf16" else request.cache.kv_name
+    kv_dtype = None if request.workload.cache.kv_name == "bf16" else request.workload.cache.kv_name
     return CapacityRequest(
         engine_version=request.engine_version,
-        max_model_len=max(1, request.context_tokens),
-        encoder_tokens=request.encoder_tokens or None if vllm else None,
+        max_model_len=max(1, request.workload.context_tokens),
+        encoder_tokens=request.workload.encoder_tokens or None if vllm else None,
         kv_dtype=kv_dtype,
-        state_dtype=request.cache.state,
-        tensor_parallel=request.layout.tensor,
-        pipeline_parallel=request.layout.pipeline,
+        state_dtype=request.workload.cache.state,
+        layout=request.layout,
         compute_capability=device.sm,
         memory_utilization=request.utilization if request.engine == "tensorrt-llm" else None,
         max_num_batched_tokens=step.tokens if vllm else None,
@@ -173,7 +177,7 @@ class Planner:
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
     def stages(self, request: FitRequest) -> tuple[Stage, ...]:
-        key = (request.dtype, request.cache, request.layout)
+        key = (request.workload.dtype, request.workload.cache, request.layout)
         if key not in self._stages:
             self._stages[key] = stages_of(self.spec, *key)
         return self._stages[key]
@@ -201,7 +205,7 @@ class Planner:
             )
         if not any(one.cache.terms for one in self.stages(request)):
             # Requests that keep nothing wait without taking a place.
-            request = replace(request, batch_size=1)
+            request = request.of(batch_size=1)
         layout = request.layout
         items = overheads(
             self.spec, step_of(device, request), layout.tensor, layout.pipeline,
@@ -241,11 +245,11 @@ class Planner:
             need = self._logical(request)
             return all(one <= room for one, room in zip(need, rooms, strict=True))
         rules = self.admission(device, request)
-        return rules.admits(min(rooms), max(1, request.context_tokens), request.sequences)
+        return rules.admits(min(rooms), max(1, request.workload.context_tokens), request.sequences)
 
     def _logical(self, request: FitRequest) -> list[int]:
         """The logical need of the requests on a rank of each stage."""
-        tokens = (request.context_tokens, request.encoder_tokens)
+        tokens = (request.workload.context_tokens, request.workload.encoder_tokens)
         return [request.sequences * stage.cache.most(*tokens) for stage in self.stages(request)]
 
     def verdict(self, device: Accelerator, request: FitRequest) -> Verdict:
@@ -266,9 +270,11 @@ class Planner:
 
         The model's own longest at most, or what is asked for where that is more.
         """
-        limit = max(self.spec.max_position_embeddings or LONGEST, request.context_tokens, 1)
+        limit = max(
+            self.spec.max_position_embeddings or LONGEST, request.workload.context_tokens, 1
+        )
         return _most(
-            lambda tokens: self.holds(device, replace(request, context_tokens=tokens), end), limit
+            lambda tokens: self.holds(device, request.of(context_tokens=tokens), end), limit
         )
 
     def largest_batch(self, device: Accelerator, request: FitRequest, end: int = 0) -> int:
@@ -276,7 +282,7 @@ class Planner:
         data = request.layout.data
 
         def fits(sequences: int) -> bool:
-            return self.holds(device, replace(request, batch_size=sequences * data), end)
+            return self.holds(device, request.of(batch_size=sequences * data), end)
 
         limit = 1
         while limit < LONGEST and fits(limit):
@@ -291,7 +297,7 @@ class Planner:
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
         for layout in layouts:
-            if self.holds(device, replace(request, layout=layout)):
+            if self.holds(device, request.of(layout=layout)):
                 return layout
         return None
 
@@ -350,7 +356,7 @@ class Planner:
             largest_batch_least=self.largest_batch(device, request, 1),
             fewest=fewest,
             fewest_verdict="does not fit" if fewest is None
-            else self.verdict(device, replace(request, layout=fewest)),
+            else self.verdict(device, request.of(layout=fewest)),
             changes=(),
             notes=(),
         )  # fmt: skip

@@ -7,35 +7,10 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Ranks of each kind.
-
-    data: replicas of the attention, each with requests of its own. expert: the routed experts are
-    dealt out whole over the tensor and data ranks of a stage, instead of each being cut.
-    """
-
-    tensor: int = 1
-    pipeline: int = 1
-    data: int = 1
-    expert: bool = False
-
-    @property
-    def devices(self) -> int:
-        return self.tensor * self.pipeline * self.data
-
-    def __str__(self) -> str:
-        parts = [f"TP {self.tensor}", f"PP {self.pipeline}"]
-        if self.data > 1:
-            parts.append(f"DP {self.data}")
-        if self.expert:
-            parts.append(f"EP {self.tensor * self.data}")
-        return " x ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from kvcalc.errors import UsageError
+from kvcalc.memory.layout import Layout
 from kvcalc.units import format_bytes, parse_bytes
 
 
@@ -50,8 +51,7 @@ class Available:
 
 # Fields that every engine understands, and those whose option is spelt otherwise.
 _COMMON = (
-    "available", "engine_version", "model_dtype", "tensor_parallel", "pipeline_parallel",
-    "compute_capability",
+    "available", "engine_version", "model_dtype", "layout", "compute_capability",
 )  # fmt: skip
 _SPELT = {
     "encoder_tokens": "--encoder-context",
@@ -86,8 +86,7 @@ class CapacityRequest:
     state_dtype: str | None = None
     model_dtype: str = "bf16"
     compute_capability: int | None = None
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
+    layout: Layout = field(default_factory=Layout)
     decode_context_parallel: int | None = None
     pipeline_partition: tuple[int, ...] | None = None
     block_size: int | None = None
@@ -111,8 +110,8 @@ class CapacityRequest:
     swa_full: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("tensor_parallel", "pipeline_parallel"):
-            if getattr(self, name) < 1:
+        for name, ranks in (("tensor", self.layout.tensor), ("pipeline", self.layout.pipeline)):
+            if ranks < 1:
                 raise UsageError(f"{name} must be at least 1")
 
     def only(self, engine: str, flags: Collection[str]) -> None:

@@ -29,6 +29,7 @@ from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.estimate import answer
 from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
@@ -143,8 +144,7 @@ def holding(
     module = import_module(ENGINES[engine][0])
     common = CapacityRequest(
         engine_version=version,
-        tensor_parallel=workload.tensor,
-        pipeline_parallel=workload.pipeline,
+        layout=workload.layout,
         max_model_len=workload.context_tokens,
         kv_dtype=kv_dtype,
         state_dtype=workload.cache.state,
@@ -162,7 +162,7 @@ def workload_cache(
 ) -> EngineCache:  # fmt: skip
     """What an engine holds for a workload, beside the logical need. Raises as ``holding`` does."""
     held = holding(engine, spec, workload, kv_dtype, version)
-    ranks, sequences = workload.tensor, workload.num_sequences
+    ranks, sequences = workload.layout.tensor, workload.num_sequences
     need = logical_parts(spec, workload)
     causes: dict[str, Waste] = {}
 
@@ -176,7 +176,7 @@ def workload_cache(
             add(waste.cause, waste.bytes * ranks * sequences, waste.why)
     whole = held
     if ranks > 1:
-        undivided = replace(workload, tensor=1, pipeline=1)
+        undivided = replace(workload, layout=Layout())
         whole = holding(engine, spec, undivided, kv_dtype, version)
     for part in PARTS:
         own = sum(share.need[part] for share in held.shares) * ranks * sequences

@@ -119,12 +119,12 @@ def _fixed_positions(extent: Extent, encoder_tokens: int) -> int:
             return 0
 
 
-def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, tensor_ranks: int = 1) -> int:
+def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, ranks: int = 1) -> int:
     """Bytes per position of one tensor on the fullest rank. Raises UnsupportedError by name."""
     try:
-        shape = tensor.per_rank(tensor_ranks)
+        shape = tensor.per_rank(ranks)
     except ValueError as error:
-        raise UnsupportedError(f"tensor parallelism over {tensor_ranks} ranks: "
+        raise UnsupportedError(f"tensor parallelism over {ranks} ranks: "
                                f"{tensor.name} {list(tensor.shape)}: {error}") from None  # fmt: skip
     try:
         return tensor.position_bytes(dtypes, shape)
@@ -133,22 +133,22 @@ def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, tensor_ranks: int = 1
 
 
 def compile_groups(
-    groups: tuple[CacheGroup, ...], dtypes: CacheDtypes, tensor_ranks: int = 1
+    groups: tuple[CacheGroup, ...], dtypes: CacheDtypes, ranks: int = 1
 ) -> CacheFunction:
     """Add up the tensors of the same extent over all layers of ``groups``."""
     terms: dict[Extent, int] = {}
     for group in groups:
         for tensor in group.tensors:
-            num_bytes = tensor_bytes(tensor, dtypes, tensor_ranks) * len(group.layers)
+            num_bytes = tensor_bytes(tensor, dtypes, ranks) * len(group.layers)
             terms[tensor.extent] = terms.get(tensor.extent, 0) + num_bytes
     return CacheFunction(tuple(terms.items()))
 
 
 def cache_function(
-    spec: ModelSpec, dtypes: CacheDtypes, tensor_ranks: int = 1, case: "Case" = "worst"
+    spec: ModelSpec, dtypes: CacheDtypes, ranks: int = 1, case: "Case" = "worst"
 ) -> CacheFunction:
     """One sequence's cache as a function of its tokens.
 
     Raises UnsupportedError where a number format or a number of ranks does not fit a tensor.
     """
-    return compile_groups(groups_of(spec, case), dtypes, tensor_ranks)
+    return compile_groups(groups_of(spec, case), dtypes, ranks)

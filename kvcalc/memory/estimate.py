@@ -20,7 +20,7 @@ from kvcalc.memory.weights import (
     summarise,
     weight_bytes,
 )
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.memory.workspace import WorkspaceItem, workspace
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
@@ -129,29 +129,18 @@ def encoder_length(spec: ModelSpec, context_tokens: int, asked: int | None) -> t
     return context_tokens, "as many encoder tokens as the decoder's (none were given)"
 
 
-def choose_workload(
-    spec: ModelSpec,
-    *,
-    context_tokens: int | None = None,
-    batch_size: int = 1,
-    encoder_tokens: int | None = None,
-    beams: int = 1,
-    dtype: str | None = None,
-    kv_dtype: str = "bf16",
-    state_dtype: str | None = None,
-    tensor_parallel: int = 1,
-    pipeline_parallel: int = 1,
-) -> tuple[Workload, tuple[str, ...]]:
+def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str, ...]]:
     """Fill in what was not asked, and say so: (workload, assumptions).
 
     Raises UsageError for numbers or number formats that make no sense.
     """
     notes: list[str] = []
-    for name, value in (("batch", batch_size), ("beams", beams), ("tp", tensor_parallel),
-                        ("pp", pipeline_parallel)):  # fmt: skip
+    layout, context_tokens = asked.layout, asked.context_tokens
+    for name, value in (("batch", asked.batch_size), ("beams", asked.beams), ("tp", layout.tensor),
+                        ("pp", layout.pipeline), ("dp", layout.data)):  # fmt: skip
         if value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
-    if (context_tokens or 0) < 0 or (encoder_tokens or 0) < 0:
+    if (context_tokens or 0) < 0 or (asked.encoder_tokens or 0) < 0:
         raise UsageError("a token count cannot be negative")
     longest = spec.max_position_embeddings
     if context_tokens is None:
@@ -159,49 +148,19 @@ def choose_workload(
         notes.append(f"context of {context_tokens} tokens (none was given)")
     elif beyond := beyond_longest(spec, context_tokens):
         notes.append(beyond)
-    encoder_tokens, note = encoder_length(spec, context_tokens, encoder_tokens)
+    encoder_tokens, note = encoder_length(spec, context_tokens, asked.encoder_tokens)
     if note:
         notes.append(note)
-    if dtype is None:
-        dtype = "checkpoint" if spec.weight_dtypes else "bf16"
     try:
-        cache = CacheDtypes.parse(kv_dtype, state_dtype)
+        cache = CacheDtypes.parse(asked.kv_dtype, asked.state_dtype)
     except ValueError as error:
         raise UsageError(f"kv dtype {error}") from None
     workload = Workload(
-        context_tokens=context_tokens, batch_size=batch_size, encoder_tokens=encoder_tokens,
-        beams=beams, dtype=dtype, cache=cache, tensor=tensor_parallel, pipeline=pipeline_parallel,
+        context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
+        beams=asked.beams, dtype=asked.dtype or ("checkpoint" if spec.weight_dtypes else "bf16"),
+        cache=cache, layout=layout,
     )  # fmt: skip
     return workload, tuple(notes)
-
-
-def estimate(
-    spec: ModelSpec,
-    *,
-    context_tokens: int | None = None,
-    batch_size: int = 1,
-    encoder_tokens: int | None = None,
-    beams: int = 1,
-    dtype: str | None = None,
-    kv_dtype: str = "bf16",
-    state_dtype: str | None = None,
-    tensor_parallel: int = 1,
-    pipeline_parallel: int = 1,
-) -> Estimate:
-    """Parameters, weights, cache and workspace of a model for a workload.
-
-    Raises UsageError for impossible options and UnsupportedError, which names the tensor, where a
-    number format or a parallel layout does not fit the model.
-
-    >>> estimate(load("llama-3-8b"), context_tokens=8192).cache.bytes
-    1073741824
-    """
-    workload, notes = choose_workload(
-        spec, context_tokens=context_tokens, batch_size=batch_size, encoder_tokens=encoder_tokens,
-        beams=beams, dtype=dtype, kv_dtype=kv_dtype, state_dtype=state_dtype,
-        tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
-    )  # fmt: skip
-    return answer(spec, workload, notes)
 
 
 def answer(
@@ -218,13 +177,14 @@ def answer(
     """
     accounting = accounting or logical(spec)
     parameters = summarise(spec)
+    layout = workload.layout
     if stored is not None and workload.dtype == "checkpoint":
         num_bytes, by_component = stored.bytes, dict.fromkeys(COMPONENTS, 0) | stored.by_component
-        per_device = stored_device_bytes(spec, stored, workload.tensor, workload.pipeline)
+        per_device = stored_device_bytes(spec, stored, layout.tensor, layout.pipeline)
     else:
         stored = None
         num_bytes, by_component = weight_bytes(spec, workload.dtype)
-        per_device = device_weight_bytes(spec, workload.dtype, workload.tensor, workload.pipeline)
+        per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
     return Estimate(
         spec=spec,
@@ -287,17 +247,17 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
 def _per_device(spec: ModelSpec, workload: Workload, accounting: Accounting) -> tuple[int, ...]:
     """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
     result: list[int] = []
-    for stage in decoder_stages(spec, workload.pipeline):
+    for stage in decoder_stages(spec, workload.layout.pipeline):
         held = [
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"
             else group
             for group in accounting.groups
         ]
-        function = compile_groups(tuple(held), workload.cache, workload.tensor)
+        function = compile_groups(tuple(held), workload.cache, workload.layout.tensor)
         at = function.most if accounting.at_most else function.at
         num_bytes = at(workload.context_tokens, workload.encoder_tokens)
-        result += [workload.num_sequences * num_bytes] * workload.tensor
+        result += [workload.num_sequences * num_bytes] * workload.layout.tensor
     return tuple(result)
 
 

@@ -8,6 +8,7 @@ from kvcalc.frozen import frozen
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import choose_workload, encoder_length
 from kvcalc.memory.weights import summarise, weight_bytes
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 
@@ -132,9 +133,8 @@ def assumptions(
     found: dict[str, None] = {}
     for variant in variants:
         spec = variant.spec
-        _, notes = choose_workload(
-            spec, context_tokens=max(contexts), encoder_tokens=encoder_tokens
-        )
+        asked = Asked(context_tokens=max(contexts), encoder_tokens=encoder_tokens)
+        _, notes = choose_workload(spec, asked)
         found |= dict.fromkeys(f"{spec.name}: {note}" for note in (*notes, *variant.notes))
     return tuple(found)
 

@@ -1,7 +1,31 @@
-"""The question: how many sequences of how many tokens, in which number formats, on how many devices."""
+"""The question: how many sequences of how many tokens, in which number formats, on how many devices.
+
+``Asked`` is what a person said of it; ``kvcalc.memory.estimate.choose_workload`` fills in the rest for a
+model and makes a ``Workload`` of it, which every request and every answer contains.
+"""
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
+from kvcalc.memory.layout import Layout
+
+
+@frozen(kw_only=True)
+class Asked:
+    """A workload as far as it was said; None takes the model's.
+
+    context_tokens: cached positions of one sequence. batch_size: sequences. encoder_tokens: encoder
+    positions of one sequence. beams: beams per sequence. dtype: number format of the weights.
+    kv_dtype: of the cache, ``q8_0:bf16`` for keys and values. state_dtype: of recurrent states.
+    """
+
+    context_tokens: int | None = None
+    batch_size: int = 1
+    encoder_tokens: int | None = None
+    beams: int = 1
+    dtype: str | None = None
+    kv_dtype: str = "bf16"
+    state_dtype: str | None = None
+    layout: Layout = Layout()
 
 
 @frozen(kw_only=True)
@@ -13,7 +37,7 @@ class Workload:
     beams: beams per sequence, each with a cache of its own.
     dtype: number format of the weights; ``checkpoint`` takes the spec's ``weight_dtypes``.
     cache: number formats of keys, values and states.
-    tensor, pipeline: ranks of tensor and pipeline parallelism.
+    layout: the devices that share it.
     """
 
     context_tokens: int
@@ -22,8 +46,7 @@ class Workload:
     beams: int = 1
     dtype: str = "bf16"
     cache: CacheDtypes = CacheDtypes()
-    tensor: int = 1
-    pipeline: int = 1
+    layout: Layout = Layout()
 
     @property
     def num_sequences(self) -> int:

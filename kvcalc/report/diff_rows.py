@@ -6,7 +6,8 @@ from typing import Any
 
 from kvcalc.checks.diff import Change, Diff, FailOn, OneSided, PolicyChange, Row, is_loosened
 from kvcalc.checks.limits import FieldChange
-from kvcalc.checks.quantities import QUANTITIES, Reference
+from kvcalc.checks.quantities import QUANTITIES
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.dump import flow
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -20,11 +21,13 @@ _UNITS: dict[str, Callable[[int], str]] = {
 _MAX_VALUE, _MAX_BUDGET = 60, 200
 
 
-def words(quantity: str, reference: Reference) -> str:
+def words(quantity: str, reference: Asked) -> str:
     """``cache of 8k tokens x 1``: what a row is about."""
     label, _ = QUANTITIES[quantity]
     if quantity == "cache_bytes":
-        label += f" of {format_tokens(reference.context_tokens)} tokens x {reference.batch_size}"
+        label += (
+            f" of {format_tokens(reference.context_tokens or 0)} tokens x {reference.batch_size}"
+        )
     return label
 
 
@@ -91,7 +94,7 @@ def renamed(change: Change) -> str:
     return f" (was {change.base_model})" if change.base_model != change.model else ""
 
 
-def one_sided(each: OneSided, reference: Reference) -> Iterator[str]:
+def one_sided(each: OneSided, reference: Asked) -> Iterator[str]:
     """The figures of an added or removed model, shortest that says it."""
     for quantity in ("parameters", "weight_bytes", "cache_bytes_per_token", "cache_bytes"):
         number = each.quantities[quantity]

@@ -34,7 +34,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             "state_dtype": estimate.state_dtype,
         },
         "engine": estimate.engine,
-        "parallelism": {"tensor": workload.tensor, "pipeline": workload.pipeline},
+        "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
         "parameters": {
             "total": parameters.total,
             "active": parameters.active,

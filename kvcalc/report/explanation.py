@@ -7,7 +7,7 @@ from kvcalc.memory.cache import cache_function, tensor_bytes
 from kvcalc.memory.claims import wrong_claims
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.ranges import describe_layers
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -17,19 +17,9 @@ from kvcalc.units import format_bytes
 _WIDTH = 78
 
 
-def explain(
-    spec: ModelSpec,
-    *,
-    context_tokens: int | None = None,
-    encoder_tokens: int | None = None,
-    kv_dtype: str = "bf16",
-    state_dtype: str | None = None,
-) -> str:
+def explain(spec: ModelSpec, asked: Asked) -> str:
     """What ``kvcalc explain`` prints. Raises UsageError for impossible options."""
-    workload, notes = choose_workload(
-        spec, context_tokens=context_tokens, encoder_tokens=encoder_tokens, kv_dtype=kv_dtype,
-        state_dtype=state_dtype,
-    )  # fmt: skip
+    workload, notes = choose_workload(spec, asked)
     return render(spec, workload, notes)
 
 

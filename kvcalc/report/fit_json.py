@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvcalc.deployment.fit import Device, Fit
-from kvcalc.deployment.parallelism import Layout
+from kvcalc.memory.layout import Layout
 
 
 def render(fit: Fit) -> str:
@@ -34,11 +34,11 @@ def to_object(fit: Fit) -> dict[str, Any]:
             "source": device.source,
         },
         "workload": {
-            "context_tokens": request.context_tokens,
-            "batch_size": request.batch_size,
-            "encoder_tokens": request.encoder_tokens,
-            "dtype": request.dtype,
-            "kv_dtype": request.cache.kv_name,
+            "context_tokens": request.workload.context_tokens,
+            "batch_size": request.workload.batch_size,
+            "encoder_tokens": request.workload.encoder_tokens,
+            "dtype": request.workload.dtype,
+            "kv_dtype": request.workload.cache.kv_name,
         },
         "parallelism": _layout(request.layout),
         "engine": {"name": request.engine, "version": fit.version},

@@ -1,7 +1,6 @@
 """The lines of a fit answer, shared by the table and the markdown."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kvcalc.deployment.fit import LONGEST, Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
@@ -19,12 +18,12 @@ def device_headers(fit: Fit) -> tuple[str, str, str]:
 
 def headline(fit: Fit) -> str:
     """One sentence: what was asked, and the verdict."""
-    request = fit.request
-    encoder = f" and {request.encoder_tokens:,} of the encoder" if request.encoder_tokens else ""
-    each = f"{format_tokens(request.context_tokens)} tokens{encoder} x {request.batch_size}"
+    request, asked = fit.request, fit.request.workload
+    encoder = f" and {asked.encoder_tokens:,} of the encoder" if asked.encoder_tokens else ""
+    each = f"{format_tokens(asked.context_tokens)} tokens{encoder} x {asked.batch_size}"
     devices = request.layout.devices
     return (
-        f"{each} in {request.cache.kv_name}, weights in {request.dtype}, on {devices} x "
+        f"{each} in {asked.cache.kv_name}, weights in {asked.dtype}, on {devices} x "
         f"{fit.device.name} ({request.layout}){by_engine(fit)}: {fit.verdict}"
     )
 
@@ -80,8 +79,8 @@ def _why(device: Device) -> str:
 def answer_lines(fit: Fit) -> Iterator[tuple[str, str]]:
     """How far it goes; beside it what holds at the lower end of the band."""
     request = fit.request
-    yield f"longest context for a batch of {request.batch_size}", _longest(fit)
-    yield f"largest batch at {format_tokens(request.context_tokens)} tokens", _largest(fit)
+    yield f"longest context for a batch of {request.workload.batch_size}", _longest(fit)
+    yield f"largest batch at {format_tokens(request.workload.context_tokens)} tokens", _largest(fit)
     yield "fewest devices that hold the request", _layout(fit)
 
 
@@ -94,7 +93,7 @@ def _longest(fit: Fit) -> str:
     else:
         whose = ""
     low = "" if least == tokens else f"; {_or_none(least)} at the band's lower end"
-    encoder = fit.request.encoder_tokens
+    encoder = fit.request.workload.encoder_tokens
     beside = f" beside {encoder:,} of the encoder" if encoder else ""
     return f"{tokens:,} tokens{beside}{whose}{low}"
 
@@ -106,7 +105,7 @@ def _largest(fit: Fit) -> str:
     if not number:
         return "none"
     low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
-    usual = step_of(fit.device, replace(fit.request, batch_size=1)).requests
+    usual = step_of(fit.device, fit.request.of(batch_size=1)).requests
     more = -(-number // fit.request.layout.data)
     flag = f" with --max-num-seqs {more}" if fit.request.engine == "vllm" and more > usual else ""
     return f"{number:,} {'request' if number == 1 else 'requests'}{flag}{low}"

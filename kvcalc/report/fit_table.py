@@ -64,8 +64,8 @@ def render_all(fits: list[Fit]) -> str:
     first = fits[0]
     request = first.request
     about = (
-        f"{first.model}: {request.context_tokens:,} tokens x {request.batch_size} in "
-        f"{request.cache.kv_name}, weights in {request.dtype}{by_engine(first)}"
+        f"{first.model}: {request.workload.context_tokens:,} tokens x {request.workload.batch_size} in "
+        f"{request.workload.cache.kv_name}, weights in {request.workload.dtype}{by_engine(first)}"
     )
     notes = [Text(f"- {note}", "dim") for note in shared_notes(fits)]
     return to_text(Text(about, "bold"), "", table, *(["", *notes] if notes else []))

@@ -20,7 +20,7 @@ from kvcalc.memory.weights import (
     summarise,
     weight_bytes,
 )
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.curves import DEVICES, FIRST_CONTEXT, LAST_CONTEXT, PARTS, bends, stacked
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
@@ -45,11 +45,10 @@ RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 @frozen
 class Question:
-    """What the page shows when it opens; encoder_tokens None: as many as the context."""
+    """What the page shows when it opens: the first model's workload, and what was asked of all."""
 
     workload: Workload
-    encoder_tokens: int | None
-    dtype: str | None
+    asked: Asked
 
 
 def to_object(models: tuple[Found, ...], question: Question) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def to_object(models: tuple[Found, ...], question: Question) -> dict[str, Any]:
 
     workload = question.workload
     kv_dtypes = list(dict.fromkeys((workload.cache.kv_name, *CACHE_FORMATS)))
-    ranks = sorted({*RANKS, workload.tensor})
+    ranks = sorted({*RANKS, workload.layout.tensor})
     devices = [find(name) for name in DEVICES]
     longest = [found.spec.max_position_embeddings or 0 for found in models]
     return {
@@ -73,10 +72,12 @@ def to_object(models: tuple[Found, ...], question: Question) -> dict[str, Any]:
         "question": {
             "context": str(workload.context_tokens),
             "batch": str(workload.batch_size),
-            "encoder": None if question.encoder_tokens is None else str(question.encoder_tokens),
+            "encoder": None
+            if question.asked.encoder_tokens is None
+            else str(question.asked.encoder_tokens),
             "kv_dtype": workload.cache.kv_name,
-            "dtype": _form_dtype(question.dtype),
-            "rank": ranks.index(workload.tensor),
+            "dtype": _form_dtype(question.asked.dtype),
+            "rank": ranks.index(workload.layout.tensor),
         },
         "models": [
             {

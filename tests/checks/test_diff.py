@@ -7,8 +7,9 @@ import pytest
 
 from kvcalc.checks.diff import Diff, Row, diff
 from kvcalc.checks.limits import FieldChange
-from kvcalc.checks.quantities import Reference, parse_tolerances
+from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.errors import NotFoundError, UsageError
+from kvcalc.memory.workload import Asked
 from tests.scratch import Scratch, small
 
 
@@ -28,7 +29,7 @@ def compare(base: str = "main", *paths: str, merge_base: bool = True, **toleranc
     return diff(
         tuple(Path(path) for path in paths or (".",)),
         base,
-        Reference(context_tokens=1024),
+        Asked(context_tokens=1024),
         parse_tolerances(tolerances),
         merge_base=merge_base,
     )
@@ -307,7 +308,7 @@ def test_a_base_that_is_no_text_or_too_large(scratch: Scratch) -> None:
 
 def test_a_number_that_cannot_be_computed(scratch: Scratch) -> None:
     scratch.write("specs/alpha.yaml", small("alpha", kv=2))
-    reference = Reference(context_tokens=1024, dtype="bf61")
+    reference = Asked(context_tokens=1024, dtype="bf61")
     found = diff((Path(),), "main", reference, parse_tolerances({}))
     assert [(each.side, each.problems[0].code) for each in found.broken] == [
         ("base", "KV402"), ("head", "KV402"),

@@ -9,17 +9,23 @@ from kvcalc.cli.fit import FitFormat
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
 from kvcalc.deployment.hardware import find, of_size
-from kvcalc.deployment.parallelism import Layout, stages_of
+from kvcalc.deployment.parallelism import stages_of
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import locate
 
 GIB = 1 << 30
 
 
+def of(**workload: Any) -> FitRequest:
+    return FitRequest(workload=Workload(**workload))
+
+
 def run(model: str, device: str = "h100", **request: Any) -> Fit:
     request.setdefault("context_tokens", 8192)
-    return Planner(locate(model).spec).fit(find(device), FitRequest(**request))
+    return Planner(locate(model).spec).fit(find(device), of(**request))
 
 
 def test_llama_3_8b_on_an_h100() -> None:
@@ -81,7 +87,7 @@ def test_ranks_that_do_not_divide_the_heads_are_refused() -> None:
 
 
 def changes(model: str, gpu: str, **flags: Any) -> list[str]:
-    answer = Planner(locate(model).spec).fit(find(gpu), FitRequest(**flags))
+    answer = Planner(locate(model).spec).fit(find(gpu), of(**flags))
     return [change.what for change in answer.changes]
 
 
@@ -103,13 +109,13 @@ def test_pipeline_stages_where_tensor_ranks_do_not_fit() -> None:
 
 def test_an_unlisted_device_by_its_memory() -> None:
     spec = locate("qwen3-0.6b").spec
-    answer = Planner(spec).fit(of_size("16GiB"), FitRequest(context_tokens=1024))
+    answer = Planner(spec).fit(of_size("16GiB"), of(context_tokens=1024))
     assert answer.verdict == "fits"
 
 
 def test_memory_for_each_engine() -> None:
     """TensorRT-LLM counts what is free, SGLang does not count activations, vLLM counts all."""
-    spec, request = locate("llama-3.1-8b").spec, FitRequest(context_tokens=0)
+    spec, request = locate("llama-3.1-8b").spec, of(context_tokens=0)
     vllm, sglang, tensorrt = (
         memory_for_cache(spec, find("h100"), request, engine)[0]
         for engine in ("vllm", "sglang", "tensorrt-llm")

@@ -10,6 +10,8 @@ from kvcalc.checks.gpu import gpu_findings
 from kvcalc.checks.policy import PolicyBudget
 from kvcalc.cli.app import main
 from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load
 
 Capture = pytest.CaptureFixture[str]
@@ -59,8 +61,8 @@ def test_fit_capacity_and_check_agree(capsys: Capture, model: str, gpu: str) -> 
     for more in (0, 1):
         budget = PolicyBudget(models=("x",), context=16384, batch=max(1, batch + more), gpu=gpu,
                               engine="vllm", tp=2)  # fmt: skip
-        workload, _ = choose_workload(load(model), context_tokens=16384, batch_size=budget.batch,
-                                      tensor_parallel=2)  # fmt: skip
+        asked = Asked(context_tokens=16384, batch_size=budget.batch, layout=Layout(2))
+        workload, _ = choose_workload(load(model), asked)
         over = list(gpu_findings(load(model), budget, workload, "budgets[0]"))
         assert bool(over) == (batch == 0 or bool(more))
 

@@ -8,6 +8,7 @@ from kvcalc.engines.llama_cpp import capacity
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
 MIB = 1 << 20
@@ -22,7 +23,7 @@ def run(model: str, **flags: Any) -> CapacityResult:
     [
         ("llama-3-8b", {"cache_type_k": "q3_k"}, "--cache-type-k"),
         ("llama-3-8b", {"kv_dtype": "fp8"}, "llama.cpp has no --kv-dtype"),
-        ("llama-3-8b", {"tensor_parallel": 2}, "no --tp"),
+        ("llama-3-8b", {"layout": Layout(2)}, "no --tp"),
         ("llama-3-8b", {"mtp_layers": 1}, "has no MTP layers"),
         ("deepseek-v3", {"cache_type_k": "q8_0"}, "--cache-type-v q8_0"),
         ("open-llama-3b", {"cache_type_k": "q8_0"}, "a head of 100"),  # 100 is not 32 * n

@@ -11,6 +11,7 @@ from kvcalc.deployment.hardware import find
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.errors import UsageError
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load
 from tests.engines import accuracy
 
@@ -40,5 +41,8 @@ def test_it_is_held_to_figures_that_its_logs_print(engine: str) -> None:
 def test_an_engine_whose_overheads_nobody_measured_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"new-engine: .* give --available"):
         memory_for_cache(
-            load("llama-3-8b"), find("h100"), FitRequest(context_tokens=0), "new-engine"
+            load("llama-3-8b"),
+            find("h100"),
+            FitRequest(workload=Workload(context_tokens=0)),
+            "new-engine",
         )

@@ -9,6 +9,7 @@ from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.sglang import capacity
 from kvcalc.errors import KvcalcError
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
 GIB = 1 << 30
@@ -86,7 +87,7 @@ def test_windows_without_a_pool_are_kept_whole() -> None:
         ("llama-3-8b", {}, "--available"),
         ("llama-3-8b", {"tokens": 1, "ctx_size": 4096}, "SGLang has no --ctx-size"),
         ("llama-3-8b", {"tokens": 1, "kv_dtype": "q8_0"}, "--kv-dtype q8_0"),
-        ("llama-3-8b", {"tokens": 1, "tensor_parallel": 3}, "cannot be divided among 3"),
+        ("llama-3-8b", {"tokens": 1, "layout": Layout(3)}, "cannot be divided among 3"),
         ("t5-small", {"tokens": 1}, "not accounted for"),
         ("deepseek-v4-flash", {"tokens": 1}, "not accounted for"),
         ("qwen3.6-27b", {"available": Available.exactly(1 << 20)}, "does not hold one state"),
@@ -123,9 +124,9 @@ def test_draft_layers_are_counted_since_0_5_14(version: str, tokens: int) -> Non
 def test_layers_left_over_go_to_the_last_ranks() -> None:
     """61 layers on 4 ranks: 15, 15, 15, 16; up to 0.5.5 the last has them all. 1152 bytes each."""
     for version, layers in (("0.5.23", 16), ("0.5.5", 16)):
-        result = run("deepseek-v3", available=Available.exactly(GIB), pipeline_parallel=4,
+        result = run("deepseek-v3", available=Available.exactly(GIB), layout=Layout(1, 4),
                      engine_version=version)  # fmt: skip
         assert result.pool.tokens == GIB // (layers * 1152)
-    older = run("deepseek-v2", available=Available.exactly(GIB), pipeline_parallel=7,
+    older = run("deepseek-v2", available=Available.exactly(GIB), layout=Layout(1, 7),
                 engine_version="0.5.5")  # fmt: skip
     assert older.pool.tokens == GIB // (12 * 1152)  # 60 layers: 8 each, and 4 more

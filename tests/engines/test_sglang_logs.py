@@ -13,6 +13,7 @@ import pytest
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import Cache, CapacityResult
 from kvcalc.engines.sglang import capacity
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
 
@@ -29,7 +30,7 @@ class Log:
 
 
 def tp(ranks: int) -> dict[str, int]:
-    return {"tensor_parallel": ranks}
+    return {"layout": Layout(ranks)}
 
 
 LOGS = [
@@ -134,7 +135,7 @@ def test_140_half_of_the_kv_heads_on_each_of_two_ranks() -> None:
     https://github.com/noonghunna/club-3090/issues/1261. Its draft's 1.08 GB of K are not replayed:
     the drafter's dimensions are not known.
     """
-    full = run("qwen3.6-27b", tokens=454112, kv_dtype="fp8_e4m3", tensor_parallel=2).caches[0]
+    full = run("qwen3.6-27b", tokens=454112, kv_dtype="fp8_e4m3", layout=Layout(2)).caches[0]
     assert (gb(full.k_bytes), gb(full.v_bytes)) == ("3.46", "3.46")
 
 
@@ -149,7 +150,7 @@ def test_143_a_budget_of_10_gib() -> None:
 
 def test_153_window_pool_of_gpt_oss() -> None:
     """gpt-oss-120b on 4 A100: full_layer_tokens 63,987, swa_layer_tokens 51,189."""
-    caches = run("gpt-oss-120b", tokens=63987, tensor_parallel=4).caches
+    caches = run("gpt-oss-120b", tokens=63987, layout=Layout(4)).caches
     assert [(cache.name, cache.cells) for cache in caches] == [("full", 63987), ("window", 51189)]
 
 

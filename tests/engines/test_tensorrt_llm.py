@@ -8,6 +8,7 @@ from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.tensorrt_llm import capacity
 from kvcalc.errors import KvcalcError
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
 
@@ -23,7 +24,7 @@ def test_newer_versions_round_down() -> None:
 
 def test_heads_are_rounded_up_over_ranks() -> None:
     """llama-3-8b's 8 KV heads on 3 ranks are 3 each: 49,152 bytes a token, in blocks of 32."""
-    result = run("llama-3-8b", tokens=32, tensor_parallel=3)
+    result = run("llama-3-8b", tokens=32, layout=Layout(3))
     assert result.pool.bytes_per_block == 1_572_864
     assert result.waste[0].cause == "KV heads rounded up"
 

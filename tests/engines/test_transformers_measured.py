@@ -9,6 +9,7 @@ import pytest
 
 from kvcalc.engines.transformers import accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load
 
 # (model, sequences, tokens, encoder tokens, bytes)
@@ -351,9 +352,8 @@ PINNED = [
 
 def _estimate(model: str, batch: int, tokens: int, encoder_tokens: int = 0) -> Estimate:
     spec = load(model)
-    workload, _ = choose_workload(
-        spec, context_tokens=tokens, batch_size=batch, encoder_tokens=encoder_tokens
-    )
+    asked = Asked(context_tokens=tokens, batch_size=batch, encoder_tokens=encoder_tokens)
+    workload, _ = choose_workload(spec, asked)
     return answer(spec, workload, (), accounting(spec, workload.cache))
 
 

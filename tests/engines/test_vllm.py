@@ -10,6 +10,7 @@ from kvcalc.engines.vllm import capacity
 from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
 
 GIB = 1 << 30
@@ -62,7 +63,7 @@ def test_sparse_attention_adds_index_keys_where_a_layer_owns_an_indexer() -> Non
 )
 def test_kv_heads_are_copied_beyond_their_number(ranks: int, num_bytes: int, copies: int) -> None:
     # Qwen3-30B-A3B: 48 layers, 4 KV heads: 2 * 4 * 128 * 2 * 16 * 48 = 1.5 MiB a block
-    result = ask("qwen3-30b-a3b", tensor_parallel=ranks, max_model_len=32768)
+    result = ask("qwen3-30b-a3b", layout=Layout(ranks), max_model_len=32768)
     assert result.pool.bytes_per_block == num_bytes * 3 // 2
     assert any(waste.cause == "replication" for waste in result.waste) == bool(copies)
 
@@ -125,15 +126,15 @@ def test_shared_layers_have_no_pages() -> None:
 
 
 def test_context_parallel_ranks_shard_tokens() -> None:
-    one = ask("deepseek-v3", tensor_parallel=8, max_model_len=65536)
-    four = ask("deepseek-v3", tensor_parallel=8, max_model_len=65536, decode_context_parallel=4)
+    one = ask("deepseek-v3", layout=Layout(8), max_model_len=65536)
+    four = ask("deepseek-v3", layout=Layout(8), max_model_len=65536, decode_context_parallel=4)
     assert (one.pool.blocks_per_request, four.pool.blocks_per_request) == (4096, 1024)
     assert four.pool.tokens == 4 * one.pool.tokens
 
 
 def test_fullest_stage_decides() -> None:
     # 94 layers over 4 stages: 23, 24, 24, 23; 24 layers of 2,048 bytes a token, 16 tokens a block
-    result = ask("qwen3-235b-a22b", pipeline_parallel=4, max_model_len=32768)
+    result = ask("qwen3-235b-a22b", layout=Layout(1, 4), max_model_len=32768)
     assert result.pool.bytes_per_block == 786_432
 
 
@@ -163,8 +164,8 @@ def test_a_model_without_attention_has_one_state_a_request() -> None:
         ("qwen3.6-27b", {"prefix_caching": True, "speculative_tokens": 3, "kv_dtype": "fp8"}),
         ("deepseek-v4-flash", {"max_model_len": 30001, "engine_version": "0.24"}),
         ("deepseek-v4-flash", {"max_model_len": 30001}),
-        ("llama-4-scout", {"max_model_len": 100000, "tensor_parallel": 8}),
-        ("gpt-oss-120b", {"max_model_len": 5000, "mtp_layers": 1, "pipeline_parallel": 2}),
+        ("llama-4-scout", {"max_model_len": 100000, "layout": Layout(8)}),
+        ("gpt-oss-120b", {"max_model_len": 5000, "mtp_layers": 1, "layout": Layout(1, 2)}),
     ],
 )
 def test_need_and_waste_add_up_to_what_a_request_takes(model: str, flags: dict[str, Any]) -> None:
@@ -199,7 +200,7 @@ def test_no_cache_no_pool() -> None:
 @pytest.mark.parametrize(
     ("model", "flags", "error", "words"),
     [
-        ("llama-3.1-8b", {"tensor_parallel": 3}, UnsupportedError, "these do: 1, 2, 4, 8"),
+        ("llama-3.1-8b", {"layout": Layout(3)}, UnsupportedError, "these do: 1, 2, 4, 8"),
         ("llama-3.1-8b", {"block_size": 24}, UsageError, "use 16 or 32"),
         ("deepseek-v3.2", {"block_size": 16}, UsageError, "multiples of 64"),
         ("llama-3.1-8b", {"kv_dtype": "fp9"}, UsageError, "did you mean fp8"),
@@ -208,12 +209,12 @@ def test_no_cache_no_pool() -> None:
         ("deepseek-v3", {"kv_dtype": "nvfp4"}, UnsupportedError, "nvfp4_ds_mla"),
         (
             "gemma-3n-e2b",
-            {"pipeline_parallel": 3},
+            {"layout": Layout(1, 3)},
             UnsupportedError,
             "20, 21, 22, .* read layer 18's",
         ),
-        ("llama-3.1-8b", {"pipeline_parallel": 40}, UsageError, "32 layers"),
-        ("llama-3.1-8b", {"pipeline_parallel": 2, "pipeline_partition": (1, 2)}, UsageError, "32"),
+        ("llama-3.1-8b", {"layout": Layout(1, 40)}, UsageError, "32 layers"),
+        ("llama-3.1-8b", {"layout": Layout(1, 2), "pipeline_partition": (1, 2)}, UsageError, "32"),
         ("llama-3.1-8b", {"decode_context_parallel": 2}, UsageError, "--dcp 2"),
         ("llama-3.1-8b", {"engine_version": "latest"}, UsageError, "0.33.0"),
         ("rwkv-6-7b", {}, UnsupportedError, "rwkv6"),

@@ -12,14 +12,16 @@ from kvcalc.engines.vllm import capacity
 from kvcalc.engines.workload import EngineCache, side_by_side, workload_cache
 from kvcalc.errors import KvcalcError
 from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load
 
 
 def held(engine: str, model: str, tokens: int, batch: int = 1, **more: Any) -> EngineCache:
     version, kv_dtype = more.pop("version", None), more.pop("kv_dtype", None)
     spec = load(model)
-    workload, _ = choose_workload(spec, context_tokens=tokens, batch_size=batch,
-                                  kv_dtype=kv_dtype or "bf16", **more)  # fmt: skip
+    asked = Asked(context_tokens=tokens, batch_size=batch, kv_dtype=kv_dtype or "bf16", **more)
+    workload, _ = choose_workload(spec, asked)
     return workload_cache(engine, spec, workload, kv_dtype, version)
 
 
@@ -52,7 +54,7 @@ def test_bytes_as_logged(
 
 def test_sglang_on_four_ranks_prints_8_23_gb_of_k_and_of_v() -> None:
     """Qwen3-235B-A22B, 367,404 tokens: https://github.com/vllm-project/vllm/issues/21348."""
-    cache = held("sglang", "qwen3-235b-a22b", 367404, tensor_parallel=4)
+    cache = held("sglang", "qwen3-235b-a22b", 367404, layout=Layout(4))
     assert len(cache.per_device_bytes) == 4
     assert f"{cache.per_device_bytes[0] / 2 / (1 << 30):.2f}" == "8.23"
     assert cache.waste == ()
@@ -60,7 +62,7 @@ def test_sglang_on_four_ranks_prints_8_23_gb_of_k_and_of_v() -> None:
 
 def test_a_latent_is_on_every_rank() -> None:
     """DeepSeek-V3: 61 layers * 576 * 2 bytes a token, whole on each of 8 ranks."""
-    cache = held("sglang", "deepseek-v3", 1000, tensor_parallel=8)
+    cache = held("sglang", "deepseek-v3", 1000, layout=Layout(8))
     assert cache.logical_bytes == 70272000
     assert [(waste.cause, waste.bytes) for waste in cache.waste] == [("replication", 491904000)]
 
@@ -98,7 +100,7 @@ MODELS = ("llama-3-8b", "gemma-3-27b", "gpt-oss-120b", "qwen3.6-27b", "kimi-line
 def test_the_reasons_add_up(engine: str, model: str, tp: int, pp: int) -> None:
     """A law: the need, and every cause, is what is held; groups and devices hold the same."""
     try:
-        cache = held(engine, model, 5001, 3, tensor_parallel=tp, pipeline_parallel=pp)
+        cache = held(engine, model, 5001, 3, layout=Layout(tp, pp))
     except KvcalcError:
         # refused by name; the law is about what is answered
         return
@@ -118,7 +120,7 @@ def test_slope_and_fixed_bytes(engine: str) -> None:
 
 def test_who_does_not_support_the_model_says_so() -> None:
     spec = load("t5-small")
-    rows = side_by_side(spec, choose_workload(spec, context_tokens=512)[0])
+    rows = side_by_side(spec, choose_workload(spec, Asked(context_tokens=512))[0])
     assert [row.engine for row in rows] == [
         "logical", "transformers", "vllm", "sglang", "tensorrt-llm", "llama.cpp"
     ]  # fmt: skip

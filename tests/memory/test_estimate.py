@@ -3,8 +3,9 @@
 import pytest
 
 import kvcalc
-from kvcalc.deployment.parallelism import Layout, stages_of
+from kvcalc.deployment.parallelism import stages_of
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.layout import Layout
 
 
 @pytest.mark.parametrize(
@@ -96,14 +97,14 @@ def test_the_peak_of_a_compressed_cache_lies_before_a_block_is_full() -> None:
 
 
 def test_latents_are_copied_to_every_rank() -> None:
-    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, tensor_parallel=8)
+    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, tensor=8)
     assert answer.cache.per_device_bytes == (575668224,) * 8
 
 
 def test_pipeline_stages_follow_the_layers() -> None:
     # 61 layers on 4 ranks: 15, 15, 16, 15 (the remainder goes to the last rank but one), each with
     # 8,192 tokens of 1,152 bytes: 9,437,184 bytes a layer.
-    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, pipeline_parallel=4)
+    answer = kvcalc.estimate(kvcalc.load("deepseek-v3"), context_tokens=8192, pipeline=4)
     assert answer.cache.per_device_bytes == (141557760, 141557760, 150994944, 141557760)
 
 
@@ -127,7 +128,7 @@ def test_what_cannot_be_stored_is_refused_by_name() -> None:
 def test_stages_that_need_what_another_has_are_refused(model: str, stages: int, said: str) -> None:
     spec = kvcalc.load(model)
     with pytest.raises(UnsupportedError, match=said):
-        kvcalc.estimate(spec, pipeline_parallel=stages)
+        kvcalc.estimate(spec, pipeline=stages)
     with pytest.raises(UnsupportedError, match=said):
         stages_of(spec, "bf16", kvcalc.CacheDtypes(), Layout(1, stages))
 
@@ -135,7 +136,7 @@ def test_stages_that_need_what_another_has_are_refused(model: str, stages: int, 
 def test_layers_that_share_a_cache_on_one_stage() -> None:
     # Hunyuan-Large's layers share in pairs: two stages of 32 layers hold 16 caches each, of 2 * 8
     # heads * 80 * 2 bytes a token.
-    answer = kvcalc.estimate("hunyuan-large", context_tokens=1, pipeline_parallel=2)
+    answer = kvcalc.estimate("hunyuan-large", context_tokens=1, pipeline=2)
     assert answer.cache.per_device_bytes == (40960, 40960)
     # An encoder that is not counted (the vision tower's) hinders no stages.
     vision = kvcalc.load("llama-3.2-11b-vision")

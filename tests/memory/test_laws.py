@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from kvcalc import estimate
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.cache import CacheFunction, cache_function
-from kvcalc.memory.estimate import estimate
 from kvcalc.memory.weights import device_weight_bytes, summarise, weight_bytes
 from kvcalc.spec import catalog
 from kvcalc.spec.model import ModelSpec

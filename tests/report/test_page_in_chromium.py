@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from kvcalc import estimate
 from kvcalc.cli.app import main
 from kvcalc.errors import UnsupportedError
-from kvcalc.memory.estimate import estimate
 from kvcalc.spec.catalog import load
 
 pytestmark = pytest.mark.skipif(
@@ -131,7 +131,7 @@ def test_the_form_computes_what_kvcalc_computes(
                 load(name), context_tokens=int(context.rstrip("km")) * unit, batch_size=batch,
                 encoder_tokens=int(encoder) if encoder else None,
                 dtype=None if dtype == "published" else dtype,
-                kv_dtype=kv_dtype, tensor_parallel=ranks,
+                kv_dtype=kv_dtype, tensor=ranks,
             )  # fmt: skip
         except UnsupportedError:
             # What cannot be divided or stored has a reason in the page, and no numbers.

@@ -3,10 +3,10 @@
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from kvcalc import estimate
 from kvcalc.checks.budgets import budget_findings
 from kvcalc.checks.expect import expect_findings
 from kvcalc.errors import KvcalcError
-from kvcalc.memory.estimate import estimate
 from kvcalc.spec import catalog
 from kvcalc.spec.loader import Loaded, load_spec_text, read_spec
 from kvcalc.spec.problems import RULES

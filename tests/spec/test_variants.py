@@ -2,10 +2,10 @@
 
 import pytest
 
+from kvcalc import estimate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.estimate import estimate
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.variants import with_attention, with_fields

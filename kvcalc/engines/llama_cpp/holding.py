@@ -26,8 +26,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
     key, colon, value = (request.kv_dtype or "").partition(":")
     asked = CapacityRequest(
         engine_version=request.engine_version,
-        tensor_parallel=request.tensor_parallel,
-        pipeline_parallel=request.pipeline_parallel,
+        layout=request.layout,
         state_dtype=request.state_dtype,
         ctx_size=tokens,
         cache_type_k=key or None,

@@ -50,7 +50,7 @@ class Setup:
 
 
 def resolve(spec: ModelSpec, request: CapacityRequest) -> Setup:
-    if request.tensor_parallel > 1 or request.pipeline_parallel > 1:
+    if request.layout.tensor > 1 or request.layout.pipeline > 1:
         raise UsageError(
             "llama.cpp has no --tp or --pp: however layers are dealt to devices, the caches are "
             "the same in all"

@@ -76,7 +76,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     if (request.available is None) == (request.tokens is None):
         raise UsageError("give SGLang's memory (--available) or the pool's tokens (--tokens)")
     rules = rules_for(request.engine_version)
-    dealt = stages(len(decoder_layers(spec)), request.pipeline_parallel, rules)
+    dealt = stages(len(decoder_layers(spec)), request.layout.pipeline, rules)
     ranks = [count_layers(spec, request, stage) for stage in dealt]
     page = request.block_size or page_size(ranks)
     _check(ranks, request, rules)
@@ -100,7 +100,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
         span = (_pool(layers, least, page, request), _pool(layers, most, page, request))
     logical = None
     if request.max_model_len is not None:
-        logical = cache_function(spec, layers.logical, request.tensor_parallel).most(
+        logical = cache_function(spec, layers.logical, request.layout.tensor).most(
             request.max_model_len
         )
     return CapacityResult(
@@ -308,7 +308,7 @@ def _waste(layers: Layers, sizes: _Sizes, page: int, request: CapacityRequest) -
         yield Waste(
             cause="copies of KV heads",
             bytes=layers.replicated * sizes.tokens,
-            why=f"fewer KV heads than {request.tensor_parallel} ranks: each rank keeps a whole one",
+            why=f"fewer KV heads than {request.layout.tensor} ranks: each rank keeps a whole one",
         )
     if layers.shared:
         yield Waste(

@@ -46,7 +46,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
     from kvcalc.engines.sglang import VERSION, WINDOW_RATIO
 
     tokens = request.max_model_len or 1
-    stages = pipeline_stages(len(decoder_layers(spec)), request.pipeline_parallel)
+    stages = pipeline_stages(len(decoder_layers(spec)), request.layout.pipeline)
     counted = [count_layers(spec, request, stage) for stage in stages]
     page = request.block_size or page_size(counted)
     ratio = request.window_ratio or WINDOW_RATIO

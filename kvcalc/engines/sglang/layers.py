@@ -185,7 +185,7 @@ def _attention(
     tensors = tuple(attention.cache())
     if not tensors:
         raise UnsupportedError("SGLang's pool for bidirectional layers is not accounted for")
-    ranks = request.tensor_parallel
+    ranks = request.layout.tensor
     sums = {"k": 0, "v": 0, "index": 0}
     for tensor in tensors:
         part = {"value": "v", "index": "index"}.get(tensor.role, "k")
@@ -223,7 +223,7 @@ def _recurrent(mixer: Any, conv: CacheDtypes, request: CapacityRequest, layers: 
     """Add one layer's state: the convolution in the model's format, the rest in its own."""
     if mixer.kind not in _RECURRENT:
         raise UnsupportedError(f"SGLang's state pool for {mixer.kind} is not accounted for")
-    ranks = request.tensor_parallel
+    ranks = request.layout.tensor
     layers.state_layers += 1
     state = CacheDtypes(conv.key, conv.value, request.state_dtype)
     for tensor in mixer.cache():

@@ -53,7 +53,7 @@ def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
     request.only("TensorRT-LLM", FLAGS)
     if request.available is None and request.tokens is None:
         raise UsageError("give TensorRT-LLM's free memory (--available) or tokens (--tokens)")
-    ranks = [rank_of(spec, request, stage) for stage in stages_of(spec, request.pipeline_parallel)]
+    ranks = [rank_of(spec, request, stage) for stage in stages_of(spec, request.layout.pipeline)]
     rank = min(ranks, key=lambda one: _pools(one, request, None)[-1][2])
     pool = _pool(rank, request, request.available.bytes if request.available else None)
     span = None
@@ -230,5 +230,5 @@ def _waste(rank: Rank, pool: Pool, request: CapacityRequest) -> Iterator[Waste]:
         yield Waste(
             cause="KV heads rounded up",
             bytes=rank.rounded_up * tokens,
-            why=f"{request.tensor_parallel} ranks do not divide the KV heads; each keeps whole ones",
+            why=f"{request.layout.tensor} ranks do not divide the KV heads; each keeps whole ones",
         )

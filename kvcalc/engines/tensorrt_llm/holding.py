@@ -34,7 +34,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
     request.only("TensorRT-LLM", ranks.FLAGS)
     tokens = request.max_model_len or 1
     block = request.block_size or ranks.BLOCK_TOKENS
-    stages = tuple(ranks.stages_of(spec, request.pipeline_parallel))
+    stages = tuple(ranks.stages_of(spec, request.layout.pipeline))
     for stage in stages:
         ranks.rank_of(spec, request, stage)
     parts = [_blocks(spec, request, stage) for stage in stages]

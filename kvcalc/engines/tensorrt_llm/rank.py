@@ -136,14 +136,14 @@ def _add_attention(
             width = tensor.shape[0]
             own.index += (width + width // 128 * 4) * count
             continue
-        one = _rank_bytes(tensor, kv, request.tensor_parallel)
+        one = _rank_bytes(tensor, kv, request.layout.tensor)
         if tensor.role == "value":
             own.v += one * count
         else:
             own.k += one * count
-        if tensor.shard is not None and request.tensor_parallel > 1:
+        if tensor.shard is not None and request.layout.tensor > 1:
             total = tensor_bytes(tensor, kv)
-            rank.rounded_up += (one - total // request.tensor_parallel) * count
+            rank.rounded_up += (one - total // request.layout.tensor) * count
 
 
 def _rank_bytes(tensor: CacheTensor, kv: CacheDtypes, ranks: int) -> int:
@@ -170,7 +170,7 @@ def _add_state(mixer: Any, states: CacheDtypes, request: CapacityRequest, rank: 
         raise UnsupportedError(f"TensorRT-LLM's states of {mixer.kind} are not accounted for")
     rank.state_layers += 1
     for tensor in mixer.cache():
-        num_bytes = tensor_bytes(tensor, states, request.tensor_parallel)
+        num_bytes = tensor_bytes(tensor, states, request.layout.tensor)
         if tensor.role == "conv":
             rank.conv += num_bytes
         else:

@@ -108,7 +108,7 @@ class PageMaker:
 
     @property
     def ranks(self) -> int:
-        return self.request.tensor_parallel
+        return self.request.layout.tensor
 
     def attention_pages(self, block: Block, tokens: int) -> Iterator[Page]:
         """Pages of a block's attention with blocks of ``tokens``."""

@@ -24,7 +24,7 @@ class Plan:
     """What vLLM plans for one model and one set of flags, before it knows the memory."""
 
     def __init__(self, spec: ModelSpec, request: CapacityRequest) -> None:
-        check_heads(spec, request.tensor_parallel)
+        check_heads(spec, request.layout.tensor)
         self.rules = rules_for(request.engine_version)
         self.request, self.spec = request, spec
         self.stack = Stack(spec, request, self.rules)
@@ -65,10 +65,10 @@ class Plan:
         request, ranks = self.request, self.context_ranks
         if request.max_model_len is not None and request.max_model_len < 1:
             raise UsageError("--max-model-len must be at least 1")
-        if request.tensor_parallel % ranks:
+        if request.layout.tensor % ranks:
             raise UsageError(
                 f"--dcp {ranks}: decode context parallel ranks are tensor-parallel ranks, and "
-                f"{request.tensor_parallel} do not divide into groups of {ranks}"
+                f"{request.layout.tensor} do not divide into groups of {ranks}"
             )
         if ranks > 1:
             if any(e.page.kind in ("window", "latent_window", "chunk") for e in self.entries):
@@ -87,7 +87,7 @@ class Plan:
         if request.max_num_batched_tokens is None and request.max_num_seqs is not None:
             batch = min(batch, request.max_num_seqs * self.max_model_len)
         batches = 1
-        stages = request.pipeline_parallel
+        stages = request.layout.pipeline
         if rules.batches_in_flight:
             batches = stages
             if request.async_scheduling is not False:

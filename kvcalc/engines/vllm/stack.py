@@ -263,7 +263,7 @@ class Stack:
         )
 
     def _stages(self) -> tuple[tuple[int, ...], ...]:
-        count, ranks = len(decoder_layers(self.spec)), self.request.pipeline_parallel
+        count, ranks = len(decoder_layers(self.spec)), self.request.layout.pipeline
         sizes = self.request.pipeline_partition
         if sizes is None:
             stages = [list(stage) for stage in pipeline_stages(count, ranks)]

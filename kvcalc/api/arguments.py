@@ -1,0 +1,137 @@
+"""What the library's functions take: the words of the command line, read and refused as it does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+from warnings import warn
+
+from kvcalc.convert.locate import load
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import UsageError
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked
+from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.words import near
+from kvcalc.units import MAX_TOKENS, parse_tokens
+
+Model = ModelSpec | str | Path
+Tokens = int | str | None
+
+
+class WorkloadWords(TypedDict, total=False):
+    """A workload, word by word; what is left out takes the model's, as on the command line.
+
+    context_tokens, encoder_tokens: a number or ``"8k"``. batch_size: sequences. beams: per sequence.
+    dtype, kv_dtype, state_dtype: number formats of weights, cache (``"q8_0:bf16"``: keys and values)
+    and recurrent states. tensor, pipeline: ranks.
+    """
+
+    context_tokens: Tokens
+    batch_size: int
+    encoder_tokens: Tokens
+    beams: int
+    dtype: str | None
+    kv_dtype: str
+    state_dtype: str | None
+    tensor: int
+    pipeline: int
+
+
+# Words of the release before, and what they are called now.
+RENAMED = {
+    "tensor_parallel": "tensor",
+    "pipeline_parallel": "pipeline",
+    "tensor_ranks": "tensor",
+    "data_parallel": "data",
+}
+
+
+def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments with today's names; a name of the release before still counts, and warns."""
+    found = dict(given)
+    for old, new in RENAMED.items():
+        if old in found:
+            if new in found:
+                raise UsageError(f"{old} is now {new}: give one of them")
+            warn(f"{old} is now {new}", DeprecationWarning, stacklevel=4)
+            found[new] = found.pop(old)
+    return found
+
+
+def known(function: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> None:
+    """Refuse words that a function does not have. Raises UsageError."""
+    for name in given:
+        if name not in words:
+            hint = near(name, words) or f"; it takes {', '.join(words)}"
+            raise UsageError(f"{function} has no {name}{hint}")
+
+
+def asked_of(given: Mapping[str, Any]) -> Asked:
+    """A workload as far as it was said. Raises UsageError for values that make no sense."""
+    return Asked(
+        context_tokens=tokens("context_tokens", given.get("context_tokens")),
+        batch_size=whole("batch_size", given.get("batch_size", 1)),
+        encoder_tokens=tokens("encoder_tokens", given.get("encoder_tokens")),
+        beams=whole("beams", given.get("beams", 1)),
+        dtype=word("dtype", given.get("dtype")),
+        kv_dtype=word("kv_dtype", given.get("kv_dtype")) or "bf16",
+        state_dtype=word("state_dtype", given.get("state_dtype")),
+        layout=layout_of(given),
+    )
+
+
+def layout_of(given: Mapping[str, Any]) -> Layout:
+    """The devices that were asked for."""
+    tensor, pipeline, data = (
+        whole(name, given.get(name, 1)) for name in ("tensor", "pipeline", "data")
+    )
+    return Layout(tensor, pipeline, data, bool(given.get("expert", False)))
+
+
+def spec_of(model: Model) -> ModelSpec:
+    """The spec of a model, which may be a spec. Raises as ``load`` does."""
+    if isinstance(model, ModelSpec):
+        return model
+    if isinstance(model, (str, Path)):
+        return load(model)
+    raise UsageError(f"a model is a spec, a name or a path, not {model!r}")
+
+
+def dtypes_of(value: CacheDtypes | str) -> CacheDtypes:
+    """Number formats of a cache, which may be a name. Raises UsageError."""
+    if isinstance(value, str):
+        return CacheDtypes.parse(value)
+    if isinstance(value, CacheDtypes):
+        return value
+    raise UsageError(f"dtypes is a number format, such as 'bf16', or CacheDtypes, not {value!r}")
+
+
+def tokens(name: str, value: Tokens) -> int | None:
+    """A token count, a number or text. Raises UsageError."""
+    if isinstance(value, str):
+        try:
+            return parse_tokens(value)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from None
+    if value is None:
+        return None
+    value = whole(name, value, " or text such as '8k'", least=0)
+    if value > MAX_TOKENS:
+        raise UsageError(f"{name}: {value} is more tokens than any cache can hold (at most 2^40)")
+    return value
+
+
+def whole(name: str, value: int, otherwise: str = "", least: int = 1) -> int:
+    """A whole number. Raises UsageError."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{name} is a whole number{otherwise}, not {value!r}")
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def word(name: str, value: str | None) -> str | None:
+    """The name of a number format. Raises UsageError."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} is the name of a number format, such as 'bf16', not {value!r}")
+    return value

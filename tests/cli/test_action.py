@@ -12,6 +12,8 @@ import yaml
 
 from tests.scratch import Scratch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEN = (
     "llama-3-8b", "llama-3-70b", "gemma-3-1b", "gemma-3-27b", "gpt-oss-20b", "gpt-oss-120b",

@@ -13,6 +13,8 @@ from tests.cli.test_action import ROOT, Step, check, compare, is_for, load
 from tests.cli.test_action import scratch as scratch
 from tests.scratch import Scratch
 
+pytestmark = pytest.mark.slow
+
 LLAMA = "serving/llama-3-8b.yaml"
 # What the team states in its .pre-commit-config.yaml.
 FILES = r"^serving/|^kvcalc\.yaml$"

@@ -25,7 +25,8 @@ def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -
         f"Parameters: {num_draws} configs of random dimensions per type import to the total of the model",
         "that transformers 5.23.0 builds on the meta device (`tests/convert/test_parameters.py`).",
         "Cache: two such configs run on the CPU, every tensor of the returned cache added up, equal to the",
-        "byte under `--engine transformers` (`tests/convert/test_caches.py`).",
+        "byte under `--engine transformers` (`tests/convert/test_caches.py`). What transformers built and",
+        "kept stands in `tests/convert/measured.json`; `python -m tests.convert.measured` measures it.",
         "",
         "| model type | read by `kvcalc/convert/families/` | parameters | cache |",
         "|---|---|---|---|",
@@ -61,7 +62,6 @@ def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -
 
 
 if __name__ == "__main__":
-    from tests.convert.test_caches import NOT_RUN
-    from tests.convert.test_parameters import NUM_DRAWS, UNBUILDABLE
+    from tests.convert.measured import NOT_RUN, NUM_DRAWS, UNBUILDABLE
 
     FILE.write_text(text(NOT_RUN, UNBUILDABLE, NUM_DRAWS), encoding="utf-8")

@@ -27,6 +27,26 @@ from tests.convert.dimensions import (
 OVERRIDES: dict[str, Any] = {
     "diffllama": pairs,
     "helium": square,
+    # Its towers stand beside the language model, and are not counted: small, so that it runs.
+    "phi4_multimodal": both(
+        {
+            "vision_config": {
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_attention_heads": 2,
+                "num_hidden_layers": 1,
+            },
+            "audio_config": {
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_attention_heads": 2,
+                "num_blocks": 1,
+                "ext_pw_out_channel": 32,
+                "nemo_conv_channels": 32,
+                "depthwise_separable_out_channel": 32,
+            },
+        }
+    ),
     "internlm3": internlm3,
     "ministral": lambda d: {"layer_types": d.kinds("full_attention", "sliding_attention")},
     "cwm": sliding,

@@ -1,12 +1,7 @@
 """The page of model types is what the tests really cover."""
 
-import pytest
-
-pytest.importorskip("transformers")
-
 from tests.convert.evidence import FILE, text
-from tests.convert.test_caches import NOT_RUN
-from tests.convert.test_parameters import NUM_DRAWS, UNBUILDABLE
+from tests.convert.measured import NOT_RUN, NUM_DRAWS, UNBUILDABLE
 
 
 def test_the_page_is_the_generated_one() -> None:

@@ -14,6 +14,8 @@ from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError
 from tests.convert.costs import answered_soon, linux, refused_cheaply
 from tests.convert.gguf_files import SMALL, SMALL_TENSORS, small
 
+pytestmark = pytest.mark.slow
+
 
 def text(value: str) -> bytes:
     return struct.pack("<Q", len(value.encode())) + value.encode()

@@ -24,6 +24,8 @@ from tests.convert.safetensors_files import (
     shards,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def entry(**changed: object) -> bytes:
     info = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changed

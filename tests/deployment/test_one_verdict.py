@@ -14,6 +14,8 @@ from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import accuracy
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_page_is_what_the_rows_say() -> None:

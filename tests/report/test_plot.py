@@ -11,6 +11,8 @@ from kvcalc.report import plot
 from kvcalc.report.curves import Picture, picture
 from kvcalc.spec.catalog import load
 
+pytestmark = pytest.mark.slow
+
 
 def some() -> Picture:
     variants = [Variant(load(name)) for name in ("llama-3-8b", "gemma-3-27b", "mamba-2.8b")]

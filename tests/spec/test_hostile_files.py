@@ -14,6 +14,8 @@ from kvcalc.errors import FileError, NotFoundError, SpecError
 from kvcalc.spec.loader import load_spec_file, read_spec
 from kvcalc.spec.reader import MAX_FILE_BYTES, MAX_PROBLEMS
 
+pytestmark = pytest.mark.slow
+
 FULL = MAX_FILE_BYTES
 LETTERS = "abcdefghij"
 

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kvcalc.spec.catalog import load
+from kvcalc.spec.catalog import load, shipped
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.verify.proofs import Verification
+from kvcalc.verify.prove.parameters import prove_parameters
 from kvcalc.verify.runner import verify
 from tests.verify.specs import SPECS
 
@@ -39,7 +40,8 @@ def test_every_mechanism_passes(name: str) -> None:
         "gemma-3-1b",  # windows beside full layers
         "gpt-oss-20b",  # sink logits, experts with biases
         "deepseek-v3",  # latent attention, router bias as a buffer
-        "deepseek-v4-flash",  # compressed entries, an indexer, hash routing, residual streams
+        # compressed entries, an indexer, hash routing, residual streams
+        pytest.param("deepseek-v4-flash", marks=pytest.mark.sweep),
         "t5-base",  # encoder and decoder, relative positions
         "albert-base-v2",  # one layer's weights used twelve times, a narrow embedding
         "gemma-3n-e4b",  # alternating updates, shared keys and values, per-layer embeddings
@@ -47,6 +49,12 @@ def test_every_mechanism_passes(name: str) -> None:
 )
 def test_shipped_specs_pass(name: str) -> None:
     assert failures(verify(load(name))) == []
+
+
+def test_parameters_of_every_shipped_spec() -> None:
+    for name in shipped():
+        found = prove_parameters(load(name))
+        assert found.passed, (name, found.failures)
 
 
 def test_parameters_are_those_of_the_model_card() -> None:

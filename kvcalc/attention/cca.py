@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.attention.mha_mqa_gqa import window_extent
+from kvcalc.counts import Taps, WholeHeads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, Extent, ParamTensor, linear
@@ -51,13 +52,13 @@ class CompressedConvolutionalAttention:
     """
 
     kind: Literal["cca"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    cca_time0: int
-    cca_time1: int
+    num_attention_heads: WholeHeads
+    num_key_value_heads: WholeHeads
+    head_dim: Width
+    cca_time0: Taps
+    cca_time1: Taps
     attention_bias: bool = False
-    sliding_window: int | None = None
+    sliding_window: WindowSize | None = None
 
     @property
     def conv_size(self) -> int:

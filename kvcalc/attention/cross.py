@@ -22,6 +22,7 @@ Reference code: transformers models/t5, bart, whisper, mllama (MllamaTextCrossAt
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, KVHeads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ENCODER_TOKENS, CacheTensor, ParamTensor, linear, split, split_kv_heads
@@ -42,9 +43,9 @@ class CrossAttention:
     """
 
     kind: Literal["cross"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
     qk_norm: Literal["none", "per_head"] = "none"
     gated: bool = False

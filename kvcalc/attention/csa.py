@@ -34,6 +34,7 @@ from kvcalc.attention.v4_window import (
     shared_key_value_cache,
     shared_key_value_parameters,
 )
+from kvcalc.counts import BlockSize, Heads, TopTokens, WholeHeads, Width, WindowSize
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
@@ -59,16 +60,16 @@ class CompressedSparseAttention:
     """
 
     kind: Literal["csa"]
-    num_attention_heads: int
-    head_dim: int
-    q_lora_rank: int
-    o_groups: int
-    o_lora_rank: int
-    sliding_window: int
-    compress_rate: int
-    index_n_heads: int
-    index_head_dim: int
-    index_topk: int
+    num_attention_heads: Heads
+    head_dim: Width
+    q_lora_rank: Width
+    o_groups: WholeHeads
+    o_lora_rank: Width
+    sliding_window: WindowSize
+    compress_rate: BlockSize
+    index_n_heads: WholeHeads
+    index_head_dim: Width
+    index_topk: TopTokens
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

@@ -26,6 +26,7 @@ Diff-Transformer, whose group norm has a weight.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, KVHeads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, Part, Shard, linear, split
@@ -45,9 +46,9 @@ class DifferentialAttention:
     """
 
     kind: Literal["differential"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
     groupnorm_affine: bool = False
 

@@ -22,6 +22,7 @@ models/minimax_m3_vl.
 
 from collections.abc import Iterator
 
+from kvcalc.counts import TopTokens, WholeHeads, Width
 from kvcalc.explanation import Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear
@@ -40,9 +41,9 @@ class Indexer:
         head_weights: a projection weighs the index heads; MiniMax-M3 has none.
     """
 
-    index_n_heads: int
-    index_head_dim: int
-    index_topk: int
+    index_n_heads: WholeHeads
+    index_head_dim: Width
+    index_topk: TopTokens
     norm: bool = True
     qk_norm: bool = False
     head_weights: bool = True

@@ -23,6 +23,7 @@ Reference code: Dao-AILab/grouped-latent-attention modeling_llama_GLA.py (LlamaF
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Latents, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import (
@@ -53,12 +54,12 @@ class GroupedLatentAttention:
     """
 
     kind: Literal["gla"]
-    num_attention_heads: int
-    num_latent_heads: int
-    head_dim: int
-    q_lora_rank: int
-    kv_lora_rank: int
-    qk_rope_dim: int
+    num_attention_heads: Heads
+    num_latent_heads: Latents
+    head_dim: Width
+    q_lora_rank: Width
+    kv_lora_rank: Width
+    qk_rope_dim: Width
     bias: tuple[Literal["q_a", "q_b", "kv_a", "kv_b", "o"], ...] = ("q_a", "q_b", "kv_a", "kv_b")
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ Reference code: Dao-AILab/grouped-latent-attention modeling_llama_GTA.py (LlamaF
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, KVHeads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
@@ -42,10 +43,10 @@ class GroupedTiedAttention:
     """
 
     kind: Literal["gta"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rope_dim: int
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
+    rope_dim: Width
     bias: tuple[Literal["q", "kv", "rope_k", "o"], ...] = ("rope_k",)
 
     def check(self) -> Iterator[tuple[str, str]]:

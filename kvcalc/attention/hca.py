@@ -29,6 +29,7 @@ from kvcalc.attention.v4_window import (
     shared_key_value_cache,
     shared_key_value_parameters,
 )
+from kvcalc.counts import BlockSize, Heads, WholeHeads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, PerBlock, Tail, linear, prefixed
@@ -63,13 +64,13 @@ class HeavilyCompressedAttention:
     """
 
     kind: Literal["hca"]
-    num_attention_heads: int
-    head_dim: int
-    q_lora_rank: int
-    o_groups: int
-    o_lora_rank: int
-    sliding_window: int
-    compress_rate: int
+    num_attention_heads: Heads
+    head_dim: Width
+    q_lora_rank: Width
+    o_groups: WholeHeads
+    o_lora_rank: Width
+    sliding_window: WindowSize
+    compress_rate: BlockSize
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

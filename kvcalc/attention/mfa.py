@@ -22,6 +22,7 @@ Reference code: stepfun-ai/step3 modeling_step3.py; vLLM model_executor/models/s
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
@@ -40,9 +41,9 @@ class MultiMatrixFactorizationAttention:
     """
 
     kind: Literal["mfa"]
-    num_attention_heads: int
-    head_dim: int
-    share_q_dim: int
+    num_attention_heads: Heads
+    head_dim: Width
+    share_q_dim: Width
     reuse_key: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:

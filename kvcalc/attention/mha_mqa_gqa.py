@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
+from kvcalc.counts import ChunkSize, Heads, KVHeads, Scaled, Sinks, Table, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import (
@@ -88,22 +89,22 @@ class SoftmaxAttention:
     """
 
     kind: Literal["mha", "mqa", "gqa"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    v_head_dim: int | None = None
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
+    v_head_dim: Width | None = None
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
     qk_norm: Literal["none", "per_head", "per_head_layernorm", "full", "l2"] = "none"
     output_gate: Literal["none", "per_element", "separate", "per_head"] = "none"
     sinks: bool = False
-    sliding_window: int | None = None
-    attention_chunk_size: int | None = None
-    sink_tokens: int | None = None
+    sliding_window: WindowSize | None = None
+    attention_chunk_size: ChunkSize | None = None
+    sink_tokens: Sinks | None = None
     mask: Literal["causal", "bidirectional"] = "causal"
     shared_kv: str | None = None
     attention_k_eq_v: bool = False
-    attention_hidden_size: int | None = None
-    relative_attention_num_buckets: int | None = None
+    attention_hidden_size: Scaled | None = None
+    relative_attention_num_buckets: Table | None = None
     global_projections: bool = False
     indexer: Indexer | None = None
 

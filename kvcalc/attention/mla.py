@@ -29,6 +29,7 @@ from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import window_extent
+from kvcalc.counts import Heads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear, prefixed, split
@@ -55,16 +56,16 @@ class MultiHeadLatentAttention:
     """
 
     kind: Literal["mla"]
-    num_attention_heads: int
-    q_lora_rank: int | None
-    kv_lora_rank: int
-    qk_nope_head_dim: int
-    qk_rope_head_dim: int
-    v_head_dim: int
+    num_attention_heads: Heads
+    q_lora_rank: Width | None
+    kv_lora_rank: Width
+    qk_nope_head_dim: Width
+    qk_rope_head_dim: Width
+    v_head_dim: Width
     cache_layout: Literal["latent", "expanded"] = "latent"
     bias: tuple[Literal["q_a", "kv_a", "o"], ...] = ()
     output_gate: Literal["none", "per_element", "per_head"] = "none"
-    sliding_window: int | None = None
+    sliding_window: WindowSize | None = None
     indexer: Indexer | None = None
 
     @property

@@ -22,6 +22,7 @@ Reference code: transformers models/jetmoe/modeling_jetmoe.py (JetMoeAttention, 
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import HeadExperts, Heads, KVHeads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, linear, split, split_kv_heads
@@ -41,11 +42,11 @@ class MixtureOfAttentionHeads:
     """
 
     kind: Literal["moa"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    num_experts: int
-    num_experts_per_tok: int
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
+    num_experts: HeadExperts
+    num_experts_per_tok: HeadExperts
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

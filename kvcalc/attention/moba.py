@@ -24,6 +24,7 @@ Reference code: MoonshotAI/MoBA moba/moba_naive.py; mit-han-lab/Quest.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import BlockSize, Heads, KVHeads, TopBlocks, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import (
@@ -53,11 +54,11 @@ class MixtureOfBlockAttention:
     """
 
     kind: Literal["moba"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    moba_chunk_size: int
-    moba_topk: int
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
+    moba_chunk_size: BlockSize
+    moba_topk: TopBlocks
     block_keys: Literal["none", "mean", "min_max"] = "none"
     bias: tuple[Literal["q", "k", "v", "o"], ...] = ()
 

@@ -27,6 +27,7 @@ linear map per block). The paper does not give the shape of its compression MLP.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Kernel, KVHeads, Selected, Stride, TopBlocks, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import (
@@ -64,15 +65,15 @@ class NativeSparseAttention:
     """
 
     kind: Literal["nsa"]
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    kernel_size: int
-    kernel_stride: int
-    block_size: int
-    topk: int
-    window_size: int
-    v_head_dim: int | None = None
+    num_attention_heads: Heads
+    num_key_value_heads: KVHeads
+    head_dim: Width
+    kernel_size: Kernel
+    kernel_stride: Stride
+    block_size: Selected
+    topk: TopBlocks
+    window_size: WindowSize
+    v_head_dim: Width | None = None
     branches: Literal["shared", "separate"] = "shared"
     compression: Literal["mean", "linear"] = "mean"
     gate: Literal["per_head", "per_token"] = "per_head"

@@ -26,6 +26,7 @@ weights here are those that Table 1 counts.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Factors, Heads, Width
 from kvcalc.dtypes import Role
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
@@ -49,11 +50,11 @@ class TensorProductAttention:
     """
 
     kind: Literal["tpa"]
-    num_attention_heads: int
-    head_dim: int
-    rank: int
-    q_rank: int | None
-    v_rank: int | None = None
+    num_attention_heads: Heads
+    head_dim: Width
+    rank: Factors
+    q_rank: Factors | None
+    v_rank: Factors | None = None
     factors: Literal["contextual", "noncontextual_a", "noncontextual_b"] = "contextual"
     using_groupnorm: bool = False
 

@@ -22,6 +22,7 @@ Reference code: transformers models/deepseek_v4/modeling_deepseek_v4.py (Deepsee
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, WholeHeads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, Window, linear, split
@@ -73,12 +74,12 @@ class SharedKeyValueWindow:
     """
 
     kind: Literal["v4_window"]
-    num_attention_heads: int
-    head_dim: int
-    q_lora_rank: int
-    o_groups: int
-    o_lora_rank: int
-    sliding_window: int
+    num_attention_heads: Heads
+    head_dim: Width
+    q_lora_rank: Width
+    o_groups: WholeHeads
+    o_lora_rank: Width
+    sliding_window: WindowSize
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

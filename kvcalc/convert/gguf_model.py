@@ -20,7 +20,7 @@ from kvcalc.convert.parts import stack
 from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.memory.inventory import parameter_groups
-from kvcalc.spec.consistency import findings
+from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import Block, Embedding, ModelSpec, NormKind
 from kvcalc.tensors import Component, ParamTensor
 
@@ -124,7 +124,8 @@ class _Model:
                 self._aside("keys and values that layers sharing a cache hold unused", tensor)
         keys.finish()
         problems = tuple(
-            Problem(code, header.path, 0, 0, field, text) for code, field, text in findings(spec)
+            Problem(code, header.path, 0, 0, field, text)
+            for code, field, text in unread_findings(spec)
         )
         if problems:
             message = f"{header.path}: {problems[0].field}: {problems[0].message}"

@@ -18,7 +18,7 @@ from kvcalc.convert.model_types import (
 from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
-from kvcalc.spec.consistency import findings
+from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import ModelSpec, WeightPart
 from kvcalc.spec.stored import StoredWeights
 
@@ -99,7 +99,9 @@ def spec_from_config(
         left_out=(*left_out, *spec.left_out),
         weight_dtypes=_weight_dtypes(values, config, spec, stored, assumptions),
     )
-    problems = [Problem(code, path, 0, 0, where, text) for code, where, text in findings(spec)]
+    problems = [
+        Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
+    ]
     if problems:
         raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
     return Imported(spec, tuple(dict.fromkeys(assumptions)))

@@ -12,6 +12,7 @@ Worked number: GPT-2, d = 768, f = 3072, with biases: 4,722,432 a layer.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Inner
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
@@ -28,7 +29,7 @@ class DenseFeedForward:
     """
 
     kind: Literal["dense"]
-    intermediate_size: int
+    intermediate_size: Inner
     bias: bool = False
     xielu: bool = False
 

@@ -12,6 +12,7 @@ Worked number: Llama-3-8B, d = 4096, f = 14336: 176,160,768 a layer.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Inner
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, linear, split
 
@@ -28,7 +29,7 @@ class GatedFeedForward:
     """
 
     kind: Literal["gated"]
-    intermediate_size: int
+    intermediate_size: Inner
     bias: bool = False
     sub_norm: bool = False
 

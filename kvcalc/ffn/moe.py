@@ -20,6 +20,7 @@ router 1,835,008; experts 11,274,289,152; shared 44,040,192.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Chosen, Experts, Inner, Rows, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, Part, Shard, linear, split
 
@@ -48,20 +49,20 @@ class MixtureOfExperts:
     """
 
     kind: Literal["moe"]
-    num_experts: int
-    num_experts_per_tok: int
-    moe_intermediate_size: int
+    num_experts: Experts
+    num_experts_per_tok: Chosen
+    moe_intermediate_size: Inner
     expert: Literal["gated", "dense"] = "gated"
     expert_bias: bool = False
     output_bias: bool = False
     router_bias: Literal["none", "parameter", "buffer"] = "none"
     router_scale: bool = False
-    shared_expert_intermediate_size: int | None = None
+    shared_expert_intermediate_size: Inner | None = None
     shared_expert_bias: bool = False
     shared_expert_gate: bool = False
-    latent_size: int | None = None
-    num_zero_experts: int | None = None
-    hash_vocab_size: int | None = None
+    latent_size: Scaled | None = None
+    num_zero_experts: Experts | None = None
+    hash_vocab_size: Rows | None = None
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

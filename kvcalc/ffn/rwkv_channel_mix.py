@@ -18,6 +18,7 @@ Reference code: transformers models/rwkv (RwkvFeedForward); BlinkDL/RWKV-LM RWKV
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Inner, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
 
@@ -34,8 +35,8 @@ class RwkvChannelMix:
     """
 
     kind: Literal["rwkv_channel_mix"]
-    hidden_size: int
-    intermediate_size: int
+    hidden_size: Scaled
+    intermediate_size: Inner
     receptance: bool = True
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ Reference code: fla-org/flash-linear-attention fla/layers/delta_net.py (DeltaNet
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -42,10 +43,10 @@ class DeltaNet:
     """
 
     kind: Literal["delta_net"]
-    num_heads: int
-    head_k_dim: int
-    head_v_dim: int
-    conv_size: int
+    num_heads: Heads
+    head_k_dim: Width
+    head_v_dim: Width
+    conv_size: Taps
     use_gate: bool = False
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 

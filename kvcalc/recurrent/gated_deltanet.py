@@ -27,6 +27,7 @@ Reference code: transformers models/qwen3_next, models/qwen3_5, models/olmo_hybr
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
@@ -47,11 +48,11 @@ class GatedDeltaNet:
     """
 
     kind: Literal["gated_deltanet"]
-    linear_num_key_heads: int
-    linear_num_value_heads: int
-    linear_key_head_dim: int
-    linear_value_head_dim: int
-    linear_conv_kernel_dim: int
+    linear_num_key_heads: Heads
+    linear_num_value_heads: Heads
+    linear_key_head_dim: Width
+    linear_value_head_dim: Width
+    linear_conv_kernel_dim: Taps
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     @property

@@ -25,6 +25,7 @@ Reference code: transformers models/kimi_linear, models/bailing_hybrid; fla laye
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
@@ -45,9 +46,9 @@ class KimiDeltaAttention:
     """
 
     kind: Literal["kda"]
-    num_heads: int
-    head_dim: int
-    short_conv_kernel_size: int
+    num_heads: Heads
+    head_dim: Width
+    short_conv_kernel_size: Taps
     full_rank_gate: bool = False
     full_rank_decay: bool = False
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"

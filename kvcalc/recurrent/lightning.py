@@ -21,6 +21,7 @@ Reference code: transformers models/minimax/modeling_minimax.py (MiniMaxLightnin
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -38,8 +39,8 @@ class LightningAttention:
     """
 
     kind: Literal["lightning"]
-    num_attention_heads: int
-    head_dim: int
+    num_attention_heads: Heads
+    head_dim: Width
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ Reference code: transformers models/mamba, models/jamba (inner norms), models/fa
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Inner, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -45,10 +46,10 @@ class Mamba1:
     """
 
     kind: Literal["mamba1"]
-    intermediate_size: int
-    state_size: int
-    conv_kernel: int
-    time_step_rank: int
+    intermediate_size: Inner
+    state_size: Width
+    conv_kernel: Taps
+    time_step_rank: Width
     conv_bias: bool = True
     proj_bias: bool = False
     inner_norms: Literal["none", "weighted", "weight_free"] = "none"

@@ -22,6 +22,7 @@ Reference code: transformers models/mamba2/modeling_mamba2.py.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, KVHeads, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
@@ -45,11 +46,11 @@ class Mamba2:
     """
 
     kind: Literal["mamba2"]
-    num_heads: int
-    head_dim: int
-    state_size: int
-    n_groups: int
-    conv_kernel: int
+    num_heads: Heads
+    head_dim: Width
+    state_size: Width
+    n_groups: KVHeads
+    conv_kernel: Taps
     conv_bias: bool = True
     proj_bias: bool = False
     gated_norm: bool = True

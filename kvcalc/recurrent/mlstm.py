@@ -22,6 +22,7 @@ Reference code: transformers models/xlstm/modeling_xlstm.py (xLSTMLayer); NX-AI/
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -41,9 +42,9 @@ class Mlstm:
     """
 
     kind: Literal["mlstm"]
-    num_heads: int
-    qk_head_dim: int
-    v_head_dim: int
+    num_heads: Heads
+    qk_head_dim: Width
+    v_head_dim: Width
     use_bias: bool = False
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 

@@ -21,6 +21,7 @@ layers/multiscale_retention.py, whose normalization has a weight of d_v.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -40,9 +41,9 @@ class RetNet:
     """
 
     kind: Literal["retnet"]
-    num_heads: int
-    head_k_dim: int
-    head_v_dim: int
+    num_heads: Heads
+    head_k_dim: Width
+    head_v_dim: Width
     norm_weight: bool = False
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 

@@ -22,6 +22,7 @@ states on its modules and not in a cache object.
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Scaled, Taps
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -40,9 +41,9 @@ class RgLru:
     """
 
     kind: Literal["rg_lru"]
-    lru_width: int
-    num_attention_heads: int
-    conv1d_width: int
+    lru_width: Scaled
+    num_attention_heads: Heads
+    conv1d_width: Taps
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def check(self) -> Iterator[tuple[str, str]]:

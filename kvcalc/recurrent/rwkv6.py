@@ -23,6 +23,7 @@ Reference code: BlinkDL/RWKV-LM RWKV-v5/src/model.py (RWKV_Tmix_x060), whose low
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Scaled, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -43,11 +44,11 @@ class Rwkv6:
     """
 
     kind: Literal["rwkv6"]
-    hidden_size: int
-    num_heads: int
-    head_dim: int
-    proj_low_rank_dim: int
-    gate_low_rank_dim: int
+    hidden_size: Scaled
+    num_heads: Heads
+    head_dim: Width
+    proj_low_rank_dim: Scaled
+    gate_low_rank_dim: Scaled
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def check(self) -> Iterator[tuple[str, str]]:

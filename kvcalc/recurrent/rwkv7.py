@@ -26,6 +26,7 @@ are (in, out); fla layers/rwkv7.py, which has as many parameters under other nam
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Heads, Scaled, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -49,13 +50,13 @@ class Rwkv7:
     """
 
     kind: Literal["rwkv7"]
-    hidden_size: int
-    num_heads: int
-    head_dim: int
-    decay_low_rank_dim: int
-    a_low_rank_dim: int
-    v_low_rank_dim: int
-    gate_low_rank_dim: int
+    hidden_size: Scaled
+    num_heads: Heads
+    head_dim: Width
+    decay_low_rank_dim: Scaled
+    a_low_rank_dim: Scaled
+    v_low_rank_dim: Scaled
+    gate_low_rank_dim: Scaled
     value_residual: bool = True
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 

@@ -20,6 +20,7 @@ Reference code: transformers models/lfm2/modeling_lfm2.py (Lfm2ShortConv).
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Scaled, Taps
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -37,8 +38,8 @@ class ShortConv:
     """
 
     kind: Literal["short_conv"]
-    hidden_size: int
-    conv_L_cache: int
+    hidden_size: Scaled
+    conv_L_cache: Taps
     conv_bias: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,18 @@
 """Rules across the parts of a spec: what its mechanisms and its stack must agree on."""
 
 from collections.abc import Iterator
+from math import lcm
 from typing import Any
 
+from kvcalc.counts import counts
 from kvcalc.dtypes import WEIGHT_FORMATS, canonical
+from kvcalc.spec.bounds import out_of_bounds
 from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 from kvcalc.tensors import EveryToken
+
+# The longest time after which blocks of all sizes of a model begin anew together, in tokens.
+MAX_PERIOD = 1 << 16
 
 # (rule code, field path, message)
 Finding = tuple[str, str, str]
@@ -26,8 +32,33 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
         if part is not None:
             for field, message in part.check():
                 yield "KV201", f"{name}.{field}", message
+    yield from _rates(spec)
     if not stack_findings:
         yield from _layers(spec)
+
+
+def unread_findings(spec: ModelSpec) -> Iterator[Finding]:
+    """Every inconsistency of a spec that no reader held to the bounds of its numbers."""
+    beyond = tuple(out_of_bounds(spec))
+    yield from beyond or findings(spec)
+
+
+def _rates(spec: ModelSpec) -> Iterator[Finding]:
+    """Blocks of several sizes begin anew together; the lengths up to there are looked at one by one."""
+    together = 1
+    for name, block in spec.blocks.items():
+        for field, count in counts(type(block.attention)).items() if block.attention else ():
+            if count.kind not in ("block", "stride"):
+                continue
+            size = getattr(block.attention, field)
+            together = lcm(together, size)
+            if together > MAX_PERIOD:
+                message = (
+                    f"blocks of {size} tokens and those of the other layers begin anew together "
+                    f"after more than {MAX_PERIOD} tokens: not two rates of one model"
+                )
+                yield "KV201", f"blocks.{name}.attention.{field}", message
+                return
 
 
 def _block(where: str, block: Block, hidden_size: int) -> Iterator[Finding]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
+from kvcalc.counts import count_of
 from kvcalc.frozen import frozen
 
 
@@ -13,8 +14,9 @@ from kvcalc.frozen import frozen
 class SpecField:
     """One field of the spec language.
 
-    kind: its type without None. meta: ``kinds`` or ``lazy`` (where its classes are), ``min`` (the
-    least integer: 1 unless the field says otherwise or 0 is its default).
+    kind: its type without None and without what it counts. meta: ``kinds`` or ``lazy`` (where its
+    classes are), ``count`` (what a number counts, and its bounds), ``min`` (the least integer of a
+    number without one: 1, or 0 where that is its default).
     """
 
     kind: Any
@@ -29,14 +31,18 @@ def spec_fields(cls: Any) -> dict[str, SpecField]:
     """The fields of one of the spec's dataclasses, by name."""
     found = {}
     for field in fields(cls):
-        kind = field.type
+        kind, count = field.type, count_of(field.type)
         nullable = field.default is None
         if get_origin(kind) in (UnionType, Union):
             nullable = nullable or NoneType in get_args(kind)
             kind = next(arg for arg in get_args(kind) if arg is not NoneType)
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
         required = field.default is MISSING and field.default_factory is MISSING
         default = None if field.default is MISSING else field.default
         zero = isinstance(default, int) and not isinstance(default, bool) and default == 0
-        meta = {"min": 0 if zero else 1, **field.metadata}
+        meta: dict[str, Any] = {"min": 0 if zero else 1, **field.metadata}
+        if count is not None:
+            meta |= {"count": count, "min": count.least}
         found[field.name] = SpecField(kind, meta, nullable, required, default)
     return found

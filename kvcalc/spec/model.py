@@ -9,8 +9,23 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
+from kvcalc.counts import (
+    CacheBytes,
+    Channels,
+    EncoderTokens,
+    Layers,
+    Length,
+    Norms,
+    Parameters,
+    Positions,
+    Rows,
+    Scaled,
+    Sequences,
+    Table,
+    Taps,
+)
 from kvcalc.frozen import frozen
-from kvcalc.tensors import ParamTensor
+from kvcalc.tensors import ParamTensor, prefixed
 
 if TYPE_CHECKING:
     from kvcalc.attention import Attention
@@ -78,7 +93,7 @@ class Block:
     recurrent: "Recurrent | None" = _kinds("kvcalc.recurrent")
     cross_attention: "CrossAttention | None" = _lazy("kvcalc.attention.cross", "CrossAttention")
     ffn: "FeedForward | None" = _kinds("kvcalc.ffn")
-    norms: int | None = field(default=None, metadata={"min": 0})
+    norms: Norms | None = None
     norm_position: Literal["pre", "post", "both"] | None = None
     share_weights: bool = False
     adapter: "SharedAdapter | None" = _lazy("kvcalc.stack.shared_adapter", "SharedAdapter")
@@ -107,19 +122,11 @@ class Block:
         if self.ffn is not None:
             parts.append(("ffn", self.ffn.parameters(hidden_size)))
         for name, tensors in parts:
-            for tensor in tensors:
-                yield _renamed(f"{name}.{tensor.name}", tensor)
+            yield from prefixed(name, tensors)
         for index in range(self.num_norms):
             yield from norm_tensors(f"norms.{index}", norm, hidden_size)
         if self.layer_scalar:
             yield ParamTensor("layer_scalar", (1,), "other", buffer=True)
-
-
-def _renamed(name: str, tensor: ParamTensor) -> ParamTensor:
-    return ParamTensor(
-        name, tensor.shape, tensor.component, tensor.shard, tensor.experts_per_token,
-        tensor.buffer, tensor.quantised, tensor.fused,
-    )  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -134,10 +141,10 @@ class LayerGroup:
             cache of its own (ALBERT, Universal Transformer, Ouro).
     """
 
-    repeat: int = 1
+    repeat: Layers = 1
     blocks: tuple[str, ...] = ()
     pattern: str | None = None
-    loops: int = 1
+    loops: Layers = 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -161,13 +168,13 @@ class Embedding:
         norm: a norm after the embeddings (BERT, BLOOM).
     """
 
-    size: int | None = None
-    extra_rows: int | None = None
+    size: Scaled | None = None
+    extra_rows: Table | None = None
     projection: Literal["none", "in", "in_bias", "in_out"] = "none"
-    positions: int | None = None
-    token_types: int | None = None
-    task_types: int | None = None
-    relative_positions: int | None = None
+    positions: Positions | None = None
+    token_types: Table | None = None
+    task_types: Table | None = None
+    relative_positions: Table | None = None
     relative_norm: bool = False
     norm: bool = False
 
@@ -181,8 +188,8 @@ class ConvStem:
         kernel: taps of each of the two convolutions.
     """
 
-    in_channels: int
-    kernel: int
+    in_channels: Channels
+    kernel: Taps
 
 
 @frozen(kw_only=True)
@@ -204,14 +211,14 @@ class Encoder:
     """
 
     layers: tuple[LayerGroup, ...]
-    tokens: int | None = None
-    hidden_size: int | None = None
+    tokens: EncoderTokens | None = None
+    hidden_size: Scaled | None = None
     embedding: Literal["shared", "own", "none"] = "shared"
-    positions: int | None = None
-    global_tokens: int | None = None
+    positions: Positions | None = None
+    global_tokens: Table | None = None
     embedding_norm: bool = False
     final_norm: bool = True
-    relative_attention_num_buckets: int | None = None
+    relative_attention_num_buckets: Table | None = None
     conv_stem: ConvStem | None = None
 
 
@@ -228,11 +235,11 @@ class Expect:
         mtp_parameters: parameters of the multi-token-prediction layers.
     """
 
-    parameters: int | None = None
-    active_parameters: int | None = None
-    cache_bytes_per_token: int | None = field(default=None, metadata={"min": 0})
-    fixed_cache_bytes: int | None = field(default=None, metadata={"min": 0})
-    mtp_parameters: int | None = None
+    parameters: Parameters | None = None
+    active_parameters: Parameters | None = None
+    cache_bytes_per_token: CacheBytes | None = None
+    fixed_cache_bytes: CacheBytes | None = None
+    mtp_parameters: Parameters | None = None
 
 
 @frozen(kw_only=True)
@@ -251,7 +258,7 @@ class Budget:
     """
 
     context: Tokens = Tokens(0)
-    batch: int = 1
+    batch: Sequences = 1
     encoder_context: Tokens = Tokens(0)
     dtype: str | None = None
     kv_dtype: str = "bf16"
@@ -303,8 +310,8 @@ class ModelSpec:
     model_type: str | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    hidden_size: int
-    vocab_size: int
+    hidden_size: Scaled
+    vocab_size: Rows
     tie_word_embeddings: bool | None = None
     head: Literal["lm", "mlm", "none"] = "lm"
     head_bias: bool = False
@@ -313,8 +320,8 @@ class ModelSpec:
     norm: NormKind = "rmsnorm"
     final_norm: bool = True
     embedding: Embedding | None = None
-    relative_attention_num_buckets: int | None = None
-    max_position_embeddings: int | None = None
+    relative_attention_num_buckets: Table | None = None
+    max_position_embeddings: Length | None = None
     blocks: dict[str, Block]
     layers: tuple[LayerGroup, ...]
     encoder: Encoder | None = None

@@ -222,7 +222,7 @@ class SpecReader:
             self.problem("KV104", where, mark, message)
             return FAILED
         if kind is int:
-            return self._integer(node, where, mark, meta["min"])
+            return self._integer(node, where, mark, meta)
         if kind is bool:
             if text not in ("true", "false") or node.tag != _BOOL:
                 self.problem("KV104", where, mark, f"expected true or false, found {_found(text)}")
@@ -260,8 +260,8 @@ class SpecReader:
         self.problem("KV104", where, mark, message)
         return FAILED
 
-    def _integer(self, node: yaml.ScalarNode, where: str, mark: Mark, least: int) -> Any:
-        text = node.value
+    def _integer(self, node: yaml.ScalarNode, where: str, mark: Mark, meta: Any) -> Any:
+        text, least, count = node.value, meta["min"], meta.get("count")
         if not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
             if _SHORT.fullmatch(text):
@@ -274,14 +274,17 @@ class SpecReader:
             self.problem("KV108", where, mark, message)
             return FAILED
         # Length first: int() of a million digits is slow.
-        if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
+        great = len(text) > 20 or int(text) > (MAX_INTEGER if count is None else count.most)
+        if text.startswith("-") or (not great and int(text) < least):
+            message = f"must be at least {least}, found {shortened(text)}"
+        elif great and count is None:
             message = f"must be from {least} to 10^15, found {shortened(text)}"
-            self.problem("KV107", where, mark, message)
-            return FAILED
-        if int(text) < least:
-            self.problem("KV107", where, mark, f"must be at least {least}, found {text}")
-            return FAILED
-        return int(text)
+        elif great:
+            message = count.exceeded(shortened(text))
+        else:
+            return int(text)
+        self.problem("KV107", where, mark, message)
+        return FAILED
 
     def _tuple(self, node: yaml.Node, item: Any, where: str, mark: Mark, meta: Any) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.tag != _NULL and not is_dataclass(item):

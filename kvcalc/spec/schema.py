@@ -132,11 +132,21 @@ def _scalars(meta: Mapping[str, Any]) -> dict[Any, Node]:
     return {
         bool: {"type": "boolean"},
         str: {"type": "string", "minLength": 1},
-        int: {"type": "integer", "minimum": meta.get("min", 1), "maximum": MAX_INTEGER},
+        int: _integer(meta),
         Tokens: {"type": ["integer", "string"], "minimum": 0, "pattern": _TOKENS},
         Bytes: {"type": ["integer", "string"], "minimum": 0, "pattern": _BYTES},
         Fraction: {"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": _SHARE},
     }
+
+
+def _integer(meta: Mapping[str, Any]) -> Node:
+    """Bounds of a number; what it counts stands in a comment, which no validator reads."""
+    count = meta.get("count")
+    if count is None:
+        return {"type": "integer", "minimum": meta.get("min", 1), "maximum": MAX_INTEGER}
+    return {
+        "type": "integer", "minimum": count.least, "maximum": count.most, "$comment": count.unit,
+    }  # fmt: skip
 
 
 def _refer(name: str) -> Node:

@@ -23,6 +23,7 @@ Reference code: transformers models/gemma3n (Gemma3nTextAltUp, Gemma3nTextModel)
 
 from collections.abc import Iterator
 
+from kvcalc.counts import StreamIndex, Streams
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, linear, split
 
@@ -36,8 +37,8 @@ class AltUp:
         altup_active_idx: the copy that the layers compute; it changes no number.
     """
 
-    altup_num_inputs: int
-    altup_active_idx: int = 0
+    altup_num_inputs: Streams
+    altup_active_idx: StreamIndex = 0
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

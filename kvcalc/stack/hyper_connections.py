@@ -21,6 +21,7 @@ Reference code: transformers models/deepseek_v4 (HyperConnection, HyperHead).
 
 from collections.abc import Iterator
 
+from kvcalc.counts import Streams
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor
 
@@ -33,7 +34,7 @@ class HyperConnections:
         hc_mult: residual streams (n).
     """
 
-    hc_mult: int
+    hc_mult: Streams
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

@@ -16,6 +16,7 @@ Reference code: transformers models/gemma3n (Gemma3nTextLaurelBlock).
 
 from collections.abc import Iterator
 
+from kvcalc.counts import Scaled
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, linear, split
 
@@ -28,7 +29,7 @@ class Laurel:
         laurel_rank: rank of the map (r).
     """
 
-    laurel_rank: int
+    laurel_rank: Scaled
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A low-rank map has nothing to contradict."""

@@ -27,6 +27,7 @@ Reference code: transformers modeling_layers.py (MtpLayer, MtpModel).
 from collections.abc import Iterator
 from typing import Literal
 
+from kvcalc.counts import Modules, Rows
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear
 
@@ -45,11 +46,11 @@ class MultiTokenPrediction:
             module; absent when the modules only use the main model's.
     """
 
-    num_layers: int
+    num_layers: Modules
     block: str
     projection: Literal["fused", "separate"] = "fused"
     final_norm: bool = True
-    vocab_size: int | None = None
+    vocab_size: Rows | None = None
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""

@@ -22,6 +22,7 @@ W_m and norm 18,350,336; 1,050,624 a layer.
 
 from collections.abc import Iterator
 
+from kvcalc.counts import Rows, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
@@ -35,8 +36,8 @@ class PerLayerEmbeddings:
         hidden_size_per_layer_input: width of one layer's embedding (d_p).
     """
 
-    vocab_size_per_layer_input: int
-    hidden_size_per_layer_input: int
+    vocab_size_per_layer_input: Rows
+    hidden_size_per_layer_input: Scaled
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A table has nothing to contradict."""

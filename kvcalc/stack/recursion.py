@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal
 
+from kvcalc.counts import Layers
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, linear
 
@@ -50,7 +51,7 @@ class Recursion:
         router: linear (a vector per recursion), or mlp.
     """
 
-    num_recursions: int
+    num_recursions: Layers
     sharing: Literal["cycle", "sequence", "middle_cycle", "middle_sequence"]
     kv_cache: Literal["per_recursion", "shared"]
     routing: Literal["expert_choice", "token_choice"]

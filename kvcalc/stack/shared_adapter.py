@@ -23,6 +23,7 @@ Reference code: transformers models/zamba2 (Zamba2HybridLayer, Zamba2MLP, Zamba2
 
 from collections.abc import Iterator
 
+from kvcalc.counts import Inner, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear, split
 
@@ -38,8 +39,8 @@ class SharedAdapter:
             2 * hidden_size wide on both sides.
     """
 
-    adapter_rank: int | None = None
-    intermediate_size: int
+    adapter_rank: Scaled | None = None
+    intermediate_size: Inner
     use_shared_attention_adapter: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -51,9 +51,10 @@ def values(kind: Any, meta: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(args[0], meta), max_size=3, unique=unique).map(tuple)
     if origin is Literal:
         return st.sampled_from(args)
+    most = meta["count"].most if "count" in meta else 128
     simple: dict[Any, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
-        int: sizes,
+        int: sizes if most >= 128 else sizes.filter(lambda size: size <= most),
         str: texts,
         Fraction: st.sampled_from(SHARES),
         Tokens: st.integers(0, 2**40).map(Tokens),

@@ -53,6 +53,10 @@ def pages(attention: Any, tokens: int, kv: KvFormat) -> Iterator[Page]:
     name = attention.kind
     if attention.kind != "v4_window":
         rate = attention.compress_rate
+        if rate > tokens:
+            raise UnsupportedError(
+                f"vLLM: a block of {tokens} tokens holds no entry of {name} with a compress_rate of {rate}"
+            )
         yield _padded(
             paged("latent", name, row, tokens, tokens_per_state=rate, layout=(rate, kv.name)),
             packed,

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 LAYERS = (
     ("frozen",),
     ("errors", "units", "counts"),
-    ("dtypes",),
+    ("dtypes", "reading"),
     ("tensors", "explanation"),
     ("attention", "recurrent", "ffn", "stack"),
     ("spec",),

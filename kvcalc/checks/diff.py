@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kvcalc.checks.files import is_config
-from kvcalc.checks.git import Base, Changed, Repository
+from kvcalc.checks.changed import Changed, changed
+from kvcalc.checks.files import is_config, is_named_like_a_model
+from kvcalc.checks.git import Base, Repository
 from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, no_longer_held, policy_changes
 from kvcalc.checks.quantities import QUANTITIES, Tolerance, tolerated
 from kvcalc.checks.sides import (
@@ -167,9 +168,12 @@ def diff(
     base = repository.base(revision, merge_base)
     wanted = wanted_paths(repository, base.commit, paths)
     explicit = {path for path in wanted if path.endswith((*SUFFIXES, ".json"))}
-    # An unmerged file is listed twice.
-    meant = (*wanted, *policies_upward(wanted))
-    files = list(dict.fromkeys(repository.changed(base.commit, meant)))
+    files = changed(
+        repository,
+        base.commit,
+        tuple(dict.fromkeys((*wanted, *policies_upward(wanted)))),
+        lambda path: path in explicit or is_policy(path) or is_named_like_a_model(path),
+    )
     submodules = tuple(
         f"{each.path} is a submodule that changed, and its specs are not compared here: "
         f"kvcalc diff --base {each.base_object} {each.path}"
@@ -177,43 +181,28 @@ def diff(
         if each.is_submodule
     )
     reader = Reader(repository, base.commit, explicit, reference)
-    changed: list[Change] = []
-    broken: list[Broken] = []
-    alone: tuple[list[Side], list[Side]] = ([], [])
-    for old, new in watch(reader.read(files), len(files)):
-        if old is not None and not old.is_sound:
-            broken.append(Broken(old.path, "base", old.loaded.problems))
-        if new is not None and not new.is_sound:
-            broken.append(Broken(new.path, "head", new.loaded.problems))
-        if any(side is not None and not side.is_sound for side in (old, new)):
-            continue
-        if old is not None and new is not None:
-            changed.append(_change(old, new, tolerances))
-        elif old is not None:
-            alone[0].append(old)
-        elif new is not None:
-            alone[1].append(new)
+    pairs, broken = _sound_pairs(reader, watch(reader.read(files), len(files)))
+    both = [(old, new) for old, new in pairs if old is not None and new is not None]
+    removed = [old for old, new in pairs if old is not None and new is None]
+    added = [new for old, new in pairs if new is not None and old is None]
     elsewhere: tuple[list[Side], list[Side]] = ([], [])
-    if any(alone) and "." not in wanted:
-        elsewhere = reader.one_sided_elsewhere(files, (bool(alone[1]), bool(alone[0])))
-    for old, new in _moved(alone[0] + elsewhere[0], alone[1] + elsewhere[1]):
-        if old in elsewhere[0] and new in elsewhere[1]:
-            continue
-        alone[0][:] = [side for side in alone[0] if side is not old]
-        alone[1][:] = [side for side in alone[1] if side is not new]
-        changed.append(_change(old, new, tolerances))
+    if (removed or added) and "." not in wanted:
+        elsewhere = reader.one_sided_elsewhere(files, (bool(added), bool(removed)))
+    moved = _moved(removed, added, *elsewhere)
+    taken = {id(side) for pair in moved for side in pair}
+    differ = [_change(old, new, tolerances) for old, new in both + moved]
     return Diff(
         revision=revision,
         base=replace(base, notes=base.notes + submodules),
         reference=reference,
         changed=tuple(
             change
-            for change in sorted(changed, key=lambda change: (change.model, change.path))
+            for change in sorted(differ, key=lambda change: (change.model, change.path))
             if change.rows or change.limits or change.model != change.base_model
         ),
-        added=_one_sided(alone[1]),
-        removed=_one_sided(alone[0]),
-        broken=tuple(sorted(broken, key=lambda each: (each.path, each.side))),
+        added=_one_sided([side for side in added if id(side) not in taken]),
+        removed=_one_sided([side for side in removed if id(side) not in taken]),
+        broken=broken,
         policies=tuple(_policies(reader, [each for each in files if is_policy(each.path)])),
     )
 
@@ -221,25 +210,74 @@ def diff(
 # ---------------------------------------------------------------- models
 
 
-def _moved(removed: list[Side], added: list[Side]) -> list[tuple[Side, Side]]:
-    """Models in another file: those with the same name, then those with the same dimensions."""
+def _sound_pairs(reader: Reader, pairs: Iterable[Pair]) -> tuple[list[Pair], tuple[Broken, ...]]:
+    """The pairs whose sides are sound, and every side that is not."""
+    sound: list[Pair] = []
+    broken: list[Broken] = []
+    for old, new in pairs:
+        before = len(broken)
+        if old is not None and not old.is_sound:
+            broken.append(Broken(old.path, "base", old.loaded.problems))
+        if new is not None and not new.is_sound:
+            broken.append(Broken(new.path, "head", new.loaded.problems))
+        if len(broken) == before:
+            sound.append((old, new))
+    return sound, tuple(sorted(broken, key=lambda each: (each.path, each.side)))
+
+
+def _moved(
+    removed: list[Side], added: list[Side], gone: list[Side], come: list[Side]
+) -> list[tuple[Side, Side]]:
+    """Models in another file: those with the same name, then those with the same dimensions, the
+    same hub id, the same layers.
+
+    gone, come: what was removed from, and added to, the rest of the repository. It is paired with
+    what is the same model for certain; layers are alike by chance in two models of one family.
+    """
     pairs: list[tuple[Side, Side]] = []
-    for key in (lambda side: side.spec.name, _dimensions):
+    rest = {id(side) for side in (*gone, *come)}
+    for keys, everywhere in (
+        (_name, True),
+        (_dimensions, True),
+        (_hub_ids, True),
+        (_layers, False),
+    ):
+        olds = [*removed, *gone] if everywhere else removed
+        news = [*added, *come] if everywhere else added
         waiting: dict[str, list[Side]] = {}
-        for new in added:
-            waiting.setdefault(key(new), []).append(new)
-        found = [(old, waiting[key(old)].pop(0)) for old in removed if waiting.get(key(old))]
-        taken = {id(side) for pair in found for side in pair}
-        removed = [side for side in removed if id(side) not in taken]
-        added = [side for side in added if id(side) not in taken]
-        pairs += found
-    return pairs
+        taken = {id(side) for pair in pairs for side in pair}
+        for new in (side for side in news if id(side) not in taken):
+            for key in keys(new):
+                waiting.setdefault(key, []).append(new)
+        for old in (side for side in olds if id(side) not in taken):
+            found = [
+                new for key in keys(old) for new in waiting.get(key, ()) if id(new) not in taken
+            ]
+            if found:
+                pairs.append((old, found[0]))
+                taken.add(id(found[0]))
+    return [(old, new) for old, new in pairs if not {id(old), id(new)} <= rest]
 
 
-def _dimensions(side: Side) -> str:
+def _name(side: Side) -> tuple[str, ...]:
+    return (side.spec.name,)
+
+
+def _hub_ids(side: Side) -> tuple[str, ...]:
+    return tuple(each.lower() for each in side.spec.hub_id)
+
+
+def _layers(side: Side) -> tuple[str, ...]:
+    """What a renamed file keeps while its numbers grow: the stack, of as wide a model first."""
+    plain = to_plain(side.spec)
+    stack = repr([plain.get(key) for key in ("layers", "encoder")])
+    return f"{plain['hidden_size']} {stack}", stack
+
+
+def _dimensions(side: Side) -> tuple[str, ...]:
     plain: dict[str, Any] = to_plain(side.spec)
     kept = {key: value for key, value in plain.items() if key not in _PROVENANCE + _LIMITS}
-    return repr(kept)
+    return (repr(kept),)
 
 
 def _one_sided(sides: list[Side]) -> tuple[OneSided, ...]:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,9 +16,11 @@ from typing import Any
 
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
 from kvcalc.spec.loader import Loaded, decode, read_spec, read_text
+from kvcalc.spec.reader import MAX_FILE_BYTES, keys_of
 
 # The team's policy, which is no model.
 FILE_NAME = "kvcalc.yaml"
@@ -29,6 +30,8 @@ APART = "hf_quant_config.json"
 
 # Keys that every spec has; a file that a folder holds and that has neither is something else.
 _LIKE_A_SPEC = re.compile(rb"^(hidden_size|blocks)[ \t]*:", re.MULTILINE)
+_SAYS_IT = re.compile(rb"hidden_size")
+_KEYS_OF_SPECS = frozenset(("hidden_size", "blocks"))
 _LIKE_A_CONFIG = re.compile(rb'"model_type"\s*:')
 # Keys of a config.json that say who wrote it.
 _WRITER = ("_name_or_path", "transformers_version", "architectures")
@@ -60,8 +63,16 @@ def is_named_like_a_model(path: str) -> bool:
 
 
 def looks_like_a_model(path: str, data: bytes) -> bool:
-    """Whether a file of a folder, named like a model, is one."""
-    return bool((_LIKE_A_CONFIG if is_config(path) else _LIKE_A_SPEC).search(data))
+    """Whether a file of a folder, named like a model, is one.
+
+    A spec whose keys do not stand at the start of lines (indented as a whole, quoted, in braces) is
+    told by its keys.
+    """
+    if is_config(path):
+        return bool(_LIKE_A_CONFIG.search(data))
+    return bool(_LIKE_A_SPEC.search(data)) or (
+        bool(_SAYS_IT.search(data)) and keys_of(data.decode("utf-8", "replace")) >= _KEYS_OF_SPECS
+    )
 
 
 def models_below(folder: Path, *, governed: bool) -> Iterator[tuple[str, str]]:
@@ -75,9 +86,7 @@ def models_below(folder: Path, *, governed: bool) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         for path in (Path(root, name) for name in sorted(names) if is_named_like_a_model(name)):
-            data = b""
-            with suppress(OSError):
-                data = path.read_bytes() if path.is_file() else b""
+            data = first_bytes(path, MAX_CONFIG_BYTES if is_config(path) else MAX_FILE_BYTES)
             if looks_like_a_model(path.name, data):
                 yield _name_at_a_glance(path, data), str(path)
 
@@ -98,7 +107,12 @@ def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = Fa
     a file of its own. Raises NotFoundError or FileError when there is nothing to read.
     """
     try:
-        text = decode(source, Path(path)) if isinstance(source, bytes) else read_text(source)
+        limit = MAX_CONFIG_BYTES if is_config(path) else MAX_FILE_BYTES
+        what = "a config" if is_config(path) else "a spec"
+        if isinstance(source, bytes):
+            text = decode(source, Path(path), limit, what)
+        else:
+            text = read_text(source, limit, what)
     except SpecError as error:
         # No text: not UTF-8, or too large to look at.
         problems = tuple(replace(problem, path=path) for problem in error.problems)

@@ -1,7 +1,8 @@
-"""What git knows about the specs of a working tree: the base, which files differ, their old text.
+"""What git knows about the specs of a working tree: the base, its files, their old text.
 
 Plumbing with NUL-separated output throughout, because a path may hold anything else. No command
 writes: the index is not refreshed, nothing is fetched, no external diff or text conversion runs.
+What differs is not asked of git, whose index may be told to lie: see ``kvcalc.checks.changed``.
 """
 
 import os
@@ -14,8 +15,8 @@ from kvcalc.errors import FileError, NotFoundError, UsageError
 from kvcalc.frozen import frozen
 
 _SAFE = ("--no-optional-locks", "--no-replace-objects", "--literal-pathspecs")
-_FILE_MODES = ("100644", "100755")
-_SUBMODULE = "160000"
+SUBMODULE = "160000"
+LINK = "120000"
 # The line that fixes a shallow clone; it is what actions/checkout makes unless told otherwise.
 _UNSHALLOW = (
     "GitHub Actions: actions/checkout with 'fetch-depth: 0'; elsewhere: git fetch --unshallow"
@@ -23,17 +24,12 @@ _UNSHALLOW = (
 
 
 @frozen
-class Changed:
-    """A file that differs between the base and the working tree.
+class Entry:
+    """What a commit has at a path: git's mode, the object, the bytes of it (0 of a submodule)."""
 
-    base_object: what it was; None for a new file. in_head: whether it is still there.
-    is_submodule: it is a folder with a repository of its own, and base_object the commit it was at.
-    """
-
-    path: str
-    base_object: str | None
-    in_head: bool
-    is_submodule: bool = False
+    mode: str
+    object: str
+    num_bytes: int
 
 
 @frozen
@@ -88,27 +84,59 @@ class Repository:
         )
         return Base(common, (note,))
 
-    def changed(self, commit: str, paths: tuple[str, ...]) -> list[Changed]:
-        """Files below ``paths`` that differ, untracked ones included.
-
-        Without git's search for renames: specs of two models are as similar as two versions of one.
-        """
-        raw = self._git(
-            "diff", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff",
-            "--no-textconv", "--ignore-submodules=dirty", commit, "--", *paths,
-        )  # fmt: skip
-        found = list(_parse_raw(raw))
-        untracked = self._git(
-            "ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", *paths
-        )
-        names = (os.fsdecode(name) for name in untracked.split(b"\0") if name)
-        # As of tracked files: links and pipes are none.
-        found += [
-            Changed(name, None, True)
-            for name in names
-            if not (file := self.root / name).is_symlink() and file.is_file()
-        ]
+    def entries(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+        """Every file, link and submodule of a commit at or below ``paths``; of all, for none."""
+        below = () if "." in (paths := tuple(paths)) else paths
+        listed = self._git("ls-tree", "-r", "-l", "-z", "--full-tree", commit, "--", *below)
+        found = {}
+        for line in listed.split(b"\0"):
+            facts, _, name = line.partition(b"\t")
+            if name:
+                mode, _, named, num_bytes = facts.decode().split()
+                size = int(num_bytes) if num_bytes.isdigit() else 0
+                found[os.fsdecode(name)] = Entry(mode, named, size)
         return found
+
+    def present(self, paths: Iterable[str]) -> list[str]:
+        """Paths of the working tree at or below ``paths``: what the index lists, and what is neither
+        listed nor ignored. Whether there is still something at a path is not said.
+        """
+        listed = self._git(
+            "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name", "--",
+            *paths,
+        )  # fmt: skip
+        return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+    def behind(self, commit: str, links: Iterable[str]) -> dict[str, str]:
+        """The objects that links of a commit lead to within it; those that lead nowhere left out."""
+        # git takes a line for each, so a name with a line break in it cannot be asked for.
+        names = [link for link in links if "\n" not in link]
+        if not names:
+            return {}
+        asked = b"".join(os.fsencode(f"{commit}:{name}\n") for name in names)
+        done = _run(
+            ("git", *_SAFE, "cat-file", "--batch-check", "--follow-symlinks"), self.root, asked
+        )
+        found, rest = {}, done.stdout
+        for name in names:
+            line, _, rest = rest.partition(b"\n")
+            words = line.split(b" ")
+            if len(words) == 2 and words[0] in (b"symlink", b"dangling", b"loop", b"notdir"):
+                # The path that could not be followed: so many bytes and a line's end.
+                rest = rest[int(words[1]) + 1 :]
+            elif len(words) == 3 and words[1] == b"blob":
+                found[name] = words[0].decode()
+        return found
+
+    def moved_submodules(self, commit: str, paths: Iterable[str]) -> list[str]:
+        """Those of these submodules that stand at another commit than in ``commit``."""
+        if not (paths := tuple(paths)):
+            return []
+        raw = self._git(
+            "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv",
+            "--ignore-submodules=dirty", "--diff-filter=M", commit, "--", *paths,
+        )  # fmt: skip
+        return [os.fsdecode(name) for name in raw.split(b"\0") if name]
 
     def files(self, commit: str, path: str) -> list[str]:
         """Every file of a commit at or below a path."""
@@ -187,30 +215,14 @@ class Repository:
         return done.stdout
 
 
-def _run(command: tuple[str, ...], folder: Path) -> "subprocess.CompletedProcess[bytes]":
+def _run(
+    command: tuple[str, ...], folder: Path, given: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
     # The words of errors are looked at, so they have to be git's own.
     environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     try:
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
+            command, cwd=folder, env=environment, capture_output=True, input=given, check=False
+        )
     except FileNotFoundError:
         raise NotFoundError("git is not installed, or not on the PATH") from None
-
-
-def _parse_raw(raw: bytes) -> Iterator[Changed]:
-    """The entries of ``git diff --raw -z``: regular files, and submodules that both sides have."""
-    fields = iter(raw.split(b"\0"))
-    for entry in fields:
-        if not entry.startswith(b":"):
-            continue
-        old_mode, new_mode, old, _, status = entry[1:].decode().split(" ")
-        path = os.fsdecode(next(fields))
-        if old_mode == new_mode == _SUBMODULE:
-            yield Changed(path, old, True, is_submodule=True)
-            continue
-        was, is_now = old_mode in _FILE_MODES, new_mode in _FILE_MODES
-        # An unmerged path comes a second time, with what stands in the working tree.
-        if status != "U" and (was or is_now):
-            yield Changed(path, old if was else None, is_now)

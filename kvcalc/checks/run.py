@@ -25,6 +25,7 @@ from kvcalc.checks.policy import (
     unmatched,
 )
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
+from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.loader import Loaded
 from kvcalc.spec.model import ModelSpec
@@ -203,10 +204,9 @@ def _specs_under(folder: Path) -> list[Path]:
 
 def _is_other(path: Path) -> bool:
     """Whether a config.json is another tool's."""
-    try:
-        return is_config(path) and not looks_like_a_model(path.name, path.read_bytes())
-    except OSError:
-        return False
+    return is_config(path) and not looks_like_a_model(
+        path.name, first_bytes(path, MAX_CONFIG_BYTES)
+    )
 
 
 def _unreadable(error: OSError) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from kvcalc.checks.changed import Changed, changed
 from kvcalc.checks.files import (
     APART,
     FILE_NAME,
@@ -18,12 +19,13 @@ from kvcalc.checks.files import (
     looks_like_a_model,
     read_model,
 )
-from kvcalc.checks.git import Changed, Repository
+from kvcalc.checks.git import Repository
 from kvcalc.checks.policy import LoadedPolicy, policy_of
 from kvcalc.checks.quantities import measure
 from kvcalc.errors import KvcalcError, NotFoundError, Problem, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.memory.workload import Asked
+from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
 from kvcalc.spec.loader import Loaded, decode, read_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import MAX_FILE_BYTES
@@ -138,8 +140,14 @@ class Reader:
         ]
         for each, data in self._with_base(named):
             file = self.repository.root / each.path
-            sample = _head_bytes(file) if data is None else data
-            if each.path in self.explicit or looks_like_a_model(each.path, sample):
+            if (
+                each.path in self.explicit
+                or (data is not None and looks_like_a_model(each.path, data))
+                or (
+                    each.in_head
+                    and looks_like_a_model(each.path, first_bytes(file, MAX_CONFIG_BYTES))
+                )
+            ):
                 yield (
                     None if data is None else self._side(each.path, data),
                     self._side(each.path, file) if each.in_head else None,
@@ -154,7 +162,7 @@ class Reader:
         """
         rest = [
             each
-            for each in self.repository.changed(self.commit, ())
+            for each in changed(self.repository, self.commit, (), is_named_like_a_model)
             if each not in known
             and ((sides[0] and not each.in_head) or (sides[1] and not each.base_object))
         ]
@@ -189,7 +197,7 @@ class Reader:
     def _with_base(self, files: list[Changed]) -> Iterator[tuple[Changed, bytes | None]]:
         """Every file with the base's text of it."""
         objects = [each.base_object for each in files if each.base_object]
-        texts = self.repository.texts(objects, MAX_FILE_BYTES)
+        texts = self.repository.texts(objects, MAX_CONFIG_BYTES)
         for each in files:
             yield each, next(texts) if each.base_object else None
         # The last text is followed by the end of git's process.
@@ -213,11 +221,3 @@ class Reader:
         except KvcalcError as error:
             problems = (Problem("KV402", path, 0, 0, "", error.message),)
         return Side(path, ModelFile(Loaded(path, None, problems, lambda _: (1, 1)), None), {})
-
-
-def _head_bytes(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_FILE_BYTES)
-    except OSError:
-        return b""

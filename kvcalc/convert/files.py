@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.hf import Imported, spec_from_config
-from kvcalc.convert.stored import json_object, open_regular, wrong_file
+from kvcalc.convert.stored import json_object, wrong_file
 from kvcalc.errors import FileError, MissingExtraError, NotFoundError, UnsupportedError
-
-# The largest config.json known, with a vocabulary in it, has 2 MB.
-MAX_CONFIG_BYTES = 8 << 20
+from kvcalc.reading import MAX_CONFIG_BYTES, open_regular
 
 _HUB_ID = re.compile(
     r"(?P<org>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,100}))?"

@@ -24,9 +24,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kvcalc.convert.stored import StoredTensor, open_regular, unreadable, wrong_file
+from kvcalc.convert.stored import StoredTensor, wrong_file
 from kvcalc.errors import FileError, SpecError, UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.reading import open_regular, unreadable
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

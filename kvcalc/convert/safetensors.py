@@ -17,15 +17,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.stored import (
-    StoredTensor,
-    json_object,
-    open_regular,
-    unreadable,
-    wrong_file,
-)
+from kvcalc.convert.stored import StoredTensor, json_object, wrong_file
 from kvcalc.errors import FileError, NotFoundError, SpecError, UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.reading import open_regular, unreadable
 
 INDEX = "model.safetensors.index.json"
 

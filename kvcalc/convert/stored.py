@@ -1,16 +1,13 @@
-"""What readers of model files share: a tensor as a header lists it, and opening files with care."""
+"""What readers of model files share: a tensor as a header lists it, JSON, what was added up."""
 
 import json
-import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from kvcalc.errors import FileError, KvcalcError, NotFoundError, Problem, SpecError
+from kvcalc.errors import Problem, SpecError
 from kvcalc.frozen import frozen
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component
@@ -28,33 +25,6 @@ class StoredTensor:
     @property
     def numel(self) -> int:
         return prod(self.shape)
-
-
-@contextmanager
-def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file, or what a link leads to, and say how many bytes it has.
-
-    A pipe or a device would be waited for or read for ever, so nothing else is opened.
-    """
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise FileError(f"{path} is a folder, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"{path} is not a regular file")
-        file = path.open("rb")
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-    with file:
-        yield file, status.st_size
-
-
-def unreadable(path: Path, error: Exception) -> KvcalcError:
-    """The error about a file that the system does not give."""
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"no such file: {path}")
-    reason = error.strerror if isinstance(error, OSError) else error
-    return FileError(f"cannot read {path}: {reason}")
 
 
 def wrong_file(path: str, message: str, line: int = 0, column: int = 0) -> SpecError:

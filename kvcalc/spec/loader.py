@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
+from kvcalc.errors import FileError, Problem, SpecError
 from kvcalc.frozen import frozen
+from kvcalc.reading import at_most
 from kvcalc.spec.consistency import findings
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import FAILED, MAX_FILE_BYTES, SpecReader
@@ -58,25 +59,20 @@ def _sound(loaded: Loaded) -> ModelSpec:
     return loaded.spec
 
 
-def read_text(path: Path) -> str:
-    """The text of a file. Raises NotFoundError, FileError, or SpecError when it is no text."""
-    try:
-        if path.is_dir():
-            raise FileError(f"{path} is a directory, not a spec")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise FileError(f"cannot read {path}: {reason}") from None
-    return decode(data, path)
+def read_text(path: Path, limit: int = MAX_FILE_BYTES, what: str = "a spec") -> str:
+    """The text of a file. Raises NotFoundError, FileError, or SpecError when it is no text.
+
+    limit: the most bytes that one has. what: what it then is not.
+    """
+    if path.is_dir():
+        raise FileError(f"{path} is a directory, not a spec")
+    return decode(at_most(path, limit), path, limit, what)
 
 
-def decode(data: bytes, path: Path) -> str:
+def decode(data: bytes, path: Path, limit: int = MAX_FILE_BYTES, what: str = "a spec") -> str:
     """The text of a file's bytes. Raises SpecError when they are too many, or no UTF-8."""
-    if len(data) > MAX_FILE_BYTES:
-        message = f"larger than {MAX_FILE_BYTES} bytes: not a spec"
+    if len(data) > limit:
+        message = f"larger than {limit} bytes: not {what}"
         raise SpecError(f"{path}: {message}", (Problem("KV101", str(path), 0, 0, "", message),))
     try:
         return data.decode("utf-8-sig")

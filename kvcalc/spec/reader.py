@@ -127,6 +127,12 @@ class SpecReader:
             if depth > MAX_DEPTH or number > 2 * MAX_NODES:
                 raise ValueError(f"nested deeper than {MAX_DEPTH}, or too many values")
 
+    def keys(self, text: str) -> frozenset[str]:
+        """The keys that a text has at its top; none of what is no YAML mapping."""
+        node = self._compose(text)
+        pairs = () if node is None else node.value
+        return frozenset(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+
     # ------------------------------------------------------------ problems
 
     def problem(self, code: str, where: str, mark: Mark, message: str) -> None:
@@ -424,6 +430,11 @@ def _home(*kinds: str) -> str:
         if kind in import_module("kvcalc.attention").CROSS_KINDS:
             return f" ({kind} belongs under 'cross_attention:')"
     return ""
+
+
+def keys_of(text: str) -> frozenset[str]:
+    """The keys at the top of a YAML text, to see what a file is; none of what is no mapping."""
+    return SpecReader("").keys(text)
 
 
 def _as_group(cls: Any, value: yaml.Node, name: str = "NAME") -> str:

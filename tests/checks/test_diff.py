@@ -250,10 +250,11 @@ def test_what_is_no_spec(scratch: Scratch) -> None:
     assert (broken.path, broken.side) == ("compose.yaml", "head")
 
 
-def test_a_link_is_not_followed(scratch: Scratch) -> None:
+def test_a_link_in_a_specs_place_is_what_it_leads_to(scratch: Scratch) -> None:
     (scratch.folder / "specs/alpha.yaml").unlink()
     (scratch.folder / "specs/alpha.yaml").symlink_to("beta.yaml")
-    assert names(compare()) == ([], [], ["alpha"])
+    (change,) = compare().changed
+    assert (change.path, change.base_model, change.model) == ("specs/alpha.yaml", "alpha", "beta")
 
 
 def test_ignored_files_are_not_new(scratch: Scratch) -> None:

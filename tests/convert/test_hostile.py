@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvcalc.convert.files import MAX_CONFIG_BYTES, read_json
+from kvcalc.convert.files import read_json
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError
+from kvcalc.reading import MAX_CONFIG_BYTES
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def changed(
         was_link = entry is not None and entry.mode == LINK
         old = behind.get(path) if was_link else entry.object if entry is not None else None
         file = repository.root / path
-        in_head = file.is_file()
+        in_head = os.path.isfile(file)
         leads_to = _leads_to(repository, file)
         if in_head and _is_same(file, entry, old, was_link):
             same.add(leads_to)

@@ -1,6 +1,7 @@
 """Load a spec from YAML text or a file: form first, then consistency, every problem at once."""
 
 from collections.abc import Callable
+from os.path import isdir
 from pathlib import Path
 
 from kvcalc.errors import FileError, Problem, SpecError
@@ -64,7 +65,7 @@ def read_text(path: Path, limit: int = MAX_FILE_BYTES, what: str = "a spec") -> 
 
     limit: the most bytes that one has. what: what it then is not.
     """
-    if path.is_dir():
+    if isdir(path):
         raise FileError(f"{path} is a directory, not a spec")
     return decode(at_most(path, limit), path, limit, what)
 

@@ -1,0 +1,512 @@
+"""Which rule a ``model_type`` has, read from config.json and the processor's settings beside it.
+
+``preprocessor_config.json`` (or ``image_processor`` inside ``processor_config.json``) decides how many
+tokens an image makes; config.json only names the tower. Where the settings are not given, the values
+of the processor's class stand in and the answer says so: the two may differ twelvefold.
+
+Defaults: transformers 5.23.0, the class attributes of each image processor and feature extractor.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import dataclass
+from kvcalc.media.adaptive_slices import AdaptiveSlices
+from kvcalc.media.any_resolution import AnyResolution
+from kvcalc.media.canvas_or_shape import CanvasOrShape
+from kvcalc.media.canvas_tiles import CanvasTiles
+from kvcalc.media.convolved_frames import ConvolvedFrames
+from kvcalc.media.cross_attended import CrossAttended
+from kvcalc.media.fixed import FixedTokens
+from kvcalc.media.fixed_audio import FixedAudio
+from kvcalc.media.longest_edge import LongestEdge
+from kvcalc.media.masked_crops import MaskedCrops
+from kvcalc.media.native_resolution import NativeResolution
+from kvcalc.media.pan_and_scan import PanAndScan
+from kvcalc.media.pixel_budget import PixelBudget
+from kvcalc.media.pooled_budget import PooledBudget
+from kvcalc.media.query_windows import QueryWindows
+from kvcalc.media.scaled_tiles import ScaledTiles
+from kvcalc.media.split_canvas import SplitCanvas
+from kvcalc.media.tiles import Tiles
+from kvcalc.media.tiles_or_whole import TilesOrWhole
+from kvcalc.media.words import AudioRule, ImageRule
+
+
+@dataclass(frozen=True)
+class Source:
+    """config.json and the processor's settings. settings: None where there is no such file."""
+
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any] | None
+
+    def get(self, *keys: str, default: int) -> int:
+        """A whole number of the settings, else of the config, else the class's default.
+
+        A dotted key stands in an object: ``size.longest_edge``.
+        """
+        for source in (self.settings or {}, self.config):
+            for key in keys:
+                value = _at(source, key)
+                if isinstance(value, int) and not isinstance(value, bool):
+                    return value
+        return default
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = _at(self.settings or {}, key)
+        return value if isinstance(value, bool) else default
+
+    def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
+        """A list of (height, width); raises UnsupportedError where there is none."""
+        for source in (self.settings or {}, self.config):
+            value = _at(source, key)
+            if isinstance(value, list) and value and all(_is_pair(pair) for pair in value):
+                return tuple((pair[0], pair[1]) for pair in value)
+        raise UnsupportedError(f"{key}: how images are cut is not stated in the config")
+
+    def edge(self, *keys: str, default: int) -> int:
+        """A side that is written as a number or as height and width."""
+        spelt = [name for key in keys for name in (key, f"{key}.height", f"{key}.shortest_edge")]
+        return self.get(*spelt, default=default)
+
+
+def _at(source: Mapping[str, Any], key: str) -> Any:
+    value: Any = source
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(item) is int for item in value)
+
+
+def image_rule(model_type: str, source: Source) -> ImageRule:
+    """The rule for images. Raises UnsupportedError for a type whose processor is not known."""
+    if model_type not in IMAGES:
+        raise UnsupportedError(
+            f"{model_type}: how many tokens it makes of an image is not known here"
+        )
+    return IMAGES[model_type](source)
+
+
+def audio_rule(model_type: str, source: Source) -> AudioRule:
+    """The rule for sound. Raises UnsupportedError for a type whose processor is not known."""
+    if model_type not in AUDIO:
+        raise UnsupportedError(
+            f"{model_type}: how many tokens it makes of a sound is not known here"
+        )
+    return AUDIO[model_type](source)
+
+
+# ---------------------------------------------------------------- images
+
+
+def _pixel_budget(
+    least: int, most: int, *, patch: int = 14, merge: int = 2, separators: int = 2, frames: int = 1,
+    grow_first: Literal["proportional", "rounded"] | None = None,
+) -> Callable[[Source], ImageRule]:  # fmt: skip
+    def read(source: Source) -> ImageRule:
+        return PixelBudget(
+            kind="pixel_budget",
+            shortest_edge=source.get("min_pixels", "size.shortest_edge", default=least),
+            longest_edge=source.get("max_pixels", "size.longest_edge", default=most),
+            patch_size=source.get("patch_size", default=patch),
+            merge_size=source.get("merge_size", default=merge),
+            separators=separators,
+            frames=source.get("temporal_patch_size", default=frames) if frames > 1 else 1,
+            grow_first=grow_first,
+        )
+
+    return read
+
+
+def _fixed(tokens: int, separators: int = 0, side: int = 224) -> Callable[[Source], ImageRule]:
+    def read(source: Source) -> ImageRule:
+        return FixedTokens(
+            kind="fixed",
+            image_seq_length=source.get("image_seq_length", "num_image_tokens", default=tokens),
+            separators=separators,
+            side=source.edge("size", default=side),
+        )
+
+    return read
+
+
+def _llava(source: Source) -> ImageRule:
+    side = source.edge("crop_size", "vision_config.image_size", default=336)
+    patch = source.get("vision_config.patch_size", "patch_size", default=14)
+    whole = source.config.get("vision_feature_select_strategy") == "full"
+    return FixedTokens(kind="fixed", image_seq_length=(side // patch) ** 2 + whole, side=side)
+
+
+def _longest_edge(
+    edge: int, patch: int, merge: int, *, row_ends: bool = True, merge_after: bool = False
+) -> Callable[[Source], ImageRule]:
+    def read(source: Source) -> ImageRule:
+        return LongestEdge(
+            kind="longest_edge",
+            longest_edge=source.get("size.longest_edge", default=edge),
+            patch_size=source.edge("patch_size", "vision_config.patch_size", default=patch),
+            spatial_merge_size=source.get("spatial_merge_size", default=merge),
+            row_ends=row_ends,
+            merge_after=merge_after,
+        )
+
+    return read
+
+
+def _internvl(source: Source) -> ImageRule:
+    return Tiles(
+        kind="tiles",
+        size=source.edge("size", "vision_config.image_size", default=448),
+        image_seq_length=source.get("image_seq_length", default=256),
+        max_patches=source.get("max_patches", default=12),
+        min_patches=source.get("min_patches", default=1),
+        crop_to_patches=source.flag("crop_to_patches", True),
+        separators=2,
+    )
+
+
+def _aya(source: Source) -> ImageRule:
+    side = source.edge("size", default=364)
+    return Tiles(
+        kind="tiles",
+        size=side,
+        image_seq_length=(side // source.get("patch_size", default=28)) ** 2,
+        max_patches=source.get("max_patches", default=12),
+        crop_to_patches=source.flag("crop_to_patches", True),
+        separators=3,
+        per_tile=1,
+    )
+
+
+def _cohere2_vision(source: Source) -> ImageRule:
+    side = source.edge("size", default=512)
+    patch = source.get("patch_size", default=16)
+    return Tiles(
+        kind="tiles",
+        size=side,
+        image_seq_length=patch**2,
+        max_patches=source.get("max_patches", default=12),
+        crop_to_patches=source.flag("crop_to_patches", True),
+        choice="least_scaling",
+        separators=3,
+        per_tile=1,
+    )
+
+
+def _ovis2(source: Source) -> ImageRule:
+    if source.flag("crop_to_patches", False):
+        raise UnsupportedError(
+            "ovis2 with crop_to_patches: its indicator tokens are not accounted for"
+        )
+    return FixedTokens(
+        kind="fixed",
+        image_seq_length=source.get("image_seq_length", default=256),
+        separators=3,
+        side=source.edge("size", default=384),
+    )
+
+
+def _scaled_tiles(source: Source) -> ImageRule:
+    tile = source.get("max_image_size.longest_edge", default=364)
+    scale = source.get("scale_factor", default=2)
+    patch = source.get("vision_config.patch_size", default=14)
+    return ScaledTiles(
+        kind="scaled_tiles",
+        longest_edge=source.get("size.longest_edge", default=1456),
+        max_image_size=tile,
+        image_seq_len=source.get("image_seq_len", default=(tile // patch // scale) ** 2),
+        do_image_splitting=source.flag("do_image_splitting", True),
+    )
+
+
+def _idefics2(source: Source) -> ImageRule:
+    tokens = source.get("image_seq_len", default=64)
+    if source.flag("do_image_splitting", False):
+        return FixedTokens(kind="fixed", image_seq_length=5 * tokens, separators=6)
+    return FixedTokens(kind="fixed", image_seq_length=tokens, separators=2)
+
+
+def _any_resolution(source: Source) -> ImageRule:
+    side = source.edge("crop_size", "size", "vision_config.image_size", default=336)
+    patch = source.get("patch_size", "vision_config.patch_size", default=14)
+    full = source.config.get("vision_feature_select_strategy") == "full"
+    return AnyResolution(
+        kind="any_resolution",
+        image_grid_pinpoints=source.pairs("image_grid_pinpoints"),
+        size=side,
+        side=side // patch,
+        base_extra=int(full),
+    )
+
+
+def _llava_onevision(source: Source) -> ImageRule:
+    side = source.edge("size", "vision_config.image_size", default=384)
+    ratio = source.config.get("vision_aspect_ratio", "anyres_max_9")
+    if not isinstance(ratio, str) or not ratio.removeprefix("anyres_max_").isdigit():
+        raise UnsupportedError(f"vision_aspect_ratio = {ratio!r}: only anyres_max_N is known")
+    patch = source.get("vision_config.patch_size", default=14)
+    return AnyResolution(
+        kind="any_resolution",
+        image_grid_pinpoints=source.pairs("image_grid_pinpoints"),
+        size=side,
+        side=side // patch,
+        max_tiles=int(ratio.removeprefix("anyres_max_")),
+    )
+
+
+def _llama4(source: Source) -> ImageRule:
+    side = source.edge("size", "vision_config.image_size", default=336)
+    patch = source.get("vision_config.patch_size", default=14)
+    ratio = _at(source.config, "vision_config.pixel_shuffle_ratio") or 0.5
+    pooled = round(1 / ratio**2)
+    return CanvasTiles(
+        kind="canvas_tiles",
+        size=side,
+        image_seq_length=(side // patch) ** 2 // pooled,
+        max_patches=source.get("max_patches", default=16),
+        resize_to_max_canvas=source.flag("resize_to_max_canvas", False),
+    )
+
+
+def _mllama(source: Source) -> ImageRule:
+    return CrossAttended(
+        kind="cross_attended",
+        image_size=source.edge("size", "vision_config.image_size", default=560),
+        patch_size=source.get("vision_config.patch_size", default=14),
+        max_image_tiles=source.get("max_image_tiles", "vision_config.max_num_tiles", default=4),
+    )
+
+
+def _gemma3(source: Source) -> ImageRule:
+    return PanAndScan(
+        kind="pan_and_scan",
+        image_seq_length=source.get("image_seq_length", "mm_tokens_per_image", default=256),
+        do_pan_and_scan=source.flag("do_pan_and_scan", False),
+        size=source.edge("size", default=896),
+    )
+
+
+def _gemma4(source: Source) -> ImageRule:
+    return PooledBudget(
+        kind="pooled_budget",
+        patch_size=source.get("patch_size", default=16),
+        pooling_kernel_size=source.get("pooling_kernel_size", default=3),
+        max_soft_tokens=source.get("max_soft_tokens", default=280),
+    )
+
+
+def _kimi(source: Source) -> ImageRule:
+    return NativeResolution(
+        kind="native_resolution",
+        max_patches=source.get("max_patches", default=16384),
+        patch_size=source.get("patch_size", default=14),
+        merge_size=source.get("merge_size", default=2),
+        max_height=source.get("size.max_height", default=512),
+    )
+
+
+def _phi4(source: Source) -> ImageRule:
+    return MaskedCrops(
+        kind="masked_crops",
+        size=source.edge("size", default=448),
+        patch_size=source.get("patch_size", default=14),
+        dynamic_hd=source.get("dynamic_hd", default=36),
+    )
+
+
+def _lfm2(source: Source) -> ImageRule:
+    return TilesOrWhole(
+        kind="tiles_or_whole",
+        tile_size=source.get("tile_size", default=512),
+        min_tiles=source.get("min_tiles", default=2),
+        max_tiles=source.get("max_tiles", default=10),
+        min_image_tokens=source.get("min_image_tokens", default=64),
+        max_image_tokens=source.get("max_image_tokens", default=256),
+        encoder_patch_size=source.get("encoder_patch_size", default=16),
+        downsample_factor=source.get("downsample_factor", default=2),
+        use_thumbnail=source.flag("use_thumbnail", True),
+        do_image_splitting=source.flag("do_image_splitting", True),
+    )
+
+
+def _minicpmv(source: Source) -> ImageRule:
+    return AdaptiveSlices(
+        kind="adaptive_slices",
+        scale_resolution=source.get("scale_resolution", default=448),
+        max_slice_nums=source.get("max_slice_nums", default=9),
+        patch_size=source.get("patch_size", default=14),
+        use_image_id=source.flag("use_image_id", True),
+    )
+
+
+def _perception_lm(source: Source) -> ImageRule:
+    side = source.edge("tile_size", "size", default=448)
+    patch = source.get("vision_config.patch_size", "patch_size", default=14)
+    pooled = source.get("projector_pooling_ratio", "pooling_ratio", default=2)
+    return CanvasOrShape(
+        kind="canvas_or_shape",
+        size=side,
+        image_seq_length=(side // patch // pooled) ** 2,
+        max_patches=source.get("max_num_tiles", default=36),
+    )
+
+
+def _aria(source: Source) -> ImageRule:
+    side = source.get("max_image_size", default=980)
+    split = source.flag("split_image", False)
+    return SplitCanvas(
+        kind="split_canvas",
+        max_image_size=side,
+        image_seq_length={490: 128, 980: 256}.get(side, 256),
+        split_image=split,
+        split_resolutions=_ARIA_CANVASES if not split else _canvases(source, _ARIA_CANVASES),
+    )
+
+
+def _canvases(source: Source, default: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """The stated canvases, or the class's."""
+    return (
+        source.pairs("split_resolutions")
+        if _at(source.settings or {}, "split_resolutions")
+        else default
+    )
+
+
+# image_processing_aria.py builds its canvases from these grids of 490 pixels.
+_ARIA_CANVASES = tuple(
+    (rows * 490, columns * 490)
+    for rows, columns in (
+        (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (2, 4), (2, 3), (2, 2), (2, 1),
+        (3, 1), (3, 2), (4, 1), (4, 2), (5, 1), (6, 1), (7, 1), (8, 1),
+    )
+)  # fmt: skip
+
+_QWEN2 = _pixel_budget(3136, 28 * 28 * 1280)
+_GLM = _pixel_budget(112 * 112, 28 * 28 * 15000, frames=2, grow_first="proportional")
+IMAGES: dict[str, Callable[[Source], ImageRule]] = {
+    "qwen2_vl": _QWEN2,
+    "qwen2_5_vl": _QWEN2,
+    "qwen2_5_omni": _QWEN2,
+    "qwen3_vl": _pixel_budget(65536, 16777216, patch=16),
+    "qwen3_vl_moe": _pixel_budget(65536, 16777216, patch=16),
+    "qwen3_5": _pixel_budget(65536, 16777216, patch=16),
+    "qwen3_5_moe": _pixel_budget(65536, 16777216, patch=16),
+    "qwen3_omni_moe": _pixel_budget(3136, 12845056, patch=16),
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+    "glm46v": _GLM,
+    "glm_ocr": _GLM,
+    "paddleocr_vl": _pixel_budget(147456, 2359296, separators=0, grow_first="rounded"),
+    "minimax_m3_vl": _pixel_budget(3136, 451584, separators=0),
+    "video_llama_3": _pixel_budget(3136, 1003520, merge=1, separators=0),
+    "gemma3": _gemma3,
+    "gemma3n": _fixed(256, 4, 768),
+    "gemma4": _gemma4,
+    "llama4": _llama4,
+    "mllama": _mllama,
+    "pixtral": _longest_edge(1024, 16, 1),
+    "mistral3": _longest_edge(1540, 14, 2),
+    "lighton_ocr": _longest_edge(1540, 14, 2, row_ends=False, merge_after=True),
+    "internvl": _internvl,
+    "qianfan_ocr": _internvl,
+    "aya_vision": _aya,
+    "cohere2_vision": _cohere2_vision,
+    "ovis2": _ovis2,
+    "llava": _llava,
+    "vipllava": _llava,
+    "llava_next": _any_resolution,
+    "llava_onevision": _llava_onevision,
+    "idefics2": _idefics2,
+    "idefics3": _scaled_tiles,
+    "smolvlm": _scaled_tiles,
+    "phi4_multimodal": _phi4,
+    "kimi_k25": _kimi,
+    "kimi_vl": _kimi,
+    "aria": _aria,
+    "lfm2_vl": _lfm2,
+    "minicpmv4_6": _minicpmv,
+    "perception_lm": _perception_lm,
+    "paligemma": _fixed(256),
+    "deepseek_vl": _fixed(576, 0, 384),
+    "deepseek_vl_hybrid": _fixed(576, 0, 1024),
+    "janus": _fixed(576, 2, 384),
+    "chameleon": _fixed(1024, 3, 512),
+    "blip-2": _fixed(32),
+}
+
+# ---------------------------------------------------------------- audio
+
+# Whisper's encoder halves the frames; Qwen pools pairs of what is left.
+_HALVED_TWICE = ((3, 2, 1), (2, 2, 0))
+
+
+def _whisper(
+    *convolutions: tuple[int, int, int], window: int | None = None, pad: bool = False,
+    cut: bool = False, separators: int = 0,
+) -> Callable[[Source], AudioRule]:  # fmt: skip
+    """Frames of 10 ms. cut: whether what is beyond ``chunk_length`` seconds is cut off."""
+
+    def read(source: Source) -> AudioRule:
+        most = 100 * source.get("chunk_length", default=30) if cut else None
+        return ConvolvedFrames(
+            kind="convolved_frames", convolutions=convolutions, window_frames=window, pad_windows=pad,
+            max_frames=most, separators=separators,
+        )  # fmt: skip
+
+    return read
+
+
+def _gemma4_audio(source: Source) -> AudioRule:
+    return ConvolvedFrames(
+        kind="convolved_frames",
+        frame_length=321,
+        pad_left=160,
+        convolutions=((3, 2, 1), (3, 2, 1)),
+        audio_seq_length=source.get("audio_seq_length", default=750),
+        separators=2,
+    )
+
+
+def _phi4_audio(source: Source) -> AudioRule:
+    return ConvolvedFrames(
+        kind="convolved_frames",
+        frame_length=400,
+        group=source.get("audio_compression_rate", default=8)
+        * source.get("audio_downsample_rate", default=1),
+    )
+
+
+def _gemma3n_audio(source: Source) -> AudioRule:
+    return FixedAudio(
+        kind="fixed_audio",
+        audio_seq_length=source.get("audio_seq_length", default=188),
+        separators=4,
+    )
+
+
+def _granite_speech(source: Source) -> AudioRule:
+    return QueryWindows(
+        kind="query_windows",
+        projector_window_size=source.get("projector_window_size", "window_size", default=15),
+        projector_downsample_rate=source.get(
+            "projector_downsample_rate", "downsample_rate", default=5
+        ),
+    )
+
+
+AUDIO: dict[str, Callable[[Source], AudioRule]] = {
+    "qwen2_audio": _whisper(*_HALVED_TWICE, cut=True, separators=2),
+    "qwen2_5_omni": _whisper(*_HALVED_TWICE, cut=True, separators=2),
+    "qwen3_omni_moe": _whisper((3, 2, 1), (3, 2, 1), (3, 2, 1), window=100, separators=2),
+    "audioflamingo3": _whisper(*_HALVED_TWICE, window=3000),
+    "glmasr": _whisper((3, 1, 1), (3, 2, 1), (4, 4, 0), window=3000),
+    "voxtral": _whisper((3, 1, 1), (3, 2, 1), (4, 4, 0), window=3000, pad=True),
+    "gemma3n": _gemma3n_audio,
+    "gemma4": _gemma4_audio,
+    "phi4_multimodal": _phi4_audio,
+    "granite_speech": _granite_speech,
+}

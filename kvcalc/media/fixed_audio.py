@@ -1,0 +1,28 @@
+"""The same places for every sound (Gemma 3n)."""
+
+from typing import Literal
+
+from kvcalc.frozen import dataclass
+from kvcalc.media.words import Placeholders
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedAudio:
+    """``audio_seq_length`` places whatever the length.
+
+    Fields:
+        kind: fixed_audio.
+        audio_seq_length: places of a sound.
+        separators: tokens around it.
+        sampling_rate: samples a second.
+
+    Source: transformers 5.23.0, processing_gemma3n.py.
+    """
+
+    kind: Literal["fixed_audio"]
+    audio_seq_length: int
+    separators: int = 0
+    sampling_rate: int = 16_000
+
+    def placeholders(self, num_samples: int) -> Placeholders:
+        return Placeholders(self.audio_seq_length, self.separators)

@@ -1,0 +1,72 @@
+"""The vocabulary of media: what is put in, and the places that it takes."""
+
+from typing import Protocol
+
+from kvcalc.errors import UsageError
+from kvcalc.frozen import dataclass
+
+# Wider or higher than any camera; a processor would need gigabytes for it.
+MAX_SIDE = 1 << 16
+# A day of sound or video.
+MAX_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ``width`` x ``height`` pixels, in the order in which people write it."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class Placeholders:
+    """The places of one item in the prompt.
+
+    tokens: places that the tower's embeddings take. separators: tokens of the vocabulary around and
+    between them: begin, end, row ends, names of tiles.
+    """
+
+    tokens: int
+    separators: int = 0
+
+    @property
+    def total(self) -> int:
+        """All places in the context."""
+        return self.tokens + self.separators
+
+
+class ImageRule(Protocol):
+    """What a processor makes of an image."""
+
+    def placeholders(self, image: Image) -> Placeholders:
+        """The places of one image. Raises UsageError for a size that the processor refuses."""
+        ...
+
+    def largest(self) -> Image:
+        """A size with the most places."""
+        ...
+
+
+class AudioRule(Protocol):
+    """What a processor makes of a sound."""
+
+    def placeholders(self, num_samples: int) -> Placeholders:
+        """The places of a sound of ``num_samples`` samples at ``sampling_rate``."""
+        ...
+
+
+def most(rule: ImageRule, candidates: list[Image]) -> Image:
+    """The candidate with the most places; the first of equals."""
+    return max(candidates, key=lambda image: rule.placeholders(image).total)
+
+
+def too_narrow(image: Image, most: int = 200) -> None:
+    """Refuse what the processors of the Qwen kind refuse: a side ``most`` times the other."""
+    if max(image.width, image.height) / min(image.width, image.height) > most:
+        raise UsageError(
+            f"an image of {image}: the model's processor refuses sides of more than {most}:1"
+        )

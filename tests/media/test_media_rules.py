@@ -1,0 +1,120 @@
+"""The rules of images and sounds against what transformers' processors counted.
+
+``measured.json`` is written by ``python -m tests.media.sweep``, which also compares hundreds of random
+sizes; the rows of sound were measured with the processors of transformers 5.23.0 on a sine wave.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.media.cross_attended import CrossAttended
+from kvcalc.media.families import IMAGES, Source, audio_rule, image_rule
+from kvcalc.media.words import Image, Placeholders
+
+MEASURED: dict[str, Any] = json.loads(Path(__file__).with_name("measured.json").read_text("utf-8"))[
+    "families"
+]
+VISION = {"llava_onevision": {"vision_config": {"patch_size": 14}}}
+
+
+def _rule(name: str) -> Any:
+    row = MEASURED[name]
+    return image_rule(row["model_type"], Source(VISION.get(row["model_type"], {}), row["settings"]))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_tokens_are_what_the_processor_counted(name: str) -> None:
+    rule = _rule(name)
+    for size, tokens in MEASURED[name]["tokens"].items():
+        width, height = map(int, size.split("x"))
+        assert rule.placeholders(Image(width, height)).tokens == tokens, size
+
+
+# (model_type, settings, size, tokens, separators): whole processor calls on blank images, 5.23.0.
+CALLS = [
+    ("gemma3", {}, (1024, 768), 256, 4),
+    ("mistral3", {}, (768, 2048), 1155, 55),
+    ("pixtral", {}, (1920, 1080), 2304, 36),
+    ("llama4", {}, (512, 512), 720, 7),
+    ("llama4", {"resize_to_max_canvas": True}, (224, 224), 2448, 19),
+    ("idefics3", {"image_seq_len": 169}, (224, 224), 2873, 39),
+    ("aya_vision", {}, (768, 2048), 1859, 13),
+    ("cohere2_vision", {}, (1920, 1080), 3328, 15),
+    ("phi4_multimodal", {}, (1920, 1080), 3918, 0),
+    ("phi4_multimodal", {}, (224, 224), 545, 0),
+    ("aria", {"split_image": True}, (1024, 768), 512, 0),
+    ("lfm2_vl", {}, (768, 2048), 2794, 13),
+    ("minicpmv4_6", {}, (1920, 1080), 578, 22),
+    ("ovis2", {}, (640, 480), 256, 3),
+    ("llava", {}, (4000, 3000), 576, 0),
+    ("perception_lm", {}, (4000, 3000), 3328, 0),
+]
+
+
+@pytest.mark.parametrize(("model_type", "settings", "size", "tokens", "separators"), CALLS)
+def test_whole_calls(
+    model_type: str, settings: dict[str, Any], size: tuple[int, int], tokens: int, separators: int
+) -> None:
+    rule = image_rule(model_type, Source({}, settings))
+    assert rule.placeholders(Image(*size)) == Placeholders(tokens, separators)
+
+
+# (model_type, settings, tokens of 1, 30 and 120 seconds)
+SOUNDS = [
+    ("qwen2_audio", {}, (25, 750, 750)),
+    ("qwen2_5_omni", {}, (25, 750, 750)),
+    ("qwen3_omni_moe", {}, (13, 390, 1560)),
+    ("gemma4", {}, (25, 750, 750)),
+    ("gemma3n", {}, (188, 188, 188)),
+    ("audioflamingo3", {}, (25, 750, 3000)),
+    ("glmasr", {}, (12, 375, 1500)),
+    ("voxtral", {}, (375, 375, 1500)),
+    ("phi4_multimodal", {}, (13, 375, 1500)),
+]
+
+
+@pytest.mark.parametrize(("model_type", "settings", "tokens"), SOUNDS)
+def test_sounds(model_type: str, settings: dict[str, Any], tokens: tuple[int, ...]) -> None:
+    rule = audio_rule(model_type, Source({}, settings))
+    assert tuple(rule.placeholders(s * 16_000).tokens for s in (1, 30, 120)) == tokens
+
+
+def test_settings_change_the_count_by_twelve() -> None:
+    published = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+    photograph = Image(4000, 3000)
+    assert image_rule("qwen2_vl", Source({}, None)).placeholders(photograph).tokens == 1230
+    assert image_rule("qwen2_vl", Source({}, published)).placeholders(photograph).tokens == 15301
+
+
+def test_every_image_of_llama_3_2_vision_keeps_all_tiles() -> None:
+    rule = image_rule(
+        "mllama", Source({"vision_config": {"image_size": 560, "patch_size": 14}}, None)
+    )
+    assert isinstance(rule, CrossAttended)
+    assert (rule.placeholders(Image(100, 100)).total, rule.encoder_tokens) == (1, 6404)
+
+
+@given(st.sampled_from(sorted(MEASURED)), st.integers(28, 4096), st.integers(28, 4096))
+def test_no_image_takes_more_than_the_largest(name: str, width: int, height: int) -> None:
+    rule = _rule(name)
+    try:
+        places = rule.placeholders(Image(width, height))
+    except UsageError:
+        return
+    assert places.tokens <= rule.placeholders(rule.largest()).tokens
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="emu3"):
+        image_rule("emu3", Source({}, None))
+    with pytest.raises(UsageError, match="200:1"):
+        IMAGES["qwen2_vl"](Source({}, None)).placeholders(Image(60000, 28))
+    with pytest.raises(UnsupportedError, match="English sentence"):
+        pan = image_rule("gemma3", Source({}, {"do_pan_and_scan": True}))
+        pan.placeholders(Image(2048, 768))

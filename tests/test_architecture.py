@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "units", "counts"),
     ("dtypes", "reading"),
     ("tensors", "explanation"),
-    ("attention", "recurrent", "ffn", "stack"),
+    ("attention", "recurrent", "ffn", "stack", "media"),
     ("spec",),
     ("memory",),
     ("convert", "engines", "deployment"),

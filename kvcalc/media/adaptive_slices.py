@@ -3,11 +3,11 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class AdaptiveSlices:
     """A place for each ``image_token_divisor`` patches of the image and of its slices.
 

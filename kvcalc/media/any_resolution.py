@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 
@@ -20,7 +20,7 @@ def best_canvas(image: Image, pinpoints: tuple[tuple[int, int], ...]) -> tuple[i
     return best
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class AnyResolution:
     """The whole image at ``side`` x ``side`` places, and its tiles without the padding.
 

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.tiles import grids
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CanvasTiles:
     """``image_seq_length`` places for each tile of the canvas, and for the whole image beside several.
 

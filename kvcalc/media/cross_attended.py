@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CrossAttended:
     """One place in the prompt; ``encoder_tokens`` keys that the cross-attention layers keep.
 

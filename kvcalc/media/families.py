@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.adaptive_slices import AdaptiveSlices
 from kvcalc.media.any_resolution import AnyResolution
 from kvcalc.media.canvas_or_shape import CanvasOrShape
@@ -34,7 +34,7 @@ from kvcalc.media.tiles_or_whole import TilesOrWhole
 from kvcalc.media.words import AudioRule, ImageRule
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """config.json and the processor's settings. settings: None where there is no such file."""
 

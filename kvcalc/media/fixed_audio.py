@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Placeholders
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FixedAudio:
     """``audio_seq_length`` places whatever the length.
 

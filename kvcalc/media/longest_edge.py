@@ -3,11 +3,11 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LongestEdge:
     """A place for each merged patch of the image; never scaled up.
 

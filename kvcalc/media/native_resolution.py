@@ -3,11 +3,11 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NativeResolution:
     """A place for each ``merge_size`` x ``merge_size`` patches; never scaled up.
 

@@ -4,11 +4,11 @@ import math
 from typing import Literal
 
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PanAndScan:
     """``image_seq_length`` places for the image and for each crop along its longer side.
 

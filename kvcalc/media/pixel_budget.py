@@ -3,11 +3,11 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most, too_narrow
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PixelBudget:
     """A place for each ``merge_size`` x ``merge_size`` patches of the resized image.
 

@@ -4,11 +4,11 @@ import math
 from typing import Literal
 
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PooledBudget:
     """A place for each ``pooling_kernel_size`` squared patches, at most ``max_soft_tokens``.
 

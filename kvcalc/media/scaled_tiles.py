@@ -3,14 +3,14 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 # MAX_IMAGE_SIZE of transformers' image_processing_idefics3.py.
 _MAX_IMAGE_SIZE = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ScaledTiles:
     """``image_seq_len`` places for each tile and for the whole image.
 

@@ -3,12 +3,12 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.any_resolution import best_canvas
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SplitCanvas:
     """``image_seq_length`` places for each square of the canvas; no copy of the whole beside them.
 

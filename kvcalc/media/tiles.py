@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
 # (columns, rows)
@@ -83,7 +83,7 @@ _CHOICES: dict[Choice, Callable[[Image, int, int, int], Grid]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Tiles:
     """``image_seq_length`` places for each tile, and for the whole image where there are several.
 

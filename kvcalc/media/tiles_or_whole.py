@@ -3,12 +3,12 @@
 import math
 from typing import Literal
 
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 from kvcalc.media.tiles import nearest_shape
 from kvcalc.media.words import Image, Placeholders, most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class TilesOrWhole:
     """A place for each ``downsample_factor`` squared patches of the image, or of its tiles.
 

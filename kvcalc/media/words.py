@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from kvcalc.errors import UsageError
-from kvcalc.frozen import dataclass
+from kvcalc.frozen import frozen
 
 # Wider or higher than any camera; a processor would need gigabytes for it.
 MAX_SIDE = 1 << 16
@@ -11,7 +11,7 @@ MAX_SIDE = 1 << 16
 MAX_SECONDS = 86_400
 
 
-@dataclass(frozen=True)
+@frozen
 class Image:
     """An image of ``width`` x ``height`` pixels, in the order in which people write it."""
 
@@ -22,7 +22,7 @@ class Image:
         return f"{self.width}x{self.height}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Placeholders:
     """The places of one item in the prompt.
 

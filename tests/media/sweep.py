@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from kvcalc.media.families import Source, image_rule
 from kvcalc.media.words import Image
@@ -36,7 +36,7 @@ Count = Callable[[int, int], int]
 class _StandIn(ModuleType):
     """A module that has whatever is asked of it, so that what imports it can be imported."""
 
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -324,7 +324,8 @@ def main(number: int = 400) -> int:
             if measured != rule.placeholders(Image(width, height)).tokens:
                 wrong += 1
                 print(
-                    f"{name} {width}x{height}: {rule.placeholders(Image(width, height))}, library {measured}"
+                    f"{name} {width}x{height}: library {measured}, "
+                    f"{rule.placeholders(Image(width, height))}"
                 )
         if most > rule.placeholders(largest).tokens:
             print(

@@ -115,6 +115,6 @@ def test_what_is_not_known_is_refused() -> None:
         image_rule("emu3", Source({}, None))
     with pytest.raises(UsageError, match="200:1"):
         IMAGES["qwen2_vl"](Source({}, None)).placeholders(Image(60000, 28))
+    pan = image_rule("gemma3", Source({}, {"do_pan_and_scan": True}))
     with pytest.raises(UnsupportedError, match="English sentence"):
-        pan = image_rule("gemma3", Source({}, {"do_pan_and_scan": True}))
         pan.placeholders(Image(2048, 768))

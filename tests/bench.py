@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kvcalc.report import html
+from kvcalc.report.page import html
 from kvcalc.spec.catalog import shipped
 from tests.scratch import Scratch
 

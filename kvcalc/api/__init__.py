@@ -56,7 +56,7 @@ def estimate(
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:
     """What ``kvcalc explain`` prints. Raises as ``estimate`` does."""
-    from kvcalc.report import explanation
+    from kvcalc.report.answers import explanation
 
     spec = spec_of(model)
     return explanation.render(spec, *_workload("explain", spec, workload, words))

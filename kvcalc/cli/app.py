@@ -158,10 +158,11 @@ def _wants_json(arguments: list[str]) -> bool:
 def _fail(error: KvcalcError, arguments: list[str]) -> int:
     """Say what is wrong: as JSON where that was asked for and somebody can read it."""
     if _wants_json(arguments):
-        from kvcalc.report.error_json import render
+        from kvcalc.cli.show import show
+        from kvcalc.report.answers.error import answer
 
         try:
-            write(render(error) + "\n")
+            show("json", answer(error))
             return 2
         except FileError:
             pass

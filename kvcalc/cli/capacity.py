@@ -1,7 +1,6 @@
 """``kvcalc capacity``: what a serving engine will allocate, in the terms of its own log."""
 
 from dataclasses import replace
-from enum import StrEnum
 from fractions import Fraction
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,26 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import write
+from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS
 from kvcalc.engines import ENGINES
 from kvcalc.engines.request import Available, CapacityRequest
-from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
-from kvcalc.spec.catalog import Found
+from kvcalc.report.answers.capacity import answer
 from kvcalc.spec.model import ModelSpec
-
-
-class CapacityFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-
 
 Engine = Annotated[
     str,
@@ -156,7 +145,7 @@ def capacity(
     swa_full: Annotated[
         bool | None, typer.Option("--swa-full/--no-swa-full", help="Whole windows (llama.cpp).")
     ] = None,
-    format: Annotated[CapacityFormat, options.format_option(CapacityFormat)] = CapacityFormat.table,
+    format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> None:
     """What an engine will allocate and how much fits, as its log says.
@@ -228,8 +217,8 @@ def capacity(
     result = loaded.capacity(found.spec, request)
     beyond = _beyond_longest(found.spec, engine, request)
     notes = (*beyond, *result.notes, *notes)
-    result = replace(result, notes=() if quiet and format is not CapacityFormat.json else notes)
-    write(_render(result, format, found))
+    result = replace(result, notes=notes)
+    show(format, answer(result, found.spec.source, found.path), quiet=quiet)
 
 
 def _from_gpu(
@@ -344,17 +333,3 @@ def _ratio(text: str | None, option: str) -> Fraction | None:
     if ratio <= 0:
         raise UsageError(f"{option} must be above zero, not {text}")
     return ratio
-
-
-def _render(result: CapacityResult, format: CapacityFormat, found: Found) -> str:
-    if format is CapacityFormat.json:
-        from kvcalc.report import capacity_json
-
-        return capacity_json.render(result, found.spec.source, found.path)
-    if format is CapacityFormat.markdown:
-        from kvcalc.report import capacity_markdown
-
-        return capacity_markdown.render(result)
-    from kvcalc.report import capacity_table
-
-    return capacity_table.render(result)

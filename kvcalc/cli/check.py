@@ -1,7 +1,6 @@
 """``kvcalc check``: hold specs to their form, their expected values and their budgets, in CI."""
 
 import os
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,26 +10,18 @@ import typer
 from kvcalc.cli import completion, options
 from kvcalc.cli.output import write
 from kvcalc.cli.progress import track
+from kvcalc.cli.show import show
 from kvcalc.errors import NotFoundError, UsageError
+from kvcalc.report import findings, formats
+from kvcalc.report.answers import check as answer
 
 if TYPE_CHECKING:
     from kvcalc.checks.run import Report
 
 
-class CheckFormat(StrEnum):
-    """How findings are printed."""
-
-    text = "text"
-    json = "json"
-    github = "github"
-    sarif = "sarif"
-    junit = "junit"
-    gitlab = "gitlab"
-    markdown = "markdown"
-
-
+FORMATS = (*findings.PRINTERS, *(word for word in formats.PRINTERS if word != "table"))
 # Formats that a person reads; the others are whole however quiet it should be.
-_FOR_PEOPLE = (CheckFormat.text, CheckFormat.markdown)
+_FOR_PEOPLE = ("text", "markdown")
 
 
 def check(
@@ -45,8 +36,8 @@ def check(
         ),
     ] = None,
     format: Annotated[
-        CheckFormat | None,
-        options.format_option(CheckFormat, "text; github within GitHub Actions"),
+        str | None,
+        options.format_option(FORMATS, "text; github within GitHub Actions"),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -72,9 +63,9 @@ def check(
     Example: kvcalc check model_specs
     """
     if format is None:
-        format = CheckFormat.github if _in_github_actions() else CheckFormat.text
+        format = "github" if _in_github_actions() else "text"
     if rules:
-        write(_rules(format))
+        show(format if format in formats.PRINTERS else "table", answer.rules())
         return
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
@@ -86,7 +77,7 @@ def check(
             raise NotFoundError(f"no such file: {path}; the shipped spec of that name is {spec}")
     reports = check_paths(paths, policy, partial(track, what="checking", quiet=quiet))
     if not quiet or format not in _FOR_PEOPLE or any(each.problems for each in reports):
-        write(_render(reports, format, strict))
+        _print(reports, format, strict)
     if any(each.errors or (strict and each.warnings) for each in reports):
         raise typer.Exit(1)
 
@@ -95,47 +86,14 @@ def _in_github_actions() -> bool:
     return "GITHUB_ACTIONS" in os.environ and "GITHUB_WORKFLOW" in os.environ
 
 
-def _rules(format: CheckFormat) -> str:
-    if format is CheckFormat.json:
-        from kvcalc.report import check_json
+def _print(reports: "tuple[Report, ...]", format: str, strict: bool) -> None:
+    if format not in findings.PRINTERS:
+        show(format, answer.answer(reports))
+        return
+    from datetime import UTC, datetime
 
-        return check_json.render_rules()
-    from kvcalc.report import check_text
+    from kvcalc.report.findings.places import repository_root
 
-    return check_text.render_rules()
-
-
-def _render(reports: "tuple[Report, ...]", format: CheckFormat, strict: bool) -> str:
-    if format is CheckFormat.json:
-        from kvcalc.report import check_json
-
-        return check_json.render(reports)
-    if format is CheckFormat.junit:
-        from datetime import UTC, datetime
-
-        from kvcalc.report import check_junit
-
-        now = datetime.now(UTC).replace(tzinfo=None)
-        return check_junit.render(reports, now.isoformat(timespec="seconds"), strict)
-    if format is CheckFormat.markdown:
-        from kvcalc.report import check_markdown
-
-        return check_markdown.render(reports)
-    if format is CheckFormat.text:
-        from kvcalc.report import check_text
-
-        return check_text.render(reports)
-    from kvcalc.report.check_places import repository_root
-
-    root = repository_root(Path.cwd())
-    if format is CheckFormat.github:
-        from kvcalc.report import check_github
-
-        return check_github.render(reports, root)
-    if format is CheckFormat.sarif:
-        from kvcalc.report import check_sarif
-
-        return check_sarif.render(reports, root)
-    from kvcalc.report import check_gitlab
-
-    return check_gitlab.render(reports, root)
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    checked = findings.Checked(reports, repository_root(Path.cwd()), now, strict)
+    write(findings.render(format, checked))

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.options import Format
 from kvcalc.cli.output import note, spare, write, write_file
 from kvcalc.cli.progress import track
+from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, assumptions, baseline, grid
+from kvcalc.report.answers.compare import answer
 from kvcalc.spec.catalog import expand
 
 if TYPE_CHECKING:
-    from kvcalc.report.curves import Picture
+    from kvcalc.report.drawings.curves import Picture
 
 # A table longer than this is not read; it is a job for --format csv.
 MAX_TABLE_ROWS = 2_000
@@ -66,7 +67,7 @@ def compare(
     sort: Annotated[
         Sort, typer.Option(help="Order within one workload.", metavar=options.choices(Sort))
     ] = Sort.given,
-    format: options.OutputFormat = Format.table,
+    format: options.OutputFormat = "table",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +93,7 @@ def compare(
     batches = options.token_list(batch, "--batch")
     if not contexts or not batches or min(batches) < 1:
         raise UsageError("give at least one --context, and batches of at least 1")
-    if chart and format is not Format.table:
+    if chart and format != "table":
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot, force)
     variants: list[Variant] = []
@@ -112,50 +113,27 @@ def compare(
     first = baseline(variants, question["kv_dtypes"])
     notes = assumptions(variants, contexts, question["encoder_tokens"])
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
-    if not (format is Format.csv and sys.stdout.isatty()):
+    if not (format == "csv" and sys.stdout.isatty()):
         rows = track(rows, total, "computing", quiet=quiet)
     if plot is not None:
-        from kvcalc.report import plot as drawing
+        from kvcalc.report.drawings import plot as drawing
 
         picture = _picture(variants, batches, question)
         write_file(plot, drawing.render(picture, plot_format), force)
         if not quiet:
             note(f"wrote {plot}")
-    if format is Format.csv:
-        from kvcalc.report import compare_csv
+    if format == "table" and total > MAX_TABLE_ROWS:
+        raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
+    show(format, answer(rows, first, notes), quiet=quiet, notes=notes)
+    if chart:
+        from kvcalc.report.drawings import characters
 
-        for chunk in compare_csv.render(rows):
-            if not write(chunk):
-                break
-        for text in () if quiet else notes:
-            note(text)
-        return
-    shown: list[Row] = []
-    for row in rows:
-        shown.append(row)
-        if format is Format.table and len(shown) > MAX_TABLE_ROWS:
-            raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
-    if format is Format.json:
-        from kvcalc.report import compare_json
-
-        write(compare_json.render(shown, first, notes))
-    elif format is Format.markdown:
-        from kvcalc.report import compare_markdown
-
-        write(compare_markdown.render(shown, first, () if quiet else notes))
-    else:
-        from kvcalc.report import compare_table
-
-        write(compare_table.render(shown, first, () if quiet else notes))
-        if chart:
-            from kvcalc.report import chart as characters
-
-            write("\n" + characters.render(_picture(variants, batches, question)))
+        write("\n" + characters.render(_picture(variants, batches, question)))
 
 
 def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
     """The curves of the comparison, at the largest batch that was asked for."""
-    from kvcalc.report.curves import picture
+    from kvcalc.report.drawings.curves import picture
 
     return picture(variants, batch=max(batches), **question)
 
@@ -165,7 +143,7 @@ def _plot_format(plot: Path | None, force: bool) -> str:
     if plot is None:
         return ""
     spare(plot, force)
-    from kvcalc.report.plot import check_format
+    from kvcalc.report.drawings.plot import check_format
 
     return check_format(plot.name)
 

@@ -10,20 +10,14 @@ import typer
 from kvcalc.cli import completion, options
 from kvcalc.cli.output import note, write
 from kvcalc.cli.progress import track
+from kvcalc.cli.show import show
 from kvcalc.errors import UsageError
+from kvcalc.report.answers.diff import answer
+from kvcalc.report.formats import PRINTERS
 
 if TYPE_CHECKING:
     from kvcalc.checks.policy import Policy
     from kvcalc.checks.quantities import Tolerance
-
-
-class DiffFormat(StrEnum):
-    """How differences are printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-    github = "github"
 
 
 class FailOn(StrEnum):
@@ -96,7 +90,7 @@ def diff(
             show_default="the nearest kvcalc.yaml upward from PATH",
         ),
     ] = None,
-    format: Annotated[DiffFormat, options.format_option(DiffFormat)] = DiffFormat.table,
+    format: Annotated[str, options.format_option((*PRINTERS, "github"))] = "table",
     quiet: options.QuietFindings = False,
 ) -> None:
     """What specs changed since a git revision, in bytes and fields.
@@ -127,24 +121,14 @@ def diff(
     watch = partial(track, what="comparing", quiet=quiet)
     result = compute(where, base, reference, tolerances, merge_base=merge_base, watch=watch)
     failed = result.fails(fail_on.value)
-    if quiet and not failed and format in (DiffFormat.table, DiffFormat.markdown):
+    if quiet and not failed and format in ("table", "markdown"):
         return
-    if format is DiffFormat.json:
-        from kvcalc.report import diff_json
-
-        write(diff_json.render(result, fail_on.value))
-    elif format is DiffFormat.markdown:
-        from kvcalc.report import diff_markdown
-
-        write(diff_markdown.render(result, fail_on.value))
-    elif format is DiffFormat.github:
-        from kvcalc.report import diff_github
-
-        write(diff_github.render(result, fail_on.value))
+    if format in PRINTERS:
+        show(format, answer(result, fail_on.value))
     else:
-        from kvcalc.report import diff_table
+        from kvcalc.report.findings.github import diff_annotations
 
-        write(diff_table.render(result, fail_on.value))
+        write(diff_annotations(result, fail_on.value))
     for each in () if quiet else result.base.notes:
         note(f"note: {each}")
     if failed:

@@ -1,13 +1,12 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.options import AttentionName, Engine, Format
-from kvcalc.cli.output import write
+from kvcalc.cli.options import AttentionName, Engine
+from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
@@ -19,7 +18,7 @@ from kvcalc.spec.catalog import Found, expand
 from kvcalc.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from kvcalc.engines.workload import Row
+    from kvcalc.report.sheet import Answer
 
 
 def estimate(
@@ -66,7 +65,7 @@ def estimate(
         str | None,
         typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
     ] = None,
-    format: options.OutputFormat = Format.table,
+    format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> None:
     """What a model takes: weights, cache, workspace, tensor by tensor.
@@ -98,7 +97,7 @@ def estimate(
             "available": options.num_bytes(available, "--available"),
             "prefix_tokens": options.tokens(shared_prefix, "--shared-prefix"),
         }
-        write(_traffic(models, lengths, set_fields, question, format, quiet))
+        show(format, _traffic(models, lengths, set_fields, question), quiet=quiet)
         return
     for name, given in (
         ("--available", available is not None),
@@ -145,13 +144,15 @@ def estimate(
         else:
             accounting = _accounting(engine, spec, workload, engine_version)
             result = answer(spec, workload, notes, accounting, stored)
-        result = replace(result, assumptions=_unless(quiet, format, result.assumptions))
         answers.append((found, result, real))
     if serving:
         pairs = [(found.path, result) for found, result, _ in answers]
-        write(_serve(engine, pairs, kv_dtype, engine_version, format))
+        show(format, _serve(engine, pairs, kv_dtype, engine_version), quiet=quiet)
     else:
-        write(_render(answers, format))
+        from kvcalc.report.answers import estimate as estimates
+
+        rows = [(found.path, result, real) for found, result, real in answers]
+        show(format, estimates.answer(rows), quiet=quiet)
 
 
 def _traffic(
@@ -159,11 +160,10 @@ def _traffic(
     path: str,
     set_fields: list[str] | None,
     question: dict[str, Any],
-    format: Format,
-    quiet: bool,
-) -> str:
+) -> "Answer":
     """Every model's answer for the requests of one file."""
     from kvcalc.cli import traffic
+    from kvcalc.report.answers.traffic import answer as traffic_answer
 
     requests = traffic.load_lengths(path)
     answers = []
@@ -176,14 +176,8 @@ def _traffic(
             spec = with_fields(spec, tuple(set_fields))
             notes = (*notes, *(f"set {change}" for change in set_fields))
         result, filled = traffic.answer(spec, requests, **question)
-        notes = _unless(quiet, format, (*filled, *notes))
-        answers.append((spec.name, found.path, result, notes))
-    return traffic.render(answers, format)
-
-
-def _unless(quiet: bool, format: Format, notes: tuple[str, ...]) -> tuple[str, ...]:
-    """The notes that a reader wants; a program gets them all."""
-    return () if quiet and format in (Format.table, Format.markdown) else notes
+        answers.append((spec.name, found.path, result, (*filled, *notes)))
+    return traffic_answer(answers)
 
 
 def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
@@ -200,61 +194,22 @@ def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
 
 
 def _serve(
-    engine: Engine,
-    answers: list[tuple[str, Estimate]],
-    kv_dtype: str | None,
-    version: str | None,
-    format: Format,
-) -> str:
-    """What serving engines hold. answers: (path of the spec, the logical estimate)."""
+    engine: Engine, found: list[tuple[str, Estimate]], kv_dtype: str | None, version: str | None
+) -> "Answer":
+    """What serving engines hold. found: (path of the spec, the logical estimate)."""
     from kvcalc.engines.workload import side_by_side, workload_cache
+    from kvcalc.report.answers import engines
 
     if engine is Engine.all:
         if version is not None:
             raise UsageError("--engine-version: name one --engine for it")
-        return _render_all(
-            [(path, one, side_by_side(one.spec, one.workload, kv_dtype)) for path, one in answers],
-            format,
+        return engines.answer_all(
+            [(path, one, side_by_side(one.spec, one.workload, kv_dtype)) for path, one in found]
         )
-    held = [
+    return engines.answer([
         (path, one, workload_cache(engine.value, one.spec, one.workload, kv_dtype, version))
-        for path, one in answers
-    ]
-    if format is Format.json:
-        from kvcalc.report import engine_json
-
-        return engine_json.render(held)
-    pairs = [(one, cache) for _, one, cache in held]
-    if format is Format.csv:
-        from kvcalc.report import engine_csv
-
-        return engine_csv.render(pairs)
-    if format is Format.markdown:
-        from kvcalc.report import engine_markdown
-
-        return engine_markdown.render(pairs)
-    from kvcalc.report import engine_table
-
-    return engine_table.render(pairs)
-
-
-def _render_all(answers: list[tuple[str, Estimate, "tuple[Row, ...]"]], format: Format) -> str:
-    if format is Format.json:
-        from kvcalc.report import engine_json
-
-        return engine_json.render_all(answers)
-    pairs = [(one, rows) for _, one, rows in answers]
-    if format is Format.csv:
-        from kvcalc.report import engine_csv
-
-        return engine_csv.render_all(pairs)
-    if format is Format.markdown:
-        from kvcalc.report import engine_markdown
-
-        return engine_markdown.render_all(pairs)
-    from kvcalc.report import engine_table
-
-    return engine_table.render_all(pairs)
+        for path, one in found
+    ])  # fmt: skip
 
 
 def _accounting(
@@ -268,21 +223,3 @@ def _accounting(
     if version is not None and engine is Engine.logical:
         raise UsageError(f"--engine-version: the {engine.value} accounting has no versions")
     return None
-
-
-def _render(answers: list[tuple[Found, Estimate, Estimate | None]], format: Format) -> str:
-    if format is Format.json:
-        from kvcalc.report import estimate_json
-
-        return estimate_json.render([(found.path, result) for found, result, _ in answers])
-    if format is Format.csv:
-        from kvcalc.report import estimate_csv
-
-        return estimate_csv.render([result for _, result, _ in answers])
-    if format is Format.markdown:
-        from kvcalc.report import estimate_markdown
-
-        return estimate_markdown.render([result for _, result, _ in answers])
-    from kvcalc.report import estimate_table
-
-    return estimate_table.render([(result, real) for _, result, real in answers])

@@ -47,14 +47,14 @@ def explain(
     Example: kvcalc explain deepseek-v3 --context 32k
     """
     if every:
-        from kvcalc.report import mechanisms
+        from kvcalc.report.answers import mechanisms
 
         write(mechanisms.render())
         return
     if model is None:
         raise UsageError("name a model or a mechanism, or ask for --all")
     if not os.path.exists(model):
-        from kvcalc.report import mechanisms
+        from kvcalc.report.answers import mechanisms
 
         section = mechanisms.find(model)
         if section is not None:
@@ -63,7 +63,7 @@ def explain(
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import choose_workload
     from kvcalc.memory.workload import Asked
-    from kvcalc.report import explanation
+    from kvcalc.report.answers import explanation
 
     found = locate(model)
     asked = Asked(

@@ -1,32 +1,23 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
-from dataclasses import replace
-from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated
 
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import write
+from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
-from kvcalc.deployment.fit import Fit, FitRequest, Planner
+from kvcalc.deployment.fit import FitRequest, Planner
 from kvcalc.deployment.hardware import catalogue, find, of_size
 from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
+from kvcalc.report.answers import fit as answers
 
 ENGINE_NAMES = ("logical", *ENGINES)
-
-
-class FitFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
 
 
 def fit(
@@ -84,7 +75,7 @@ def fit(
         options.num("--max-num-seqs", "Requests at once.", show_default="as vLLM chooses"),
     ] = None,
     enforce_eager: options.EnforceEager = False,
-    format: Annotated[FitFormat, options.format_option(FitFormat)] = FitFormat.table,
+    format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> int:
     """Does it fit, how far does it go, and what would help.
@@ -127,18 +118,14 @@ def fit(
         max_num_seqs=max_num_seqs,
         eager=enforce_eager,
     )
-    planner, silent = Planner(spec), quiet and format is not FitFormat.json
+    planner = Planner(spec)
     if gpus is not None:
         fits = [planner.fit(device, request) for device in catalogue()]
-        if silent:
-            fits = [replace(one, notes=()) for one in fits]
-        write(_render_all(fits, format))
+        show(format, answers.answer_all(fits), quiet=quiet)
         return 0 if any(one.verdict != "does not fit" for one in fits) else 1
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
     answer = planner.fit(device, request)
-    if silent:
-        answer = replace(answer, notes=())
-    write(_render(answer, format))
+    show(format, answers.answer(answer), quiet=quiet)
     return 0 if answer.verdict != "does not fit" else 1
 
 
@@ -150,31 +137,3 @@ def _share(text: str) -> Fraction:
     if not 0 < share <= 1:
         raise UsageError(f"--memory-utilization is above 0 and at most 1, not {text}")
     return share
-
-
-def _render(answer: Fit, format: FitFormat) -> str:
-    if format is FitFormat.json:
-        from kvcalc.report import fit_json
-
-        return fit_json.render(answer)
-    if format is FitFormat.markdown:
-        from kvcalc.report import fit_markdown
-
-        return fit_markdown.render(answer)
-    from kvcalc.report import fit_table
-
-    return fit_table.render(answer)
-
-
-def _render_all(fits: list[Fit], format: FitFormat) -> str:
-    if format is FitFormat.json:
-        from kvcalc.report import fit_json
-
-        return fit_json.render_all(fits)
-    if format is FitFormat.markdown:
-        from kvcalc.report import fit_markdown
-
-        return fit_markdown.render_all(fits)
-    from kvcalc.report import fit_table
-
-    return fit_table.render_all(fits)

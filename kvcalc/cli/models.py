@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.options import Format
-from kvcalc.cli.output import write
+from kvcalc.cli.show import show
 
 
 def models(
@@ -19,13 +18,13 @@ def models(
             show_default="all",
         ),
     ] = "",
-    format: options.OutputFormat = Format.table,
+    format: options.OutputFormat = "table",
 ) -> None:
     """The shipped models: parameters, attention, bytes of a token.
 
     Example: kvcalc models qwen
     """
-    from kvcalc.report import models_list
+    from kvcalc.report.answers.models import answer
     from kvcalc.spec.catalog import match
 
-    write(models_list.render(match(pattern), format.value))
+    show(format, answer(match(pattern)))

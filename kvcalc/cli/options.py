@@ -10,16 +10,8 @@ import typer
 from kvcalc.cli import completion
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS, canonical
 from kvcalc.errors import UsageError
+from kvcalc.report.formats import PRINTERS
 from kvcalc.units import parse_bytes, parse_tokens
-
-
-class Format(StrEnum):
-    """How an answer is printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-    csv = "csv"
 
 
 class Engine(StrEnum):
@@ -60,12 +52,23 @@ def choices(names: Iterable[str]) -> str:
     return "|".join(names)
 
 
-def format_option(formats: type[StrEnum], shown: str | None = None) -> Any:
-    """``--format``, of the formats that a command has."""
-    help = "How to print the answer."
-    if shown is None:
-        return typer.Option("--format", help=help, metavar=choices(formats))
-    return typer.Option("--format", help=help, metavar=choices(formats), show_default=shown)
+def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
+    """``--format``, of the formats that a command has; any other is refused."""
+    known = tuple(formats)
+
+    def chosen(word: str | None) -> str | None:
+        if word is None or folded(word) in known:
+            return word and folded(word)
+        raise UsageError(f"--format {word}: choose from {', '.join(known)}")
+
+    return typer.Option(
+        "--format",
+        help="How to print the answer.",
+        metavar=choices(known),
+        autocompletion=completion.one_of(known),
+        callback=chosen,
+        show_default=shown,
+    )
 
 
 def num(name: str, text: str, least: int = 1, **more: Any) -> Any:
@@ -188,7 +191,7 @@ SetFields = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
-OutputFormat = Annotated[Format, format_option(Format)]
+OutputFormat = Annotated[str, format_option(PRINTERS)]
 WhichEngine = Annotated[
     Engine,
     typer.Option(

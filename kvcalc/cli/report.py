@@ -12,7 +12,7 @@ from kvcalc.cli.progress import track
 from kvcalc.errors import FileError, UnsupportedError
 
 if TYPE_CHECKING:
-    from kvcalc.report.page_proofs import ProofLine
+    from kvcalc.report.page.proofs import ProofLine
 
 
 def report(
@@ -57,8 +57,8 @@ def report(
     from kvcalc.memory.estimate import answer, choose_workload
     from kvcalc.memory.layout import Layout
     from kvcalc.memory.workload import Asked
-    from kvcalc.report import html
-    from kvcalc.report.page_data import Question
+    from kvcalc.report.page import html
+    from kvcalc.report.page.data import Question
 
     proved = () if proofs is None else _read_proofs(proofs)
     context_tokens = options.tokens(context, "--context")
@@ -111,7 +111,7 @@ def _command(models: list[str], given: dict[str, str | None]) -> str:
 
 
 def _read_proofs(file: Path) -> "tuple[ProofLine, ...]":
-    from kvcalc.report.page_proofs import read
+    from kvcalc.report.page.proofs import read
 
     try:
         text = file.read_text("utf-8")

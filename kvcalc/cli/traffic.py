@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvcalc.cli.options import Engine, Format
+from kvcalc.cli.options import Engine
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import FileError, NotFoundError, UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
@@ -148,22 +148,3 @@ def _engine(
 def _quick(at: StageBytes, function: CacheFunction, block: int) -> StageBytes:
     bounds = far_of(function, block)
     return at if bounds is None else eventually_linear(at, *bounds)
-
-
-def render(answers: list[tuple[str, str, Traffic, tuple[str, ...]]], format: Format) -> str:
-    """answers: (model, path of the spec, traffic, assumptions)."""
-    if format is Format.json:
-        from kvcalc.report import traffic_json
-
-        return traffic_json.render(answers)
-    if format is Format.csv:
-        from kvcalc.report import traffic_csv
-
-        return traffic_csv.render(answers)
-    if format is Format.markdown:
-        from kvcalc.report import traffic_markdown
-
-        return traffic_markdown.render(answers)
-    from kvcalc.report import traffic_table
-
-    return traffic_table.render(answers)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import write
 from kvcalc.cli.progress import Progress
+from kvcalc.cli.show import show
 from kvcalc.convert.locate import load
 from kvcalc.errors import KvcalcError, MissingExtraError, UsageError
+from kvcalc.report.answers.verify import answer
 from kvcalc.spec.catalog import shipped
 
 if TYPE_CHECKING:
@@ -44,14 +45,6 @@ class AttentionBackend(StrEnum):
 
     eager = "eager"
     sdpa = "sdpa"
-
-
-class VerifyFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
 
 
 def verify(
@@ -90,7 +83,7 @@ def verify(
     tp: Annotated[
         int, options.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
     ] = 1,
-    format: Annotated[VerifyFormat, options.format_option(VerifyFormat)] = VerifyFormat.table,
+    format: options.OutputFormat = "table",
     quiet: options.QuietFindings = False,
 ) -> None:
     """Hold the numbers against PyTorch models that are built and run.
@@ -123,10 +116,10 @@ def verify(
         results = tuple(_results(specs, run, against, progress))
     if not results:  # a rank that does not report
         return
-    if quiet and format is not VerifyFormat.json:
+    if quiet and format not in ("json", "csv"):
         results = tuple(found for found in results if not found.passed)
     if results:
-        write(_render(results, format))
+        show(format, answer(results))
     if not all(found.passed for found in results):
         raise typer.Exit(1)
 
@@ -192,17 +185,3 @@ def _trouble(spec: "ModelSpec", against: Against, error: KvcalcError) -> "Verifi
         model=spec.name, source=spec.source, device="cpu", against=against.value,
         torch_version="", proofs=(), trouble=f"could not run: {error.message}",
     )  # fmt: skip
-
-
-def _render(results: "tuple[Verification, ...]", format: VerifyFormat) -> str:
-    if format is VerifyFormat.json:
-        from kvcalc.report import verify_json
-
-        return verify_json.render(results)
-    if format is VerifyFormat.markdown:
-        from kvcalc.report import verify_markdown
-
-        return verify_markdown.render(results)
-    from kvcalc.report import verify_table
-
-    return verify_table.render(results)

@@ -60,7 +60,7 @@ def test_as_json(capsys: pytest.CaptureFixture[str], bad: Path) -> None:
     status, out, err = run(capsys, "check", bad, "--format", "json")
     assert (status, err) == (1, "")
     assert json.loads(out) == {
-        "schema_version": 1,
+        "schema_version": 2,
         "files": [{"path": str(bad), "name": None, "num_errors": 1, "num_warnings": 0}],
         "problems": [
             {

@@ -33,19 +33,16 @@ def test_table(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     assert out == (
         "alpha  specs/alpha.yaml:8\n"
         "  blocks.decoder.attention.num_key_value_heads: 2 -> 4\n"
-        "                                  base         head         difference\n"
-        "  parameters                  138.05 k     146.24 k             +8,192    +5.9 %\n"
-        "  active parameters           138.05 k     146.24 k             +8,192    +5.9 %\n"
-        "  weights                   269.63 KiB   285.63 KiB          +16,384 B    +5.9 %\n"
-        "  cache per token                256 B        512 B             +256 B  +100.0 %\n"
-        "  cache of 8k tokens x 1      2.00 MiB     4.00 MiB       +2,097,152 B  +100.0 %\n"
+        "quantity                        base        head    difference\n"
+        "  parameters                138.05 k    146.24 k        +8,192    +5.9 %\n"
+        "  active parameters         138.05 k    146.24 k        +8,192    +5.9 %\n"
+        "  weights                 269.63 KiB  285.63 KiB     +16,384 B    +5.9 %\n"
+        "  cache per token              256 B       512 B        +256 B  +100.0 %\n"
+        "  cache of 8k tokens x 1    2.00 MiB    4.00 MiB  +2,097,152 B  +100.0 %\n"
         "\n"
-        "added  new  specs/new.yaml\n"
-        "  parameters 105.15 k, weights 205.38 KiB, cache per token 256 B, "
+        "- added new: parameters 105.15 k, weights 205.38 KiB, cache per token 256 B, "
         "cache of 8k tokens x 1 2.00 MiB\n"
-        "\n"
-        "removed  gone  specs/gone.yaml\n"
-        "  parameters 228.42 k, weights 446.13 KiB, cache per token 1.00 KiB, "
+        "- removed gone: parameters 228.42 k, weights 446.13 KiB, cache per token 1.00 KiB, "
         "cache of 8k tokens x 1 8.00 MiB\n"
         "\n"
         f"compared with main ({commit}): 1 model changed, 1 added, 1 removed; "
@@ -61,7 +58,7 @@ def test_json(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     )  # fmt: skip
     assert status == 1
     answer = json.loads(out)
-    assert answer["schema_version"] == 1
+    assert answer["schema_version"] == 2
     assert answer["base"] == {"revision": "main", "commit": commit}
     assert (answer["fail_on"], answer["failed"]) == ("increase", True)
     assert answer["failing"] == ["alpha"]

@@ -169,7 +169,7 @@ def complete(
         ("estimate x --enc", ["--encoder-context"]),
         ("estimate x --engine s", ["sglang"]),
         ("capacity x --engine l", ["llama.cpp"]),
-        ("estimate x --format =", ["table", "json", "markdown", "csv"]),
+        ("estimate x --format =", ["table", "json", "markdown", "csv", "html"]),
         ("estimate x --format = j", ["json"]),
         ("check --format s", ["sarif"]),
         ("estimate x --attention mq", ["mqa"]),
@@ -300,11 +300,11 @@ def test_a_narrow_terminal_loses_no_number(
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     shown = {}
-    for columns in ("40", "80", "200"):
+    for columns in ("40", "60", "80", "200"):
         monkeypatch.setenv("COLUMNS", columns)
         shown[columns] = run(capsys, "fit", "gpt2", "--gpu", "h100")[1]
-    assert shown["40"] == shown["80"]
-    assert sorted(shown["40"].split()) == sorted(shown["200"].split())
+    assert shown["40"] == shown["60"]
+    assert sorted(shown["60"].split()) == sorted(shown["200"].split())
     assert "\x1b" not in shown["80"]
 
 

@@ -25,7 +25,7 @@ def test_the_contract_object(capsys: pytest.CaptureFixture[str]) -> None:
     result = answer(capsys, "llama-3-8b", "--context", "8k")
     # The command-line contract's own example; totals as on the model card, cache as measured on
     # transformers' DynamicCache.
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert result["model"]["name"] == "llama-3-8b"
     assert result["model"]["spec"] == "model_specs/llama/llama-3-8b.yaml"
     assert result["workload"] == {
@@ -161,20 +161,20 @@ def test_a_group_names_all_its_layers(capsys: pytest.CaptureFixture[str]) -> Non
 def test_csv_has_the_bytes_of_a_layer_and_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "estimate", "gpt-oss-20b", "--format", "csv")
     lines = out.splitlines()
-    assert lines[0] == "model,part,name,layers,shape,dtype,bytes_per_layer,bytes"
-    assert "gpt-oss-20b,cache,full.key,12,1x8x8192x64,bf16,8388608,100663296" in lines
-    assert "gpt-oss-20b,weights,norm,,,checkpoint,,282240" in lines
+    assert lines[0] == "model,part,name,layers,shape,dtype,bytes_per_layer,bytes,parameters,formula"
+    assert "gpt-oss-20b,cache,full.key,12,1x8x8192x64,bf16,8388608,100663296,," in lines
+    assert "gpt-oss-20b,weights,norm,,,checkpoint,,282240,141120," in lines
 
 
 def test_every_format_says_what_devices_hold(capsys: pytest.CaptureFixture[str]) -> None:
     # A rank of eight: an eighth of the cache, 2^30 bytes, and of all weights but the 65 norms.
     asked = ("estimate", "llama-3-8b", "--tp", "8", "--format")
     lines = run(capsys, *asked, "csv")[1].splitlines()
-    assert "llama-3-8b,device weights,7,,,,,2008031232" in lines
-    assert "llama-3-8b,device cache,7,,,,,134217728" in lines
+    assert "llama-3-8b,device weights,7,,,,,2008031232,," in lines
+    assert "llama-3-8b,device cache,7,,,,,134217728,," in lines
     _, out, _ = run(capsys, *asked, "markdown")
-    assert "| **fullest of 8 devices** | | | | | **2,142,248,960** | **2.00 GiB** |\n" in out
-    assert "| **its cache** | | | | | **134,217,728** | **128.00 MiB** |\n" in out
+    assert "| fullest of 8 devices | 2,142,248,960 | 2.00 GiB |" in out
+    assert "| cache | 134,217,728 | 128.00 MiB |" in out
     assert "device" not in run(capsys, *asked[:2], "--format", "csv")[1]
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from kvcalc.cli.fit import FitFormat
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
 from kvcalc.deployment.hardware import find, of_size
@@ -125,7 +124,7 @@ def test_memory_for_each_engine() -> None:
 
 @pytest.mark.parametrize(("gpu", "status"), [("h100", 0), ("rtx-3070", 1)])
 def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(model="llama-3-8b", gpu=gpu, format=FitFormat.json) == status
+    assert command(model="llama-3-8b", gpu=gpu, format="json") == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["fits"] is (status == 0)
     assert answer["parallelism"]["devices"] == 1
@@ -133,7 +132,7 @@ def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("format", ["table", "json", "markdown"])
 def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(model="llama-3-8b", gpus="all", format=FitFormat(format)) == 0
+    assert command(model="llama-3-8b", gpus="all", format=format) == 0
     assert "rtx-4090" in capsys.readouterr().out
 
 

@@ -5,7 +5,8 @@ import json
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.vllm import capacity
-from kvcalc.report import capacity_json, capacity_markdown, capacity_table
+from kvcalc.report.answers import capacity as answers
+from kvcalc.report.formats import as_text
 from kvcalc.spec.catalog import load
 
 
@@ -17,7 +18,7 @@ def answer() -> CapacityResult:
 
 
 def test_json_has_the_fields_of_the_contract() -> None:
-    found = json.loads(capacity_json.render(answer(), ("a paper",), "spec.yaml"))
+    found = json.loads(as_text("json", answers.answer(answer(), ("a paper",), "spec.yaml")))
     assert found["engine"] == {"name": "vllm", "version": "0.10.2"}
     assert found["pool"]["tokens"] == 205696
     assert round(found["pool"]["max_concurrency"], 2) == 50.05
@@ -34,12 +35,12 @@ def test_json_has_the_fields_of_the_contract() -> None:
 
 
 def test_table_reads_like_the_log_with_the_reasons() -> None:
-    text = capacity_table.render(answer())
+    text = as_text("table", answers.answer(answer(), (), ""))
     for words in ("205,696", "50.05x", "padding layers", "tokens in flight", "7 groups of 10"):
         assert words in text
 
 
 def test_markdown_has_the_same_figures() -> None:
-    text = capacity_markdown.render(answer())
+    text = as_text("markdown", answers.answer(answer(), (), ""))
     assert "| cache size in tokens | 205,696 |" in text
     assert "| gqa window 1024 | 52 | 8 |" in text

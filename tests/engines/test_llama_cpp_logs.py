@@ -12,7 +12,7 @@ import pytest
 from kvcalc.engines.llama_cpp import capacity
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache
-from kvcalc.report.capacity_rows import mebibytes
+from kvcalc.report.sheet import Mebibytes, words
 from kvcalc.spec.catalog import locate
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
@@ -302,5 +302,5 @@ def test_draft_tokens_need_rows_to_roll_back() -> None:
 
 def test_the_report_rounds_as_the_log_does() -> None:
     """1166.625 MiB is printed 1166.62, 448.875 is printed 448.88: C rounds a tie to the even digit."""
-    assert mebibytes(1166_625 * (1 << 20) // 1000) == "1,166.62 MiB"
-    assert mebibytes(448_875 * (1 << 20) // 1000) == "448.88 MiB"
+    assert words(Mebibytes(1166_625 * (1 << 20) // 1000)) == "1,166.62 MiB"
+    assert words(Mebibytes(448_875 * (1 << 20) // 1000)) == "448.88 MiB"

@@ -13,11 +13,11 @@ from kvcalc.cli.app import main
 from kvcalc.dtypes import CACHE_FORMATS, CacheDtypes
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.cache import cache_function
-from kvcalc.report import html, page_data
+from kvcalc.report.page import data, html
 from kvcalc.spec.catalog import load, shipped
 from kvcalc.units import format_bytes, format_tokens
 
-PAGE = Path(html.__file__).with_name("page")
+PAGE = Path(html.__file__).parent
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 
@@ -137,7 +137,7 @@ def test_what_does_not_apply_is_said_with_the_model(
 
 
 VERIFIED = {
-    "schema_version": 1,
+    "schema_version": 2,
     "models": [
         {
             "model": "llama-3-8b", "against": "reference", "device": "cpu",
@@ -164,7 +164,7 @@ def test_proofs_are_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema_version": 1, "models": [1]}', "[" * 99999]
+    "text", ["", "[]", "{}", '{"schema_version": 2, "models": [1]}', "[" * 99999]
 )
 def test_what_is_no_proof_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
@@ -199,7 +199,7 @@ def test_the_script_computes_every_shipped_cache() -> None:
     models, expected = [], []
     for name, path in shipped().items():
         spec = load(path)
-        entry = page_data.model_object(spec, formats, ranks, None)
+        entry = data.model_object(spec, formats, ranks, None)
         models.append(entry)
         for kv_dtype in formats:
             for rank in ranks:

@@ -7,7 +7,7 @@ import pytest
 
 import kvcalc
 from kvcalc.cli.app import main
-from kvcalc.report.mechanisms import EXAMPLES, find, render, sections
+from kvcalc.report.answers.mechanisms import EXAMPLES, find, render, sections
 from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.model import Block, Encoder, ModelSpec
 

@@ -7,8 +7,8 @@ import pytest
 from kvcalc.cli.app import main
 from kvcalc.errors import MissingExtraError, UsageError
 from kvcalc.memory.grid import Variant
-from kvcalc.report import plot
-from kvcalc.report.curves import Picture, picture
+from kvcalc.report.drawings import plot
+from kvcalc.report.drawings.curves import Picture, picture
 from kvcalc.spec.catalog import load
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,1 @@
+"""One file per answer: a sheet for people, an object for programs."""

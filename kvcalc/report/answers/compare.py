@@ -1,0 +1,121 @@
+"""``kvcalc compare``: models side by side, ratios and bars at a glance."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from kvcalc.memory.grid import Row as Point
+from kvcalc.report.sheet import (
+    Answer,
+    Bar,
+    Bytes,
+    Cell,
+    Column,
+    Count,
+    Line,
+    Part,
+    Row,
+    Sheet,
+    Table,
+    Times,
+    Tokens,
+    Toned,
+)
+from kvcalc.units import format_tokens
+
+KEYS = (
+    "model", "attention", "kv_dtype", "context_tokens", "encoder_tokens", "batch_size",
+    "parameters", "weight_bytes", "cache_bytes", "bytes_per_token", "total_bytes", "cache_ratio_to_first",
+)  # fmt: skip
+
+
+def answer(points: Iterable[Point], first: str, notes: Sequence[str]) -> Answer:
+    """points: read once, by the format that is asked for. first: what the ratios are to."""
+    return Answer(
+        lambda: [sheet(list(points), first, notes)],
+        lambda: to_object(points, first, notes),
+        lambda: records(points),
+    )
+
+
+def to_object(points: Iterable[Point], first: str, notes: Sequence[str]) -> dict[str, Any]:
+    """Rows of numbers, one by one as they are computed."""
+    rows = (_object(point) for point in points)
+    return {"ratio_to": first, "rows": rows, "assumptions": list(notes)}
+
+
+def _object(point: Point) -> dict[str, Any]:
+    found: dict[str, Any] = dict(zip(KEYS, _values(point), strict=True))
+    ratio = found["cache_ratio_to_first"]
+    # Six decimals, rounded in integers; JSON has no other number for them.
+    return found | {"cache_ratio_to_first": float(ratio) if ratio else None}
+
+
+def records(points: Iterable[Point]) -> Iterator[Sequence[object]]:
+    """A hundred thousand points are quicker without cells."""
+    yield KEYS
+    for point in points:
+        yield _values(point)
+
+
+def _values(row: Point) -> tuple[str | int, ...]:
+    """In the order of ``KEYS``; the ratio as a decimal of six digits."""
+    return (
+        row.model, row.attention, row.kv_dtype, row.context_tokens, row.encoder_tokens, row.batch_size,
+        row.parameters, row.weight_bytes, row.cache_bytes, row.bytes_per_token, row.total_bytes,
+        decimal_ratio(row.cache_bytes, row.first_cache_bytes),
+    )  # fmt: skip
+
+
+def decimal_ratio(part: int, whole: int) -> str:
+    """``0.131000``: six decimals in integer arithmetic; empty when there is nothing to divide by."""
+    if whole <= 0:
+        return ""
+    millionths = (part * 10**6 + whole // 2) // whole
+    return f"{millionths // 10**6}.{millionths % 10**6:06d}"
+
+
+def sheet(points: list[Point], first: str, notes: Sequence[str]) -> Sheet:
+    """One table; what is the same in every row is said once, above it."""
+    one = points[0]
+    contexts = {point.context_tokens for point in points}
+    batches = {point.batch_size for point in points}
+    formats = {point.kv_dtype for point in points}
+    question = [
+        f"{format_tokens(one.context_tokens)} tokens" if len(contexts) == 1 else "",
+        f"batch {one.batch_size}" if len(batches) == 1 else "",
+        f"cache in {one.kv_dtype}" if len(formats) == 1 else "",
+        f"ratio to {first}" if len(points) > 1 else "",
+    ]
+    shown = {
+        "kv_dtype": len(formats) > 1,
+        "context_tokens": len(contexts) > 1,
+        "encoder_tokens": any(point.encoder_tokens for point in points),
+        "batch_size": len(batches) > 1,
+    }
+    columns = (
+        Column("model", "model", wraps=True), Column("attention", "attention", wraps=True),
+        Column("cache in", "kv_dtype"), Column("context", "context_tokens"),
+        Column("encoder", "encoder_tokens"), Column("batch", "batch_size"),
+        Column("weights", "weight_bytes"), Column("cache", "cache_bytes"),
+        Column("per token", "bytes_per_token"), Column("ratio", "cache_ratio_to_first"), Column(""),
+    )  # fmt: skip
+    kept = [index for index, column in enumerate(columns) if shown.get(column.key, True)]
+    largest = max(point.cache_bytes for point in points)
+    rows = tuple(
+        Row(tuple(cells[index] for index in kept))
+        for cells in (_cells(point, largest) for point in points)
+    )
+    said = ", ".join(part for part in question if part)
+    parts: list[Part] = [Line(said, tone="faint")] if said else []
+    parts.append(Table("", tuple(columns[index] for index in kept), rows))
+    return Sheet("", "", tuple(parts), tuple(notes), KEYS)
+
+
+def _cells(point: Point, largest: int) -> tuple[Cell, ...]:
+    return (
+        Toned(point.model, "strong"), point.attention, point.kv_dtype, Tokens(point.context_tokens),
+        Tokens(point.encoder_tokens) if point.encoder_tokens else None, Count(point.batch_size),
+        Bytes(point.weight_bytes), Bytes(point.cache_bytes), Bytes(point.bytes_per_token),
+        Times(point.cache_bytes, point.first_cache_bytes),
+        Bar(point.cache_bytes, largest, 10, "magenta"),
+    )  # fmt: skip

@@ -1,0 +1,250 @@
+"""``kvcalc estimate --engine vllm|...|all``: what is held, and every byte's reason."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any
+
+from kvcalc.engines.result import Waste
+from kvcalc.engines.workload import EngineCache, Slab
+from kvcalc.engines.workload import Row as Accounting
+from kvcalc.memory.estimate import Estimate
+from kvcalc.report.answers import estimate as estimate_answer
+from kvcalc.report.answers.layers import describe_layers, layer_ranges
+from kvcalc.report.sheet import (
+    Answer,
+    Bar,
+    Bytes,
+    Cell,
+    Column,
+    Count,
+    ExactBytes,
+    Row,
+    Shape,
+    Sheet,
+    Table,
+    Times,
+    Toned,
+    answer_of,
+    ratio,
+    table,
+)
+from kvcalc.units import format_count, format_tokens
+
+KEYS = (
+    "model", "part", "name", "layers", "shape", "dtype", "bytes", "padding_layers", "why",
+)  # fmt: skip
+ALL_KEYS = ("model", "engine", "version", "cause", "bytes", "why")
+
+
+def answer(found: Sequence[tuple[str, Estimate, EngineCache]]) -> Answer:
+    """found: (path of the spec, logical, held)."""
+    return answer_of(
+        lambda: [sheet(estimate, cache) for _, estimate, cache in found],
+        lambda: [to_object(*each) for each in found],
+    )
+
+
+def answer_all(found: Sequence[tuple[str, Estimate, tuple[Accounting, ...]]]) -> Answer:
+    """All accountings side by side, refusals included."""
+    return answer_of(
+        lambda: [sheet_of_all(estimate, rows) for _, estimate, rows in found],
+        lambda: [_all_object(*each) for each in found],
+    )
+
+
+def _all_object(path: str, estimate: Estimate, rows: tuple[Accounting, ...]) -> dict[str, Any]:
+    result = estimate_answer.to_object(path, estimate)
+    result["engine"] = "all"
+    result["engines"] = [_engine_object(row, estimate.cache.bytes) for row in rows]
+    return result
+
+
+def to_object(path: str, estimate: Estimate, cache: EngineCache) -> dict[str, Any]:
+    """The contract's object, with the engine's cache and ``waste``."""
+    result = estimate_answer.to_object(path, estimate)
+    result["engine"] = cache.engine
+    result["engine_version"] = cache.version
+    result["cache"] = {
+        "bytes": cache.bytes,
+        "logical_bytes": cache.logical_bytes,
+        "bytes_per_token": cache.bytes_per_token,
+        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
+        "per_device_bytes": list(cache.per_device_bytes),
+        "groups": [group(slab, cache.ranks, cache.sequences) for slab in cache.groups],
+    }
+    result["waste"] = [_waste(waste) for waste in cache.waste]
+    result["assumptions"] = [*cache.rules, *cache.notes, *estimate.assumptions]
+    result["total_bytes"] = estimate.weight_bytes + cache.bytes
+    return result
+
+
+def group(slab: Slab, ranks: int, sequences: int) -> dict[str, Any]:
+    """Equal layers on all ranks; tensors are one layer's rows, as bytes."""
+    return {
+        "layers": [slab.layers[0], slab.layers[-1]] if slab.layers else None,
+        "layer_ranges": layer_ranges(slab.layers),
+        "count": len(slab.layers),
+        "padding_layers": slab.padding_layers,
+        "unused_bytes": slab.unused_bytes * ranks * sequences,
+        "stack": "decoder",
+        "block": slab.block,
+        "mechanism": slab.mechanism,
+        "bytes": slab.bytes * ranks * sequences,
+        "tensors": [
+            {"name": name, "shape": list(shape), "dtype": "uint8", "bytes": prod(shape)}
+            for name, shape in shapes(slab, ranks, sequences)
+        ],
+    }
+
+
+def shapes(slab: Slab, ranks: int, sequences: int) -> list[tuple[str, tuple[int, ...]]]:
+    """[ranks,] sequences, rows (pages, slots, cells, states), bytes of a row."""
+    leading = (ranks, sequences) if ranks > 1 else (sequences,)
+    return [(name, (*leading, rows, row_bytes)) for name, rows, row_bytes in slab.tensors]
+
+
+def _waste(waste: Waste) -> dict[str, Any]:
+    return {"cause": waste.cause, "bytes": waste.bytes, "why": waste.why}
+
+
+def _engine_object(row: Accounting, logical_bytes: int) -> dict[str, Any]:
+    return {
+        "engine": row.engine,
+        "version": row.version,
+        "supported": row.refusal is None,
+        "bytes": row.bytes,
+        "beyond_logical_bytes": None if row.bytes is None else row.bytes - logical_bytes,
+        "bytes_per_token": row.bytes_per_token,
+        "fixed_bytes_per_sequence": row.fixed_bytes_per_sequence,
+        "per_device_bytes": list(row.per_device_bytes) or None,
+        "waste": [_waste(waste) for waste in row.waste],
+        "refusal": row.refusal,
+    }
+
+
+def _subtitle(estimate: Estimate, engine: str) -> str:
+    workload = estimate.workload
+    return (
+        f"{format_count(estimate.parameters.total)} parameters  |  "
+        f"{format_tokens(workload.context_tokens)} tokens x {workload.num_sequences}{engine}"
+    )
+
+
+def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
+    """What is held, how it comes from the need, and the sums."""
+    parts = (
+        _groups(cache), _reasons(cache), _totals(estimate, cache), _components(estimate),
+        _tensors(cache),
+    )  # fmt: skip
+    subtitle = _subtitle(estimate, f"  |  {cache.engine} {cache.version}")
+    notes = (*cache.rules, *cache.notes, *estimate.assumptions)
+    return Sheet(estimate.spec.name, subtitle, parts, notes, KEYS)
+
+
+def _components(estimate: Estimate) -> Table:
+    """The weights, for csv alone: ``estimate`` without an engine shows them."""
+    columns = (Column(None, "name"), Column(None, "dtype"), Column(None, "bytes"))
+    parts = estimate.weight_bytes_by_component.items()
+    rows = (Row((name, estimate.workload.dtype, Bytes(size))) for name, size in parts if size)
+    return Table("weights", columns, tuple(rows))
+
+
+def _groups(cache: EngineCache) -> Table:
+    columns = (
+        Column("cache", "name"), Column("layers", wraps=True), Column("padding", "padding_layers"),
+        Column("holds", "shape", wraps=True), Column("bytes", "bytes"), Column(""),
+        Column(None, "layers"),
+    )  # fmt: skip
+    copies = cache.ranks * cache.sequences
+    rows = []
+    for slab in cache.groups:
+        layers = f"{len(slab.layers)} ({describe_layers(slab.layers)})" if slab.layers else ""
+        sizes = shapes(slab, cache.ranks, cache.sequences)
+        held = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in sizes)
+        rows.append(Row((
+            f"{slab.block}: {slab.mechanism}", layers,
+            Count(slab.padding_layers) if slab.padding_layers else None, Toned(f"{held} B", "faint"),
+            Bytes(slab.bytes * copies), Bar(slab.bytes * copies, cache.bytes, 10, "magenta"),
+            Count(len(slab.layers)),
+        ), depth=1))  # fmt: skip
+    return table("cache group", columns, rows)
+
+
+def _tensors(cache: EngineCache) -> Table:
+    """A row for each kind of page, for csv alone; they add up to what is held."""
+    columns = (Column(None, "name"), Column(None, "layers"), Column(None, "shape"),
+               Column(None, "dtype"), Column(None, "bytes"))  # fmt: skip
+    copies, rows = cache.ranks * cache.sequences, []
+    for slab in cache.groups:
+        count = len(slab.layers) + slab.padding_layers
+        for name, shape in shapes(slab, cache.ranks, cache.sequences):
+            size = Bytes(prod(shape) * count)
+            rows.append(Row((f"{slab.block}.{name}", Count(count), Shape(shape), "uint8", size)))
+        if slab.unused_bytes:
+            unused = Bytes(slab.unused_bytes * copies)
+            rows.append(Row((f"{slab.block}.unused", None, None, "uint8", unused)))
+    return Table("cache", columns, tuple(rows))
+
+
+def _reasons(cache: EngineCache) -> Table:
+    columns = (Column("from the need to what is held", "name", wraps=True), Column("bytes", "bytes"),
+               Column("", right=True), Column("why", "why", wraps=True))  # fmt: skip
+    rows = [Row(("logical need", ExactBytes(cache.logical_bytes), Bytes(cache.logical_bytes), ""),
+                depth=1, part="need")]  # fmt: skip
+    for waste in cache.waste:
+        why = Toned(waste.why, "faint")
+        rows.append(Row((waste.cause, ExactBytes(waste.bytes, signed=True), Bytes(waste.bytes), why),
+                        depth=1))  # fmt: skip
+    held = f"{ratio(cache.bytes, cache.logical_bytes)} the need"
+    rows.append(
+        Row(("held", ExactBytes(cache.bytes), Bytes(cache.bytes), held), "strong", 1, "held")
+    )
+    return Table("waste", columns, tuple(rows))
+
+
+def _totals(estimate: Estimate, cache: EngineCache) -> Table:
+    rows: list[tuple[str, int]] = [
+        (f"weights ({estimate.workload.dtype})", estimate.weight_bytes),
+        ("cache", cache.bytes),
+        ("together", estimate.weight_bytes + cache.bytes),
+        ("cache per token", cache.bytes_per_token),
+    ]
+    if cache.fixed_bytes_per_sequence:
+        rows.append(("fixed per sequence", cache.fixed_bytes_per_sequence))
+    if len(cache.per_device_bytes) > 1:
+        pairs = zip(estimate.weight_bytes_per_device, cache.per_device_bytes, strict=True)
+        rows.append((f"fullest of {len(cache.per_device_bytes)} devices", max(map(sum, pairs))))
+    columns = (
+        Column("total", "name", wraps=True),
+        Column("bytes", "bytes"),
+        Column("", right=True),
+    )
+    said = (Row((name, ExactBytes(size), Bytes(size)), depth=1) for name, size in rows)
+    return Table("total", columns, tuple(said))
+
+
+def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:
+    """An accounting a row, its reasons under it."""
+    columns = (
+        Column("accounting", wraps=True), Column("cache"), Column("bytes", "bytes"), Column("ratio"),
+        Column(""), Column("why", "why", wraps=True), Column(None, "engine"), Column(None, "version"),
+        Column(None, "cause"),
+    )  # fmt: skip
+    largest = max(row.bytes or 0 for row in rows)
+    found = [line for row in rows for line in _accounting(row, estimate.cache.bytes, largest)]
+    parts = (Table("", columns, tuple(found)),)
+    return Sheet(estimate.spec.name, _subtitle(estimate, ""), parts, estimate.assumptions, ALL_KEYS)
+
+
+def _accounting(row: Accounting, logical: int, largest: int) -> Iterator[Row]:
+    name, version = f"{row.engine} {row.version or ''}".strip(), row.version or ""
+    if row.bytes is None:
+        cells: tuple[Cell, ...] = ("-", None, None, None, Toned(row.refusal or "", "warn"))
+        yield Row((Toned(name, ""), *cells, row.engine, version, "refused"))
+        return
+    held = (Bytes(row.bytes), ExactBytes(row.bytes), Times(row.bytes, logical),
+            Bar(row.bytes, largest, 10, "magenta"))  # fmt: skip
+    yield Row((Toned(name, "strong"), *held, None, row.engine, version, "held"))
+    for waste in row.waste:
+        cells = (None, ExactBytes(waste.bytes, signed=True), None, None, waste.why)
+        yield Row((waste.cause, *cells, row.engine, version, waste.cause), "faint", 1)

@@ -1,0 +1,331 @@
+"""``kvcalc estimate``: weights, cache and workspace of a model, tensor by tensor."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
+from kvcalc.memory.inventory import merged
+from kvcalc.memory.whatif import as_mha
+from kvcalc.report.answers.layers import describe_layers, layer_ranges
+from kvcalc.report.sheet import (
+    Answer,
+    Bar,
+    Bytes,
+    Cell,
+    Code,
+    Column,
+    Count,
+    ExactBytes,
+    Line,
+    Part,
+    Row,
+    Shape,
+    Share,
+    Sheet,
+    Table,
+    answer_of,
+    ratio,
+)
+from kvcalc.tensors import Component
+from kvcalc.units import format_bytes, format_count, format_tokens
+
+# (path of the spec, estimate, the real model's where this is a what-if)
+Found = tuple[str, Estimate, Estimate | None]
+# layers: how many keep such a tensor. shape, bytes_per_layer: one layer's, of all sequences. bytes: of
+# all those layers; the lines of the parts weights and cache add up to what the part total says.
+KEYS = (
+    "model", "part", "name", "layers", "shape", "dtype", "bytes_per_layer", "bytes", "parameters",
+    "formula",
+)  # fmt: skip
+# The contract's components; a recurrent mixer is none of them.
+_CONTRACT: dict[Component, str] = {"recurrent": "other"}
+_COMPONENTS = ("embedding", "attention", "ffn", "experts", "router", "norm", "head", "other")
+
+
+def answer(found: Sequence[Found]) -> Answer:
+    """One sheet and one object for each model."""
+    return answer_of(
+        lambda: [sheet(estimate, real) for _, estimate, real in found],
+        lambda: [to_object(path, estimate) for path, estimate, _ in found],
+    )
+
+
+def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
+    """The contract's object for one model."""
+    spec, workload, parameters = estimate.spec, estimate.workload, estimate.parameters
+    return {
+        "model": {"name": spec.name, "source": "; ".join(spec.source), "spec": path},
+        "workload": {
+            "context_tokens": workload.context_tokens,
+            "batch_size": workload.batch_size,
+            "encoder_tokens": workload.encoder_tokens,
+            "beams": workload.beams,
+            "dtype": workload.dtype,
+            "kv_dtype": workload.cache.kv_name,
+            "state_dtype": estimate.state_dtype,
+        },
+        "engine": estimate.engine,
+        "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
+        "parameters": {
+            "total": parameters.total,
+            "active": parameters.active,
+            "active_without_embedding": parameters.active_without_embedding,
+            "by_component": _by_component(parameters.by_component),
+            "buffers": parameters.buffers,
+            "mtp": estimate.mtp_parameters,
+        },
+        "weights": _weights(estimate),
+        "cache": _cache(estimate.cache),
+        "workspace": {
+            "bytes": max((item.bytes for item in estimate.workspace), default=0),
+            "items": [
+                {
+                    "name": item.name,
+                    "formula": item.formula,
+                    "substituted": item.substituted,
+                    "bytes": item.bytes,
+                    "eager_only": item.eager_only,
+                    "note": item.note or None,
+                }
+                for item in estimate.workspace
+            ],
+        },
+        "assumptions": list(estimate.assumptions),
+        "total_bytes": estimate.total_bytes,
+    }
+
+
+def _weights(estimate: Estimate) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "bytes": estimate.weight_bytes,
+        "by_component": _by_component(estimate.weight_bytes_by_component),
+        "per_device_bytes": list(estimate.weight_bytes_per_device),
+    }
+    if estimate.stored is not None:
+        result["by_dtype"] = estimate.stored.by_dtype
+        result["beside"] = [
+            {"what": what, "bytes": num_bytes} for what, num_bytes in estimate.stored.beside
+        ]
+    return result
+
+
+def _by_component(counts: dict[Component, int]) -> dict[str, int]:
+    merged = dict.fromkeys(_COMPONENTS, 0)
+    for component, count in counts.items():
+        merged[_CONTRACT.get(component, component)] += count
+    return merged
+
+
+def _cache(cache: CacheEstimate) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "bytes": cache.bytes,
+        "bytes_per_token": cache.bytes_per_token,
+        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
+        "per_device_bytes": list(cache.per_device_bytes),
+        "groups": [_group(group) for group in cache.groups],
+    }
+    if cache.range_bytes is not None:
+        least, expected, worst = cache.range_bytes
+        result["range"] = {"least_bytes": least, "expected_bytes": expected, "worst_bytes": worst}
+    if cache.after_prefill_bytes is not None:
+        result["after_prefill_bytes"] = cache.after_prefill_bytes
+    return result
+
+
+def _group(group: GroupEstimate) -> dict[str, Any]:
+    layers = group.group.layers
+    return {
+        "layers": [layers[0], layers[-1]],
+        "layer_ranges": layer_ranges(layers),
+        "indices": list(layers),
+        "count": len(layers),
+        "stack": group.group.stack,
+        "block": group.group.block,
+        "mechanism": group.group.mechanism,
+        "bytes": group.bytes,
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "dtype": tensor.dtype,
+                "bytes": tensor.bytes,
+                "extent": tensor.extent,
+            }
+            for tensor in group.tensors
+        ],
+    }
+
+
+def sheet(estimate: Estimate, real: Estimate | None = None) -> Sheet:
+    """Proportions at a glance, then every tensor. real: the model itself, where this is a what-if."""
+    parts: list[Part] = [_answer(estimate), _weights_table(estimate)]
+    cache_bytes = estimate.cache.per_device_bytes
+    if estimate.cache.groups:
+        parts.append(_cache_table(estimate))
+    else:
+        parts.append(Line("", lead="cache: none. This model keeps nothing between steps."))
+    parts += [_totals(estimate), devices_table(estimate.weight_bytes_per_device, cache_bytes),
+              *_workspace(estimate)]  # fmt: skip
+    if real is None and (mha := as_mha(estimate)) is not None:
+        kind = "/".join(sorted({group.group.mechanism for group in estimate.cache.groups}))
+        times = ratio(mha, estimate.cache.bytes)
+        said = (f"With a KV head per query head (MHA) the cache would take {format_bytes(mha)}, "
+                f"{times} what {kind} takes.")  # fmt: skip
+        parts.append(Line(said, tone="faint"))
+    return Sheet(estimate.spec.name, question(estimate), tuple(parts), estimate.assumptions, KEYS)
+
+
+def _answer(estimate: Estimate) -> Line:
+    """What a person can repeat."""
+    weights, cache = estimate.weight_bytes, estimate.cache.bytes
+    said = (
+        f"weights {format_bytes(weights)} + cache {format_bytes(cache)} = "
+        f"{format_bytes(weights + cache)}"
+    )
+    about = f"{format_count(estimate.parameters.total)} parameters"
+    return Line(f"({about}, cache in {estimate.workload.cache.kv_name})", said, close=True)
+
+
+def question(estimate: Estimate) -> str:
+    """``128k tokens x 8``: what was asked."""
+    workload = estimate.workload
+    said = f"{format_tokens(workload.context_tokens)} tokens x {workload.batch_size}"
+    if workload.encoder_tokens:
+        said += f", encoder {format_tokens(workload.encoder_tokens)}"
+    if workload.beams > 1:
+        said += f", {workload.beams} beams"
+    return said
+
+
+def _weights_table(estimate: Estimate) -> Table:
+    columns = (
+        Column(f"weights ({estimate.workload.dtype})", "name"), Column("parameters", "parameters"),
+        Column("bytes", "bytes"), Column("share"), Column(""), Column(None, "dtype"),
+    )  # fmt: skip
+    total, parameters = estimate.weight_bytes, estimate.parameters
+    rows = [
+        Row((component, Count(count), Bytes(num_bytes), Share(num_bytes, total),
+             Bar(num_bytes, total), estimate.workload.dtype), depth=1)
+        for component, count in parameters.by_component.items()
+        if count
+        for num_bytes in (estimate.weight_bytes_by_component[component],)
+    ]  # fmt: skip
+    sums: list[tuple[str, Cell, Cell]] = [("total", Count(parameters.total), Bytes(total))]
+    if parameters.active != parameters.total:
+        sums.append(("active per token", Count(parameters.active), None))
+        if parameters.active_without_embedding != parameters.active:
+            without = Count(parameters.active_without_embedding)
+            sums.append(("without the token table", without, None))
+    for depth, (name, count, num_bytes) in zip((1, 1, 2), sums, strict=False):
+        tone = {"total": "strong", "active per token": ""}.get(name, "faint")
+        rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
+    return Table("weights", columns, tuple(rows))
+
+
+def _cache_table(estimate: Estimate) -> Table:
+    cache = estimate.cache
+    columns = (
+        Column(f"cache ({estimate.workload.cache.kv_name})"), Column("shape"),
+        Column("bytes", "bytes"), Column("share"), Column(""), Column(None, "name"),
+        Column(None, "layers"), Column(None, "shape"), Column(None, "dtype"),
+        Column(None, "bytes_per_layer"),
+    )  # fmt: skip
+    rows = tuple(row for group in _merged(cache.groups) for row in _group_rows(group, cache.bytes))
+    return Table("cache", columns, rows)
+
+
+def _merged(groups: tuple[GroupEstimate, ...]) -> list[GroupEstimate]:
+    """Groups with the same tensors as one row."""
+    by_tensors = {group.group.tensors: group.tensors for group in groups}
+    per_layer = {key: sum(tensor.bytes for tensor in value) for key, value in by_tensors.items()}
+    return [
+        GroupEstimate(
+            group, by_tensors[group.tensors], per_layer[group.tensors] * len(group.layers)
+        )
+        for group in merged(tuple(group.group for group in groups))
+    ]
+
+
+def _group_rows(group: GroupEstimate, total: int) -> Iterator[Row]:
+    layers, block = group.group.layers, group.group.block
+    count = len(layers)
+    where = "encoder " if group.group.stack == "encoder" else ""
+    said = f"{count} layer{'s' if count != 1 else ''} ({where}{describe_layers(layers)})"
+    yield Row((
+        f"{block}: {group.group.mechanism}", said, Bytes(group.bytes), Share(group.bytes, total),
+        Bar(group.bytes, total, 10, "magenta"), block, Count(count), None, None, None,
+    ), depth=1, part="cache group")  # fmt: skip
+    for tensor in group.tensors:
+        yield Row((
+            tensor.name, Shape(tensor.shape, f" {tensor.dtype}"), Bytes(tensor.bytes * count), None,
+            None, f"{block}.{tensor.name}", Count(count), Shape(tensor.shape), tensor.dtype,
+            Bytes(tensor.bytes),
+        ), "faint", 2)  # fmt: skip
+
+
+def _totals(estimate: Estimate) -> Table:
+    cache, total = estimate.cache, estimate.total_bytes
+    rows = [
+        _total("weights", estimate.weight_bytes, Share(estimate.weight_bytes, total),
+               Bar(estimate.weight_bytes, total)),
+        _total("cache", cache.bytes, Share(cache.bytes, total),
+               Bar(cache.bytes, total, colour="magenta")),
+        _total("together", total, tone="strong"),
+        _total("cache per token", cache.bytes_per_token),
+    ]  # fmt: skip
+    if cache.fixed_bytes_per_sequence:
+        rows.append(_total("fixed per sequence", cache.fixed_bytes_per_sequence))
+    if cache.after_prefill_bytes is not None:
+        rows.append(_total("cache right after a prefill", cache.after_prefill_bytes))
+    if cache.range_bytes is not None:
+        for name, value in zip(("least", "expected", "worst"), cache.range_bytes, strict=True):
+            rows.append(_total(f"cache, {name} case", value))
+    rows += devices(estimate.weight_bytes_per_device, cache.per_device_bytes)
+    columns = (Column("total", "name"), Column("bytes", "bytes"), Column("", right=True),
+               Column("share"), Column(""))  # fmt: skip
+    return Table("total", columns, tuple(rows))
+
+
+def _total(name: str, num_bytes: int | None, *more: Cell, **how: Any) -> Row:
+    if num_bytes is None:
+        return Row((name, "unknown: state recursion.depths", None, None, None), depth=1)
+    beside = (*more, None, None)[:2]
+    return Row((name, ExactBytes(num_bytes), Bytes(num_bytes), *beside), **{"depth": 1, **how})
+
+
+def devices_table(weights: Sequence[int], caches: Sequence[int]) -> Table:
+    """What each of several devices holds, for csv alone: numbered in the name."""
+    columns = (Column(None, "name"), Column(None, "bytes"))
+    pairs = (("weights", weights), ("cache", caches)) if len(weights) > 1 else ()
+    rows = (
+        Row((Count(number), Bytes(num_bytes)), part=f"device {what}")
+        for what, held in pairs
+        for number, num_bytes in enumerate(held)
+    )
+    return Table("device", columns, tuple(rows))
+
+
+def devices(weights: Sequence[int], caches: Sequence[int]) -> Iterator[Row]:
+    """The fullest of several devices."""
+    if len(weights) < 2:
+        return
+    fullest = max(zip(weights, caches, strict=True), key=sum)
+    part = "fullest device"
+    yield _total(f"fullest of {len(caches)} devices", sum(fullest), part=part)
+    for name, num_bytes in zip(("weights", "cache"), fullest, strict=True):
+        yield _total(name, num_bytes, tone="faint", depth=2, part=part)
+
+
+def _workspace(estimate: Estimate) -> list[Part]:
+    columns = (Column("buffer", "name"), Column("bytes", "bytes"), Column("formula", wraps=True),
+               Column(None, "formula"))  # fmt: skip
+    rows = []
+    # What fused attention never writes comes last, although it would be the largest.
+    for item in sorted(estimate.workspace, key=lambda item: item.eager_only):
+        eager = ", eager only" if item.eager_only else ""
+        cells = (item.name, Bytes(item.bytes), item.formula + eager, Code(item.formula + eager))
+        rows.append(Row(cells, "faint", 1))
+    title = Line("largest buffers of one unchunked prefill, not at the same time", "workspace:")
+    notes = dict.fromkeys(item.note for item in estimate.workspace if item.note)
+    said = (Line(f"  {note}", tone="faint", close=True) for note in notes)
+    return [title, Table("workspace", columns, tuple(rows), close=True), *said]

@@ -1,0 +1,279 @@
+"""``kvcalc fit``: the verdict, where the memory goes, and what would help."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from kvcalc.deployment.fit import LONGEST, Device, Fit, step_of
+from kvcalc.deployment.overhead import CARRIED_OVER
+from kvcalc.memory.layout import Layout
+from kvcalc.report.sheet import (
+    Answer,
+    Bytes,
+    Cell,
+    Code,
+    Column,
+    Count,
+    Line,
+    Part,
+    Row,
+    Sheet,
+    Table,
+)
+from kvcalc.units import format_bytes, format_tokens
+
+KEYS = (
+    "model", "part", "device", "stage", "name", "bytes", "least_bytes", "most_bytes", "note", "value",
+)  # fmt: skip
+ALL_KEYS = (
+    "model", "device", "memory_bytes", "measured", "verdict", "longest_context", "largest_batch",
+    "fewest_devices",
+)  # fmt: skip
+
+
+def answer(fit: Fit) -> Answer:
+    """For one accelerator."""
+    return Answer(lambda: [sheet(fit)], lambda: to_object(fit))
+
+
+def answer_all(fits: list[Fit]) -> Answer:
+    """For several, in the catalogue's order; the objects are a list."""
+    return Answer(lambda: [sheet_of_all(fits)], lambda: [to_object(fit) for fit in fits])
+
+
+def to_object(fit: Fit) -> dict[str, Any]:
+    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits;
+    ``_least`` is what holds at the lower end of the memory's band."""
+    request, device = fit.request, fit.device
+    return {
+        "model": fit.model,
+        "device": {
+            "name": device.name,
+            "bytes": device.bytes,
+            "least_bytes": device.least,
+            "most_bytes": device.most,
+            "measured": device.measured,
+            "source": device.source,
+        },
+        "workload": {
+            "context_tokens": request.workload.context_tokens,
+            "batch_size": request.workload.batch_size,
+            "encoder_tokens": request.workload.encoder_tokens,
+            "dtype": request.workload.dtype,
+            "kv_dtype": request.workload.cache.kv_name,
+        },
+        "parallelism": _layout(request.layout),
+        "engine": {"name": request.engine, "version": fit.version},
+        "overheads_measured": fit.measured,
+        "budget_bytes": fit.budget,
+        "fits": fit.verdict != "does not fit",
+        "verdict": fit.verdict,
+        "stages": [_device(one) for one in fit.devices],
+        "longest_context": fit.longest_context,
+        "longest_context_least": fit.longest_context_least,
+        "largest_batch": fit.largest_batch,
+        "largest_batch_least": fit.largest_batch_least,
+        "fewest": None if fit.fewest is None else _layout(fit.fewest),
+        "changes": [{"what": change.what, "cost": change.cost} for change in fit.changes],
+        "assumptions": list(fit.notes),
+    }
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    return {
+        "tensor": layout.tensor,
+        "pipeline": layout.pipeline,
+        "data": layout.data,
+        "expert": layout.tensor * layout.data if layout.expert else 1,
+        "devices": layout.devices,
+    }
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "layers": [device.layers.start, device.layers.stop - 1],
+        "weights_bytes": device.weight_bytes,
+        "overheads": [
+            {
+                "name": item.name,
+                "bytes": item.bytes,
+                "least_bytes": item.least,
+                "most_bytes": item.most,
+                "formula": item.formula,
+            }
+            for item in device.overheads
+        ],
+        "free_bytes": device.free,
+        "free_least_bytes": device.free_least,
+        "free_most_bytes": device.free_most,
+        "cache_bytes": device.cache_bytes,
+        "reserved_bytes": device.reserved_bytes,
+        "waste": [asdict(item) for item in device.waste],
+    }
+
+
+def sheet(fit: Fit) -> Sheet:
+    """One accelerator."""
+    parts: list[Part] = [Line(_headline(fit), close=True)]
+    for device in fit.devices:
+        layers = device.layers
+        stage = f"stage {device.stage}: layers {layers.start} to {layers.stop - 1}"
+        columns = (
+            Column("on one device of each stage", "name", wraps=True), Column("bytes", "bytes"),
+            # Whose band it is stands above it.
+            Column("measured band" if fit.measured else CARRIED_OVER, "note", wraps=True),
+            Column(None, "least_bytes"), Column(None, "most_bytes"), Column(None, "stage"),
+        )  # fmt: skip
+        rows = tuple(Row((*cells, Count(device.stage))) for cells in _device_rows(fit, device))
+        caption = stage if len(fit.devices) > 1 else ""
+        parts.append(Table("device", columns, rows, caption=caption))
+    answers = (Column("how far it goes", "name", wraps=True), Column("", "note", wraps=True),
+               Column(None, "value"))  # fmt: skip
+    parts.append(Table("answer", answers, tuple(map(Row, _answer_rows(fit))), headed=False))
+    if fit.changes:
+        changes = (Column("what would make it fit", "name", wraps=True),
+                   Column("what it costs", "note", wraps=True))  # fmt: skip
+        rows = tuple(Row((Code(change.what), change.cost)) for change in fit.changes)
+        parts.append(Table("change", changes, rows))
+    return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
+
+
+def _headline(fit: Fit) -> str:
+    """One sentence: what was asked, and the verdict."""
+    request, asked = fit.request, fit.request.workload
+    encoder = f" and {asked.encoder_tokens:,} of the encoder" if asked.encoder_tokens else ""
+    each = f"{format_tokens(asked.context_tokens)} tokens{encoder} x {asked.batch_size}"
+    devices = request.layout.devices
+    return (
+        f"{each} in {asked.cache.kv_name}, weights in {asked.dtype}, on {devices} x "
+        f"{fit.device.name} ({request.layout}){_by_engine(fit)}: {fit.verdict}"
+    )
+
+
+def _by_engine(fit: Fit) -> str:
+    """``, vLLM 0.33.0``: whose pages are counted; nothing for the logical need."""
+    return "" if fit.version is None else f", {fit.request.engine_words} {fit.version}"
+
+
+def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
+    """What one device's memory goes to: what, bytes, beside it, the band's two ends."""
+    request = fit.request
+    share = f"x {float(request.utilization):g} that the engine may use"
+    of_free = request.engine == "tensorrt-llm"
+    yield "memory", Bytes(fit.device.bytes), "", None, None
+    if not of_free:
+        yield share, Bytes(fit.budget), "", None, None
+    yield "weights", Bytes(device.weight_bytes), "", None, None
+    for item in device.overheads:
+        yield item.name, Bytes(item.bytes), *_band(item.least, item.most)
+    what = "free" if of_free else "left for the cache"
+    yield what, Bytes(device.free), *_band(device.free_least, device.free_most)
+    if of_free:
+        yield share, Bytes(int(device.free * request.utilization)), "", None, None
+    yield "logical need of the requests", Bytes(device.cache_bytes), "", None, None
+    if fit.version is not None:
+        reserved = f"reserved by {request.engine_words}"
+        yield reserved, Bytes(device.reserved_bytes), _why(device), None, None
+
+
+def _band(least: int, most: int) -> tuple[Cell, Cell, Cell]:
+    return f"{format_bytes(least)} to {format_bytes(most)}", Bytes(least), Bytes(most)
+
+
+def _why(device: Device) -> str:
+    """What the engine takes beyond the need: the two largest causes, and the rest."""
+    causes = [(item.cause, item.bytes) for item in device.waste]
+    if len(causes) > 2:
+        causes = [*causes[:2], ("other", sum(num_bytes for _, num_bytes in causes[2:]))]
+    return ", ".join(
+        f"{'+' if num_bytes > 0 else '-'} {format_bytes(abs(num_bytes))} {cause}"
+        for cause, num_bytes in causes
+        if num_bytes
+    )
+
+
+def _answer_rows(fit: Fit) -> Iterator[tuple[Cell, Cell, Cell]]:
+    """How far it goes; beside it what holds at the lower end of the band."""
+    request = fit.request
+    longest = f"longest context for a batch of {request.workload.batch_size}"
+    yield longest, _longest(fit), Count(fit.longest_context)
+    largest = f"largest batch at {format_tokens(request.workload.context_tokens)} tokens"
+    yield largest, _largest(fit), Count(fit.largest_batch)
+    fewest = None if fit.fewest is None else Count(fit.fewest.devices)
+    yield "fewest devices that hold the request", _fewest(fit), fewest
+
+
+def _longest(fit: Fit) -> str:
+    if not fit.longest_context:
+        return "none"
+    tokens, least, own = fit.longest_context, fit.longest_context_least, fit.model_context
+    if own is not None and tokens >= own:
+        whose = " (the model's longest)" if tokens == own else f" (made for at most {own:,})"
+    else:
+        whose = ""
+    low = "" if least == tokens else f"; {_or_none(least)} at the band's lower end"
+    encoder = fit.request.workload.encoder_tokens
+    beside = f" beside {encoder:,} of the encoder" if encoder else ""
+    return f"{tokens:,} tokens{beside}{whose}{low}"
+
+
+def _largest(fit: Fit) -> str:
+    number, least = fit.largest_batch, fit.largest_batch_least
+    if number >= LONGEST:
+        return "any"
+    if not number:
+        return "none"
+    low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
+    usual = step_of(fit.device, fit.request.of(batch_size=1)).requests
+    more = -(-number // fit.request.layout.data)
+    flag = f" with --max-num-seqs {more}" if fit.request.engine == "vllm" and more > usual else ""
+    return f"{number:,} {'request' if number == 1 else 'requests'}{flag}{low}"
+
+
+def _or_none(number: int) -> str:
+    return f"{number:,}" if number else "none"
+
+
+def _fewest(fit: Fit) -> str:
+    if fit.fewest is None:
+        return "more than 64"
+    tight = ", tight" if fit.fewest_verdict == "tight" else ""
+    return f"{fit.fewest.devices} ({fit.fewest}{tight})"
+
+
+def sheet_of_all(fits: list[Fit]) -> Sheet:
+    """One row per accelerator, for the request on one device of it."""
+    first = fits[0]
+    asked = first.request.workload
+    about = (
+        f"{first.model}: {asked.context_tokens:,} tokens x {asked.batch_size} in "
+        f"{asked.cache.kv_name}, weights in {asked.dtype}{_by_engine(first)}"
+    )
+    columns = (
+        Column("accelerator", "device"), Column("memory", right=True), Column("one device", "verdict"),
+        Column("longest context", "longest_context"), Column("largest batch", right=True),
+        Column("fewest devices", wraps=True), Column(None, "model"), Column(None, "memory_bytes"),
+        Column(None, "measured"), Column(None, "largest_batch"), Column(None, "fewest_devices"),
+    )  # fmt: skip
+    # The notes that hold on every accelerator.
+    notes = tuple(note for note in first.notes if all(note in fit.notes for fit in fits))
+    table = Table("", columns, tuple(map(_row_of_all, fits)))
+    return Sheet("", "", (Line("", lead=about), table), notes, ALL_KEYS)
+
+
+def _row_of_all(fit: Fit) -> Row:
+    device, batch = fit.device, fit.largest_batch
+    largest = "any" if batch >= LONGEST else f"{batch:,}"
+    return Row((
+        device.name,
+        format_bytes(device.bytes) + ("" if device.measured else " nominal"),
+        fit.verdict,
+        Count(fit.longest_context) if fit.longest_context else None,
+        largest if batch else None,
+        _fewest(fit),
+        fit.model,
+        Bytes(device.bytes),
+        "yes" if device.measured else "no",
+        Count(batch) if batch and batch < LONGEST else None,
+        None if fit.fewest is None else Count(fit.fewest.devices),
+    ))  # fmt: skip

@@ -1,0 +1,115 @@
+"""``kvcalc estimate --lengths FILE``: what requests of a trace take, and how many fit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kvcalc.memory.traffic import Percentile, Traffic
+from kvcalc.report.sheet import (
+    Answer,
+    Bytes,
+    Column,
+    Count,
+    ExactBytes,
+    Row,
+    Sheet,
+    Table,
+    answer_of,
+    percent,
+    table,
+)
+
+# (model, path of the spec, traffic, assumptions)
+Found = tuple[str, str, Traffic, tuple[str, ...]]
+KEYS = (
+    "model", "request", "tokens", "logical_bytes", "bytes", "concurrency", "shared_concurrency",
+    "part", "value",
+)  # fmt: skip
+
+
+def answer(found: Sequence[Found]) -> Answer:
+    """One sheet and one object for each model."""
+    return answer_of(
+        lambda: [sheet(model, traffic, notes) for model, _, traffic, notes in found],
+        lambda: [to_object(*each) for each in found],
+    )
+
+
+def to_object(model: str, path: str, traffic: Traffic, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Integers only."""
+    return {
+        "model": {"name": model, "spec": path},
+        "requests": traffic.num_requests,
+        "tokens": traffic.num_tokens,
+        "held_by": traffic.held_by,
+        "block_tokens": traffic.block_tokens,
+        "available_bytes": traffic.available_bytes,
+        "logical_bytes": traffic.logical_bytes,
+        "bytes": traffic.bytes,
+        "rounding_bytes": traffic.rounding_bytes,
+        # percent is null for the mean, 100 for the longest request.
+        "percentiles": [asdict(row) for row in traffic.percentiles],
+        "shared_prefix": asdict(traffic.prefix) if traffic.prefix is not None else None,
+        "assumptions": list(notes),
+    }
+
+
+def sheet(model: str, traffic: Traffic, notes: tuple[str, ...]) -> Sheet:
+    """The distribution, then all requests together."""
+    columns = (
+        Column("request", "request"), Column("tokens", "tokens"), Column("need", "logical_bytes"),
+        Column(_held(traffic)), Column("bytes", "bytes"), Column("at once", "concurrency"),
+        Column("sharing the prefix", "shared_concurrency"),
+    )  # fmt: skip
+    rows = [
+        Row((
+            _name(row), Count(row.tokens), Bytes(row.logical_bytes), Bytes(row.bytes),
+            ExactBytes(row.bytes), _count(row.concurrency), _count(row.shared_concurrency),
+        ))
+        for row in traffic.percentiles
+    ]  # fmt: skip
+    totals = (Column("all requests", "request", wraps=True), Column("", "value"),
+              Column("", wraps=True))  # fmt: skip
+    parts = (table("percentile", columns, rows),
+             Table("total", totals, tuple(_totals(traffic)), headed=False))  # fmt: skip
+    subtitle = f"the cache of {traffic.num_requests:,} request{'s' * (traffic.num_requests != 1)}"
+    return Sheet(model, subtitle, parts, notes, KEYS)
+
+
+def _count(number: int | None) -> Count | None:
+    return None if number is None else Count(number)
+
+
+def _name(row: Percentile) -> str:
+    """``mean``, ``p50``, ``longest``."""
+    if row.percent is None:
+        return "mean"
+    return "longest" if row.percent == 100 else f"p{row.percent}"
+
+
+def _held(traffic: Traffic) -> str:
+    """``in blocks of 16``, ``vllm``."""
+    return f"in blocks of {traffic.block_tokens}" if traffic.block_tokens else traffic.held_by
+
+
+def _totals(traffic: Traffic) -> Iterator[Row]:
+    """(what, value, beside it) of all requests together."""
+    yield Row(("requests", Count(traffic.num_requests), f"{traffic.num_tokens:,} tokens"))
+    for what, num_bytes in (
+        ("need, all together", traffic.logical_bytes),
+        (f"held, {_held(traffic)}", traffic.bytes),
+    ):
+        yield Row((what, Bytes(num_bytes), f"{num_bytes:,} B"))
+    beyond = traffic.rounding_bytes
+    share = f"{percent(abs(beyond), traffic.logical_bytes)} of it"
+    yield Row(("beyond the need", Bytes(beyond), share))
+    if traffic.available_bytes is not None:
+        yield Row(("memory for the cache", Bytes(traffic.available_bytes), "on each device"))
+    if traffic.prefix is not None:
+        prefix = traffic.prefix
+        whole = f"{prefix.blocks_tokens:,} tokens in whole blocks, kept once"
+        told = "prompts at least as long" if traffic.has_prompts else "the file tells no prompts"
+        yield Row((f"prefix of {prefix.tokens:,} tokens", Bytes(prefix.bytes), whole))
+        yield Row(("requests that share it", Count(prefix.sharing), told))
+        saved = f"{prefix.saved_bytes:,} B"
+        yield Row(("saved, all held at once", Bytes(prefix.saved_bytes), saved))

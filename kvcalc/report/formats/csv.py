@@ -1,0 +1,60 @@
+"""``--format csv``: a line for each row of the answer's tables, for spreadsheets and scripts.
+
+The columns are the same whatever the model: ``Sheet.keys``. Integers are whole; a quotient has six
+decimals. A cell of words that a spreadsheet would take for a formula gets an apostrophe before it.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from io import StringIO
+
+from kvcalc.report.sheet import Answer, Sheet, Table, plain
+
+CHUNK_ROWS = 4096
+# OWASP, "CSV Injection": what spreadsheets take for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render(answer: Answer, quiet: bool) -> Iterator[str]:
+    """Text in chunks, the header first. Notes are no rows."""
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    records = _records(answer.sheets()) if answer.records is None else answer.records()
+    for number, record in enumerate(records, start=1):
+        writer.writerow([safe(cell) if isinstance(cell, str) else cell for cell in record])
+        if number % CHUNK_ROWS == 0:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def safe(text: str) -> str:
+    """Words that no spreadsheet runs, in one line."""
+    if text.isprintable() and not text.startswith(_FORMULA):
+        return text
+    text = "".join(
+        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text
+    )
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _records(sheets: Sequence[Sheet]) -> Iterator[Sequence[object]]:
+    keys = sheets[0].keys
+    yield keys
+    for sheet in sheets:
+        for part in sheet.parts:
+            if isinstance(part, Table):
+                for record in _rows(sheet, part):
+                    yield [record.get(key, "") for key in keys]
+
+
+def _rows(sheet: Sheet, table: Table) -> Iterator[dict[str, object]]:
+    model = sheet.title
+    for row in table.rows:
+        model = model if row.group is None else row.group.name
+        record: dict[str, object] = {"model": model, "part": row.part or table.part}
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if column.key:
+                record[column.key] = plain(cell)
+        yield record

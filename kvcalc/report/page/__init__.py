@@ -1,0 +1,1 @@
+"""The page of ``kvcalc report``: a frame, its style and script, and what it computes from."""

@@ -22,12 +22,12 @@ mlx4_g*, mlx8_g*: MLX's affine quantisation, a scale and a bias per group in 16 
 int2: BitNet's ternary weights, four in a byte.
 """
 
-from difflib import get_close_matches
 from math import prod
 from typing import Literal
 
 from kvcalc.errors import UnknownFormatError
 from kvcalc.frozen import frozen
+from kvcalc.names import meant
 
 # What a cached tensor is to its mechanism; the number formats of K, V and states hang on it.
 # key_value: one vector that serves as key and as value (DeepSeek-V4, GTA), stored once.
@@ -177,14 +177,27 @@ STATE_FORMATS = ("fp32", "bf16", "fp16", "fp8")
 
 
 def canonical(name: str, allowed: tuple[str, ...]) -> str:
-    """The one spelling of a format's name. Raises UnknownFormatError, naming the nearest."""
+    """The one spelling of a format's name. Raises UnknownFormatError, naming what it may be."""
     folded = name.strip().lower().removeprefix("torch.")
     folded = _ALIASES.get(folded, folded)
     if folded not in allowed:
-        near = get_close_matches(folded, allowed, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(allowed)}"
+        hint = _meant(folded, allowed) or f"known: {', '.join(allowed)}"
         raise UnknownFormatError(f"'{name}' is not a number format here ({hint})")
     return folded
+
+
+def _meant(name: str, allowed: tuple[str, ...]) -> str:
+    """What a word that is no format may stand for: two signs exchanged, or a method without a group."""
+    near = meant(name, allowed) or [
+        each for each in allowed
+        for at in range(len(name) - 1)
+        if name[:at] + name[at + 1] + name[at] + name[at + 2 :] == each
+    ]  # fmt: skip
+    if len(near) == 1:
+        return f"did you mean '{near[0]}'?"
+    # A method alone is no format: its group decides the bytes.
+    grouped = [each for each in allowed if each.startswith(f"{name.partition('_g')[0]}_g")]
+    return f"its groups: {', '.join(grouped)}" if grouped else ""
 
 
 def weight_format(name: str) -> Format:

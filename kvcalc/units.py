@@ -59,6 +59,19 @@ def parse_bytes(text: str) -> int:
     return number
 
 
+def parse_memory(text: str) -> int:
+    """Read the size of a memory, as ``parse_bytes``, where a bare ``24`` is not 24 bytes.
+
+    Raises ValueError, too, for a number without a unit that is below 2^20; 0 is nothing in any unit.
+    """
+    number = text.strip().replace("_", "")
+    if number.isdecimal() and 0 < int(number) < MIB:
+        raise ValueError(
+            f"'{text}' has no unit: write {number}GiB, or {number}B where bytes are meant"
+        )
+    return parse_bytes(text)
+
+
 def format_bytes(num_bytes: int) -> str:
     """Print bytes in the largest binary unit that keeps a number of at least 1: ``1.00 GiB``."""
     for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 # Each layer may import itself and what stands above it in this list.
 LAYERS = (
     ("frozen",),
-    ("errors", "units", "counts"),
+    ("errors", "units", "counts", "names"),
     ("dtypes", "reading"),
     ("tensors", "explanation"),
     ("attention", "recurrent", "ffn", "stack", "media"),

@@ -38,7 +38,7 @@ from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import Budget, Bytes, ModelSpec, Tokens
 from kvcalc.spec.reader import FAILED, SpecReader
 from kvcalc.spec.words import near
-from kvcalc.units import format_bytes, format_count
+from kvcalc.units import KIB, format_bytes, format_count
 
 # What a budget can limit; one of them has to be said.
 LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "gpu_memory")
@@ -278,6 +278,8 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
         yield "say how many tokens: context"
     if budget.gpu is not None and budget.gpu_memory is not None:
         yield "give gpu or gpu_memory, not both"
+    if budget.gpu_memory is not None and budget.gpu_memory < 64 * KIB:
+        yield f"gpu_memory: {budget.gpu_memory} has no unit: write {budget.gpu_memory}GiB"
     if not gpu and (budget.engine is not None or (budget.tp, budget.pp) != (1, 1)):
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
     elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:

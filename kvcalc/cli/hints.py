@@ -1,9 +1,10 @@
 """What a user meant who gave an option or a command that there is not, and what to run instead."""
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from kvcalc import names
 
 # What engines and other tools call it.
 _HERE = {
@@ -59,17 +60,17 @@ def _option(option: str, command: str, context: Any) -> str:
         return "; it stands after the command"
     if having:
         return f"; {_list(having)} {'has' if len(having) == 1 else 'have'} it"
-    near = get_close_matches(option, own, n=2, cutoff=0.7)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    near = names.hint(option, own)
+    return f"; {near}" if near else ""
 
 
 def _command(arguments: list[str]) -> str:
     from kvcalc.cli.app import COMMANDS
     from kvcalc.spec.catalog import shipped
 
-    near = get_close_matches(arguments[0].lower(), COMMANDS, n=2)
+    near = names.hint(arguments[0], tuple(COMMANDS))
     if near:
-        return f"; did you mean {' or '.join(near)}?"
+        return f"; {near}"
     if arguments[0].lower() in shipped() or (arguments[0] and Path(arguments[0]).exists()):
         return f"; did you mean 'kvcalc estimate {' '.join(arguments)}'?"
     return f"; there are {_list(list(COMMANDS))}"

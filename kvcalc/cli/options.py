@@ -11,7 +11,7 @@ from kvcalc.cli import completion
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS, canonical
 from kvcalc.errors import UsageError
 from kvcalc.report.formats import PRINTERS
-from kvcalc.units import parse_bytes, parse_tokens
+from kvcalc.units import parse_memory, parse_tokens
 
 
 class Engine(StrEnum):
@@ -255,7 +255,7 @@ def num_bytes(text: str | None, option: str) -> int | None:
     if text is None:
         return None
     try:
-        return parse_bytes(text)
+        return parse_memory(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
 

@@ -21,6 +21,7 @@ from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.consistency import unread_findings
+from kvcalc.names import hint
 from kvcalc.spec.model import Block, Embedding, ModelSpec, NormKind
 from kvcalc.tensors import Component, ParamTensor
 
@@ -432,13 +433,11 @@ def _name_sources(blocks: dict[str, Block], order: list[str]) -> dict[str, Block
 
 
 def _unknown(path: str, architecture: str) -> str:
-    from difflib import get_close_matches
-
     if architecture == "clip":
         return f"{path}: a projector for images or audio (architecture 'clip'), no language model"
-    near = get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.6)
-    hint = f" (known and similar: {', '.join(near)})" if near else ""
+    near = hint(architecture, ARCHITECTURES)
+    said = f" ({near})" if near else ""
     return (
-        f"{path}: architecture '{architecture}' is not accounted for{hint}. Write the spec by hand: "
+        f"{path}: architecture '{architecture}' is not accounted for{said}. Write the spec by hand: "
         f"'kvcalc schema' has the language"
     )

@@ -19,6 +19,7 @@ from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.consistency import unread_findings
+from kvcalc.names import hint
 from kvcalc.spec.model import ModelSpec, WeightPart
 from kvcalc.spec.stored import StoredWeights
 
@@ -180,12 +181,10 @@ def _with_encoder_head(
 
 def unknown_type(path: str, model_type: str) -> str:
     """The message about a model_type that has no family."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(model_type, [*CONVERTERS, *TEXT_CONFIGS, *REMOTE], n=3, cutoff=0.7)
-    hint = f" (known and similar: {', '.join(near)})" if near else ""
+    near = hint(model_type, [*CONVERTERS, *TEXT_CONFIGS, *REMOTE])
+    said = f" ({near})" if near else ""
     return (
-        f"{path}: model_type '{model_type}' is not accounted for{hint}; its layers, heads and cache "
+        f"{path}: model_type '{model_type}' is not accounted for{said}; its layers, heads and cache "
         f"could be anything. Write the spec by hand: 'kvcalc schema' has the language"
     )
 

@@ -11,7 +11,7 @@ from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE, Batch
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import format_tokens
+from kvcalc.units import format_bytes, format_tokens
 
 # What people give vLLM on a device that runs nothing else, and a step for a few requests.
 MOST_UTILIZATION, SMALL = Fraction(19, 20), Batch(2048, 16)
@@ -118,13 +118,24 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     yield overhead_note(answer.measured)
     if not device.measured:
         yield (
-            f"{device.name}: the vendor's {device.nominal}, in decimal bytes; what a program sees "
-            "was not found in any log"
+            f"{device.name}: the vendor's {device.nominal}; what a program sees was not found in "
+            "any log, and may be up to a tenth less"
         )
     elif device.vendor:
         yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
+    yield from _beside(device)
     if spec.left_out:
         yield f"not counted: {'; '.join(spec.left_out)}"
+
+
+def _beside(device: Accelerator) -> Iterator[str]:
+    """What else is known of a device: its note, and what another system shows."""
+    if device.note:
+        yield f"{device.name}: {device.note}"
+    for system, size in device.systems:
+        if device.unified or system == device.system:
+            continue
+        yield f"{device.name}: {system.capitalize()} shows {format_bytes(size)} ({device.name}-{system})"
 
 
 def overhead_note(measured: bool) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
-from kvcalc.units import format_bytes, parse_bytes
+from kvcalc.units import format_bytes, parse_bytes, parse_memory
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Available:
         Engines print two decimals and some drop a last zero, so ``24.0GiB`` is 24.00 rounded. A
         size without a decimal point is meant as it stands.
         """
-        num_bytes = parse_bytes(text)
+        num_bytes = parse_memory(text)
         match = re.fullmatch(r"\s*[0-9_]+\.([0-9]+)\s*([A-Za-z]+)\s*", text)
         if match is None:
             return cls.exactly(num_bytes)

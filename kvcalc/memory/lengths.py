@@ -21,12 +21,20 @@ from kvcalc.units import MAX_TOKENS
 # As traces of vLLM, Mooncake, Azure, BurstGPT and the OpenAI API name them, letters only.
 _NAMES = {
     "prompt": "prompt prompttokens promptlen promptlength input inputtokens inputlen inputlength "
-              "contexttokens requesttokens numprefilltokens",
-    "output": "output outputtokens outputlen outputlength completiontokens responsetokens "
-              "generatedtokens numdecodetokens",
+              "contexttokens requesttokens numprefilltokens numprompttokens numinputtokens",
+    "output": "output outputtokens outputlen outputlength completion completiontokens completionlen "
+              "completionlength responsetokens response generated generatedtokens numdecodetokens "
+              "numoutputtokens numgeneratedtokens",
     "length": "length tokens totaltokens total len numtokens",
-    "count": "count requests num numrequests frequency",
+    "count": "count counts requests num numrequests frequency freq n weight occurrences",
 }  # fmt: skip
+# What traces say of a request beside its length. Any other column is refused: it may be a length.
+_SAID_BESIDE = (
+    "timestamp time date datetime arrival arrivaltime arrivedat starttime endtime model modelname "
+    "id requestid sessionid conversationid chatid turn user userid logtype type index name dataset "
+    "latency elapsedtime ttft tpot hashids cachedtokens"
+)
+_BESIDE = frozenset(_SAID_BESIDE.split())
 _COLUMNS = {alias: name for name, aliases in _NAMES.items() for alias in aliases.split()}
 
 MAX_LINE = 1 << 16
@@ -118,8 +126,23 @@ def _number(text: str, what: str, where: Callable[[], str]) -> int:
     raise UsageError(f"{where()}: {what} is '{shown}'; write a whole number of tokens")
 
 
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalpha())
+
+
 def _column(name: str) -> str | None:
-    return _COLUMNS.get("".join(letter for letter in name.lower() if letter.isalpha()))
+    return _COLUMNS.get(_letters(name))
+
+
+def _refuse_unknown(names: list[str], where: str) -> None:
+    """A column that is not known may be a part of the length: it is not dropped in silence."""
+    unknown = [name for name in names if _letters(name) not in _BESIDE]
+    if unknown:
+        raise UsageError(
+            f"{where}: unknown column{'s' if len(unknown) > 1 else ''} "
+            f"{', '.join(repr(name[:40]) for name in unknown[:6])}; columns that count are prompt, "
+            f"output, length and count: rename or remove the other{'s' if len(unknown) > 1 else ''}"
+        )
 
 
 # ------------------------------------------------------------------ CSV
@@ -131,6 +154,8 @@ def _csv_rows(
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in text), ",")
     header = [part.strip().strip('"') for part in text.split(delimiter)]
     found = [_column(part) for part in header]
+    if any(found):
+        _refuse_unknown([part for part in header if _column(part) is None], f"{name}:{first}")
     if not any(found):
         if len(header) > 1 or not header[0].isdigit():
             raise UsageError(
@@ -211,9 +236,12 @@ def _json_row(text: str, columns: dict[str, str | None], where: str) -> dict[str
     if isinstance(usage, dict):
         value = usage
     row: dict[str, int] = {}
+    unknown: list[str] = []
     for key, item in value.items():
         column = columns[key] if key in columns else columns.setdefault(key, _column(key))
         if column is None:
+            if isinstance(item, int) and not isinstance(item, bool):
+                unknown.append(key)
             if len(columns) > 4096:
                 columns.clear()
             continue
@@ -229,6 +257,8 @@ def _json_row(text: str, columns: dict[str, str | None], where: str) -> dict[str
         raise UsageError(
             f"{where}: no prompt or length among {', '.join(list(value)[:6]) or 'no keys'}"
         )
+    if unknown:
+        _refuse_unknown(unknown, where)
     return row
 
 

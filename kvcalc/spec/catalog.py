@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kvcalc.errors import NotFoundError
 from kvcalc.frozen import frozen
+from kvcalc.names import hint
 from kvcalc.spec.loader import load_spec_file
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
@@ -15,6 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = (".yaml", ".yml")
 # A team's budgets, which stand among its specs.
 POLICY = "kvcalc.yaml"
+_VARIANT = re.compile(r"[-_](instruct|chat|base|it|pt|hf)$")
 
 
 def specs_folder() -> Path:
@@ -38,7 +40,7 @@ def shipped() -> dict[str, Path]:
 def match(pattern: str) -> dict[str, Path]:
     """Shipped specs whose name or family holds ``pattern``, or whose name fits it as a glob.
 
-    Raises NotFoundError naming the nearest names when none does.
+    Raises NotFoundError naming what was meant when none does.
     """
     from fnmatch import fnmatch
 
@@ -56,7 +58,7 @@ def match(pattern: str) -> dict[str, Path]:
 def find(name: str) -> Path:
     """The file of a model named by a shipped name, a hub id or a path.
 
-    Raises NotFoundError naming the nearest shipped names.
+    Raises NotFoundError naming the shipped names that it may be.
     """
     if name.endswith(SUFFIXES) or (os.path.sep in name and Path(name).exists()):
         return Path(name)
@@ -83,12 +85,11 @@ def hub_ids() -> Iterator[tuple[str, Path]]:
 
 
 def _suggest(name: str) -> str:
-    from difflib import get_close_matches
-
     names = [*shipped(), *(hub_id for hub_id, _ in hub_ids())] if "/" in name else [*shipped()]
-    near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"no model '{name}'{hint} ('kvcalc models' lists the shipped ones)"
+    # A chat or base variant has its model's dimensions.
+    trunk = _VARIANT.sub("", name.lower())
+    near = hint(name, names) or (hint(trunk, names) if trunk != name.lower() else "")
+    return f"no model '{name}'{near and '; '}{near} ('kvcalc models' lists the shipped ones)"
 
 
 @frozen

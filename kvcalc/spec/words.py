@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from kvcalc.names import meant
+
 # The spec's names, and what they are called in other configs, checkpoints, papers and programs.
 NAMES: dict[str, str] = {
     "hidden_size": "d_model n_embd dim embed_dim hidden_dim model_dim embedding_length",
@@ -40,6 +42,8 @@ NAMES: dict[str, str] = {
     "mamba2": "mamba ssm ssd",
     "gated_deltanet": "linear_attention gdn gated_delta_net",
     "delta_net": "deltanet",
+    "weight_bytes": "weights",
+    "cache_bytes": "cache",
     "rmsnorm": "rms rms_norm",
     "layernorm": "ln layer_norm",
 }
@@ -100,19 +104,15 @@ def quoted(text: str) -> str:
 
 
 def near(word: str, known: Collection[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest known word, or what to write instead, or nothing."""
+    """`` (did you mean 'x'?)`` for the known word that it means, or what to write instead, or nothing."""
     if len(word) > MAX_QUOTED or len(known) > MAX_KNOWN:
         return ""
     lowered = word.lower().replace("-", "_")
     field, instead = INSTEAD.get(lowered, ("", ""))
     if field in known:
         return f" ({instead})"
-    meant = [name for name in (lowered, *meanings(word)) if name in known]
-    if not meant:
-        from difflib import get_close_matches
-
-        meant = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean {' or '.join(map(repr, meant))}?)" if meant else ""
+    found = [name for name in (lowered, *meanings(word)) if name in known] or meant(word, known)
+    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
 
 def meanings(word: str) -> tuple[str, ...]:

@@ -203,7 +203,7 @@ def test_no_cache_no_pool() -> None:
         ("llama-3.1-8b", {"layout": Layout(3)}, UnsupportedError, "these do: 1, 2, 4, 8"),
         ("llama-3.1-8b", {"block_size": 24}, UsageError, "use 16 or 32"),
         ("deepseek-v3.2", {"block_size": 16}, UsageError, "multiples of 64"),
-        ("llama-3.1-8b", {"kv_dtype": "fp9"}, UsageError, "did you mean fp8"),
+        ("llama-3.1-8b", {"kv_dtype": "fpp8"}, UsageError, "did you mean fp8"),
         ("llama-3.1-8b", {"kv_dtype": "fp8:bf16"}, UsageError, "one format"),
         ("llama-3.1-8b", {"kv_dtype": "fp8_ds_mla"}, UnsupportedError, "MLA latents"),
         ("deepseek-v3", {"kv_dtype": "nvfp4"}, UnsupportedError, "nvfp4_ds_mla"),

@@ -54,6 +54,25 @@ def test_files_of_prompts_and_outputs(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "prompt,completion\n100,20\n100,20\n50,5\n",
+        "prompt_tokens;completion_tokens;model\n100;20;a\n100;20;b\n50;5;a\n",
+        '{"prompt": 100, "completion": 20, "text": "x"}\n' * 2 + '{"input": 50, "output": 5}\n',
+    ],
+)
+def test_completions_are_output(text: str) -> None:
+    assert read(text).totals == {120: 2, 55: 1}
+
+
+@pytest.mark.parametrize(
+    "header", ["length,freq", "len,n", "total_tokens,weight", "Tokens,Requests"]
+)
+def test_a_count_by_any_name_is_one(header: str) -> None:
+    assert read(f"{header}\n120,2\n55,1\n").totals == {120: 2, 55: 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "length,count\n120,2\n55,1\n",
         "120\n120\n55\n",
         '{"length": 120, "count": 2}\n{"tokens": 55}',
@@ -95,6 +114,12 @@ def test_histograms_and_bare_lengths(text: str) -> None:
         ('{"prompt": 1.5}\n', "trace:1: prompt is '1.5'"),
         ('{"prompt": -1}\n', "trace:1: prompt is '-1'"),
         ('{"prompt": 1e400}\n', "trace:1: prompt is 'inf'"),
+        (
+            "prompt,extra\n5,6\n",
+            "trace:1: unknown column 'extra'; columns that count are prompt, output",
+        ),
+        ("total_tokens,a,b\n5,6,7\n", "trace:1: unknown columns 'a', 'b'; columns that count are"),
+        ('{"prompt": 5, "extra": 6}\n', "trace:1: unknown column 'extra'; columns that count are"),
         ('{"answer": 5}\n', "trace:1: no prompt or length among answer"),
         ('{"prompt": ' + "9" * 400 + "}\n", "trace:1: more than any machine serves"),
     ],

@@ -11,6 +11,7 @@ layer and stands outside the cache.
 from dataclasses import dataclass
 
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.names import hint
 
 _PLAIN = {
     "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2, "fp32": 4, "float32": 4, "float": 4,
@@ -37,7 +38,7 @@ class KvFormat:
 
     @classmethod
     def parse(cls, text: str | None, model_dtype: str) -> "KvFormat":
-        """Raises UsageError for a format that vLLM does not have, naming the nearest."""
+        """Raises UsageError for a format that vLLM does not have, naming those it has."""
         name = (text or "auto").strip().lower().removeprefix("torch.")
         if ":" in name:
             key, _, value = name.partition(":")
@@ -49,11 +50,10 @@ class KvFormat:
         if name == "auto":
             name = model_dtype
         if name not in FORMATS:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, FORMATS, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"vLLM has no KV-cache format '{text}'; {hint}({', '.join(FORMATS)})")
+            near = hint(name, FORMATS)
+            raise UsageError(
+                f"vLLM has no KV-cache format '{text}'{near and '; '}{near} ({', '.join(FORMATS)})"
+            )
         return cls(name)
 
     @property

@@ -20,8 +20,8 @@ from kvcalc.convert.parts import stack
 from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.memory.inventory import parameter_groups
-from kvcalc.spec.consistency import unread_findings
 from kvcalc.names import hint
+from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import Block, Embedding, ModelSpec, NormKind
 from kvcalc.tensors import Component, ParamTensor
 

@@ -18,8 +18,8 @@ from kvcalc.convert.model_types import (
 from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import weight_dtypes
 from kvcalc.errors import Problem, SpecError, UnsupportedError
-from kvcalc.spec.consistency import unread_findings
 from kvcalc.names import hint
+from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import ModelSpec, WeightPart
 from kvcalc.spec.stored import StoredWeights
 

@@ -56,6 +56,6 @@ def test_name_is_where_it_is_said_to_be(name: str) -> None:
 
 
 def test_layers_stand_in_their_order() -> None:
-    [picture] = re.findall(r"^    (frozen -> .*\n.*)$", TEXT, re.MULTILINE)
+    [picture] = re.findall(r"^    (frozen -> .*(?:\n {8,}.*)+)$", TEXT, re.MULTILINE)
     shown = [tuple(names.split(", ")) for names in " ".join(picture.split()).split(" -> ")]
     assert tuple(shown) == LAYERS

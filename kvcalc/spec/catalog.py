@@ -8,7 +8,7 @@ from pathlib import Path
 from kvcalc.errors import NotFoundError
 from kvcalc.frozen import frozen
 from kvcalc.names import hint
-from kvcalc.spec.loader import load_spec_file
+from kvcalc.spec import index
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 
@@ -111,7 +111,17 @@ def locate(model: str) -> Found:
     path = find(model)
     root = specs_folder()
     shown = f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
-    return Found(load_spec_file(path), shown)
+    return Found(_read(path), shown)
+
+
+def _read(path: Path) -> ModelSpec:
+    """The spec of a file: from the index when it is a shipped one, unchanged."""
+    spec = index.spec_of(path) if path.is_relative_to(specs_folder()) else None
+    if spec is None:
+        from kvcalc.spec.loader import load_spec_file
+
+        spec = load_spec_file(path)
+    return spec
 
 
 def expand(models: Iterable[str]) -> list[str]:
@@ -147,4 +157,4 @@ def load(model: str | Path) -> ModelSpec:
 
     Raises NotFoundError, FileError, or SpecError with every problem of the file.
     """
-    return load_spec_file(model if isinstance(model, Path) else find(model))
+    return _read(model if isinstance(model, Path) else find(model))

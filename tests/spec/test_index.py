@@ -43,7 +43,8 @@ def test_a_file_that_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_has_no_form_is_not_written() -> None:
     spec = load_spec_text(
-        "name: a\nsource: a test\nhidden_size: 8\nvocab_size: 16\ntie_word_embeddings: false\nblocks:\n  a:\n"
+        "name: a\nsource: a test\nhidden_size: 8\nvocab_size: 16\ntie_word_embeddings: false\n"
+        "blocks:\n  a:\n"
         "    attention: {kind: mha, num_attention_heads: 1, num_key_value_heads: 1, head_dim: 8}\n"
         "layers: [{repeat: 2, blocks: [a]}]\nbudgets: [{context: 8k, cache: 1MiB}]\n"
     )

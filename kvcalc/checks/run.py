@@ -95,6 +95,19 @@ def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
     return Report(str(path), loaded.spec, tuple(problems))
 
 
+def _check(path: Path, policy: LoadedPolicy | None, *, explicit: bool) -> Report:
+    """One file of many: what a folder holds and nobody can read is its problem, and the rest goes on.
+
+    Raises NotFoundError or FileError for a file that was named.
+    """
+    try:
+        return check_file(path, policy)
+    except (NotFoundError, FileError) as error:
+        if explicit:
+            raise
+        return Report(str(path), None, (Problem("KV101", str(path), 0, 0, "", error.message),))
+
+
 def check_paths(
     paths: Iterable[Path],
     policy: Path | None = None,
@@ -125,7 +138,7 @@ def check_paths(
         if path.parent not in nearest:
             file = policy or find_policy(path.parent)
             nearest[path.parent] = None if file is None else _read(file, policies)
-        reports.append(check_file(path, nearest[path.parent]))
+        reports.append(_check(path, nearest[path.parent], explicit=path in paths))
     held: dict[str, list[Report]] = {}
     for report in reports:
         governing = nearest[Path(report.path).parent]

@@ -122,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KvcalcError as error:
         status = _fail(error, arguments)
     except KeyboardInterrupt:
+        note("kvcalc: interrupted")
         status = 130
     except Exception as error:
         # typer's usage errors; their class is click's in some versions and vendored in others.

@@ -119,7 +119,7 @@ def compare(
         from kvcalc.report.drawings import plot as drawing
 
         picture = _picture(variants, batches, question)
-        write_file(plot, drawing.render(picture, plot_format), force)
+        write_file(plot, drawing.render(picture, plot_format), force, models)
         if not quiet:
             note(f"wrote {plot}")
     if format == "table" and total > MAX_TABLE_ROWS:

@@ -55,7 +55,7 @@ def import_(
     if output is None:
         write(text)
         return
-    write_file(output, text.encode("utf-8"), force)
+    write_file(output, text.encode("utf-8"), force, (source,))
     if not quiet:
         for assumption in found.assumptions:
             note(f"assumed: {assumption}")

@@ -5,6 +5,7 @@ A file's name need not be text, a stream need not take every character, and whoe
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from kvcalc.errors import FileError, UsageError
@@ -57,13 +58,54 @@ def spare(path: Path, force: bool) -> None:
         raise UsageError(f"{path} exists; --force overwrites it")
 
 
-def write_file(path: Path, data: bytes, force: bool) -> None:
-    """Write a file that was asked for. Raises UsageError as ``spare``, FileError when it cannot."""
+def spare_sources(path: Path, sources: Iterable[str | Path]) -> None:
+    """Raise UsageError where writing would replace what the answer is made of, forced or not.
+
+    sources: the files and folders that are read; a folder stands for the model files in it. Weights
+    are never what a command writes.
+    """
+    if not path.exists():
+        return
+    for source in map(Path, sources):
+        inside = source.is_dir() and path.suffix in (".json", ".yaml", ".yml")
+        if os.path.exists(source) and (
+            path.samefile(source) or (inside and path.resolve().parent == source.resolve())
+        ):
+            raise UsageError(f"{path} is what is read: name another file to write")
+    if path.suffix in (".safetensors", ".gguf"):
+        raise UsageError(f"{path} holds weights: name another file to write")
+
+
+def write_file(path: Path, data: bytes, force: bool, sources: Iterable[str | Path] = ()) -> None:
+    """Write a file that was asked for: whole, or what was there stays as it is.
+
+    Raises UsageError as ``spare`` and ``spare_sources``, FileError when it cannot be written.
+    """
     try:
+        spare_sources(path, sources)
         spare(path, force)
-        path.write_bytes(data)
+        _replace(Path(os.path.realpath(path)), data)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside a file and then take its place, so that a full disk costs nobody the old one."""
+    if path.exists() and not path.is_file():
+        # A device or a pipe has no place to take.
+        path.write_bytes(data)
+        return
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            beside.chmod(path.stat().st_mode & 0o7777)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _encoded(text: str, encoding: str) -> bytes:

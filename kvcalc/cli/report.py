@@ -10,9 +10,14 @@ from kvcalc.cli import completion, options
 from kvcalc.cli.output import note, spare, write_file
 from kvcalc.cli.progress import track
 from kvcalc.errors import FileError, UnsupportedError
+from kvcalc.reading import at_most
 
 if TYPE_CHECKING:
     from kvcalc.report.page.proofs import ProofLine
+
+
+# 'verify --all --format json' writes less than a tenth of it.
+_MAX_PROOFS_BYTES = 8 << 20
 
 
 def report(
@@ -97,7 +102,8 @@ def report(
     )  # fmt: skip
     # A file's name need not be text; what is none of it shows as a question mark.
     data = page.encode("utf-8", "replace")
-    write_file(output, data, force)
+    read = (*models, *(() if proofs is None else (proofs,)))
+    write_file(output, data, force, read)
     if not quiet:
         note(f"wrote {output} ({len(data):,} bytes)")
 
@@ -114,9 +120,12 @@ def _read_proofs(file: Path) -> "tuple[ProofLine, ...]":
     from kvcalc.report.page.proofs import read
 
     try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise FileError(f"cannot read {file}: {error.strerror}") from None
+        data = at_most(file, _MAX_PROOFS_BYTES)
+        if len(data) > _MAX_PROOFS_BYTES:
+            raise FileError(
+                f"{file} is larger than {_MAX_PROOFS_BYTES} bytes: not what verify wrote"
+            )
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise FileError(f"{file} is not UTF-8 text") from None
     return read(text, str(file))

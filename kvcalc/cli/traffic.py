@@ -29,6 +29,8 @@ from kvcalc.spec.model import ModelSpec
 
 def load_lengths(path: str) -> Lengths:
     """Read a file, or stdin for ``-``. Raises NotFoundError, FileError or UsageError."""
+    if path == "-" and sys.stdin is None:
+        raise FileError("cannot read stdin: it is closed")
     if path == "-":
         return read_lengths(sys.stdin.buffer, "stdin")
     try:

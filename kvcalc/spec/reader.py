@@ -33,6 +33,8 @@ MAX_MESSAGE = 400
 MAX_INTEGER = 10**15
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Where text may have lines; a name with a line break would be a line of its own in what is printed.
+_PROSE = ("notes", "source", "left_out")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _SHORT = re.compile(r"[1-9][0-9]{0,9}[kKmM]")
 _SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
@@ -259,6 +261,8 @@ class SpecReader:
             message = f"expected text, found {_found(text)}: quote it" if text else "has no value"
         elif not text.strip():
             message = "expected text, found nothing between the quotes"
+        elif "\n" in text and not where.startswith(_PROSE):
+            message = f"expected one line, found a line break in {quoted(text)}"
         elif not text.replace("\n", "").isprintable():
             message = f"a character that does not print, in {quoted(text)}"
         else:

@@ -78,9 +78,15 @@ def test_a_pipe_in_a_folder_does_not_block(tmp_path: Path) -> None:
 
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "gone.yaml").symlink_to(tmp_path / "none")
+    gone = tmp_path / "gone.yaml"
+    gone.symlink_to(tmp_path / "none")
+    write(tmp_path, "llama-3-8b.yaml")
+    # The rest of the folder is checked; a file that was named has to be there.
+    first, second = check_paths([tmp_path])
+    assert [(p.code, p.message) for p in first.problems] == [("KV101", f"no such file: {gone}")]
+    assert second.spec is not None
     with pytest.raises(NotFoundError, match=r"no such file: .*gone\.yaml"):
-        check_paths([tmp_path])
+        check_paths([tmp_path, gone])
 
 
 def test_a_circle_of_links_ends(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,15 +63,19 @@ class Step:
         chosen |= {"paths": "serving", **inputs}
         environment = {
             key: chosen[value.removeprefix("${{ inputs.").removesuffix(" }}")]
-            for key, value in step["env"].items()
+            for key, value in step.get("env", {}).items()
         }
+        temporary = scratch.folder.parent
+        folder = {None: scratch.folder, "${{ runner.temp }}": temporary}
         summary = scratch.folder.parent / "summary.md"
         summary.write_text("")
         done = subprocess.run(
             ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]),
-            cwd=scratch.folder, capture_output=True, text=True, check=False,
+            cwd=folder[step.get("working-directory")], capture_output=True, text=True, check=False,
             env={
-                **os.environ, **environment, "RUNNER_TEMP": str(scratch.folder.parent),
+                **os.environ, **environment, "RUNNER_TEMP": str(temporary),
+                "PATH": f"{temporary / 'path'}:{os.environ['PATH']}",
+                "GITHUB_ACTION_PATH": str(temporary / "the action"),
                 "GITHUB_ACTIONS": "true", "GITHUB_WORKFLOW": "specs", "GITHUB_BASE_REF": "main",
                 "GITHUB_STEP_SUMMARY": str(summary),
             },
@@ -101,6 +106,45 @@ def test_inputs_are_words_and_not_scripts(scratch: Scratch) -> None:
     step = compare(scratch, base="main; touch pwned")
     assert step.status == 2
     assert not (scratch.folder / "pwned").exists()
+
+
+def test_paths_with_spaces(scratch: Scratch) -> None:
+    scratch.git("mv", "serving", "my models")
+    scratch.write("kvcalc.yaml", "tolerances: {all: 1%}\n")
+    step = check(scratch, paths="my models")
+    assert (step.status, step.out) == (0, "checked 10 specs and kvcalc.yaml: no problems\n")
+    # As words, and one a line.
+    scratch.git("mv", "my models/llama-3-8b.yaml", "llama-3-8b.yaml")
+    for paths in ("kvcalc.yaml  llama-3-8b.yaml", "my models\nllama-3-8b.yaml\n"):
+        assert check(scratch, paths=paths).status == 0, paths
+    assert compare(scratch, paths="my models\n").status == 0
+
+
+def test_the_installation_runs_nothing_of_the_checkout(scratch: Scratch) -> None:
+    """The environment is made; pip is left out, so that the step ends before a network is asked."""
+    for module in ("venv", "pip", "ensurepip", "runpy", "subprocess", "sitecustomize"):
+        scratch.write(f"{module}.py", f"open({str(scratch.folder / 'pwned')!r}, 'w').close()\n")
+    python = scratch.folder.parent / "path" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@" --without-pip\n')
+    python.chmod(0o755)
+    shutil.rmtree(scratch.folder.parent / "kvcalc")
+    step = Step(scratch, "Install kvcalc")
+    assert "No module named pip" in step.err
+    assert (scratch.folder.parent / "kvcalc/bin/python").exists()
+    assert not (scratch.folder / "pwned").exists()
+    # The files would have run where 'python -m venv' looks for modules beside them.
+    subprocess.run((sys.executable, "-m", "venv", "x"), cwd=scratch.folder, check=False)
+    assert (scratch.folder / "pwned").exists()
+
+
+def test_what_the_action_uses_is_pinned_by_commit() -> None:
+    used = [step["uses"] for step in load("action.yml")["runs"]["steps"] if "uses" in step]
+    used += re.findall(r"uses: (actions/\S+)", (ROOT / "README.md").read_text("utf-8"))
+    used += re.findall(r"uses: (actions/\S+)", (ROOT / "action.yml").read_text("utf-8"))
+    assert len(used) >= 4
+    for each in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", each), each
 
 
 def test_a_policy_and_strictness(scratch: Scratch) -> None:

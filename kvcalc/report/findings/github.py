@@ -42,7 +42,7 @@ def render(checked: Checked) -> str:
         )
         for problem in problems
     ]
-    return "\n".join([*lines, summary(reports)]) + "\n"
+    return "\n".join([*lines, _data(summary(reports))]) + "\n"
 
 
 def annotation(
@@ -57,6 +57,7 @@ def annotation(
 
 
 def _data(text: str) -> str:
+    """Text that is no line, and so no command, of its own."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -85,7 +86,7 @@ def diff_annotations(diff: Diff, fail_on: FailOn) -> str:
         found.append((level, said))
     order = ("error", "warning", "notice")
     found.sort(key=lambda pair: order.index(pair[0]))
-    return "\n".join([*(line for _, line in found), conclusion(diff, fail_on)]) + "\n"
+    return "\n".join([*(line for _, line in found), _data(conclusion(diff, fail_on))]) + "\n"
 
 
 def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:

@@ -65,6 +65,12 @@ def estimate(
         str | None,
         typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
     ] = None,
+    workspace: Annotated[
+        bool,
+        typer.Option(
+            "--workspace", help="Show the buffers of an unchunked prefill, eager ones too."
+        ),
+    ] = False,
     format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> None:
@@ -152,7 +158,7 @@ def estimate(
         from kvcalc.report.answers import estimate as estimates
 
         rows = [(found.path, result, real) for found, result, real in answers]
-        show(format, estimates.answer(rows), quiet=quiet)
+        show(format, estimates.answer(rows, workspace), quiet=quiet)
 
 
 def _traffic(

@@ -92,6 +92,20 @@ class CacheFunction:
             total += numerator * (scale // denominator) * num_bytes
         return -(-total // scale)
 
+    def next_token_bytes(self, tokens: int) -> int:
+        """Bytes that a token costs at this length: windows that ``tokens`` positions do not pass grow,
+        too. On average over a block and rounded up, as ``bytes_per_token``, which it is in the end.
+
+        mistral-7b-v0.1 has a window of 4,096: a token costs 131,072 bytes up to it, then nothing.
+        """
+        growing = sum(
+            num_bytes
+            for extent, num_bytes in self.terms
+            if isinstance(extent, Window | Chunk | SinkWindow | Tail | LastBlock)
+            and tokens <= _fixed_positions(extent, 0)
+        )
+        return growing + self.bytes_per_token
+
     def fixed_bytes(self, encoder_tokens: int = 0) -> int:
         """Bytes of a sequence whatever its length: full windows, states, the cross cache."""
         return sum(

@@ -21,7 +21,7 @@ from kvcalc.memory.weights import (
     weight_bytes,
 )
 from kvcalc.memory.workload import Asked, Workload
-from kvcalc.memory.workspace import WorkspaceItem, workspace
+from kvcalc.memory.workspace import WorkspaceItem, step_workspace, workspace
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
@@ -54,7 +54,8 @@ class CacheEstimate:
     """The cache of all sequences.
 
     bytes_per_token: what one more token of one sequence adds once every window is full (rounded up
-    where blocks make that a fraction). fixed_bytes_per_sequence: full windows, states, cross cache.
+    where blocks make that a fraction). next_token_bytes: what it adds at this length, where windows
+    that are not full grow, too. fixed_bytes_per_sequence: full windows, states, cross cache.
     range_bytes: (least, expected, worst) where routing decides; expected may be unknown.
     after_prefill_bytes: what stays allocated right after one prefill of the whole context, where a
     library keeps windows as views of all it has seen.
@@ -62,6 +63,7 @@ class CacheEstimate:
 
     bytes: int
     bytes_per_token: int
+    next_token_bytes: int
     fixed_bytes_per_sequence: int
     per_device_bytes: tuple[int, ...]
     groups: tuple[GroupEstimate, ...]
@@ -73,6 +75,7 @@ class CacheEstimate:
 class Estimate:
     """Everything ``kvcalc estimate`` prints.
 
+    workspace: of one prefill of everything; step: of one step of an engine, which cuts it in chunks.
     engine: whose accounting the cache follows. stored: the files whose bytes the weights are.
     """
 
@@ -85,6 +88,7 @@ class Estimate:
     weight_bytes_per_device: tuple[int, ...]
     cache: CacheEstimate
     workspace: tuple[WorkspaceItem, ...]
+    step: tuple[WorkspaceItem, ...]
     mtp_parameters: int
     assumptions: tuple[str, ...]
     stored: StoredWeights | None = None
@@ -196,6 +200,7 @@ def answer(
         weight_bytes_per_device=tuple(per_device),
         cache=_cache(spec, workload, accounting),
         workspace=workspace(spec, workload),
+        step=step_workspace(spec, workload),
         mtp_parameters=mtp,
         assumptions=(
             *accounting.assumptions,
@@ -219,6 +224,7 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
         per_device_bytes=_per_device(spec, workload, accounting),
         groups=tuple(_group(group, workload, length) for group in groups),
+        next_token_bytes=function.next_token_bytes(tokens),
         range_bytes=_range(spec, workload, function),
         after_prefill_bytes=None
         if pinned is None

@@ -31,7 +31,8 @@ class Variant:
 class Row:
     """One point of the grid.
 
-    encoder_tokens: 0 where there is no encoder. first_cache_bytes: the first variant's cache, in the
+    encoder_tokens: 0 where there is no encoder. bytes_per_token: of one more token once every window
+    is full; next_token_bytes: at this length. first_cache_bytes: the first variant's cache, in the
     first format, at the same workload.
     """
 
@@ -46,6 +47,7 @@ class Row:
     cache_bytes: int
     bytes_per_token: int
     first_cache_bytes: int
+    next_token_bytes: int
 
     @property
     def total_bytes(self) -> int:
@@ -94,15 +96,18 @@ def grid(
             column.function.most(context, length)
             for column, length in zip(columns, lengths, strict=True)
         ]
+        grows = [column.function.next_token_bytes(context) for column in columns]
         for batch in batches:
             first = held[0] * batch
             rows = [
                 Row(
                     column.variant.spec.name, column.kinds, column.kv_dtype, context, length,
                     batch, column.parameters, column.weight_bytes, num_bytes * batch,
-                    column.bytes_per_token, first,
+                    column.bytes_per_token, first, grows_by,
                 )
-                for column, length, num_bytes in zip(columns, lengths, held, strict=True)
+                for column, length, num_bytes, grows_by in zip(
+                    columns, lengths, held, grows, strict=True
+                )
             ]  # fmt: skip
             if by is not None:
                 rows.sort(key=lambda row: row.cache_bytes if by == "cache" else row.total_bytes)

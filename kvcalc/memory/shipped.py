@@ -29,6 +29,7 @@ def records(files: Iterable[Path]) -> list[dict[str, Any]]:
 def _counted(path: Path) -> dict[str, Any]:
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.memory.cache import cache_function
+    from kvcalc.memory.estimate import DEFAULT_CONTEXT
     from kvcalc.memory.grid import kinds
     from kvcalc.memory.weights import summarise
     from kvcalc.spec.loader import load_spec_file
@@ -46,6 +47,8 @@ def _counted(path: Path) -> dict[str, Any]:
         "bytes_per_token": function.bytes_per_token,
         "fixed_bytes_per_sequence": function.fixed_bytes(tokens),
         "hub_id": spec.hub_id[0] if spec.hub_id else "",
+        # At the length that a question has where none is given.
+        "next_token_bytes": function.next_token_bytes(DEFAULT_CONTEXT),
     }
 
 

@@ -18,6 +18,9 @@ from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 ACTIVATION_BYTES = 2
+# Tokens of one scheduler step, beyond which engines cut a prefill in chunks: vLLM's
+# max_num_batched_tokens on an H100, TensorRT-LLM's max_num_tokens, SGLang's chunked_prefill_size.
+STEP_TOKENS = 8192
 SCORE_BYTES = 10
 SCORE_NOTE = "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax"
 
@@ -58,6 +61,39 @@ def workspace(spec: ModelSpec, workload: Workload) -> tuple[WorkspaceItem, ...]:
                              (batch, tokens, spec.vocab_size)))  # fmt: skip
         items.append(_buffer("logits of the last position", "B * V", (batch, spec.vocab_size)))
     return tuple(sorted(items, key=lambda item: -item.bytes))
+
+
+def step_tokens(workload: Workload) -> int:
+    """Tokens of the largest step: of all sequences, up to ``STEP_TOKENS``."""
+    return min(STEP_TOKENS, workload.num_sequences * workload.context_tokens)
+
+
+def step_workspace(spec: ModelSpec, workload: Workload) -> tuple[WorkspaceItem, ...]:
+    """The large transient tensors of one step of an engine with fused attention, largest first.
+
+    Its formulas count n, the tokens of the step. Logits are those of each sequence's last position; an
+    encoder runs over one input at once.
+    """
+    tokens, sequences = step_tokens(workload), workload.num_sequences
+    blocks = _blocks(spec, spec.layers)
+    items: list[WorkspaceItem] = []
+    encoder, length = spec.encoder, workload.encoder_tokens
+    if encoder is not None and length:
+        width = encoder.hidden_size or spec.hidden_size
+        names = ("S_e", "d_e" if encoder.hidden_size else "d")
+        items += _stack("encoder: ", _blocks(spec, encoder.layers), 1, length, width, names)
+    if tokens:
+        items += _stack("", blocks, 1, tokens, spec.hidden_size, ("n", "d"))
+    if spec.head != "none":
+        rows = min(sequences, STEP_TOKENS)
+        items.append(_buffer("logits of the last positions", "B * V", (rows, spec.vocab_size)))
+    kept = [
+        WorkspaceItem(item.name, item.formula.replace("B * n", "n").replace("B * S_e", "S_e"),
+                      item.substituted, item.bytes)
+        for item in items
+        if not item.eager_only
+    ]  # fmt: skip
+    return tuple(sorted(kept, key=lambda item: -item.bytes))
 
 
 def _stack(

@@ -59,7 +59,7 @@ def test_markdown_has_the_weights(capsys: Capture) -> None:
     assert "| weights |" in out.splitlines()[2]
     # 8,030,261,248 parameters of two bytes.
     assert "| gqa | 14.96 GiB (16,060,522,496) | 1.00 GiB (1,073,741,824) |" in out
-    assert "ratio to llama-3-8b mha |" in out
+    assert "ratio to llama-3-8b mha\n" in out
 
 
 def test_a_series_of_contexts_has_no_number_of_encoder_tokens(capsys: Capture) -> None:

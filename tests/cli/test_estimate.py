@@ -144,6 +144,9 @@ def test_other_formats_hold_the_bytes(capsys: pytest.CaptureFixture[str], format
 
 def test_the_table_says_what_its_workspace_is(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "estimate", "gpt-oss-20b")
+    assert "workspace: largest buffers of a step of 8,192 tokens, as engines cut a prefill\n" in out
+    assert "attention scores" not in out
+    _, out, _ = run(capsys, "estimate", "gpt-oss-20b", "--workspace")
     assert "workspace: largest buffers of one unchunked prefill, not at the same time\n" in out
     assert "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax\n" in out
     # The publisher's 3.6 B active parameters are without the token table.

@@ -25,6 +25,7 @@ from kvcalc.units import format_tokens
 KEYS = (
     "model", "attention", "kv_dtype", "context_tokens", "encoder_tokens", "batch_size",
     "parameters", "weight_bytes", "cache_bytes", "bytes_per_token", "total_bytes", "cache_ratio_to_first",
+    "next_token_bytes",
 )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def _values(row: Point) -> tuple[str | int, ...]:
     return (
         row.model, row.attention, row.kv_dtype, row.context_tokens, row.encoder_tokens, row.batch_size,
         row.parameters, row.weight_bytes, row.cache_bytes, row.bytes_per_token, row.total_bytes,
-        decimal_ratio(row.cache_bytes, row.first_cache_bytes),
+        decimal_ratio(row.cache_bytes, row.first_cache_bytes), row.next_token_bytes,
     )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def sheet(points: list[Point], first: str, notes: Sequence[str]) -> Sheet:
         Column("cache in", "kv_dtype"), Column("context", "context_tokens"),
         Column("encoder", "encoder_tokens"), Column("batch", "batch_size"),
         Column("weights", "weight_bytes"), Column("cache", "cache_bytes"),
-        Column("per token", "bytes_per_token"), Column("ratio", "cache_ratio_to_first"), Column(""),
+        Column("per token", "next_token_bytes"), Column("ratio", "cache_ratio_to_first"), Column(""),
     )  # fmt: skip
     kept = [index for index, column in enumerate(columns) if shown.get(column.key, True)]
     largest = max(point.cache_bytes for point in points)
@@ -115,7 +116,7 @@ def _cells(point: Point, largest: int) -> tuple[Cell, ...]:
     return (
         Toned(point.model, "strong"), point.attention, point.kv_dtype, Tokens(point.context_tokens),
         Tokens(point.encoder_tokens) if point.encoder_tokens else None, Count(point.batch_size),
-        Bytes(point.weight_bytes), Bytes(point.cache_bytes), Bytes(point.bytes_per_token),
+        Bytes(point.weight_bytes), Bytes(point.cache_bytes), Bytes(point.next_token_bytes),
         Times(point.cache_bytes, point.first_cache_bytes),
         Bar(point.cache_bytes, largest, 10, "magenta"),
     )  # fmt: skip

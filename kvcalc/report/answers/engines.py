@@ -14,7 +14,6 @@ from kvcalc.report.sheet import (
     Answer,
     Bar,
     Bytes,
-    Cell,
     Column,
     Count,
     ExactBytes,
@@ -28,7 +27,7 @@ from kvcalc.report.sheet import (
     ratio,
     table,
 )
-from kvcalc.units import format_count, format_tokens
+from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
     "model", "part", "name", "layers", "shape", "dtype", "bytes", "padding_layers", "why",
@@ -124,19 +123,16 @@ def _engine_object(row: Accounting, logical_bytes: int) -> dict[str, Any]:
 
 def _subtitle(estimate: Estimate, engine: str) -> str:
     workload = estimate.workload
-    return (
-        f"{format_count(estimate.parameters.total)} parameters  |  "
-        f"{format_tokens(workload.context_tokens)} tokens x {workload.num_sequences}{engine}"
-    )
+    return f"{format_tokens(workload.context_tokens)} tokens x {workload.num_sequences}{engine}"
 
 
 def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
     """What is held, how it comes from the need, and the sums."""
     parts = (
-        _groups(cache), _reasons(cache), _totals(estimate, cache), _components(estimate),
-        _tensors(cache),
+        estimate_answer.in_one_line(estimate, cache.bytes), _groups(cache), _reasons(cache),
+        _totals(estimate, cache), _components(estimate), _tensors(cache),
     )  # fmt: skip
-    subtitle = _subtitle(estimate, f"  |  {cache.engine} {cache.version}")
+    subtitle = _subtitle(estimate, f", in {cache.engine} {cache.version}")
     notes = (*cache.rules, *cache.notes, *estimate.assumptions)
     return Sheet(estimate.spec.name, subtitle, parts, notes, KEYS)
 
@@ -224,27 +220,38 @@ def _totals(estimate: Estimate, cache: EngineCache) -> Table:
 
 
 def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:
-    """An accounting a row, its reasons under it."""
+    """An accounting a row, and beside it what it adds to the need; csv has each cause by itself."""
     columns = (
-        Column("accounting", wraps=True), Column("cache"), Column("bytes", "bytes"), Column("ratio"),
-        Column(""), Column("why", "why", wraps=True), Column(None, "engine"), Column(None, "version"),
-        Column(None, "cause"),
+        Column("accounting"), Column("cache"), Column("bytes"), Column("ratio"), Column(""),
+        Column("beyond the need", wraps=True),
     )  # fmt: skip
     largest = max(row.bytes or 0 for row in rows)
-    found = [line for row in rows for line in _accounting(row, estimate.cache.bytes, largest)]
-    parts = (Table("", columns, tuple(found)),)
+    shown = tuple(_accounting(row, estimate.cache.bytes, largest) for row in rows)
+    keys = tuple(Column(None, key) for key in ALL_KEYS[1:])
+    causes = tuple(line for row in rows for line in _causes(row))
+    parts = (Table("", columns, shown), Table("", keys, causes))
     return Sheet(estimate.spec.name, _subtitle(estimate, ""), parts, estimate.assumptions, ALL_KEYS)
 
 
-def _accounting(row: Accounting, logical: int, largest: int) -> Iterator[Row]:
-    name, version = f"{row.engine} {row.version or ''}".strip(), row.version or ""
+def _accounting(row: Accounting, logical: int, largest: int) -> Row:
+    name = f"{row.engine} {row.version or ''}".strip()
     if row.bytes is None:
-        cells: tuple[Cell, ...] = ("-", None, None, None, Toned(row.refusal or "", "warn"))
-        yield Row((Toned(name, ""), *cells, row.engine, version, "refused"))
+        return Row((name, "-", None, None, None, Toned(row.refusal or "", "warn")))
+    why = ", ".join(
+        f"{'+' if waste.bytes > 0 else '-'}{format_bytes(abs(waste.bytes))} {waste.cause}"
+        for waste in row.waste
+    )
+    return Row((
+        Toned(name, "strong"), Bytes(row.bytes), ExactBytes(row.bytes), Times(row.bytes, logical),
+        Bar(row.bytes, largest, 10, "magenta"), Toned(why, "faint"),
+    ))  # fmt: skip
+
+
+def _causes(row: Accounting) -> Iterator[Row]:
+    about = (row.engine, row.version or "")
+    if row.bytes is None:
+        yield Row((*about, "refused", None, row.refusal or ""))
         return
-    held = (Bytes(row.bytes), ExactBytes(row.bytes), Times(row.bytes, logical),
-            Bar(row.bytes, largest, 10, "magenta"))  # fmt: skip
-    yield Row((Toned(name, "strong"), *held, None, row.engine, version, "held"))
+    yield Row((*about, "held", Bytes(row.bytes), ""))
     for waste in row.waste:
-        cells = (None, ExactBytes(waste.bytes, signed=True), None, None, waste.why)
-        yield Row((waste.cause, *cells, row.engine, version, waste.cause), "faint", 1)
+        yield Row((*about, waste.cause, Bytes(waste.bytes), waste.why))

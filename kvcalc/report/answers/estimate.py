@@ -6,6 +6,7 @@ from typing import Any
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
+from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
 from kvcalc.report.sheet import (
     Answer,
@@ -42,10 +43,10 @@ _CONTRACT: dict[Component, str] = {"recurrent": "other"}
 _COMPONENTS = ("embedding", "attention", "ffn", "experts", "router", "norm", "head", "other")
 
 
-def answer(found: Sequence[Found]) -> Answer:
-    """One sheet and one object for each model."""
+def answer(found: Sequence[Found], every: bool = False) -> Answer:
+    """One sheet and one object for each model. every: as ``sheet``."""
     return answer_of(
-        lambda: [sheet(estimate, real) for _, estimate, real in found],
+        lambda: [sheet(estimate, real, every) for _, estimate, real in found],
         lambda: [to_object(path, estimate) for path, estimate, _ in found],
     )
 
@@ -78,20 +79,27 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         "cache": _cache(estimate.cache),
         "workspace": {
             "bytes": max((item.bytes for item in estimate.workspace), default=0),
-            "items": [
-                {
-                    "name": item.name,
-                    "formula": item.formula,
-                    "substituted": item.substituted,
-                    "bytes": item.bytes,
-                    "eager_only": item.eager_only,
-                    "note": item.note or None,
-                }
-                for item in estimate.workspace
-            ],
+            "items": [_buffer_object(item) for item in estimate.workspace],
+            # What an engine needs that cuts a prefill in chunks.
+            "step": {
+                "tokens": step_tokens(estimate.workload),
+                "bytes": max((item.bytes for item in estimate.step), default=0),
+                "items": [_buffer_object(item) for item in estimate.step],
+            },
         },
         "assumptions": list(estimate.assumptions),
         "total_bytes": estimate.total_bytes,
+    }
+
+
+def _buffer_object(item: WorkspaceItem) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "formula": item.formula,
+        "substituted": item.substituted,
+        "bytes": item.bytes,
+        "eager_only": item.eager_only,
+        "note": item.note or None,
     }
 
 
@@ -120,6 +128,7 @@ def _cache(cache: CacheEstimate) -> dict[str, Any]:
     result: dict[str, Any] = {
         "bytes": cache.bytes,
         "bytes_per_token": cache.bytes_per_token,
+        "next_token_bytes": cache.next_token_bytes,
         "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
         "per_device_bytes": list(cache.per_device_bytes),
         "groups": [_group(group) for group in cache.groups],
@@ -156,16 +165,17 @@ def _group(group: GroupEstimate) -> dict[str, Any]:
     }
 
 
-def sheet(estimate: Estimate, real: Estimate | None = None) -> Sheet:
-    """Proportions at a glance, then every tensor. real: the model itself, where this is a what-if."""
-    parts: list[Part] = [_answer(estimate), _weights_table(estimate)]
+def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False) -> Sheet:
+    """The answer, then its parts to every tensor. real: the model itself, where this is a what-if.
+    every: the buffers of an unchunked prefill, too."""
+    parts: list[Part] = [in_one_line(estimate, estimate.cache.bytes), _weights_table(estimate)]
     cache_bytes = estimate.cache.per_device_bytes
     if estimate.cache.groups:
         parts.append(_cache_table(estimate))
     else:
         parts.append(Line("", lead="cache: none. This model keeps nothing between steps."))
     parts += [_totals(estimate), devices_table(estimate.weight_bytes_per_device, cache_bytes),
-              *_workspace(estimate)]  # fmt: skip
+              *_workspace(estimate, every)]  # fmt: skip
     if real is None and (mha := as_mha(estimate)) is not None:
         kind = "/".join(sorted({group.group.mechanism for group in estimate.cache.groups}))
         times = ratio(mha, estimate.cache.bytes)
@@ -175,15 +185,15 @@ def sheet(estimate: Estimate, real: Estimate | None = None) -> Sheet:
     return Sheet(estimate.spec.name, question(estimate), tuple(parts), estimate.assumptions, KEYS)
 
 
-def _answer(estimate: Estimate) -> Line:
-    """What a person can repeat."""
-    weights, cache = estimate.weight_bytes, estimate.cache.bytes
+def in_one_line(estimate: Estimate, cache: int) -> Line:
+    """What a person can repeat. cache: bytes of it."""
+    weights = estimate.weight_bytes
     said = (
         f"weights {format_bytes(weights)} + cache {format_bytes(cache)} = "
         f"{format_bytes(weights + cache)}"
     )
     about = f"{format_count(estimate.parameters.total)} parameters"
-    return Line(f"({about}, cache in {estimate.workload.cache.kv_name})", said, close=True)
+    return Line(f"({about})", said, close=True)
 
 
 def question(estimate: Estimate) -> str:
@@ -271,10 +281,13 @@ def _totals(estimate: Estimate) -> Table:
         _total("cache", cache.bytes, Share(cache.bytes, total),
                Bar(cache.bytes, total, colour="magenta")),
         _total("together", total, tone="strong"),
-        _total("cache per token", cache.bytes_per_token),
+        _total("cache per token", cache.next_token_bytes),
     ]  # fmt: skip
+    later = "" if cache.next_token_bytes == cache.bytes_per_token else ", windows full"
+    if later:
+        rows.append(_total(f"cache per token{later}", cache.bytes_per_token))
     if cache.fixed_bytes_per_sequence:
-        rows.append(_total("fixed per sequence", cache.fixed_bytes_per_sequence))
+        rows.append(_total(f"fixed per sequence{later}", cache.fixed_bytes_per_sequence))
     if cache.after_prefill_bytes is not None:
         rows.append(_total("cache right after a prefill", cache.after_prefill_bytes))
     if cache.range_bytes is not None:
@@ -316,16 +329,31 @@ def devices(weights: Sequence[int], caches: Sequence[int]) -> Iterator[Row]:
         yield _total(name, num_bytes, tone="faint", depth=2, part=part)
 
 
-def _workspace(estimate: Estimate) -> list[Part]:
-    columns = (Column("buffer", "name"), Column("bytes", "bytes"), Column("formula", wraps=True),
-               Column(None, "formula"))  # fmt: skip
-    rows = []
+def _workspace(estimate: Estimate, every: bool) -> Iterator[Part]:
+    """What a step of an engine needs; the buffers of one whole prefill where they are asked for."""
+    tokens = step_tokens(estimate.workload)
+    about = f"largest buffers of a step of {tokens:,} tokens, as engines cut a prefill"
+    yield Line(about, "workspace:")
+    yield _buffers("step", estimate.step, True)
+    if every:
+        yield Line("largest buffers of one unchunked prefill, not at the same time", "workspace:")
+    yield _buffers("workspace", estimate.workspace, every)
+    if every:
+        for note in dict.fromkeys(item.note for item in estimate.workspace if item.note):
+            yield Line(f"  {note}", tone="faint", close=True)
+
+
+def _buffers(part: str, items: tuple[WorkspaceItem, ...], shown: bool) -> Table:
+    """shown: whether to people, too."""
+    titles = ("buffer", "bytes", "formula") if shown else (None, None, None)
+    keys = ("name", "bytes", "formula")
+    columns = tuple(
+        Column(*pair, wraps=pair[1] != "bytes") for pair in zip(titles, keys, strict=True)
+    )
     # What fused attention never writes comes last, although it would be the largest.
-    for item in sorted(estimate.workspace, key=lambda item: item.eager_only):
-        eager = ", eager only" if item.eager_only else ""
-        cells = (item.name, Bytes(item.bytes), item.formula + eager, Code(item.formula + eager))
-        rows.append(Row(cells, "faint", 1))
-    title = Line("largest buffers of one unchunked prefill, not at the same time", "workspace:")
-    notes = dict.fromkeys(item.note for item in estimate.workspace if item.note)
-    said = (Line(f"  {note}", tone="faint", close=True) for note in notes)
-    return [title, Table("workspace", columns, tuple(rows), close=True), *said]
+    rows = [
+        Row((item.name, Bytes(item.bytes), Code(item.formula + ", eager only" * item.eager_only)),
+            "faint", 1)
+        for item in sorted(items, key=lambda item: item.eager_only)
+    ]  # fmt: skip
+    return Table(part, columns, tuple(rows), close=True)

@@ -234,11 +234,15 @@ def _or_none(number: int) -> str:
     return f"{number:,}" if number else "none"
 
 
-def _fewest(fit: Fit) -> str:
+def _fewest(fit: Fit, short: bool = False) -> str:
+    """``2 (TP 2 x PP 1, tight)``; short: without what is 1."""
     if fit.fewest is None:
         return "more than 64"
-    tight = ", tight" if fit.fewest_verdict == "tight" else ""
-    return f"{fit.fewest.devices} ({fit.fewest}{tight})"
+    said = [str(fit.fewest)]
+    if short and said == [f"TP {fit.fewest.tensor} x PP 1"]:
+        said = [f"TP {fit.fewest.tensor}"] if fit.fewest.tensor > 1 else []
+    said += ["tight"] if fit.fewest_verdict == "tight" else []
+    return f"{fit.fewest.devices}" + (f" ({', '.join(said)})" if said else "")
 
 
 def sheet_of_all(fits: list[Fit]) -> Sheet:
@@ -258,6 +262,8 @@ def sheet_of_all(fits: list[Fit]) -> Sheet:
     # The notes that hold on every accelerator.
     notes = tuple(note for note in first.notes if all(note in fit.notes for fit in fits))
     table = Table("", columns, tuple(map(_row_of_all, fits)))
+    if not all(fit.device.measured for fit in fits):
+        notes = ("*: the vendor's figure; the others were read by programs", *notes)
     return Sheet("", "", (Line("", lead=about), table), notes, ALL_KEYS)
 
 
@@ -266,11 +272,11 @@ def _row_of_all(fit: Fit) -> Row:
     largest = "any" if batch >= LONGEST else f"{batch:,}"
     return Row((
         device.name,
-        format_bytes(device.bytes) + ("" if device.measured else " nominal"),
+        format_bytes(device.bytes) + ("" if device.measured else "*"),
         fit.verdict,
         Count(fit.longest_context) if fit.longest_context else None,
         largest if batch else None,
-        _fewest(fit),
+        _fewest(fit, short=True),
         fit.model,
         Bytes(device.bytes),
         "yes" if device.measured else "no",

@@ -19,13 +19,13 @@ from kvcalc.report.sheet import (
 
 KEYS = (
     "name", "family", "parameters", "active_parameters", "attention", "bytes_per_token",
-    "fixed_bytes_per_sequence", "hub_id",
+    "fixed_bytes_per_sequence", "hub_id", "next_token_bytes",
 )  # fmt: skip
 _COLUMNS = (
     Column("model", "name"), Column("family", "family"), Column("parameters", "parameters"),
     Column(None, "active_parameters"), Column("attention", "attention", wraps=True),
-    Column("a token", "bytes_per_token"), Column("fixed", "fixed_bytes_per_sequence"),
-    Column(None, "hub_id"),
+    Column("a token at 8k", "next_token_bytes"), Column(None, "bytes_per_token"),
+    Column("windows and states", "fixed_bytes_per_sequence"), Column(None, "hub_id"),
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def _row(record: dict[str, Any]) -> Row:
         RoundCount(record["parameters"]),
         Count(record["active_parameters"]),
         record["attention"],
+        Bytes(record["next_token_bytes"]),
         Bytes(record["bytes_per_token"]),
         Bytes(record["fixed_bytes_per_sequence"]),
         record["hub_id"],

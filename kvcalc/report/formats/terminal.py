@@ -226,28 +226,33 @@ def _tone(row: Row, index: int) -> str:
 def _layout(table: Table, texts: list[list[str]], width: int | None) -> _Layout | None:
     """The columns and their widths; None where no layout of columns has room."""
     every = shown(table)
-    for columns in (every, [index for index in every if not drawn(table, index)]):
-        natural, least = _widths(table, texts, columns)
+    plain = [index for index in every if not drawn(table, index)]
+    for columns, wraps in ((every, False), (plain, False), (plain, True)):
+        natural, least = _widths(table, texts, columns, wraps)
+        if width is None:
+            return _Layout(tuple(columns), tuple(natural), 2)
         for gap in (2, 1):
-            room = None if width is None else width - gap * (len(columns) - 1)
-            if room is None or sum(natural) <= room:
+            room = width - gap * (len(columns) - 1)
+            if sum(natural) <= room:
                 return _Layout(tuple(columns), tuple(natural), gap)
-        if room is not None and sum(least) <= room:
+        if sum(least) <= room:
             return _Layout(tuple(columns), tuple(_shared(natural, least, room)), gap)
     return None
 
 
 def _widths(
-    table: Table, texts: list[list[str]], columns: Sequence[int]
+    table: Table, texts: list[list[str]], columns: Sequence[int], wraps: bool
 ) -> tuple[list[int], list[int]]:
-    """What each column takes in one line, and what it can do with."""
+    """What each column takes in one line, and what it can do with: its title in several lines, and
+    its sentences where ``wraps``.
+    """
     natural, least = [], []
     for index in columns:
         title = printable(table.columns[index].title or "") if table.headed else ""
         held = max((cells_of(cells[index]) for cells in texts), default=0)
         word = max(map(cells_of, title.split()), default=0)
         natural.append(max(held, cells_of(title)))
-        if table.columns[index].wraps:
+        if wraps and table.columns[index].wraps:
             longest = max((cells_of(w) for cells in texts for w in cells[index].split()), default=0)
             held = min(held, max(_SENTENCE, min(longest, 2 * _SENTENCE)))
         least.append(max(held, word))
@@ -255,13 +260,11 @@ def _widths(
 
 
 def _shared(natural: list[int], least: list[int], room: int) -> list[int]:
-    """The room dealt out: what is over the least goes to the narrowest need first."""
-    widths, over = list(least), room - sum(least)
-    for index in sorted(range(len(natural)), key=lambda index: natural[index] - least[index]):
-        more = min(over, natural[index] - least[index])
-        widths[index] += more
-        over -= more
-    return widths
+    """The room dealt out: what is over the least goes where more is needed."""
+    over = room - sum(least)
+    needs = [most - few for most, few in zip(natural, least, strict=True)]
+    total = sum(needs) or 1
+    return [few + min(need, over * need // total) for few, need in zip(least, needs, strict=True)]
 
 
 def _lines(
@@ -282,6 +285,8 @@ def _lines(
 def _records(table: Table, texts: list[list[str]], on: Screen) -> Iterator[str]:
     """Each row as its name, and under it what stood beside it, with the titles."""
     assert on.width is not None
+    if table.headed and table.columns[0].title:
+        yield on.paint(printable(table.columns[0].title), "strong")
     for row, cells in zip(table.rows, texts, strict=True):
         yield from (
             on.paint(line, _tone(row, 0) or "strong") for line in _wrapped(cells[0], on.width)

@@ -41,8 +41,10 @@ class Format:
     """A number format of rows of elements.
 
     block_elements elements take block_bytes bytes; each row takes row_bytes more (its scale).
-    tile: a second scale grid for two-dimensional weights: tile_bytes per tile x tile elements.
-    zero_bits: a zero point for each block of a weight, packed across rows into 32-bit words.
+    tile: a second scale grid for two-dimensional weights: tile_bytes per tile x tile elements
+        (tile x tile_columns where that is not 0).
+    zero_bits: a zero point for each block of a weight (each row with zero_per_row), packed across
+        rows into 32-bit words.
     column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
     scaled_elements: elements of a whole weight whose scales share an fp32 scale of their own.
     once_bytes: what each matrix takes beside, whatever its size: a scale of all, its shape.
@@ -58,6 +60,8 @@ class Format:
     column_bytes: int = 0
     scaled_elements: int = 0
     once_bytes: int = 0
+    tile_columns: int = 0
+    zero_per_row: bool = False
 
     def row(self, elements: int) -> int:
         """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
@@ -84,7 +88,8 @@ class Format:
             return fused * self.tensor((*shape[:-2], shape[-2] // fused, shape[-1]))
         scales = self.once_bytes * prod(shape[:-2])
         if self.tile:
-            tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // self.tile)
+            columns = self.tile_columns or self.tile
+            tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // columns)
             scales = self.tile_bytes * tiles * prod(shape[:-2])
         if self.zero_bits:
             words, rest = divmod(shape[-2] * self.zero_bits, 32)
@@ -94,7 +99,8 @@ class Format:
                     f"{self.name} packs the zero points of {per_word} rows, "
                     f"and {shape[-2]} is not a multiple of {per_word}"
                 )
-            scales += 4 * words * (shape[-1] // self.block_elements) * prod(shape[:-2])
+            zeros = 1 if self.zero_per_row else shape[-1] // self.block_elements
+            scales += 4 * words * zeros * prod(shape[:-2])
         scales += self.column_bytes * shape[-1] * prod(shape[:-2])
         if self.scaled_elements:
             scales += 4 * -(-prod(shape) // self.scaled_elements)

@@ -238,7 +238,7 @@ def _from_gpu(
     if gpu is not None and gpu_memory is not None:
         raise UsageError("give --gpu or --gpu-memory, not both")
     device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
-    dtype = dtype or ("checkpoint" if spec.weight_dtypes else request.model_dtype)
+    dtype = dtype or ("checkpoint" if spec.own_dtype == "checkpoint" else request.model_dtype)
     asked = FitRequest(
         workload=Workload(
             context_tokens=request.max_model_len or spec.max_position_embeddings or 0,

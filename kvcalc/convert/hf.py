@@ -16,11 +16,11 @@ from kvcalc.convert.model_types import (
     TEXT_CONFIGS,
 )
 from kvcalc.convert.mtp import with_mtp
-from kvcalc.convert.quantization import weight_dtypes
+from kvcalc.convert.quantization import Published, published_formats
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.names import hint
 from kvcalc.spec.consistency import unread_findings
-from kvcalc.spec.model import ModelSpec, WeightPart
+from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 
 TRANSFORMERS = "5.23.0"
@@ -98,8 +98,9 @@ def spec_from_config(
         model_type=model_type,
         source=(source,) if isinstance(source, str) else source,
         left_out=(*left_out, *spec.left_out),
-        weight_dtypes=_weight_dtypes(values, config, spec, stored, assumptions),
     )
+    published = _published(values, config, spec, stored, assumptions)
+    spec = replace(spec, weight_dtypes=published.dtypes, weight_formats=published.rules)
     problems = [
         Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
     ]
@@ -108,19 +109,15 @@ def spec_from_config(
     return Imported(spec, tuple(dict.fromkeys(assumptions)))
 
 
-def _weight_dtypes(
+def _published(
     values: Mapping[str, Any], config: Config, spec: ModelSpec, stored: bool, assumptions: list[str]
-) -> dict[WeightPart, str]:
+) -> Published:
     try:
-        return weight_dtypes(values, config, spec)
+        return published_formats(values, config, spec)
     except UnsupportedError:
         if not stored:
             raise
-        assumptions.append(
-            "a quantization that a spec has no words for: the weights are exact only as the files "
-            "state them, and a spec written from this counts them in bf16"
-        )
-        return {}
+        return Published({})
 
 
 # Heads of decoders that are not a language model's: rewards, classes, embeddings. Remote ChatGLM

@@ -10,12 +10,13 @@ from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import COMPONENTS
+from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
-    QUANTISED,
     ParameterSummary,
     count_parameters,
     device_weight_bytes,
+    ledger,
     stored_device_bytes,
     summarise,
     weight_bytes,
@@ -161,7 +162,7 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
         raise UsageError(f"kv dtype {error}") from None
     workload = Workload(
         context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
-        beams=asked.beams, dtype=asked.dtype or ("checkpoint" if spec.weight_dtypes else "bf16"),
+        beams=asked.beams, dtype=asked.dtype or spec.own_dtype,
         cache=cache, layout=layout,
     )  # fmt: skip
     return workload, tuple(notes)
@@ -302,8 +303,10 @@ def _assumptions(
             for what, num_bytes in stored.beside
         ]
     elif workload.dtype == "checkpoint":
-        formats = ", ".join(f"{part} {name}" for part, name in spec.weight_dtypes.items())
-        notes.append(f"weights in the checkpoint's formats: {formats}; --dtype bf16 for one format")
+        held = ", ".join(f"{each.type} {each.bytes:,}" for each in ledger(spec, "checkpoint").types)
+        notes.append(
+            f"weights in the checkpoint's formats: {held} bytes; --dtype bf16 for one format"
+        )
     elif workload.dtype not in ("fp32", "bf16", "fp16"):
         notes.append(
             f"{workload.dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"

@@ -124,7 +124,7 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
     if dtype is None and variant.stored is not None:
         num_bytes = variant.stored.bytes
     else:
-        num_bytes = weight_bytes(spec, dtype or ("checkpoint" if spec.weight_dtypes else "bf16"))[0]
+        num_bytes = weight_bytes(spec, dtype or spec.own_dtype)[0]
     return _Column(
         variant, dtypes.kv_name, variant.attention or kinds(spec), summarise(spec).total,
         num_bytes, function, function.bytes_per_token,

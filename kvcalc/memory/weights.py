@@ -9,13 +9,13 @@ A matrix takes the number format of its component; vectors (norms, biases) and c
 stay in the default format, as quantised checkpoints keep them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from kvcalc.dtypes import Format, weight_format
-from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
-from kvcalc.memory.ledger import COMPONENTS, Ledger, Scheme, Stored, Weight, make_rows
+from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows
+from kvcalc.memory.schemes import scheme_of
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -24,8 +24,6 @@ from kvcalc.tensors import Component, ParamTensor
 
 # Tables that a token only looks up a row of.
 _LOOKED_UP = ("embedding.weight", "embed_tokens_per_layer.weight")
-# The components whose matrices a narrow --dtype applies to.
-QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
 
 
 @frozen
@@ -75,39 +73,6 @@ def _only_looked_up(spec: ModelSpec, group: ParamGroup, tensor: ParamTensor) -> 
 def _tied(spec: ModelSpec) -> bool:
     """Whether the head uses the token table; a masked-language head does unless it has its own."""
     return spec.tie_word_embeddings or (spec.head == "mlm" and spec.tie_word_embeddings is None)
-
-
-@frozen
-class ByComponent:
-    """A scheme of one format for each component's matrices and one for everything else."""
-
-    name: str
-    default: Format
-    by_component: Mapping[str, Format]
-
-    def store(self, weight: Weight) -> Sequence[Stored]:
-        """The component's format for what quantisers take; buffers are not stored."""
-        tensor = weight.tensor
-        if tensor.buffer:
-            return ()
-        chosen = self.by_component.get(tensor.component) if tensor.quantised else None
-        return (Stored(chosen or self.default),)
-
-
-def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
-    """What ``--dtype`` names: one format for the layers' matrices, or ``checkpoint``: what the spec
-    says its checkpoint mixes. Raises UsageError for an unknown name."""
-    if dtype == "checkpoint":
-        formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
-        return ByComponent(dtype, formats.pop("default", weight_format("bf16")), formats)
-    try:
-        chosen = weight_format(dtype)
-    except ValueError as error:
-        raise UsageError(f"dtype {error}") from None
-    if chosen.name in ("fp32", "bf16", "fp16"):
-        return ByComponent(chosen.name, chosen, {})
-    # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
-    return ByComponent(chosen.name, weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))
 
 
 def ledger(spec: ModelSpec, dtype: str) -> Ledger:

@@ -9,6 +9,8 @@ from kvcalc.dtypes import WEIGHT_FORMATS, canonical
 from kvcalc.spec.bounds import out_of_bounds
 from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
+from kvcalc.spec.stored_formats import stored_format
+from kvcalc.spec.tensor_formats import parse_layers
 from kvcalc.tensors import EveryToken
 
 # The longest time after which blocks of all sizes of a model begin anew together, in tokens.
@@ -203,6 +205,20 @@ def _formats(spec: ModelSpec) -> Iterator[Finding]:
             canonical(name, WEIGHT_FORMATS)
         except ValueError as error:
             yield "KV106", f"weight_dtypes.{part}", str(error)
+    for index, rule in enumerate(spec.weight_formats):
+        where = f"weight_formats[{index}]"
+        if (rule.format is None) == (rule.bytes is None):
+            yield "KV201", where, "a format, or the bytes of each tensor: one of the two"
+        try:
+            if rule.format is not None:
+                stored_format(rule.format)
+        except ValueError as error:
+            yield "KV106", f"{where}.format", str(error)
+        try:
+            if rule.layers is not None:
+                parse_layers(rule.layers)
+        except ValueError as error:
+            yield "KV201", f"{where}.layers", str(error)
 
 
 def _layers(spec: ModelSpec) -> Iterator[Finding]:

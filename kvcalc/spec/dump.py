@@ -11,6 +11,10 @@ from kvcalc.spec.model import ModelSpec
 SCHEMA_LINE = "# yaml-language-server: $schema=../../kvcalc/spec/schema.json\n"
 
 
+# Keys whose entries stand on lines of their own.
+_LISTS = ("layers", "budgets", "weight_formats")
+
+
 def to_plain(value: Any) -> Any:
     """Dataclasses to mappings without the fields that hold their defaults."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -56,7 +60,7 @@ def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
 def _entry(key: str, value: Any, indent: str) -> list[str]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return [f"{indent}{key}: {flow(value[0])}"]
-    if isinstance(value, list) and value and (key in ("layers", "budgets") or _long(value)):
+    if isinstance(value, list) and value and (key in _LISTS or _long(value)):
         return [f"{indent}{key}:"] + [f"{indent}  - {flow(item)}" for item in value]
     return [f"{indent}{key}: {flow(value)}"]
 

@@ -268,6 +268,24 @@ class Budget:
 
 
 @frozen(kw_only=True)
+class TensorFormat:
+    """The number format of some tensors in the published files; what stands later counts.
+
+    Fields:
+        tensors: names of tensors, such as ffn.down_proj, head or encoder.attention.q_proj; a star
+            stands for any letters, and reaches only matrices where the format is a quantised one.
+        layers: which layers, such as 0-3 7; all of them when absent.
+        format: number format, such as fp8_block128, q6_K or nvfp4+8 (eight bytes a matrix beside).
+        bytes: bytes of each tensor, where no format explains what the files hold.
+    """
+
+    tensors: tuple[str, ...]
+    layers: str | None = None
+    format: str | None = None
+    bytes: Bytes | None = field(default=None, metadata={"min": 0})
+
+
+@frozen(kw_only=True)
 class ModelSpec:
     """A model: its dimensions, its blocks, and how they are stacked.
 
@@ -300,6 +318,7 @@ class ModelSpec:
         per_layer_embeddings: Gemma 3n's and 4's embeddings per layer.
         mtp: extra layers that predict further tokens; counted apart.
         weight_dtypes: number format of each component's matrices in the published checkpoint.
+        weight_formats: number formats of single tensors there, over what weight_dtypes says.
         expect: values that ``kvcalc check`` holds.
         budgets: workloads that must stay within bounds.
     """
@@ -336,5 +355,11 @@ class ModelSpec:
     )
     mtp: "MultiTokenPrediction | None" = _lazy("kvcalc.stack.mtp", "MultiTokenPrediction")
     weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
+    weight_formats: tuple[TensorFormat, ...] = ()
     expect: Expect | None = None
     budgets: tuple[Budget, ...] = ()
+
+    @property
+    def own_dtype(self) -> str:
+        """What the weights are in when nothing is asked: as published, or bf16 where all is."""
+        return "checkpoint" if self.weight_dtypes or self.weight_formats else "bf16"

@@ -48,6 +48,9 @@ def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec,
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
     if not notes:
         return spec, ()
+    if spec.weight_formats:
+        notes.append("weights in bf16: the published formats are of the model's own tensors")
+        spec = replace(spec, weight_dtypes={}, weight_formats=())
     # What was known of the model is not known of the variant.
     return replace(spec, blocks=blocks, expect=Expect()), tuple(notes)
 

@@ -10,6 +10,9 @@ from kvcalc.convert.files import load_model
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.dtypes import weight_format
 from kvcalc.errors import UnsupportedError
+from kvcalc.memory.weights import ledger, weight_bytes
+from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.stored_formats import stored_format
 
 QWEN: dict[str, Any] = {
     "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
@@ -36,7 +39,16 @@ PACKED: dict[str, Any] = {
 def formats(config: dict[str, Any], quantization: dict[str, Any] | None) -> dict[str, str]:
     if quantization is not None:
         config = config | {"quantization_config": quantization}
-    return {**spec_from_config(config, "model", "config.json").spec.weight_dtypes}
+    return by_component(spec_from_config(config, "model", "config.json").spec)
+
+
+def by_component(spec: ModelSpec) -> dict[str, str]:
+    """The formats of each component's matrices; components in bf16 alone are left out."""
+    found: dict[str, set[str]] = {}
+    for row in ledger(spec, "checkpoint").rows:
+        if len(row.shape) > 1 and row.weight.tensor.quantised:
+            found.setdefault(row.component, set()).add(row.dtype)
+    return {part: " ".join(sorted(names)) for part, names in found.items() if names != {"bf16"}}
 
 
 def test_layouts_of_one_matrix() -> None:
@@ -70,22 +82,24 @@ def test_layouts_of_one_matrix() -> None:
     [
         (None, {}),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]},
-         {"attention": "fp8_block128", "ffn": "fp8_block128"}),
+         # Qwen's own files keep the scales of tiles in bf16.
+         dict.fromkeys(("attention", "ffn"), "fp8_block128x128_bf16")),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"},
          {"attention": "awq_g128", "ffn": "awq_g128"}),
         # Qwen2.5-7B-Instruct-GPTQ-Int8.
         ({"quant_method": "gptq", "bits": 8, "group_size": 128},
          {"attention": "gptq8_g128", "ffn": "gptq8_g128"}),
-        # AutoFP8 and ModelOpt: one scale a matrix.
-        ({"quant_method": "fp8", "activation_scheme": "static"}, {"attention": "fp8", "ffn": "fp8"}),
+        # AutoFP8 and ModelOpt: a scale of the weights and one of the inputs a matrix, in fp32.
+        ({"quant_method": "fp8", "activation_scheme": "static"},
+         {"attention": "fp8+8", "ffn": "fp8+8"}),
         ({"producer": {"name": "modelopt"}, "quant_algo": "FP8", "ignore": ["lm_head"]},
-         {"attention": "fp8", "ffn": "fp8"}),
+         {"attention": "fp8+8", "ffn": "fp8+8"}),
         # nvidia/Gemma-4-31B-IT-NVFP4 lists its layers one by one.
         ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", *(
-            f"model.layers.{index}.self_attn*" for index in range(28))]}, {"ffn": "nvfp4"}),
+            f"model.layers.{index}.self_attn*" for index in range(28))]}, {"ffn": "nvfp4+8"}),
         ({"quant_method": "fp8", "modules_to_not_convert": [
             f"model.layers.{index}.self_attn.{side}_proj" for index in range(28) for side in "qkvo"
-        ]}, {"ffn": "fp8"}),
+        ]}, {"ffn": "fp8+4"}),
         # RedHatAI's w8a8 checkpoints.
         ({"quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ["lm_head"],
           "sparsity_config": {"format": "dense"}, "config_groups": {"group_0": {
@@ -98,7 +112,7 @@ def test_layouts_of_one_matrix() -> None:
           "checkpoint_format": "gptq", "modules_in_block_to_quantize": None},
          {"attention": "gptq_g64", "ffn": "gptq_g64"}),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True},
-         {"attention": "int8_row", "ffn": "int8_row"}),
+         {"attention": "int8_row+1", "ffn": "int8_row+1"}),
         ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"attention": "nf4", "ffn": "nf4"}),
         ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True},
          {"attention": "nf4_double", "ffn": "nf4_double"}),
@@ -106,7 +120,7 @@ def test_layouts_of_one_matrix() -> None:
           "config_groups": {"group_0": {
             "targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "strategy": "group",
                                                "group_size": 128, "symmetric": False},
-        }}}, {"attention": "int4z_g128", "ffn": "int4z_g128"}),
+        }}}, {"attention": "int4z_g128+16", "ffn": "int4z_g128+16"}),
         ({"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"],
           "config_groups": {"group_0": {"targets": ["Linear"],
             "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True},
@@ -120,7 +134,7 @@ def test_methods(quantization: dict[str, Any] | None, expected: dict[str, str]) 
 def test_a_format_for_the_cache_is_named() -> None:
     stated = PACKED | {"kv_cache_scheme": {"num_bits": 8, "type": "float", "strategy": "tensor"}}
     found = spec_from_config(QWEN | {"quantization_config": stated}, "model", "config.json")
-    assert {**found.spec.weight_dtypes} == {"attention": "int4_g128", "ffn": "int4_g128"}
+    assert by_component(found.spec) == {"attention": "int4_g128+16", "ffn": "int4_g128+16"}
     note = next(line for line in found.assumptions if "kv_cache_scheme" in line)
     assert "--kv-dtype" in note
 
@@ -162,7 +176,7 @@ def test_exceptions_keep_the_default_format() -> None:
         "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*",
                    "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],
     }  # fmt: skip
-    assert formats(KIMI, quantization) == {"experts": "int4_g32"}
+    assert formats(KIMI, quantization) == {"experts": "int4_g32+16"}
 
 
 @pytest.mark.parametrize(
@@ -170,49 +184,30 @@ def test_exceptions_keep_the_default_format() -> None:
     [
         ({"quant_method": "aqlm"}, "aqlm"),
         ({"quant_method": None}, "quant_method"),
-        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "quant_algo"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "quantized_layers"),
+        ({"quant_method": "fp8", "weight_block_size": [64, 0]}, "weight_block_size"),
+        ({"quant_method": "gptq", "bits": 5, "group_size": 128}, "bits"),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.secret"]}, "secret"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "exclude_modules"),
-        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": 5}, "exclude_modules"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": 5}, "ignore"),
         ({"quant_method": "modelopt", "quant_algo": ["FP8"]}, "quant_algo"),
         ({"producer": "modelopt", "quant_algo": "FP8"}, "quant_method"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 32}, "group_size"),
-        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.self_attn"]},
-         "attention of 1 of 28 layers"),
-        ({"quant_method": "fp8", "modules_to_not_convert": [
-            f"model.layers.{index}.self_attn.q_proj" for index in range(28)]},
-         "attention of 0 of 28 layers"),
-        ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "weight_block_size"),
-        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "bits"),
-        ({"quant_method": "awq", "bits": 4, "group_size": -1}, "group_size"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}, "version"),
-        ({"quant_method": "fp8", "weight_block_size": [128, 128],
-          "modules_to_not_convert": ["model.layers.3.mlp.down_proj"]}, "ffn of 0 of 28 layers"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 128,
-          "modules_to_not_convert": ["down_proj"]}, "modules_to_not_convert"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128,
           "modules_to_not_convert": "self_attn"}, "modules_to_not_convert"),
-        (GPTQ | {"dynamic": {"-:.*mlp.*": {}}}, "dynamic"),
-        (GPTQ | {"lm_head": True}, "lm_head"),
-        (GPTQ | {"modules_in_block_to_quantize": [["self_attn.q_proj"]]},
-         "modules_in_block_to_quantize"),
         (GPTQ | {"is_marlin_format": True}, "is_marlin_format"),
         (GPTQ | {"checkpoint_format": "marlin"}, "checkpoint_format"),
         (GPTQ | {"pack_dtype": "int16"}, "pack_dtype"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": False},
          "load_in_4bit"),
         ({"quant_method": "bitsandbytes"}, "load_in_4bit"),
-        (PACKED | {"ignore": []}, "ignore"),
-        ({key: value for key, value in PACKED.items() if key != "ignore"}, "ignore"),
         (PACKED | {"format": "dense"}, "quantization_config.format"),
         (PACKED | {"format": "marlin-24"}, "quantization_config.format"),
         (PACKED | {"format": "int-quantized"}, "quantization_config.format"),
         (PACKED | {"format": None}, "quantization_config.format"),
         (PACKED | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config"),
-        (PACKED | {"transform_config": {"config_groups": {}}}, "transform_config"),
-        # Its order of columns, weight_g_idx, stands beside the weights.
-        (PACKED | {"config_groups": {"group_0": {"targets": ["Linear"], "weights": {
-            "num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
-            "actorder": "group"}}}}, "actorder"),
+        (PACKED | {"transform_config": {"config_groups": {"R1": {}}}}, "transform_config"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_expressed_is_refused_by_name(
@@ -230,7 +225,8 @@ def test_what_cannot_be_expressed_is_refused_by_name(
     ],
 )  # fmt: skip
 def test_dtype(key: str, stated: str | None, expected: dict[str, str]) -> None:
-    assert formats(QWEN | {key: stated}, None) == expected
+    found = spec_from_config(QWEN | {key: stated}, "model", "config.json").spec
+    assert {**found.weight_dtypes} == expected
 
 
 def test_a_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
@@ -248,4 +244,131 @@ def test_a_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
     apart.write_text(json.dumps({"producer": {}, "quantization": stated}), "utf-8")
     found = load_model(str(tmp_path / "config.json"))
     assert found is not None
-    assert {**found.spec.weight_dtypes} == {"attention": "fp8", "ffn": "fp8"}
+    assert by_component(found.spec) == {"attention": "fp8+8", "ffn": "fp8+8"}
+
+
+def published(config: dict[str, Any], quantization: dict[str, Any]) -> ModelSpec:
+    found = spec_from_config(config | {"quantization_config": quantization}, "model", "config.json")
+    return found.spec
+
+
+def of(spec: ModelSpec, name: str) -> dict[str, int]:
+    """How many layers store a tensor in which format."""
+    rows = [row for row in ledger(spec, "checkpoint").rows if row.name.endswith(f"{name}.weight")]
+    return {row.dtype: row.count for row in rows}
+
+
+def test_single_layers_and_tensors_are_told_apart() -> None:
+    left = ["model.layers.0.self_attn", "model.layers.3.mlp.down_proj", "lm_head"]
+    spec = published(QWEN, {"quant_method": "fp8", "modules_to_not_convert": left})
+    assert of(spec, "q_proj") == {"bf16": 1, "fp8+4": 27}
+    assert of(spec, "down_proj") == {"bf16": 1, "fp8+4": 27}
+    assert of(spec, "up_proj") == {"fp8+4": 28}
+    # A name is a prefix up to a dot: layer 1 is not layer 10 to 19.
+    left = ["model.layers.1.mlp"]
+    spec = published(QWEN, {"quant_method": "fp8", "modules_to_not_convert": left})
+    assert of(spec, "up_proj") == {"bf16": 1, "fp8+4": 27}
+
+
+def test_gptq_s_rules_for_single_modules() -> None:
+    # GPTQModel: -: leaves modules out, +: gives them other numbers.
+    rules = {"-:.*mlp\\.down.*": {}, "+:.*layers\\.0\\..*": {"bits": 8, "group_size": 64}}
+    spec = published(QWEN, GPTQ | {"dynamic": rules})
+    assert of(spec, "down_proj") == {"bf16": 28}
+    assert of(spec, "q_proj") == {"gptq8_g64": 1, "gptq_g128": 27}
+    inside = {"modules_in_block_to_quantize": [["self_attn.q_proj"], ["mlp.down_proj"]]}
+    spec = published(QWEN, GPTQ | inside)
+    assert of(spec, "q_proj") == of(spec, "down_proj") == {"gptq_g128": 28}
+    assert of(spec, "k_proj") == {"bf16": 28}
+    assert of(published(QWEN, GPTQ | {"lm_head": True}), "head") == {"gptq_g128": 1}
+
+
+def test_act_order_of_compressed_tensors_stores_an_index_a_column() -> None:
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
+               "actorder": "group"}  # fmt: skip
+    groups = {"config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}}
+    # weight_packed [3584, 448] int32, weight_scale [3584, 28] bf16, weight_shape int64 [2],
+    # weight_g_idx [3584] int32.
+    assert of(published(QWEN, PACKED | groups), "q_proj") == {"int4_g128_idx+16": 28}
+    (word,) = stored_format("int4_g128_idx+16")
+    assert word.tensor((3584, 3584)) == 6_422_528 + 200_704 + 16 + 14_336
+
+
+def test_mixed_precision_of_modelopt() -> None:
+    layers = {
+        f"model.layers.{index}.{name}": {"quant_algo": algorithm, "group_size": 16}
+        for index in range(28)
+        for name, algorithm in (("mlp.up_proj", "NVFP4"), ("self_attn.o_proj", "FP8"))
+        if index != 5
+    }
+    stated = {
+        "quant_method": "modelopt",
+        "quant_algo": "MIXED_PRECISION",
+        "quantized_layers": layers,
+    }
+    spec = published(QWEN, stated)
+    assert of(spec, "up_proj") == {"nvfp4+8": 27, "bf16": 1}
+    assert of(spec, "o_proj") == {"fp8+8": 27, "bf16": 1}
+    assert of(spec, "down_proj") == {"bf16": 28}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "word"),
+    [
+        ({"quant_method": "fbgemm_fp8", "modules_to_not_convert": ["lm_head"]}, "fp8_row_fp32"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128,
+          "packing_format": "auto_round:auto_gptq"}, "gptq_g128_noidx"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128,
+          "packing_format": "auto_round:auto_awq"}, "awq_g128"),
+        ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {
+            "nbits": 4, "group_size": 64, "axis": 1}}, "skip_modules": ["lm_head"]}, "hqq4_g64"),
+        ({"quant_method": "quark", "global_quant_config": {
+            "weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"},
+            "input_tensors": {"dtype": "fp8_e4m3", "is_dynamic": False}}, "exclude": ["lm_head"]},
+         "fp8+8"),
+        ({"quant_method": "torchao", "quant_type": {"default": {
+            "_type": "Int8WeightOnlyConfig", "_data": {}}}}, "int8_channel"),
+    ],
+    ids=["fbgemm", "auto-round", "auto-round awq", "hqq", "quark", "torchao"],
+)  # fmt: skip
+def test_more_methods(quantization: dict[str, Any], word: str) -> None:
+    assert formats(QWEN, quantization) == {"attention": word, "ffn": word}
+
+
+PUBLISHED = Path(__file__).with_name("real_configs.json")
+
+
+def real(name: str) -> dict[str, Any]:
+    cases = json.loads(PUBLISHED.read_text("utf-8"))
+    config: dict[str, Any] = next(case["config"] for case in cases if case["name"] == name)
+    return {key: value for key, value in config.items() if key != "quantization_config"}
+
+
+BLOCK = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
+
+
+def test_published_sizes() -> None:
+    # Qwen3.5-27B-FP8: the text model's tensors (vLLM PR 41000 logs 27.66 to 27.69 GiB on a card).
+    left = ["lm_head", "model.language_model.embed_tokens", "model.visual.patch_embed.proj"]
+    left += [
+        f"model.language_model.layers.{index}.linear_attn.{name}"
+        for index in range(64)
+        if index % 4 != 3
+        for name in ("conv1d", "in_proj_a", "in_proj_b")
+    ]
+    spec = published(real("qwen3.5-27b"), BLOCK | {"modules_to_not_convert": left})
+    assert weight_bytes(spec, "checkpoint")[0] == 29_468_003_328
+    # MiniMax-M2's safetensors headers: routers and their biases in fp32.
+    left = ["gate", "e_score_correction_bias", "lm_head"]
+    spec = published(real("minimax-m2.5"), BLOCK | {"modules_to_not_convert": left})
+    assert weight_bytes(spec, "checkpoint")[0] == 230_121_630_720
+    # nvidia/DeepSeek-V3.1-NVFP4: MLA's first four projections in bf16, its last in NVFP4.
+    left = ["lm_head", "model.layers.61*"]
+    left += [
+        f"model.layers.{index}.self_attn.{name}"
+        for index in range(61)
+        for name in ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
+    ]
+    stated = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": left}
+    spec = published(real("deepseek-v3"), stated)
+    assert round(weight_bytes(spec, "checkpoint")[0] / 10**7) == 38_638

@@ -195,7 +195,7 @@ def _weights(spec: ModelSpec, stored: StoredWeights | None, ranks: Sequence[int]
         result["stored"] = _sizes(
             parts, [partial(stored_device_bytes, spec, stored, rank, 1) for rank in ranks]
         )
-    for dtype in (*(("checkpoint",) if spec.weight_dtypes else ()), *WEIGHT_FORMATS):
+    for dtype in (*(("checkpoint",) if spec.own_dtype == "checkpoint" else ()), *WEIGHT_FORMATS):
         try:
             parts = stacked(weight_bytes(spec, dtype)[1])
         except UnsupportedError as error:
@@ -209,7 +209,7 @@ def _weights(spec: ModelSpec, stored: StoredWeights | None, ranks: Sequence[int]
 
 
 def _comes_in_own(spec: ModelSpec, stored: StoredWeights | None) -> bool:
-    return stored is not None or bool(spec.weight_dtypes)
+    return stored is not None or spec.own_dtype == "checkpoint"
 
 
 def _sizes(

@@ -1,0 +1,1 @@
+"""Quantised checkpoints: which module is stored how, decided as each method itself matches names."""

@@ -1,0 +1,53 @@
+"""What every method answers: a module's format. And how a config that says too little is refused."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from kvcalc.convert.config import Config, short
+from kvcalc.convert.quantized.matching import Entries, How
+from kvcalc.convert.quantized.modules import Module
+from kvcalc.errors import Problem, UnsupportedError
+from kvcalc.frozen import frozen
+
+Stated = Mapping[str, Any]
+# Where the libraries list what they leave in the default format.
+_EXCEPTIONS = (
+    "modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules", "exclude_modules",
+)  # fmt: skip
+
+
+@frozen
+class Method:
+    """choose: a module's format, None for the default one. listed: the names it went by.
+
+    separate: it takes linear layers only, so experts stacked in one tensor are not quantised.
+    """
+
+    choose: Callable[[Module], str | None]
+    listed: Entries
+    separate: bool = False
+
+
+def refuse(config: Config, key: str, value: Any, what: str) -> NoReturn:
+    """Raise UnsupportedError about a key of quantization_config."""
+    field = f"quantization_config.{key}"
+    reason = (
+        f"{what}, so the weights' bytes are not known; take quantization_config out of the config to "
+        f"import the model in bf16, or give its .safetensors files, whose headers hold the exact bytes"
+    )
+    problem = Problem("KV106", config.path, 0, 0, field, reason)
+    raise UnsupportedError(f"{config.path}: {field} = {short(value)}: {reason}", (problem,))
+
+
+def entries_of(config: Config, stated: Stated, how: How) -> Entries:
+    """All names that a config lists as left out."""
+    names: list[str] = []
+    for key in _EXCEPTIONS:
+        entries = stated.get(key)
+        if not isinstance(entries, list | None):
+            refuse(config, key, entries, "not a list of names")
+        for entry in entries or ():
+            if not isinstance(entry, str):
+                config.wrong("quantization_config", f"{key}: expected names, found {short(entry)}")
+            names.append(entry)
+    return Entries(names, how)

@@ -1,0 +1,403 @@
+"""Each method's quantization_config -> what stores a module. Layouts are those of the libraries that
+write them; what a config leaves open, or kvcalc has no word for, is refused by name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kvcalc.convert.config import Config
+from kvcalc.convert.quantized.compressed import compressed_tensors
+from kvcalc.convert.quantized.matching import Entries, How
+from kvcalc.convert.quantized.method import Method, Stated, entries_of, refuse
+from kvcalc.convert.quantized.modules import Module, bare
+
+GROUPS = (16, 32, 64, 128, 256, 512, 1024)
+# Families whose fp8 checkpoints keep the scales of tiles in bf16 (headers of Qwen's own files);
+# DeepSeek's and MiniMax's are fp32, DeepSeek-V4's e8m0.
+_BF16_SCALES = re.compile(r"qwen")
+
+
+def _plain(config: Config, stated: Stated, word: str, how: How = "transformers") -> Method:
+    """One format for every linear layer that no list excludes; tables, heads and routers stay."""
+    listed = entries_of(config, stated, how)
+    return Method(
+        lambda module: word if module.linear and not listed.match(module) else None, listed
+    )
+
+
+# ---------------------------------------------------------------- fp8
+
+
+def fp8(config: Config, stated: Stated, default: str) -> Method:
+    """DeepSeek's, Qwen's and transformers' fp8: tiles, or a scale a matrix (AutoFP8)."""
+    static = stated.get("activation_scheme") == "static"
+    block = stated.get("weight_block_size")
+    if block is None:
+        return _plain(config, stated, f"fp8+{8 if static else 4}")
+    sizes = block if isinstance(block, list) else ()
+    if len(sizes) != 2 or not all(type(size) is int and 0 < size <= 4096 for size in sizes):
+        refuse(config, "weight_block_size", block, "tiles of another kind")
+    once = "+4" if static else ""
+    if config.model_type == "deepseek_v4":
+        config.assumptions.append(
+            "attention = fp8: what the compressors and indexers of DeepSeek-V4 keep in wider formats "
+            "is counted in fp8 too"
+        )
+        tiles = "128" if sizes == [128, 128] else f"{sizes[0]}x{sizes[1]}"
+        return _plain(config, stated, f"fp8_block{tiles}_e8m0{once}")
+    scales = "_bf16" if _BF16_SCALES.match(config.model_type) else ""
+    if sizes == [128, 128] and not scales:
+        return _plain(config, stated, f"fp8_block128{once}")
+    return _plain(config, stated, f"fp8_block{sizes[0]}x{sizes[1]}{scales}{once}")
+
+
+def fbgemm_fp8(config: Config, stated: Stated, default: str) -> Method:
+    """A scale of fp32 for each row (transformers integrations/fbgemm_fp8.py, FbgemmFp8Linear)."""
+    return _plain(config, stated, "fp8_row_fp32")
+
+
+# ---------------------------------------------------------------- groups of integers
+
+
+def _numbers(config: Config, stated: Stated, widths: tuple[int, ...]) -> tuple[int, str]:
+    """Bits and ``g128`` or ``row`` of a method that states bits and a group size."""
+    bits = stated.get("bits", stated.get("w_bit"))
+    size = stated.get("group_size", stated.get("q_group_size"))
+    if type(bits) is not int or bits not in widths:
+        refuse(config, "bits", bits, f"only {', '.join(map(str, widths))} bits are known")
+    if size != -1 and (type(size) is not int or size not in GROUPS):
+        refuse(
+            config, "group_size", size, f"only groups of {', '.join(map(str, GROUPS))} are known"
+        )
+    return bits, "row" if size == -1 else f"g{size}"
+
+
+def gptq(config: Config, stated: Stated, default: str) -> Method:
+    """AutoGPTQ's and GPTQModel's: g_idx stands in the file with and without act-order."""
+    bits, group = _numbers(config, stated, (2, 3, 4, 8))
+    for key in ("checkpoint_format", "format"):
+        packing = stated.get(key)
+        if isinstance(packing, str) and packing.lower() not in ("gptq", "gptq_v2"):
+            refuse(config, key, packing, "a packing of its own")
+    for key, what in (("is_marlin_format", "a packing of its own"),
+                      ("adapter", "matrices beside the weights")):  # fmt: skip
+        if stated.get(key):
+            refuse(config, key, stated[key], what)
+    if stated.get("pack_dtype") not in (None, "int32"):
+        refuse(config, "pack_dtype", stated["pack_dtype"], "only words of int32 are known")
+    listed = entries_of(config, stated, "transformers")
+    inside = _inside(config, stated)
+    rules = _dynamic(config, stated)
+    word = f"gptq{'' if bits == 4 else bits}_{group}"
+
+    def choose(module: Module) -> str | None:
+        is_head = module.rule == "head" and bool(stated.get("lm_head"))
+        if not (module.linear or is_head) or listed.match(module):
+            return None
+        if (
+            not is_head
+            and inside
+            and not any(
+                bare(name).partition(".")[2].partition(".")[2] in inside for name in module.names
+            )
+        ):
+            return None
+        for pattern, change in rules:
+            if any(pattern.match(f"model.{name}") or pattern.match(name) for name in module.names):
+                if change is None:
+                    return None
+                return gptq_word(config, {**stated, **change})
+        return word
+
+    return Method(choose, listed, separate=True)
+
+
+def gptq_word(config: Config, stated: Stated) -> str:
+    bits, group = _numbers(config, stated, (2, 3, 4, 8))
+    return f"gptq{'' if bits == 4 else bits}_{group}"
+
+
+def _inside(config: Config, stated: Stated) -> set[Any]:
+    """modules_in_block_to_quantize: names within a layer; empty for all."""
+    found = stated.get("modules_in_block_to_quantize")
+    if found is None:
+        return set()
+    groups = found if isinstance(found, list) else [[None]]
+    names = [name for group in groups for name in (group if isinstance(group, list) else [group])]
+    if not all(isinstance(name, str) for name in names):
+        refuse(config, "modules_in_block_to_quantize", found, "not lists of names")
+    return set(names)
+
+
+def _dynamic(
+    config: Config, stated: Stated
+) -> list[tuple[re.Pattern[str], Mapping[str, Any] | None]]:
+    """GPTQModel's rules for single modules: ``-:`` leaves out, ``+:`` or nothing changes numbers."""
+    found = stated.get("dynamic")
+    if not found:
+        return []
+    if not isinstance(found, Mapping):
+        refuse(config, "dynamic", found, "not rules by name")
+    rules: list[tuple[re.Pattern[str], Mapping[str, Any] | None]] = []
+    for text, change in found.items():
+        left_out = text.startswith("-:")
+        try:
+            pattern = re.compile(text.removeprefix("-:").removeprefix("+:"))
+        except re.error:
+            refuse(config, "dynamic", text, "not a regular expression")
+        rules.append((pattern, None if left_out else change if isinstance(change, Mapping) else {}))
+    return rules
+
+
+def awq(config: Config, stated: Stated, default: str) -> Method:
+    """AutoAWQ's gemm layout: qweight, qzeros, scales."""
+    _, group = _numbers(config, stated, (4,))
+    version = stated.get("version", stated.get("format"))
+    if isinstance(version, str) and version.lower() != "gemm":
+        refuse(config, "version", version, "a packing of its own")
+    listed = entries_of(config, stated, "part")
+    word = f"awq_{group}"
+    return Method(
+        lambda module: word if module.linear and not listed.match(module) else None, listed,
+        separate=True,
+    )  # fmt: skip
+
+
+def auto_round(config: Config, stated: Stated, default: str) -> Method:
+    """AutoRound: GPTQ's or AWQ's layout by its packing_format, numbers by module in extra_config."""
+    packing = stated.get("packing_format", "auto_round:auto_gptq")
+    known = {"auto_round:auto_gptq": "gptq", "auto_round:gptq": "gptq", "auto_round:auto_awq": "awq",
+             "auto_round:awq": "awq"}  # fmt: skip
+    if not isinstance(packing, str) or packing not in known:
+        refuse(config, "packing_format", packing, "a packing of its own")
+    extra = stated.get("extra_config") or {}
+    if not isinstance(extra, Mapping):
+        refuse(config, "extra_config", extra, "not settings by module")
+    blocks = stated.get("block_name_to_quantize") or stated.get("to_quant_block_names")
+    if isinstance(blocks, str) and "visual" in blocks:
+        refuse(config, "block_name_to_quantize", blocks, "blocks other than the language model's")
+    by_name = {bare(name): change for name, change in extra.items() if isinstance(change, Mapping)}
+    style = known[packing]
+
+    def choose(module: Module) -> str | None:
+        change = next((by_name[name] for name in module.names if name in by_name), None)
+        if not module.linear and change is None:
+            return None
+        own = {**stated, **(change or {})}
+        if own.get("bits") in (16, 32):
+            return None
+        bits, group = _numbers(config, own, (2, 3, 4, 8))
+        return (
+            f"awq_{group}" if style == "awq" else f"gptq{'' if bits == 4 else bits}_{group}_noidx"
+        )
+
+    return Method(choose, Entries((), "transformers"), separate=True)
+
+
+def hqq(config: Config, stated: Stated, default: str) -> Method:
+    """HQQ: packed bytes, a scale and a zero a group in 16 bits."""
+    inner = stated.get("quant_config")
+    weights = inner.get("weight_quant_params", inner) if isinstance(inner, Mapping) else None
+    if not isinstance(weights, Mapping) or "nbits" not in weights:
+        refuse(config, "quant_config", inner, "settings by module")
+    bits, size, axis = weights.get("nbits"), weights.get("group_size"), weights.get("axis", 1)
+    if bits not in (2, 4, 8) or type(size) is not int or size not in GROUPS or axis != 1:
+        refuse(config, "quant_config", weights, "only 2, 4 and 8 bits in groups of a row are known")
+    for key in ("offload_meta", "scale_quant_params", "zero_quant_params"):
+        if weights.get(key) or (isinstance(inner, Mapping) and inner.get(key)):
+            refuse(config, f"quant_config.{key}", True, "scales in a format of their own")
+    return _plain(config, {**stated, "modules_to_not_convert": stated.get("skip_modules")},
+                  f"hqq{bits}_g{size}")  # fmt: skip
+
+
+# ---------------------------------------------------------------- others
+
+
+def bitsandbytes(config: Config, stated: Stated, default: str) -> Method:
+    """LLM.int8() with SCB and a byte that says the layout; nf4 and fp4 with absmax per 64."""
+    listed = entries_of(config, stated, "transformers")
+    if stated.get("load_in_8bit"):
+        word = "int8_row+1"
+    elif stated.get("load_in_4bit"):
+        double = bool(stated.get("bnb_4bit_use_double_quant"))
+        word = "nf4_double" if double else "nf4"
+        config.assumptions.append(
+            f"{word}: the tables and the state that each matrix stores once, under 1.5 KiB, are not "
+            f"counted"
+        )
+    else:
+        refuse(
+            config, "load_in_4bit", stated.get("load_in_4bit"), "neither 4 nor 8 bits are stated"
+        )
+    return Method(
+        lambda module: word if module.linear and not listed.match(module) else None, listed,
+        separate=True,
+    )  # fmt: skip
+
+
+def mxfp4(config: Config, stated: Stated, default: str) -> Method:
+    """gpt-oss: the experts alone."""
+    return Method(
+        lambda module: "mxfp4" if module.tensor.component == "experts" and module.linear else None,
+        Entries((), "transformers"),
+    )
+
+
+def bitnet(config: Config, stated: Stated, default: str) -> Method:
+    """Ternary weights, four a byte, and a bf16 scale a matrix."""
+    if stated.get("quantization_mode", "offline") != "offline":
+        refuse(config, "quantization_mode", stated["quantization_mode"], "weights kept unpacked")
+    return _plain(config, stated, "int2+2")
+
+
+_MODELOPT = {"FP8": "fp8+8", "NVFP4": "nvfp4+8", "W4A8_AWQ": None, "FP8_PB_WO": "fp8_block128",
+             "FP8_PER_CHANNEL_PER_TOKEN": None}  # fmt: skip
+
+
+def modelopt(config: Config, stated: Stated, default: str) -> Method:
+    """NVIDIA ModelOpt: FP8 and NVFP4 with a weight and an input scale in fp32 a matrix; MIXED_PRECISION
+    lists the module of each in ``quantized_layers``."""
+    algorithm = stated.get("quant_algo")
+    listed = entries_of(config, stated, "glob")
+    layers = stated.get("quantized_layers")
+    if algorithm == "MIXED_PRECISION":
+        if not isinstance(layers, Mapping) or not layers:
+            refuse(config, "quantized_layers", layers, "which layer has which format")
+        words = {
+            bare(name): _modelopt_word(config, layer.get("quant_algo"), layer)
+            for name, layer in layers.items()
+            if isinstance(layer, Mapping)
+        }
+        named = Entries(layers, "glob")
+
+        def mixed(module: Module) -> str | None:
+            found = {words[name] for path in module.names for name in _each(path, module)
+                     if name in words}  # fmt: skip
+            if len(found) > 1:
+                refuse(config, "quantized_layers", module.rule, "one tensor in several formats")
+            named.match(module)
+            return found.pop() if found else None
+
+        return Method(mixed, named)
+    groups = stated.get("config_groups")
+    if isinstance(groups, Mapping) and len(groups) > 1:
+        refuse(config, "config_groups", [*groups], "several schemes in one checkpoint")
+    word = _modelopt_word(config, algorithm, stated)
+    for key in ("exclude_modules", "ignore"):
+        if isinstance(stated.get(key), list):
+            break
+    else:
+        refuse(config, "exclude_modules", None, "no list of what is left out")
+
+    def choose(module: Module) -> str | None:
+        if module.rule != "head" and not module.linear:
+            return None
+        return None if listed.match(module) else word
+
+    return Method(choose, listed)
+
+
+def _each(path: str, module: Module) -> list[str]:
+    """The modules of a path: one, or one for each of the first and the last expert."""
+    if "*" not in path:
+        return [path]
+    return [path.replace("*", str(index)) for index in {0, module.tensor.shape[0] - 1}]
+
+
+def _modelopt_word(config: Config, algorithm: Any, stated: Stated) -> str:
+    word = _MODELOPT.get(algorithm) if isinstance(algorithm, str) else None
+    if word is None:
+        refuse(
+            config,
+            "quant_algo",
+            algorithm,
+            "only FP8, FP8_PB_WO, NVFP4 and MIXED_PRECISION are known",
+        )
+    size = stated.get("group_size")
+    if algorithm == "NVFP4" and size not in (None, 16):
+        refuse(config, "group_size", size, "NVFP4 has groups of 16")
+    return word
+
+
+def quark(config: Config, stated: Stated, default: str) -> Method:
+    """AMD Quark: fp8 with one scale a matrix, or a row; a static input scale beside it."""
+    for key in ("layer_quant_config", "layer_type_quant_config"):
+        if stated.get(key):
+            refuse(config, key, [*stated[key]], "settings by module")
+    inner = stated.get("global_quant_config")
+    weight = inner.get("weight") if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping) or not isinstance(weight, Mapping):
+        refuse(config, "global_quant_config", inner, "no weights' format")
+    kind = (weight.get("dtype"), weight.get("qscheme"))
+    moving = inner.get("input_tensors")
+    static = isinstance(moving, Mapping) and not moving.get("is_dynamic", False)
+    once = 4 * (1 + static)
+    words: dict[tuple[Any, Any], str] = {
+        ("fp8_e4m3", "per_tensor"): f"fp8+{once}",
+        ("fp8_e4m3", "per_channel"): f"fp8_row_fp32+{4 * static}" if static else "fp8_row_fp32",
+        ("fp4", "per_group"): "mxfp4",
+    }
+    word = words.get(kind)
+    if word is None or (kind[0] == "fp4" and weight.get("group_size") != 32):
+        refuse(
+            config, "global_quant_config.weight", dict(weight), "a scheme that is not accounted for"
+        )
+    listed = Entries(_names(config, stated, "exclude"), "glob")
+
+    def choose(module: Module) -> str | None:
+        if module.rule != "head" and not module.linear:
+            return None
+        return None if listed.match(module) else word
+
+    return Method(choose, listed)
+
+
+def _names(config: Config, stated: Stated, key: str) -> list[str]:
+    found = stated.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        refuse(config, key, found, "not a list of names")
+    return found
+
+
+def torchao(config: Config, stated: Stated, default: str) -> Method:
+    """torchao's tensor subclasses as safetensors flatten them: elements and scales of the weights."""
+    inner = stated.get("quant_type")
+    inner = inner.get("default", inner) if isinstance(inner, Mapping) else {"_type": inner}
+    kind = inner.get("_type") if isinstance(inner, Mapping) else None
+    data = inner.get("_data", {}) if isinstance(inner, Mapping) else {}
+    size = data.get("group_size", 128) if isinstance(data, Mapping) else None
+    wide = 4 if default == "fp32" else 2
+    words = {
+        "Int8WeightOnlyConfig": "int8_row" if wide == 4 else "int8_channel",
+        "int8_weight_only": "int8_row" if wide == 4 else "int8_channel",
+        "Float8WeightOnlyConfig": "fp8_row_fp32",
+        "Float8DynamicActivationFloat8WeightConfig": "fp8_row_fp32",
+        "Int4WeightOnlyConfig": f"hqq4_g{size}",
+    }
+    word = words.get(kind) if isinstance(kind, str) else None
+    if word is None or (kind == "Int4WeightOnlyConfig" and size not in GROUPS):
+        refuse(config, "quant_type", kind, "a tensor type that is not accounted for")
+    if stated.get("include_input_output_embeddings"):
+        refuse(config, "include_input_output_embeddings", True, "tables in formats of their own")
+    return _plain(config, stated, word)
+
+
+METHODS: dict[str, Callable[[Config, Stated, str], Method]] = {
+    "fp8": fp8,
+    "fbgemm_fp8": fbgemm_fp8,
+    "gptq": gptq,
+    "awq": awq,
+    "auto-round": auto_round,
+    "auto_round": auto_round,
+    "intel/auto-round": auto_round,
+    "hqq": hqq,
+    "bitsandbytes": bitsandbytes,
+    "mxfp4": mxfp4,
+    "bitnet": bitnet,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "quark": quark,
+    "torchao": torchao,
+    "compressed-tensors": compressed_tensors,
+}

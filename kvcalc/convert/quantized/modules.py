@@ -1,0 +1,85 @@
+"""The modules of a model as its checkpoint calls them: what a quantisation's lists of names are about.
+
+kvcalc/convert/tensor_names.json, written by ``python -m tests.convert.tensor_names``, holds the paths
+of every matrix by model_type, as transformers' classes and as their checkpoints have them.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.resources import files
+
+from kvcalc.frozen import frozen
+from kvcalc.memory.inventory import parameter_groups
+from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.tensor_formats import rule_name
+from kvcalc.tensors import ParamTensor
+
+# What may stand before a layer's name: the text model's place inside other classes.
+_ROOT = re.compile(
+    r"^(?:(?:model|language_model|text_model|backbone|transformer|thinker|llm|decoder|text"
+    r"|language|bert|roberta|module)\.)+"
+)
+PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
+
+
+@frozen
+class Module:
+    """A matrix of one layer and the module paths that hold it, without what stands before them.
+
+    rule: what ``weight_formats`` calls it. names: ``layers.3.self_attn.q_proj``; experts that are
+    modules of their own have ``*`` for their number. stacked: its experts are one tensor.
+    """
+
+    rule: str
+    layer: int | None
+    tensor: ParamTensor
+    names: tuple[str, ...]
+    stacked: bool = False
+
+    @property
+    def linear(self) -> bool:
+        """A linear layer of the model's layers, or stacked experts; not a table, head or router."""
+        apart = self.tensor.component in ("embedding", "head", "router", "norm")
+        return self.tensor.quantised and not apart
+
+
+def bare(name: str) -> str:
+    """A path without what stands before the text model: ``model.layers.0.mlp`` is layers.0.mlp."""
+    return _ROOT.sub("", name)
+
+
+def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
+    """Every matrix of every layer with its paths; those whose paths are not known have none."""
+    table = _table().get(model_type) or _common()
+    for group in parameter_groups(spec):
+        for tensor in group.tensors:
+            if len(tensor.shape) < 2 or tensor.buffer:
+                continue
+            rule = rule_name((group.prefix + tensor.name).replace("encoder.layers.{}.", "encoder."))
+            paths = table.get(rule) or _common().get(rule, ())
+            stars = any("*" in path for path in paths)
+            for layer in group.layers or (None,):
+                names = tuple(bare(path.replace("{}", str(layer))) for path in paths)
+                yield Module(rule_name(group.prefix + tensor.name), layer, tensor, names, not stars)
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, dict[str, tuple[str, ...]]]:
+    text = files("kvcalc.convert").joinpath("tensor_names.json").read_text("utf-8")
+    return {
+        model_type: {rule: tuple(paths) for rule, paths in entry["names"].items()}
+        for entry in json.loads(text)
+        for model_type in entry["types"]
+    }
+
+
+@lru_cache(maxsize=1)
+def _common() -> dict[str, tuple[str, ...]]:
+    """The paths of the plain decoders that remote code follows."""
+    found: dict[str, tuple[str, ...]] = {}
+    for model_type in ("qwen2", "deepseek_v3", "deepseek_v32", "mixtral", "mamba2", "qwen3_next"):
+        for rule, paths in _table().get(model_type, {}).items():
+            found[rule] = tuple(dict.fromkeys((*found.get(rule, ()), *paths)))
+    return found

@@ -1,0 +1,124 @@
+"""The schemes that ``--dtype`` names: one format for a model, or what its checkpoint mixes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from kvcalc.dtypes import Format, weight_format
+from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
+from kvcalc.memory.ledger import Scheme, Stored, Weight
+from kvcalc.spec.model import ModelSpec, TensorFormat
+from kvcalc.spec.stored_formats import stored_format
+from kvcalc.spec.tensor_formats import parse_layers, rule_name
+from kvcalc.tensors import Component
+
+# The components whose matrices a narrow --dtype applies to.
+QUANTISED: tuple[Component, ...] = ("attention", "recurrent", "ffn", "experts")
+PLAIN = ("fp32", "bf16", "fp16")
+_WITHOUT_FORMAT = Format("bytes", 1, 1)
+
+Formats = tuple[Format, ...]
+
+
+@frozen
+class ByComponent:
+    """One format for each component's matrices and one for everything else."""
+
+    name: str
+    default: Format
+    by_component: Mapping[str, Format]
+
+    def store(self, weight: Weight) -> Sequence[Stored]:
+        """The component's format for what quantisers take; buffers are not stored."""
+        tensor = weight.tensor
+        if tensor.buffer:
+            return ()
+        chosen = self.by_component.get(tensor.component) if tensor.quantised else None
+        return (Stored(chosen or self.default),)
+
+
+class Checkpoint:
+    """What a spec says that its published files hold: by component, then tensor by tensor.
+
+    A buffer is stored where a rule names it.
+    """
+
+    name = "checkpoint"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
+        default = formats.pop("default", weight_format("bf16"))
+        self._usual = ByComponent(self.name, default, formats)
+        self._rules = [_Rule(rule) for rule in spec.weight_formats]
+
+    def store(self, weight: Weight) -> Sequence[Stored]:
+        """One answer for each format that the rules leave for the weight."""
+        usual = self._usual.store(weight)
+        name = rule_name(weight.name)
+        rules = [rule for rule in self._rules if rule.reaches(name, weight)]
+        if not rules:
+            return usual
+        layers = weight.group.layers or (None,)
+        chosen: dict[int | None, _Rule | None] = dict.fromkeys(layers)
+        for rule in rules:
+            for layer in chosen:
+                if rule.layers is None or layer in rule.layers:
+                    chosen[layer] = rule
+        found: dict[int, tuple[_Rule | None, list[int]]] = {}
+        for layer, last in chosen.items():
+            held = found.setdefault(id(last), (last, []))[1]
+            if layer is not None:
+                held.append(layer)
+        answers: list[Stored] = []
+        for last, held_by in found.values():
+            own = usual if last is None else last.stored(weight)
+            answers += [Stored(**{**vars(one), "layers": tuple(held_by)}) for one in own]
+        return answers
+
+
+class _Rule:
+    """One of a spec's ``weight_formats``, ready to be asked."""
+
+    def __init__(self, rule: TensorFormat) -> None:
+        self.exact = {name for name in rule.tensors if "*" not in name}
+        globs = (re.escape(name).replace(r"\*", ".*") for name in rule.tensors if "*" in name)
+        self.globs = [re.compile(glob) for glob in globs]
+        self.layers = parse_layers(rule.layers) if rule.layers is not None else None
+        self.num_bytes = rule.bytes
+        self.formats: Formats = stored_format(rule.format) if rule.format is not None else ()
+
+    def reaches(self, name: str, weight: Weight) -> bool:
+        if name in self.exact:
+            return True
+        if weight.tensor.buffer or not any(glob.fullmatch(name) for glob in self.globs):
+            return False
+        return weight.tensor.quantised or self._plain
+
+    @cached_property
+    def _plain(self) -> bool:
+        return all(each.name in PLAIN for each in self.formats)
+
+    def stored(self, weight: Weight) -> tuple[Stored, ...]:
+        if not self.formats:
+            return (Stored(_WITHOUT_FORMAT, num_bytes=self.num_bytes),)
+        if len(self.formats) == 1:
+            return (Stored(self.formats[0]),)
+        shape = weight.tensor.shape
+        half = (*shape[:-2], shape[-2] // 2, shape[-1])
+        return tuple(Stored(each, shape=half) for each in self.formats)
+
+
+def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
+    """What ``--dtype`` names: one format for the layers' matrices, or ``checkpoint``: what the spec
+    says its checkpoint mixes. Raises UsageError for an unknown name."""
+    if dtype == "checkpoint":
+        return Checkpoint(spec)
+    try:
+        chosen = weight_format(dtype)
+    except ValueError as error:
+        raise UsageError(f"dtype {error}") from None
+    if chosen.name in PLAIN:
+        return ByComponent(chosen.name, chosen, {})
+    # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
+    return ByComponent(chosen.name, weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))

@@ -9,7 +9,7 @@ from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
-from kvcalc.memory.ledger import COMPONENTS
+from kvcalc.memory.ledger import COMPONENTS, TypeTotal
 from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
@@ -87,6 +87,7 @@ class Estimate:
     weight_bytes: int
     weight_bytes_by_component: dict[Component, int]
     weight_bytes_per_device: tuple[int, ...]
+    weight_types: tuple[TypeTotal, ...]
     cache: CacheEstimate
     workspace: tuple[WorkspaceItem, ...]
     step: tuple[WorkspaceItem, ...]
@@ -185,10 +186,12 @@ def answer(
     layout = workload.layout
     if stored is not None and workload.dtype == "checkpoint":
         num_bytes, by_component = stored.bytes, dict.fromkeys(COMPONENTS, 0) | stored.by_component
+        types = stored.types
         per_device = stored_device_bytes(spec, stored, layout.tensor, layout.pipeline)
     else:
         stored = None
         num_bytes, by_component = weight_bytes(spec, workload.dtype)
+        types = ledger(spec, workload.dtype).types
         per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
     return Estimate(
@@ -199,6 +202,7 @@ def answer(
         weight_bytes=num_bytes,
         weight_bytes_by_component=by_component,
         weight_bytes_per_device=tuple(per_device),
+        weight_types=types,
         cache=_cache(spec, workload, accounting),
         workspace=workspace(spec, workload),
         step=step_workspace(spec, workload),

@@ -15,6 +15,7 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import ParamGroup, Place
 from kvcalc.spec.layers import Layer
+from kvcalc.spec.stored import TypeTotal as TypeTotal
 from kvcalc.tensors import Component, ParamTensor
 
 COMPONENTS: tuple[Component, ...] = get_args(Component)
@@ -137,15 +138,6 @@ class Row:
                 f"explains, so its share on a rank is not known: say --dtype for another"
             )
         return _bytes(self.weight, self.stored, _part(self.weight, self.stored, shape))
-
-
-@frozen
-class TypeTotal:
-    """What one format takes: its tensors (as files count them) and their bytes."""
-
-    type: str
-    tensors: int
-    bytes: int
 
 
 @frozen

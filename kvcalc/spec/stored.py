@@ -4,6 +4,15 @@ from kvcalc.frozen import frozen
 from kvcalc.tensors import Component
 
 
+@frozen
+class TypeTotal:
+    """What one format takes: its tensors (as files count them) and their bytes."""
+
+    type: str
+    tensors: int
+    bytes: int
+
+
 @frozen(kw_only=True)
 class StoredWeights:
     """Bytes of one model's tensors in its safetensors or GGUF files.
@@ -11,6 +20,7 @@ class StoredWeights:
     path: the file or folder, as the user named it.
     by_component: bytes of the tensors of the trunk, scales of quantised matrices with their matrix.
     by_dtype: the same bytes by the files' own names of number formats, largest first.
+    types: the same with the number of tensors.
     beside: (what it is, bytes) of everything the files hold that is not the trunk: towers,
         multi-token-prediction layers, copies of tied tables, weights that nothing reads.
     """
@@ -18,6 +28,7 @@ class StoredWeights:
     path: str
     by_component: dict[Component, int]
     by_dtype: dict[str, int]
+    types: tuple[TypeTotal, ...] = ()
     beside: tuple[tuple[str, int], ...] = ()
 
     @property

@@ -108,6 +108,10 @@ def _weights(estimate: Estimate) -> dict[str, Any]:
         "bytes": estimate.weight_bytes,
         "by_component": _by_component(estimate.weight_bytes_by_component),
         "per_device_bytes": list(estimate.weight_bytes_per_device),
+        "types": [
+            {"type": each.type, "tensors": each.tensors, "bytes": each.bytes}
+            for each in estimate.weight_types
+        ],
     }
     if estimate.stored is not None:
         result["by_dtype"] = estimate.stored.by_dtype

@@ -94,7 +94,8 @@ def _held(traffic: Traffic) -> str:
 
 def _totals(traffic: Traffic) -> Iterator[Row]:
     """(what, value, beside it) of all requests together."""
-    yield Row(("requests", Count(traffic.num_requests), f"{traffic.num_tokens:,} tokens"))
+    yield Row(("requests", Count(traffic.num_requests), ""))
+    yield Row(("tokens", Count(traffic.num_tokens), ""))
     for what, num_bytes in (
         ("need, all together", traffic.logical_bytes),
         (f"held, {_held(traffic)}", traffic.bytes),

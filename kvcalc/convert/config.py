@@ -36,6 +36,9 @@ _MTP_KEYS = (
     "num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers", "num_mtp_modules",
 )  # fmt: skip
 
+# Of more keys than a real config has, so many are named, and so many are problems of their own.
+MAX_NAMED, MAX_PROBLEMS = 50, 200
+
 
 class Config:
     """The keys of one config (or of a nested one) of one ``model_type``.
@@ -94,12 +97,14 @@ class Config:
             [(key, what)] = reasons.items()
             said = f"{self._where}{_shown(key)} = {short(self._values.get(key))}: {what}"
         else:
-            keys = ", ".join(f"{self._where}{_shown(key)}" for key in reasons)
+            keys = ", ".join(f"{self._where}{_shown(key)}" for key in [*reasons][:MAX_NAMED])
+            if len(reasons) > MAX_NAMED:
+                keys += f" and {len(reasons) - MAX_NAMED:,} more"
             said = f"{len(reasons)} keys that nothing accounts for: {keys}"
         by_hand = "write the spec by hand ('kvcalc schema' has the language)"
         raise UnsupportedError(f"{self.path}: {said}; {by_hand}", tuple(
             Problem("KV106", self.path, 0, 0, f"{self._where}{_shown(key)}", what)
-            for key, what in reasons.items()
+            for key, what in [*reasons.items()][:MAX_PROBLEMS]
         ))  # fmt: skip
 
     def assume(self, key: str, value: Any, reason: str) -> None:
@@ -339,6 +344,7 @@ class Config:
     def finish(self) -> None:
         """Refuse what the file says and nothing has accounted for; note what was ignored."""
         refused: dict[str, str] = {}
+        ignored: list[str] = []
         for key, value in self._values.items():
             if key in self._read or is_ignored(key):
                 continue
@@ -358,7 +364,11 @@ class Config:
                     f"name it could change the model's tensors"
                 )
                 continue
+            ignored.append(key)
+        for key in ignored[:MAX_NAMED]:
             self.assumptions.append(f"ignored key '{self._where}{_shown(key)}'")
+        if len(ignored) > MAX_NAMED:
+            self.assumptions.append(f"ignored {len(ignored) - MAX_NAMED:,} more keys")
         if refused:
             self._refuse(refused)
 

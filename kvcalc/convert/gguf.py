@@ -33,7 +33,7 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 
 # The largest real headers (a vocabulary of 262,144 with its merges) are under 20 MB.
-MAX_HEADER_BYTES = 1 << 27
+MAX_HEADER_BYTES = 1 << 26
 MAX_KEYS = 1 << 14
 MAX_TENSORS = 1 << 16
 MAX_STRINGS = 1 << 21
@@ -42,6 +42,8 @@ MAX_SPLITS = 1 << 10
 # Longer texts and arrays are licences, templates and vocabularies: counted, not kept.
 MAX_TEXT_BYTES = 1 << 12
 MAX_KEPT_ITEMS = 1 << 13
+# All arrays together: those that say something have a number for each layer.
+MAX_ALL_ITEMS = 1 << 18
 MAX_DIMENSIONS = 4
 
 # ggml type -> (name as llama.cpp prints it, elements of a block, bytes of a block).
@@ -191,6 +193,7 @@ class _Reader:
         self._data = b""
         self._at = 0
         self._strings = 0
+        self._kept = 0
         self._order = "<"
         self.what = "the first bytes"
 
@@ -313,6 +316,9 @@ class _Reader:
         start = self._take(struct.calcsize(code) * count)
         if count > MAX_KEPT_ITEMS:
             return Items(count)
+        self._kept += count
+        if self._kept > MAX_ALL_ITEMS:
+            raise _bad(self.path, f"more than {MAX_ALL_ITEMS} numbers in short arrays")
         return Items(count, struct.unpack_from(f"{self._order}{count}{code}", self._data, start))
 
     def _skip_strings(self, count: int) -> None:

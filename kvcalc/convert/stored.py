@@ -51,6 +51,12 @@ def json_object(data: bytes, path: str, what: str) -> dict[str, Any]:
         raise wrong_file(path, f"{what} is not JSON: a number too long to be one") from None
     if not isinstance(value, dict):
         raise wrong_file(path, f"{what} is not a JSON object")
+    if b"\\ud" in data or b"\\uD" in data:
+        # Half of a pair is in no text that a page, a spec or another program could take.
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise wrong_file(path, f"{what} holds half of a surrogate pair: no text") from None
     return value
 
 

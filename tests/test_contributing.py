@@ -16,7 +16,7 @@ MODULES = sorted(set(re.findall(r"python -m ([\w.]+)", TEXT)))
 # A name, and the file that the sentence says it is in.
 NAMES = {
     "KINDS": "kvcalc/attention/__init__.py",
-    "DIVIDED": "kvcalc/verify/shards.py",
+    "UNDIVIDED": "kvcalc/verify/shards.py",
     "_ABSENT": "kvcalc/engines/transformers.py",
     "CapacityRequest": "kvcalc/engines/request.py",
     "Holding": "kvcalc/engines/workload.py",

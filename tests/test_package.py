@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kvcalc
-from kvcalc.cli.app import COMMANDS
+from kvcalc.cli.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

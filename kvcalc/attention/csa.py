@@ -63,7 +63,7 @@ class CompressedSparseAttention:
     num_attention_heads: Heads
     head_dim: Width
     q_lora_rank: Width
-    o_groups: WholeHeads
+    o_groups: Heads
     o_lora_rank: Width
     sliding_window: WindowSize
     compress_rate: BlockSize

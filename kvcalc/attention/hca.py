@@ -29,7 +29,7 @@ from kvcalc.attention.v4_window import (
     shared_key_value_cache,
     shared_key_value_parameters,
 )
-from kvcalc.counts import BlockSize, Heads, WholeHeads, Width, WindowSize
+from kvcalc.counts import BlockSize, Heads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, PerBlock, Tail, linear, prefixed
@@ -67,7 +67,7 @@ class HeavilyCompressedAttention:
     num_attention_heads: Heads
     head_dim: Width
     q_lora_rank: Width
-    o_groups: WholeHeads
+    o_groups: Heads
     o_lora_rank: Width
     sliding_window: WindowSize
     compress_rate: BlockSize

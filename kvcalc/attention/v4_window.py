@@ -22,7 +22,7 @@ Reference code: transformers models/deepseek_v4/modeling_deepseek_v4.py (Deepsee
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.counts import Heads, WholeHeads, Width, WindowSize
+from kvcalc.counts import Heads, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, ParamTensor, Window, linear, split
@@ -77,7 +77,7 @@ class SharedKeyValueWindow:
     num_attention_heads: Heads
     head_dim: Width
     q_lora_rank: Width
-    o_groups: WholeHeads
+    o_groups: Heads
     o_lora_rank: Width
     sliding_window: WindowSize
 

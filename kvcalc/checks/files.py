@@ -93,7 +93,7 @@ def models_below(folder: Path, *, governed: bool) -> Iterator[tuple[str, str]]:
 
 def _name_at_a_glance(path: Path, data: bytes) -> str:
     if is_config(path):
-        from kvcalc.convert.files import model_name
+        from kvcalc.convert.config_file import model_name
 
         return model_name(path.parent.name)
     found = re.search(rb"^name[ \t]*:[ \t]*[\"']?([^\"'#\s]+)", data, re.MULTILINE)
@@ -124,7 +124,7 @@ def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = Fa
 
 
 def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
-    from kvcalc.convert.files import model_name
+    from kvcalc.convert.config_file import model_name
     from kvcalc.convert.hf import spec_from_config
 
     mark = _marks(text)

@@ -12,7 +12,7 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
 
 if TYPE_CHECKING:
-    from kvcalc.checks.policy import PolicyBudget
+    from kvcalc.checks.budget_language import PolicyBudget
     from kvcalc.deployment.fit import FitRequest, Planner
     from kvcalc.deployment.hardware import Accelerator
 

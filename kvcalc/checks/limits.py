@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, Literal
 
-from kvcalc.checks.policy import ComparedWorkload, LoadedPolicy, Policy, PolicyBudget
+from kvcalc.checks.budget_language import ComparedWorkload, Policy, PolicyBudget
+from kvcalc.checks.policy import LoadedPolicy
 from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
 from kvcalc.dtypes import CacheDtypes, weight_format
 from kvcalc.frozen import frozen

@@ -8,7 +8,7 @@ GPUs and number formats there are: of those ``kvcalc check`` judges.
 from pathlib import Path
 from typing import Any
 
-from kvcalc.checks.policy import LIMITS, Policy, PolicyBudget
+from kvcalc.checks.budget_language import LIMITS, Policy, PolicyBudget
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.spec import schema as spec_schema
 

@@ -16,7 +16,7 @@ from kvcalc.report.answers.diff import answer
 from kvcalc.report.formats import PRINTERS
 
 if TYPE_CHECKING:
-    from kvcalc.checks.policy import Policy
+    from kvcalc.checks.budget_language import Policy
     from kvcalc.checks.quantities import Tolerance
 
 
@@ -137,7 +137,8 @@ def diff(
 
 def _policy(file: Path | None, path: Path) -> "Policy":
     """The policy that is named, or the nearest upward; one that says nothing where there is none."""
-    from kvcalc.checks.policy import Policy, find_policy, load_policy
+    from kvcalc.checks.budget_language import Policy
+    from kvcalc.checks.policy import find_policy, load_policy
 
     file = file or find_policy(path if path.is_dir() else path.parent)
     loaded = load_policy(file).policy if file is not None else None

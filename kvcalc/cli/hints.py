@@ -42,7 +42,7 @@ def message(error: Any, arguments: list[str]) -> str:
 
 
 def _option(option: str, command: str, context: Any) -> str:
-    from kvcalc.cli.app import COMMANDS, commands_of
+    from kvcalc.cli.commands import COMMANDS, commands_of
 
     own = [name for param in context.command.params for name in param.opts]
     option = option.lower().replace("_", "-")
@@ -65,7 +65,7 @@ def _option(option: str, command: str, context: Any) -> str:
 
 
 def _command(arguments: list[str]) -> str:
-    from kvcalc.cli.app import COMMANDS
+    from kvcalc.cli.commands import COMMANDS
     from kvcalc.spec.catalog import shipped
 
     near = names.hint(arguments[0], tuple(COMMANDS))

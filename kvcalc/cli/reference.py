@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kvcalc.cli.app import COMMANDS, build
+from kvcalc.cli.commands import COMMANDS, build
 
 FILE = Path(__file__).with_name("REFERENCE.md")
 

@@ -17,8 +17,8 @@ from kvcalc.report.answers.verify import answer
 from kvcalc.spec.catalog import shipped
 
 if TYPE_CHECKING:
+    from kvcalc.proofs import Verification
     from kvcalc.spec.model import ModelSpec
-    from kvcalc.verify.proofs import Verification
 
 Run = Callable[..., "Verification | None"]
 Say = Callable[[str], None]
@@ -179,7 +179,7 @@ def _verified(spec: "ModelSpec", against: Against, say: Say) -> "Verification":
 
 
 def _trouble(spec: "ModelSpec", against: Against, error: KvcalcError) -> "Verification":
-    from kvcalc.verify.proofs import Verification
+    from kvcalc.proofs import Verification
 
     return Verification(
         model=spec.name, source=spec.source, device="cpu", against=against.value,

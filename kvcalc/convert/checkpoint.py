@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kvcalc.convert.config_file import from_file, read_json
 from kvcalc.convert.hf import Imported
 from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
 from kvcalc.convert.stored import StoredTensor, stored_weights
@@ -72,8 +73,6 @@ _TABLES = {"embed_tokens", "wte", "wpe", "word_embeddings", "embeddings", "tok_e
 
 def load_safetensors(path: Path) -> Imported:
     """The model of a safetensors file (a shard, an index), told by the config.json beside it."""
-    from kvcalc.convert.files import from_file
-
     checkpoint = read_checkpoint(path)
     assert checkpoint is not None
     config = path.parent / "config.json"
@@ -89,8 +88,6 @@ def load_safetensors(path: Path) -> Imported:
 
 def load_folder(folder: Path) -> Imported:
     """The model of a folder's config.json, with the bytes of the checkpoint that lies there."""
-    from kvcalc.convert.files import from_file
-
     config = folder / "config.json"
     checkpoint = read_checkpoint(folder)
     imported = from_file(config, stored=checkpoint is not None)
@@ -126,8 +123,6 @@ def attach_hub(
 
 def packed_bits(config: Path) -> int:
     """Bits of the elements that int32 words hold: GPTQ's, AWQ's and compressed-tensors' statement."""
-    from kvcalc.convert.files import read_json
-
     quantization = read_json(config).get("quantization_config")
     found: Any = None
     if isinstance(quantization, dict):

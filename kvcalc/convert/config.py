@@ -12,6 +12,7 @@ Three rules keep an import from being a plausible guess.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from kvcalc.convert.ignored import is_ignored
@@ -38,6 +39,30 @@ _MTP_KEYS = (
 
 # Of more keys than a real config has, so many are named, and so many are problems of their own.
 MAX_NAMED, MAX_PROBLEMS = 50, 200
+
+
+@lru_cache(maxsize=1)
+def class_defaults() -> dict[str, Any]:
+    """What transformers' configuration classes hold when a file says nothing, by model_type."""
+    import json
+    from importlib.resources import files
+
+    text = files("kvcalc.convert").joinpath("class_defaults.json").read_text("utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def reader(
+    values: Mapping[str, Any], model_type: str, *, path: str, assumptions: list[str],
+    where: str = "", nested: bool = False,
+) -> "Config":  # fmt: skip
+    """A Config with the defaults of the model_type's class."""
+    entry = class_defaults().get(model_type, {})
+    return Config(
+        values, model_type, class_name=entry.get("class", ""), defaults=entry.get("defaults"),
+        aliases=entry.get("aliases"), path=path, where=where, nested=nested,
+        assumptions=assumptions,
+    )  # fmt: skip
 
 
 class Config:
@@ -273,8 +298,6 @@ class Config:
 
     def child(self, key: str, model_type: str) -> "Config":
         """A reader of a nested config with the defaults of its own class (T5Gemma's two sides)."""
-        from kvcalc.convert.hf import reader
-
         return reader(
             self.table(key), model_type, path=self.path, where=f"{self._where}{key}", nested=True,
             assumptions=self.assumptions,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.files import model_name
+from kvcalc.convert.config_file import model_name
 from kvcalc.convert.gguf import GgufHeader, read_gguf
 from kvcalc.convert.gguf_architectures import ARCHITECTURES, Architecture
 from kvcalc.convert.gguf_keys import Keys

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from kvcalc.convert.config import Config, short
+from kvcalc.convert.config import Config, class_defaults, reader, short
 from kvcalc.convert.model_types import (
     CONVERTERS,
     OUTSIDE,
@@ -36,17 +35,6 @@ class Imported:
     spec: ModelSpec
     assumptions: tuple[str, ...] = ()
     weights: StoredWeights | None = None
-
-
-@lru_cache(maxsize=1)
-def class_defaults() -> dict[str, Any]:
-    """What transformers' configuration classes hold when a file says nothing, by model_type."""
-    import json
-    from importlib.resources import files
-
-    text = files("kvcalc.convert").joinpath("class_defaults.json").read_text("utf-8")
-    table: dict[str, Any] = json.loads(text)
-    return table
 
 
 def spec_from_config(
@@ -184,19 +172,6 @@ def unknown_type(path: str, model_type: str) -> str:
         f"{path}: model_type '{model_type}' is not accounted for{said}; its layers, heads and cache "
         f"could be anything. Write the spec by hand: 'kvcalc schema' has the language"
     )
-
-
-def reader(
-    values: Mapping[str, Any], model_type: str, *, path: str, assumptions: list[str],
-    where: str = "", nested: bool = False,
-) -> Config:  # fmt: skip
-    """A Config with the defaults of the model_type's class."""
-    entry = class_defaults().get(model_type, {})
-    return Config(
-        values, model_type, class_name=entry.get("class", ""), defaults=entry.get("defaults"),
-        aliases=entry.get("aliases"), path=path, where=where, nested=nested,
-        assumptions=assumptions,
-    )  # fmt: skip
 
 
 # What a multimodal config calls the parts that are not the language model.

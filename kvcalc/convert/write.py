@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from kvcalc.convert.files import load_model, model_name
+from kvcalc.convert.config_file import model_name
+from kvcalc.convert.files import load_model
 from kvcalc.convert.hf import TRANSFORMERS, Imported
 from kvcalc.errors import NotFoundError
 from kvcalc.memory.cache import cache_function

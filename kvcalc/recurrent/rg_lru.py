@@ -22,7 +22,7 @@ states on its modules and not in a cache object.
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.counts import Heads, Scaled, Taps
+from kvcalc.counts import Heads, Inner, Taps
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -41,7 +41,7 @@ class RgLru:
     """
 
     kind: Literal["rg_lru"]
-    lru_width: Scaled
+    lru_width: Inner
     num_attention_heads: Heads
     conv1d_width: Taps
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -22,7 +22,7 @@ Reference code: transformers models/rwkv/modeling_rwkv.py (RwkvSelfAttention).
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.counts import Scaled
+from kvcalc.counts import Inner, Scaled
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
@@ -41,7 +41,7 @@ class Rwkv4:
 
     kind: Literal["rwkv4"]
     hidden_size: Scaled
-    attention_hidden_size: Scaled
+    attention_hidden_size: Inner
     state_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -165,8 +165,7 @@ def _masks(spec: ModelSpec) -> Iterator[Finding]:
     blocks = _blocks_of(spec, spec.layers)
     stepping = [
         name for name, block in blocks.items()
-        for part in (block.attention, block.recurrent, block.cross_attention, block.ffn)
-        if part is not None and any(part.cache())
+        for part in block.mechanisms() if any(part.cache())
     ]  # fmt: skip
     for name, block in blocks.items():
         if stepping and getattr(block.attention, "mask", None) == "bidirectional":
@@ -191,9 +190,8 @@ def _encoder(spec: ModelSpec) -> Iterator[Finding]:
         )
         yield "KV204", "encoder", message
     for name, block in sorted(_blocks_of(spec, spec.encoder.layers).items()):
-        for slot in ("attention", "cross_attention", "recurrent", "ffn"):
-            part: Any = getattr(block, slot)
-            if part is not None and any(part.cache()):
+        for slot, part in block.slots.items():
+            if any(part.cache()):
                 hint = ": say mask: bidirectional" if hasattr(part, "mask") else ""
                 message = f"an encoder's layer keeps nothing between steps{hint}"
                 yield "KV204", f"blocks.{name}.{slot}", message

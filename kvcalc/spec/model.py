@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kvcalc.attention import Attention
     from kvcalc.attention.cross import CrossAttention
     from kvcalc.ffn import FeedForward
+    from kvcalc.mechanism import Mechanism
     from kvcalc.recurrent import Recurrent
     from kvcalc.stack.altup import AltUp
     from kvcalc.stack.hyper_connections import HyperConnections
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.recursion import Recursion
     from kvcalc.stack.shared_adapter import SharedAdapter
 
+Slot = Literal["attention", "recurrent", "cross_attention", "ffn"]
 NormKind = Literal["rmsnorm", "layernorm", "layernorm_no_bias", "none"]
 # "default" and the components of kvcalc.tensors.Component whose matrices a checkpoint may quantise.
 WeightPart = Literal[
@@ -98,6 +100,19 @@ class Block:
     share_weights: bool = False
     adapter: "SharedAdapter | None" = _lazy("kvcalc.stack.shared_adapter", "SharedAdapter")
     layer_scalar: bool = False
+
+    @property
+    def slots(self) -> "dict[Slot, Mechanism]":
+        """The mechanisms that the block has, by the key that each stands under."""
+        parts: dict[Slot, Mechanism | None] = {
+            "attention": self.attention, "recurrent": self.recurrent,
+            "cross_attention": self.cross_attention, "ffn": self.ffn,
+        }  # fmt: skip
+        return {slot: part for slot, part in parts.items() if part is not None}
+
+    def mechanisms(self) -> "tuple[Mechanism, ...]":
+        """The mechanisms that the block has."""
+        return tuple(self.slots.values())
 
     @property
     def num_norms(self) -> int:

@@ -4,8 +4,8 @@ import time
 
 import torch
 
+from kvcalc.proofs import Proof, Row, Verification, limited
 from kvcalc.spec.model import ModelSpec
-from kvcalc.verify.proofs import Proof, Row, Verification, limited
 from kvcalc.verify.twins.comparison import Report, verify_against_transformers
 
 

@@ -21,13 +21,13 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UnsupportedError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.weights import weight_bytes
+from kvcalc.proofs import Verification
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes
 from kvcalc.verify.allocator import Allocator, CudaAllocator
 from kvcalc.verify.bench import Size, Trial
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.model import ReferenceModel
-from kvcalc.verify.proofs import Verification
 from kvcalc.verify.prove.device import prove_allocated, prove_peak, prove_requested
 from kvcalc.verify.readings import measured, traced
 

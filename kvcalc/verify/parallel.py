@@ -27,23 +27,22 @@ from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.weights import device_weight_bytes
+from kvcalc.proofs import Proof, Row, Verification, limited
+from kvcalc.proofs import Tensor as Shown
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Chunk
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.model import ModelCache, ReferenceModel
 from kvcalc.verify.places import NAME_OF, inventory, label, place_of
 from kvcalc.verify.plan import plan
-from kvcalc.verify.proofs import Proof, Row, Verification, limited
-from kvcalc.verify.proofs import Tensor as Shown
 from kvcalc.verify.prove.small import Run
 from kvcalc.verify.prove.sufficient import TOLERANCE, difference
-from kvcalc.verify.reduce import HEADS, HIDDEN, ROWS, reduced
+from kvcalc.verify.reduce import HIDDEN, ROWS, reduced
 from kvcalc.verify.runner import one_thread
-from kvcalc.verify.shards import DIVIDED, Ranks, connect, load, of_rank, refuse
+from kvcalc.verify.shards import Ranks, connect, divided, load, of_rank, refuse
 
 Say = Callable[[str], None]
 TIMEOUT = timedelta(seconds=120)
-INNER = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 
 
 def verify(
@@ -114,11 +113,9 @@ def small_spec(spec: ModelSpec, ranks: int) -> ModelSpec:
     small = reduced(spec).spec
     blocks = {}
     for name, block in small.blocks.items():
-        slots = ("attention", "recurrent", "cross_attention", "ffn")
-        changes = {
-            slot: _divisible(getattr(block, slot), getattr(spec.blocks[name], slot), ranks)
-            for slot in slots
-            if getattr(block, slot) is not None
+        changes: dict[str, Any] = {
+            slot: _divisible(part, spec.blocks[name].slots[slot], ranks)
+            for slot, part in block.slots.items()
         }
         blocks[name] = replace(block, **changes)
     rest = spec.vocab_size % ranks
@@ -130,10 +127,11 @@ def small_spec(spec: ModelSpec, ranks: int) -> ModelSpec:
 
 def _divisible(small: Any, true: Any, ranks: int) -> Any:
     """A mechanism's small widths with its true head counts and an inner width for every rank."""
-    names = [name for names in DIVIDED[true.kind] for name in names]
-    new = {name: getattr(true, name) for name in names if name in HEADS}
-    for name in names:
-        if name in INNER and getattr(small, name) and getattr(true, name) % ranks == 0:
+    new = {}
+    for name, kind in divided(true).items():
+        if kind != "inner":
+            new[name] = getattr(true, name)
+        elif getattr(small, name) and getattr(true, name) % ranks == 0:
             new[name] = -(-getattr(small, name) // (2 * ranks)) * 2 * ranks
     return replace(small, **new)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 
 from kvcalc.memory.inventory import CacheGroup, groups_of
+from kvcalc.proofs import Tensor
 from kvcalc.spec.model import ModelSpec
 from kvcalc.stack.recursion import Case
 from kvcalc.tensors import CacheTensor
 from kvcalc.verify.model import Place
-from kvcalc.verify.proofs import Tensor
 
 NAME_OF = {
     torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64",

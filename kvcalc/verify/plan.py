@@ -1,10 +1,8 @@
 """How many tokens to run: past every window, over a chunk's end, up to a block about to close."""
 
-from typing import Any
-
 from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
-from kvcalc.verify.reduce import ENCODER_TOKENS
+from kvcalc.verify.reduce import ENCODER_TOKENS, sizes_of
 
 SEARCH = 240
 
@@ -28,14 +26,15 @@ class Plan:
 
 def plan(spec: ModelSpec) -> Plan:
     """A plan for a model with these windows, chunks and blocks."""
-    parts: list[Any] = [part for block in spec.blocks.values()
-             for part in (block.attention, block.recurrent) if part is not None]  # fmt: skip
-    windows = sizes_of(parts, "sliding_window", "window_size")
-    sinks = sizes_of(parts, "sink_tokens")
-    chunks = sizes_of(parts, "attention_chunk_size")
-    blocks = sizes_of(parts, "compress_rate", "moba_chunk_size")
-    nsa = [part for part in parts if part.kind == "nsa"]
-    kernels = {(part.kernel_size, part.kernel_stride) for part in nsa}
+    parts = [part for block in spec.blocks.values() for part in block.mechanisms()]
+    windows, sinks = sizes_of(parts, "window"), sizes_of(parts, "sinks")
+    chunks, blocks = sizes_of(parts, "chunk"), sizes_of(parts, "block")
+    kernels = {
+        (kernel, stride)
+        for part in parts
+        for kernel in sizes_of([part], "kernel")
+        for stride in sizes_of([part], "stride")
+    }
     lengths = [12, max(windows, default=0) + max(sinks, default=0) + 3,
                max(chunks, default=0) + 2, 3 * max(blocks, default=0)]  # fmt: skip
     least = max(lengths + [kernel + 3 * stride for kernel, stride in kernels])
@@ -62,9 +61,3 @@ def plan(spec: ModelSpec) -> Plan:
     if spec.encoder is not None:
         encoder = spec.encoder.tokens or ENCODER_TOKENS
     return Plan(max(1, prefill), tokens, 3, encoder)
-
-
-def sizes_of(parts: list[Any], *names: str) -> set[int]:
-    """Every value that these fields have in any of the mechanisms."""
-    found = {getattr(part, name, None) for part in parts for name in names}
-    return {size for size in found if size is not None}

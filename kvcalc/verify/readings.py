@@ -6,6 +6,7 @@ import torch
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.proofs import Tensor
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.allocator import Allocator, TrackedCpu, rounded
 from kvcalc.verify.backends import attention_backend
@@ -13,7 +14,6 @@ from kvcalc.verify.bench import Bench, Size, Trial, causal
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.model import ModelCache, Place
 from kvcalc.verify.places import as_tensor
-from kvcalc.verify.proofs import Tensor
 
 # A recurrent layer is run token by token: beyond this its peak is extrapolated, not traced.
 TRACED_TOKENS = 512

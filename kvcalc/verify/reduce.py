@@ -7,44 +7,24 @@ of window sizes and of block sizes among themselves. Made small: widths, experts
 in tokens, table rows, repeats of a run of layers (two of them stay).
 """
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
+from itertools import product
 from math import gcd
-from typing import Any
+from typing import Any, assert_never
 
+from kvcalc.counts import Kind, counts
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.spec.consistency import findings
-from kvcalc.spec.model import Block, Embedding, Encoder, LayerGroup, ModelSpec
+from kvcalc.spec.model import LayerGroup, ModelSpec
 
 HIDDEN = 32
 ROWS = 64  # of a vocabulary
 POSITION_ROWS = 160
 ENCODER_TOKENS = 7
 MAX_WIDTH = 160
-
-# Fields that count heads or groups of heads: divided by what they have in common.
-HEADS = (
-    "num_attention_heads", "num_key_value_heads", "num_latent_heads", "o_groups", "index_n_heads",
-    "num_heads", "n_groups", "linear_num_key_heads", "linear_num_value_heads",
-)  # fmt: skip
-# Fields that are widths of one mechanism: divided by what they have in common.
-WIDTHS = (
-    "head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "kv_lora_rank",
-    "q_lora_rank", "o_lora_rank", "index_head_dim", "share_q_dim", "rope_dim", "qk_rope_dim",
-    "state_size", "time_step_rank", "head_k_dim", "head_v_dim", "qk_head_dim",
-    "linear_key_head_dim", "linear_value_head_dim",
-)  # fmt: skip
-# Fields that are measured against hidden_size: they shrink as it does.
-SCALED = (
-    "hidden_size", "attention_hidden_size", "intermediate_size", "moe_intermediate_size",
-    "shared_expert_intermediate_size", "latent_size", "adapter_rank", "laurel_rank",
-    "hidden_size_per_layer_input", "proj_low_rank_dim", "gate_low_rank_dim", "decay_low_rank_dim",
-    "a_low_rank_dim", "v_low_rank_dim", "lru_width",
-)  # fmt: skip
-EXPERTS = ("num_experts", "num_experts_per_tok", "num_zero_experts")
-WINDOWS = ("sliding_window", "window_size")
-TOP_K = ("index_topk", "topk", "moba_topk")
 
 
 @frozen
@@ -104,59 +84,32 @@ class _Work:
 
     def __init__(self, spec: ModelSpec, whole_depth: bool) -> None:
         self.spec, self.whole_depth = spec, whole_depth
-        parts = [part for block in spec.blocks.values() for part in _mechanisms(block)]
-        windows = {getattr(part, name, None) for part in parts for name in WINDOWS}
-        self.windows = {size: 6 + 4 * rank for rank, size in enumerate(_sorted(windows))}
-        chunks = {getattr(part, "attention_chunk_size", None) for part in parts}
-        self.chunks = {size: 9 + 4 * rank for rank, size in enumerate(_sorted(chunks))}
-        blocks = {getattr(part, name, None) for part in parts
-                  for name in ("compress_rate", "moba_chunk_size")}  # fmt: skip
-        self.blocks = {size: 4 * 2**rank for rank, size in enumerate(_sorted(blocks))}
+        parts = [part for block in spec.blocks.values() for part in block.mechanisms()]
+        self.windows = {
+            size: 6 + 4 * rank for rank, size in enumerate(sorted(sizes_of(parts, "window")))
+        }
+        self.chunks = {
+            size: 9 + 4 * rank for rank, size in enumerate(sorted(sizes_of(parts, "chunk")))
+        }
+        self.blocks = {
+            size: 4 << rank for rank, size in enumerate(sorted(sizes_of(parts, "block")))
+        }
 
     def model(self) -> ModelSpec:
         spec = self.spec
-        changes: dict[str, Any] = {
-            "hidden_size": HIDDEN,
-            "vocab_size": ROWS,
-            "blocks": {name: self.block(block) for name, block in spec.blocks.items()},
-            "layers": self.groups(spec.layers),
-            "expect": None,
-            "budgets": (),
-            "mtp": None,
-        }
-        if spec.mtp is not None:
-            used = {name for group in (*spec.layers, *(spec.encoder.layers if spec.encoder else ()))
-                    for name in group.names}  # fmt: skip
-            changes["blocks"] = {k: v for k, v in changes["blocks"].items() if k in used}
-        if spec.embedding is not None:
-            changes["embedding"] = self.embedding(spec.embedding)
-        if spec.encoder is not None:
-            changes["encoder"] = self.encoder(spec.encoder)
-        if spec.laurel is not None:
-            changes["laurel"] = self.scaled(spec.laurel)
-        if spec.per_layer_embeddings is not None:
-            changes["per_layer_embeddings"] = replace(
-                self.scaled(spec.per_layer_embeddings), vocab_size_per_layer_input=ROWS
+        encoder = spec.encoder
+        groups = [*spec.layers, *(encoder.layers if encoder is not None else ())]
+        used = {name for group in groups for name in group.names}
+        blocks = {name: self.small(block) for name, block in spec.blocks.items() if name in used}
+        if encoder is not None:
+            encoder = replace(
+                self.small(encoder), layers=self.groups(encoder.layers, may_recurse=False)
             )
-        return replace(spec, **changes)
-
-    def embedding(self, about: Embedding) -> Embedding:
+        small: ModelSpec = self.small(replace(spec, expect=None, budgets=(), mtp=None))
         return replace(
-            about,
-            size=about.size and self.scale(about.size),
-            positions=about.positions and POSITION_ROWS,
-        )
-
-    def encoder(self, encoder: Encoder) -> Encoder:
-        stem = encoder.conv_stem
-        return replace(
-            encoder,
-            layers=self.groups(encoder.layers, may_recurse=False),
-            tokens=encoder.tokens and ENCODER_TOKENS,
-            hidden_size=encoder.hidden_size and self.scale(encoder.hidden_size),
-            positions=encoder.positions and POSITION_ROWS,
-            conv_stem=stem and replace(stem, in_channels=6),
-        )
+            small,
+            blocks=blocks, layers=self.groups(spec.layers), encoder=encoder,
+        )  # fmt: skip
 
     def groups(
         self, groups: tuple[LayerGroup, ...], may_recurse: bool = True
@@ -172,70 +125,52 @@ class _Work:
         ends = 2 if recursion.sharing.startswith("middle") else 0
         return (replace(groups[0], repeat=ends + 2 * recursion.num_recursions),)
 
-    def block(self, block: Block) -> Block:
-        changes = {
-            name: self.mechanism(getattr(block, name))
-            for name in ("attention", "recurrent", "cross_attention", "ffn", "adapter")
-            if getattr(block, name) is not None
+    def small(self, part: Any) -> Any:
+        """A mechanism, or another part of a model, with every number made small that can be."""
+        about = counts(type(part))
+        sizes = {name: size for name in about if (size := getattr(part, name)) is not None}
+        new: dict[str, Any] = {
+            name: self._alone(about[name].kind, size) for name, size in sizes.items()
         }
-        return replace(block, **changes)
-
-    def mechanism(self, part: Any) -> Any:
-        """One mechanism with every size made small."""
-        sizes = _integers(part)
-        new: dict[str, Any] = {}
-        new |= _ratios({k: v for k, v in sizes.items() if k in HEADS}, least=1)
-        new |= _ratios({k: v for k, v in sizes.items() if k in WIDTHS}, least=2)
-        new |= _ratios({k: v for k, v in sizes.items() if k in EXPERTS}, least=1)
-        new |= {k: self.scale(v) for k, v in sizes.items() if k in SCALED}
-        new |= {k: self.windows[v] for k, v in sizes.items() if k in WINDOWS}
-        new |= {k: min(v, 2 if k != "index_topk" else 3) for k, v in sizes.items() if k in TOP_K}
-        for name, table in (("attention_chunk_size", self.chunks), ("compress_rate", self.blocks),
-                            ("moba_chunk_size", self.blocks)):  # fmt: skip
-            if name in sizes:
-                new[name] = table[sizes[name]]
-        if "sink_tokens" in sizes:
-            new["sink_tokens"] = min(sizes["sink_tokens"], 2)
-        if "hash_vocab_size" in sizes:
-            new["hash_vocab_size"] = ROWS
-        if "kernel_stride" in sizes:
-            new["kernel_stride"] = 2
-            new["kernel_size"] = 2 * -(-sizes["kernel_size"] // sizes["kernel_stride"])
-            new["block_size"] = 4
-        self.fit(part, sizes, new)
-        indexer = getattr(part, "indexer", None)
-        if indexer is not None:
-            new["indexer"] = self.mechanism(indexer)
+        for kinds, least in _TOGETHER:
+            new |= _ratios({k: v for k, v in sizes.items() if about[k].kind in kinds}, least)
+        _agree(sizes, {name: count.kind for name, count in about.items()}, new)
+        for field in fields(part):
+            if is_dataclass(value := getattr(part, field.name)):
+                new[field.name] = self.small(value)
         return replace(part, **new)
 
-    def fit(self, part: Any, sizes: dict[str, int], new: dict[str, Any]) -> None:
-        """Sizes of one mechanism that must agree with each other or with the model's."""
-        count = next((name for name in ("num_attention_heads", "num_heads") if name in sizes), "")
-        wide = sizes.get("attention_hidden_size")
-        if "attention_hidden_size" in sizes and part.kind in ("mha", "mqa", "gqa"):
-            new["attention_hidden_size"] = 2 * HIDDEN
-            if sizes[count] * sizes["head_dim"] == wide:
-                new["head_dim"] = 2 * HIDDEN // new[count]
-        if part_kind(part) in ("rwkv6", "rwkv7"):
-            new["head_dim"], new["num_heads"] = 8, HIDDEN // 8
-        if part_kind(part) == "rg_lru":
-            new["lru_width"] = 4 * new["num_attention_heads"]
-        if part_kind(part) == "tpa":
-            new["num_attention_heads"] = 2 * max(sizes["rank"], sizes.get("v_rank", 1), 2)
-        if part_kind(part) == "moa":
-            # The experts of a token make its query heads: their number stays.
-            new["num_experts"], new["num_experts_per_tok"] = (
-                part.num_experts,
-                part.num_experts_per_tok,
-            )
-        if part_kind(part) == "gta":
-            new["rope_dim"] = new["head_dim"] * sizes["rope_dim"] // sizes["head_dim"]
-
-    def scaled(self, part: Any) -> Any:
-        """A part of the stack with the sizes that go by hidden_size made small."""
-        return replace(
-            part, **{k: self.scale(v) for k, v in _integers(part).items() if k in SCALED}
-        )
+    def _alone(self, kind: Kind, size: int) -> int:
+        """A number made small by itself; those that go together are left to ``_ratios``."""
+        match kind:
+            case "scaled" | "inner":
+                return self.scale(size)
+            case "window":
+                return self.windows.get(size, size)
+            case "chunk":
+                return self.chunks.get(size, size)
+            case "block":
+                return self.blocks.get(size, size)
+            case "stride" | "sinks" | "top_blocks":
+                return 2 if kind == "stride" else min(size, 2)
+            case "top_tokens":
+                return min(size, 3)
+            case "selected":
+                return 4
+            case "rows":
+                return ROWS
+            case "positions":
+                return POSITION_ROWS
+            case "encoder_tokens":
+                return ENCODER_TOKENS
+            case "channels":
+                return 6
+            case "heads" | "kv_heads" | "whole_heads" | "width" | "experts" | "chosen":
+                return size
+            case "kernel" | "factors" | "fixed":
+                return size
+            case _:
+                assert_never(kind)
 
     def scale(self, size: int) -> int:
         """A size as it is to hidden_size, even and at least 4."""
@@ -243,15 +178,40 @@ class _Work:
         return max(4, 2 * round(share / 2))
 
 
-def part_kind(part: Any) -> str:
-    """The mechanism's kind; parts that are no mechanism have none."""
-    kind: str = getattr(part, "kind", "")
-    return kind
+# Kinds whose numbers in one mechanism are divided by what they have in common.
+_TOGETHER: tuple[tuple[tuple[Kind, ...], int], ...] = (
+    (("heads", "kv_heads", "whole_heads"), 1), (("width",), 2), (("experts", "chosen"), 1),
+)  # fmt: skip
 
 
-def _integers(part: Any) -> dict[str, int]:
-    values = {item.name: getattr(part, item.name) for item in fields(part)}
-    return {k: v for k, v in values.items() if isinstance(v, int) and not isinstance(v, bool)}
+def _agree(sizes: dict[str, int], kinds: dict[str, Kind], new: dict[str, Any]) -> None:
+    """Numbers of one mechanism that must agree with each other still do."""
+    of = {kind: [name for name in sizes if kinds[name] == kind] for kind in set(kinds.values())}
+    heads = of.get("heads", [])
+    factors = [sizes[name] for name in of.get("factors", ())]
+    if factors:
+        # More factors than heads save nothing.
+        new |= {name: 2 * max(2, *factors) for name in heads}
+    for kernel, stride in zip(of.get("kernel", ()), of.get("stride", ()), strict=True):
+        new[kernel] = new[stride] * -(-sizes[kernel] // sizes[stride])
+    # Heads that share out a width evenly still do, and still fill it where they filled it.
+    for total, count in product((*of.get("scaled", ()), *of.get("inner", ())), heads):
+        if sizes[total] % sizes[count] == 0:
+            new[total] = new[count] * -(-new[total] // new[count])
+            for width in of.get("width", ()):
+                if sizes[count] * sizes[width] == sizes[total]:
+                    new[width] = new[total] // new[count]
+
+
+def sizes_of(parts: Iterable[Any], kind: Kind) -> set[int]:
+    """Every number of this kind in any of the mechanisms."""
+    found: set[int | None] = {
+        getattr(part, name)
+        for part in parts
+        for name, count in counts(type(part)).items()
+        if count.kind == kind
+    }
+    return {size for size in found if size is not None}
 
 
 def _ratios(sizes: dict[str, int], least: int) -> dict[str, int]:
@@ -269,12 +229,3 @@ def _ratios(sizes: dict[str, int], least: int) -> dict[str, int]:
         most = max(sizes.values())
         small = {name: max(2, 2 * round(size * 16 / most)) for name, size in sizes.items()}
     return small
-
-
-def _mechanisms(block: Block) -> list[Any]:
-    parts = (block.attention, block.recurrent, block.cross_attention, block.ffn)
-    return [part for part in parts if part is not None]
-
-
-def _sorted(sizes: set[int | None]) -> list[int]:
-    return sorted(size for size in sizes if size is not None)

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 import torch
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.proofs import Verification
 from kvcalc.spec.model import ModelSpec
-from kvcalc.verify.proofs import Verification
 from kvcalc.verify.prove.cache import prove_cache
 from kvcalc.verify.prove.necessary import prove_necessary
 from kvcalc.verify.prove.parameters import prove_parameters

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kvcalc.counts import Kind, counts
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
@@ -27,25 +28,9 @@ from kvcalc.verify.ffn.moe import Experts
 from kvcalc.verify.model import Head, ReferenceModel
 from kvcalc.verify.parts import Embedding, Linear, Norm, up
 
-# Fields that ranks divide, and fields of which each rank has at least one (copies of KV heads and
-# of B/C groups). A kind that is not here is refused by name.
-DIVIDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "mha": (("num_attention_heads",), ("num_key_value_heads",)),
-    "mqa": (("num_attention_heads",), ("num_key_value_heads",)),
-    "gqa": (("num_attention_heads",), ("num_key_value_heads",)),
-    "cross": (("num_attention_heads",), ("num_key_value_heads",)),
-    "gta": (("num_attention_heads",), ("num_key_value_heads",)),
-    "mfa": (("num_attention_heads",), ()),
-    "mla": (("num_attention_heads",), ()),
-    "cca": ((), ()),
-    "mamba2": (("num_heads",), ("n_groups",)),
-    "gated_deltanet": (("linear_num_key_heads", "linear_num_value_heads"), ()),
-    "delta_net": (("num_heads",), ()),
-    "kda": (("num_heads",), ()),
-    "dense": (("intermediate_size",), ()),
-    "gated": (("intermediate_size",), ()),
-    "moe": (("moe_intermediate_size", "shared_expert_intermediate_size"), ()),
-}
+# Kinds whose reference modules do not divide: decays and slopes that go by the head's index, sums over
+# divided channels inside the module, heads that are experts. A kind that is not here is tried.
+UNDIVIDED = ("gla", "nsa", "moa", "mamba1", "lightning", "retnet", "short_conv")
 STACK = ("altup", "laurel", "per_layer_embeddings", "recursion", "pooler")
 
 
@@ -73,11 +58,10 @@ def refuse(spec: ModelSpec, ranks: int) -> None:
     for name, block in spec.blocks.items():
         if block.adapter is not None:
             raise UnsupportedError(f"tensor parallelism: block {name} has an adapter, not sharded")
-        for part in (block.attention, block.recurrent, block.cross_attention, block.ffn):
-            if part is not None and part.kind not in DIVIDED:
+        for part in block.mechanisms():
+            if part.kind in UNDIVIDED:
                 raise UnsupportedError(
-                    f"tensor parallelism: {part.kind} (block {name}) is not sharded; "
-                    f"known: {', '.join(DIVIDED)}"
+                    f"tensor parallelism: {part.kind} (block {name}) is not sharded here"
                 )
     for group in parameter_groups(spec):
         for tensor in group.tensors:
@@ -101,19 +85,23 @@ def of_rank(spec: ModelSpec, ranks: int) -> ModelSpec:
 
 
 def _block(block: Block, ranks: int) -> Block:
-    slots = ("attention", "recurrent", "cross_attention", "ffn")
-    parts = {slot: getattr(block, slot) for slot in slots}
-    return replace(block, **{slot: _mechanism(part, ranks) for slot, part in parts.items() if part})
+    changes: dict[str, Any] = {slot: _mechanism(part, ranks) for slot, part in block.slots.items()}
+    return replace(block, **changes)
+
+
+def divided(part: Any) -> dict[str, Kind]:
+    """The numbers of a mechanism that ranks divide; of KV heads each rank has one at least."""
+    kinds = {name: count.kind for name, count in counts(type(part)).items()}
+    return {name: kind for name, kind in kinds.items() if kind in ("heads", "inner", "kv_heads")}
 
 
 def _mechanism(part: Any, ranks: int) -> Any:
-    even, at_least_one = DIVIDED[part.kind]
     new = {}
-    for name in (*even, *at_least_one):
+    for name, kind in divided(part).items():
         size = getattr(part, name)
         if size is None:
             continue
-        if size % ranks and not (name in at_least_one and ranks % size == 0):
+        if size % ranks and not (kind == "kv_heads" and ranks % size == 0):
             raise UnsupportedError(
                 f"tensor parallelism over {ranks} ranks: {name} {size} of {part.kind} does not divide"
             )

@@ -2,8 +2,9 @@
 
 import pytest
 
+from kvcalc.checks.budget_language import Policy
 from kvcalc.checks.limits import budget_changes, policy_changes
-from kvcalc.checks.policy import Policy, policy_of
+from kvcalc.checks.policy import policy_of
 from kvcalc.spec.model import Budget, Bytes, Tokens
 
 LLAMA = "{models: llama-*, context: 32k, batch: 8, cache: 16GiB}"

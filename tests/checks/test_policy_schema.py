@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from kvcalc.checks.policy import Policy, PolicyBudget, read_policy
+from kvcalc.checks.budget_language import Policy, PolicyBudget
+from kvcalc.checks.policy import read_policy
 from kvcalc.checks.policy_schema import FILE, schema
 from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.schema import field_docs, text

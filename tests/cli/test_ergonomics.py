@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kvcalc.cli import progress
-from kvcalc.cli.app import COMMANDS, commands_of
+from kvcalc.cli.commands import COMMANDS, commands_of
 from kvcalc.spec import catalog
 from tests.scratch import Scratch, run, small
 

@@ -1,6 +1,6 @@
 """The command reference in the package is the generated one, and every command has an example."""
 
-from kvcalc.cli.app import COMMANDS
+from kvcalc.cli.commands import COMMANDS
 from kvcalc.cli.reference import FILE, text
 
 

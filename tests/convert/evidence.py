@@ -16,7 +16,8 @@ FILE = Path(__file__).resolve().parent.parent.parent / "kvcalc" / "convert" / "M
 
 def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -> str:
     """The page. not_run, unbuildable: the tests' own lists of what they leave out, and why."""
-    from kvcalc.convert.hf import class_defaults, spec_from_config
+    from kvcalc.convert.config import class_defaults
+    from kvcalc.convert.hf import spec_from_config
 
     lines = [
         "# Model types",

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.hf import TRANSFORMERS, class_defaults, spec_from_config
+from kvcalc.convert.config import class_defaults
+from kvcalc.convert.hf import TRANSFORMERS, spec_from_config
 from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
 from tests.convert.draws import draw
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvcalc.convert.files import read_json
+from kvcalc.convert.config_file import read_json
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError

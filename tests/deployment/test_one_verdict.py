@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from kvcalc.checks.budget_language import PolicyBudget
 from kvcalc.checks.gpu import gpu_findings
-from kvcalc.checks.policy import PolicyBudget
 from kvcalc.cli.app import main
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout

@@ -8,7 +8,8 @@ and prints the types for which the witness and the formula disagree, and why.
 import sys
 from collections.abc import Iterator
 
-from kvcalc.convert.hf import class_defaults, spec_from_config
+from kvcalc.convert.config import class_defaults
+from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS
 from kvcalc.errors import KvcalcError
 from kvcalc.spec.model import ModelSpec

@@ -16,6 +16,7 @@ import torch
 
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.errors import NotFoundError, UnsupportedError
+from kvcalc.proofs import Proof, Verification
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.tensors import CacheTensor
@@ -23,7 +24,6 @@ from kvcalc.verify import bench, measure
 from kvcalc.verify.allocator import CudaAllocator, TrackedCpu, explained, rounded
 from kvcalc.verify.bench import Size, Trial
 from kvcalc.verify.measure import OutOfMemoryError, verify
-from kvcalc.verify.proofs import Proof, Verification
 from kvcalc.verify.readings import traced
 from tests.verify.specs import SPECS
 

@@ -23,7 +23,10 @@ from tests.verify.specs import SPECS, attention
 pytestmark = pytest.mark.torch
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-NAMES = ("gqa", "mqa", "gates", "window", "mla", "mamba2", "gated-deltanet", "encoder-decoder")
+NAMES = (
+    "gqa", "mqa", "gates", "window", "mla", "mamba2", "gated-deltanet", "encoder-decoder",
+    "csa", "tpa", "rwkv7", "rg-lru",
+)  # fmt: skip
 
 
 def torchrun(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:

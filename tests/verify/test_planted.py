@@ -12,13 +12,13 @@ from kvcalc.attention.cross import CrossAttention
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.memory import inventory
+from kvcalc.proofs import Proof
 from kvcalc.recurrent.mamba2 import Mamba2
 from kvcalc.spec.layers import Layer
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.tensors import EVERY_TOKEN, CacheTensor, ParamTensor, Window
 from kvcalc.verify import parts
 from kvcalc.verify.attention import mha_mqa_gqa as reference
-from kvcalc.verify.proofs import Proof
 from kvcalc.verify.runner import verify
 from tests.verify.specs import SPECS
 

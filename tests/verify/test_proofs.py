@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from kvcalc.proofs import Verification
 from kvcalc.spec.catalog import load, shipped
 from kvcalc.spec.loader import load_spec_text
-from kvcalc.verify.proofs import Verification
 from kvcalc.verify.prove.parameters import prove_parameters
 from kvcalc.verify.runner import verify
 from tests.verify.specs import SPECS

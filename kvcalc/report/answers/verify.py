@@ -21,8 +21,8 @@ from kvcalc.report.sheet import (
 )
 
 if TYPE_CHECKING:
-    from kvcalc.verify.proofs import Proof, Verification
-    from kvcalc.verify.proofs import Row as Compared
+    from kvcalc.proofs import Proof, Verification
+    from kvcalc.proofs import Row as Compared
 
 KEYS = (
     "model", "proof", "tensor", "verdict", "unit", "layers", "formula", "measured", "note",

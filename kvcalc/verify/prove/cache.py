@@ -5,21 +5,19 @@ Layers of true size are run on the meta device, then all layers made small, with
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.proofs import Proof, Row, Tensor, limited, spans
 from kvcalc.spec.model import ModelSpec
 from kvcalc.stack.recursion import Case
 from kvcalc.tensors import CacheTensor, Chunk
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.model import ModelCache, Place, ReferenceModel, source_shape
 from kvcalc.verify.places import Key, as_tensor, inventory, label, place_of
-from kvcalc.verify.plan import sizes_of
-from kvcalc.verify.proofs import Proof, Row, Tensor, limited, spans
 from kvcalc.verify.prove.small import Run
-from kvcalc.verify.reduce import ENCODER_TOKENS, shallow
+from kvcalc.verify.reduce import ENCODER_TOKENS, shallow, sizes_of
 
 
 @dataclass(frozen=True)
@@ -114,11 +112,10 @@ def at_true_size(spec: ModelSpec) -> Trial:
     Recurrent layers take tokens one after the other, which a long prefill would make slow; where
     there are any, only a few tokens are run: their states have one size whatever the length.
     """
-    parts: list[Any] = [part for block in spec.blocks.values()
-                        for part in (block.attention, block.recurrent) if part is not None]  # fmt: skip
-    blocks = sizes_of(parts, "compress_rate", "kernel_size")
-    chunks = sizes_of(parts, "attention_chunk_size")
-    prefill = max([*sizes_of(parts, "sliding_window", "window_size"), *(2 * size for size in blocks)],
+    parts = [part for block in spec.blocks.values() for part in block.mechanisms()]
+    blocks = sizes_of(parts, "block") | sizes_of(parts, "kernel")
+    chunks = sizes_of(parts, "chunk")
+    prefill = max([*sizes_of(parts, "window"), *(2 * size for size in blocks)],
                   default=64) + 5  # fmt: skip
     if chunks:
         prefill = min(chunks)

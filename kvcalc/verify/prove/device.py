@@ -5,13 +5,13 @@ from dataclasses import replace
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, workspace
+from kvcalc.proofs import Proof, Row, Tensor, limited
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk
 from kvcalc.verify.allocator import explained
 from kvcalc.verify.bench import Size, Trial, causal
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.places import inventory, label, place_of
-from kvcalc.verify.proofs import Proof, Row, Tensor, limited
 from kvcalc.verify.readings import Measured, Peaks
 
 PERCENT = 2

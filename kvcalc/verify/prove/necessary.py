@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 
 from kvcalc.frozen import frozen
+from kvcalc.proofs import Proof, Row, limited, spans
 from kvcalc.tensors import Once
 from kvcalc.verify.model import ModelCache, Place
 from kvcalc.verify.places import Key, inventory, label
-from kvcalc.verify.proofs import Proof, Row, limited, spans
 from kvcalc.verify.prove.small import Run
 from kvcalc.verify.prove.sufficient import TOLERANCE
 

@@ -4,11 +4,11 @@ import torch
 
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.weights import summarise, weight_bytes
+from kvcalc.proofs import Proof, Row, Tensor, limited, spans
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
 from kvcalc.verify.build import on_meta
 from kvcalc.verify.places import NAME_OF, as_tensor
-from kvcalc.verify.proofs import Proof, Row, Tensor, limited, spans
 
 
 def prove_parameters(spec: ModelSpec) -> Proof:

@@ -2,9 +2,9 @@
 
 import torch
 
+from kvcalc.proofs import Proof, Row, limited
 from kvcalc.verify.model import ModelCache
 from kvcalc.verify.places import label
-from kvcalc.verify.proofs import Proof, Row, limited
 from kvcalc.verify.prove.small import Run
 
 TOLERANCE = 1e-9

@@ -1,0 +1,84 @@
+"""What ``kvcalc.yaml`` says, as frozen dataclasses; kvcalc/checks/policy.py reads and applies it.
+
+Every class lists its fields in the docstring; the JSON Schema takes its descriptions from there.
+"""
+
+from dataclasses import field
+from fractions import Fraction
+from typing import Literal
+
+from kvcalc.frozen import frozen
+from kvcalc.memory.workload import Asked
+from kvcalc.spec.model import Budget, Bytes, Tokens
+
+# What a budget can limit; one of them has to be said.
+LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "gpu_memory")
+
+
+@frozen(kw_only=True)
+class PolicyBudget(Budget):
+    """A budget of a spec, and which specs it is for.
+
+    Fields:
+        models: names of models, or patterns of names or of paths (serving/*); "!name" is not meant.
+        parameters: how many parameters the model may have, tied tensors once.
+        cache_per_token: bytes that one more token of one sequence may add.
+        gpu: a GPU of the catalogue (h100-80gb) that must hold the workload beside what an engine
+            takes for itself, as kvcalc fit has it.
+        gpu_memory: bytes of one GPU. Without an engine, the share of weights and cache must fit
+            into them, and nothing else is counted.
+        engine: whose pages to count, vLLM's where a gpu stands without one; the GPU must hold the
+            batch's sequences at once.
+        memory_utilization: the share of the GPU that the engine may use; 0.9 when absent.
+        tp: tensor-parallel ranks, each on a GPU of its own.
+        pp: pipeline-parallel ranks, likewise.
+    """
+
+    models: tuple[str, ...]
+    parameters: int | None = None
+    cache_per_token: Bytes | None = None
+    gpu: str | None = None
+    gpu_memory: Bytes | None = None
+    engine: Literal["vllm", "sglang", "tensorrt-llm"] | None = None
+    memory_utilization: Fraction | None = None
+    tp: int = 1
+    pp: int = 1
+
+
+@frozen(kw_only=True)
+class ComparedWorkload:
+    """What ``kvcalc diff`` compares the cache of, where its options do not say.
+
+    Fields:
+        context: tokens per sequence.
+        batch: sequences.
+        dtype: number format of the weights; the checkpoint's when absent.
+        kv_dtype: number format of the cache.
+    """
+
+    context: Tokens = Tokens(8192)
+    batch: int = 1
+    dtype: str | None = None
+    kv_dtype: str = "bf16"
+
+    @property
+    def asked(self) -> Asked:
+        """The same in the words of the library."""
+        return Asked(context_tokens=self.context, batch_size=self.batch, dtype=self.dtype,
+                     kv_dtype=self.kv_dtype)  # fmt: skip
+
+
+@frozen(kw_only=True)
+class Policy:
+    """What ``kvcalc.yaml`` says.
+
+    Fields:
+        budgets: workloads that the specs must keep within bounds.
+        tolerances: how much a quantity may grow before ``kvcalc diff`` fails: 1%, 64MiB. That of
+            weight_bytes or cache_bytes covers its parts: parameters, bytes a token and a sequence.
+        workload: what ``kvcalc diff`` compares the cache of, where its options do not say.
+    """
+
+    budgets: tuple[PolicyBudget, ...] = ()
+    tolerances: dict[str, str] = field(default_factory=dict)
+    workload: ComparedWorkload = ComparedWorkload()

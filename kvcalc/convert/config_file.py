@@ -1,0 +1,48 @@
+"""Read a config.json, and what stands beside it.
+
+Reading is bounded (a config is small), never follows anything but a regular file, and never runs
+code that stands beside it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.hf import Imported, spec_from_config
+from kvcalc.convert.stored import json_object, wrong_file
+from kvcalc.errors import UnsupportedError
+from kvcalc.reading import MAX_CONFIG_BYTES, open_regular
+
+
+def from_file(path: Path, *, stored: bool = False) -> Imported:
+    """The spec of a local config.json, named after its folder, or after the file.
+
+    stored: see ``spec_from_config``.
+    """
+    values = read_json(path)
+    # ModelOpt states its quantization in a file of its own; bf16 would be a plausible wrong number.
+    apart = path.with_name("hf_quant_config.json")
+    if not stored and "quantization_config" not in values and apart.is_file():
+        found = read_json(apart).get("quantization")
+        if not isinstance(found, dict):
+            raise UnsupportedError(
+                f"{apart}: a quantization that stands apart from {path.name} and has no "
+                f"'quantization' is not accounted for; give the safetensors, whose headers say what "
+                f"the weights take"
+            )
+        values["quantization_config"] = {**found, "quant_method": "modelopt"}
+    stem = path.resolve().parent.name if path.name == "config.json" else path.stem
+    return spec_from_config(values, model_name(stem), str(path), str(path), stored=stored)
+
+
+def model_name(text: str) -> str:
+    """A spec's name: lower case, with hyphens for what names do not hold."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a regular file of bounded size, without keys that stand twice."""
+    with open_regular(path) as (file, size):
+        if size > MAX_CONFIG_BYTES:
+            raise wrong_file(str(path), f"larger than {MAX_CONFIG_BYTES} bytes: not a config")
+        return json_object(file.read(MAX_CONFIG_BYTES), str(path), "the config")

@@ -20,8 +20,22 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        return one_line(self._said())
+
+    def _said(self) -> str:
         where = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
         return f"{where} {self.field}: {self.message}" if self.field else f"{where} {self.message}"
+
+
+def one_line(text: str) -> str:
+    """Text that says where something is, with what does not print escaped: a path may hold a line
+    break, and what follows it would be a line of its author's. Bytes that are no text stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text
+    )
 
 
 class KvcalcError(Exception):

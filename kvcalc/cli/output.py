@@ -46,6 +46,8 @@ def write(text: str) -> bool:
 
 def note(text: str) -> None:
     """A line on stderr for whoever watches; that nobody can read it changes nothing."""
+    # GitHub takes a line that begins so for a command of the workflow's; a path may bring one.
+    text = text.replace("\n::", "\\n::")
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

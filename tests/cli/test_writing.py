@@ -83,6 +83,10 @@ def test_a_folders_name_is_no_workflow_command(
     (folder / "small.yaml").write_text(small("small"), "utf-8")
     _, out, _ = run(capsys, "check", folder, "--format", "github")
     assert not [line for line in out.splitlines() if line.startswith("::error file=README.md")]
+    for command in (("check", folder, "--format", "text"), ("estimate", folder / "none.yaml")):
+        _, out, err = run(capsys, *command)
+        assert not [line for line in (out + err).splitlines() if line.startswith("::")]
+    _, out, _ = run(capsys, "check", folder, "--format", "github")
     # The warning about the spec, and the line that ends the answer.
     assert [line[:10] for line in out.splitlines()] == ["::warning ", "checked 1 "]
 

@@ -1,7 +1,7 @@
 """``kvcalc check`` as text: a problem a line, as compilers print them, and one line to end with."""
 
 from kvcalc.checks.run import Report
-from kvcalc.errors import Problem
+from kvcalc.errors import Problem, one_line
 from kvcalc.report.findings import Checked
 from kvcalc.spec.problems import RULES
 
@@ -10,7 +10,7 @@ def render(checked: Checked) -> str:
     """Every problem as ``path:line:column: CODE field: message``, and how many there are."""
     lines = [problem_line(problem) for report in checked.reports for problem in report.problems]
     lines.append(summary(checked.reports))
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def problem_line(problem: Problem) -> str:

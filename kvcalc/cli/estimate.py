@@ -171,7 +171,7 @@ def _traffic(
     from kvcalc.cli import traffic
     from kvcalc.report.answers.traffic import answer as traffic_answer
 
-    requests = traffic.load_lengths(path)
+    requests = traffic.load_lengths(path, question["prefix_tokens"] is not None)
     answers = []
     for model in models:
         found = locate(model)

@@ -237,9 +237,9 @@ def _plain_columns(block: bytes, table: _Table) -> dict[str, list[int]] | None:
     read = _plain_numbers if len(table.kept) == width else _plain_parts
     parts, end = read(block, mark)
     # Each line has its own end: every one must stand where the width says.
-    if not parts or len(parts) % (width + 1) or not (
-        parts[width :: width + 1].count(end) == parts.count(end) == len(parts) // (width + 1)
-    ):
+    ends = parts[width :: width + 1].count(end)
+    num_lines, rest = divmod(len(parts), width + 1)
+    if not parts or rest or not ends == parts.count(end) == num_lines:
         return None
     columns = {}
     for index, column in table.kept:

@@ -7,6 +7,7 @@ import pytest
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.tensors import (
     ENCODER_TOKENS,
@@ -107,3 +108,21 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         cache_function(SMALL, BF16, 3)
     with pytest.raises(UnsupportedError, match=r"key \[4, 16\]: q8_0 stores blocks of 32"):
         cache_function(SMALL, CacheDtypes.parse("q8_0"))
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "expected"),
+    [
+        # 32 layers * 2 * 8 heads * 128 * 2 bytes up to the window of 4,096, and nothing beyond it.
+        ("mistral-7b-v0.1", 4096, 131072),
+        ("mistral-7b-v0.1", 4097, 0),
+        # A window of 131,072: 32 layers * 2 * 8 * 128 * 2 bytes.
+        ("phi-3.5-moe", 8192, 131072),
+        # 12 full layers * 2 * 8 * 64 * 2 bytes; as much again while the 12 windows of 128 fill.
+        ("gpt-oss-20b", 128, 49152),
+        ("gpt-oss-20b", 129, 24576),
+        ("mamba-2.8b", 1, 0),
+    ],
+)
+def test_what_a_token_costs_at_a_length(model: str, tokens: int, expected: int) -> None:
+    assert cache_function(load(model), CacheDtypes()).next_token_bytes(tokens) == expected

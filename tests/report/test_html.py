@@ -209,7 +209,9 @@ def test_the_script_computes_every_shipped_cache() -> None:
                     expected.append([name, kv_dtype, rank, error.message])
                     continue
                 held = [str(function.most(tokens, 77)) for tokens in CONTEXTS]
-                expected.append([name, kv_dtype, rank, [*held, str(function.bytes_per_token)]])
+                grows = [str(function.next_token_bytes(tokens)) for tokens in CONTEXTS]
+                slope = str(function.bytes_per_token)
+                expected.append([name, kv_dtype, rank, [*held, *grows, slope]])
     program = """
     for (const model of given.models) model.weights = {};
     const data = kvcalc.read({ models: given.models, devices: [], ranks: given.ranks });
@@ -220,7 +222,10 @@ def test_the_script_computes_every_shipped_cache() -> None:
           const terms = kvcalc.terms(model, kvDtype, index);
           if (typeof terms === "string") return found.push([model.name, kvDtype, rank, terms]);
           const held = given.contexts.map((tokens) => String(kvcalc.most(terms, BigInt(tokens), 77n)));
-          found.push([model.name, kvDtype, rank, [...held, String(kvcalc.bytesPerToken(terms))]]);
+          const cost = (tokens) => String(kvcalc.nextTokenBytes(terms, BigInt(tokens)));
+          const grows = given.contexts.map(cost);
+          const slope = String(kvcalc.bytesPerToken(terms));
+          found.push([model.name, kvDtype, rank, [...held, ...grows, slope]]);
         });
     console.log(JSON.stringify(found));
     """

@@ -142,7 +142,7 @@ def test_the_form_computes_what_kvcalc_computes(
         assert row == {
             "problem": None,
             "cache": str(answer.cache.bytes),
-            "bytesPerToken": str(answer.cache.bytes_per_token),
+            "nextToken": str(answer.cache.next_token_bytes),
             "weights": str(answer.weight_bytes),
             "total": str(answer.total_bytes),
             "perDevice": str(device),

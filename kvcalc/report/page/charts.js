@@ -103,6 +103,7 @@ const charts = (() => {
     add(svg, "path", { d: `M${left} ${top}V${height - bottom}H${width - right}`, class: "axis", fill: "none" });
     add(svg, "text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle", class: "quiet" },
       "context, tokens of one sequence");
+    const names = [];
     let free = Infinity;
     for (const device of devices) {
       const place = y(log2(device.bytes));
@@ -110,8 +111,7 @@ const charts = (() => {
       // From the bottom up; a name that would touch the one below it is left to its line.
       if (place > free) continue;
       free = place - 13;
-      add(svg, "text", { x: left + 5, y: place - 3, class: "quiet", "font-size": 11 },
-        `${device.name}, ${kvcalc.formatBytes(device.bytes)}`);
+      names.push([place - 3, `${device.name}, ${kvcalc.formatBytes(device.bytes)}`]);
     }
     drawn.forEach((curve, number) => {
       if (!curve.held.length) return;
@@ -123,6 +123,9 @@ const charts = (() => {
         if (marked.has(String(context)))
           add(svg, "path", { d: looks.path, class: looks.mark, transform: `translate(${x(context)} ${y(log2(bytes))})` });
     });
+    // Over all lines, so that none strikes a name through.
+    for (const [place, name] of names)
+      add(svg, "text", { x: left + 5, y: place, class: "quiet device-name", "font-size": 11 }, name);
     if (workload.context >= first)
       add(svg, "path", { d: `M${x(workload.context)} ${top}V${height - bottom}`, class: "cursor" });
     // A pointer picks the sampled context that is nearest.

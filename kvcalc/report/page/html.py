@@ -91,21 +91,33 @@ def _rows(estimates: tuple[Estimate, ...]) -> Iterator[str]:
         device = estimate.weight_bytes_per_device[0] + cache.per_device_bytes[0]
         total = estimate.parameters.total
         cells = (
-            _bytes_cell("cache", cache.bytes),
-            f'<td data-field="ratio">{_ratio(cache.bytes, first)}</td>',
-            _bytes_cell("bytesPerToken", cache.bytes_per_token),
-            _bytes_cell("weights", estimate.weight_bytes),
-            _bytes_cell("total", estimate.total_bytes),
-            _bytes_cell("perDevice", device),
-            f"<td>{format_count(total)}<small>{total:,}</small></td>",
+            _bytes_cell("cache", "cache", cache.bytes),
+            f'<td data-title="to the first" data-field="ratio">{_ratio(cache.bytes, first)}</td>',
+            _bytes_cell("nextToken", "one more token", cache.next_token_bytes),
+            _bytes_cell("weights", "weights", estimate.weight_bytes),
+            _bytes_cell("total", "weights + cache", estimate.total_bytes),
+            _bytes_cell("perDevice", "one device", device, len(cache.per_device_bytes) < 2),
+            f'<td data-title="parameters">{format_count(total)}<small>{total:,}</small></td>',
         )
-        kind = f"<small>{escape(kinds(spec))}</small>"
+        kind = f"<small>{escape(kinds(spec))}</small>{_longest(estimate)}"
         yield f'<tr><th scope="row">{escape(spec.name)}{kind}</th>{"".join(cells)}</tr>\n'
 
 
-def _bytes_cell(name: str, value: int) -> str:
+def _longest(estimate: Estimate) -> str:
+    """What a model was made for, where more is asked of it; the script hides it where less is."""
+    longest = estimate.spec.max_position_embeddings
+    if longest is None:
+        return ""
+    hidden = " hidden" * (estimate.workload.context_tokens <= longest)
+    words = f"made for at most {longest:,} tokens"
+    return f'<small class="beyond" data-longest="{longest}"{hidden}>{words}</small>'
+
+
+def _bytes_cell(name: str, title: str, value: int, hidden: bool = False) -> str:
+    """title: of the column, which stands over the value where there is no room for columns."""
     shown = f"{format_bytes(value)}<small>{value:,}</small>"
-    return f'<td data-field="{name}" data-bytes="{value}">{shown}</td>'
+    about = f'data-title="{title}" data-field="{name}" data-bytes="{value}"{" hidden" * hidden}'
+    return f"<td {about}>{shown}</td>"
 
 
 def _ratio(part: int, whole: int) -> str:

@@ -88,9 +88,24 @@
     });
   }
 
+  // One device of one holds what stands beside it: the column is there for several.
+  function sayDevices(ranks) {
+    const heading = byId("device-heading");
+    heading.textContent = ranks === 1 ? "one device" : `one of ${ranks} devices`;
+    for (const cell of [heading, ...cells.flat().filter((each) => each.dataset.field === "perDevice")]) {
+      cell.hidden = ranks === 1;
+      cell.dataset.title = heading.textContent;
+    }
+  }
+
+  function sayLongest(context) {
+    for (const note of document.querySelectorAll("#answers .beyond"))
+      note.hidden = context <= BigInt(note.dataset.longest);
+  }
+
   function draw(workload, answers) {
-    const ranks = data.ranks[workload.rank];
-    byId("device-heading").textContent = ranks === 1 ? "one device" : `one of ${ranks} devices`;
+    sayDevices(data.ranks[workload.rank]);
+    sayLongest(workload.context);
     const curves = data.models.map((model, index) => {
       const terms = answers[index].problem ? [] : kvcalc.terms(model, workload.kvDtype, workload.rank);
       const encoder = (context) => kvcalc.encoderTokens(model, context, workload.encoder);

@@ -80,6 +80,15 @@ const kvcalc = (() => {
     return (total + scale - 1n) / scale;
   }
 
+  // What a token costs at this length: what is not full yet grows, too.
+  function nextTokenBytes(terms, tokens) {
+    const full = { at_most: 0n, last_block: 0n, tail: 1n };
+    let total = bytesPerToken(terms);
+    for (const { extent, bytes } of terms)
+      if (extent.kind in full && tokens <= extent.size - full[extent.kind]) total += bytes;
+    return total;
+  }
+
   // A model's terms in one cache format on one of several ranks; a string says why there are none.
   function terms(model, kvDtype, rank) {
     const row = model.cache[kvDtype][rank];
@@ -147,7 +156,7 @@ const kvcalc = (() => {
       parts: weights.parts,
       weights: weights.bytes,
       cache,
-      bytesPerToken: bytesPerToken(whole),
+      nextToken: nextTokenBytes(whole, workload.context),
       total: weights.bytes + cache,
       perDevice: weights.perDevice[rank] + cachePerDevice,
       weightsPerDevice: weights.perDevice[rank],
@@ -176,6 +185,6 @@ const kvcalc = (() => {
 
   const digits = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
-  return { answer, at, bytesPerToken, digits, encoderTokens, formatBytes, formatTokens, most, parseTokens, read, terms };
+  return { answer, at, bytesPerToken, digits, encoderTokens, formatBytes, formatTokens, most, nextTokenBytes, parseTokens, read, terms };
 })();
 if (typeof module !== "undefined") module.exports = kvcalc;

@@ -20,6 +20,7 @@ int8_row, nf4: bitsandbytes, an fp32 scale per row (SCB), and per 64 elements (a
 absmax in 8 bits, with an fp32 scale per 256 of them (QLoRA's double quantisation).
 mlx4_g*, mlx8_g*: MLX's affine quantisation, a scale and a bias per group in 16 bits.
 int2: BitNet's ternary weights, four in a byte.
+GGML: the tensor types of GGUF files under ggml's own names (ggml.c, type_traits; ggml-common.h).
 """
 
 from math import prod
@@ -160,6 +161,18 @@ WEIGHTS_ONLY = {
     "int4_g64": Format("int4_g64", 64, 34),
     "int4_g32": Format("int4_g32", 32, 18),
 }
+# Name -> (elements of a block, bytes of a block).
+_GGML_BLOCKS = {
+    "f32": (1, 4), "f16": (1, 2), "bf16": (1, 2), "i32": (1, 4),
+    "q4_0": (32, 18), "q4_1": (32, 20), "q5_0": (32, 22), "q5_1": (32, 24), "q8_0": (32, 34),
+    "q2_K": (256, 84), "q3_K": (256, 110), "q4_K": (256, 144), "q5_K": (256, 176),
+    "q6_K": (256, 210),
+    "iq1_s": (256, 50), "iq1_m": (256, 56), "iq2_xxs": (256, 66), "iq2_xs": (256, 74),
+    "iq2_s": (256, 82), "iq3_xxs": (256, 98), "iq3_s": (256, 110), "iq4_nl": (32, 18),
+    "iq4_xs": (256, 136),
+    "tq1_0": (256, 54), "tq2_0": (256, 66), "mxfp4": (32, 17), "q1_0": (128, 18), "q2_0": (64, 18),
+}  # fmt: skip
+GGML = {name: Format(name, *block) for name, block in _GGML_BLOCKS.items()}
 # The latent is e4m3 with an fp32 scale per 128; the rotary key stays bf16; so does nothing else.
 # DeepSeek-V4's one vector of 512: 448 e4m3, 64 rotary bf16, an e8m0 scale per 64 padded to 8 bytes.
 # Its compressors' buffers are fp32.

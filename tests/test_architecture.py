@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 LAYERS = (
     ("frozen",),
     ("errors", "units", "counts", "names", "proofs"),
-    ("dtypes", "reading"),
+    ("dtypes", "file_types", "reading"),
     ("tensors", "explanation", "mechanism"),
     ("attention", "recurrent", "ffn", "stack", "media"),
     ("spec",),
-    ("memory",),
+    # A GGUF file's tensors are read off memory's inventory, and give its ledger their formats.
+    ("memory", "gguf"),
     ("convert", "engines", "deployment"),
     ("checks",),
     ("report",),

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from kvcalc.checks.budget_language import ComparedWorkload, Policy, PolicyBudget
 from kvcalc.checks.policy import LoadedPolicy
 from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
-from kvcalc.dtypes import CacheDtypes, weight_format
+from kvcalc.dtypes import GGML, CacheDtypes, weight_format
+from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
 from kvcalc.spec.dump import to_plain
 from kvcalc.spec.model import Budget
@@ -206,8 +207,14 @@ def _is_smaller_format(name: str, before: str | None, after: str | None) -> bool
     own = (None, "checkpoint")
     if after in own:
         return before not in own
-    least = 1024 if before in own else weight_format(before or "").row(512)
-    return weight_format(after or "").row(512) < least
+    least = 1024 if before in own else _row(before or "")
+    return _row(after or "") < least
+
+
+def _row(dtype: str) -> int:
+    """What 512 elements of a matrix take; of a GGUF file, in the type it is named after."""
+    gguf = recipe(dtype)
+    return (GGML[gguf.file_type.default] if gguf else weight_format(dtype)).row(512)
 
 
 def _latent_bytes(name: str) -> int:

@@ -24,8 +24,9 @@ from kvcalc.checks.budget_language import LIMITS, ComparedWorkload, Policy, Poli
 from kvcalc.checks.budgets import asked_of, exceeded
 from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
-from kvcalc.dtypes import CacheDtypes, weight_format
-from kvcalc.errors import FileError, KvcalcError, Problem
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.errors import FileError, KvcalcError, Problem, UsageError
+from kvcalc.file_types import weight_word
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import answer, choose_workload
@@ -231,14 +232,14 @@ def _unknown_gpu(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
 def _unknown_formats(workload: PolicyBudget | ComparedWorkload) -> Iterator[tuple[str, str]]:
     """(field, message) for a number format that there is not, likewise."""
     formats: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
-        ("dtype", workload.dtype, lambda name: name == "checkpoint" or weight_format(name)),
+        ("dtype", workload.dtype, weight_word),
         ("kv_dtype", workload.kv_dtype, CacheDtypes.parse),
     )
     for field_name, text, read in formats:
         try:
             if text is not None:
                 read(text)
-        except ValueError as error:
+        except (ValueError, UsageError) as error:
             yield field_name, str(error)
 
 

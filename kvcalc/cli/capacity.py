@@ -70,6 +70,10 @@ def capacity(
         str | None, _tokens("The same; --ctx-size of llama.cpp.", show_default=False)
     ] = None,
     dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False,
+    pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None,
+    token_embedding_type: options.TokenType = None,
     kv_dtype: Annotated[
         str | None,
         typer.Option(
@@ -152,6 +156,7 @@ def capacity(
 
     Example: kvcalc capacity qwen3-8b --available 5.98GiB --max-model-len 32k
     """
+    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     engine = options.folded(engine)
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINES)}")

@@ -56,6 +56,10 @@ def compare(
     ] = "bf16",
     state_dtype: options.StateDtype = None,
     dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False,
+    pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None,
+    token_embedding_type: options.TokenType = None,
     attention: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +93,7 @@ def compare(
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
+    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     contexts = options.token_list(context, "--context")
     batches = options.token_list(batch, "--batch")
     if not contexts or not batches or min(batches) < 1:

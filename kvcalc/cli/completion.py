@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS
+from kvcalc.file_types import GGUF_WORDS
 
 Completer = Callable[[str], list[str]]
 
@@ -55,7 +56,7 @@ def several_of(names: Iterable[str], separators: str = ",") -> Completer:
     return complete
 
 
-weight_dtype = one_of(("checkpoint", *WEIGHT_FORMATS))
+weight_dtype = one_of(("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS))
 state_dtype = one_of(STATE_FORMATS)
 kv_dtype = several_of(CACHE_FORMATS, ":")
 kv_dtypes = several_of(CACHE_FORMATS, ",:")

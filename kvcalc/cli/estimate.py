@@ -34,6 +34,10 @@ def estimate(
         ),
     ] = None,
     dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False,
+    pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None,
+    token_embedding_type: options.TokenType = None,
     kv_dtype: options.KvDtypeAsked = None,
     state_dtype: options.StateDtype = None,
     engine: options.WhichEngine = Engine.logical,
@@ -78,6 +82,7 @@ def estimate(
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
+    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     if kv_dtype is not None and "," in kv_dtype:
         raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
     models = expand(models)
@@ -171,7 +176,7 @@ def _traffic(
     from kvcalc.cli import traffic
     from kvcalc.report.answers.traffic import answer as traffic_answer
 
-    requests = traffic.load_lengths(path, question["prefix_tokens"] is not None)
+    requests = traffic.load_lengths(path)
     answers = []
     for model in models:
         found = locate(model)

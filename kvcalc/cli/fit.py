@@ -39,6 +39,10 @@ def fit(
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
     dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False,
+    pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None,
+    token_embedding_type: options.TokenType = None,
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1,
@@ -84,6 +88,7 @@ def fit(
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
+    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     if gpus is not None and gpus != "all":
         raise UsageError(
             f"--gpus {gpus}: the number of GPUs is --tp and --pp: --gpu {gpu or 'NAME'} --tp {gpus}"

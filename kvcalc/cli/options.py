@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kvcalc.cli import completion
-from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS, canonical
-from kvcalc.errors import UsageError
+from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, canonical
+from kvcalc.errors import UnknownFormatError, UsageError
+from kvcalc.file_types import recipe, weight_word
 from kvcalc.report.formats import PRINTERS
 from kvcalc.units import parse_memory, parse_tokens
 
@@ -91,8 +92,14 @@ def _one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = 
 
 
 def _weight_dtype(text: str | None) -> str | None:
-    if text is not None:
-        _one_format(text, "--dtype", ("checkpoint", *WEIGHT_FORMATS))
+    if text is None:
+        return None
+    if "," in text:
+        raise UsageError(f"--dtype {text}: one format here")
+    try:
+        weight_word(text)
+    except UnknownFormatError as error:
+        raise UsageError(f"--dtype: {error}") from None
     return text
 
 
@@ -148,7 +155,8 @@ Beams = Annotated[int, num("--beams", "Beams per sequence; each has its own cach
 Dtype = Annotated[
     str | None,
     typer.Option(
-        help="Number format of the weights: bf16, fp8, q4_0, mxfp4, ...; 'checkpoint' as published.",
+        help="Number format of the weights: bf16, fp8, mxfp4, ..., a GGUF file's type: q4_k_m, q8_0, "
+        "iq4_xs, ...; 'checkpoint' as published.",
         metavar="DTYPE",
         show_default="checkpoint, or bf16",
         callback=_weight_dtype,
@@ -166,6 +174,46 @@ def kv_dtype_option(show_default: bool | str = True, **more: Any) -> Any:
         show_default=show_default,
         **more,
     )
+
+
+Imatrix = Annotated[
+    bool, typer.Option("--imatrix", help="With a GGUF type: there is an importance matrix.")
+]
+Pure = Annotated[
+    bool, typer.Option("--pure", help="With a GGUF type: every tensor in it, no mixture.")
+]
+OutputType = Annotated[
+    str | None,
+    typer.Option(
+        "--output-tensor-type",
+        metavar="TYPE",
+        help="With a GGUF type: the type of the output table.",
+    ),
+]
+TokenType = Annotated[
+    str | None,
+    typer.Option(
+        "--token-embedding-type",
+        metavar="TYPE",
+        help="With a GGUF type: the type of the token table.",
+    ),
+]
+
+
+def gguf_dtype(
+    dtype: str | None, imatrix: bool, pure: bool, output: str | None, token: str | None
+) -> str | None:
+    """--dtype with the options of llama.cpp's quantize. Raises UsageError for them beside another."""
+    parts = ["imatrix"] * imatrix + ["pure"] * pure
+    parts += [f"output={output}"] if output else []
+    parts += [f"token-embedding={token}"] if token else []
+    if parts and (dtype is None or recipe(dtype) is None):
+        option = ("output-tensor-type" if output else "token-embedding-type") if not (
+            imatrix or pure) else parts[0]  # fmt: skip
+        raise UsageError(
+            f"--{option} goes with a GGUF type: --dtype q4_k_m, say, not {dtype or 'none at all'}"
+        )
+    return dtype if dtype is None else weight_word("+".join([dtype, *parts]))
 
 
 KvDtype = Annotated[str, kv_dtype_option(callback=cache_dtype)]

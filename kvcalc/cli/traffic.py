@@ -27,15 +27,15 @@ from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec
 
 
-def load_lengths(path: str, count_prompts: bool) -> Lengths:
+def load_lengths(path: str) -> Lengths:
     """Read a file, or stdin for ``-``. Raises NotFoundError, FileError or UsageError."""
     if path == "-" and sys.stdin is None:
         raise FileError("cannot read stdin: it is closed")
     if path == "-":
-        return read_lengths(sys.stdin.buffer, "stdin", count_prompts)
+        return read_lengths(sys.stdin.buffer, "stdin")
     try:
         with open(path, "rb") as stream:
-            return read_lengths(stream, path, count_prompts)
+            return read_lengths(stream, path)
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None
     except OSError as error:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
@@ -163,10 +164,18 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
         raise UsageError(f"kv dtype {error}") from None
     workload = Workload(
         context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
-        beams=asked.beams, dtype=asked.dtype or spec.own_dtype,
+        beams=asked.beams, dtype=_weights_in(spec, asked.dtype),
         cache=cache, layout=layout,
     )  # fmt: skip
     return workload, tuple(notes)
+
+
+def _weights_in(spec: ModelSpec, dtype: str | None) -> str:
+    """The weights' format: as asked (a GGUF type in its one spelling), or as published."""
+    if dtype is None:
+        return spec.own_dtype
+    gguf = recipe(dtype)
+    return gguf.word if gguf else dtype
 
 
 def answer(
@@ -310,6 +319,11 @@ def _assumptions(
         held = ", ".join(f"{each.type} {each.bytes:,}" for each in ledger(spec, "checkpoint").types)
         notes.append(
             f"weights in the checkpoint's formats: {held} bytes; --dtype bf16 for one format"
+        )
+    elif (gguf := recipe(workload.dtype)) is not None:
+        notes.append(
+            f"weights as the tensors of the GGUF file that llama.cpp v0.5.0 quantises to "
+            f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
         )
     elif workload.dtype not in ("fp32", "bf16", "fp16"):
         notes.append(

@@ -72,6 +72,10 @@ class Scheme(Protocol):
     def name(self) -> str:
         """What ``--dtype`` calls it."""
 
+    @property
+    def extras(self) -> Sequence[ParamGroup]:
+        """What its files hold beside the model's own weights."""
+
     def store(self, weight: Weight) -> Sequence[Stored]:
         """The formats of a weight. Raises UnsupportedError where one cannot be given."""
 

@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from kvcalc.dtypes import Format, weight_format
-from kvcalc.errors import UsageError
+from kvcalc.dtypes import BLOCK, Format, weight_format
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import frozen
-from kvcalc.memory.ledger import Scheme, Stored, Weight
+from kvcalc.memory.inventory import ParamGroup, parameter_groups
+from kvcalc.memory.ledger import Scheme, Stored, Weight, make_rows
 from kvcalc.spec.model import ModelSpec, TensorFormat
 from kvcalc.spec.stored_formats import stored_format
 from kvcalc.spec.tensor_formats import parse_layers, rule_name
@@ -36,6 +38,11 @@ class ByComponent:
             return ()
         chosen = self.by_component.get(tensor.component) if tensor.quantised else None
         return (Stored(chosen or self.default),)
+
+    @property
+    def extras(self) -> Sequence[ParamGroup]:
+        """Nothing beside the model's own weights."""
+        return ()
 
 
 class Checkpoint:
@@ -76,6 +83,11 @@ class Checkpoint:
             answers += [Stored(**{**vars(one), "layers": tuple(held_by)}) for one in own]
         return answers
 
+    @property
+    def extras(self) -> Sequence[ParamGroup]:
+        """Nothing beside the model's own weights."""
+        return ()
+
 
 class _Rule:
     """One of a spec's ``weight_formats``, ready to be asked."""
@@ -110,8 +122,11 @@ class _Rule:
 
 
 def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
-    """What ``--dtype`` names: one format for the layers' matrices, or ``checkpoint``: what the spec
-    says its checkpoint mixes. Raises UsageError for an unknown name."""
+    """What ``--dtype`` names: one format for the layers' matrices; ``checkpoint``, what the spec
+    says its checkpoint mixes; or a type of GGUF files. Raises UsageError for an unknown name."""
+    gguf = recipe(dtype)
+    if gguf is not None:
+        return _gguf(spec, gguf)
     if dtype == "checkpoint":
         return Checkpoint(spec)
     try:
@@ -120,5 +135,26 @@ def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
         raise UsageError(f"dtype {error}") from None
     if chosen.name in PLAIN:
         return ByComponent(chosen.name, chosen, {})
-    # A quantised checkpoint quantises the layers' matrices; tables, head and vectors stay in bf16.
+    return _matrices(chosen)
+
+
+def _matrices(chosen: Format) -> ByComponent:
+    """As quantised checkpoints: the layers' matrices; tables, head and vectors stay in bf16."""
     return ByComponent(chosen.name, weight_format("bf16"), dict.fromkeys(QUANTISED, chosen))
+
+
+def _gguf(spec: ModelSpec, gguf: Recipe) -> Scheme:
+    """The file that llama.cpp makes; where it cannot, what the block format itself would take."""
+    from kvcalc.gguf.scheme import gguf_scheme
+
+    try:
+        return gguf_scheme(spec, gguf)
+    except UnsupportedError as error:
+        name = gguf.file_type.default
+        if gguf.file_type.word not in BLOCK:
+            raise
+        rows = make_rows(parameter_groups(spec), _matrices(BLOCK[name]))
+        raise UnsupportedError(
+            f"{error}; matrices of its layers in {name} blocks and the rest in bf16 would take "
+            f"{sum(row.bytes for row in rows):,} bytes"
+        ) from None

@@ -82,7 +82,8 @@ def ledger(spec: ModelSpec, dtype: str) -> Ledger:
     """
     made = _ledgers(spec)
     if dtype not in made:
-        rows = tuple(make_rows(parameter_groups(spec), scheme_of(spec, dtype)))
+        scheme = scheme_of(spec, dtype)
+        rows = tuple(make_rows((*parameter_groups(spec), *scheme.extras), scheme))
         table = rows[0] if _tied(spec) else None
         made[dtype] = Ledger(dtype, rows, table)
     return made[dtype]

@@ -79,8 +79,8 @@ def test_buffers_are_counted_apart() -> None:
         ("fp32", 196_608, 1_280, 256_000),
         # One byte for a matrix of a layer; tables, norms and biases stay in bf16.
         ("fp8", 49_152, 640, 128_000),
-        # Blocks of 32 in 34 bytes: 49,152 / 32 * 34.
-        ("q8_0", 52_224, 640, 128_000),
+        # Blocks of 32 in 17 bytes: 49,152 / 32 * 17.
+        ("mxfp4", 26_112, 640, 128_000),
     ],
 )
 def test_formats(dtype: str, ffn: int, norm: int, embedding: int) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kvcalc.dtypes import GGML
+from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
@@ -113,6 +115,10 @@ def _weights(estimate: Estimate) -> dict[str, Any]:
             for each in estimate.weight_types
         ],
     }
+    gguf = recipe(estimate.workload.dtype)
+    if gguf is not None:
+        name = f"{estimate.spec.name}-{gguf.file_type.name}.gguf"
+        result["files"] = [{"name": name, "bytes": estimate.weight_bytes}]
     if estimate.stored is not None:
         result["by_dtype"] = estimate.stored.by_dtype
         result["beside"] = [
@@ -172,7 +178,8 @@ def _group(group: GroupEstimate) -> dict[str, Any]:
 def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False) -> Sheet:
     """The answer, then its parts to every tensor. real: the model itself, where this is a what-if.
     every: the buffers of an unchunked prefill, too."""
-    parts: list[Part] = [in_one_line(estimate, estimate.cache.bytes), _weights_table(estimate)]
+    parts: list[Part] = [in_one_line(estimate, estimate.cache.bytes), _weights_table(estimate),
+                         *_types(estimate)]  # fmt: skip
     cache_bytes = estimate.cache.per_device_bytes
     if estimate.cache.groups:
         parts.append(_cache_table(estimate))
@@ -221,8 +228,8 @@ def _weights_table(estimate: Estimate) -> Table:
         Row((component, Count(count), Bytes(num_bytes), Share(num_bytes, total),
              Bar(num_bytes, total), estimate.workload.dtype), depth=1)
         for component, count in parameters.by_component.items()
-        if count
         for num_bytes in (estimate.weight_bytes_by_component[component],)
+        if count or num_bytes
     ]  # fmt: skip
     sums: list[tuple[str, Cell, Cell]] = [("total", Count(parameters.total), Bytes(total))]
     if parameters.active != parameters.total:
@@ -234,6 +241,41 @@ def _weights_table(estimate: Estimate) -> Table:
         tone = {"total": "strong", "active per token": ""}.get(name, "faint")
         rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
     return Table("weights", columns, tuple(rows))
+
+
+def _types(estimate: Estimate) -> Iterator[Table]:
+    """The mixture of a GGUF file: tensors, bytes and bits per weight of each type."""
+    if recipe(estimate.workload.dtype) is None:
+        return
+    columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
+               Column("bits per weight"), Column("share"), Column(""))  # fmt: skip
+    total = estimate.weight_bytes
+    rows = [
+        Row((each.type, Count(each.tensors), Bytes(each.bytes), _bits(each.type),
+             Share(each.bytes, total), Bar(each.bytes, total)), depth=1, part="weights type")
+        for each in estimate.weight_types
+    ]  # fmt: skip
+    tensors = sum(each.tensors for each in estimate.weight_types)
+    counted = estimate.parameters.total + estimate.parameters.buffers
+    bits = ratio_of(total * 8, counted)
+    rows.append(Row(("together", Count(tensors), Bytes(total), bits, None, None), "strong", 1,
+                    "weights type total"))  # fmt: skip
+    yield Table("types", columns, tuple(rows))
+
+
+def _bits(kind: str) -> str:
+    """Bits of an element, exactly: 4.5, 6.5625."""
+    block = GGML[kind]
+    whole, rest = divmod(block.block_bytes * 8 * 10_000, block.block_elements)
+    text = f"{(whole + (2 * rest >= block.block_elements)) // 10_000}"
+    after = f"{(whole + (2 * rest >= block.block_elements)) % 10_000:04}".rstrip("0")
+    return f"{text}.{after}" if after else text
+
+
+def ratio_of(above: int, below: int) -> str:
+    """Two digits after the point, in integers."""
+    hundredths = (200 * above + below) // (2 * below)
+    return f"{hundredths // 100}.{hundredths % 100:02}"
 
 
 def _cache_table(estimate: Estimate) -> Table:

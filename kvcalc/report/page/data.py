@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS, CacheDtypes, canonical
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.grid import kinds
@@ -101,6 +102,12 @@ def _form_dtype(dtype: str | None) -> str:
     """What the form calls a format of the weights."""
     if dtype is None or dtype == "checkpoint":
         return "published"
+    gguf = recipe(dtype)
+    if gguf is not None and gguf.word not in WEIGHT_FORMATS:
+        raise UsageError(
+            f"--dtype {dtype}: the page's form has no mixtures of GGUF files; "
+            f"estimate and compare do"
+        )
     return canonical(dtype, WEIGHT_FORMATS)
 
 

@@ -1,0 +1,284 @@
+"""A spec -> the tensors of its GGUF file, as llama.cpp's converter would write them.
+
+Every row of kvcalc's inventory becomes one tensor, several (stacked gate and up, MLA's
+up-projection split for absorption) or part of one (query, key and value fused); a row that neither
+the common table nor the architecture's record knows is refused by name.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen, remembered
+from kvcalc.gguf.architectures import ARCHITECTURES, Architecture
+from kvcalc.gguf.names import DROPPED, Shape, Stored, source_type, stored
+from kvcalc.gguf.special import extras, special
+from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.tensors import ParamTensor
+
+
+def architecture_of(spec: ModelSpec) -> Architecture:
+    """The llama.cpp architecture of a spec. Raises UnsupportedError where there is none."""
+    found = ARCHITECTURES.get(spec.model_type or "")
+    if found is None:
+        what = f"model_type {spec.model_type}" if spec.model_type else f"{spec.name}'s architecture"
+        raise UnsupportedError(
+            f"llama.cpp v0.5.0 has no architecture for {what}: there is no GGUF file of {spec.name}"
+        )
+    return found
+
+
+@frozen
+class Origin:
+    """A row of the inventory that a tensor of the file holds: which, of which layer, as what shape.
+
+    prefix: of the row's group; layer: None for what stands once.
+    """
+
+    prefix: str
+    layer: int | None
+    row: str
+    shape: Shape
+
+
+@frozen
+class GgufFile:
+    """The tensors of a file; origins: for each, the rows it holds (none for computed ones)."""
+
+    model: GgufModel
+    origins: tuple[tuple[Origin, ...], ...]
+
+
+@remembered
+def gguf_file(spec: ModelSpec) -> GgufFile:
+    """The model's GGUF file, without layers that predict further tokens.
+
+    Raises UnsupportedError for an architecture that llama.cpp lacks or whose tensors it cannot hold.
+    """
+    return _Writer(spec, mtp=False).model()
+
+
+def gguf_model(spec: ModelSpec) -> GgufModel:
+    """The tensors of ``gguf_file``."""
+    return gguf_file(spec).model
+
+
+@remembered
+def gguf_model_with_mtp(spec: ModelSpec) -> GgufModel:
+    """The file that holds the layers predicting further tokens too, where the converter writes them."""
+    return _Writer(spec, mtp=True).model().model
+
+
+# A group's prefix and the layer.
+Where = tuple[str, int | None]
+
+
+class _Writer:
+    """One spec on its way into a file."""
+
+    def __init__(self, spec: ModelSpec, mtp: bool) -> None:
+        self.spec = spec
+        self.architecture = architecture_of(spec)
+        self.layers = decoder_layers(spec)
+        self.mtp = mtp and self.architecture.mtp and spec.mtp is not None
+        self.tensors: dict[str, GgufTensor] = {}
+        self.origins: dict[str, tuple[Origin, ...]] = {}
+
+    def model(self) -> "GgufFile":
+        """The file's tensors in the loader's order, and where they come from."""
+        spec, architecture = self.spec, self.architecture
+        for group in parameter_groups(spec):
+            self._group(group)
+        num_layers = len(self.layers)
+        if self.mtp:
+            for group in mtp_groups(spec):
+                for index in group.layers:
+                    place = f"blk.{num_layers + index}."
+                    self._layer(place, group.tensors, self._mtp_block(), (group.prefix, index))
+            num_layers += spec.mtp.num_layers if spec.mtp else 0
+        for tensor in extras(spec, architecture.name):
+            self._add(tensor)
+        blocks = [spec.blocks[layer.block] for layer in self.layers]
+        experts = [getattr(block.ffn, "num_experts", 0) or 0 for block in spec.blocks.values()]
+        tensors = tuple(sorted(self.tensors.values(), key=lambda tensor: tensor.place))
+        model = GgufModel(
+            architecture=self._name(),
+            tensors=tensors,
+            num_layers=num_layers,
+            num_experts=max(experts),
+            query_groups=self._query_groups(blocks),
+            is_70b=self._is_70b(blocks),
+        )
+        return GgufFile(model, tuple(self.origins.get(tensor.name, ()) for tensor in tensors))
+
+    def _name(self) -> str:
+        """nemotron_h files with experts have a name of their own."""
+        name = self.architecture.name
+        has_experts = any(hasattr(b.ffn, "num_experts") for b in self.spec.blocks.values())
+        return "nemotron_h_moe" if name == "nemotron_h" and has_experts else name
+
+    def _query_groups(self, blocks: list[Block]) -> int:
+        """Query heads per KV head of layer 0; MLA files count one KV head (n_gqa)."""
+        found = [block.attention for block in blocks if block.attention is not None]
+        attention: Any = blocks[0].attention
+        if attention is None and self.architecture.kv_everywhere and found:
+            attention = found[0]
+        if attention is None:
+            return 0
+        heads: int = attention.num_attention_heads
+        if attention.kind in ("mla", "dsa") and not self.architecture.whole_kv_b:
+            return heads
+        return heads // (getattr(attention, "num_key_value_heads", None) or heads)
+
+    def _is_70b(self, blocks: list[Block]) -> bool:
+        if self.architecture.size_70b != len(blocks):
+            return False
+        if self.architecture.name != "llama":
+            return True
+        attention: Any = blocks[0].attention
+        grouped = attention.num_attention_heads != attention.num_key_value_heads
+        return bool(grouped and getattr(blocks[0].ffn, "num_experts", 0) != 8)
+
+    def _mtp_block(self) -> Block:
+        assert self.spec.mtp is not None
+        return self.spec.blocks[self.spec.mtp.block]
+
+    # ------------------------------------------------------------ groups and layers
+
+    def _group(self, group: ParamGroup) -> None:
+        if group.prefix == "layers.{}.":
+            for index in group.layers:
+                block = self.spec.blocks[self.layers[index].block]
+                place = self._prefix("blk") + f"{index}."
+                self._layer(place, group.tensors, block, (group.prefix, index))
+        elif group.prefix == "encoder.layers.{}.":
+            for index in group.layers:
+                self._layer(f"enc.blk.{index}.", group.tensors, None, (group.prefix, index))
+        elif group.prefix in ("", "encoder."):
+            place = "enc." if group.prefix else self._prefix("")
+            self._beside(place, group.tensors, (group.prefix, None))
+        else:
+            raise UnsupportedError(
+                f"{self.spec.name}: llama.cpp's files of {self.architecture.name} have no place for "
+                f"{group.prefix.format('N')}{group.tensors[0].name}"
+            )
+
+    def _prefix(self, what: str) -> str:
+        decoder = "dec." if self.spec.encoder is not None else ""
+        return f"{decoder}{what}." if what else decoder
+
+    def _layer(
+        self, prefix: str, rows: tuple[ParamTensor, ...], block: Block | None, where: Where
+    ) -> None:
+        known = {row.name for row in rows}
+        rows = tuple(self._own_kv(rows, block))
+        for item in self._fused(self._stored(rows, block)):
+            name = self.architecture.renamed(item.name)
+            if prefix.startswith(("enc.", "dec.")):
+                name = name.replace("attn_output", "attn_o")
+            self._write(prefix + name, item, where if item.row.name in known else None)
+
+    def _beside(self, prefix: str, rows: tuple[ParamTensor, ...], where: Where) -> None:
+        for item in self._stored(rows, None):
+            name, shape = item.name, item.shape
+            if name == "position_embd.weight":
+                shape = (shape[0] - self.architecture.skipped_positions, *shape[1:])
+            elif name == "per_layer_token_embd.weight":
+                shape = (self.spec.vocab_size, *shape[1:])  # padded (Gemma3NModel)
+            item = replace(item, shape=shape)
+            if name.startswith("output_norm"):
+                name = name.replace("output_norm", self.architecture.final_norm)
+                name = prefix + name
+            elif name.startswith("attn_rel_b"):
+                name = f"{prefix}blk.0.{name}"
+            self._write(name, item, where)
+
+    def _write(self, name: str, item: Stored, where: Where | None) -> None:
+        shape = item.shape
+        own = item.shape if not item.beside else (
+            item.shape[0] - sum(part[0] for _, part in item.beside), *item.shape[1:]
+        )  # fmt: skip
+        if where is not None:
+            self.origins[name] = tuple(
+                Origin(*where, row.name, part) for row, part in ((item.row, own), *item.beside)
+            )
+        self._add(GgufTensor(name, shape, source_type(name, shape), item.row.component))
+
+    def _add(self, tensor: GgufTensor) -> None:
+        self.tensors[tensor.name] = tensor
+
+    # ------------------------------------------------------------ rows of one place
+
+    def _stored(self, rows: tuple[ParamTensor, ...], block: Block | None) -> Iterator[Stored]:
+        attention: Any = block.attention if block is not None else None
+        heads = getattr(attention, "num_attention_heads", 0)
+        rank = getattr(attention, "kv_lora_rank", 0)
+        nope = getattr(attention, "qk_nope_head_dim", 0)
+        norms = sorted({row.name.split(".")[1] for row in rows if row.name.startswith("norms.")})
+        taken = special(self.architecture.name, rows, block)
+        yield from taken.items
+        for row in rows:
+            if row.name in DROPPED or row.name in taken.rows:
+                continue
+            if row.name.startswith("norms."):
+                _, index, suffix = row.name.split(".")
+                names = self._norms(len(norms))
+                yield Stored(f"{names[int(index)]}.{suffix}", row.shape, row)
+                continue
+            if self.architecture.whole_kv_b and row.name == "attention.kv_b_proj.weight":
+                yield Stored("attn_kv_b.weight", row.shape, row)
+                continue
+            if self.architecture.fused_experts and row.name == "ffn.experts.gate_up_proj":
+                yield Stored("ffn_gate_up_exps.weight", row.shape, row)
+                continue
+            items = tuple(stored(row, heads, rank, nope))
+            if not items:
+                raise UnsupportedError(
+                    f"{self.spec.name}: {row.name} {list(row.shape)} has no place in llama.cpp's "
+                    f"files of {self.architecture.name}"
+                )
+            yield from items
+
+    def _norms(self, count: int) -> tuple[str, ...]:
+        names = self.architecture.norms
+        if count == 1:
+            return (self.architecture.lone_norm,)
+        if count == 3 and self.spec.encoder is not None:
+            return "attn_norm", "cross_attn_norm", "ffn_norm"
+        return names
+
+    def _own_kv(self, rows: tuple[ParamTensor, ...], block: Block | None) -> Iterator[ParamTensor]:
+        """The rows, and the unused projections of layers that read another's keys and values."""
+        yield from rows
+        attention: Any = block.attention if block is not None else None
+        if not self.architecture.unshared_kv or getattr(attention, "shared_kv", None) is None:
+            return
+        own = replace(attention, shared_kv=None)
+        have = {row.name for row in rows}
+        for row in own.parameters(self.spec.hidden_size):
+            if f"attention.{row.name}" not in have:
+                yield replace(row, name=f"attention.{row.name}")
+
+    def _fused(self, items: Iterator[Stored]) -> Iterator[Stored]:
+        """The same tensors, with those that the architecture keeps in one matrix put together."""
+        found = {item.name: item for item in items}
+        if self.architecture.fused_qkv:
+            for suffix in ("weight", "bias"):
+                parts = [found.pop(f"attn_{side}.{suffix}", None) for side in "qkv"]
+                held = [part for part in parts if part is not None]
+                if held:
+                    found[f"attn_qkv.{suffix}"] = _stack(f"attn_qkv.{suffix}", held)
+        if self.architecture.fused_gate_up and "ffn_gate.weight" in found:
+            held = [found.pop("ffn_gate.weight"), found.pop("ffn_up.weight")]
+            found["ffn_up.weight"] = _stack("ffn_up.weight", held)
+        yield from found.values()
+
+
+def _stack(name: str, parts: list[Stored]) -> Stored:
+    rows = sum(part.shape[0] for part in parts)
+    shape: Shape = (rows, *parts[0].shape[1:])
+    return Stored(name, shape, parts[0].row, tuple((part.row, part.shape) for part in parts[1:]))

@@ -1,0 +1,94 @@
+"""The ledger's formats under a GGUF type: what llama.cpp makes of every weight.
+
+A row of the ledger is a parameter tensor; the file may hold it split, stacked or fused with others,
+each layer in a type of its own. Here the file's tensors are dealt back to the rows they come from.
+"""
+
+from collections.abc import Sequence
+
+from kvcalc.dtypes import GGML
+from kvcalc.errors import UnsupportedError
+from kvcalc.file_types import Recipe
+from kvcalc.frozen import frozen
+from kvcalc.gguf.model import Origin, gguf_file
+from kvcalc.gguf.quantise import tensor_bytes, tensor_types
+from kvcalc.gguf.tensors import GgufTensor
+from kvcalc.memory.inventory import ParamGroup
+from kvcalc.memory.ledger import Stored, Weight
+from kvcalc.spec.model import ModelSpec
+from kvcalc.tensors import ParamTensor
+
+# One way in which some layers store a row: part of the file's name, type, shape, tensors of the file.
+_Way = tuple[str, str, tuple[int, ...], int]
+
+
+@frozen
+class GgufScheme:
+    """What gives every weight the type that llama.cpp's quantize gives it.
+
+    ways: (prefix, name) of a weight -> how its layers store it. computed: tensors of the file that
+    are no weight (tables of rotary frequencies).
+    """
+
+    name: str
+    ways: dict[tuple[str, str], dict[_Way, list[int]]]
+    computed: tuple[GgufTensor, ...]
+
+    def store(self, weight: Weight) -> Sequence[Stored]:
+        """Its parts, layers of one type together; none for what no file holds (a pooler)."""
+        found = self.ways.get((weight.group.prefix, weight.tensor.name), {})
+        if not weight.group.layers:
+            return tuple(self._stored(weight, way, None) for way in found)
+        # Blocks of the same prefix share names: each group takes its own layers.
+        own = set(weight.group.layers)
+        kept = {way: tuple(item for item in layers if item in own) for way, layers in found.items()}
+        return tuple(self._stored(weight, way, layers) for way, layers in kept.items() if layers)
+
+    def _stored(self, weight: Weight, way: _Way, layers: tuple[int, ...] | None) -> Stored:
+        _, kind, shape, tensors = way
+        whole = weight.tensor.shape
+        if len(shape) == len(whole) and sum(a != b for a, b in zip(shape, whole, strict=True)) < 2:
+            part = None if shape == whole else shape
+            return Stored(GGML[kind], layers, part, tensors=tensors)
+        # Laid out anew (a convolution without its axis of one, an up-projection by head).
+        num_bytes = tensor_bytes(GgufTensor(weight.name, shape, kind, "other"), kind)
+        return Stored(GGML[kind], layers, num_bytes=num_bytes, tensors=tensors)
+
+    @property
+    def extras(self) -> Sequence[ParamGroup]:
+        """The computed tensors as weights of their own."""
+        rows = tuple(ParamTensor(item.name, item.shape, "other") for item in self.computed)
+        return (ParamGroup("gguf.", (), rows, "first"),) if rows else ()
+
+
+def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
+    """The scheme of a type. Raises UnsupportedError where llama.cpp cannot hold the model, and
+    UsageError where the type needs an importance matrix."""
+    file = gguf_file(spec)
+    types = tensor_types(file.model, recipe)
+    ways: dict[tuple[str, str], dict[_Way, list[int]]] = {}
+    computed: list[GgufTensor] = []
+    for tensor, kind, origins in zip(file.model.tensors, types, file.origins, strict=True):
+        if not origins:
+            computed.append(tensor)
+            name = f"gguf.{tensor.name}"
+            ways[("gguf.", tensor.name)] = {(name, kind, tensor.shape, 1): []}
+        stem = tensor.name.partition(".")[2].partition(".")[2] or tensor.name
+        for index, origin in enumerate(origins):
+            _deal(ways, origin, (stem, kind, origin.shape, int(not index)))
+    _check(file.model.tensors, types)
+    return GgufScheme(recipe.word, ways, tuple(computed))
+
+
+def _deal(ways: dict[tuple[str, str], dict[_Way, list[int]]], origin: Origin, way: _Way) -> None:
+    found = ways.setdefault((origin.prefix, origin.row), {}).setdefault(way, [])
+    if origin.layer is not None:
+        found.append(origin.layer)
+
+
+def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
+    for tensor, kind in zip(tensors, types, strict=True):
+        if tensor.row % GGML[kind].block_elements:
+            raise UnsupportedError(
+                f"{tensor.name} has rows of {tensor.row}, which blocks of {kind} do not divide"
+            )

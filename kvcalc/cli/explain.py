@@ -1,21 +1,17 @@
 """``kvcalc explain``: the equation of every kind of layer, with this model's numbers put in."""
 
 import os
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.output import write
+from kvcalc.cli.show import show
 from kvcalc.errors import UsageError
+from kvcalc.report.formats import PRINTERS
 
-
-class ExplainFormat(StrEnum):
-    """How an explanation is printed."""
-
-    text = "text"
-    markdown = "markdown"
+# An explanation is text where other answers are tables.
+FORMATS = ("text", *(word for word in PRINTERS if word != "table"))
 
 
 def explain(
@@ -36,7 +32,7 @@ def explain(
         bool,
         typer.Option("--all", help="Everything that a spec can say: mechanisms, stack, fields."),
     ] = False,
-    format: Annotated[ExplainFormat, options.format_option(ExplainFormat)] = ExplainFormat.text,
+    format: Annotated[str, options.format_option(FORMATS)] = "text",
     quiet: options.Quiet = False,
 ) -> None:
     """The equations behind the number, with their symbols and source.
@@ -46,10 +42,11 @@ def explain(
 
     Example: kvcalc explain deepseek-v3 --context 32k
     """
+    format = "table" if format == "text" else format
     if every:
         from kvcalc.report.answers import mechanisms
 
-        write(mechanisms.render())
+        show(format, mechanisms.answer("all", mechanisms.render()))
         return
     if model is None:
         raise UsageError("name a model or a mechanism, or ask for --all")
@@ -58,7 +55,7 @@ def explain(
 
         section = mechanisms.find(model)
         if section is not None:
-            write(section.render())
+            show(format, mechanisms.answer(section.names[0], section.render()))
             return
     from kvcalc.convert.locate import locate
     from kvcalc.memory.estimate import choose_workload
@@ -73,8 +70,7 @@ def explain(
         state_dtype=state_dtype,
     )
     workload, notes = choose_workload(found.spec, asked)
-    notes = () if quiet else (*found.assumptions, *notes)
-    text = explanation.render(found.spec, workload, notes)
-    if format is ExplainFormat.markdown:
-        text = f"```text\n{text}```\n"
-    write(text)
+    notes = (*found.assumptions, *notes)
+    if quiet and format != "json":
+        notes = ()
+    show(format, explanation.answer(found.spec, workload, notes))

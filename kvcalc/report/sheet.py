@@ -204,7 +204,15 @@ class Points:
     close: bool = False
 
 
-Part = Line | Table | Points
+@frozen
+class Verbatim:
+    """Text laid out by hand, such as equations: its lines stay as they are."""
+
+    lines: tuple[str, ...]
+    close: bool = False
+
+
+Part = Line | Table | Points | Verbatim
 
 
 @frozen

@@ -1,6 +1,8 @@
 """``kvcalc explain``: per kind of layer, the equation, the numbers, the bytes and the source."""
 
+from dataclasses import asdict
 from math import prod
+from typing import Any
 
 from kvcalc.explanation import Explanation
 from kvcalc.memory.cache import cache_function, tensor_bytes
@@ -8,19 +10,97 @@ from kvcalc.memory.claims import wrong_claims
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Asked, Workload
-from kvcalc.report.answers.layers import describe_layers
+from kvcalc.report.answers.layers import describe_layers, layer_ranges
+from kvcalc.report.sheet import Answer, Bytes, Column, Count, Row, Shape, Sheet, Table, Verbatim
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Share
 from kvcalc.units import format_bytes
 
 _WIDTH = 78
+KEYS = (
+    "model", "block", "mechanism", "layers", "tensor", "shape", "dtype", "positions",
+    "bytes_per_position", "bytes",
+)  # fmt: skip
 
 
 def explain(spec: ModelSpec, asked: Asked) -> str:
     """What ``kvcalc explain`` prints. Raises UsageError for impossible options."""
     workload, notes = choose_workload(spec, asked)
     return render(spec, workload, notes)
+
+
+def answer(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> Answer:
+    """The text for people; its tensors, symbols and equations for programs."""
+    return Answer(lambda: [_sheet(spec, workload, notes)], lambda: to_object(spec, workload, notes))
+
+
+def _sheet(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> Sheet:
+    text = Verbatim(tuple(render(spec, workload, notes).splitlines()))
+    columns = tuple(Column(None, key) for key in KEYS)
+    found = to_object(spec, workload, ())
+    rows = tuple(
+        Row((
+            spec.name, group["block"], group["mechanism"], Count(group["count"]), tensor["name"],
+            Shape(tuple(tensor["shape"])), tensor["dtype"], Count(tensor["positions"]),
+            Bytes(tensor["position_bytes"]), Bytes(tensor["bytes"]),
+        ))
+        for group in found["groups"]
+        for tensor in group["tensors"]
+    )  # fmt: skip
+    return Sheet("", "", (text, Table("", columns, rows)), keys=KEYS)
+
+
+def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Every equation with its symbols and value; bytes of a tensor are one layer's, one sequence's."""
+    length = cache_function(spec, workload.cache).peak(
+        workload.context_tokens, workload.encoder_tokens
+    )
+    groups = [_object(spec, group, workload, length) for group in merged(groups_of(spec))]
+    return {
+        "model": {"name": spec.name, "source": list(spec.source)},
+        "context_tokens": workload.context_tokens,
+        "encoder_tokens": workload.encoder_tokens,
+        # Where the most is held, at or below the context.
+        "peak_tokens": length,
+        "groups": groups,
+        "bytes": sum(group["bytes"] for group in groups),
+        "wrong_claims": list(wrong_claims(spec, workload)),
+        "assumptions": list(notes),
+    }
+
+
+def _object(spec: ModelSpec, group: CacheGroup, workload: Workload, length: int) -> dict[str, Any]:
+    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
+    told = mechanism.explain() if hasattr(mechanism, "explain") else None
+    tensors: list[dict[str, Any]] = []
+    for tensor in group.tensors:
+        positions = tensor.extent.positions(length, workload.encoder_tokens)
+        each = tensor_bytes(tensor, workload.cache)
+        tensors.append({
+            "name": tensor.name, "shape": list(tensor.shape), "extent": str(tensor.extent),
+            "dtype": workload.cache.format(tensor.role, tensor.dtype).name, "positions": positions,
+            "position_bytes": each, "bytes": positions * each,
+        })  # fmt: skip
+    return {
+        "block": group.block,
+        "mechanism": group.mechanism,
+        "layer_ranges": layer_ranges(group.layers),
+        "count": len(group.layers),
+        "explanation": None if told is None else _told(told),
+        "tensors": tensors,
+        "bytes": len(group.layers) * sum(tensor["bytes"] for tensor in tensors),
+    }
+
+
+def _told(told: Explanation) -> dict[str, Any]:
+    equations = (("position", told.per_position), ("fixed", told.fixed))
+    return {
+        **asdict(told),
+        "elements": {
+            what: evaluate(told.substituted(equation)) for what, equation in equations if equation
+        },
+    }
 
 
 def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:

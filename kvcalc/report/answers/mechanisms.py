@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 from kvcalc.frozen import frozen
+from kvcalc.report.sheet import Answer, Sheet, Verbatim
 from kvcalc.spec.fields import SpecField, spec_fields
 
 _PACKAGES = (
@@ -133,6 +134,14 @@ def sections() -> Iterator[Section]:
             by_file.setdefault(home, []).append(kind)
         for home, kinds in by_file.items():
             yield Section(chapter, f"kind: {', '.join(kinds)}", tuple(kinds), *home)
+
+
+def answer(name: str, text: str) -> Answer:
+    """A description as an answer. name: what was asked for."""
+    return Answer(
+        lambda: [Sheet("", "", (Verbatim(tuple(text.splitlines())),))],
+        lambda: {"name": name, "text": text},
+    )
 
 
 def render() -> str:

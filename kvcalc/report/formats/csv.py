@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from io import StringIO
 
+from kvcalc.errors import UsageError
 from kvcalc.report.sheet import Answer, Sheet, Table, plain
 
 CHUNK_ROWS = 4096
@@ -41,6 +42,8 @@ def safe(text: str) -> str:
 
 def _records(sheets: Sequence[Sheet]) -> Iterator[Sequence[object]]:
     keys = sheets[0].keys
+    if not keys:
+        raise UsageError("--format csv: this answer is no table")
     yield keys
     for sheet in sheets:
         for part in sheet.parts:

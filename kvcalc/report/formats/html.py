@@ -13,6 +13,7 @@ from kvcalc.report.sheet import (
     Points,
     Sheet,
     Table,
+    Verbatim,
     drawn,
     for_people,
     is_right,
@@ -25,7 +26,7 @@ _STYLE = (
     ":root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}"
     "body{max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "div.scroll{overflow-x:auto}table{border-collapse:collapse}caption,th{text-align:left}"
-    "td,th{padding:.1rem .9rem .1rem 0;vertical-align:top}td.n,th.n{text-align:right;"
+    "pre{overflow-x:auto}td,th{padding:.1rem .9rem .1rem 0;vertical-align:top}td.n,th.n{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}tr.faint,ul.notes,small{opacity:.7}"
     "tr.strong{font-weight:bold}"
 )
@@ -73,6 +74,8 @@ def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:
                 yield f"<h3>{_text(heading)}</h3>" if heading else ""
                 items = (f"<li>{_text(said(point))}</li>" for point in points)
                 yield f"<ul>{''.join(items)}</ul>"
+            case Verbatim(lines):
+                yield "<pre>" + "\n".join(map(_text, lines)) + "</pre>"
     if sheet.notes and not quiet:
         yield f'<ul class="notes">{"".join(f"<li>{_text(note)}</li>" for note in sheet.notes)}</ul>'
     if sheet.closing and not sheet.heading:

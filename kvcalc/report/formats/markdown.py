@@ -17,6 +17,7 @@ from kvcalc.report.sheet import (
     Points,
     Sheet,
     Table,
+    Verbatim,
     drawn,
     for_people,
     is_right,
@@ -34,9 +35,14 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
         yield ("\n" if number else "") + text + "\n"
 
 
+def printable(words: str) -> str:
+    """Words in one line, without what moves a cursor or breaks a row."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
 def text(words: str) -> str:
     """Words as text in a line or a cell."""
-    words = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    words = printable(words)
     words = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{c}" if c in _MARKUP else c for c in words)
 
@@ -45,7 +51,7 @@ def code(words: str) -> str:
     """Words of a file as code in a cell, whatever stands in them."""
     if not words:
         return ""
-    words = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    words = printable(words)
     # A backtick or a bar would end the code or the cell, even within it.
     return f"`{words}`".replace("|", "\\|") if "`" not in words else text(words)
 
@@ -69,11 +75,20 @@ def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:
                 if heading:
                     yield from (f"**{text(heading)}**", "")
                 yield from map(_point, points)
+            case Verbatim(lines):
+                # A fence longer than any in the text, so that nothing in it ends it.
+                fence = "`" * max(3, 1 + max(map(_ticks, lines), default=0))
+                yield from (f"{fence}text", *map(printable, lines), fence)
     if sheet.notes and not quiet:
         yield ""
         yield from (f"- {text(note)}" for note in sheet.notes)
     if sheet.closing and not sheet.heading:
         yield from ("", f"**{text(sheet.closing)}**")
+
+
+def _ticks(line: str) -> int:
+    """How many backticks the line begins with."""
+    return len(line.lstrip()) - len(line.lstrip().lstrip("`"))
 
 
 def _point(point: str | Point) -> str:

@@ -24,6 +24,7 @@ from kvcalc.report.sheet import (
     Table,
     Tone,
     Toned,
+    Verbatim,
     drawn,
     for_people,
     is_right,
@@ -119,6 +120,8 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
                     yield on.paint(printable(heading), "strong")
                 for point in points:
                     yield from _point(said(point), on, tone)
+            case Verbatim(lines):
+                yield from map(printable, lines)
     if sheet.notes and not quiet:
         yield from () if first else ("",)
         for note in sheet.notes:

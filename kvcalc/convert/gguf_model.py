@@ -415,7 +415,7 @@ def _name_sources(blocks: dict[str, Block], order: list[str]) -> dict[str, Block
     """Point every layer that shares a cache at the block whose latest layer it reads."""
 
     def reach(block: Block) -> str:
-        return "local" if getattr(block.attention, "sliding_window", None) else "global"
+        return "local" if block.sliding_window else "global"
 
     owner: dict[str, str] = {}
     for name in order:

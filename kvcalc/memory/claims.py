@@ -27,7 +27,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
     attentions = [block.attention for block in spec.blocks.values() if block.attention is not None]
     groups = groups_of(spec)
     if not exact:
-        if any(getattr(attention, "mask", "") == "bidirectional" for attention in attentions):
+        if any(block.is_bidirectional for block in spec.blocks.values()):
             yield "an encoder has a KV cache: it has none, it sees its whole input at once"
         return
     naive = 4 * layers * spec.hidden_size * tokens
@@ -55,7 +55,7 @@ def _claims(spec: ModelSpec, workload: Workload) -> Iterator[str]:
     if any(all(isinstance(tensor.extent, Once) for tensor in g.tensors) for g in groups):
         yield "every layer's cache grows with the context: recurrent layers keep a fixed state"
     owning = {index for group in groups if group.stack == "decoder" for index in group.layers}
-    sharing = sum(1 for a in attentions if getattr(a, "shared_kv", None) is not None)
+    sharing = sum(1 for block in spec.blocks.values() if block.shared_kv is not None)
     if sharing:
         yield f"cache = per layer * num_hidden_layers: only {len(owning)} of {layers} layers keep one"
     if spec.encoder is not None and any(group.slot == "cross_attention" for group in groups):

@@ -264,7 +264,7 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
 
 
 def _relative_bias(name: str, num_buckets: int, block: Block) -> ParamTensor:
-    heads: int = getattr(block.attention, "num_attention_heads", 0)
+    heads = block.num_attention_heads
     return ParamTensor(f"{name}.weight", (num_buckets, heads), "attention", split(1, heads))
 
 

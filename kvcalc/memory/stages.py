@@ -59,7 +59,7 @@ def refuse_split_cache(spec: ModelSpec, stages: Collection[Collection[int]]) -> 
 
 def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> int:
     """The layer whose cache a layer reads: its own, unless it shares one."""
-    block = getattr(spec.blocks[layer.block].attention, "shared_kv", None)
+    block = spec.blocks[layer.block].shared_kv
     source = kv_source(layers, layer, block) if block is not None else None
     if source is not None:
         return source.index

@@ -145,13 +145,9 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
     ):
         first = spec.blocks.get(groups[0].names[0]) if groups and groups[0].names else None
         buckets = getattr(part, "relative_attention_num_buckets", None)
-        if buckets is not None and first is not None and not _has_heads(first):
+        if buckets is not None and first is not None and not first.num_attention_heads:
             message = "the stack's first layer has no attention heads to bias"
             yield "KV204", f"{where}relative_attention_num_buckets", message
-
-
-def _has_heads(block: Block) -> bool:
-    return hasattr(block.attention, "num_attention_heads")
 
 
 def _blocks_of(spec: ModelSpec, groups: tuple[LayerGroup, ...]) -> dict[str, Block]:
@@ -168,7 +164,7 @@ def _masks(spec: ModelSpec) -> Iterator[Finding]:
         for part in block.mechanisms() if any(part.cache())
     ]  # fmt: skip
     for name, block in blocks.items():
-        if stepping and getattr(block.attention, "mask", None) == "bidirectional":
+        if stepping and block.is_bidirectional:
             message = (
                 f"keeps no cache, and '{stepping[0]}' in the same stack keeps one: a stack that "
                 f"goes step by step is causal; an encoder's layers stand under 'encoder:'"
@@ -225,7 +221,7 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
         for field, message in recursion.check():
             yield "KV205", f"recursion.{field}", message
         yield from _recursive_blocks(spec)
-    elif not any(_shared_kv(block) for block in spec.blocks.values()):
+    elif not any(block.shared_kv for block in spec.blocks.values()):
         return
     try:
         layers = decoder_layers(spec)
@@ -236,7 +232,7 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
         seen: set[str] = set()
         for layer in stack:
             block = spec.blocks[layer.block]
-            source = _shared_kv(block)
+            source = block.shared_kv
             if source is None or layer.block in seen:
                 continue
             seen.add(layer.block)
@@ -247,17 +243,12 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
                 yield "KV203", where, f"no '{source}' layer stands before layer {layer.index}"
 
 
-def _shared_kv(block: Block) -> str | None:
-    """The block whose K and V this one's attention reads; None for its own."""
-    return getattr(block.attention, "shared_kv", None)
-
-
 def _cannot_share(spec: ModelSpec, reader: Any, source: str) -> str | None:
     """Why a layer cannot read the K and V of ``source`` layers; None when it can."""
     if source not in spec.blocks:
         return _unknown(source, spec)
     owner: Any = spec.blocks[source].attention
-    if getattr(owner, "shared_kv", source) is not None or not any(owner.cache()):
+    if owner is None or spec.blocks[source].shared_kv is not None or not any(owner.cache()):
         return f"'{source}' keeps no K and V of its own"
     if owner.kind not in ("mha", "mqa", "gqa"):
         return f"'{source}' is {owner.kind}, whose cache this layer cannot read"
@@ -288,7 +279,7 @@ def _recursive_blocks(spec: ModelSpec) -> Iterator[Finding]:
         attention = block.attention
         if block.recurrent is not None or attention is None or block.cross_attention is not None:
             yield "KV205", f"blocks.{name}", "a recursion wraps self-attention layers only"
-        elif _shared_kv(block) or any(
+        elif block.shared_kv or any(
             not isinstance(tensor.extent, EveryToken) for tensor in attention.cache()
         ):
             message = (

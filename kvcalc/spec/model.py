@@ -114,6 +114,28 @@ class Block:
         """The mechanisms that the block has."""
         return tuple(self.slots.values())
 
+    # What some attentions have and others lack: asked here, so that nobody else asks by name.
+
+    @property
+    def shared_kv(self) -> str | None:
+        """The block whose K and V this one's attention reads; None where it keeps its own."""
+        return getattr(self.attention, "shared_kv", None)
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The last tokens that the attention sees; None where it sees all, or there is none."""
+        return getattr(self.attention, "sliding_window", None)
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Query heads; 0 where there is no attention with heads of its own."""
+        return getattr(self.attention, "num_attention_heads", 0)
+
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether the attention sees its whole input at once, as an encoder's does."""
+        return getattr(self.attention, "mask", "causal") == "bidirectional"
+
     @property
     def num_norms(self) -> int:
         """Norms of hidden_size: as stated, or one per sublayer."""

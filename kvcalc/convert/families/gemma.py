@@ -118,17 +118,16 @@ def gemma3n(c: Config) -> ModelSpec:
 def _name_sources(spec: ModelSpec) -> ModelSpec:
     """Point every sharing block at the block whose latest layer it reads, by that block's name."""
     kinds_of_block = {
-        name: "local" if getattr(block.attention, "sliding_window", None) else "global"
-        for name, block in spec.blocks.items()
+        name: "local" if block.sliding_window else "global" for name, block in spec.blocks.items()
     }
     order = [name for group in spec.layers for name in group.names * group.repeat]
     owner: dict[str, str] = {}
     for name in order:
-        if getattr(spec.blocks[name].attention, "shared_kv", None) is None:
+        if spec.blocks[name].shared_kv is None:
             owner[kinds_of_block[name]] = name
     blocks = {}
     for name, block in spec.blocks.items():
-        if getattr(block.attention, "shared_kv", None) is not None:
+        if block.shared_kv is not None:
             block = replace(block, attention=_share(block.attention, owner[kinds_of_block[name]]))
         blocks[name] = block
     return replace(spec, blocks=blocks)

@@ -58,7 +58,4 @@ class Run:
     def encoder_only(self) -> bool:
         """No layer of the stack is causal: nothing is decoded."""
         blocks = [self.spec.blocks[name] for name in self.model.names]
-        return all(
-            getattr(block.attention, "mask", "") == "bidirectional" and block.recurrent is None
-            for block in blocks
-        )
+        return all(block.is_bidirectional and block.recurrent is None for block in blocks)

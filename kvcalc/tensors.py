@@ -6,12 +6,11 @@ the verifier expects all come from the one list, so a formula is written once.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.dtypes import CacheDtypes, Role
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -193,7 +192,7 @@ ONCE = Once()
 # ---------------------------------------------------------------- what tensor parallelism divides
 
 
-@frozen
+@frozen(often=True)
 class Part:
     """A stretch of one axis: ``size`` elements in ``units`` that a rank gets whole.
 
@@ -217,7 +216,7 @@ class Part:
         raise ValueError(f"{self.units} cannot be divided among {ranks} ranks")
 
 
-@frozen
+@frozen(often=True)
 class Shard:
     """Tensor parallelism divides ``axis`` of a tensor's shape; ``parts`` lie along it in order."""
 
@@ -247,7 +246,7 @@ Component = Literal[
 ]
 
 
-@frozen
+@frozen(often=True)
 class ParamTensor:
     """One weight tensor, named and shaped as a PyTorch module would list it (out, in).
 
@@ -303,13 +302,13 @@ def linear(
 def prefixed(prefix: str, tensors: Iterator[ParamTensor]) -> Iterator[ParamTensor]:
     """The same tensors with ``prefix.`` before their names."""
     for tensor in tensors:
-        yield replace(tensor, name=f"{prefix}.{tensor.name}")
+        yield changed(tensor, name=f"{prefix}.{tensor.name}")
 
 
 # ---------------------------------------------------------------- the cache
 
 
-@frozen
+@frozen(often=True)
 class CacheTensor:
     """One tensor that is kept between decode steps, for one sequence and one layer.
 

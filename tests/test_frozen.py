@@ -1,12 +1,12 @@
 """The shared decorator of frozen dataclasses refuses what it would not heed."""
 
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 
 PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 
@@ -91,3 +91,31 @@ def test_each_decorator_has_a_name_of_its_own() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text("utf-8")
         assert "frozen import dataclass" not in text, f"{path}: say @frozen"
+
+
+def test_a_class_of_many_values_has_its_own_init() -> None:
+    @frozen(often=True)
+    class Often:
+        x: int
+        y: str = "a"
+
+    assert Often(1) == Often(x=1, y="a")
+    assert repr(Often(1)).rpartition(".")[2] == "Often(x=1, y='a')"
+    for wrong in ({}, {"x": 1, "z": 2}):
+        with pytest.raises(TypeError):
+            Often(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        Often(1).x = 2  # type: ignore[misc]
+
+
+def test_a_changed_value_is_a_replaced_one() -> None:
+    @frozen
+    class Pair:
+        x: int
+        y: int = 2
+
+    before = Pair(1)
+    assert changed(before, y=3) == replace(before, y=3) == Pair(1, 3)
+    assert before == Pair(1, 2)
+    with pytest.raises(TypeError, match="Pair has no z"):
+        changed(before, z=3)

@@ -44,10 +44,16 @@ _STANDS_FOR = {
 
 @frozen
 class ModelFile:
-    """What came of a file. plain: what it says, for comparing; None when it cannot be read."""
+    """What came of a file. values: what a config.json says; None of a spec."""
 
     loaded: Loaded
-    plain: Any
+    values: Any
+
+    @property
+    def plain(self) -> Any:
+        """What the file says, for comparing; None when it cannot be read."""
+        spec = self.loaded.spec
+        return to_plain(spec) if self.values is None and spec is not None else self.values
 
 
 def is_config(path: str | Path) -> bool:
@@ -119,8 +125,7 @@ def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = Fa
         return ModelFile(Loaded(path, None, problems, lambda _: (1, 1)), None)
     if is_config(path):
         return _config(text, path, folder, apart)
-    loaded = read_spec(text, path)
-    return ModelFile(loaded, None if loaded.spec is None else to_plain(loaded.spec))
+    return ModelFile(read_spec(text, path), None)
 
 
 def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:

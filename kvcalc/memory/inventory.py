@@ -6,11 +6,12 @@ Layers made from the same block are listed once with the layers they stand for, 
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 from kvcalc.frozen import frozen, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
-from kvcalc.spec.model import Block, ModelSpec, norm_tensors
+from kvcalc.spec.model import Block, ModelSpec, NormKind, norm_tensors
 from kvcalc.tensors import (
     CacheTensor,
     EveryToken,
@@ -91,23 +92,20 @@ def _most_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
 
 
 def _kept(spec: ModelSpec, case: "Case") -> tuple[CacheGroup, ...]:
-    found: dict[tuple[Any, ...], tuple[list[int], tuple[CacheTensor, ...]]] = {}
+    runs: dict[tuple[str, str, Fraction | None], list[int]] = {}
     for stack, layers in (("decoder", decoder_layers(spec)), ("encoder", encoder_layers(spec))):
         for layer in layers:
-            share = _share(spec, layer, case)
-            for slot in SLOTS:
-                mechanism = getattr(spec.blocks[layer.block], slot)
-                if mechanism is None:
-                    continue
-                key = (stack, layer.block, slot, mechanism.kind, share)
-                if key not in found:
-                    found[key] = ([], _thinned(tuple(mechanism.cache()), share))
-                found[key][0].append(layer.index)
-    return tuple(
-        CacheGroup(stack, block, slot, mechanism, tuple(indices), tensors)
-        for (stack, block, slot, mechanism, _), (indices, tensors) in found.items()
-        if tensors
-    )
+            share = None if layer.recursion is None else _share(spec, layer, case)
+            runs.setdefault((stack, layer.block, share), []).append(layer.index)
+    groups = []
+    for (stack, block, share), indices in runs.items():
+        for slot in SLOTS:
+            mechanism = getattr(spec.blocks[block], slot)
+            tensors = () if mechanism is None else _thinned(tuple(mechanism.cache()), share)
+            if tensors:
+                kept_in = tuple(indices)
+                groups.append(CacheGroup(stack, block, slot, mechanism.kind, kept_in, tensors))
+    return tuple(groups)
 
 
 def _share(spec: ModelSpec, layer: Layer, case: "Case") -> "Fraction | None":
@@ -195,13 +193,21 @@ def _layer_groups(
             owners.setdefault(layer.block, []).append(layer.index)
     for name, indices in owners.items():
         block = spec.blocks[name]
-        tensors = tuple(block.parameters(hidden_size, spec.norm, encoder_width))
+        tensors = _of_block(block, hidden_size, spec.norm, encoder_width)
         if decoder:
             tensors += tuple(_per_layer(spec))
         yield ParamGroup(prefix, tuple(indices), tensors, place)
         if block.adapter is not None:
             own = tuple(block.adapter.layer_parameters(hidden_size))
             yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own, place)
+
+
+@lru_cache(256)
+def _of_block(
+    block: Block, hidden_size: int, norm: NormKind, encoder_width: int | None
+) -> tuple[ParamTensor, ...]:
+    """A block's tensors, made once for all specs that have the same block."""
+    return tuple(block.parameters(hidden_size, norm, encoder_width))
 
 
 def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:

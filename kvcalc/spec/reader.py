@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar, get_args, get_origin
 
 import yaml
 
@@ -32,7 +32,25 @@ MAX_MESSAGE = 400
 # No dimension of a model comes near; 10^30 layers are a typing error.
 MAX_INTEGER = 10**15
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _LOADER(_PARSER):  # type: ignore[misc]
+    """The parser, which remembers what a plain word resolves to: specs say the same words."""
+
+    _resolved: ClassVar[dict[str, str]] = {}
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is not yaml.ScalarNode or not implicit[0] or len(value) > 40:
+            return super().resolve(kind, value, implicit)
+        tag = self._resolved.get(value)
+        if tag is None:
+            if len(self._resolved) > 4096:
+                self._resolved.clear()
+            tag = self._resolved[value] = super().resolve(kind, value, implicit)
+        return tag
+
+
 # Where text may have lines; a name with a line break would be a line of its own in what is printed.
 _PROSE = ("notes", "source", "left_out")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")

@@ -7,10 +7,12 @@ What is left on either side is listed.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kvcalc.convert.assign import Group, Piece, Slot, with_files_formats
 from kvcalc.convert.config_file import from_file, read_json
 from kvcalc.convert.hf import Imported
 from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
@@ -19,6 +21,7 @@ from kvcalc.errors import KvcalcError, NotFoundError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.tensor_formats import rule_name
 from kvcalc.tensors import Component
 
 # Where a tensor stands: ("decoder" or "encoder", layer), or ("", -1) beside the layers.
@@ -174,6 +177,8 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
     ]
     held_by = f"{Path(checkpoint.path).name}: {weights.bytes:,} bytes of weights"
     cited = replace(spec, notes=(*spec.notes, f"{held_by} ({weights.describe()})"))
+    default = str(spec.weight_dtypes.get("default", "bf16"))
+    cited = with_files_formats(cited, _groups(matched, sorted_out.scales), default, hints=True)
     return replace(imported, spec=cited, assumptions=tuple(notes), weights=weights)
 
 
@@ -291,6 +296,7 @@ class _Item:
     """A tensor of either side: its axes in order of size without those of one; its elements.
 
     what: its name without numbers. tensor: the stored one; the inventory's have none.
+    slot: the inventory's tensor as rules call it; a stored one has none.
     """
 
     what: str
@@ -299,16 +305,22 @@ class _Item:
     elements: int
     tensor: StoredTensor
     buffer: bool = False
+    slot: Slot = ("", None)
+
+
+# Tensors of the inventory, and those of the files that hold them together.
+_Pair = tuple[list[_Item], list[_Item]]
 
 
 @frozen
 class _Matched:
     """Stored tensors with the inventory's components, and what only one side has.
 
-    tables: the inventory's token tables and heads.
+    tables: the inventory's token tables and heads. pairs: what holds what.
     """
 
     model: list[_Item]
+    pairs: list[_Pair]
     only_stored: list[_Item]
     only_own: list[_Item]
     tables: list[_Item]
@@ -323,16 +335,19 @@ def _match(spec: ModelSpec, found: _SortedOut, bits: int) -> _Matched:
     theirs: dict[Place, list[_Item]] = {}
     for place, tensor in found.model:
         theirs.setdefault(place, []).append(_stored_item(tensor, bits, bool(found.scales)))
-    model: list[_Item] = []
+    pairs: list[_Pair] = []
     only_own: list[_Item] = []
     only_stored: list[_Item] = []
     for place in sorted({*ours, *theirs}):
-        own, stored = _residue(ours.get(place, []), theirs.get(place, []), model)
+        own, stored = _residue(ours.get(place, []), theirs.get(place, []), pairs)
         only_own += own
         only_stored += stored
-    only_own, only_stored = _residue(only_own, only_stored, model)
+    only_own, only_stored = _residue(only_own, only_stored, pairs)
+    model = [item for _, held in pairs for item in held]
     tables = [item for item in ours[BESIDE] if item.component in ("embedding", "head")]
-    return _Matched(model, only_stored, [item for item in only_own if not item.buffer], tables)
+    return _Matched(
+        model, pairs, only_stored, [item for item in only_own if not item.buffer], tables
+    )
 
 
 def _inventory(spec: ModelSpec) -> dict[Place, list[_Item]]:
@@ -341,12 +356,13 @@ def _inventory(spec: ModelSpec) -> dict[Place, list[_Item]]:
         stack = "encoder" if group.prefix.startswith("encoder.") else "decoder"
         places = [(stack, index) for index in group.layers] or [BESIDE]
         for tensor in group.tensors:
-            item = _Item(
-                group.prefix.replace("{}", "N") + tensor.name, tensor.component,
-                _axes(tensor.shape), tensor.numel, _NOTHING, tensor.buffer,
-            )  # fmt: skip
+            rule = rule_name(group.prefix + tensor.name)
             for place in places:
-                result.setdefault(place, []).append(item)
+                layer = place[1] if group.layers else None
+                result.setdefault(place, []).append(_Item(
+                    group.prefix.replace("{}", "N") + tensor.name, tensor.component,
+                    _axes(tensor.shape), tensor.numel, _NOTHING, tensor.buffer, (rule, layer),
+                ))  # fmt: skip
     return result
 
 
@@ -369,31 +385,34 @@ def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _residue(
-    ours: list[_Item], theirs: list[_Item], model: list[_Item]
+    ours: list[_Item], theirs: list[_Item], pairs: list[_Pair]
 ) -> tuple[list[_Item], list[_Item]]:
     """What remains of each side when equal tensors, then equal sums, are taken away.
 
-    model: receives the stored tensors that were matched, with the inventory's components.
+    pairs: receives what was matched, the stored tensors with the inventory's components.
     """
     for by_component in (True, False):
-        ours, theirs = _equal_axes(ours, theirs, model, by_component)
+        ours, theirs = _equal_axes(ours, theirs, pairs, by_component)
     for component in sorted({item.component for item in theirs}):
         own = [item for item in ours if item.component == component]
         stored = [item for item in theirs if item.component == component]
         if own and _elements(own) == _elements(stored):
-            model += stored
+            pairs.append((own, stored))
             ours = [item for item in ours if item.component != component]
             theirs = [item for item in theirs if item.component != component]
     if ours and theirs and _elements(ours) == _elements(theirs):
-        model += theirs
+        pairs.append((ours, theirs))
         return [], []
     return ours, theirs
 
 
 def _equal_axes(
-    ours: list[_Item], theirs: list[_Item], model: list[_Item], by_component: bool
+    ours: list[_Item], theirs: list[_Item], pairs: list[_Pair], by_component: bool
 ) -> tuple[list[_Item], list[_Item]]:
-    """Take away tensors that have the same axes, and the same component if that is asked."""
+    """Take away tensors that have the same axes, and the same component if that is asked.
+
+    Of several that fit, one of the same last name comes first.
+    """
     waiting: dict[tuple[Any, ...], list[_Item]] = {}
     for item in ours:
         waiting.setdefault((item.axes, by_component and item.component), []).append(item)
@@ -401,11 +420,53 @@ def _equal_axes(
     for item in theirs:
         twins = waiting.get((item.axes, by_component and item.component))
         if twins:
-            model.append(replace(item, component=twins.pop().component))
+            words = item.what.split(".")
+            twin = next((each for each in twins if _leaf(each.what) in words), twins[-1])
+            twins.remove(twin)
+            pairs.append(([twin], [replace(item, component=twin.component)]))
         else:
             left.append(item)
     return [item for items in waiting.values() for item in items], left
 
 
+def _leaf(what: str) -> str:
+    """The module's own name: q_proj of layers.N.attention.q_proj.weight."""
+    return what.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
+
+
 def _elements(items: list[_Item]) -> int:
     return sum(item.elements for item in items)
+
+
+# ---------------------------------------------------------------- formats
+
+# Safetensors' words for formats of plain numbers -> kvcalc's.
+_WORDS = {"F64": "f64", "F32": "fp32", "BF16": "bf16", "F16": "fp16", "F8_E4M3": "fp8",
+          "F8_E5M2": "fp8", "I8": "int8", "U8": "int8", "I16": "i16", "I32": "i32",
+          "I64": "i64"}  # fmt: skip
+_PACKED = re.compile(r"\.(weight|qweight|weight_packed|weight_blocks|W_q)$|_blocks$|_packed$")
+
+
+def _groups(matched: _Matched, scales: list[StoredTensor]) -> Iterator[Group]:
+    """What holds what, each matrix with its scales; scales of nothing go with their component."""
+    held: dict[str, int] = {}
+    for index, (_, stored) in enumerate(matched.pairs):
+        for item in stored:
+            held[_PACKED.sub("", item.tensor.name)] = index
+    extra: dict[int, int] = {}
+    for scale in scales:
+        stem = _SCALES.sub("", scale.name)
+        while stem and stem not in held:
+            stem = stem.rpartition(".")[0]
+        where = held.get(stem, held.get(_SCALES.sub("", scale.name).removesuffix("_proj")))
+        if where is None:
+            component = component_of(scale.name)
+            near = (i for i, (own, _) in enumerate(matched.pairs) if own[0].component == component)
+            where = next(near, 0)
+        extra[where] = extra.get(where, 0) + scale.num_bytes
+    for index, (own, stored) in enumerate(matched.pairs):
+        more = extra.get(index, 0)
+        words = {_WORDS.get(item.tensor.dtype, "") for item in stored}
+        total = sum(item.tensor.num_bytes for item in stored) + more
+        word = words.pop() if len(words) == 1 and not more else ""
+        yield Group(tuple(item.slot for item in own), (Piece(word, total),))

@@ -13,6 +13,7 @@ from typing import Any
 from kvcalc.convert.config_file import model_name
 from kvcalc.convert.gguf import GgufHeader, read_gguf
 from kvcalc.convert.gguf_architectures import ARCHITECTURES, Architecture
+from kvcalc.convert.gguf_formats import with_gguf_formats
 from kvcalc.convert.gguf_keys import Keys
 from kvcalc.convert.gguf_layers import LayerTensors, feed_forward, mla, norms, recurrent, softmax
 from kvcalc.convert.hf import Imported
@@ -146,9 +147,10 @@ class _Model:
             self.assumptions.append(_MISTRAL)
         left_out = tuple(what for what, _ in weights.beside if "rotary" not in what)
         notes = (f"the file's weights take {weights.bytes:,} bytes: {weights.describe()}",)
-        return Imported(
-            replace(spec, left_out=left_out, notes=notes), tuple(self.assumptions), weights
+        spec = with_gguf_formats(
+            replace(spec, left_out=left_out, notes=notes), self.rest, self.layers
         )
+        return Imported(spec, tuple(self.assumptions), weights)
 
     def _may_be_mistral(self, spec: ModelSpec) -> bool:
         """Whether the dimensions are Mistral-7B-v0.1's: later ones have another rope.freq_base."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvcalc.errors import Problem, SpecError
 from kvcalc.frozen import frozen
-from kvcalc.spec.stored import StoredWeights, TypeTotal
+from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component
 
 
@@ -83,18 +83,14 @@ def stored_weights(
     """Add up the bytes of a model's tensors. beside: what else the files hold, by what it is."""
     by_component: dict[Component, int] = {}
     by_dtype: dict[str, int] = {}
-    counts: dict[str, int] = {}
     for tensor, component in taken:
         by_component[component] = by_component.get(component, 0) + tensor.num_bytes
         by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.num_bytes
-        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + 1
-    largest = sorted(by_dtype.items(), key=lambda item: -item[1])
     rest = {what: sum(tensor.num_bytes for tensor in found) for what, found in beside.items()}
     return StoredWeights(
         path=path,
         by_component=by_component,
-        by_dtype=dict(largest),
-        types=tuple(TypeTotal(name, counts[name], num_bytes) for name, num_bytes in largest),
+        by_dtype=dict(sorted(by_dtype.items(), key=lambda item: -item[1])),
         beside=tuple((what, num_bytes) for what, num_bytes in rest.items() if num_bytes),
     )
 

@@ -10,7 +10,7 @@ from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
-from kvcalc.memory.ledger import COMPONENTS, TypeTotal
+from kvcalc.memory.ledger import TypeTotal
 from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
@@ -18,9 +18,7 @@ from kvcalc.memory.weights import (
     count_parameters,
     device_weight_bytes,
     ledger,
-    stored_device_bytes,
     summarise,
-    weight_bytes,
 )
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_workspace, workspace
@@ -188,30 +186,26 @@ def answer(
     """The estimate for a complete workload; notes are carried into the assumptions.
 
     accounting: whose cache is counted; the logical one when None.
-    stored: the model's own files, whose bytes count where the workload's dtype is ``checkpoint``.
+    stored: the model's own files, which the spec's formats give back where the workload's dtype is
+    ``checkpoint``: their words for the formats, and what stands in them beside the model.
     """
     accounting = accounting or logical(spec)
     parameters = summarise(spec)
     layout = workload.layout
-    if stored is not None and workload.dtype == "checkpoint":
-        num_bytes, by_component = stored.bytes, dict.fromkeys(COMPONENTS, 0) | stored.by_component
-        types = stored.types
-        per_device = stored_device_bytes(spec, stored, layout.tensor, layout.pipeline)
-    else:
+    if workload.dtype != "checkpoint":
         stored = None
-        num_bytes, by_component = weight_bytes(spec, workload.dtype)
-        types = ledger(spec, workload.dtype).types
-        per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
+    weights = ledger(spec, workload.dtype)
+    per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
     return Estimate(
         spec=spec,
         engine=accounting.engine,
         workload=workload,
         parameters=parameters,
-        weight_bytes=num_bytes,
-        weight_bytes_by_component=by_component,
+        weight_bytes=weights.bytes,
+        weight_bytes_by_component=weights.by_component,
         weight_bytes_per_device=tuple(per_device),
-        weight_types=types,
+        weight_types=weights.types,
         cache=_cache(spec, workload, accounting),
         workspace=workspace(spec, workload),
         step=step_workspace(spec, workload),

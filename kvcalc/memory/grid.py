@@ -121,10 +121,7 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
     except ValueError as error:
         raise UsageError(f"kv dtype {error}") from None
     function = cache_function(spec, dtypes)
-    if dtype is None and variant.stored is not None:
-        num_bytes = variant.stored.bytes
-    else:
-        num_bytes = weight_bytes(spec, dtype or spec.own_dtype)[0]
+    num_bytes = weight_bytes(spec, dtype or spec.own_dtype)[0]
     return _Column(
         variant, dtypes.kv_name, variant.attention or kinds(spec), summarise(spec).total,
         num_bytes, function, function.bytes_per_token,

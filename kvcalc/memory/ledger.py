@@ -109,7 +109,7 @@ class Row:
     @property
     def dtype(self) -> str:
         """The file's word for the format."""
-        return self.stored.dtype or self.stored.format.name
+        return self.stored.dtype or self.stored.format.name.partition("+")[0]
 
     @property
     def count(self) -> int:

@@ -25,11 +25,15 @@ Formats = tuple[Format, ...]
 
 @frozen
 class ByComponent:
-    """One format for each component's matrices and one for everything else."""
+    """One format for each component's matrices and one for everything else.
+
+    word: what the default is called where that is not its name.
+    """
 
     name: str
     default: Format
     by_component: Mapping[str, Format]
+    word: str = ""
 
     def store(self, weight: Weight) -> Sequence[Stored]:
         """The component's format for what quantisers take; buffers are not stored."""
@@ -37,7 +41,7 @@ class ByComponent:
         if tensor.buffer:
             return ()
         chosen = self.by_component.get(tensor.component) if tensor.quantised else None
-        return (Stored(chosen or self.default),)
+        return (Stored(self.default, dtype=self.word) if chosen is None else Stored(chosen),)
 
     @property
     def extras(self) -> Sequence[ParamGroup]:
@@ -56,7 +60,8 @@ class Checkpoint:
     def __init__(self, spec: ModelSpec) -> None:
         formats = {str(part): weight_format(name) for part, name in spec.weight_dtypes.items()}
         default = formats.pop("default", weight_format("bf16"))
-        self._usual = ByComponent(self.name, default, formats)
+        word = spec.weight_dtypes.get("default", "")
+        self._usual = ByComponent(self.name, default, formats, word)
         self._rules = [_Rule(rule) for rule in spec.weight_formats]
 
     def store(self, weight: Weight) -> Sequence[Stored]:
@@ -99,6 +104,7 @@ class _Rule:
         self.layers = parse_layers(rule.layers) if rule.layers is not None else None
         self.num_bytes = rule.bytes
         self.formats: Formats = stored_format(rule.format) if rule.format is not None else ()
+        self.words = [word.partition("+")[0] for word in (rule.format or "").split("|", 1)]
 
     def reaches(self, name: str, weight: Weight) -> bool:
         if name in self.exact:
@@ -115,10 +121,13 @@ class _Rule:
         if not self.formats:
             return (Stored(_WITHOUT_FORMAT, num_bytes=self.num_bytes),)
         if len(self.formats) == 1:
-            return (Stored(self.formats[0]),)
+            return (Stored(self.formats[0], dtype=self.words[0]),)
         shape = weight.tensor.shape
         half = (*shape[:-2], shape[-2] // 2, shape[-1])
-        return tuple(Stored(each, shape=half) for each in self.formats)
+        return tuple(
+            Stored(each, shape=half, dtype=word)
+            for each, word in zip(self.formats, self.words, strict=True)
+        )
 
 
 def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:

@@ -11,7 +11,6 @@ stay in the default format, as quantised checkpoints keep them.
 
 from collections.abc import Iterable
 
-from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows
@@ -19,7 +18,6 @@ from kvcalc.memory.schemes import scheme_of
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, ParamTensor
 
 # Tables that a token only looks up a row of.
@@ -109,26 +107,3 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
     stages = pipeline_stages(len(layers), pipeline)
     totals = ledger(spec, dtype).stage_bytes(tensor, layers, stages)
     return [total for total in totals for _ in range(tensor)]
-
-
-# Files' names of formats that are one number per element.
-_PLAIN = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
-
-
-def stored_device_bytes(
-    spec: ModelSpec, stored: StoredWeights, tensor: int, pipeline: int
-) -> list[int]:
-    """Bytes of a file's weights on each device.
-
-    Raises UnsupportedError where the file mixes formats and there is more than one device: how its
-    blocks and scales are dealt out is the engine's affair.
-    """
-    if tensor * pipeline == 1:
-        return [stored.bytes]
-    format = _PLAIN.get(next(iter(stored.by_dtype), "").lower(), "")
-    if len(stored.by_dtype) == 1 and format and weight_bytes(spec, format)[0] == stored.bytes:
-        return device_weight_bytes(spec, format, tensor, pipeline)
-    raise UnsupportedError(
-        f"{stored.path} stores {', '.join(stored.by_dtype)}, and how that is divided among "
-        f"{tensor * pipeline} devices is not accounted for: say --dtype for weights of one format"
-    )

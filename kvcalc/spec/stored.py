@@ -20,7 +20,6 @@ class StoredWeights:
     path: the file or folder, as the user named it.
     by_component: bytes of the tensors of the trunk, scales of quantised matrices with their matrix.
     by_dtype: the same bytes by the files' own names of number formats, largest first.
-    types: the same with the number of tensors.
     beside: (what it is, bytes) of everything the files hold that is not the trunk: towers,
         multi-token-prediction layers, copies of tied tables, weights that nothing reads.
     """
@@ -28,7 +27,6 @@ class StoredWeights:
     path: str
     by_component: dict[Component, int]
     by_dtype: dict[str, int]
-    types: tuple[TypeTotal, ...] = ()
     beside: tuple[tuple[str, int], ...] = ()
 
     @property

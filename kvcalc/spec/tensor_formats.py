@@ -50,16 +50,18 @@ def layers_text(layers: Collection[int]) -> str:
     return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def as_rules(told: Mapping[str, ByLayer], default: str) -> tuple[TensorFormat, ...]:
+def as_rules(
+    told: Mapping[str, ByLayer], default: str, always: Collection[str] = ()
+) -> tuple[TensorFormat, ...]:
     """Rules that say of each tensor (by its rule name) what stores it in each layer.
 
-    default: the format that needs no rule.
+    default: the format that needs no rule. always: names that need one in the default format, too.
     """
     usual: dict[tuple[Told, str | None], list[str]] = {}
     others: dict[tuple[Told, str | None], list[str]] = {}
     for name, by_layer in told.items():
         common = Counter(by_layer.values()).most_common(1)[0][0]
-        if common != default:
+        if common != default or name in always:
             usual.setdefault((common, None), []).append(name)
         apart: dict[Told, list[int]] = {}
         for layer, one in by_layer.items():

@@ -1,5 +1,6 @@
 """What if: the same model with another attention mechanism, or with any field changed."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ import yaml
 from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.spec.dump import flow, to_plain
 from kvcalc.spec.loader import load_spec_text
-from kvcalc.spec.model import Block, Expect, ModelSpec
+from kvcalc.spec.model import Block, Expect, ModelSpec, TensorFormat
 from kvcalc.spec.words import near
 
 AttentionChoice = Literal["mha", "gqa", "mqa", "mla"]
@@ -48,11 +49,24 @@ def with_attention(spec: ModelSpec, choice: AttentionChoice) -> tuple[ModelSpec,
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
     if not notes:
         return spec, ()
-    if spec.weight_formats:
-        notes.append("weights in bf16: the published formats are of the model's own tensors")
-        spec = replace(spec, weight_dtypes={}, weight_formats=())
+    spec = replace(spec, weight_formats=tuple(_carried(spec.weight_formats)))
     # What was known of the model is not known of the variant.
     return replace(spec, blocks=blocks, expect=Expect()), tuple(notes)
+
+
+def _carried(rules: tuple[TensorFormat, ...]) -> Iterator[TensorFormat]:
+    """A model's formats for other attention: its matrices take the first that attention's had."""
+    of_attention = [
+        rule.format
+        for rule in rules
+        if rule.format and any(name.startswith("attention.") for name in rule.tensors)
+    ]
+    if of_attention:
+        yield TensorFormat(tensors=("attention.*",), format=of_attention[0])
+    for rule in rules:
+        left = tuple(name for name in rule.tensors if not name.startswith("attention."))
+        if left:
+            yield replace(rule, tensors=left)
 
 
 def _convert(attention: Any, choice: AttentionChoice, where: str) -> tuple[Any, str]:

@@ -16,7 +16,7 @@ from kvcalc.convert.write import spec_text
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import FileError, SpecError, UnsupportedError
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.weights import summarise
+from kvcalc.memory.weights import ledger, summarise
 from kvcalc.spec.loader import load_spec_text
 from tests.convert.gguf_files import SMALL, SMALL_TENSORS, Tensor, of_spec, small, write
 
@@ -190,6 +190,13 @@ def test_models(
     assert summarise(found.spec).active == summarise(spec).active
     assert (cache.bytes_per_token, cache.fixed_bytes()) == (per_token, fixed)
     assert found.spec.model_type == spec.model_type
+    # The spec's own formats give the file's bytes back.
+    assert found.weights is not None
+    given_back = ledger(found.spec, "checkpoint")
+    assert given_back.bytes == found.weights.bytes
+    assert {part: size for part, size in given_back.by_component.items() if size} == (
+        found.weights.by_component
+    )
     assert replace(load_spec_text(spec_text(found)), expect=None) == found.spec
     if fixed and name != "starcoder2-7b":
         # The same in the middle of windows, where the layer pattern counts.

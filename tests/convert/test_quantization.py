@@ -47,7 +47,7 @@ def by_component(spec: ModelSpec) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for row in ledger(spec, "checkpoint").rows:
         if len(row.shape) > 1 and row.weight.tensor.quantised:
-            found.setdefault(row.component, set()).add(row.dtype)
+            found.setdefault(row.component, set()).add(row.stored.format.name)
     return {part: " ".join(sorted(names)) for part, names in found.items() if names != {"bf16"}}
 
 
@@ -255,7 +255,7 @@ def published(config: dict[str, Any], quantization: dict[str, Any]) -> ModelSpec
 def of(spec: ModelSpec, name: str) -> dict[str, int]:
     """How many layers store a tensor in which format."""
     rows = [row for row in ledger(spec, "checkpoint").rows if row.name.endswith(f"{name}.weight")]
-    return {row.dtype: row.count for row in rows}
+    return {row.stored.format.name: row.count for row in rows}
 
 
 def test_single_layers_and_tensors_are_told_apart() -> None:

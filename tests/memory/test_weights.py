@@ -13,12 +13,10 @@ from kvcalc.memory.weights import (
     count_parameters,
     device_weight_bytes,
     pipeline_stages,
-    stored_device_bytes,
     summarise,
     weight_bytes,
 )
 from kvcalc.spec.loader import load_spec_text
-from kvcalc.spec.stored import StoredWeights
 from tests.scratch import small
 
 # Two layers: attention 4 * 64 * 64 = 16,384, feed-forward 3 * 64 * 128 = 24,576, two norms of 64.
@@ -201,18 +199,3 @@ def test_shared_weights_stand_on_every_stage_that_uses_them() -> None:
         "  decoder:\n", "  decoder:\n    share_weights: true\n"
     )
     assert device_weight_bytes(load_spec_text(shared), "bf16", 1, 2) == [210_176, 210_304]
-
-
-def test_a_file_s_own_bytes() -> None:
-    plain = StoredWeights(
-        path="a.safetensors", by_component={"ffn": 292_480}, by_dtype={"BF16": 292_480}
-    )
-    assert stored_device_bytes(SMALL, plain, 1, 1) == [292_480]
-    assert stored_device_bytes(SMALL, plain, 2, 1) == [146_560] * 2
-    assert stored_device_bytes(SMALL, plain, 1, 2) == [210_176, 210_304]
-    mixed = StoredWeights(
-        path="a.gguf", by_component={"ffn": 200_000}, by_dtype={"Q8_0": 190_000, "F32": 10_000}
-    )
-    assert stored_device_bytes(SMALL, mixed, 1, 1) == [200_000]
-    with pytest.raises(UnsupportedError, match=r"a.gguf stores Q8_0, F32"):
-        stored_device_bytes(SMALL, mixed, 2, 1)

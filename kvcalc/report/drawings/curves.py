@@ -131,8 +131,6 @@ def encoder_rule(spec: ModelSpec, given: int | None) -> int | None:
 
 
 def _parts(variant: Variant, dtype: str | None) -> tuple[tuple[str, int], ...]:
-    if dtype is None and variant.stored is not None:
-        return stacked(variant.stored.by_component)
     chosen = dtype or variant.spec.own_dtype
     return stacked(weight_bytes(variant.spec, chosen)[1])
 

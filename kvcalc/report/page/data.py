@@ -17,7 +17,6 @@ from kvcalc.memory.cache import cache_function
 from kvcalc.memory.grid import kinds
 from kvcalc.memory.weights import (
     device_weight_bytes,
-    stored_device_bytes,
     summarise,
     weight_bytes,
 )
@@ -198,11 +197,12 @@ def _weights(spec: ModelSpec, stored: StoredWeights | None, ranks: Sequence[int]
     """
     result: dict[str, Any] = {}
     if stored is not None:
-        parts = stacked(stored.by_component)
+        parts = stacked(weight_bytes(spec, "checkpoint")[1])
         result["stored"] = _sizes(
-            parts, [partial(stored_device_bytes, spec, stored, rank, 1) for rank in ranks]
+            parts, [partial(device_weight_bytes, spec, "checkpoint", rank, 1) for rank in ranks]
         )
-    for dtype in (*(("checkpoint",) if spec.own_dtype == "checkpoint" else ()), *WEIGHT_FORMATS):
+    own = ("checkpoint",) if stored is None and spec.own_dtype == "checkpoint" else ()
+    for dtype in (*own, *WEIGHT_FORMATS):
         try:
             parts = stacked(weight_bytes(spec, dtype)[1])
         except UnsupportedError as error:

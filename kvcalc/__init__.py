@@ -12,25 +12,29 @@ Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workl
 every combination of models (each a ``Variant``), contexts, batches and cache formats;
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
 as text. ``fit`` says whether a workload fits an accelerator, ``capacity`` what a serving engine
-allocates.
+allocates, ``traffic`` what requests of many lengths hold.
 
 Every error that a user can cause is a ``KvcalcError``, which prints its ``problems``. Bytes are integers.
 """
 
 __version__ = "0.1.0"
 __all__ = [
-    "CacheDtypes", "Estimate", "FileError", "Imported", "KvcalcError", "MissingExtraError",
-    "ModelSpec", "NotFoundError", "Problem", "Row", "SpecError", "UnsupportedError", "UsageError",
-    "Variant", "__version__", "cache_function", "capacity", "dump", "estimate", "explain", "fit",
-    "grid", "load", "load_spec_text", "shipped", "spec_from_config", "with_attention",
+    "CacheDtypes", "CacheFunction", "CapacityResult", "Estimate", "FileError", "Fit", "Imported",
+    "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec", "NotFoundError", "Problem",
+    "Row", "SpecError", "Traffic", "UnsupportedError", "UsageError", "Variant", "Workload",
+    "__version__", "cache_function", "capacity", "dump", "estimate", "explain", "fit", "grid", "load",
+    "load_spec_text", "shipped", "spec_from_config", "traffic", "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
-    from kvcalc.api import cache_function, capacity, estimate, explain, fit, with_attention
+    from kvcalc.api import cache_function, estimate, explain, with_attention
+    from kvcalc.api.serving import capacity, fit, traffic
     from kvcalc.convert.hf import Imported, spec_from_config
     from kvcalc.convert.locate import load
+    from kvcalc.deployment.answer import Fit
     from kvcalc.dtypes import CacheDtypes
+    from kvcalc.engines.result import CapacityResult
     from kvcalc.errors import (
         FileError,
         KvcalcError,
@@ -41,8 +45,13 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from kvcalc.memory.cache import CacheFunction
     from kvcalc.memory.estimate import Estimate
     from kvcalc.memory.grid import Row, Variant, grid
+    from kvcalc.memory.layout import Layout
+    from kvcalc.memory.lengths import Lengths
+    from kvcalc.memory.traffic import Traffic
+    from kvcalc.memory.workload import Workload
     from kvcalc.spec.catalog import shipped
     from kvcalc.spec.dump import dump
     from kvcalc.spec.loader import load_spec_text
@@ -50,9 +59,8 @@ if TYPE_CHECKING:
 else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
-        "kvcalc.api": (
-            "cache_function", "capacity", "estimate", "explain", "fit", "with_attention",
-        ),
+        "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
+        "kvcalc.api.serving": ("capacity", "fit", "traffic"),
         "kvcalc.convert.hf": ("Imported", "spec_from_config"),
         "kvcalc.convert.locate": ("load",),
         "kvcalc.dtypes": ("CacheDtypes",),
@@ -60,8 +68,15 @@ else:
             "FileError", "KvcalcError", "MissingExtraError", "NotFoundError", "Problem",
             "SpecError", "UnsupportedError", "UsageError",
         ),
+        "kvcalc.deployment.answer": ("Fit",),
+        "kvcalc.engines.result": ("CapacityResult",),
+        "kvcalc.memory.cache": ("CacheFunction",),
         "kvcalc.memory.estimate": ("Estimate",),
         "kvcalc.memory.grid": ("Row", "Variant", "grid"),
+        "kvcalc.memory.layout": ("Layout",),
+        "kvcalc.memory.lengths": ("Lengths",),
+        "kvcalc.memory.traffic": ("Traffic",),
+        "kvcalc.memory.workload": ("Workload",),
         "kvcalc.spec.catalog": ("shipped",),
         "kvcalc.spec.dump": ("dump",),
         "kvcalc.spec.loader": ("load_spec_text",),

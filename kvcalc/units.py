@@ -83,6 +83,20 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes} B"
 
 
+def format_as_logged(num_bytes: int) -> str:
+    """Print bytes as an engine's log does: ``f"{num_bytes / (1 << 30):.2f}"``, where ties go to even.
+
+    5.625 GiB is ``5.62 GiB``.
+    """
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if abs(num_bytes) >= unit:
+            hundredths, rest = divmod(abs(num_bytes) * 100, unit)
+            hundredths += 2 * rest + hundredths % 2 > unit
+            sign = "-" if num_bytes < 0 else ""
+            return f"{sign}{hundredths // 100}.{hundredths % 100:02d} {name}"
+    return f"{num_bytes} B"
+
+
 def format_count(number: int) -> str:
     """Print a parameter count as people say it: ``8.03 B``, ``124.44 M``."""
     for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):

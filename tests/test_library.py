@@ -67,7 +67,10 @@ def test_the_words_of_the_release_before_count_and_warn() -> None:
             "an attention is one of mha, gqa, mqa, mla, not 'xqa'",
         ),
         (lambda: kvcalc.fit("gpt2", "abacus"), "abacus"),
-        (lambda: kvcalc.capacity("gpt2", "v8"), "an engine is one of vllm, sglang, "),
+        (
+            lambda: kvcalc.capacity("gpt2", "v8"),
+            "an engine is one of logical, transformers, vllm, ",
+        ),
         (lambda: kvcalc.capacity("gpt2", "vllm", pages=1), "capacity has no pages; it takes "),
         (lambda: kvcalc.capacity("gpt2", "vllm", available="much"), "available: "),
         (

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kvcalc import units
 from kvcalc.units import format_bytes, format_count, format_tokens, parse_bytes, parse_tokens
 
 
@@ -62,3 +63,12 @@ def test_counts_and_tokens() -> None:
     assert format_count(671026404352) == "671.03 B"
     assert format_count(999) == "999"
     assert (format_tokens(131072), format_tokens(1000), format_tokens(0)) == ("128k", "1000", "0")
+
+
+def test_a_logged_size_is_rounded_as_python_prints_it() -> None:
+    """qwen3-8b, 40,960 tokens: vLLM prints "5.62 GiB KV cache is needed" of 6,039,797,760 bytes."""
+    assert units.format_as_logged(6039797760) == "5.62 GiB"
+    assert units.format_bytes(6039797760) == "5.63 GiB"
+    assert units.format_as_logged(6039797761) == "5.63 GiB"
+    for eighths in range(8, 80):
+        assert units.format_as_logged(eighths << 27) == f"{eighths / 8:.2f} GiB"

@@ -8,8 +8,9 @@ from warnings import warn
 from kvcalc.convert.locate import load
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.workload import Asked
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.words import near
 from kvcalc.units import MAX_TOKENS, parse_tokens
@@ -78,6 +79,25 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
         state_dtype=word("state_dtype", given.get("state_dtype")),
         layout=layout_of(given),
     )
+
+
+def workload_of(
+    function: str,
+    spec: ModelSpec,
+    workload: Workload | None,
+    words: Mapping[str, Any],
+    known_words: Mapping[str, Any] | None = None,
+) -> tuple[Workload, tuple[str, ...]]:
+    """The workload that was asked about, and what was assumed of it."""
+    if workload is not None:
+        if words:
+            raise UsageError(
+                f"give {function} a workload or its words ({', '.join(words)}), not both"
+            )
+        return workload, ()
+    given = renamed(words)
+    known(function, given, known_words or WorkloadWords.__annotations__)
+    return choose_workload(spec, asked_of(given))
 
 
 def layout_of(given: Mapping[str, Any]) -> Layout:

@@ -5,7 +5,6 @@ Every class lists its fields in the docstring; the JSON Schema takes its descrip
 
 from dataclasses import field
 from fractions import Fraction
-from typing import Literal
 
 from kvcalc.frozen import frozen
 from kvcalc.memory.workload import Asked
@@ -29,7 +28,8 @@ class PolicyBudget(Budget):
             into them, and nothing else is counted.
         engine: whose pages to count, vLLM's where a gpu stands without one; the GPU must hold the
             batch's sequences at once.
-        memory_utilization: the share of the GPU that the engine may use; 0.9 when absent.
+        memory_utilization: the share of the GPU that the engine may use; its own when absent, 0.9 of
+            most.
         tp: tensor-parallel ranks, each on a GPU of its own.
         pp: pipeline-parallel ranks, likewise.
     """
@@ -39,7 +39,7 @@ class PolicyBudget(Budget):
     cache_per_token: Bytes | None = None
     gpu: str | None = None
     gpu_memory: Bytes | None = None
-    engine: Literal["vllm", "sglang", "tensorrt-llm"] | None = None
+    engine: str | None = None
     memory_utilization: Fraction | None = None
     tp: int = 1
     pp: int = 1

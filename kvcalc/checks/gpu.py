@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from kvcalc.errors import UnsupportedError
@@ -13,8 +12,9 @@ from kvcalc.units import format_bytes, format_tokens
 
 if TYPE_CHECKING:
     from kvcalc.checks.budget_language import PolicyBudget
-    from kvcalc.deployment.fit import FitRequest, Planner
+    from kvcalc.deployment.answer import FitRequest
     from kvcalc.deployment.hardware import Accelerator
+    from kvcalc.deployment.planner import Planner
 
 Finding = tuple[str, str, str]
 
@@ -32,14 +32,16 @@ def gpu_findings(
         if budget.gpu_memory is not None:
             yield from _beyond_memory(spec, workload, int(budget.gpu_memory), where)
         return
-    from kvcalc.deployment.fit import FitRequest, Planner
+    from kvcalc.deployment.answer import FitRequest
     from kvcalc.deployment.hardware import find, of_size
+    from kvcalc.deployment.planner import Planner
+    from kvcalc.engines import SERVING
 
     device = find(budget.gpu) if budget.gpu is not None else of_size(f"{budget.gpu_memory}B")
     request = FitRequest(
         workload=workload,
-        engine=budget.engine or "vllm",
-        utilization=budget.memory_utilization or Fraction(9, 10),
+        engine=budget.engine or SERVING,
+        utilization=budget.memory_utilization,
     )
     planner = Planner(spec)
     if planner.verdict(device, request) != "does not fit":

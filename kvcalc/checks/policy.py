@@ -25,6 +25,7 @@ from kvcalc.checks.budgets import asked_of, exceeded
 from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import ENGINES, engine_of
 from kvcalc.errors import FileError, KvcalcError, Problem, UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.frozen import frozen
@@ -184,7 +185,11 @@ def _incomplete(policy: Policy) -> Iterator[Finding]:
             yield "KV402", where, message
         if all(pattern.startswith("!") for pattern in budget.models):
             yield "KV402", f"{where}.models", "say which models: a name or a pattern"
-        for name, message in (*_unknown_gpu(budget), *_unknown_formats(budget)):
+        for name, message in (
+            *_unknown_gpu(budget),
+            *_unknown_engine(budget),
+            *_unknown_formats(budget),
+        ):
             yield "KV402", f"{where}.{name}", message
     for name, message in _unknown_formats(policy.workload):
         yield "KV402", f"workload.{name}", message
@@ -212,8 +217,6 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
     elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:
         yield "memory_utilization is an engine's: give gpu or engine, too"
-    if budget.engine == "sglang" and budget.memory_utilization is None:
-        yield "SGLang chooses its own share of a GPU: say it as memory_utilization"
     if budget.memory_utilization == 0:
         yield "memory_utilization is above 0"
 
@@ -227,6 +230,21 @@ def _unknown_gpu(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
             find(budget.gpu)
         except KvcalcError as error:
             yield "gpu", error.message
+
+
+def _unknown_engine(budget: PolicyBudget) -> Iterator[tuple[str, str]]:
+    """(field, message) for an engine that there is not, or whose pages fill no GPU here."""
+    if budget.engine is None:
+        return
+    known = gpu_engines()
+    if budget.engine not in known:
+        hint = near(budget.engine, known)
+        yield "engine", f"'{budget.engine}' is none of: {', '.join(known)}{hint}"
+
+
+def gpu_engines() -> list[str]:
+    """The engines of which it is known what they take of a GPU beside their cache."""
+    return [name for name in ENGINES if engine_of(name).takes is not None]
 
 
 def _unknown_formats(workload: PolicyBudget | ComparedWorkload) -> Iterator[tuple[str, str]]:

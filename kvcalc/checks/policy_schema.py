@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.checks.budget_language import LIMITS, Policy, PolicyBudget
+from kvcalc.checks.policy import gpu_engines
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.spec import schema as spec_schema
 
@@ -35,6 +36,8 @@ def schema() -> Node:
     }
     budget = node["definitions"]["PolicyBudget"]
     fields = budget["properties"]
+    engine = fields["engine"]
+    fields["engine"] = {"description": engine["description"], "enum": [*gpu_engines(), None]}
     # Not only what is not meant.
     fields["models"]["then"]["contains"] = {"not": _text("^!")}
     fields["models"]["else"] = {**fields["models"]["else"], "pattern": "^[^!]"}
@@ -47,7 +50,6 @@ def _contradictions() -> list[Node]:
     gpu = {"anyOf": [_given("gpu"), _given("gpu_memory")]}
     grows = {"anyOf": [_given(name) for name in ("cache", "total", "gpu", "gpu_memory")]}
     several = [{"required": [name], "properties": {name: {"minimum": 2}}} for name in ("tp", "pp")]
-    sglang = {"required": ["engine"], "properties": {"engine": {"const": "sglang"}}}
     return [
         {"anyOf": [_given(name) for name in LIMITS]},
         {"if": grows, "then": {"anyOf": [_tokens("context"), _tokens("encoder_context")]}},
@@ -58,7 +60,6 @@ def _contradictions() -> list[Node]:
             "if": _given("memory_utilization"),
             "then": {"anyOf": [_given("gpu"), _given("engine")]},
         },
-        {"if": sglang, "then": _given("memory_utilization")},
         {"properties": {"memory_utilization": {"not": {"anyOf": [{"const": 0}, _text("^0/")]}}}},
     ]
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("kvcalc.cli.schema", "schema"),
     "import": ("kvcalc.cli.import_", "import_"),
     "capacity": ("kvcalc.cli.capacity", "capacity"),
+    "traffic": ("kvcalc.cli.traffic", "traffic"),
     "fit": ("kvcalc.cli.fit", "fit"),
     "verify": ("kvcalc.cli.verify", "verify"),
 }

@@ -1,14 +1,16 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.options import AttentionName, Engine
+from kvcalc.cli.options import AttentionName
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import NEED
 from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
@@ -20,6 +22,40 @@ from kvcalc.spec.model import ModelSpec
 if TYPE_CHECKING:
     from kvcalc.report.sheet import Answer
 
+Attention = Annotated[
+    AttentionName | None,
+    typer.Option(
+        help="What if it had this attention instead.", metavar=options.choices(AttentionName)
+    ),
+]
+Lengths = Annotated[
+    str | None,
+    typer.Option(
+        help="Real requests instead of --context, as 'kvcalc traffic' takes them.",
+        metavar="FILE",
+        autocompletion=completion.path,
+    ),
+]
+
+
+Workspace = Annotated[
+    bool,
+    typer.Option("--workspace", help="Show the buffers of an unchunked prefill, eager ones too."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What was asked of every model. kv_dtype: in the engine's words."""
+
+    asked: Asked
+    engine: str
+    engine_version: str | None
+    attention: AttentionName | None
+    kv_dtype: str | None
+    set_fields: tuple[str, ...]
+    workspace: bool
+
 
 def estimate(
     models: options.Models,
@@ -27,12 +63,7 @@ def estimate(
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
     beams: options.Beams = 1,
-    attention: Annotated[
-        AttentionName | None,
-        typer.Option(
-            help="What if it had this attention instead.", metavar=options.choices(AttentionName)
-        ),
-    ] = None,
+    attention: Attention = None,
     dtype: options.Dtype = None,
     imatrix: options.Imatrix = False,
     pure: options.Pure = False,
@@ -40,41 +71,16 @@ def estimate(
     token_embedding_type: options.TokenType = None,
     kv_dtype: options.KvDtypeAsked = None,
     state_dtype: options.StateDtype = None,
-    engine: options.WhichEngine = Engine.logical,
+    engine: options.WhichEngine = NEED,
     engine_version: options.EngineVersion = None,
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     set_fields: options.SetFields = None,
-    lengths: Annotated[
-        str | None,
-        typer.Option(
-            help="Real requests instead of --context: CSV or JSONL of prompt and output tokens, or "
-            "a histogram length,count; - is stdin.",
-            metavar="FILE",
-            autocompletion=completion.path,
-        ),
-    ] = None,
-    available: Annotated[
-        str | None,
-        typer.Option(
-            help="With --lengths: memory for the cache on a device, to say how many fit.",
-            metavar="SIZE",
-        ),
-    ] = None,
-    block_size: Annotated[
-        int | None,
-        options.num("--block-size", "With --lengths: tokens of a block.", show_default="16"),
-    ] = None,
-    shared_prefix: Annotated[
-        str | None,
-        typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
-    ] = None,
-    workspace: Annotated[
-        bool,
-        typer.Option(
-            "--workspace", help="Show the buffers of an unchunked prefill, eager ones too."
-        ),
-    ] = False,
+    lengths: Lengths = None,
+    available: options.Available = None,
+    block_size: options.BlockSize = None,
+    shared_prefix: options.SharedPrefix = None,
+    workspace: Workspace = False,
     format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> None:
@@ -83,119 +89,116 @@ def estimate(
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    if kv_dtype is not None and "," in kv_dtype:
-        raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
-    models = expand(models)
+    question = _Question(
+        asked=Asked(
+            context_tokens=options.tokens(context, "--context"), batch_size=batch,
+            encoder_tokens=options.tokens(encoder_context, "--encoder-context"), beams=beams,
+            dtype=dtype, state_dtype=state_dtype, layout=Layout(tp, pp),
+        ),
+        engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
+        attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
+        set_fields=tuple(set_fields or ()), workspace=workspace,
+    )  # fmt: skip
+    pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
-        beside = {
-            "--context": context is not None,
-            "--batch": batch != 1,
-            "--beams": beams != 1,
-            "--attention": attention is not None,
-            "--dtype": dtype is not None,
-        }
-        for name, given in beside.items():
-            if given:
-                raise UsageError(f"{name} says nothing beside --lengths: leave it out")
-        question = {
-            "engine": engine,
-            "engine_version": engine_version,
-            "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
-            "kv_dtype": kv_dtype,
-            "state_dtype": state_dtype,
-            "layout": Layout(tp, pp),
-            "block_size": block_size,
-            "available": options.num_bytes(available, "--available"),
-            "prefix_tokens": options.tokens(shared_prefix, "--shared-prefix"),
-        }
-        show(format, _traffic(models, lengths, set_fields, question), quiet=quiet)
+        answer_ = _traffic(expand(models), lengths, question, available, block_size, shared_prefix)
+        show(format, answer_, quiet=quiet)
         return
-    for name, given in (
-        ("--available", available is not None),
-        ("--block-size", block_size is not None),
-        ("--shared-prefix", shared_prefix is not None),
-    ):
-        if given:
+    for name, given in pools.items():
+        if given is not None:
             raise UsageError(
                 f"{name} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
             )
-    serving = engine not in (Engine.logical, Engine.transformers)
-    answers: list[tuple[Found, Estimate, Estimate | None]] = []
-    for model in models:
-        found = locate(model)
-        spec, notes, stored = found.spec, found.assumptions, found.weights
-        if set_fields:
-            stored = None
-            from kvcalc.spec.variants import with_fields
-
-            spec = with_fields(spec, tuple(set_fields))
-            notes = (*notes, *(f"set {change}" for change in set_fields))
-        asked = Asked(
-            context_tokens=options.tokens(context, "--context"),
-            batch_size=batch,
-            encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
-            beams=beams,
-            dtype=dtype or (None if stored is None or attention is not None else "checkpoint"),
-            kv_dtype=_logical_format(kv_dtype, engine),
-            state_dtype=state_dtype,
-            layout=Layout(tp, pp),
-        )
-        workload, filled = choose_workload(spec, asked)
-        notes = (*filled, *notes)
-        real = None
-        if attention is not None:
-            from kvcalc.memory.whatif import against_real
-            from kvcalc.spec.variants import with_attention
-
-            real = answer(spec, workload, (), _accounting(engine, spec, workload, engine_version))
-            spec, how = with_attention(spec, attention.value)
-            accounting = _accounting(engine, spec, workload, engine_version)
-            result = answer(spec, workload, (*how, *notes), accounting)
-            result = against_real(result, real)
-        else:
-            accounting = _accounting(engine, spec, workload, engine_version)
-            result = answer(spec, workload, notes, accounting, stored)
-        answers.append((found, result, real))
-    if serving:
-        pairs = [(found.path, result) for found, result, _ in answers]
-        show(format, _serve(engine, pairs, kv_dtype, engine_version), quiet=quiet)
-    else:
-        from kvcalc.report.answers import estimate as estimates
-
-        rows = [(found.path, result, real) for found, result, real in answers]
-        show(format, estimates.answer(rows, workspace), quiet=quiet)
+    show(format, _estimates(expand(models), question), quiet=quiet)
 
 
 def _traffic(
-    models: list[str],
-    path: str,
-    set_fields: list[str] | None,
-    question: dict[str, Any],
-) -> "Answer":
-    """Every model's answer for the requests of one file."""
+    models: list[str], path: str, question: _Question, available: str | None,
+    block_size: int | None, shared_prefix: str | None,
+) -> "Answer":  # fmt: skip
+    """The same as ``kvcalc traffic``."""
     from kvcalc.cli import traffic
-    from kvcalc.report.answers.traffic import answer as traffic_answer
+    from kvcalc.engines.traffic import TrafficQuestion
 
-    requests = traffic.load_lengths(path)
-    answers = []
-    for model in models:
-        found = locate(model)
-        spec, notes = found.spec, found.assumptions
-        if set_fields:
-            from kvcalc.spec.variants import with_fields
+    asked = question.asked
+    beside = {
+        "--context": asked.context_tokens is not None,
+        "--batch": asked.batch_size != 1,
+        "--beams": asked.beams != 1,
+        "--attention": question.attention is not None,
+        "--dtype": asked.dtype is not None,
+    }
+    for name, given in beside.items():
+        if given:
+            raise UsageError(f"{name} says nothing beside --lengths: leave it out")
+    if question.engine == options.ALL_ENGINES:
+        raise UsageError("--lengths answers for one --engine")
+    asked_of = TrafficQuestion(
+        engine=question.engine,
+        engine_version=question.engine_version,
+        asked=asked,
+        kv_dtype=question.kv_dtype,
+        block_size=block_size,
+        available=options.num_bytes(available, "--available"),
+        prefix_tokens=options.tokens(shared_prefix, "--shared-prefix"),
+    )
+    return traffic.answers(models, path, list(question.set_fields), asked_of)
 
-            spec = with_fields(spec, tuple(set_fields))
-            notes = (*notes, *(f"set {change}" for change in set_fields))
-        result, filled = traffic.answer(spec, requests, **question)
-        answers.append((spec.name, found.path, result, (*filled, *notes)))
-    return traffic_answer(answers)
+
+def _estimates(models: list[str], question: _Question) -> "Answer":
+    """The need, a library's tensors, or an engine's blocks."""
+    found = [_one(model, question) for model in models]
+    if not _counts_tensors(question.engine):
+        return _serve(question, [(item.path, result) for item, result, _ in found])
+    from kvcalc.report.answers import estimate as estimates
+
+    rows = [(item.path, result, real) for item, result, real in found]
+    return estimates.answer(rows, question.workspace)
 
 
-def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
+def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | None]:
+    """The answer for one model and, where another attention was asked for, that of the real one."""
+    found = locate(model)
+    spec, notes, stored = found.spec, found.assumptions, found.weights
+    if question.set_fields:
+        stored = None
+        from kvcalc.spec.variants import with_fields
+
+        spec = with_fields(spec, question.set_fields)
+        notes = (*notes, *(f"set {change}" for change in question.set_fields))
+    kept = stored is not None and question.attention is None
+    asked = replace(
+        question.asked,
+        dtype=question.asked.dtype or ("checkpoint" if kept else None),
+        kv_dtype=_logical_format(question.kv_dtype, question.engine),
+    )
+    workload, filled = choose_workload(spec, asked)
+    notes, real = (*filled, *notes), None
+    if question.attention is None:
+        result = answer(spec, workload, notes, _accounting(question, spec, workload), stored)
+    else:
+        from kvcalc.memory.whatif import against_real
+        from kvcalc.spec.variants import with_attention
+
+        real = answer(spec, workload, (), _accounting(question, spec, workload))
+        spec, how = with_attention(spec, question.attention.value)
+        accounting = _accounting(question, spec, workload)
+        result = against_real(answer(spec, workload, (*how, *notes), accounting), real)
+    return found, result, real
+
+
+def _counts_tensors(engine: str) -> bool:
+    """Whether the engine's answer is tensors, not blocks; for the need, without looking at any."""
+    if engine == options.ALL_ENGINES:
+        return False
+    return engine == NEED or options.record(engine).accounting is not None
+
+
+def _logical_format(kv_dtype: str | None, engine: str) -> str:
     """The format of the logical need: an engine's own formats are beside bf16."""
     if kv_dtype is None:
         return "bf16"
-    if engine in (Engine.logical, Engine.transformers, Engine.all):
+    if engine == options.ALL_ENGINES or _counts_tensors(engine):
         return options.cache_dtype(kv_dtype)
     try:
         CacheDtypes.parse(kv_dtype)
@@ -204,33 +207,31 @@ def _logical_format(kv_dtype: str | None, engine: Engine) -> str:
     return kv_dtype
 
 
-def _serve(
-    engine: Engine, found: list[tuple[str, Estimate]], kv_dtype: str | None, version: str | None
-) -> "Answer":
+def _serve(question: _Question, found: list[tuple[str, Estimate]]) -> "Answer":
     """What serving engines hold. found: (path of the spec, the logical estimate)."""
     from kvcalc.engines.workload import side_by_side, workload_cache
     from kvcalc.report.answers import engines
 
-    if engine is Engine.all:
+    kv_dtype, version = question.kv_dtype, question.engine_version
+    if question.engine == options.ALL_ENGINES:
         if version is not None:
             raise UsageError("--engine-version: name one --engine for it")
         return engines.answer_all(
             [(path, one, side_by_side(one.spec, one.workload, kv_dtype)) for path, one in found]
         )
     return engines.answer([
-        (path, one, workload_cache(engine.value, one.spec, one.workload, kv_dtype, version))
+        (path, one, workload_cache(question.engine, one.spec, one.workload, kv_dtype, version))
         for path, one in found
     ])  # fmt: skip
 
 
-def _accounting(
-    engine: Engine, spec: ModelSpec, workload: Workload, version: str | None
-) -> Accounting | None:
-    """Whose cache to count. None: what the mechanisms need."""
-    if engine is Engine.transformers:
-        from kvcalc.engines import transformers
-
-        return transformers.accounting(spec, workload.cache, version)
-    if version is not None and engine is Engine.logical:
-        raise UsageError(f"--engine-version: the {engine.value} accounting has no versions")
-    return None
+def _accounting(question: _Question, spec: ModelSpec, workload: Workload) -> Accounting | None:
+    """Whose tensors to count. None: what the mechanisms need."""
+    if question.engine in (NEED, options.ALL_ENGINES):
+        if question.engine == NEED and question.engine_version is not None:
+            raise UsageError("--engine-version: the logical accounting has no versions")
+        return None
+    account = options.record(question.engine).accounting
+    if account is None:
+        return None
+    return account(spec, workload.cache, question.engine_version)

@@ -1,23 +1,25 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from kvcalc.cli import completion, options
+from kvcalc.cli.flags import share
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
-from kvcalc.deployment.fit import FitRequest, Planner
-from kvcalc.deployment.hardware import catalogue, find, of_size
-from kvcalc.engines import ENGINES
+from kvcalc.deployment.answer import Fit, FitRequest
+from kvcalc.deployment.fit import fit as ask
+from kvcalc.deployment.hardware import catalogue
+from kvcalc.deployment.planner import Planner
+from kvcalc.engines import NEED, SERVING
 from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers import fit as answers
-
-ENGINE_NAMES = ("logical", *ENGINES)
 
 
 def fit(
@@ -47,36 +49,31 @@ def fit(
     state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
-    dp: Annotated[
-        int, options.num("--dp", "Replicas of the attention, each with its own requests.")
-    ] = 1,
-    expert_parallel: Annotated[
-        bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
-    ] = False,
+    dp: options.DataParallel = 1,
+    expert_parallel: options.ExpertParallel = False,
     engine: Annotated[
-        str,
-        typer.Option(
-            help="Whose pages to count; logical: the need alone.",
-            autocompletion=completion.one_of(ENGINE_NAMES),
-            metavar=options.choices(ENGINE_NAMES),
-        ),
-    ] = "vllm",
+        str, options.engine_option("Whose pages to count; logical: the need alone.")
+    ] = SERVING,
     engine_version: options.EngineVersion = None,
     memory_utilization: Annotated[
         str | None,
         typer.Option(
-            help="Share of the memory that the engine may use.", metavar="SHARE", show_default="0.9"
+            help="Share of the memory that the engine may use.",
+            metavar="SHARE",
+            show_default="0.9; SGLang's own",
         ),
     ] = None,
     max_num_batched_tokens: Annotated[
         str | None,
         typer.Option(
-            help="Tokens of one scheduler step.", metavar="TOKENS", show_default="as vLLM chooses"
+            help="Tokens of one scheduler step.",
+            metavar="TOKENS",
+            show_default="as the engine chooses",
         ),
     ] = None,
     max_num_seqs: Annotated[
         int | None,
-        options.num("--max-num-seqs", "Requests at once.", show_default="as vLLM chooses"),
+        options.num("--max-num-seqs", "Requests at once.", show_default="as the engine chooses"),
     ] = None,
     enforce_eager: options.EnforceEager = False,
     format: options.OutputFormat = "table",
@@ -97,11 +94,13 @@ def fit(
         )
     if sum(given is not None for given in (gpu, gpus, gpu_memory)) != 1:
         raise UsageError("say one of --gpu NAME, --gpus all and --gpu-memory SIZE")
-    engine = options.folded(engine)
-    if engine not in ENGINE_NAMES:
-        raise UsageError(f"--engine {engine}: choose from {', '.join(ENGINE_NAMES)}")
-    if engine == "sglang" and memory_utilization is None:
-        raise UsageError("SGLang chooses its own share of the GPU: say it as --memory-utilization")
+    name = options.engine_name(engine)
+    if options.record(name).step is None:
+        for option, given in (("--max-num-batched-tokens", max_num_batched_tokens),
+                              ("--max-num-seqs", max_num_seqs if name == NEED else None)):  # fmt: skip
+            if given is not None:
+                words = options.record(name).words
+                raise UsageError(f"{option} says nothing of {words}: no step of it is counted")
     if max_num_seqs is not None and batch > max_num_seqs * dp:
         raise UsageError(f"--batch {batch}: --max-num-seqs {max_num_seqs} runs fewer at once")
     spec = locate(model).spec
@@ -116,29 +115,33 @@ def fit(
     )
     request = FitRequest(
         workload=choose_workload(spec, asked)[0],
-        engine=engine,
+        engine=name,
         engine_version=engine_version,
-        utilization=_share(memory_utilization or "0.9"),
+        utilization=share(memory_utilization, "--memory-utilization", most=1),
         max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
         max_num_seqs=max_num_seqs,
         eager=enforce_eager,
     )
     planner = Planner(spec)
     if gpus is not None:
-        fits = [planner.fit(device, request) for device in catalogue()]
+        fits = list(_everywhere(planner, request))
         show(format, answers.answer_all(fits), quiet=quiet)
         return 0 if any(one.verdict != "does not fit" for one in fits) else 1
-    device = find(gpu) if gpu is not None else of_size(gpu_memory or "")
-    answer = planner.fit(device, request)
+    device = options.device(gpu, gpu_memory)
+    assert device is not None
+    answer = ask(planner, device, request)
     show(format, answers.answer(answer), quiet=quiet)
     return 0 if answer.verdict != "does not fit" else 1
 
 
-def _share(text: str) -> Fraction:
-    try:
-        share = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--memory-utilization: '{text}' is not a number such as 0.9") from None
-    if not 0 < share <= 1:
-        raise UsageError(f"--memory-utilization is above 0 and at most 1, not {text}")
-    return share
+def _everywhere(planner: Planner, request: FitRequest) -> Iterator[Fit]:
+    """The answer for every accelerator that the engine runs on, and a note on those it does not."""
+    record = request.record
+    without = [
+        one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
+    ]
+    note = (f"{record.words} does not run on {', '.join(without)}",) if without else ()
+    for device in catalogue():
+        if device.name not in without:
+            answer = ask(planner, device, request)
+            yield replace(answer, notes=(*answer.notes, *note))

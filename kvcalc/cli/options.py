@@ -3,28 +3,22 @@
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kvcalc.cli import completion
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, canonical
+from kvcalc.engines import ALIASES, ENGINES
 from kvcalc.errors import UnknownFormatError, UsageError
 from kvcalc.file_types import recipe, weight_word
 from kvcalc.report.formats import PRINTERS
+from kvcalc.spec.words import near
 from kvcalc.units import parse_memory, parse_tokens
 
-
-class Engine(StrEnum):
-    """Whose accounting an answer follows."""
-
-    logical = "logical"
-    transformers = "transformers"
-    vllm = "vllm"
-    sglang = "sglang"
-    tensorrt_llm = "tensorrt-llm"
-    llama_cpp = "llama.cpp"
-    all = "all"
+if TYPE_CHECKING:
+    from kvcalc.deployment.hardware import Accelerator
+    from kvcalc.engines.engine import AnyEngine
 
 
 class AttentionName(StrEnum):
@@ -36,16 +30,10 @@ class AttentionName(StrEnum):
     mla = "mla"
 
 
-_ALIASES = {
-    "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
-    "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
-}  # fmt: skip
-
-
 def folded(word: str) -> str:
     """A command, an option or a choice however it is written: ``--KV_dtype``, ``tensorrt_llm``."""
     word = word.lower().replace("_", "-")
-    return _ALIASES.get(word, word)
+    return ALIASES.get(word, word)
 
 
 def choices(names: Iterable[str]) -> str:
@@ -230,6 +218,10 @@ StateDtype = Annotated[
 ]
 TensorParallel = Annotated[int, num("--tp", "Tensor-parallel ranks.")]
 PipelineParallel = Annotated[int, num("--pp", "Pipeline-parallel ranks.")]
+DataParallel = Annotated[int, num("--dp", "Replicas of the attention, each with its own requests.")]
+ExpertParallel = Annotated[
+    bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
+]
 SetFields = Annotated[
     list[str] | None,
     typer.Option(
@@ -240,11 +232,57 @@ SetFields = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
+ALL_ENGINES = "all"
+
+
+def engine_option(text: str, names: Iterable[str] = ENGINES) -> Any:
+    """``--engine``, of the registry."""
+    return typer.Option(
+        "--engine",
+        help=text,
+        metavar=choices(names),
+        autocompletion=completion.one_of(tuple(names)),
+    )
+
+
+def engine_name(text: str, *more: str) -> str:
+    """The name of an engine, however it is written. more: other words that are meant.
+
+    Raises UsageError.
+    """
+    name, names = folded(text), (*ENGINES, *more)
+    if name not in names:
+        hint = near(name, names) or ""
+        raise UsageError(f"--engine {text}: choose from {', '.join(names)}{hint}")
+    return name
+
+
+def record(name: str) -> "AnyEngine":
+    """The record of an engine."""
+    from kvcalc.engines import engine_of
+
+    return engine_of(name)
+
+
+def device(gpu: str | None, gpu_memory: str | None) -> "Accelerator | None":
+    """The accelerator that was named, or stated by its memory; None where neither was.
+
+    Raises UsageError, and NotFoundError for a name that none has.
+    """
+    if gpu is not None and gpu_memory is not None:
+        raise UsageError("give --gpu or --gpu-memory, not both")
+    from kvcalc.deployment.hardware import find, of_size
+
+    if gpu is not None:
+        return find(gpu)
+    return None if gpu_memory is None else of_size(gpu_memory)
+
+
 WhichEngine = Annotated[
-    Engine,
-    typer.Option(
-        help="Whose accounting to follow: the mechanisms', a library's, an engine's, or all.",
-        metavar=choices(Engine),
+    str,
+    engine_option(
+        "Whose accounting to follow: the mechanisms', a library's, an engine's, or all.",
+        (*ENGINES, ALL_ENGINES),
     ),
 ]
 EngineVersion = Annotated[
@@ -274,6 +312,29 @@ QuietFindings = Annotated[
         help="Findings alone: no notes, no progress, and nothing when all is well.",
     ),
 ]
+
+
+Available = Annotated[
+    str | None,
+    typer.Option(
+        help="With --lengths: memory for the cache on a device, to say how many fit.",
+        metavar="SIZE",
+    ),
+]
+BlockSize = Annotated[
+    int | None, num("--block-size", "With --lengths: tokens of a block.", show_default="16")
+]
+SharedPrefix = Annotated[
+    str | None,
+    typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
+]
+
+
+def one_kv_dtype(text: str | None) -> str | None:
+    """A cache's format in an engine's words. Raises UsageError for several."""
+    if text is not None and "," in text:
+        raise UsageError("estimate answers for one --kv-dtype; 'kvcalc compare' takes several")
+    return text
 
 
 def named_path(text: str) -> Path:

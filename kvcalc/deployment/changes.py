@@ -5,10 +5,13 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
-from kvcalc.deployment.fit import Change, Fit, FitRequest, Planner, step_of
+from kvcalc.deployment.answer import Change, Fit, FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
-from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE, Batch
+from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE
+from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import engine_of
+from kvcalc.engines.engine import Batch
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
@@ -36,13 +39,13 @@ def changes_for(planner: Planner, answer: Fit) -> Iterator[Change]:
         yield from change("--kv-dtype fp8", "precision of the cache; states stay as they are",
                           cache=cache8)  # fmt: skip
     batch = answer.largest_batch_least or answer.largest_batch
-    if 0 < batch < request.workload.batch_size:
+    if batch and batch < request.workload.batch_size:
         yield from change(
             f"--batch {batch}", f"{batch:,} of {request.workload.batch_size:,} requests at once",
             batch_size=batch,
         )  # fmt: skip
     longest = answer.longest_context_least or answer.longest_context
-    if 0 < longest < request.workload.context_tokens:
+    if longest and longest < request.workload.context_tokens:
         cost = (
             f"requests of {longest:,} tokens, not {format_tokens(request.workload.context_tokens)}"
         )
@@ -73,19 +76,21 @@ def changes_for(planner: Planner, answer: Fit) -> Iterator[Change]:
 
 def _flags(planner: Planner, device: Accelerator, request: FitRequest) -> Iterator[Change]:
     """The engine's own flags: they cost no precision and no device. As few of them as do it."""
-    step = step_of(device, request)
-    small = Batch(min(step.tokens, SMALL.tokens), max(SMALL.requests, request.sequences))
+    record, step = request.record, step_of(device, request)
     flags: list[tuple[str, str, dict[str, object]]] = []
-    if request.utilization < MOST_UTILIZATION:
+    if planner.share(device, request).of < MOST_UTILIZATION:
         flags.append((f"--memory-utilization {float(MOST_UTILIZATION):g}",
                       "nothing else may use the device", {"utilization": MOST_UTILIZATION}))  # fmt: skip
-    if small.requests < step.requests and request.engine != "sglang":
-        flags.append((
-            f"--max-num-batched-tokens {small.tokens} --max-num-seqs {small.requests}",
-            f"{small.requests} requests at once, prompts in steps of {small.tokens} tokens",
-            {"max_num_batched_tokens": small.tokens, "max_num_seqs": small.requests},
-        ))  # fmt: skip
-    if not request.eager and request.engine in ("vllm", "logical"):
+    if step is not None:
+        small = Batch(min(step.tokens, SMALL.tokens), max(SMALL.requests, request.sequences))
+        if small.requests < step.requests:
+            flags.append((
+                f"--max-num-batched-tokens {small.tokens} --max-num-seqs {small.requests}",
+                f"{small.requests} requests at once, prompts in steps of {small.tokens} tokens",
+                {"max_num_batched_tokens": small.tokens, "max_num_seqs": small.requests},
+            ))  # fmt: skip
+    taken = record.takes(request.engine_version) if record.takes is not None else ()
+    if not request.eager and "CUDA graphs" in taken:
         flags.append(("--enforce-eager", "speed: no CUDA graphs", {"eager": True}))
     for count in range(1, len(flags) + 1):
         found = []
@@ -109,13 +114,15 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
         yield beyond + past_the_longest(request.engine)
     for item in answer.devices[0].waste[:2]:
         yield f"{item.cause}: {item.why}"
+    if answer.share.note:
+        yield answer.share.note
     step = step_of(device, request)
-    asked = request.max_num_batched_tokens is not None or request.max_num_seqs is not None
-    yield (
-        f"{step.tokens} tokens and {step.requests} requests a step"
-        + ("" if asked else ", as vLLM chooses for this memory")
-    )
-    yield overhead_note(answer.measured)
+    if step is not None:
+        asked = request.max_num_batched_tokens is not None or request.max_num_seqs is not None
+        whose = "" if asked else request.record.step_words
+        yield f"{step.tokens} tokens and {step.requests} requests a step{whose}"
+    if any(one.overheads for one in answer.devices):
+        yield overhead_note(answer.measured)
     if not device.measured:
         yield (
             f"{device.name}: the vendor's {device.nominal}; what a program sees was not found in "
@@ -148,11 +155,6 @@ def overhead_note(measured: bool) -> str:
     )
 
 
-def past_the_longest(engine: str) -> str:
+def past_the_longest(name: str) -> str:
     """How an engine is made to go past the model's longest."""
-    if engine != "vllm":
-        return ""
-    return (
-        "; vLLM stops unless --hf-overrides gives the model card's rope scaling, or "
-        "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
-    )
+    return engine_of(name).beyond

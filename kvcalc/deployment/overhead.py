@@ -30,12 +30,14 @@ fast links, logged 0.25 GiB; an RTX 3090 alone 0.35).
 
 from dataclasses import dataclass, replace
 
+from kvcalc.engines import SERVING
+from kvcalc.engines.engine import Batch
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.units import GIB, KIB, MIB
 
 EVIDENCE = "36 startups, llm-d-incubation/llm-d-planner accuracy/results/v0.19.0"
-_GPU, _ENGINE, _RELEASE = "h100-80gb", "vllm", "0.19"
+_GPU, _ENGINE, _RELEASE = "h100-80gb", SERVING, "0.19"
 # Libraries of one rank, in hundredths of a GiB: the model's value and its band.
 ONE_RANK = (25, 24, 46)
 CARRIED_OVER = "carried over from H100, vLLM 0.19"
@@ -60,23 +62,6 @@ class Overhead:
     most: int
     formula: str
     substituted: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A scheduler step: tokens and requests."""
-
-    tokens: int
-    requests: int
-
-
-def default_batch(device_bytes: int, name: str) -> Batch:
-    """What vLLM's server takes by itself (vllm/engine/arg_utils.py, get_batch_defaults)."""
-    if device_bytes >= 160 * GIB:
-        return Batch(16384, 1024)
-    if device_bytes >= 70 * GIB and "a100" not in name and name != "gb10":
-        return Batch(8192, 1024)
-    return Batch(2048, 256)
 
 
 def overheads(

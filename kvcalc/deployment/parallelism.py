@@ -1,14 +1,14 @@
 """How a model is dealt out to devices: tensor, pipeline, data and expert parallelism, rank by rank."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.memory.cache import CacheFunction, compile_groups
+from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.stages import decoder_stages
+from kvcalc.memory.stages import decoder_stages, stage_functions
 from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
 
@@ -39,20 +39,11 @@ def stages_of(
                 weights, _moved_experts(spec, dtype, layout, ranges), strict=True
             )
         ]
+    caches = stage_functions(spec, groups_of(spec), dtypes, layout)
     return tuple(
-        Stage(layers, weight, _cache(spec, dtypes, layout, layers))
-        for layers, weight in zip(ranges, weights, strict=True)
+        Stage(layers, weight, cache)
+        for layers, weight, cache in zip(ranges, weights, caches, strict=True)
     )
-
-
-def _cache(spec: ModelSpec, dtypes: CacheDtypes, layout: Layout, layers: range) -> CacheFunction:
-    groups = groups_of(spec)
-    if layout.pipeline > 1:
-        groups = tuple(
-            replace(group, layers=tuple(index for index in group.layers if index in layers))
-            for group in groups
-        )
-    return compile_groups(groups, dtypes, layout.tensor)
 
 
 def _moved_experts(

@@ -1,24 +1,47 @@
-"""How serving engines account for a cache: what they allocate, and what their logs will say of it.
+"""How libraries and serving engines account for a cache: what they hold, what they allocate.
 
-The frame that every engine shares:
+An engine is a package with a record, ``ENGINE`` (``engine.Engine``), and this is the only list of them:
 
-* ``request.CapacityRequest`` is the question: memory and flags, in the words of the command line;
-* each engine is one module (or package) with ``FLAGS``, the request's fields that the engine has,
-  and ``capacity(spec, request) -> CapacityResult``;
+* ``flags.py``: a dataclass of its flags, from which the options of ``kvcalc capacity`` are made;
+* ``request.CapacityRequest`` is what every engine is asked beside them: memory, release, layout;
 * ``result.CapacityResult`` is the answer: the pool as the engine's log states it, the layer groups
   or the caches that make it up, what is wasted and why, and which rules were applied. What an
   engine does not have is None.
 
 An engine starts from the model's inventory (kvcalc.memory.inventory): which tensors a layer keeps
 and what tensor parallelism divides are the mechanism's; pages, padding and block counts are the
-engine's. Each rule names the function of the engine's source that it follows. ``capacity`` raises
-UsageError for flags that make no sense and UnsupportedError for what it cannot account for.
+engine's. Each rule names the function of the engine's source that it follows.
 """
 
-# --engine -> (module, the name the engine goes by in sentences).
-ENGINES: dict[str, tuple[str, str]] = {
-    "vllm": ("kvcalc.engines.vllm", "vLLM"),
-    "sglang": ("kvcalc.engines.sglang", "SGLang"),
-    "tensorrt-llm": ("kvcalc.engines.tensorrt_llm", "TensorRT-LLM"),
-    "llama.cpp": ("kvcalc.engines.llama_cpp", "llama.cpp"),
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kvcalc.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvcalc.engines.engine import AnyEngine
+
+# --engine -> the package that has its record. In the order in which answers list them.
+ENGINES: dict[str, str] = {
+    "logical": "kvcalc.engines.logical",
+    "transformers": "kvcalc.engines.transformers",
+    "vllm": "kvcalc.engines.vllm",
+    "sglang": "kvcalc.engines.sglang",
+    "tensorrt-llm": "kvcalc.engines.tensorrt_llm",
+    "llama.cpp": "kvcalc.engines.llama_cpp",
 }
+# Other spellings.
+ALIASES = {
+    "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
+    "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
+}  # fmt: skip
+# Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
+SERVING, NEED = "vllm", "logical"
+
+
+def engine_of(name: str, option: str = "--engine") -> "AnyEngine":
+    """The record of an engine. Raises UsageError for a name that none has."""
+    if name not in ENGINES:
+        raise UsageError(f"{option} {name}: choose from {', '.join(ENGINES)}")
+    found: AnyEngine = import_module(ENGINES[name]).ENGINE
+    return found

@@ -1,10 +1,12 @@
-"""The question that ``kvcalc capacity`` puts to an engine: memory, and the engine's own flags."""
+"""What every engine is asked: memory, release, layout. Its own flags are fields of a subclass."""
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any, Self
 
+from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
 from kvcalc.units import format_bytes, parse_bytes, parse_memory
@@ -49,75 +51,39 @@ class Available:
         return shown if self.exact else f"{shown} ({self.least:,} to {self.most:,} bytes)"
 
 
-# Fields that every engine understands, and those whose option is spelt otherwise.
-_COMMON = (
-    "available", "engine_version", "model_dtype", "layout", "compute_capability",
-)  # fmt: skip
-_SPELT = {
-    "encoder_tokens": "--encoder-context",
-    "decode_context_parallel": "--dcp",
-    "pipeline_partition": "--pp-partition",
-}
-
-
-def option(name: str) -> str:
-    """How the command line spells a field of ``CapacityRequest``."""
-    return _SPELT.get(name, "--" + name.replace("_", "-"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class CapacityRequest:
-    """What was asked, in the words of the command line. None: the engine's default holds.
+    """What was asked, in the words of the command line; an engine adds its flags, None its default.
 
-    available: memory for the cache on each device; None where --tokens or --ctx-size sizes it.
-    kv_dtype: None or "auto" is the model's own format, model_dtype. encoder_tokens: most tokens of
-    one request's encoder input. pipeline_partition: layers of each pipeline rank, where stated.
-    hybrid_manager: False bills windows as full attention. memory_utilization: the share of
-    ``available`` that is taken, where the engine's log states what is free (TensorRT-LLM).
-    compute_capability: the GPU's, 90 for 9.0; 0 for one of another vendor, None when not known.
-    state_ratio, window_ratio: how an engine with several pools divides the memory (SGLang).
+    available: memory for the cache on each device; None where the engine is sized otherwise.
+    model_dtype: the model's own format, which an ``auto`` cache takes. layout: the devices; one
+    replica of several is asked about. compute_capability: the GPU's, 90 for 9.0; 0 for one of
+    another vendor, None when not known.
     """
 
     available: Available | None = None
     engine_version: str | None = None
-    max_model_len: int | None = None
-    encoder_tokens: int | None = None
-    kv_dtype: str | None = None
-    state_dtype: str | None = None
     model_dtype: str = "bf16"
-    compute_capability: int | None = None
     layout: Layout = field(default_factory=Layout)
-    decode_context_parallel: int | None = None
-    pipeline_partition: tuple[int, ...] | None = None
-    block_size: int | None = None
-    prefix_caching: bool | None = None
-    hybrid_manager: bool | None = None
-    memory_utilization: Fraction | None = None
-    max_num_batched_tokens: int | None = None
-    max_num_seqs: int | None = None
-    speculative_tokens: int | None = None
-    mtp_layers: int | None = None
-    async_scheduling: bool | None = None
-    tokens: int | None = None
-    state_ratio: Fraction | None = None
-    window_ratio: Fraction | None = None
-    ctx_size: int | None = None
-    parallel: int | None = None
-    ubatch: int | None = None
-    cache_type_k: str | None = None
-    cache_type_v: str | None = None
-    kv_unified: bool | None = None
-    swa_full: bool | None = None
+    compute_capability: int | None = None
 
     def __post_init__(self) -> None:
         for name, ranks in (("tensor", self.layout.tensor), ("pipeline", self.layout.pipeline)):
             if ranks < 1:
                 raise UsageError(f"{name} must be at least 1")
 
-    def only(self, engine: str, flags: Collection[str]) -> None:
-        """Refuse flags that the engine does not have. flags: names of this class's fields."""
-        names = [item.name for item in fields(self) if item.name not in _COMMON]
-        foreign = [name for name in names if getattr(self, name) is not None and name not in flags]
+    @classmethod
+    def of(cls, words: str, given: Mapping[str, Any], **common: Any) -> Self:
+        """The engine's request with the flags that were given.
+
+        words: the engine, as sentences name it. given: flag -> value, None where it was not said.
+        common: fields that every engine has. Raises UsageError for a flag that the engine has not.
+        """
+        own = flags_of(cls)
+        said = {name: value for name, value in given.items() if value is not None}
+        foreign = [option_of(name) for name in said if name not in own]
         if foreign:
-            has = ", ".join(sorted(option(name) for name in flags))
-            raise UsageError(f"{engine} has no {' or '.join(map(option, foreign))}; it takes {has}")
+            has = ", ".join(sorted(map(option_of, own)))
+            takes = f"it takes {has}" if has else "it has no flags of its own"
+            raise UsageError(f"{words} has no {' or '.join(foreign)}; {takes}")
+        return cls(**common, **said)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from kvcalc.errors import FileError, UsageError
+from kvcalc.errors import FileError, NotFoundError, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.units import MAX_TOKENS
 
@@ -57,6 +57,17 @@ class Lengths:
     @property
     def num_requests(self) -> int:
         return sum(self.totals.values())
+
+
+def open_lengths(path: str) -> Lengths:
+    """Read a file. Raises NotFoundError, FileError or UsageError."""
+    try:
+        with open(path, "rb") as stream:
+            return read_lengths(stream, path)
+    except FileNotFoundError:
+        raise NotFoundError(f"no such file: {path}") from None
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_lengths(stream: BinaryIO, name: str) -> Lengths:

@@ -4,9 +4,14 @@ A layer that reads another layer's cache needs it on its own device: engines cop
 stages, so a split between the two is refused by name.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.memory.cache import CacheFunction, compile_groups
+from kvcalc.memory.inventory import CacheGroup
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers, kv_source
 from kvcalc.spec.model import ModelSpec
 
@@ -66,3 +71,22 @@ def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> i
     if spec.recursion is not None and spec.recursion.kv_cache == "shared":
         return layer.weights
     return layer.index
+
+
+def stage_functions(
+    spec: ModelSpec, groups: Sequence[CacheGroup], dtypes: CacheDtypes, layout: Layout
+) -> list[CacheFunction]:
+    """One sequence's cache on a tensor rank of each pipeline stage. groups: the whole model's.
+
+    Raises UsageError and UnsupportedError where the ranks do not divide the model.
+    """
+    found = []
+    for stage in decoder_stages(spec, layout.pipeline):
+        held = tuple(
+            replace(group, layers=tuple(index for index in group.layers if index in stage))
+            if group.stack == "decoder"
+            else group
+            for group in groups
+        )
+        found.append(compile_groups(held, dtypes, layout.tensor))
+    return found

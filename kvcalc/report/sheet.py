@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from kvcalc.frozen import frozen
-from kvcalc.units import format_bytes, format_count, format_tokens
+from kvcalc.units import format_as_logged, format_bytes, format_count, format_tokens
 
 # How a line or a row stands out, where a format can show it.
 Tone = Literal["", "strong", "faint", "good", "warn", "bad"]
@@ -19,9 +19,10 @@ Tone = Literal["", "strong", "faint", "good", "warn", "bad"]
 
 @frozen
 class Bytes:
-    """Bytes in the unit that people say: ``1.00 GiB``."""
+    """Bytes in the unit that people say: ``1.00 GiB``. logged: rounded as an engine's log is."""
 
     value: int
+    logged: bool = False
 
 
 @frozen
@@ -81,10 +82,11 @@ class Times:
 
 @frozen
 class Decimal:
-    """A quotient with two decimals, rounded half up, and a word after it: ``2.31x``."""
+    """A quotient with two decimals and a word after it: ``2.31x``. logged: as in an engine's log."""
 
     value: Fraction
     after: str = ""
+    logged: bool = False
 
 
 @frozen
@@ -310,8 +312,8 @@ def words(cell: Cell) -> str:
             return ""
         case str():
             return cell
-        case Bytes(value):
-            return format_bytes(value)
+        case Bytes(value, logged):
+            return format_as_logged(value) if logged else format_bytes(value)
         case ExactBytes(value, signed, after):
             return (f"{value:+,}" if signed else f"{value:,}") + after
         case Count(value, signed):
@@ -327,8 +329,8 @@ def words(cell: Cell) -> str:
             return percent(part, whole)
         case Times(part, whole):
             return ratio(part, whole)
-        case Decimal(value, after):
-            return decimals(value) + after
+        case Decimal(value, after, logged):
+            return decimals(Fraction(round(value * 100), 100) if logged else value) + after
         case Shape(sizes, after):
             return f"[{', '.join(map(str, sizes))}]{after}"
         case Code(text) | Toned(text):

@@ -166,7 +166,7 @@ def test_an_engine_without_room_for_one_block(
     llama: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A block of 16 tokens takes 2 MiB; vLLM stops with less.
-    from kvcalc.deployment.fit import Planner
+    from kvcalc.deployment.planner import Planner
 
     monkeypatch.setattr(Planner, "room", lambda *_: [(1 << 20,) * 3])
     (problem,) = on_gpu(llama, "batch: 4, gpu: h100-80gb, engine: vllm")
@@ -312,8 +312,6 @@ def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
          "1 KV402 budgets[0]: engine, tp and pp are about GPUs: give gpu or gpu_memory, too"),
         ("budgets: [{models: x, context: 1k, gpu: h100, gpu_memory: 80GiB}]",
          "1 KV402 budgets[0]: give gpu or gpu_memory, not both"),
-        ("budgets: [{models: x, context: 1k, gpu: h100, engine: sglang}]",
-         "1 KV402 budgets[0]: SGLang chooses its own share of a GPU: say it as memory_utilization"),
         ("budgets: [{models: x, context: 1k, gpu_memory: 80GiB, memory_utilization: 0.5}]",
          "1 KV402 budgets[0]: memory_utilization is an engine's: give gpu or engine, too"),
         ("budgets: [{models: x, weights: 1GiB, memory_utilization: 0.5}]",
@@ -323,7 +321,7 @@ def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
         ("budgets: [{models: x, encoder_context: 1k, gpu: h100, engine: vllm}]",
          "1 KV402 budgets[0]: say how many tokens: context"),
         ("budgets: [{models: x, context: 1k, gpu: h100, engine: vlm}]",
-         "1 KV106 budgets[0].engine: 'vlm' is none of: vllm, sglang, tensorrt-llm "
+         "1 KV402 budgets[0].engine: 'vlm' is none of: logical, vllm, sglang, tensorrt-llm "
          "(did you mean 'vllm'?)"),
         ("tolerances: {weights: 1%}",
          "1 KV104 tolerances.weights: tolerance: no quantity 'weights' "

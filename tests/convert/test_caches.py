@@ -11,7 +11,7 @@ import pytest
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers import groups_of_version
+from kvcalc.engines.transformers.caches import groups_of_version
 from kvcalc.memory.cache import compile_groups
 from tests.convert.measured import (
     ENCODER_TOKENS,

@@ -71,9 +71,15 @@ def test_context_is_the_longest_request_or_the_cells(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--engine", "sglang", "--gpu", "h100"), "--memory-utilization"),
         (("--engine", "llama.cpp", "--gpu", "h100"), "--ctx-size"),
-        (("--engine", "vllm", "--gpu", "h100", "--available", "1GiB"), "not both"),
+        (("--gpu", "h100", "--gpu-memory", "80GiB"), "not both"),
+        (("--available", "9GiB", "--memory-utilization", "0.9"), "leave one of them out"),
+        (
+            ("--gpu", "h100", "--available", "9GiB", "--memory-utilization", "0.9"),
+            "leave one of them out",
+        ),
+        (("--gpu", "h100", "--available", "9GiB", "--dtype", "fp8"), "which was stated"),
+        (("--engine", "transformers"), "'kvcalc estimate --engine transformers'"),
         (("--engine", "vllm", "--gpu", "rtx-3070"), "leaves nothing"),
         (("--engine", "vllm", "--gpu", "h1000"), "no accelerator"),
         (("--dtype", "fp8", "--available", "1GiB"), "--dtype says what is left of a GPU"),
@@ -117,3 +123,21 @@ def test_without_a_gpu_both_kernels_are_answered(capsys: pytest.CaptureFixture[s
     )  # fmt: skip
     assert answer["pool"]["block_tokens"] == 784
     assert any("393 blocks of 832 tokens" in note for note in answer["notes"])
+
+
+def test_a_gpu_beside_a_stated_memory_decides_kernels_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Qwen3.6-27B: FlashInfer prefills delta networks on Hopper, Triton on Ampere (see above)."""
+    for gpu, block in (("h100", 832), ("a100-80gb", 784)):
+        answer = run(capsys, "qwen3.6-27b", "--available", "20GiB", "--gpu", gpu)[1]
+        assert answer["pool"]["available_bytes"] == 20 << 30
+        assert answer["pool"]["block_tokens"] == block
+
+
+def test_sglang_by_a_gpu_alone_and_with_replicas(capsys: pytest.CaptureFixture[str]) -> None:
+    one = run(capsys, "llama-3.1-8b", "--engine", "sglang", "--gpu", "h100")[1]
+    assert "as SGLang 0.5.23 chooses for this memory" in " ".join(one["notes"])
+    several = run(capsys, "llama-3.1-8b", "--engine", "sglang", "--gpu", "h100", "--dp", "2")[1]
+    # 3 MiB more for each of 256 requests of a graph and each replica, 128 MiB for a rank.
+    assert several["pool"]["tokens"] < one["pool"]["tokens"]

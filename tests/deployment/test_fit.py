@@ -1,14 +1,18 @@
 """Fit: what is left, how far it goes, what helps; exit status 1 when it does not fit."""
 
 import json
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from kvcalc.cli.fit import fit as command
-from kvcalc.deployment.fit import Fit, FitRequest, Planner, memory_for_cache
+from kvcalc.deployment.answer import Fit, FitRequest
+from kvcalc.deployment.fit import fit
 from kvcalc.deployment.hardware import find, of_size
 from kvcalc.deployment.parallelism import stages_of
+from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.memory.layout import Layout
@@ -24,7 +28,7 @@ def of(**workload: Any) -> FitRequest:
 
 def run(model: str, device: str = "h100", **request: Any) -> Fit:
     request.setdefault("context_tokens", 8192)
-    return Planner(locate(model).spec).fit(find(device), of(**request))
+    return fit(Planner(locate(model).spec), find(device), of(**request))
 
 
 def test_llama_3_8b_on_an_h100() -> None:
@@ -86,7 +90,7 @@ def test_ranks_that_do_not_divide_the_heads_are_refused() -> None:
 
 
 def changes(model: str, gpu: str, **flags: Any) -> list[str]:
-    answer = Planner(locate(model).spec).fit(find(gpu), of(**flags))
+    answer = fit(Planner(locate(model).spec), find(gpu), of(**flags))
     return [change.what for change in answer.changes]
 
 
@@ -108,7 +112,7 @@ def test_pipeline_stages_where_tensor_ranks_do_not_fit() -> None:
 
 def test_an_unlisted_device_by_its_memory() -> None:
     spec = locate("qwen3-0.6b").spec
-    answer = Planner(spec).fit(of_size("16GiB"), of(context_tokens=1024))
+    answer = fit(Planner(spec), of_size("16GiB"), of(context_tokens=1024))
     assert answer.verdict == "fits"
 
 
@@ -116,7 +120,9 @@ def test_memory_for_each_engine() -> None:
     """TensorRT-LLM counts what is free, SGLang does not count activations, vLLM counts all."""
     spec, request = locate("llama-3.1-8b").spec, of(context_tokens=0)
     vllm, sglang, tensorrt = (
-        memory_for_cache(spec, find("h100"), request, engine)[0]
+        Planner(spec).memory(
+            find("h100"), replace(request, engine=engine, utilization=Fraction(9, 10))
+        )[0]
         for engine in ("vllm", "sglang", "tensorrt-llm")
     )
     assert vllm < sglang < tensorrt
@@ -146,10 +152,57 @@ def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> No
         ({"gpu": "h100", "memory_utilization": "1.5"}, "at most 1"),
         ({"gpu": "h100", "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
         ({"gpu": "h100", "engine": "llama.cpp"}, "llama.cpp: what it takes of a GPU"),
-        ({"gpu": "h100", "engine": "sglang"}, "SGLang chooses its own share"),
-        ({"gpu": "h100", "engine": "vlm"}, "choose from logical, vllm"),
+        ({"gpu": "h100", "engine": "sglang", "max_num_batched_tokens": "2k"}, "says nothing"),
+        ({"gpu": "h100", "engine": "vlm"}, "did you mean 'vllm'"),
     ],
 )
 def test_refusals(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         command(model="llama-3-8b", **flags)
+
+
+def test_the_logical_need_is_weights_and_cache_and_nothing_else() -> None:
+    """llama-3-8b: 16,060,522,496 bytes of weights and 1 GiB of cache for 8k tokens."""
+    need = 16060522496 + GIB
+    for memory, verdict in ((need, "fits"), (need - 1, "does not fit")):
+        request = FitRequest(workload=Workload(context_tokens=8192), engine="logical")
+        answer = fit(Planner(locate("llama-3-8b").spec), of_size(f"{memory}B"), request)
+        assert answer.verdict == verdict
+        assert answer.devices[0].overheads == ()
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "reason"),
+    [
+        ("vllm", "p100-16gb", "compute capability 7.0, and this has 6.0"),
+        ("vllm", "tpu-v5e", "the plugin tpu-inference does"),
+        ("vllm", "gaudi3", "the plugin vllm-gaudi does"),
+        ("vllm", "ascend-910b", "the plugin vllm-ascend does"),
+        ("sglang", "v100-32gb", "compute capability 7.5, and this has 7.0"),
+        ("tensorrt-llm", "mi300x", "it is made for NVIDIA's"),
+        ("tensorrt-llm", "t4", "compute capability 8.0, and this has 7.5"),
+    ],
+)
+def test_an_engine_that_does_not_run_on_a_device_says_so(
+    engine: str, gpu: str, reason: str
+) -> None:
+    request = FitRequest(workload=Workload(context_tokens=1024), engine=engine)
+    with pytest.raises(KvcalcError, match=f"does not run on {gpu}: .*{reason}"):
+        fit(Planner(locate("qwen3-0.6b").spec), find(gpu), request)
+
+
+def test_a_search_has_no_cap_that_it_states() -> None:
+    """mamba-codestral-7b's states do not grow: any context fits that the model takes."""
+    request = FitRequest(workload=Workload(context_tokens=4096), engine="logical")
+    answer = fit(Planner(locate("mamba-codestral-7b").spec), find("a100-80gb"), request)
+    assert answer.longest_context is None
+
+
+def test_sglang_takes_a_share_of_its_own() -> None:
+    """H100, 79.19 GiB: 8,192 tokens a step and 256 requests a graph, 58 lengths of a prefill:
+    512 + 12,288 + 128 + 512 + 464 MiB of 81,091 are left out (0.5.23, memory_hook.py)."""
+    request = FitRequest(workload=Workload(context_tokens=8192), engine="sglang")
+    answer = fit(Planner(locate("llama-3.1-8b").spec), find("h100"), request)
+    assert float(answer.share.of) == 0.829
+    assert answer.share.note in answer.notes
+    assert not any("vLLM chooses" in note for note in answer.notes)

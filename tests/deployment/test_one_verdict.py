@@ -31,7 +31,7 @@ def run(capsys: Capture, *arguments: str) -> tuple[int, dict[str, Any]]:
     [("gemma-3-27b", 1.47), ("gpt-oss-20b", 47.22)],
 )
 def test_windows_and_padding_count(capsys: Capture, model: str, concurrency: float) -> None:
-    """At 32k on an H100; the logical need alone would let 5 and 70 requests in."""
+    """At 32k on an H100; the logical need alone would let 9 and 88 requests in."""
     gpu = ("--gpu", "h100-80gb")
     pool = run(capsys, "capacity", model, *gpu, "--max-model-len", "32k")[1]["pool"]
     assert round(pool["max_concurrency"], 2) == concurrency
@@ -41,7 +41,7 @@ def test_windows_and_padding_count(capsys: Capture, model: str, concurrency: flo
     causes = sum(item["bytes"] for item in stage["waste"])
     assert stage["cache_bytes"] + causes == stage["reserved_bytes"]
     logical = run(capsys, "fit", model, *gpu, "--context", "32k", "--engine", "logical")[1]
-    assert logical["largest_batch"] in (5, 70)
+    assert logical["largest_batch"] in (9, 88)
 
 
 MODELS = ("llama-3.1-8b", "gemma-3-27b", "gpt-oss-20b", "qwen3-next-80b-a3b", "deepseek-v2-lite",
@@ -138,7 +138,7 @@ def test_it_is_said_of_all_accelerators_once(capsys: Capture, format: str) -> No
 
 def test_an_encoder_holds_any_number_of_requests(capsys: Capture) -> None:
     status, answer = run(capsys, "fit", "bert-base-uncased", "--gpu", "t4", "--batch", "1000000")
-    assert (status, answer["largest_batch"]) == (0, 1 << 24)
+    assert (status, answer["largest_batch"]) == (0, None)
 
 
 def test_more_requests_than_vllm_runs_by_itself_need_its_flag(capsys: Capture) -> None:

@@ -6,7 +6,10 @@ llm-d-incubation/llm-d-planner accuracy/results/v0.19.0 (Apache-2.0). GiB as log
 
 import pytest
 
-from kvcalc.deployment.overhead import Batch, default_batch, overheads, was_measured
+from kvcalc.deployment.hardware import find
+from kvcalc.deployment.overhead import overheads, was_measured
+from kvcalc.engines.engine import Batch
+from kvcalc.engines.vllm import default_batch
 from kvcalc.memory.weights import device_weight_bytes
 from kvcalc.spec.catalog import locate
 
@@ -62,12 +65,16 @@ def test_every_startup_lies_in_the_band(
         assert 0 <= weights + 0.005 - counted <= 0.01 * counted + 0.01
 
 
+def step_on(gpu: str) -> Batch:
+    return default_batch(find(gpu))
+
+
 def test_the_default_step_follows_the_memory() -> None:
     """vllm/engine/arg_utils.py, get_batch_defaults."""
-    assert default_batch(int(79.19 * GIB), "h100-80gb") == Batch(8192, 1024)
-    assert default_batch(int(79.15 * GIB), "a100-80gb") == Batch(2048, 256)
-    assert default_batch(178 * GIB, "b200") == Batch(16384, 1024)
-    assert default_batch(24 * GIB, "rtx-4090") == Batch(2048, 256)
+    assert step_on("h100-80gb") == Batch(8192, 1024)
+    assert step_on("a100-80gb") == Batch(2048, 256)
+    assert step_on("mi300x") == Batch(16384, 1024)
+    assert step_on("rtx-4090") == Batch(2048, 256)
 
 
 def test_measured_is_said_of_what_was_measured() -> None:

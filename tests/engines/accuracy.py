@@ -22,8 +22,9 @@ import test_sglang_logs as sglang  # noqa: E402
 import test_tensorrt_llm_logs as trt  # noqa: E402
 import test_vllm_logs as vllm  # noqa: E402
 
-from kvcalc.engines.request import Available, CapacityRequest  # noqa: E402
-from kvcalc.engines.vllm import capacity as vllm_capacity  # noqa: E402
+from kvcalc.engines.request import Available  # noqa: E402
+from kvcalc.engines.vllm.flags import VllmFlags  # noqa: E402
+from kvcalc.engines.vllm.pool import capacity as vllm_capacity  # noqa: E402
 from kvcalc.spec.catalog import load  # noqa: E402
 
 _HEAD = """\
@@ -162,12 +163,12 @@ def _startups() -> Iterator[Row]:
         log = vllm.Log(id="llm-d-planner", model=model, flags=flags, available=memory,
                        url="https://github.com/llm-d-incubation/llm-d-planner")  # fmt: skip
         spec = load(model)
-        result = vllm_capacity(spec, CapacityRequest(available=Available.parse(memory), **flags))
+        result = vllm_capacity(spec, VllmFlags(available=Available.parse(memory), **flags))
         least, most = result.pool_range or (result.pool, result.pool)
         numbers = range(least.num_blocks or 0, (most.num_blocks or 0) + 1)
         yield _row(log, "blocks", f"{blocks:,}", [f"{number:,}" for number in numbers])
         exact = Available.exactly(blocks * (result.pool.bytes_per_block or 0))
-        pool = vllm_capacity(spec, CapacityRequest(available=exact, **flags)).pool
+        pool = vllm_capacity(spec, VllmFlags(available=exact, **flags)).pool
         yield _row(log, "tokens, of these blocks", f"{tokens:,}", [f"{pool.tokens:,}"])
         found = f"{float(pool.max_concurrency or Fraction(0)):.2f}"
         yield _row(log, "concurrency, of these blocks", concurrency, [found])

@@ -2,16 +2,17 @@
 
 import json
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.vllm import capacity
+from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.pool import capacity
 from kvcalc.report.answers import capacity as answers
 from kvcalc.report.formats import as_text
 from kvcalc.spec.catalog import load
 
 
 def answer() -> CapacityResult:
-    request = CapacityRequest(
+    request = VllmFlags(
         available=Available.parse("109.86GiB"), engine_version="0.10.2", max_model_len=4096
     )
     return capacity(load("gemma-3-27b"), request)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.llama_cpp import capacity
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.pool import capacity
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.layout import Layout
@@ -15,7 +16,9 @@ MIB = 1 << 20
 
 
 def run(model: str, **flags: Any) -> CapacityResult:
-    return capacity(locate(model).spec, CapacityRequest(**flags))
+    common = {name: flags.pop(name) for name in ("available", "layout") if name in flags}
+    common |= {"engine_version": flags.pop("engine_version", None)}
+    return capacity(locate(model).spec, LlamaCppFlags.of("llama.cpp", flags, **common))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from kvcalc.convert.hf import spec_from_config
-from kvcalc.engines.llama_cpp import capacity
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.engines.result import Cache
 
 CASES = [
@@ -36,5 +36,5 @@ def printed(cache: Cache) -> list[Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["config"]["model_type"])
 def test_the_caches_are_llama_cpps(case: dict[str, Any]) -> None:
     spec = spec_from_config(case["config"], "drawn", "random").spec
-    caches = capacity(spec, CapacityRequest(**case["flags"])).caches
+    caches = capacity(spec, LlamaCppFlags(**case["flags"])).caches
     assert sorted(map(printed, caches), key=str) == sorted(case["caches"], key=str)

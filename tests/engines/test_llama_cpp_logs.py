@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.llama_cpp import capacity
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.engines.result import Cache
 from kvcalc.report.sheet import Mebibytes, words
 from kvcalc.spec.catalog import locate
@@ -182,7 +182,7 @@ def run(log: Log) -> tuple[Cache, ...]:
         names = [name for name, block in spec.blocks.items() if block.attention is not None]
         changes = tuple(f"blocks.{name}.attention.{change}" for name in names for change in log.set)
         spec = with_fields(spec, changes)
-    return capacity(spec, CapacityRequest(**log.flags)).caches
+    return capacity(spec, LlamaCppFlags(**log.flags)).caches
 
 
 def check(log: Log) -> None:
@@ -241,7 +241,7 @@ def stack(full: int, windows: int, window: int, heads: int) -> ModelSpec:
 
 
 def test_083_13_full_and_39_window_layers_of_2_heads() -> None:
-    caches = capacity(stack(13, 39, 2048, 2), CapacityRequest(ctx_size=32768)).caches
+    caches = capacity(stack(13, 39, 2048, 2), LlamaCppFlags(ctx_size=32768)).caches
     assert [(c.cells, c.layers, mib(c.k_bytes), mib(c.v_bytes), mib(c.bytes)) for c in caches] == [
         (32768, 13, "208.00", "208.00", "416.00"),
         (2560, 39, "48.75", "48.75", "97.50"),
@@ -249,7 +249,7 @@ def test_083_13_full_and_39_window_layers_of_2_heads() -> None:
 
 
 def test_097_laguna_a_million_tokens_in_q4_0() -> None:
-    caches = capacity(stack(12, 36, 512, 8), CapacityRequest(ctx_size=1048576, **Q4)).caches
+    caches = capacity(stack(12, 36, 512, 8), LlamaCppFlags(ctx_size=1048576, **Q4)).caches
     assert [(c.cells, c.layers, mib(c.k_bytes), mib(c.v_bytes), mib(c.bytes)) for c in caches] == [
         (1048576, 12, "6912.00", "6912.00", "13824.00"),
         (1024, 36, "20.25", "20.25", "40.50"),
@@ -266,7 +266,7 @@ def test_097_laguna_a_million_tokens_in_q4_0() -> None:
 def test_100_padding_per_sequence(parallel: int, cells: int, total: str) -> None:
     """gemma-3-270m, --ctx-size 1024: https://github.com/unslothai/unsloth/pull/7530."""
     spec = locate("gemma-3-270m").spec
-    result = capacity(spec, CapacityRequest(ctx_size=1024, parallel=parallel))
+    result = capacity(spec, LlamaCppFlags(ctx_size=1024, parallel=parallel))
     # The context is shorter than the window, so both caches have its cells.
     assert {(cache.cells, cache.streams) for cache in result.caches} == {(cells, parallel)}
     assert sum(cache.layers for cache in result.caches) == 18
@@ -278,7 +278,7 @@ def test_073_bert_keeps_nothing_since_llama_cpp_stopped_allocating_for_it() -> N
 
     Today's llama_model::create_memory makes no cache for BERT; the 9.00 MiB were never needed.
     """
-    result = capacity(locate("all-minilm-l6-v2").spec, CapacityRequest(ctx_size=512))
+    result = capacity(locate("all-minilm-l6-v2").spec, LlamaCppFlags(ctx_size=512))
     assert result.caches == ()
     assert result.pool.bytes == 0
 
@@ -288,14 +288,14 @@ def test_110_the_first_mla_build_kept_a_v_that_is_gone() -> None:
 
     Since llama_kv_cache leaves V out for MLA (has_v = !is_mla) the K part is all there is.
     """
-    (cache,) = capacity(locate("deepseek-r1").spec, CapacityRequest(ctx_size=131072, **Q4)).caches
+    (cache,) = capacity(locate("deepseek-r1").spec, LlamaCppFlags(ctx_size=131072, **Q4)).caches
     assert (mib(cache.k_bytes), cache.v_bytes, mib(cache.bytes)) == ("2470.50", 0, "2470.50")
 
 
 def test_draft_tokens_need_rows_to_roll_back() -> None:
     """Four draft tokens: five times the rows of one sequence, 748.12 MiB (Qwen3.6-27B)."""
     caches = capacity(
-        locate("qwen3.6-27b").spec, CapacityRequest(ctx_size=8192, speculative_tokens=4)
+        locate("qwen3.6-27b").spec, LlamaCppFlags(ctx_size=8192, speculative_tokens=4)
     ).caches
     assert mib(caches[1].bytes) == "748.12"
 

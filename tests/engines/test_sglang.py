@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.sglang import capacity
+from kvcalc.engines.sglang.flags import SglangFlags
+from kvcalc.engines.sglang.pool import capacity
 from kvcalc.errors import KvcalcError
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
@@ -16,7 +17,9 @@ GIB = 1 << 30
 
 
 def run(model: str, **flags: Any) -> CapacityResult:
-    return capacity(locate(model).spec, CapacityRequest(**flags))
+    common = {name: flags.pop(name) for name in ("available", "layout") if name in flags}
+    common |= {"engine_version": flags.pop("engine_version", None)}
+    return capacity(locate(model).spec, SglangFlags.of("SGLang", flags, **common))
 
 
 def test_memory_is_divided_between_states_and_tokens() -> None:

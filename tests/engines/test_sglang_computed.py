@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
-from kvcalc.engines.sglang import capacity
+from kvcalc.engines.request import Available
+from kvcalc.engines.sglang.flags import SglangFlags
+from kvcalc.engines.sglang.pool import capacity
 from kvcalc.spec.loader import load_spec_text
 
 HEAD = (
@@ -32,9 +33,7 @@ def test_the_pools_are_sglangs(case: dict[str, Any]) -> None:
         if name in flags:
             flags[name] = Fraction(flags[name])
     memory = Available.exactly(case["available"])
-    result = capacity(
-        load_spec_text(HEAD + case["layers"]), CapacityRequest(available=memory, **flags)
-    )
+    result = capacity(load_spec_text(HEAD + case["layers"]), SglangFlags(available=memory, **flags))
     cells = {cache.name: cache.cells for cache in result.caches}
     assert result.pool.tokens == case["tokens"]
     assert case["window"] in (None, cells.get("window"))

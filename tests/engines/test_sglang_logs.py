@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import Cache, CapacityResult
-from kvcalc.engines.sglang import capacity
+from kvcalc.engines.sglang.flags import SglangFlags
+from kvcalc.engines.sglang.pool import capacity
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
@@ -93,7 +94,7 @@ ASSUMED = [
 
 
 def run(model: str, **flags: Any) -> CapacityResult:
-    return capacity(locate(model).spec, CapacityRequest(**flags))
+    return capacity(locate(model).spec, SglangFlags(**flags))
 
 
 def gb(num_bytes: int | None) -> str:

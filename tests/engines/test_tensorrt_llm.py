@@ -4,16 +4,19 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.tensorrt_llm import capacity
+from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
+from kvcalc.engines.tensorrt_llm.pool import capacity
 from kvcalc.errors import KvcalcError
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import locate
 
 
 def run(model: str, **flags: Any) -> CapacityResult:
-    return capacity(locate(model).spec, CapacityRequest(**flags))
+    common = {name: flags.pop(name) for name in ("available", "layout") if name in flags}
+    common |= {"engine_version": flags.pop("engine_version", None)}
+    return capacity(locate(model).spec, TensorrtLlmFlags.of("TensorRT-LLM", flags, **common))
 
 
 def test_newer_versions_round_down() -> None:

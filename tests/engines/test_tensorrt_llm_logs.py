@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.tensorrt_llm import capacity
+from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
+from kvcalc.engines.tensorrt_llm.pool import capacity
 from kvcalc.spec.catalog import locate
 
 
@@ -73,7 +74,7 @@ LOGS = (
 
 def run(log: Log) -> CapacityResult:
     memory = Available.parse(log.available) if log.available else None
-    return capacity(locate(log.model).spec, CapacityRequest(available=memory, **log.flags))
+    return capacity(locate(log.model).spec, TensorrtLlmFlags(available=memory, **log.flags))
 
 
 def gib(num_bytes: int | None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from kvcalc.cli.app import main
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers import accounting, groups_of_version
+from kvcalc.engines.transformers.caches import accounting, groups_of_version
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import compile_groups
 from kvcalc.spec.catalog import load

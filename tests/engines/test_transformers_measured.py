@@ -7,7 +7,7 @@ them comes from kvcalc.
 
 import pytest
 
-from kvcalc.engines.transformers import accounting
+from kvcalc.engines.transformers.caches import accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load

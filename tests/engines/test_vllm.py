@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.vllm import capacity
+from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat
+from kvcalc.engines.vllm.pool import capacity
 from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.memory.layout import Layout
@@ -17,7 +18,7 @@ GIB = 1 << 30
 
 
 def ask(model: str, memory: str = "40GiB", **flags: Any) -> CapacityResult:
-    return capacity(load(model), CapacityRequest(available=Available.parse(memory), **flags))
+    return capacity(load(model), VllmFlags(available=Available.parse(memory), **flags))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,5 @@ def test_memory_that_holds_no_block() -> None:
 
 
 def test_flags_of_other_engines_are_refused() -> None:
-    from kvcalc.engines.vllm import FLAGS
-
     with pytest.raises(UsageError, match="vLLM has no --ctx-size"):
-        CapacityRequest(ctx_size=8192).only("vLLM", FLAGS)
+        VllmFlags.of("vLLM", {"ctx_size": 8192})

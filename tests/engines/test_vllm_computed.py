@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
-from kvcalc.engines.vllm import capacity
+from kvcalc.engines.request import Available
+from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.pool import capacity
 from kvcalc.errors import UnsupportedError
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.units import GIB
@@ -34,7 +35,7 @@ def test_the_plan_is_vllms(case: dict[str, Any]) -> None:
     def ask(num_bytes: int) -> Any:
         memory = Available.exactly(num_bytes)
         flags = {"engine_version": case["version"], **case["flags"]}
-        return capacity(spec, CapacityRequest(available=memory, **flags)).pool
+        return capacity(spec, VllmFlags(available=memory, **flags)).pool
 
     answer = case["answer"]
     if answer is None:

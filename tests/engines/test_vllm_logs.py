@@ -31,9 +31,10 @@ from typing import Any
 
 import pytest
 
-from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult, Pool
-from kvcalc.engines.vllm import capacity
+from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.pool import capacity
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
 from kvcalc.units import GIB
@@ -293,7 +294,7 @@ LOGS = (
 
 
 def run(log: Log, memory: Available) -> CapacityResult:
-    return capacity(load(log.model), CapacityRequest(available=memory, **log.flags))
+    return capacity(load(log.model), VllmFlags(available=memory, **log.flags))
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.id)
@@ -384,10 +385,10 @@ def test_startups_of_0_19(
         **flags,
     }
     spec = load(model)
-    result = capacity(spec, CapacityRequest(available=Available.parse(memory), **flags))
+    result = capacity(spec, VllmFlags(available=Available.parse(memory), **flags))
     least, most = result.pool_range or (result.pool, result.pool)
     assert least.num_blocks <= blocks <= most.num_blocks
     exact = Available.exactly(blocks * result.pool.bytes_per_block)
-    pool = capacity(spec, CapacityRequest(available=exact, **flags)).pool
+    pool = capacity(spec, VllmFlags(available=exact, **flags)).pool
     assert pool.tokens == tokens
     assert f"{float(pool.max_concurrency):.2f}" == concurrency

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from kvcalc.cli.app import main
-from kvcalc.engines import ENGINES
-from kvcalc.engines.request import Available, CapacityRequest
-from kvcalc.engines.vllm import capacity
+from kvcalc.engines import ENGINES, engine_of
+from kvcalc.engines.request import Available
+from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.pool import capacity
 from kvcalc.engines.workload import EngineCache, side_by_side, workload_cache
 from kvcalc.errors import KvcalcError
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import load
+
+SERVING = [name for name in ENGINES if engine_of(name).hold is not None]
 
 
 def held(engine: str, model: str, tokens: int, batch: int = 1, **more: Any) -> EngineCache:
@@ -71,7 +74,7 @@ def test_the_reasons_of_gemma_3_27b_in_vllm() -> None:
     """The capacity report's own waste for this request: 52 window layers in six groups of 10."""
     result = capacity(
         load("gemma-3-27b"),
-        CapacityRequest(available=Available.exactly(1 << 36), max_model_len=131072),
+        VllmFlags(available=Available.exactly(1 << 36), max_model_len=131072),
     )
     expected = {w.cause: w.bytes for w in result.waste if w.per_request}
     cache = held("vllm", "gemma-3-27b", 131072)
@@ -95,12 +98,12 @@ MODELS = ("llama-3-8b", "gemma-3-27b", "gpt-oss-120b", "qwen3.6-27b", "kimi-line
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("name", SERVING)
 @pytest.mark.parametrize(("tp", "pp"), [(1, 1), (2, 1), (2, 3)])
-def test_the_reasons_add_up(engine: str, model: str, tp: int, pp: int) -> None:
+def test_the_reasons_add_up(name: str, model: str, tp: int, pp: int) -> None:
     """A law: the need, and every cause, is what is held; groups and devices hold the same."""
     try:
-        cache = held(engine, model, 5001, 3, layout=Layout(tp, pp))
+        cache = held(name, model, 5001, 3, layout=Layout(tp, pp))
     except KvcalcError:
         # refused by name; the law is about what is answered
         return
@@ -111,10 +114,10 @@ def test_the_reasons_add_up(engine: str, model: str, tp: int, pp: int) -> None:
     assert all(waste.why for waste in cache.waste)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
-def test_slope_and_fixed_bytes(engine: str) -> None:
+@pytest.mark.parametrize("name", SERVING)
+def test_slope_and_fixed_bytes(name: str) -> None:
     """llama-3-8b: 131,072 bytes a token in every engine, nothing fixed."""
-    cache = held(engine, "llama-3-8b", 4096)
+    cache = held(name, "llama-3-8b", 4096)
     assert (cache.bytes_per_token, cache.fixed_bytes_per_sequence) == (131072, 0)
 
 

@@ -1,21 +1,21 @@
 """The caches of one llama.cpp context: attention, windows, index keys, recurrent rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
-from typing import Literal
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import PLAIN
-from kvcalc.engines.llama_cpp.setup import Setup, format_name, row_bytes
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.rows import F32, Kept, Kind, Rows, one_cache
+from kvcalc.engines.llama_cpp.setup import Setup
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
 
-F32 = 4
 _T5 = {"t5", "mt5", "umt5"}
 
 # What llama.cpp has a cache for; the rest of the inventory's kinds it cannot run.
@@ -38,23 +38,6 @@ _UNKNOWN = {
 }  # fmt: skip
 # Latent attention whose keys and values per head it keeps (models/minicpm3.cpp sets no MLA widths).
 _EXPANDED = {"minicpm3"}
-
-Kept = Literal["every", "window", "indexer"]
-Kind = Literal["attention", "indexer"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Layers that keep equal rows.
-
-    k, v: (elements of a head, heads) of one cell; v is None where there is no V (MLA).
-    """
-
-    kept: Kept
-    layers: int
-    k: tuple[int, int]
-    v: tuple[int, int] | None
-    window: int = 0
 
 
 def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
@@ -120,11 +103,9 @@ def _kept(spec: ModelSpec, tensor: CacheTensor) -> tuple[Kept, int]:
 
 
 def caches_of(
-    spec: ModelSpec, groups: tuple[CacheGroup, ...], setup: Setup, request: CapacityRequest
+    spec: ModelSpec, groups: tuple[CacheGroup, ...], setup: Setup, request: LlamaCppFlags
 ) -> tuple[Cache, ...]:
     if any(tensor.role == "key_value" for group in groups for tensor in group.tensors):
-        from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
-
         caches = list(deepseek_v4(groups, setup))
     else:
         caches = list(_attention(tuple(rows_of(spec, groups)), setup))
@@ -152,23 +133,6 @@ def _attention(rows: tuple[Rows, ...], setup: Setup, name: str = "attention") ->
         yield one_cache(title, kind, chosen, cells, setup.streams, setup)
 
 
-def one_cache(
-    name: str, kind: Kind, rows: list[Rows], cells: int, streams: int,
-    setup: Setup,
-) -> Cache:  # fmt: skip
-    k = sum(row.layers * row_bytes(setup.k, row.k, "K") for row in rows) * cells * streams
-    v = sum(row.layers * row_bytes(setup.v, row.v, "V") for row in rows if row.v) * cells * streams
-    if any(row.v is None for row in rows) and setup.k != setup.v:
-        raise UsageError(
-            f"llama.cpp refuses different formats of K ({format_name(setup.k)}) and V "
-            f"({format_name(setup.v)}) for a model whose cache has no V: "
-            f"give --cache-type-v {format_name(setup.k)}"
-        )
-    layers = sum(row.layers for row in rows)
-    return Cache(name=name, type=kind, layers=layers, cells=cells, streams=streams,
-                 k_bytes=k, v_bytes=v, bytes=k + v)  # fmt: skip
-
-
 def state_elements(group: CacheGroup) -> tuple[int, int]:
     """Elements of R and of S that one sequence has in one layer."""
     r = sum(prod(tensor.shape) for tensor in group.tensors if tensor.role == "conv")
@@ -190,7 +154,7 @@ def _recurrent(groups: tuple[CacheGroup, ...], setup: Setup) -> Iterator[Cache]:
                     r_bytes=r_bytes, s_bytes=s_bytes, bytes=r_bytes + s_bytes)  # fmt: skip
 
 
-def _mtp(spec: ModelSpec, setup: Setup, request: CapacityRequest) -> Iterator[Cache]:
+def _mtp(spec: ModelSpec, setup: Setup, request: LlamaCppFlags) -> Iterator[Cache]:
     count = request.mtp_layers or 0
     if not count:
         return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kvcalc.engines.llama_cpp.caches import F32, Kind, Rows, one_cache
+from kvcalc.engines.llama_cpp.rows import F32, Kind, Rows, one_cache
 from kvcalc.engines.llama_cpp.setup import Setup, pad
 from kvcalc.engines.result import Cache
 from kvcalc.memory.inventory import CacheGroup

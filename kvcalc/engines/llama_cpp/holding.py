@@ -1,12 +1,15 @@
 """llama.cpp's cells for sequences: a stream of pad256(tokens) cells each (--ctx-size tokens * N
 --parallel N), rows of f32 states, a micro-batch's slack in window caches."""
 
+from dataclasses import replace
+
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.holding import Holding, Part, Share, Slab, group_parts
 from kvcalc.engines.llama_cpp.caches import WINDOW_IGNORED, caches_of, groups_kept
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.setup import CELLS, Setup, format_name, resolve
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import Cache, Waste
-from kvcalc.engines.workload import Holding, Part, Share, Slab, group_parts
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.inventory import CacheGroup
@@ -18,39 +21,27 @@ from kvcalc.tensors import Window
 _PERIOD = 128 * CELLS
 
 
-def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
-    """Cells of one sequence of max_model_len. Raises as ``llama_cpp.capacity`` does."""
-    from kvcalc.engines.llama_cpp import FLAGS, VERSION
-
-    tokens = request.max_model_len or 1
-    key, colon, value = (request.kv_dtype or "").partition(":")
-    asked = CapacityRequest(
-        engine_version=request.engine_version,
-        layout=request.layout,
-        state_dtype=request.state_dtype,
-        ctx_size=tokens,
-        cache_type_k=key or None,
-        cache_type_v=(value if colon else key) or None,
-    )
-    asked.only("llama.cpp", FLAGS)
+def hold(spec: ModelSpec, request: LlamaCppFlags) -> Holding:
+    """Cells of one sequence of ctx_size tokens. Raises as ``llama_cpp.capacity`` does."""
+    tokens = request.ctx_size or 1
     groups = groups_kept(spec)
     if spec.encoder is not None:
         raise UnsupportedError(
             "llama.cpp keeps nothing of the encoder, so its cache cannot be set beside the need; "
             "'kvcalc capacity --engine llama.cpp' lists what it allocates"
         )
-    setup = resolve(spec, asked)
+    setup = resolve(spec, request)
     # All at once first: what llama.cpp refuses of a model, it refuses of the whole.
-    caches_of(spec, groups, setup, asked)
+    caches_of(spec, groups, setup, request)
 
     def stage_bytes(length: int) -> tuple[int, ...]:
-        sized = resolve(spec, CapacityRequest(**{**vars(asked), "ctx_size": max(1, length)}))
-        return (sum(cache.bytes for cache in caches_of(spec, groups, sized, asked)),)
+        sized = resolve(spec, replace(request, ctx_size=max(1, length)))
+        return (sum(cache.bytes for cache in caches_of(spec, groups, sized, request)),)
 
     slabs, waste = [], []
     need: dict[Part, int] = {"kv": 0, "index": 0, "state": 0}
     for group in groups:
-        caches = [cache for cache in caches_of(spec, (group,), setup, asked) if cache.bytes]
+        caches = [cache for cache in caches_of(spec, (group,), setup, request) if cache.bytes]
         if not caches:
             continue
         slabs.append(_slab(group, caches))

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from kvcalc.dtypes import BLOCK, PLAIN, Format, canonical
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.flags import CACHE_TYPES, LlamaCppFlags
 from kvcalc.errors import UsageError
 from kvcalc.spec.model import ModelSpec
 
-# common/arg.cpp, kv_cache_types.
-CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _LLAMA_NAMES = {"fp32": "f32", "fp16": "f16"}
 CELLS, UBATCH = 256, 512
 # llama-arch.cpp, llm_arch_supports_rs_rollback, as model types of configs: the others keep one row
@@ -49,7 +47,7 @@ class Setup:
         return pad(min(self.cells, window * (self.sequences if unified else 1) + self.ubatch))
 
 
-def resolve(spec: ModelSpec, request: CapacityRequest) -> Setup:
+def resolve(spec: ModelSpec, request: LlamaCppFlags) -> Setup:
     if request.layout.tensor > 1 or request.layout.pipeline > 1:
         raise UsageError(
             "llama.cpp has no --tp or --pp: however layers are dealt to devices, the caches are "

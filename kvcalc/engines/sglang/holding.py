@@ -9,11 +9,12 @@ cache may hold of it (MAMBA_CACHE_SIZE_MAX_RUNNING_REQUESTS_RATIO).
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.holding import Holding, Part, Share, Slab
 from kvcalc.engines.result import Waste
+from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.layers import Kind, count_layers, page_size
 from kvcalc.engines.sglang.states import SLOTS_PER_REQUEST
-from kvcalc.engines.workload import Holding, Part, Share, Slab
+from kvcalc.engines.sglang.versions import NEWEST, WINDOW_RATIO
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -41,10 +42,8 @@ class _Rows:
     window: int
 
 
-def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
+def hold(spec: ModelSpec, request: SglangFlags) -> Holding:
     """Slots of one sequence of max_model_len. Raises as ``sglang.capacity`` does."""
-    from kvcalc.engines.sglang import VERSION, WINDOW_RATIO
-
     tokens = request.max_model_len or 1
     stages = pipeline_stages(len(decoder_layers(spec)), request.layout.pipeline)
     counted = [count_layers(spec, request, stage) for stage in stages]
@@ -77,7 +76,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
             "(--window-ratio), needed or not"
         )
     return Holding(
-        version=request.engine_version or VERSION,
+        version=request.engine_version or NEWEST,
         shares=tuple(_share(one, held, states, page, tokens) for one in blocks),
         stage_bytes=stage_bytes,
         far=int(longest / ratio) + 2 * page * ratio.denominator,
@@ -99,7 +98,7 @@ def _up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def _blocks(spec: ModelSpec, request: CapacityRequest, stage: range) -> list[_Block]:
+def _blocks(spec: ModelSpec, request: SglangFlags, stage: range) -> list[_Block]:
     """What one layer of each block takes, counted by itself."""
     found: dict[str, list[int]] = {}
     for layer in decoder_layers(spec):

@@ -6,7 +6,7 @@ from typing import Any
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
@@ -107,7 +107,7 @@ def stages(num_layers: int, ranks: int, rules: Rules) -> tuple[range, ...]:
     return tuple(range(start, stop) for start, stop in pairwise(starts))
 
 
-def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Layers:
+def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
     """Add up the layers of one pipeline stage.
 
     Raises UnsupportedError for mechanisms that are not accounted for, UsageError for formats.
@@ -154,11 +154,11 @@ def count_layers(spec: ModelSpec, request: CapacityRequest, stage: range) -> Lay
     return layers
 
 
-def _model_dtype(request: CapacityRequest) -> str:
+def _model_dtype(request: SglangFlags) -> str:
     return KV_DTYPES.get(request.model_dtype, "bf16")
 
 
-def _formats(request: CapacityRequest, dsa: bool) -> tuple[CacheDtypes, CacheDtypes]:
+def _formats(request: SglangFlags, dsa: bool) -> tuple[CacheDtypes, CacheDtypes]:
     """The formats of the cache, and of index keys."""
     name = request.kv_dtype or "auto"
     if name == "auto":
@@ -177,7 +177,7 @@ def _formats(request: CapacityRequest, dsa: bool) -> tuple[CacheDtypes, CacheDty
 
 def _attention(
     spec: ModelSpec, attention: Any, dtypes: CacheDtypes, index: CacheDtypes,
-    request: CapacityRequest, layers: Layers,
+    request: SglangFlags, layers: Layers,
 ) -> tuple[str, bool, int, int, int]:  # fmt: skip
     """(mechanism, in the window pool, bytes of K, of V, of an index key) for one token."""
     if attention.kind not in _ATTENTION:
@@ -199,7 +199,7 @@ def _attention(
 
 
 def _in_window_pool(
-    spec: ModelSpec, tensor: CacheTensor, request: CapacityRequest, layers: Layers
+    spec: ModelSpec, tensor: CacheTensor, request: SglangFlags, layers: Layers
 ) -> bool:
     match tensor.extent:
         case EveryToken():
@@ -219,7 +219,7 @@ def _in_window_pool(
     raise UnsupportedError(f"SGLang keeps no such positions: {tensor.extent}")
 
 
-def _recurrent(mixer: Any, conv: CacheDtypes, request: CapacityRequest, layers: Layers) -> None:
+def _recurrent(mixer: Any, conv: CacheDtypes, request: SglangFlags, layers: Layers) -> None:
     """Add one layer's state: the convolution in the model's format, the rest in its own."""
     if mixer.kind not in _RECURRENT:
         raise UnsupportedError(f"SGLang's state pool for {mixer.kind} is not accounted for")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Cache
+from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.layers import Layers
 from kvcalc.engines.sglang.versions import Rules
 
@@ -31,16 +31,16 @@ class Slots:
     billed: int
 
 
-def _per_request(request: CapacityRequest) -> int:
+def _per_request(request: SglangFlags) -> int:
     return 1 if request.prefix_caching is False else SLOTS_PER_REQUEST
 
 
-def running_requests(request: CapacityRequest) -> int | None:
+def running_requests(request: SglangFlags) -> int | None:
     """--max-running-requests: as asked, or what a drafting server takes."""
     return request.max_num_seqs or (RUNNING_WITH_DRAFTS if request.speculative_tokens else None)
 
 
-def slots_for_requests(state_bytes: int, request: CapacityRequest, rules: Rules) -> Slots | None:
+def slots_for_requests(state_bytes: int, request: SglangFlags, rules: Rules) -> Slots | None:
     """A stated number of slots; None when none was stated. state_bytes: of one slot."""
     drafts = request.speculative_tokens or 0
     count = running_requests(request) if request.prefix_caching is False else request.max_num_seqs
@@ -52,7 +52,7 @@ def slots_for_requests(state_bytes: int, request: CapacityRequest, rules: Rules)
 
 
 def slots_for_budget(
-    state_bytes: int, budget: int, ratio: Fraction, request: CapacityRequest, rules: Rules
+    state_bytes: int, budget: int, ratio: Fraction, request: SglangFlags, rules: Rules
 ) -> Slots:
     """r / (1 + r) of the budget, the padding slot and the drafts' states taken from it."""
     drafts, share = request.speculative_tokens or 0, _per_request(request)

@@ -8,10 +8,11 @@ large each of them must be.
 
 from dataclasses import dataclass
 
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.holding import Holding, Part, Share, Slab
 from kvcalc.engines.result import Waste
 from kvcalc.engines.tensorrt_llm import rank as ranks
-from kvcalc.engines.workload import Holding, Part, Share, Slab
+from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
+from kvcalc.engines.tensorrt_llm.versions import VERSION
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
@@ -29,9 +30,8 @@ class _Block:
     mixer: str
 
 
-def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
+def hold(spec: ModelSpec, request: TensorrtLlmFlags) -> Holding:
     """Blocks of one sequence of max_model_len. Raises as ``tensorrt_llm.capacity`` does."""
-    request.only("TensorRT-LLM", ranks.FLAGS)
     tokens = request.max_model_len or 1
     block = request.block_size or ranks.BLOCK_TOKENS
     stages = tuple(ranks.stages_of(spec, request.layout.pipeline))
@@ -48,7 +48,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
         rules.append("an equal share of the memory for each window's pool "
                      "(calculate_max_num_blocks_for_vswa)")  # fmt: skip
     return Holding(
-        version=request.engine_version or ranks.VERSION,
+        version=request.engine_version or VERSION,
         shares=tuple(_share(part, tokens, block) for part in parts),
         stage_bytes=stage_bytes,
         far=max(_far(part, block) for part in parts),
@@ -63,7 +63,7 @@ def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
     )
 
 
-def _blocks(spec: ModelSpec, request: CapacityRequest, stage: range) -> list[_Block]:
+def _blocks(spec: ModelSpec, request: TensorrtLlmFlags, stage: range) -> list[_Block]:
     found: dict[str, list[int]] = {}
     for layer in decoder_layers(spec):
         if layer.index in stage:

@@ -5,18 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
-
-VERSION = "1.1"
-FLAGS = (
-    "max_model_len", "kv_dtype", "state_dtype", "block_size", "tokens", "max_num_seqs",
-    "mtp_layers", "hybrid_manager", "memory_utilization",
-)  # fmt: skip
 
 BLOCK_TOKENS = 32
 KV_DTYPES = {
@@ -67,7 +61,7 @@ def stages_of(spec: ModelSpec, ranks: int) -> Iterator[range]:
         start = stop
 
 
-def dtypes_of(request: CapacityRequest) -> tuple[CacheDtypes, CacheDtypes]:
+def dtypes_of(request: TensorrtLlmFlags) -> tuple[CacheDtypes, CacheDtypes]:
     """The formats of keys and values, and of convolutions and states."""
     model = KV_DTYPES.get(request.model_dtype, "bf16")
     name = request.kv_dtype or "auto"
@@ -80,7 +74,7 @@ def dtypes_of(request: CapacityRequest) -> tuple[CacheDtypes, CacheDtypes]:
     )
 
 
-def rank_of(spec: ModelSpec, request: CapacityRequest, stage: range) -> Rank:
+def rank_of(spec: ModelSpec, request: TensorrtLlmFlags, stage: range) -> Rank:
     if spec.encoder is not None or spec.recursion is not None:
         raise UnsupportedError(f"TensorRT-LLM's pools for {spec.name} are not accounted for")
     rank = Rank()
@@ -100,14 +94,14 @@ def rank_of(spec: ModelSpec, request: CapacityRequest, stage: range) -> Rank:
     return rank
 
 
-def one_layer(spec: ModelSpec, block: Block, request: CapacityRequest) -> Rank:
+def one_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags) -> Rank:
     """What a rank holds of one layer of this block."""
     rank = Rank()
     _add_layer(spec, block, request, rank)
     return rank
 
 
-def _add_layer(spec: ModelSpec, block: Block, request: CapacityRequest, rank: Rank) -> None:
+def _add_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags, rank: Rank) -> None:
     kv, states = dtypes_of(request)
     if block.cross_attention is not None:
         raise UnsupportedError("TensorRT-LLM's cross-attention pool is not accounted for")
@@ -118,7 +112,7 @@ def _add_layer(spec: ModelSpec, block: Block, request: CapacityRequest, rank: Ra
 
 
 def _add_attention(
-    spec: ModelSpec, attention: Any, count: int, kv: CacheDtypes, request: CapacityRequest,
+    spec: ModelSpec, attention: Any, count: int, kv: CacheDtypes, request: TensorrtLlmFlags,
     rank: Rank,
 ) -> None:  # fmt: skip
     if attention.kind not in _ATTENTION:
@@ -154,7 +148,7 @@ def _rank_bytes(tensor: CacheTensor, kv: CacheDtypes, ranks: int) -> int:
     return tensor_bytes(tensor, kv) // heads * -(-heads // ranks)
 
 
-def _window_of(tensor: CacheTensor, request: CapacityRequest) -> int | None:
+def _window_of(tensor: CacheTensor, request: TensorrtLlmFlags) -> int | None:
     match tensor.extent:
         case EveryToken():
             return None
@@ -165,7 +159,7 @@ def _window_of(tensor: CacheTensor, request: CapacityRequest) -> int | None:
     raise UnsupportedError(f"TensorRT-LLM keeps no such positions: {tensor.extent}")
 
 
-def _add_state(mixer: Any, states: CacheDtypes, request: CapacityRequest, rank: Rank) -> None:
+def _add_state(mixer: Any, states: CacheDtypes, request: TensorrtLlmFlags, rank: Rank) -> None:
     if mixer.kind not in _RECURRENT:
         raise UnsupportedError(f"TensorRT-LLM's states of {mixer.kind} are not accounted for")
     rank.state_layers += 1

@@ -1,103 +1,107 @@
-"""vLLM: one pool of equal blocks, sized by the fullest rank, shared by groups of layers.
+"""vLLM: one pool of equal blocks, sized by the fullest rank, shared by groups of layers (pool.py)."""
 
-    num_blocks = min over workers of available // bytes_per_block        (get_kv_cache_configs)
-    concurrency = num_blocks / sum over groups of blocks of one request  (get_max_concurrency_...)
-    "GPU KV cache size" = int(concurrency * max_model_len) since 0.20.1; before,
-        num_blocks // number of groups * smallest block * dcp            (get_kv_cache_capacity)
-    "KV cache is needed" = bytes_per_block * blocks of one request       (_max_memory_usage_bytes_...)
-    "estimated maximum model length": the longest request, at most max_model_len, whose need fits
+from fractions import Fraction
 
-The parts: pages.py (bytes of a layer's block), stack.py (block sizes, draft layers, pipeline
-stages), groups.py (which layers share blocks), blocks.py (blocks of one request), deepseek_v4.py,
-formats.py (KV formats), versions.py (which version follows which rule), waste.py (what is lost).
-Read from the sources of vLLM 0.8.5 to 0.33.0.
-
-Worked number: Gemma-3-27B, max_model_len 4096, one batch of 8192 in flight: 62 layers in 7 groups of
-10, 8 of 70 slots padding; a block takes 10 * 16 * 16 * 2 * 128 * 2 bytes, a request 256 + 6 * 257
-blocks. 109.86 GiB are 90,000 blocks: 205,696 tokens in the log of 0.10, concurrency 50.05.
-"""
-
-from dataclasses import replace
-
-from kvcalc.engines.request import Available, CapacityRequest
-from kvcalc.engines.result import CapacityResult, Pool
-from kvcalc.engines.vllm.holding import hold as hold
-from kvcalc.engines.vllm.plan import Plan
-from kvcalc.errors import UsageError
+from kvcalc.engines.admission import Admission
+from kvcalc.engines.engine import Batch, Device, Engine, Item, Setting, Share
+from kvcalc.engines.holding import Holding
+from kvcalc.engines.result import CapacityResult
+from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.versions import NEWEST, rules_for
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
-
-FLAGS = (
-    "max_model_len", "encoder_tokens", "kv_dtype", "state_dtype", "decode_context_parallel",
-    "pipeline_partition", "block_size", "prefix_caching", "hybrid_manager",
-    "max_num_batched_tokens", "max_num_seqs", "speculative_tokens", "mtp_layers",
-    "async_scheduling",
-)  # fmt: skip
+from kvcalc.units import GIB
 
 
-def capacity(spec: ModelSpec, request: CapacityRequest) -> CapacityResult:
-    """What vLLM will print for this model, these flags and this memory.
-
-    Raises UsageError for flags that make no sense and UnsupportedError for models, layouts and
-    formats that vLLM refuses.
-    """
-    if request.available is None:
-        raise UsageError("vLLM's pool is what memory is left: give --available")
-    plan = Plan(spec, request)
-    memory = request.available
-    pool, span = plan.pool(memory.bytes), _range(plan, memory)
-    return CapacityResult(
-        engine="vllm",
-        version=plan.rules.version,
-        model=spec.name,
-        pool=pool,
-        pool_range=span,
-        max_model_len=plan.max_model_len,
-        logical_bytes_per_request=plan.logical_bytes() if plan.groups else None,
-        groups=plan.groups_shown(),
-        waste=plan.waste(pool),
-        rules=plan.rules_applied,
-        notes=(*plan.notes, *_other_kernel(spec, request, plan), *_notes(memory, pool, span)),
-    )
-
-
-def _other_kernel(spec: ModelSpec, request: CapacityRequest, plan: Plan) -> tuple[str, ...]:
-    """What the pool is where FlashInfer prefills delta networks, of a GPU that was not named."""
-    if request.compute_capability is not None or not plan.stack.may_checkpoint:
-        return ()
-    assert request.available is not None
-    try:
-        other = Plan(spec, replace(request, compute_capability=90)).pool(request.available.bytes)
-        answer = (
-            f"{other.num_blocks:,} blocks of {other.block_tokens} tokens, {other.tokens:,} tokens"
-        )
-    except UsageError:
-        answer = "not one block"
-    return (
-        "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does (Hopper, "
-        f"Blackwell with CUDA 13): {answer}; --gpu says which",
-    )
-
-
-def _range(plan: Plan, memory: Available) -> tuple[Pool, Pool] | None:
-    """The pools at both ends of a rounded figure, where they differ."""
-    if memory.exact:
-        return None
-    least, most = plan.pool(memory.least), plan.pool(memory.most)
-    differ = (least.num_blocks, least.estimated_max_model_len) != (
-        most.num_blocks, most.estimated_max_model_len
+def _serve(setting: Setting) -> VllmFlags:
+    workload, step = setting.workload, setting.step
+    given = {
+        "max_model_len": workload.context_tokens,
+        "encoder_tokens": workload.encoder_tokens or None,
+        "kv_dtype": setting.kv_dtype,
+        "state_dtype": workload.cache.state,
+        "max_num_batched_tokens": step.tokens if step else None,
+        "max_num_seqs": step.requests if step else None,
+    }
+    return VllmFlags.of(
+        "vLLM", given, engine_version=setting.engine_version, layout=workload.layout,
+        compute_capability=setting.compute_capability,
     )  # fmt: skip
-    return (least, most) if differ else None
 
 
-def _notes(memory: Available, pool: Pool, span: tuple[Pool, Pool] | None) -> tuple[str, ...]:
-    notes = []
-    if pool.num_blocks is None:
-        notes.append("this model keeps no cache, so there is no pool")
-    elif pool.max_concurrency is not None and pool.max_concurrency < 1:
-        notes.append("not one request of max_model_len fits: vLLM stops with the estimate above")
-    if span is not None:
-        notes.append(
-            f"the memory is known to lie in {memory.least:,} to {memory.most:,} bytes; the answer "
-            f"is for {memory.bytes:,}, the range stands beside it"
+def _capacity(spec: ModelSpec, request: VllmFlags) -> CapacityResult:
+    from kvcalc.engines.vllm.pool import capacity
+
+    return capacity(spec, request)
+
+
+def _hold(spec: ModelSpec, request: VllmFlags) -> Holding:
+    from kvcalc.engines.vllm.holding import hold
+
+    return hold(spec, request)
+
+
+def _admission(spec: ModelSpec, request: VllmFlags) -> Admission:
+    from kvcalc.engines.vllm.admission import VllmAdmission
+
+    return VllmAdmission(spec, request)
+
+
+def _takes(version: str | None) -> tuple[Item, ...]:
+    """The memory of CUDA graphs is set aside since 0.21."""
+    graphs: tuple[Item, ...] = ("CUDA graphs",) if rules_for(version).graphs_set_aside else ()
+    return ("activation peak", *graphs, "libraries")
+
+
+def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:
+    return Share(of=Fraction(9, 10))
+
+
+def default_batch(device: Device) -> Batch:
+    """What vLLM's server takes by itself (vllm/engine/arg_utils.py, get_batch_defaults)."""
+    if device.bytes >= 160 * GIB:
+        return Batch(16384, 1024)
+    if device.bytes >= 70 * GIB and "a100" not in device.name and device.name != "gb10":
+        return Batch(8192, 1024)
+    return Batch(2048, 256)
+
+
+# Accelerators that a plugin of its own runs, whose memory follows other rules.
+_PLUGINS = {"Google": "tpu-inference", "Intel": "vllm-gaudi", "Huawei": "vllm-ascend"}
+
+
+def _runs_on(device: Device, version: str | None) -> str | None:
+    """docs.vllm.ai, getting started, installation, GPU: NVIDIA from compute capability 7.0 on, AMD
+    from MI200 on; other hardware is left to plugins."""
+    if device.sm and device.sm < 70:
+        return (
+            f"it needs compute capability 7.0, and this has {device.sm // 10}.{device.sm % 10} "
+            "(docs.vllm.ai, installation, GPU)"
         )
-    return tuple(notes)
+    plugin = _PLUGINS.get(device.vendor)
+    if plugin is not None:
+        return (
+            f"the plugin {plugin} does, whose memory is not accounted for (docs.vllm.ai, "
+            "installation)"
+        )
+    return None
+
+
+ENGINE = Engine(
+    name="vllm",
+    words="vLLM",
+    version=NEWEST,
+    flags=VllmFlags,
+    serve=_serve,
+    capacity=_capacity,
+    hold=_hold,
+    admission=_admission,
+    takes=_takes,
+    share=_share,
+    step=default_batch,
+    step_words=", as vLLM chooses for this memory",
+    schedules=True,
+    runs_on=_runs_on,
+    beyond="; vLLM stops unless --hf-overrides gives the model card's rope scaling, or "
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1",
+)

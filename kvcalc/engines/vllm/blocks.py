@@ -12,7 +12,7 @@ in_flight: tokens scheduled and not yet freed, max_num_batched_tokens for each b
 
 from dataclasses import dataclass
 
-from kvcalc.engines.vllm.pages import Page
+from kvcalc.engines.vllm.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvcalc.engines.vllm.formats import KvFormat, index_key_bytes
-from kvcalc.engines.vllm.pages import Entry, Page, paged
+from kvcalc.engines.vllm.page import Entry, Page, paged
 from kvcalc.errors import UnsupportedError
 
 _WINDOW_BLOCK = 64

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kvcalc.engines.vllm import deepseek_v4
-from kvcalc.engines.vllm.pages import Entry, Kind, Page
+from kvcalc.engines.vllm.page import Entry, Kind, Page
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
 

@@ -8,19 +8,19 @@ rank of a pipeline stage holds as many blocks as every other and pays its own la
 from dataclasses import replace
 from math import gcd, lcm
 
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.holding import PARTS, Holding, Part, Share, Slab
 from kvcalc.engines.vllm import waste
+from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.groups import Group
-from kvcalc.engines.vllm.pages import Entry, Page
+from kvcalc.engines.vllm.page import Entry, Page
 from kvcalc.engines.vllm.plan import Plan
-from kvcalc.engines.workload import PARTS, Holding, Part, Share, Slab
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 _PART: dict[str, Part] = {"state": "state", "index": "index"}
 
 
-def hold(spec: ModelSpec, request: CapacityRequest) -> Holding:
+def hold(spec: ModelSpec, request: VllmFlags) -> Holding:
     """Blocks of one sequence of max_model_len. Raises as ``vllm.capacity`` does."""
     plan = Plan(spec, replace(request, available=None))
     stages = [frozenset(stage) for stage in plan.stack.stages]

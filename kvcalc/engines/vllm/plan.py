@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import LayerGroup, Pool, Waste
 from kvcalc.engines.vllm import waste
 from kvcalc.engines.vllm.blocks import Schedule
+from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.groups import Group, Layout, group_layers, promote
-from kvcalc.engines.vllm.pages import Entry, Page
+from kvcalc.engines.vllm.page import Entry, Page
 from kvcalc.engines.vllm.stack import Stack, check_heads
 from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.errors import UnsupportedError, UsageError
@@ -23,7 +23,7 @@ DEFAULT_BATCHED_TOKENS = 8192
 class Plan:
     """What vLLM plans for one model and one set of flags, before it knows the memory."""
 
-    def __init__(self, spec: ModelSpec, request: CapacityRequest) -> None:
+    def __init__(self, spec: ModelSpec, request: VllmFlags) -> None:
         check_heads(spec, request.layout.tensor)
         self.rules = rules_for(request.engine_version)
         self.request, self.spec = request, spec

@@ -20,9 +20,10 @@ from dataclasses import replace
 from itertools import pairwise
 from math import lcm
 
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat
-from kvcalc.engines.vllm.pages import Entry, Page, PageMaker, state_layers
+from kvcalc.engines.vllm.page import Entry, Page
+from kvcalc.engines.vllm.pages import PageMaker, state_layers
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
@@ -84,7 +85,7 @@ class Stack:
     entries: pages of all layers, draft layers last. stages: layers of each pipeline rank.
     """
 
-    def __init__(self, spec: ModelSpec, request: CapacityRequest, rules: Rules) -> None:
+    def __init__(self, spec: ModelSpec, request: VllmFlags, rules: Rules) -> None:
         if spec.recursion is not None:
             raise UnsupportedError("vLLM has no mixture of recursions")
         self.spec, self.request, self.rules = spec, request, rules

@@ -8,12 +8,27 @@ Copies of KV heads on several ranks are part of each rank's need and stated apar
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kvcalc.engines.result import Pool, Waste
+from kvcalc.engines.vllm.blocks import Schedule
+from kvcalc.engines.vllm.groups import Group, Layout
+from kvcalc.engines.vllm.page import Entry, Page
 
-if TYPE_CHECKING:
-    from kvcalc.engines.vllm.plan import Plan
+
+class Planned(Protocol):
+    """What vLLM planned for a model: pages, groups, blocks."""
+
+    max_model_len: int
+    schedule: Schedule
+    layout: Layout
+
+    @property
+    def entries(self) -> tuple[Entry, ...]: ...
+    @property
+    def groups(self) -> tuple[Group, ...]: ...
+    def logical(self, page: Page) -> int: ...
+    def fullest_stage(self) -> frozenset[int]: ...
 
 
 def of_pool(pool: Pool, v0: bool) -> Iterator[Waste]:
@@ -32,14 +47,14 @@ def of_pool(pool: Pool, v0: bool) -> Iterator[Waste]:
     )
 
 
-def of_request(plan: "Plan") -> Iterator[Waste]:
+def of_request(plan: Planned) -> Iterator[Waste]:
     """What one request of max_model_len takes beyond its logical need, on the fullest stage."""
     yield from of_stage(plan, plan.fullest_stage())
     yield Waste(cause="replication", bytes=copies(plan, plan.fullest_stage()), per_request=True,
                 why="KV heads copied to several ranks; within the logical need of each rank")  # fmt: skip
 
 
-def copies(plan: "Plan", stage: frozenset[int]) -> int:
+def copies(plan: Planned, stage: frozenset[int]) -> int:
     """Bytes of one request on a rank of this stage that are copies of another rank's heads."""
     found = 0
     for entry in plan.entries:
@@ -50,7 +65,7 @@ def copies(plan: "Plan", stage: frozenset[int]) -> int:
     return found
 
 
-def of_stage(plan: "Plan", stage: frozenset[int]) -> Iterator[Waste]:
+def of_stage(plan: Planned, stage: frozenset[int]) -> Iterator[Waste]:
     """What a rank of one pipeline stage holds of a request of max_model_len beyond its need."""
     width = plan.layout.width(stage)
     length, schedule = plan.max_model_len, plan.schedule

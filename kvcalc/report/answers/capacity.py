@@ -88,7 +88,11 @@ def _pool_lines(result: CapacityResult) -> Iterator[Row]:
     pool, span = result.pool, result.pool_range
     if pool.available_bytes is not None:
         yield Row(
-            ("memory for the cache", Bytes(pool.available_bytes), _exact(pool.available_bytes))
+            (
+                "memory for the cache",
+                Bytes(pool.available_bytes, logged=True),
+                _exact(pool.available_bytes),
+            )
         )
     if pool.bytes is not None:
         yield Row(("bytes of the pool", Bytes(pool.bytes), _exact(pool.bytes)))
@@ -101,16 +105,16 @@ def _pool_lines(result: CapacityResult) -> Iterator[Row]:
         yield Row(("cache size in tokens", Count(pool.tokens), _between(span, "tokens")))
     if pool.max_concurrency is not None:
         at = f" at {result.max_model_len:,} tokens" if result.max_model_len else ""
-        concurrency = Decimal(pool.max_concurrency, "x")
+        concurrency = Decimal(pool.max_concurrency, "x", logged=True)
         yield Row(("maximum concurrency" + at, concurrency, _between(span, "max_concurrency")))
     if pool.bytes_per_request is not None:
         blocks = pool.blocks_per_request
         beside = "" if blocks is None else f", {blocks:,} blocks"
         needed = pool.bytes_per_request
-        yield Row(("needed for one request", Bytes(needed), _exact(needed) + beside))
+        yield Row(("needed for one request", Bytes(needed, logged=True), _exact(needed) + beside))
     if result.logical_bytes_per_request is not None:
         need = result.logical_bytes_per_request
-        yield Row(("its logical need", Bytes(need), _exact(need)), depth=1)
+        yield Row(("its logical need", Bytes(need, logged=True), _exact(need)), depth=1)
     if pool.estimated_max_model_len is not None:
         longest = Count(pool.estimated_max_model_len)
         yield Row(("longest request that fits", longest, _between(span, "estimated_max_model_len")))

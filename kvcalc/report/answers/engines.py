@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
+from kvcalc.engines.holding import Slab
 from kvcalc.engines.result import Waste
-from kvcalc.engines.workload import EngineCache, Slab
+from kvcalc.engines.workload import EngineCache
 from kvcalc.engines.workload import Row as Accounting
 from kvcalc.memory.estimate import Estimate
 from kvcalc.report.answers import estimate as estimate_answer

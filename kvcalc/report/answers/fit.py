@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from kvcalc.deployment.fit import LONGEST, Device, Fit, step_of
+from kvcalc.deployment.answer import Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.memory.layout import Layout
 from kvcalc.report.sheet import (
@@ -42,7 +42,7 @@ def answer_all(fits: list[Fit]) -> Answer:
 
 
 def to_object(fit: Fit) -> dict[str, Any]:
-    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits;
+    """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits, null for any;
     ``_least`` is what holds at the lower end of the memory's band."""
     request, device = fit.request, fit.device
     return {
@@ -158,10 +158,11 @@ def _by_engine(fit: Fit) -> str:
 def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     """What one device's memory goes to: what, bytes, beside it, the band's two ends."""
     request = fit.request
-    share = f"x {float(request.utilization):g} that the engine may use"
-    of_free = request.engine == "tensorrt-llm"
+    of = fit.share.of
+    share = f"x {float(of):g} that the engine may use"
+    of_free = request.record.share_of == "free"
     yield "memory", Bytes(fit.device.bytes), "", None, None
-    if not of_free:
+    if not of_free and of < 1:
         yield share, Bytes(fit.budget), "", None, None
     yield "weights", Bytes(device.weight_bytes), "", None, None
     for item in device.overheads:
@@ -169,7 +170,7 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     what = "free" if of_free else "left for the cache"
     yield what, Bytes(device.free), *_band(device.free_least, device.free_most)
     if of_free:
-        yield share, Bytes(int(device.free * request.utilization)), "", None, None
+        yield share, Bytes(int(device.free * of)), "", None, None
     yield "logical need of the requests", Bytes(device.cache_bytes), "", None, None
     if fit.version is not None:
         reserved = f"reserved by {request.engine_words}"
@@ -196,14 +197,16 @@ def _answer_rows(fit: Fit) -> Iterator[tuple[Cell, Cell, Cell]]:
     """How far it goes; beside it what holds at the lower end of the band."""
     request = fit.request
     longest = f"longest context for a batch of {request.workload.batch_size}"
-    yield longest, _longest(fit), Count(fit.longest_context)
+    yield longest, _longest(fit), _count(fit.longest_context)
     largest = f"largest batch at {format_tokens(request.workload.context_tokens)} tokens"
-    yield largest, _largest(fit), Count(fit.largest_batch)
+    yield largest, _largest(fit), _count(fit.largest_batch)
     fewest = None if fit.fewest is None else Count(fit.fewest.devices)
     yield "fewest devices that hold the request", _fewest(fit), fewest
 
 
 def _longest(fit: Fit) -> str:
+    if fit.longest_context is None:
+        return "any"
     if not fit.longest_context:
         return "none"
     tokens, least, own = fit.longest_context, fit.longest_context_least, fit.model_context
@@ -219,18 +222,25 @@ def _longest(fit: Fit) -> str:
 
 def _largest(fit: Fit) -> str:
     number, least = fit.largest_batch, fit.largest_batch_least
-    if number >= LONGEST:
+    if number is None:
         return "any"
     if not number:
         return "none"
     low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
-    usual = step_of(fit.device, fit.request.of(batch_size=1)).requests
     more = -(-number // fit.request.layout.data)
-    flag = f" with --max-num-seqs {more}" if fit.request.engine == "vllm" and more > usual else ""
+    step = step_of(fit.device, fit.request.of(batch_size=1))
+    beyond = fit.request.record.schedules and step is not None and more > step.requests
+    flag = f" with --max-num-seqs {more}" if beyond else ""
     return f"{number:,} {'request' if number == 1 else 'requests'}{flag}{low}"
 
 
-def _or_none(number: int) -> str:
+def _count(number: int | None) -> Cell:
+    return None if number is None else Count(number)
+
+
+def _or_none(number: int | None) -> str:
+    if number is None:
+        return "any"
     return f"{number:,}" if number else "none"
 
 
@@ -269,17 +279,17 @@ def sheet_of_all(fits: list[Fit]) -> Sheet:
 
 def _row_of_all(fit: Fit) -> Row:
     device, batch = fit.device, fit.largest_batch
-    largest = "any" if batch >= LONGEST else f"{batch:,}"
+    longest = fit.longest_context
     return Row((
         device.name,
         format_bytes(device.bytes) + ("" if device.measured else "*"),
         fit.verdict,
-        Count(fit.longest_context) if fit.longest_context else None,
-        largest if batch else None,
+        "any" if longest is None else Count(longest) if longest else None,
+        "any" if batch is None else f"{batch:,}" if batch else None,
         _fewest(fit, short=True),
         fit.model,
         Bytes(device.bytes),
         "yes" if device.measured else "no",
-        Count(batch) if batch and batch < LONGEST else None,
+        Count(batch) if batch else None,
         None if fit.fewest is None else Count(fit.fewest.devices),
     ))  # fmt: skip

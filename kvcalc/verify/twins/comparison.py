@@ -21,7 +21,7 @@ from math import prod
 from typing import Any
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers import accounting
+from kvcalc.engines.transformers.caches import accounting
 from kvcalc.errors import MissingExtraError, UnsupportedError
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.weights import summarise

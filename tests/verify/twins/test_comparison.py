@@ -12,7 +12,7 @@ from kvcalc.spec.model import LayerGroup, ModelSpec
 from kvcalc.spec.variants import with_fields
 
 pytest.importorskip("transformers")
-from kvcalc.engines import transformers as engine
+from kvcalc.engines.transformers import caches as engine
 from kvcalc.tensors import Chunk, Extent, Window
 from kvcalc.verify.twins.comparison import Report, verify_against_transformers
 from kvcalc.verify.twins.matching import match_tensors

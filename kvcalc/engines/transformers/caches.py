@@ -44,6 +44,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.transformers.versions import MEASURED
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.inventory import CacheGroup, groups_of
@@ -58,7 +59,6 @@ from kvcalc.tensors import (
     split,
 )
 
-MEASURED = (5, 23, 0)
 _LATENT_SINCE = (5, 15, 0)
 _LATENT_WITH_INDEXER_SINCE = (5, 18, 0)
 _OLDEST = (5, 0, 0)

@@ -1,0 +1,256 @@
+"""What engines and accelerators have room for: ``fit``, ``capacity``, ``traffic``."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from kvcalc.api.arguments import (
+    Model,
+    Tokens,
+    WorkloadWords,
+    asked_of,
+    known,
+    layout_of,
+    renamed,
+    spec_of,
+    tokens,
+    whole,
+    word,
+    workload_of,
+)
+from kvcalc.deployment.answer import Fit, FitRequest
+from kvcalc.deployment.capacity import Question
+from kvcalc.deployment.capacity import capacity as allocate
+from kvcalc.deployment.fit import fit as ask
+from kvcalc.deployment.hardware import Accelerator, find, of_size
+from kvcalc.deployment.planner import Planner
+from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
+from kvcalc.engines.flags import Flag, flags_of
+from kvcalc.engines.request import Available
+from kvcalc.engines.result import CapacityResult
+from kvcalc.engines.traffic import TrafficQuestion, traffic_of
+from kvcalc.errors import UsageError
+from kvcalc.memory.lengths import Lengths, open_lengths
+from kvcalc.memory.traffic import Traffic
+from kvcalc.memory.workload import Workload
+from kvcalc.units import parse_bytes
+
+Share = Fraction | float | str | None
+Size = int | str | None
+
+
+class FitWords(WorkloadWords, total=False):
+    """A workload and its devices. data: replicas of the attention. expert: whole experts over all."""
+
+    data: int
+    expert: bool
+
+
+class EngineWords(TypedDict, total=False):
+    """Flags of engines, as ``kvcalc capacity`` has them; each engine refuses those it has not."""
+
+    max_model_len: Tokens
+    kv_dtype: str | None
+    state_dtype: str | None
+    pipeline_partition: tuple[int, ...] | None
+    decode_context_parallel: int | None
+    block_size: int | None
+    prefix_caching: bool | None
+    hybrid_manager: bool | None
+    max_num_batched_tokens: Tokens
+    max_num_seqs: int | None
+    speculative_tokens: int | None
+    mtp_layers: int | None
+    async_scheduling: bool | None
+    encoder_tokens: Tokens
+    tokens: Tokens
+    state_ratio: Share
+    window_ratio: Share
+    ctx_size: Tokens
+    parallel: int | None
+    ubatch: int | None
+    cache_type_k: str | None
+    cache_type_v: str | None
+    kv_unified: bool | None
+    swa_full: bool | None
+    compute_capability: int | None
+    tensor: int
+    pipeline: int
+    data: int
+    expert: bool
+
+
+def fit(
+    model: Model,
+    gpu: str | None = None,
+    workload: Workload | None = None,
+    *,
+    gpu_memory: Size = None,
+    engine: str = SERVING,
+    engine_version: str | None = None,
+    memory_utilization: Share = None,
+    max_num_batched_tokens: Tokens = None,
+    max_num_seqs: int | None = None,
+    eager: bool = False,
+    **words: Unpack[FitWords],
+) -> Fit:
+    """Whether a workload fits an accelerator, how far it goes, and what to change: ``kvcalc fit``.
+
+    gpu: a name of the catalogue, such as ``h100-80gb``, or gpu_memory, ``"80GiB"``. data, expert:
+    replicas of the attention, and whole experts on each rank. Raises NotFoundError for an unknown
+    name, UnsupportedError for what the engine does not run.
+    """
+    spec = spec_of(model)
+    asked, _ = workload_of("fit", spec, workload, words, FitWords.__annotations__)
+    device = _device(gpu, gpu_memory)
+    if device is None:
+        raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
+    request = FitRequest(
+        workload=asked,
+        engine=_engine(engine),
+        engine_version=engine_version,
+        utilization=_share("memory_utilization", memory_utilization, most=1),
+        max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
+        max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
+        eager=eager,
+    )
+    return ask(Planner(spec), device, request)
+
+
+def capacity(
+    model: Model,
+    engine: str = SERVING,
+    *,
+    available: Size = None,
+    gpu: str | None = None,
+    gpu_memory: Size = None,
+    memory_utilization: Share = None,
+    engine_version: str | None = None,
+    dtype: str | None = None,
+    model_dtype: str = "bf16",
+    eager: bool = False,
+    **flags: Unpack[EngineWords],
+) -> CapacityResult:
+    """What an engine allocates and how much fits: ``kvcalc capacity``.
+
+    available: memory for the cache on one device, as bytes or ``"20GiB"``; or a gpu, what is left of
+    which is worked out. flags: the engine's own, and the ranks. Raises UsageError for a flag that
+    the engine has not and UnsupportedError for what it cannot run.
+    """
+    given = renamed(flags)
+    known("capacity", given, EngineWords.__annotations__)
+    layout = layout_of(given)
+    said = {name: value for name, value in given.items() if name not in _DEVICES}
+    question = Question(
+        engine=_engine(engine),
+        engine_version=engine_version,
+        available=_available(available),
+        device=_device(gpu, gpu_memory),
+        utilization=_share("memory_utilization", memory_utilization, most=1),
+        dtype=word("dtype", dtype),
+        eager=eager,
+        model_dtype=model_dtype,
+        layout=layout,
+        flags={name: _value(name, value, _flags()) for name, value in said.items()},
+    )
+    return allocate(spec_of(model), question)
+
+
+def traffic(
+    model: Model,
+    lengths: Lengths | str | Path,
+    *,
+    engine: str = NEED,
+    engine_version: str | None = None,
+    block_size: int | None = None,
+    available: Size = None,
+    prefix_tokens: Tokens = None,
+    **words: Unpack[WorkloadWords],
+) -> Traffic:
+    """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them."""
+    given = renamed(words)
+    known("traffic", given, WorkloadWords.__annotations__)
+    for name in ("context_tokens", "batch_size", "beams", "dtype"):
+        if name in given:
+            raise UsageError(f"{name} says nothing beside lengths: leave it out")
+    kv_dtype = word("kv_dtype", given.pop("kv_dtype", None))
+    question = TrafficQuestion(
+        engine=_engine(engine),
+        engine_version=engine_version,
+        asked=asked_of(given),
+        kv_dtype=kv_dtype,
+        block_size=None if block_size is None else whole("block_size", block_size),
+        available=_size("available", available),
+        prefix_tokens=tokens("prefix_tokens", prefix_tokens),
+    )
+    read = lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths))
+    return traffic_of(spec_of(model), read, question)[0]
+
+
+_DEVICES = ("tensor", "pipeline", "data", "expert")
+
+
+def _flags() -> dict[str, Flag]:
+    """Every engine's flags."""
+    return {
+        word: flag for name in ENGINES for word, flag in flags_of(engine_of(name).flags).items()
+    }
+
+
+def _value(name: str, value: Any, flags: dict[str, Flag]) -> Any:
+    """A flag's value. Raises UsageError."""
+    flag = flags.get(name)
+    if flag is None or value is None:
+        return value
+    if flag.kind == "tokens":
+        return tokens(name, value)
+    if flag.kind == "number":
+        return whole(name, value, least=flag.least)
+    if flag.kind == "share":
+        return _share(name, value)
+    if flag.kind == "format":
+        return word(name, value)
+    return value
+
+
+def _engine(name: str) -> str:
+    if name not in ENGINES:
+        raise UsageError(f"an engine is one of {', '.join(ENGINES)}, not {name!r}")
+    return name
+
+
+def _device(gpu: str | None, gpu_memory: Size) -> Accelerator | None:
+    if gpu is not None and gpu_memory is not None:
+        raise UsageError("give gpu or gpu_memory, not both")
+    if gpu is not None:
+        return find(str(gpu))
+    if gpu_memory is None:
+        return None
+    return of_size(f"{gpu_memory}B" if isinstance(gpu_memory, int) else gpu_memory)
+
+
+def _available(value: Size) -> Available | None:
+    try:
+        return None if value is None else Available.parse(str(value))
+    except ValueError as error:
+        raise UsageError(f"available: {error}") from None
+
+
+def _size(name: str, value: Size) -> int | None:
+    try:
+        return None if value is None else parse_bytes(str(value))
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _share(name: str, value: Share, most: int | None = None) -> Fraction | None:
+    if value is None:
+        return None
+    try:
+        share = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{name} is a number such as 0.9, not {value!r}") from None
+    if share <= 0 or (most is not None and share > most):
+        raise UsageError(f"{name} is above 0{'' if most is None else f' and at most {most}'}, "
+                         f"not {value}")  # fmt: skip
+    return share

@@ -1,0 +1,178 @@
+"""What an engine allocates: of a stated memory, or of what a GPU has left: ``kvcalc capacity``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from kvcalc.deployment.answer import FitRequest, step_of
+from kvcalc.deployment.changes import overhead_note, past_the_longest
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.overhead import was_measured
+from kvcalc.deployment.planner import Planner
+from kvcalc.engines import SERVING, engine_of
+from kvcalc.engines.engine import AnyEngine
+from kvcalc.engines.request import Available, CapacityRequest
+from kvcalc.engines.result import CapacityResult
+from kvcalc.errors import UsageError
+from kvcalc.memory.estimate import beyond_longest
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Workload
+from kvcalc.spec.model import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What was asked, whoever asked it.
+
+    available: memory for the cache on each device. device: the GPU, whose memory counts where none
+    is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
+    None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
+    """
+
+    engine: str = SERVING
+    engine_version: str | None = None
+    available: Available | None = None
+    device: Accelerator | None = None
+    utilization: Fraction | None = None
+    dtype: str | None = None
+    eager: bool = False
+    model_dtype: str = "bf16"
+    layout: Layout = field(default_factory=Layout)
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+
+def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
+    """What the engine will allocate, what was assumed among its notes.
+
+    Raises UsageError for options that make no sense together and UnsupportedError for what the engine
+    cannot run, or kvcalc cannot account for.
+    """
+    record = engine_of(question.engine)
+    request = _request(record, question)
+    _check(record, question, request)
+    notes: tuple[str, ...] = ()
+    device = question.device
+    if device is not None:
+        record.check_device(device, question.engine_version)
+        request = replace(request, compute_capability=device.sm)
+        if not _stated(question, request):
+            request, notes = _from_gpu(spec, device, question, request)
+    result = record.allocated(spec, request)
+    beyond = beyond_longest(spec, _longest(request))
+    if beyond is not None:
+        result = replace(result, notes=(beyond + past_the_longest(record.name), *result.notes))
+    return replace(result, notes=(*result.notes, *notes))
+
+
+def _request(record: AnyEngine, question: Question) -> CapacityRequest:
+    flags = dict(question.flags)
+    if record.share_of == "free":
+        flags["memory_utilization"] = question.utilization
+    found: CapacityRequest = record.flags.of(
+        record.words, flags, available=question.available, layout=question.layout,
+        engine_version=question.engine_version, model_dtype=question.model_dtype,
+    )  # fmt: skip
+    return found
+
+
+def _stated(question: Question, request: CapacityRequest) -> bool:
+    """Whether the memory, or the pool, was stated."""
+    return question.available is not None or getattr(request, "tokens", None) is not None
+
+
+def _longest(request: CapacityRequest) -> int:
+    """The longest request that the flags speak of; 0 where they do not."""
+    for name in ("max_model_len", "ctx_size"):
+        tokens: int | None = getattr(request, name, None)
+        if tokens:
+            return tokens
+    return 0
+
+
+def _check(record: AnyEngine, question: Question, request: CapacityRequest) -> None:
+    """Refuse what says nothing, or says it twice."""
+    stated, device = _stated(question, request), question.device
+    if record.capacity is not None and record.memory == "left" and not (stated or device):
+        raise UsageError(
+            "say how much memory there is: --gpu GPU, --gpu-memory or --available SIZE"
+        )
+    given = "--dtype" if question.dtype is not None else "--enforce-eager"
+    if (question.dtype is not None or question.eager) and device is None:
+        raise UsageError(f"{given} says what is left of a GPU: give --gpu, too")
+    if (question.dtype is not None or question.eager) and stated:
+        raise UsageError(f"{given} says what is left of a GPU, which was stated: leave it out")
+    of_free = record.share_of == "free" and question.available is not None
+    if question.utilization is not None and not of_free:
+        if stated:
+            raise UsageError(
+                "--memory-utilization is of a GPU's memory, and what is left of it was stated: "
+                "leave one of them out"
+            )
+        if device is None:
+            raise UsageError("--memory-utilization is of a GPU's memory: give --gpu, too")
+    if device is not None and record.memory == "cells" and not stated:
+        raise UsageError(
+            f"{record.words} takes --ctx-size: its compute buffers do not follow from a GPU"
+        )
+
+
+def _from_gpu(
+    spec: ModelSpec, device: Accelerator, question: Question, request: CapacityRequest
+) -> tuple[CapacityRequest, tuple[str, ...]]:
+    """Work out the memory for the cache from a GPU; its band becomes the range of the answer."""
+    record = engine_of(question.engine)
+    dtype = question.dtype or (
+        "checkpoint" if spec.own_dtype == "checkpoint" else request.model_dtype
+    )
+    asked = FitRequest(
+        workload=Workload(
+            context_tokens=_longest(request) or spec.max_position_embeddings or 0,
+            dtype=dtype,
+            layout=request.layout,
+        ),
+        engine=record.name,
+        engine_version=request.engine_version,
+        utilization=question.utilization,
+        max_num_batched_tokens=getattr(request, "max_num_batched_tokens", None),
+        max_num_seqs=getattr(request, "max_num_seqs", None),
+        eager=question.eager,
+    )
+    planner = Planner(spec)
+    value, least, most = planner.memory(device, asked)
+    if most <= 0:
+        raise UsageError(
+            f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
+            f"'kvcalc fit {spec.name} {_as_asked(device, dtype, request)}' says what would help"
+        )
+    step = step_of(device, asked)
+    if record.schedules and step is not None:
+        flags: Any = request
+        request = replace(flags, max_num_batched_tokens=step.tokens)
+    share = planner.share(device, asked).note
+    notes = (
+        f"{device.name}: {device.bytes:,} bytes"
+        + ("" if device.measured else " (the vendor's figure)")
+        + f"; weights in {dtype} from the spec",
+        *((share,) if share else ()),
+        overhead_note(was_measured(device.name, record.name, request.engine_version)),
+    )
+    available = Available(max(0, value), max(0, least), max(0, most))
+    return replace(request, available=available), notes
+
+
+def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:
+    """The options that fit has of what was asked here."""
+    formats = {name: getattr(request, name, None) for name in ("kv_dtype", "state_dtype")}
+    layout = request.layout
+    given = {
+        "--gpu" if device.vendor else "--gpu-memory": device.name,
+        "--context": _longest(request) or None,
+        "--dtype": dtype,
+        "--kv-dtype": formats["kv_dtype"] if formats["kv_dtype"] != "auto" else None,
+        "--state-dtype": formats["state_dtype"] if formats["state_dtype"] != "auto" else None,
+        "--tp": layout.tensor if layout.tensor > 1 else None,
+        "--pp": layout.pipeline if layout.pipeline > 1 else None,
+        "--dp": layout.data if layout.data > 1 else None,
+    }
+    return " ".join(f"{name} {value}" for name, value in given.items() if value is not None)

@@ -1,0 +1,253 @@
+"""What a device has left, and what fits there, as ``kvcalc fit`` and budgets of ``check`` ask.
+
+On each device: memory * utilization - weights - overheads is left for the cache. An engine admits
+requests into it by its own rules (``admission`` of its record), the least of all stages deciding, as
+``kvcalc capacity --gpu`` has it. The overheads have a band (kvcalc.deployment.overhead): ``fits`` holds
+at its upper end too, ``tight`` only at the model's value.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from kvcalc.deployment.answer import Device, FitRequest, Verdict, step_of
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.overhead import Overhead, overheads, was_measured
+from kvcalc.deployment.parallelism import Stage, stages_of
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.admission import Admission
+from kvcalc.engines.engine import Batch, Setting, Share
+from kvcalc.engines.holding import Holding
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.result import Waste
+from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.layout import Layout
+from kvcalc.spec.model import ModelSpec
+from kvcalc.units import MAX_TOKENS
+
+_TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
+
+
+def question_of(
+    device: Accelerator, request: FitRequest, free_share: Fraction | None
+) -> CapacityRequest:
+    """The same question as ``kvcalc capacity`` puts it to the engine, without the memory.
+
+    free_share: of the free memory, for engines whose share is of that.
+    """
+    record, workload = request.record, request.workload
+    # Engines call the format of the activations 'auto'.
+    kv_dtype = None if workload.cache.kv_name == "bf16" else workload.cache.kv_name
+    setting = Setting(
+        workload=replace(workload, context_tokens=max(1, workload.context_tokens)),
+        kv_dtype=kv_dtype,
+        engine_version=request.engine_version,
+        compute_capability=device.sm,
+        step=step_of(device, request),
+    )
+    question: Any = record.serve(setting)
+    if record.share_of == "free":
+        question = replace(question, memory_utilization=free_share)
+    found: CapacityRequest = question
+    return found
+
+
+class Planner:
+    """Answers for one model; what does not depend on the device is worked out once."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
+        self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
+
+    def stages(self, request: FitRequest) -> tuple[Stage, ...]:
+        key = (request.workload.dtype, request.workload.cache, request.layout)
+        if key not in self._stages:
+            self._stages[key] = stages_of(self.spec, *key)
+        return self._stages[key]
+
+    def admission(self, device: Accelerator, request: FitRequest) -> Admission:
+        """The engine's rules, set up as asked. Raises for what the engine refuses."""
+        # No rule depends on the longest request; a plan for each would be slow.
+        asked = request.of(context_tokens=self.spec.max_position_embeddings or 1)
+        question = question_of(device, asked, self.share(device, request).of)
+        key = (request.engine, question)
+        if key not in self._admissions:
+            self._admissions[key] = request.record.admitting(self.spec, question)
+        return self._admissions[key]
+
+    def share(self, device: Accelerator, request: FitRequest) -> Share:
+        """The share of the memory that the engine may use: as asked, or its own.
+
+        Raises UsageError for an engine whose share, and what it takes, is not known.
+        """
+        if request.utilization is not None:
+            return Share(of=request.utilization)
+        chooses = request.record.share
+        if chooses is None:
+            raise _unmeasured(request)
+        return chooses(self.spec, device, request.layout, request.max_num_seqs)
+
+    def budget(self, device: Accelerator, request: FitRequest) -> int:
+        """ceil(total * utilization), as vLLM's request_memory has it; all of it where the share is of
+        what is free."""
+        record = request.record
+        of = self.share(device, request).of if record.share_of == "device" else Fraction(1)
+        return -int(-device.bytes * of // 1)
+
+    def overheads(
+        self, device: Accelerator, request: FitRequest, stage: int
+    ) -> tuple[Overhead, ...]:
+        """What the engine takes of a device of a stage, beside weights and cache."""
+        record = request.record
+        if record.takes is None:
+            raise _unmeasured(request)
+        taken = record.takes(request.engine_version)
+        if not any(one.cache.terms for one in self.stages(request)):
+            # Requests that keep nothing wait without taking a place.
+            request = request.of(batch_size=1)
+        layout = request.layout
+        items = overheads(
+            self.spec, step_of(device, request) or Batch(1, 1), layout.tensor, layout.pipeline,
+            last_stage=stage == layout.pipeline - 1, eager=request.eager,
+            ranks=layout.tensor * (layout.data if layout.expert else 1),
+            measured=was_measured(device.name, request.engine, request.engine_version),
+        )  # fmt: skip
+        return tuple(item for item in items if item.name in taken)
+
+    def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:
+        """(at the model's value, least, most) bytes left for the cache on a device of each stage."""
+        budget, rooms = self.budget(device, request), []
+        for number, stage in enumerate(self.stages(request)):
+            items = self.overheads(device, request, number)
+            left = budget - stage.weight_bytes
+            taken = (sum(item.bytes for item in items), sum(item.most for item in items),
+                     sum(item.least for item in items))  # fmt: skip
+            value, least, most = (left - each for each in taken)
+            rooms.append((value, least, most))
+        return rooms
+
+    def memory(self, device: Accelerator, request: FitRequest) -> tuple[int, int, int]:
+        """The same of the fullest stage, which decides how many blocks all of them have."""
+        return min(self.room(device, request))
+
+    def _admitted(self, device: Accelerator, request: FitRequest, end: int) -> bool:
+        """Whether it fits at one end of the band: 0, the model's value; 1, the least memory."""
+        if request.sequences > (request.max_num_seqs or request.sequences):
+            return False
+        rooms = [room[end] for room in self.room(device, request)]
+        if min(rooms) <= 0:
+            return False
+        rules = self.admission(device, request)
+        return rules.admits(rooms, max(1, request.workload.context_tokens), request.sequences)
+
+    def _logical(self, request: FitRequest) -> list[int]:
+        """The logical need of the requests on a rank of each stage."""
+        tokens = (request.workload.context_tokens, request.workload.encoder_tokens)
+        return [request.sequences * stage.cache.most(*tokens) for stage in self.stages(request)]
+
+    def verdict(self, device: Accelerator, request: FitRequest) -> Verdict:
+        """The one verdict. Raises for what the engine, the device or the layout refuses."""
+        request.record.check_device(device, request.engine_version)
+        if self._admitted(device, request, 1):
+            return "fits"
+        return "tight" if self._admitted(device, request, 0) else "does not fit"
+
+    def holds(self, device: Accelerator, request: FitRequest, end: int = 0) -> bool:
+        """Whether it fits at one end of the band; False too for what is refused."""
+        try:
+            return self._admitted(device, request, end)
+        except KvcalcError:
+            return False
+
+    def longest_context(self, device: Accelerator, request: FitRequest, end: int = 0) -> int | None:
+        """The longest context at which the whole batch fits; None: any.
+
+        The model's own longest at most, or what is asked for where that is more.
+        """
+        own = self.spec.max_position_embeddings
+        return most(
+            lambda tokens: self.holds(device, request.of(context_tokens=tokens), end),
+            None if own is None else max(own, request.workload.context_tokens, 1),
+        )
+
+    def largest_batch(self, device: Accelerator, request: FitRequest, end: int = 0) -> int | None:
+        """The most requests of the context that fit, over all replicas; None: any number."""
+        data = request.layout.data
+        found = most(
+            lambda sequences: self.holds(device, request.of(batch_size=sequences * data), end), None
+        )
+        return None if found is None else found * data
+
+    def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
+        """The fewest devices; of those, the most tensor ranks (up to 8, one machine)."""
+        layouts = sorted(
+            (replace(request.layout, tensor=tensor, pipeline=pipeline)
+             for tensor in _TENSOR for pipeline in _PIPELINE),
+            key=lambda layout: (layout.devices, -layout.tensor),
+        )  # fmt: skip
+        for layout in layouts:
+            if self.holds(device, request.of(layout=layout)):
+                return layout
+        return None
+
+    def devices(self, device: Accelerator, request: FitRequest) -> tuple[Device, ...]:
+        """One device of each stage, with what the engine reserves there and why."""
+        held = self.holding(device, request)
+        needs, found = self._logical(request), []
+        for number, (stage, room) in enumerate(
+            zip(self.stages(request), self.room(device, request), strict=True)
+        ):
+            need = reserved = needs[number]
+            waste: tuple[Waste, ...] = ()
+            if held is not None:
+                share = held.shares[number]
+                reserved = share.bytes * request.sequences
+                waste = tuple(times(share.waste, request.sequences))
+                other = reserved - need - sum(item.bytes for item in waste)
+                if other:
+                    waste += (Waste(cause="number formats", bytes=other, why="rows and states in "
+                              f"the formats that {request.engine_words} keeps them in"),)  # fmt: skip
+            found.append(Device(number, stage.layers, stage.weight_bytes,
+                                self.overheads(device, request, number), *room,
+                                need, reserved, waste))  # fmt: skip
+        return tuple(found)
+
+    def holding(self, device: Accelerator, request: FitRequest) -> Holding | None:
+        record = request.record
+        if record.hold is None:
+            return None
+        return record.held(self.spec, question_of(device, request, None))
+
+
+def _unmeasured(request: FitRequest) -> UsageError:
+    return UsageError(
+        f"{request.engine_words}: what it takes of a GPU beside its cache is not known here; "
+        "give --available (llama.cpp: --ctx-size) to 'kvcalc capacity'"
+    )
+
+
+def times(waste: tuple[Waste, ...], sequences: int) -> Iterator[Waste]:
+    """What all sequences lose, most first."""
+    items = sorted((item for item in waste if item.bytes), key=lambda item: -item.bytes)
+    yield from (replace(item, bytes=item.bytes * sequences) for item in items)
+
+
+def most(fits: Callable[[int], bool], limit: int | None) -> int | None:
+    """The largest number up to ``limit`` that fits; 0 when not even 1 does.
+
+    limit None: there is none, and None is the answer where even 2^40, more than any cache has, fits.
+    """
+    if limit is not None and fits(limit):
+        return limit
+    least, above = 0, 1
+    while fits(above):
+        if above >= MAX_TOKENS:
+            return None
+        least, above = above, above * 2
+    above = above if limit is None else min(above, limit)
+    while above - least > 1:
+        middle = (least + above) // 2
+        least, above = (middle, above) if fits(middle) else (least, middle)
+    return least

@@ -1,0 +1,143 @@
+"""What an engine is: one record, which every command, budget and function of the library asks.
+
+An engine counts in one of two ways. ``accounting`` gives the tensors that a library's cache object
+keeps, group by group; ``hold`` gives blocks or cells of one sequence, with what they waste. An engine
+with an allocator answers ``capacity``: what it takes of a given memory, in the words of its log.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.admission import Admission
+from kvcalc.engines.holding import Holding
+from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.result import CapacityResult
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.accounting import Accounting
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Workload
+from kvcalc.spec.model import ModelSpec
+
+F = TypeVar("F", bound=CapacityRequest)
+
+# What an engine may take of a device before its cache (kvcalc.deployment.overhead).
+Item = Literal["activation peak", "CUDA graphs", "libraries"]
+
+
+class Device(Protocol):
+    """What an engine looks at of a device. bytes: that a program sees. sm: the compute capability,
+    90 for 9.0; 0 where it is no NVIDIA GPU, None where it is not known. vendor: "" likewise."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def vendor(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def sm(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A scheduler step: tokens and requests."""
+
+    tokens: int
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A server for a workload. kv_dtype: in the engine's words; None leaves it its default.
+
+    step: tokens and requests of a step; None where no device decides them.
+    """
+
+    workload: Workload
+    kv_dtype: str | None = None
+    engine_version: str | None = None
+    compute_capability: int | None = None
+    step: Batch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The share of a device's memory that an engine takes by itself, and the note that says so."""
+
+    of: Fraction
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(Generic[F]):
+    """One engine.
+
+    name: as ``--engine`` takes it. words: as sentences name it. version: the newest known release.
+    flags: the dataclass of its flags. serve: its flags for a workload; refuses what it has not.
+
+    accounting: the tensors it keeps, for a release. hold: its blocks for one sequence of the flags.
+    capacity: what it allocates. memory: what sizes its pool: the memory left for it, the number of
+    its cells, or nothing, as it allocates while it runs.
+
+    admission: how many sequences it admits into a memory. takes: what it takes of a device beside
+    weights and cache, by release; None where that was not measured. share: of the device's memory
+    that is its own, None where it has to be said; share_of: whether that share is of the whole
+    device or of what is free when the cache is made.
+
+    step: what a scheduler's step is on a device; None where it takes no memory that is accounted for.
+    step_words: whose choice that is, for a note. schedules: whether its flags name the step.
+    runs_on: why it does not run on a device, with the source; None where it does.
+    beyond: how it is made to go past the model's longest, to end a sentence.
+    """
+
+    name: str
+    words: str
+    version: str | None
+    flags: type[F]
+    serve: Callable[[Setting], F]
+    accounting: Callable[[ModelSpec, CacheDtypes, str | None], Accounting] | None = None
+    hold: Callable[[ModelSpec, F], Holding] | None = None
+    capacity: Callable[[ModelSpec, F], CapacityResult] | None = None
+    memory: Literal["left", "cells", "none"] = "left"
+    admission: Callable[[ModelSpec, F], Admission] | None = None
+    takes: Callable[[str | None], tuple[Item, ...]] | None = None
+    share: Callable[[ModelSpec, Device, Layout, int | None], Share] | None = None
+    share_of: Literal["device", "free"] = "device"
+    step: Callable[[Device], Batch] | None = None
+    step_words: str = ""
+    schedules: bool = False
+    runs_on: Callable[[Device, str | None], str | None] = lambda device, version: None
+    beyond: str = ""
+
+    def held(self, spec: ModelSpec, request: F) -> Holding:
+        """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""
+        if self.hold is None:
+            raise UnsupportedError(f"{self.words} holds tensors, not blocks of a pool")
+        return self.hold(spec, request)
+
+    def allocated(self, spec: ModelSpec, request: F) -> CapacityResult:
+        """What it allocates. Raises UnsupportedError where it has no pool, and as ``capacity``."""
+        if self.capacity is None:
+            raise UnsupportedError(
+                f"{self.words} has no pool that it allocates: 'kvcalc estimate --engine {self.name}' "
+                "says what it holds for a workload"
+            )
+        return self.capacity(spec, request)
+
+    def admitting(self, spec: ModelSpec, request: F) -> Admission:
+        """What it admits. Raises UnsupportedError where that is not known, and as its rules do."""
+        if self.admission is None:
+            raise UnsupportedError(f"how many requests {self.words} admits is not known here")
+        return self.admission(spec, request)
+
+    def check_device(self, device: Device, version: str | None) -> None:
+        """Raises UnsupportedError where it does not run on the device, with the reason."""
+        reason = self.runs_on(device, version)
+        if reason is not None:
+            raise UnsupportedError(f"{self.words} does not run on {device.name}: {reason}")
+
+
+AnyEngine = Engine[Any]

@@ -1,0 +1,130 @@
+"""What requests of many lengths hold: ``kvcalc traffic``, for the need and for every engine."""
+
+from dataclasses import replace
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import NEED, engine_of
+from kvcalc.engines.workload import holding
+from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
+from kvcalc.memory.cache import CacheFunction, compile_groups
+from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.inventory import groups_of
+from kvcalc.memory.lengths import Lengths
+from kvcalc.memory.stages import stage_functions
+from kvcalc.memory.traffic import (
+    BLOCK_TOKENS,
+    StageBytes,
+    Traffic,
+    eventually_linear,
+    far_of,
+    paged,
+    shared_bytes,
+    traffic,
+)
+from kvcalc.memory.workload import Asked, Workload
+from kvcalc.spec.model import ModelSpec
+
+
+@frozen(kw_only=True)
+class TrafficQuestion:
+    """What is asked of requests whose lengths are given.
+
+    kv_dtype: in the engine's words; None its own. block_size: tokens of a block, prefix_tokens: that
+    all requests begin with; both of the logical need. available: bytes for the cache on a device.
+    """
+
+    engine: str = NEED
+    engine_version: str | None = None
+    asked: Asked = Asked()
+    kv_dtype: str | None = None
+    block_size: int | None = None
+    available: int | None = None
+    prefix_tokens: int | None = None
+
+
+def traffic_of(
+    spec: ModelSpec, lengths: Lengths, question: TrafficQuestion
+) -> tuple[Traffic, tuple[str, ...]]:
+    """One model's answer and what was assumed.
+
+    Raises UsageError for what says nothing of the engine, and as the engine does.
+    """
+    asked = question.asked
+    if spec.encoder is not None and spec.encoder.tokens is None and asked.encoder_tokens is None:
+        raise UsageError(f"{spec.name} keeps its encoder's tokens: give --encoder-context")
+    workload, notes = choose_workload(
+        spec,
+        replace(
+            asked,
+            context_tokens=max(1, *lengths.totals),
+            kv_dtype=_logical_format(question.kv_dtype),
+        ),
+    )
+    encoder = workload.encoder_tokens
+    function = compile_groups(groups_of(spec), workload.cache)
+    block, prefix = question.block_size or BLOCK_TOKENS, None
+    if question.engine == NEED:
+        if question.engine_version is not None:
+            raise UsageError("--engine-version: name a serving engine for it")
+        held_by = "blocks"
+        stages = stage_functions(spec, groups_of(spec), workload.cache, workload.layout)
+        holds = [paged(stage, block) for stage in stages]
+        prefix = _prefix(stages)
+        stage_bytes = _quick(
+            lambda tokens: tuple([at(tokens, encoder) for at in holds]), function, block
+        )
+    else:
+        _refuse_blocks(question)
+        block, held_by = 0, question.engine
+        stage_bytes = _held(spec, workload, question)
+    result = traffic(
+        lengths,
+        logical=_quick(lambda tokens: (function.most(tokens, encoder),), function, 1),
+        stage_bytes=stage_bytes,
+        tensor=workload.layout.tensor,
+        held_by=held_by,
+        block_tokens=block or None,
+        available_bytes=question.available,
+        prefix_tokens=question.prefix_tokens,
+        prefix_stage_bytes=prefix,
+    )
+    return result, notes
+
+
+def _refuse_blocks(question: TrafficQuestion) -> None:
+    for value, option in ((question.block_size, "--block-size"),
+                          (question.prefix_tokens, "--shared-prefix")):  # fmt: skip
+        if value is not None:
+            raise UsageError(f"{option} is about blocks: leave --engine {question.engine} out")
+
+
+def _logical_format(kv_dtype: str | None) -> str:
+    try:
+        return CacheDtypes.parse(kv_dtype or "bf16").kv_name
+    except ValueError:
+        # An engine's own format stands beside a need in bf16.
+        return "bf16"
+
+
+def _prefix(stages: list[CacheFunction]) -> StageBytes:
+    return lambda tokens: tuple(shared_bytes(stage, tokens) for stage in stages)
+
+
+def _held(spec: ModelSpec, workload: Workload, question: TrafficQuestion) -> StageBytes:
+    """What a library or an engine holds on a rank of each stage."""
+    encoder, record = workload.encoder_tokens, engine_of(question.engine)
+    if record.accounting is not None:
+        groups = record.accounting(spec, workload.cache, question.engine_version).groups
+        stages = stage_functions(spec, groups, workload.cache, workload.layout)
+        whole = compile_groups(groups, workload.cache)
+        return _quick(lambda tokens: tuple([one.at(tokens, encoder) for one in stages]), whole, 1)
+    held = holding(record.name, spec, workload, question.kv_dtype, question.engine_version)
+    return eventually_linear(
+        lambda tokens: held.stage_bytes(max(1, tokens)), held.far, held.period, held.step
+    )
+
+
+def _quick(at: StageBytes, function: CacheFunction, block: int) -> StageBytes:
+    bounds = far_of(function, block)
+    return at if bounds is None else eventually_linear(at, *bounds)

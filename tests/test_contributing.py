@@ -24,14 +24,17 @@ NAMES = {
     "ENGINES": "kvcalc/engines/__init__.py",
     "Engine": "kvcalc/engines/engine.py",
     "ROWS": "tests/test_dtypes.py",
+    "PRINTERS": "kvcalc/report/formats/__init__.py",
+    "SAID": "tests/report/test_formats.py",
+    "PLAIN": "tests/report/test_formats.py",
     "WITHOUT_TOTAL": "tests/test_model_specs.py",
     "Config": "kvcalc/convert/config.py",
     "OVERRIDES": "tests/convert/overrides.py",
 }
 
 
-def test_it_is_read_in_five_minutes() -> None:
-    assert len(TEXT.split()) <= 1300
+def test_it_is_read_in_six_minutes() -> None:
+    assert len(TEXT.split()) <= 1500
 
 
 @pytest.mark.parametrize("path", sorted(set(PATHS)))

@@ -12,6 +12,7 @@ import pytest
 
 from kvcalc.cli import progress
 from kvcalc.cli.commands import COMMANDS, commands_of
+from kvcalc.report.formats import PRINTERS
 from kvcalc.spec import catalog
 from tests.scratch import Scratch, run, small
 
@@ -169,7 +170,7 @@ def complete(
         ("estimate x --enc", ["--encoder-context"]),
         ("estimate x --engine s", ["sglang"]),
         ("capacity x --engine l", ["logical", "llama.cpp"]),
-        ("estimate x --format =", ["table", "json", "markdown", "csv", "html"]),
+        ("estimate x --format =", [*PRINTERS]),
         ("estimate x --format = j", ["json"]),
         ("check --format s", ["sarif"]),
         ("estimate x --attention mq", ["mqa"]),

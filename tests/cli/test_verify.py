@@ -13,6 +13,7 @@ from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.cli import verify as command
 from kvcalc.cli.verify import Against, Device, verify
 from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
+from kvcalc.report.formats import PRINTERS
 from kvcalc.tensors import CacheTensor
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -92,7 +93,7 @@ def test_json_holds_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
 
 @needs_torch
 @pytest.mark.torch
-@pytest.mark.parametrize("format", ["table", "json", "markdown", "csv", "html"])
+@pytest.mark.parametrize("format", PRINTERS)
 def test_a_mismatch_ends_with_status_1(
     format: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

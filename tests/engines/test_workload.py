@@ -15,6 +15,7 @@ from kvcalc.errors import KvcalcError
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
+from kvcalc.report.formats import PRINTERS
 from kvcalc.spec.catalog import load
 
 SERVING = [name for name in ENGINES if engine_of(name).hold is not None]
@@ -151,7 +152,7 @@ def test_json_of_one_engine(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["total_bytes"] == result["weights"]["bytes"] + cache["bytes"]
 
 
-@pytest.mark.parametrize("format", ["table", "json", "markdown", "csv"])
+@pytest.mark.parametrize("format", PRINTERS)
 @pytest.mark.parametrize("engine", ["all", "sglang"])
 def test_every_format(capsys: pytest.CaptureFixture[str], engine: str, format: str) -> None:
     status, out = run(

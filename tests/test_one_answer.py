@@ -127,3 +127,21 @@ def test_a_mixed_gguf_by_hand(tmp_path: Path) -> None:
     types = {each.type: (each.tensors, each.bytes) for each in found.weight_types}
     assert types["q6_K"] == (2, wider * 210 // 256)
     assert types["f32"] == (113, norms)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_check_holds_budgets_to_the_same_weights(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = SOURCES[source][0](tmp_path)
+    if path.is_dir():
+        path /= "model.safetensors"
+    weights = kvcalc.estimate(str(path), context_tokens=512).weight_bytes
+    for bound, status in ((weights, 0), (weights - 1, 1)):
+        policy = tmp_path / "kvcalc.yaml"
+        policy.write_text(
+            f"budgets:\n  - {{models: '*', context: 512, weights: {bound}}}\n", "utf-8"
+        )
+        with pytest.raises(SystemExit) as caught:
+            main(["check", str(path), "--policy", str(policy)])
+        assert (caught.value.code or 0) == status, capsys.readouterr()

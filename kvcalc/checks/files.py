@@ -27,6 +27,8 @@ FILE_NAME = "kvcalc.yaml"
 CONFIG = "config.json"
 # Where ModelOpt states a quantization that config.json then leaves out.
 APART = "hf_quant_config.json"
+# Files whose headers describe a model: read from disk where they are named.
+HEADERS = (".gguf", ".safetensors")
 
 # Keys that every spec has; a file that a folder holds and that has neither is something else.
 _LIKE_A_SPEC = re.compile(rb"^(hidden_size|blocks)[ \t]*:", re.MULTILINE)
@@ -58,6 +60,11 @@ class ModelFile:
 
 def is_config(path: str | Path) -> bool:
     return str(path).endswith(".json")
+
+
+def is_foreign(path: str | Path) -> bool:
+    """Whether a file is another library's: it states no values to expect, and bears its own name."""
+    return is_config(path) or str(path).endswith(HEADERS)
 
 
 def is_named_like_a_model(path: str) -> bool:
@@ -106,12 +113,16 @@ def _name_at_a_glance(path: Path, data: bytes) -> str:
     return found[1].decode("utf-8", "replace") if found else path.stem
 
 
-def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = False) -> ModelFile:
+def read_model(
+    source: bytes | Path, path: str, *, folder: str, apart: bytes | None = None
+) -> ModelFile:
     """Read a file, or what git holds of one; problems are collected.
 
-    folder: the name of the folder that it is in. apart: whether a quantization stands beside it in
-    a file of its own. Raises NotFoundError or FileError when there is nothing to read.
+    folder: the name of the folder that it is in. apart: the text of the file beside it in which a
+    quantization stands. Raises NotFoundError or FileError when there is nothing to read.
     """
+    if path.endswith(HEADERS) and isinstance(source, Path):
+        return _header(source, path)
     try:
         limit = MAX_CONFIG_BYTES if is_config(path) else MAX_FILE_BYTES
         what = "a config" if is_config(path) else "a spec"
@@ -128,8 +139,21 @@ def read_model(source: bytes | Path, path: str, *, folder: str, apart: bool = Fa
     return ModelFile(read_spec(text, path), None)
 
 
-def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
-    from kvcalc.convert.config_file import model_name
+def _header(source: Path, path: str) -> ModelFile:
+    """The model of a GGUF or safetensors file, whose headers are no text with lines."""
+    from kvcalc.convert.locate import locate
+
+    try:
+        spec = locate(str(source)).spec
+    except (SpecError, UnsupportedError) as error:
+        code = "KV106" if isinstance(error, UnsupportedError) else "KV101"
+        found = Problem(code, path, 0, 0, "", error.message.removeprefix(f"{path}: "))
+        return ModelFile(Loaded(path, None, error.problems or (found,), lambda _: (1, 1)), None)
+    return ModelFile(Loaded(path, spec, (), lambda _: (1, 1)), to_plain(spec))
+
+
+def _config(text: str, path: str, folder: str, apart: bytes | None) -> ModelFile:
+    from kvcalc.convert.config_file import model_name, with_apart
     from kvcalc.convert.hf import spec_from_config
 
     mark = _marks(text)
@@ -139,8 +163,8 @@ def _config(text: str, path: str, folder: str, apart: bool) -> ModelFile:
     found: Problem
     try:
         values = json.loads(text, object_pairs_hook=_once)
-        if apart and "quantization_config" not in values:
-            raise UnsupportedError("a quantization that stands in hf_quant_config.json")
+        if apart is not None:
+            values = with_apart(values, apart, str(PurePosixPath(path).with_name(APART)))
         spec = read(values).spec
         plain = {key: value for key, value in values.items() if key not in _WRITER}
         return ModelFile(Loaded(path, spec, (), mark), plain)

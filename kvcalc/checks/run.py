@@ -12,6 +12,7 @@ from kvcalc.checks.files import (
     CONFIG,
     FILE_NAME,
     is_config,
+    is_foreign,
     is_named_like_a_model,
     looks_like_a_model,
     models_below,
@@ -19,7 +20,7 @@ from kvcalc.checks.files import (
 )
 from kvcalc.checks.policy import LoadedPolicy, find_policy, policy_findings, read_policy, unmatched
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
-from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
+from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.loader import Loaded
 from kvcalc.spec.model import ModelSpec
@@ -41,7 +42,7 @@ class Report:
 
     @property
     def is_config(self) -> bool:
-        return is_config(self.path)
+        return is_foreign(self.path)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -73,14 +74,16 @@ def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
     Raises NotFoundError or FileError when it cannot be read.
     """
     folder = path.absolute().parent
-    apart = is_config(path) and (folder / APART).is_file()
+    beside = folder / APART
+    held = is_config(path) and beside.is_file()
+    apart = at_most(beside, MAX_CONFIG_BYTES) if held else None
     loaded = read_model(path, str(path), folder=folder.name, apart=apart).loaded
     if loaded.spec is None or loaded.problems:
         # Numbers of an inconsistent spec mean nothing.
         return Report(str(path), loaded.spec, loaded.problems)
     problems = [
         Problem(code, loaded.path, *loaded.mark(where), where, message)
-        for code, where, message in (() if is_config(path) else _findings(loaded, loaded.spec))
+        for code, where, message in (() if is_foreign(path) else _findings(loaded, loaded.spec))
     ]
     if policy is not None:
         for code, cause, field, message in policy_findings(policy, loaded.spec, loaded.path):

@@ -25,7 +25,7 @@ from kvcalc.checks.quantities import measure
 from kvcalc.errors import KvcalcError, NotFoundError, Problem, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.memory.workload import Asked
-from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
+from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
 from kvcalc.spec.loader import Loaded, decode, read_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import MAX_FILE_BYTES
@@ -208,12 +208,14 @@ class Reader:
         """Read and measure one side; what is wrong with it becomes its problems."""
         folder = (self.repository.root / path).parent
         beside = str(PurePosixPath(path).with_name(APART))
-        apart = is_config(path) and (
-            bool(self.repository.files(self.commit, beside))
-            if isinstance(source, bytes)
-            else (folder / APART).is_file()
-        )
+        apart: bytes | None = None
         try:
+            if is_config(path) and isinstance(source, bytes):
+                held = "\n" not in beside and self.repository.files(self.commit, beside)
+                named = [f"{self.commit}:{beside}"] if held else []
+                apart = next(iter([*self.repository.texts(named, MAX_CONFIG_BYTES)]), None)
+            elif is_config(path) and (folder / APART).is_file():
+                apart = at_most(folder / APART, MAX_CONFIG_BYTES)
             file = read_model(source, path, folder=folder.name, apart=apart)
             if file.loaded.spec is None or file.loaded.problems:
                 return Side(path, file, {})

@@ -11,7 +11,7 @@ from typing import Any
 from kvcalc.convert.hf import Imported, spec_from_config
 from kvcalc.convert.stored import json_object, wrong_file
 from kvcalc.errors import UnsupportedError
-from kvcalc.reading import MAX_CONFIG_BYTES, open_regular
+from kvcalc.reading import MAX_CONFIG_BYTES, at_most, open_regular
 
 
 def from_file(path: Path, *, stored: bool = False) -> Imported:
@@ -22,17 +22,28 @@ def from_file(path: Path, *, stored: bool = False) -> Imported:
     values = read_json(path)
     # ModelOpt states its quantization in a file of its own; bf16 would be a plausible wrong number.
     apart = path.with_name("hf_quant_config.json")
-    if not stored and "quantization_config" not in values and apart.is_file():
-        found = read_json(apart).get("quantization")
-        if not isinstance(found, dict):
-            raise UnsupportedError(
-                f"{apart}: a quantization that stands apart from {path.name} and has no "
-                f"'quantization' is not accounted for; give the safetensors, whose headers say what "
-                f"the weights take"
-            )
-        values["quantization_config"] = {**found, "quant_method": "modelopt"}
+    if not stored and apart.is_file():
+        values = with_apart(values, at_most(apart, MAX_CONFIG_BYTES), str(apart))
     stem = path.resolve().parent.name if path.name == "config.json" else path.stem
     return spec_from_config(values, model_name(stem), str(path), str(path), stored=stored)
+
+
+def with_apart(values: dict[str, Any], apart: bytes, where: str) -> dict[str, Any]:
+    """A config with the quantization that stands in a file beside it, if it states none itself.
+
+    Raises UnsupportedError where that file has no quantization, SpecError where it is no JSON.
+    """
+    if "quantization_config" in values:
+        return values
+    if len(apart) > MAX_CONFIG_BYTES:
+        raise wrong_file(where, f"larger than {MAX_CONFIG_BYTES} bytes: not a config")
+    found = json_object(apart, where, "the config").get("quantization")
+    if not isinstance(found, dict):
+        raise UnsupportedError(
+            f"{where}: a quantization that stands apart from config.json and has no 'quantization' "
+            f"is not accounted for; give the safetensors, whose headers say what the weights take"
+        )
+    return {**values, "quantization_config": {**found, "quant_method": "modelopt"}}
 
 
 def model_name(text: str) -> str:

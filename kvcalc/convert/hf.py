@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, class_defaults, reader, short
+from kvcalc.convert.heads import with_class
 from kvcalc.convert.model_types import (
     CONVERTERS,
     OUTSIDE,
@@ -76,8 +77,7 @@ def spec_from_config(
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
     if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
-        tied = values.get("tie_word_embeddings") is not False
-        spec = _with_own_head(spec, values.get("architectures"), tied, path, assumptions)
+        spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -108,20 +108,13 @@ def _published(
         return Published({})
 
 
-# Heads of decoders that are not a language model's: rewards, classes, embeddings. Remote ChatGLM
-# calls its language model ChatGLMModel.
-_OTHER_HEAD = re.compile(
-    r"For(SequenceClassification|TokenClassification|RewardModel|QuestionAnswering)$|^InternLM2ForReward"
-)
-_NO_HEAD = re.compile(r"^(?!ChatGLM)\w+(?<!LMHead)(?<!Heads)(?<!LM)(?<!Reward)Model$")
 _DRAFT = re.compile(r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP")
 
 
 def _with_own_head(
-    spec: ModelSpec, architectures: Any, tied: bool, path: str, assumptions: list[str]
+    spec: ModelSpec, config: Config, architectures: Any, path: str, assumptions: list[str]
 ) -> ModelSpec:
-    """The spec with an encoder's head where the config's class has one that a spec can say, or
-    without the language model's head where the config's class has another one."""
+    """The spec of the class that ``architectures`` names first."""
     name = architectures[0] if isinstance(architectures, list) and architectures else None
     if not isinstance(name, str):
         return spec
@@ -132,36 +125,7 @@ def _with_own_head(
         )
         problem = Problem("KV106", path, 0, 0, "architectures", reason)
         raise UnsupportedError(f"{path}: architectures = {short(name)}: {reason}", (problem,))
-    if spec.head == "none":
-        return _with_encoder_head(spec, name, tied, assumptions)
-    other = _OTHER_HEAD.search(name)
-    if spec.head != "lm" or spec.encoder is not None or not (other or _NO_HEAD.search(name)):
-        return spec
-    assumptions.append(f"head = none: {short(name)} has no language model's head")
-    left_out = (*spec.left_out, f"the head of {short(name)}") if other else spec.left_out
-    return replace(
-        spec, head="none", tie_word_embeddings=None, head_bias=False, left_out=left_out
-    )  # fmt: skip
-
-
-# Encoders whose class for masked words has BERT's head and, but for BigBird's, no pooler.
-_MLM = frozenset((
-    "albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert",
-    "electra", "ernie", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet", "nomic_bert",
-    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
-))  # fmt: skip
-
-
-def _with_encoder_head(
-    spec: ModelSpec, name: str, tied: bool, assumptions: list[str]
-) -> ModelSpec:  # fmt: skip
-    if name.endswith("ForMaskedLM") and spec.model_type in _MLM and tied:
-        pooler = spec.pooler and spec.model_type == "big_bird"
-        return replace(spec, head="mlm", tie_word_embeddings=True, pooler=pooler)
-    if _NO_HEAD.search(name):
-        return spec
-    assumptions.append(f"head = none: the head of {short(name)} is not counted")
-    return replace(spec, left_out=(*spec.left_out, f"the head of {short(name)}"))
+    return with_class(replace(spec, model_type=config.model_type), config, name, assumptions)
 
 
 def unknown_type(path: str, model_type: str) -> str:

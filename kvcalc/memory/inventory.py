@@ -320,6 +320,8 @@ def _head(spec: ModelSpec) -> Iterator[ParamTensor]:
         yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row, quantised=True)
     if spec.head == "mlm" or (spec.head == "lm" and spec.head_bias):
         yield ParamTensor("head.bias", (spec.vocab_size,), "head", by_row)
+    for name, shape in spec.class_tensors.items():
+        yield ParamTensor(name, tuple(shape), "head")
 
 
 def _split_rows(vocab_size: int) -> Shard:

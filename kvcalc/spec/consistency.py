@@ -133,7 +133,8 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
     if spec.head == "lm" and spec.tie_word_embeddings is None:
         yield "KV204", "tie_word_embeddings", "required: does the head use the token table?"
     embedding = spec.embedding
-    if embedding is not None and embedding.extra_rows and spec.tie_word_embeddings is not False:
+    tied = spec.head != "none" and spec.tie_word_embeddings is not False
+    if embedding is not None and embedding.extra_rows and tied:
         yield "KV204", "embedding.extra_rows", "a head that is the token table has its rows"
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"

@@ -340,6 +340,7 @@ class ModelSpec:
         head_bias: the head has a bias.
         head_transform: a square matrix and a norm before the head (ModernBERT's decoder).
         pooler: a dense layer on the first token (BERT).
+        class_tensors: what the model's class has beside these, by name and shape: a classifier's head.
         norm: the kind of every norm of hidden_size.
         final_norm: a norm after the last layer.
         embedding: what surrounds the token table.
@@ -373,6 +374,7 @@ class ModelSpec:
     head_bias: bool = False
     head_transform: bool = False
     pooler: bool = False
+    class_tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
     norm: NormKind = "rmsnorm"
     final_norm: bool = True
     embedding: Embedding | None = None

@@ -237,6 +237,14 @@ class ReferenceModel(nn.Module):
             )
             for name, part in self.per_layer.parts().items():
                 self.add_module(name, part)
+        for tensor, shape in spec.class_tensors.items():
+            *path, last = tensor.split(".")
+            place: nn.Module = self
+            for word in path:
+                if word not in dict(place.named_children()):
+                    place.add_module(word, nn.Module())
+                place = place.get_submodule(word)
+            place.register_parameter(last, nn.Parameter(torch.empty(shape)))
         if spec.recursion is not None:
             self.recursion_router = recursion.routers(spec.recursion, d)
 

@@ -105,7 +105,9 @@ class _Work:
             encoder = replace(
                 self.small(encoder), layers=self.groups(encoder.layers, may_recurse=False)
             )
-        small: ModelSpec = self.small(replace(spec, expect=None, budgets=(), mtp=None))
+        small: ModelSpec = self.small(
+            replace(spec, expect=None, budgets=(), mtp=None, class_tensors={})
+        )
         return replace(
             small,
             blocks=blocks, layers=self.groups(spec.layers), encoder=encoder,

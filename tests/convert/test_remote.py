@@ -112,8 +112,9 @@ MISTRAL = LLAMA | {
         ("MistralForCausalLM", 7_241_732_096, ()),
         # intfloat/e5-mistral-7b-instruct: 7.11 B values, the head's 131,072,000 fewer.
         ("MistralModel", 7_110_660_096, ()),
-        ("MistralForSequenceClassification", 7_110_660_096,
-         ('the head of "MistralForSequenceClassification"',)),
+        # Two labels where the file says nothing: transformers' num_labels.
+        ("MistralForSequenceClassification", 7_110_668_288, ()),
+        ("MistralForRewardModel", 7_110_660_096, ('the head of "MistralForRewardModel"',)),
     ],
 )  # fmt: skip
 def test_the_head_is_that_of_the_architecture(

@@ -87,3 +87,18 @@ def test_every_field_of_the_language_is_read_by_a_reference_module() -> None:
     assert unread == [], (
         "the verifier would call a right formula wrong: read it under kvcalc/verify"
     )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [("bert", "BertForTokenClassification"), ("bart", "BartForCausalLM"), ("t5", "T5EncoderModel"),
+     ("modernbert", "ModernBertForMaskedLM"), ("rembert", "RemBertForMaskedLM"),
+     ("qwen3", "Qwen3ForSequenceClassification"), ("gpt2", "GPT2DoubleHeadsModel")],
+)  # fmt: skip
+def test_the_reference_model_has_the_tensors_of_a_class(model_type: str, name: str) -> None:
+    from kvcalc.convert.hf import spec_from_config
+    from kvcalc.verify.prove.parameters import prove_parameters
+    from tests.convert.classes import config
+
+    spec = spec_from_config(config(model_type, 0) | {"architectures": [name]}, "drawn", "x").spec
+    assert prove_parameters(spec).passed

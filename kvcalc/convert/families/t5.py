@@ -40,7 +40,7 @@ def _feed_forward(c: Config) -> Any:
 def t5(
     c: Config, *, own_bias: bool = False, sparse: Callable[[str, int], list[bool]] | None = None
 ) -> ModelSpec:
-    """RMSNorm, no biases, one relative position bias a stack; transformers ties the head always.
+    """RMSNorm, no biases, one relative position bias a stack.
 
     own_bias: every self-attention has a relative position bias of its own (UMT5).
     sparse: (encoder or decoder, layers) -> which of them have experts (Switch Transformers).
@@ -50,10 +50,11 @@ def t5(
     c.fixed("encoder_attention_type", "local", what="a global attention with weights of its own")
     c.fixed("is_decoder", False, what="a decoder alone")
     c.fixed("is_encoder_decoder", True, None, what="one stack alone")
-    if sparse is None and c.value("tie_word_embeddings", True) is False:
+    tied = sparse is not None or c.value("tie_word_embeddings", True) is not False
+    if not tied:
         c.assumptions.append(
-            "tie_word_embeddings = true: transformers 5.23 ties the head of this type whatever the "
-            "file says; the checkpoint has a head of its own"
+            "tie_word_embeddings = false: the checkpoint has a head of its own, which is counted; "
+            "transformers 5.23 ties it whatever the file says"
         )
     if c.spelling("num_hidden_layers") == "num_hidden_layers" and (
         sparse or not c.has("num_decoder_layers")
@@ -82,7 +83,7 @@ def t5(
     prefix = "encoder_" if sparse else ""
     blocks, layers = stack(layers_of("encoder", num_layers, attention=reads), "encoder", prefix)
     spec = decoder(
-        c, layers_of("decoder", num_decoder, attention=writes, cross_attention=cross), tie=True,
+        c, layers_of("decoder", num_decoder, attention=writes, cross_attention=cross), tie=tied,
         max_position_embeddings=None, relative_attention_num_buckets=per_stack,
         encoder=Encoder(layers=layers, relative_attention_num_buckets=per_stack),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Rules across the parts of a spec: what its mechanisms and its stack must agree on."""
 
 from collections.abc import Iterator
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 from kvcalc.counts import counts
@@ -138,6 +138,7 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
         yield "KV204", "embedding.extra_rows", "a head that is the token table has its rows"
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"
+    yield from _class_tensors(spec)
     yield from _encoder(spec)
     yield from _masks(spec)
     for where, part, groups in (
@@ -149,6 +150,25 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
         if buckets is not None and first is not None and not first.num_attention_heads:
             message = "the stack's first layer has no attention heads to bias"
             yield "KV204", f"{where}relative_attention_num_buckets", message
+
+
+def _class_tensors(spec: ModelSpec) -> Iterator[Finding]:
+    """Tensors by name: a PyTorch module could have them, and memory could hold their numbers."""
+    for name, shape in spec.class_tensors.items():
+        if len(name) > 200 or not all(
+            part.isidentifier() or part.isdecimal() for part in name.split(".")
+        ):
+            yield (
+                "KV204",
+                "class_tensors",
+                "a tensor's name is words with dots, as classifier.weight",
+            )
+        elif not 1 <= len(shape) <= 4 or prod(shape) > 1 << 50:
+            yield (
+                "KV204",
+                f"class_tensors.{name}",
+                "a shape is one to four sizes, of at most 2^50 elements",
+            )
 
 
 def _blocks_of(spec: ModelSpec, groups: tuple[LayerGroup, ...]) -> dict[str, Block]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kvcalc.convert.hf import TRANSFORMERS, spec_from_config
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import SpecError, UnsupportedError
 from kvcalc.memory.weights import summarise
 from kvcalc.spec.dump import dump
 from kvcalc.spec.loader import load_spec_text
@@ -94,3 +94,16 @@ def test_labels_that_disagree_are_refused(labels: dict[str, Any], message: str) 
     values = config("bert", 0) | {"architectures": ["BertForSequenceClassification"]} | labels
     with pytest.raises(Exception, match=message):
         total(**values)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("{'': [2]}", "a key is a word"), ("{a b.weight: [2]}", "words with dots"),
+     ("{a.weight: []}", "one to four sizes"), ("{a.weight: [1000000000, 1000000000]}", "2\\^50"),
+     ("{a.weight: [0]}", "at least 1"), ("{a.weight: x}", "expected a")],
+)  # fmt: skip
+def test_tensors_that_no_class_has_are_refused(line: str, message: str) -> None:
+    values = config("bert", 0) | {"architectures": ["BertModel"]}
+    text = dump(spec_from_config(values, "drawn", "x").spec) + f"class_tensors: {line}\n"
+    with pytest.raises(SpecError, match=message):
+        load_spec_text(text)

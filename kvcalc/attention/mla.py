@@ -47,7 +47,9 @@ class MultiHeadLatentAttention:
         qk_nope_head_dim: width of a head's key without rotary embedding, rebuilt from the latent.
         qk_rope_head_dim: width of the rotary key that all heads share; cached (also when NoPE).
         v_head_dim: width of a value head, rebuilt from the latent.
-        cache_layout: latent (the paper, engines, transformers from 5.15) or expanded (per head).
+        cache_layout: latent (the paper, engines, transformers from 5.15) or expanded (per head);
+            latent_whole_kv_b, of a GGUF file from before April 2025, is a latent that llama.cpp
+            keeps per head.
         bias: which projections carry a bias.
         output_gate: per_element gates the heads' output from the hidden state (Kimi-K3); per_head has
             one gate a head (Ling hybrid).
@@ -62,7 +64,7 @@ class MultiHeadLatentAttention:
     qk_nope_head_dim: Width
     qk_rope_head_dim: Width
     v_head_dim: Width
-    cache_layout: Literal["latent", "expanded"] = "latent"
+    cache_layout: Literal["latent", "expanded", "latent_whole_kv_b"] = "latent"
     bias: tuple[Literal["q_a", "kv_a", "o"], ...] = ()
     output_gate: Literal["none", "per_element", "per_head"] = "none"
     sliding_window: WindowSize | None = None
@@ -112,7 +114,7 @@ class MultiHeadLatentAttention:
     def cache(self) -> Iterator[CacheTensor]:
         """Every tensor kept between decode steps, for one sequence."""
         heads = self.num_attention_heads
-        if self.cache_layout == "latent":
+        if self.cache_layout != "expanded":
             yield CacheTensor("latent", (self.kv_lora_rank,), self.extent, "latent")
             yield CacheTensor("rope_key", (self.qk_rope_head_dim,), self.extent, "rope_key")
         else:
@@ -125,7 +127,7 @@ class MultiHeadLatentAttention:
     def explain(self) -> Explanation:
         """The equation of what one layer keeps, with this layer's numbers."""
         d_rope = Symbol("d_R", "qk_rope_head_dim", self.qk_rope_head_dim, "shared rotary key")
-        if self.cache_layout == "latent":
+        if self.cache_layout != "expanded":
             equation = "d_c + d_R"
             symbols = [Symbol("d_c", "kv_lora_rank", self.kv_lora_rank, "KV latent"), d_rope]
             stored = "the normed KV latent and one rotary key, once for all heads"
@@ -150,7 +152,7 @@ class MultiHeadLatentAttention:
             + ("; DeepSeek-V3.2-Exp report, equations 1 and 2" if self.indexer else ""),
             stored=stored,
             not_stored="keys and values per head: they are rebuilt from the latent"
-            if self.cache_layout == "latent"
+            if self.cache_layout != "expanded"
             else "the latent they were expanded from",
             per_position=equation,
             positions=str(self.extent),
@@ -159,7 +161,7 @@ class MultiHeadLatentAttention:
 
     def _shorthand(self) -> tuple[str, ...]:
         """Say whether the popular ``4.5 * d_h`` holds for this layer (d_h = qk_nope_head_dim)."""
-        if self.cache_layout != "latent":
+        if self.cache_layout == "expanded":
             return ()
         d_h, true = self.qk_nope_head_dim, self.kv_lora_rank + self.qk_rope_head_dim
         if self.kv_lora_rank == 4 * d_h and 2 * self.qk_rope_head_dim == d_h:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from kvcalc.frozen import frozen
+from kvcalc.spec.layers import MAX_LAYERS
 
 
 @frozen(kw_only=True)
@@ -72,6 +73,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gemma2": _pattern("gemma2", 2, default_window=4096),
     "gemma3": _pattern("gemma3_text", 6),
     "gemma3n": _pattern("gemma3n_text", 5, first_shared_kv=20),
+    # Its keys say which layers slide and how many read another's K and V.
+    "gemma4": _pattern("gemma4", 6, first_shared_kv=MAX_LAYERS),
     "glm4": Architecture(model_type="glm4"),
     "glm4moe": Architecture(model_type="glm4_moe"),
     "gpt-oss": _pattern("gpt_oss", 2),

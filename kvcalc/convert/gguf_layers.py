@@ -24,6 +24,7 @@ from kvcalc.tensors import Component
 
 # Norms of hidden_size that a block has beside its sublayers.
 _NORMS = ("attn_norm", "attn_norm_2", "ffn_norm", "post_attention_norm", "post_ffw_norm",
+          "post_ffw_norm_1", "pre_ffw_norm_2", "post_ffw_norm_2",
           "attn_output_norm", "layer_output_norm")  # fmt: skip
 _LEGACY_EXPERT = re.compile(r"ffn_(gate|up|down)\.(\d+)\.weight")
 
@@ -176,9 +177,13 @@ def _qk_norm(
 
 
 def mla(
-    layer: LayerTensors, *, heads: int, key_dim: int, value_dim: int
+    layer: LayerTensors, *, heads: int, key_dim: int, value_dim: int, expanded: bool
 ) -> MultiHeadLatentAttention:
-    """Latent attention, its up-projections whole (before April 2025) or split for absorption."""
+    """Latent attention, its up-projections whole (before April 2025) or split for absorption.
+
+    expanded: the keys do not say that it is latent, so llama.cpp keeps keys and values per head
+    (llama_hparams::is_mla asks for key_length_mla and value_length_mla).
+    """
     keys = layer.keys
     rank, rope = keys.number("attention.kv_lora_rank"), keys.number("rope.dimension_count")
     q_rank = None
@@ -201,6 +206,7 @@ def mla(
     return MultiHeadLatentAttention(
         kind="mla", num_attention_heads=heads, q_lora_rank=q_rank, kv_lora_rank=rank,
         qk_nope_head_dim=key_dim - rope, qk_rope_head_dim=rope, v_head_dim=value_dim,
+        cache_layout="latent_whole_kv_b" if expanded else "latent",
     )  # fmt: skip
 
 
@@ -339,8 +345,14 @@ def _experts(layer: LayerTensors, per_token: int) -> MixtureOfExperts:
     latent = layer.maybe("ffn_latent_down.weight", "ffn")
     if latent is not None:
         layer.take("ffn_latent_up.weight", "ffn", 2)
+    router_scale = layer.has("ffn_gate_inp.scale", "router")
+    layer.maybe("ffn_down_exps.scale", "router")
     shared = layer.maybe("ffn_down_shexp.weight", "ffn")
-    if shared is not None:
+    if shared is None and "ffn_down.weight" in layer:  # Gemma 4's dense layer beside the experts
+        shared = layer.take("ffn_down.weight", "ffn", 2)
+        layer.take("ffn_up.weight", "ffn", 2)
+        layer.take("ffn_gate.weight", "ffn", 2)
+    elif shared is not None:
         layer.take("ffn_up_shexp.weight", "ffn", 2)
         layer.maybe("ffn_gate_shexp.weight", "ffn")
     return MixtureOfExperts(
@@ -351,6 +363,7 @@ def _experts(layer: LayerTensors, per_token: int) -> MixtureOfExperts:
         expert="gated" if gated else "dense",
         expert_bias=expert_bias,
         router_bias=router_bias,
+        router_scale=router_scale,
         shared_expert_intermediate_size=shared[-1] if shared else None,
         shared_expert_gate=layer.has("ffn_gate_inp_shexp.weight", "ffn"),
         latent_size=latent[0] if latent else None,

@@ -32,6 +32,10 @@ _MISTRAL = (
     "every layer is taken to see everything, as llama.cpp lets it: these are the dimensions of "
     "Mistral-7B-v0.1, and GGUF files of architecture llama leave its window of 4096 tokens out"
 )
+_EXPANDED = (
+    "llama.cpp keeps keys and values of every head for this file, which has no "
+    "attention.key_length_mla (a conversion of before April 2025): a new one keeps the latent"
+)
 _ROTARY = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 # llama.cpp's names of what a layer keeps apart from its sublayers (Gemma 3n).
 _PER_LAYER_EMBEDDING = ("inp_gate.weight", "proj.weight")
@@ -50,6 +54,19 @@ def load_gguf(path: str | Path) -> Imported:
 
 def import_header(header: GgufHeader) -> Imported:
     """The model that a header describes."""
+    architecture = header.values.get("general.architecture")
+    if isinstance(architecture, str) and architecture not in ARCHITECTURES:
+        from kvcalc.convert.gguf_known import architectures, known_model
+
+        if architecture in architectures():
+            found = known_model(header, architecture)
+            if found is not None:
+                return found
+            raise UnsupportedError(
+                f"{header.path}: architecture '{architecture}' is known of shipped models only, and "
+                f"these tensors are none of theirs. Write the spec by hand: 'kvcalc schema' has the "
+                f"language"
+            )
     return _Model(header).imported()
 
 
@@ -198,7 +215,10 @@ class _Model:
                 keys.refuse(f"{layer.where}: it has neither a mixer nor a feed-forward layer")
             count_norms, bias = norms(layer, num_sublayers)
             self._same_norms(bias, layer.where)
-            block = Block(attention=attention, recurrent=mixer, ffn=ffn, norms=count_norms)
+            block = Block(
+                attention=attention, recurrent=mixer, ffn=ffn, norms=count_norms,
+                layer_scalar=layer.has("layer_output_scale.weight", "other"),
+            )  # fmt: skip
             reach = "attention"
             if window and any(slides):
                 reach = "local" if local else "global"
@@ -239,10 +259,14 @@ class _Model:
         if head_dim is None or value_dim is None:
             keys.wrong("attention.key_length", "missing, and the heads do not divide the width")
         if "attn_kv_a_mqa.weight" in layer:
+            expanded = keys.maybe("attention.key_length_mla", 1) is None
+            if expanded and _EXPANDED not in self.assumptions:
+                self.assumptions.append(_EXPANDED)
             return mla(
                 layer, heads=heads,
                 key_dim=keys.maybe("attention.key_length_mla", 1) or head_dim,
                 value_dim=keys.maybe("attention.value_length_mla", 1) or value_dim,
+                expanded=expanded,
             )  # fmt: skip
         return softmax(
             layer, heads=heads, kv_heads=kv_heads, head_dim=head_dim, v_head_dim=value_dim,

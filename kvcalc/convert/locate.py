@@ -23,7 +23,7 @@ def locate(model: str) -> Found:
     try:
         return catalog.locate(model)
     except NotFoundError:
-        if not _HUB_ID.fullmatch(model):
+        if not _HUB_ID.fullmatch(model) and ":" not in model:
             raise
     return _imported(model)
 

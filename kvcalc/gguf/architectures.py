@@ -153,7 +153,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         name="kimi-k3",
         renames=(("ffn_latent_down", "ffn_routed_down"), ("ffn_latent_up", "ffn_routed_up")),
     ),
-    "minimax": Architecture(name="minimax-01"),
+    "minimax": Architecture(name="minimax-01", kv_everywhere=True),
     "rwkv6": Architecture(name="rwkv6", norms=("attn_norm", "attn_norm_2")),
     "rwkv7": Architecture(name="rwkv7", norms=("attn_norm", "attn_norm_2")),
     # Encoders, and T5.

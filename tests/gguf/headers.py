@@ -98,7 +98,7 @@ def _plain(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
         "feed_forward_length": widths,
         "attention.layer_norm_epsilon": 1e-5,
         "attention.layer_norm_rms_epsilon": 1e-5,
-        "attention.group_norm_epsilon": 1e-5,
+        "attention.group_norm_epsilon": 1e-5 if model.architecture == "rwkv7" else None,
         "rope.freq_base": 10000.0,
         "nextn_predict_layers": model.num_layers - len(decoder_layers(spec)) or None,
         "leading_dense_block_count": _leading(spec, model),
@@ -131,7 +131,12 @@ def _attention(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
         "attention.head_count": next(iter(some)) if len(some) == 1 else heads,
         "attention.head_count_kv": groups,
     }
-    if len(same) == 1 and model.architecture in ("qwen3next", "qwen35", "qwen35moe"):
+    if len(same) == 1 and model.architecture in (
+        "qwen3next",
+        "qwen35",
+        "qwen35moe",
+        "minimax-01",
+    ):
         found["attention.head_count_kv"] = next(iter(same))
     latent = getattr(first, "kv_lora_rank", None)
     if latent:

@@ -1,4 +1,4 @@
-"""Holds kvcalc's GGUF tensor lists and types against llama.cpp's own library; writes quantised.jsonl.
+"""Holds kvcalc's GGUF tensor lists and types against llama.cpp's own library; writes quantised.txt.
 
     KVCALC_LLAMA=FOLDER python -m tests.gguf.sweep            the library's answers, and what differs
     python -m tests.gguf.sweep --replay                       kvcalc against the committed table
@@ -10,7 +10,6 @@ each tensor and the printed total must be kvcalc's. The same for models of odd w
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import FILE_TYPES, Recipe
+from kvcalc.frozen import frozen
 from kvcalc.gguf.model import gguf_model, gguf_model_with_mtp
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufModel
@@ -30,7 +30,7 @@ from kvcalc.spec.model import ModelSpec
 from tests.gguf.headers import NUMBERS, keys_of, write
 from tests.gguf.library import Library
 
-TABLE = Path(__file__).with_name("quantised.jsonl")
+TABLE = Path(__file__).with_name("quantised.txt")
 RELEASE = "llama.cpp v0.5.0 (@node-llama-cpp/linux-x64 3.22.1), dry runs of 2026-11-29"
 # Files that an importance matrix changes; those that need one are made with it only.
 CHANGED = ("IQ3_XXS", "IQ4_NL", "IQ4_XS", "Q4_0", "Q5_0")
@@ -121,19 +121,40 @@ def digest(types: dict[str, str]) -> str:
     return sha256(text.encode()).hexdigest()[:8]
 
 
-def rows() -> list[dict[str, Any]]:
+@frozen
+class Answers:
+    """What the library said of a model: recipe -> total in MiB, bits per weight, digest of types;
+    None where it refused."""
+
+    model: str
+    tensors: int
+    types: dict[str, str | None]
+
+    def line(self) -> str:
+        """The model, its tensors and the answers in the order of ``recipes``, without spaces."""
+        said = ((answer or "-").replace(" ", ",") for answer in self.types.values())
+        return " ".join((self.model, str(self.tensors), *said))
+
+
+def rows() -> list[Answers]:
     """The committed table without its heading."""
-    return [json.loads(line) for line in TABLE.read_text("utf-8").splitlines()[1:]]
+    kinds = [name for name, _ in recipes()]
+    found = []
+    for line in TABLE.read_text("utf-8").splitlines()[1:]:
+        model, tensors, *said = line.split(" ")
+        answers = [None if each == "-" else each.replace(",", " ") for each in said]
+        found.append(Answers(model, int(tensors), dict(zip(kinds, answers, strict=True))))
+    return found
 
 
-def differences(row: dict[str, Any], wanted: set[str] | None = None) -> list[str]:
+def differences(row: Answers, wanted: set[str] | None = None) -> list[str]:
     """Where kvcalc is not what the library said. wanted: recipes to look at; all by default."""
-    model, found = model_of(row["model"]), []
+    model, found = model_of(row.model), []
     for name, recipe in recipes():
-        if (wanted is None or name in wanted) and computed(model, recipe) != row["types"][name]:
-            found.append(
-                f"{row['model']} {name}: {computed(model, recipe)}, not {row['types'][name]}"
-            )
+        if wanted is not None and name not in wanted:
+            continue
+        if computed(model, recipe) != row.types[name]:
+            found.append(f"{row.model} {name}: {computed(model, recipe)}, not {row.types[name]}")
     return found
 
 
@@ -164,13 +185,14 @@ def main() -> int:
     """Ask the library and write the table, or replay it. Returns 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay", action="store_true")
-    parser.add_argument("--only", default="", help="models whose names begin so; writes no table")
+    parser.add_argument("--only", default="", help="models whose names begin so: their rows alone")
     arguments = parser.parse_args()
     if arguments.replay:
         wrong = [line for row in rows() for line in differences(row)]
         print("\n".join(wrong) or f"{len(rows())} models agree")
         return bool(wrong)
-    library, wrong, lines = Library(), [], [json.dumps({"release": RELEASE})]
+    library, wrong = Library(), []
+    lines = {row.model: row.line() for row in rows()} if arguments.only else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names():
             if not name.startswith(arguments.only):
@@ -190,10 +212,9 @@ def main() -> int:
                 types[kind] = _asked(library, path, model, recipe)
                 if types[kind] != computed(model, recipe):
                     wrong.append(f"{name} {kind}: {computed(model, recipe)}, not {types[kind]}")
-            lines.append(json.dumps({"model": name, "tensors": len(model.tensors), "types": types}))
-    if not arguments.only:
-        TABLE.write_text("\n".join(lines) + "\n", "utf-8")
-    print("\n".join(wrong) or f"{len(lines) - 1} models agree")
+            lines[name] = Answers(name, len(model.tensors), types).line()
+    TABLE.write_text("\n".join([RELEASE, *lines.values()]) + "\n", "utf-8")
+    print("\n".join(wrong) or f"{len(lines)} models agree")
     return bool(wrong)
 
 

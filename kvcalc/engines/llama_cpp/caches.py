@@ -48,7 +48,7 @@ def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
     """
     if spec.model_type in _UNKNOWN:
         raise UnsupportedError(f"llama.cpp has no architecture for {spec.model_type}")
-    groups = groups_of(_expanded(spec) if spec.model_type in _EXPANDED else spec)
+    groups = groups_of(_expanded(spec))
     if spec.encoder is not None:
         groups = tuple(group for group in groups if group.mechanism != "cross")
         encoder = sum(part.repeat * len(part.blocks) for part in spec.encoder.layers)
@@ -63,9 +63,13 @@ def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
 
 
 def _expanded(spec: ModelSpec) -> ModelSpec:
+    """The spec with latents as llama.cpp keeps them: per head for architectures and files without
+    the widths that make it keep a latent (llama_hparams::is_mla)."""
+    every = spec.model_type in _EXPANDED
     blocks = {
         name: replace(block, attention=replace(block.attention, cache_layout="expanded"))
-        if isinstance(block.attention, MultiHeadLatentAttention) else block
+        if isinstance(block.attention, MultiHeadLatentAttention)
+        and (every or block.attention.cache_layout == "latent_whole_kv_b") else block
         for name, block in spec.blocks.items()
     }  # fmt: skip
     return replace(spec, blocks=blocks)

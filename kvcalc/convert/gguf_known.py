@@ -1,0 +1,84 @@
+"""GGUF files of architectures that are not read key by key: a shipped model's, told by every tensor.
+
+kvcalc knows the tensors that llama.cpp's converter writes for each shipped model (kvcalc/gguf). A
+file whose tensors are exactly those, name by name and shape by shape, is that model.
+"""
+
+from dataclasses import replace
+
+from kvcalc.convert.config_file import model_name
+from kvcalc.convert.gguf import GgufHeader
+from kvcalc.convert.hf import Imported
+from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
+from kvcalc.errors import UnsupportedError
+from kvcalc.gguf.architectures import ARCHITECTURES
+from kvcalc.gguf.model import gguf_model, gguf_model_with_mtp
+from kvcalc.gguf.tensors import GgufModel
+from kvcalc.spec.catalog import load, shipped
+from kvcalc.spec.model import ModelSpec
+
+_ROTARY = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+_MTP = "multi-token-prediction layers"
+
+
+def architectures() -> set[str]:
+    """The architectures that shipped models have."""
+    return {architecture.name for architecture in ARCHITECTURES.values()}
+
+
+def known_model(header: GgufHeader, architecture: str) -> Imported | None:
+    """The shipped model whose tensors the file holds; None where it is none of them."""
+    held = {tensor.name: tensor for tensor in header.tensors if not tensor.name.endswith(_ROTARY)}
+    types = {name for name, known in ARCHITECTURES.items() if known.name == architecture}
+    width = header.values.get(f"{architecture}.embedding_length")
+    for path in shipped().values():
+        spec = load(path)
+        if spec.model_type not in types or spec.hidden_size != width:
+            continue
+        try:
+            models = (gguf_model(spec), gguf_model_with_mtp(spec))
+        except UnsupportedError:
+            continue
+        for model in models:
+            if _shapes(model) == {name: _squeezed(held[name].shape) for name in held}:
+                return _imported(header, spec, held, model)
+    return None
+
+
+def _shapes(model: GgufModel) -> dict[str, tuple[int, ...]]:
+    return {
+        tensor.name: _squeezed(tensor.shape)
+        for tensor in model.tensors
+        if not tensor.name.endswith(_ROTARY)
+    }
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of one, which writers of files leave out or not."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _imported(
+    header: GgufHeader, spec: ModelSpec, held: dict[str, StoredTensor], model: GgufModel
+) -> Imported:
+    own = {tensor.name for tensor in gguf_model(spec).tensors}
+    taken = [
+        (held[tensor.name], tensor.component)
+        for tensor in model.tensors
+        if tensor.name in own and tensor.name in held
+    ]
+    beside = {
+        _MTP: [held[tensor.name] for tensor in model.tensors if tensor.name not in own],
+        "rotary tables": [item for item in header.tensors if item.name.endswith(_ROTARY)],
+    }
+    weights = stored_weights(header.path, taken, beside)
+    notes = (f"the file's weights take {weights.bytes:,} bytes: {weights.describe()}",)
+    found = replace(
+        spec, name=model_name(model_stem(header.path)), source=(header.path, *spec.source),
+        notes=(*spec.notes, *notes), expect=None, budgets=(),
+    )  # fmt: skip
+    told = (
+        f"every tensor is {spec.name}'s by name and shape: what no tensor shows (windows, experts "
+        f"for a token) is taken from its spec",
+    )
+    return Imported(found, told, weights)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kvcalc.convert.gguf_model import load_gguf
-from kvcalc.engines.llama_cpp import capacity
-from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.errors import UnsupportedError
 from kvcalc.gguf.model import gguf_model, gguf_model_with_mtp
 from kvcalc.gguf.tensors import GgufModel
@@ -68,7 +68,7 @@ def test_an_old_file_of_latent_attention_keeps_full_keys_and_values(tmp_path: Pa
     for name in ("key_length", "value_length"):
         keys[f"deepseek2.attention.{name}"] = keys.pop(f"deepseek2.attention.{name}_mla")
     old = load_gguf(write(tmp_path / "old.gguf", _whole(model), keys))
-    request = CapacityRequest(ctx_size=16384, parallel=8)
+    request = LlamaCppFlags.of("llama.cpp", {"ctx_size": 16384, "parallel": 8})
     (cache,) = capacity(old.spec, request).caches
     assert (cache.k_bytes, cache.v_bytes) == (2592 << 20, 1728 << 20)
     (cache,) = capacity(spec, request).caches

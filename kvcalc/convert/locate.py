@@ -1,6 +1,5 @@
 """Find a model, whatever it is called: a shipped spec, a YAML file, a config, a checkpoint, a hub id."""
 
-import re
 from pathlib import Path
 
 from kvcalc.errors import NotFoundError
@@ -9,7 +8,6 @@ from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 
 _FOREIGN = (".json", ".safetensors", ".gguf")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 
 
 def locate(model: str) -> Found:
@@ -23,7 +21,9 @@ def locate(model: str) -> Found:
     try:
         return catalog.locate(model)
     except NotFoundError:
-        if not _HUB_ID.fullmatch(model) and ":" not in model:
+        from kvcalc.convert.hub import HUB_ID
+
+        if not HUB_ID.fullmatch(model) and ":" not in model:
             raise
     return _imported(model)
 

@@ -4,11 +4,16 @@ Every number is the sum of the parameters of the model that transformers builds 
 the meta device, tied tensors once.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvcalc.cli.app import main
 from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.locate import locate
+from kvcalc.errors import NotFoundError, UnsupportedError
 from kvcalc.memory.weights import summarise
 
 T5: dict[str, Any] = {
@@ -178,3 +183,47 @@ def test_an_assumed_pattern_of_layers_is_named(
     assert note in spec_from_config(config, "model", "config.json").assumptions
     stated = config | {"layer_types": ["full_attention"] * 12}
     assert note not in spec_from_config(stated, "model", "config.json").assumptions
+
+
+def test_gemma4_as_transformers_saves_it() -> None:
+    """save_pretrained of 5.23 writes the layers' numbers with leading zeros: "05" beside "11"."""
+    layers = ["full_attention" if index % 6 == 5 else "sliding_attention" for index in range(12)]
+    config = LLAMA | {
+        "model_type": "gemma4_text", "num_hidden_layers": 12, "layer_types": layers, "global_head_dim": 16,
+        "head_dim": 8, "sliding_window": 8, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0,
+    }  # fmt: skip
+    plain = spec_from_config(config, "model", "config.json").spec
+    padded = config | {"per_layer_config": {"05": {"head_dim": 16}, "11": {"head_dim": 16}}}
+    assert spec_from_config(padded, "model", "config.json").spec == plain
+    other = config | {"per_layer_config": {"05": {"head_dim": 8}, "11": {"head_dim": 16}}}
+    with pytest.raises(UnsupportedError, match="per_layer_config"):
+        spec_from_config(other, "model", "config.json")
+
+
+@pytest.mark.parametrize(
+    ("config", "held"),
+    [
+        # modeling_openai.py has no cache; a new Falcon decoder's one head is repeated seven times.
+        ({"model_type": "openai-gpt", "n_embd": 64, "n_head": 4, "n_layer": 2, "vocab_size": 100}, 0),
+        ({"model_type": "falcon", "hidden_size": 56, "num_attention_heads": 7, "num_hidden_layers": 2,
+          "vocab_size": 100, "new_decoder_architecture": True, "num_kv_heads": 1, "bias": False}, 7168),
+    ],
+)  # fmt: skip
+def test_what_transformers_keeps(
+    config: dict[str, Any], held: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config), "utf-8")
+    arguments = ["--engine", "transformers", "--context", "16", "--format", "json"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["estimate", str(file), *arguments])
+    assert json.loads(capsys.readouterr().out)["cache"]["bytes"] == held
+
+
+def test_a_revision_may_have_slashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One pattern decides what a hub id is: a pull request's revision asks for the hub as a branch does."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for revision in ("abc", "refs/pr/1"):
+        with pytest.raises(NotFoundError, match=f"/blob/{revision}/config.json"):
+            locate(f"nobody/nothing@{revision}")

@@ -3,6 +3,8 @@
 Source: transformers 5.23, models/falcon, falcon_h1.
 """
 
+from dataclasses import replace
+
 from kvcalc.convert.config import Config
 from kvcalc.convert.families.mamba import mamba2_fields
 from kvcalc.convert.parts import decoder, dense, gated, softmax
@@ -29,6 +31,9 @@ def falcon(c: Config) -> ModelSpec:
     bias = c.flag("bias")
     attention = softmax(c, kv_heads=kv_heads, bias=bias,
                         head_dim=c.divide("hidden_size", c.hidden_size, heads))  # fmt: skip
+    if new and attention.kind == "mqa":
+        # transformers repeats the one head of this architecture before it caches it, as it does groups'.
+        attention = replace(attention, kind="gqa")
     ffn = dense(c, c.maybe("ffn_hidden_size") or 4 * c.hidden_size, bias=bias)
     return decoder(c, Block(attention=attention, ffn=ffn, norms=norms), norm="layernorm")
 

@@ -149,8 +149,12 @@ def gemma4(c: Config) -> ModelSpec:
     global_dim = c.number("global_head_dim", 512)
     global_kv = c.maybe("num_global_key_value_heads", None) if k_eq_v else None
     c.skip("num_global_key_value_heads", "num_experts", "top_k_experts", "moe_intermediate_size")
+    # save_pretrained pads the layers' numbers: "05" beside "11".
+    stated = c.values.get("per_layer_config")
+    spelt = {int(key): key for key in stated if key.isdecimal()} if isinstance(stated, dict) else {}
     c.agree("per_layer_config", {
-        str(index): {"head_dim": global_dim} for index, kind in enumerate(layers) if kind == "global"
+        spelt.get(index, str(index)): {"head_dim": global_dim}
+        for index, kind in enumerate(layers) if kind == "global"
     })  # fmt: skip
     wide = c.flag("use_double_wide_mlp")
     width = c.number("intermediate_size")

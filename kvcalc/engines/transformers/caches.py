@@ -217,6 +217,9 @@ class _Rules:
 
     def tensors(self, group: CacheGroup) -> tuple[CacheTensor, ...]:
         """What one layer of the group holds."""
+        if self.spec.model_type == "openai-gpt":
+            # modeling_openai.py takes and returns no cache: every step reads all tokens again.
+            return ()
         if group.mechanism in _ABSENT:
             raise UnsupportedError(
                 f"{self.spec.name}: transformers has no {_ABSENT[group.mechanism]}"

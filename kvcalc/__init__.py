@@ -12,17 +12,20 @@ Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workl
 every combination of models (each a ``Variant``), contexts, batches and cache formats;
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
 as text. ``fit`` says whether a workload fits an accelerator, ``capacity`` what a serving engine
-allocates, ``traffic`` what requests of many lengths hold.
+allocates, ``traffic`` what requests of many lengths hold; ``check`` and ``diff`` are the commands.
+An answer has ``to_dict()`` (the object of ``--format json``), ``rows()`` for a data frame, and shows
+itself in a notebook.
 
 Every error that a user can cause is a ``KvcalcError``, which prints its ``problems``. Bytes are integers.
 """
 
 __version__ = "0.1.0"
 __all__ = [
-    "CacheDtypes", "CacheFunction", "CapacityResult", "Estimate", "FileError", "Fit", "Imported",
-    "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec", "NotFoundError", "Problem",
-    "Row", "SpecError", "Traffic", "UnsupportedError", "UsageError", "Variant", "Workload",
-    "__version__", "cache_function", "capacity", "dump", "estimate", "explain", "fit", "grid", "load",
+    "CacheDtypes", "CacheFunction", "CapacityResult", "Diff", "Estimate", "FileError", "Fit",
+    "Imported", "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec",
+    "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
+    "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
+    "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
     "load_spec_text", "shipped", "spec_from_config", "traffic", "with_attention",
 ]  # fmt: skip
 
@@ -30,11 +33,15 @@ TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcal
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
     from kvcalc.api.serving import capacity, fit, traffic
+    from kvcalc.api.specs import check, diff, grid
+    from kvcalc.checks.diff import Diff
+    from kvcalc.checks.run import Report
     from kvcalc.convert.hf import Imported, spec_from_config
     from kvcalc.convert.locate import load
     from kvcalc.deployment.answer import Fit
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.engines.result import CapacityResult
+    from kvcalc.engines.traffic import TrafficAnswer
     from kvcalc.errors import (
         FileError,
         KvcalcError,
@@ -47,7 +54,7 @@ if TYPE_CHECKING:
     )
     from kvcalc.memory.cache import CacheFunction
     from kvcalc.memory.estimate import Estimate
-    from kvcalc.memory.grid import Row, Variant, grid
+    from kvcalc.memory.grid import Row, Variant
     from kvcalc.memory.layout import Layout
     from kvcalc.memory.lengths import Lengths
     from kvcalc.memory.traffic import Traffic
@@ -61,6 +68,10 @@ else:
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
         "kvcalc.api.serving": ("capacity", "fit", "traffic"),
+        "kvcalc.api.specs": ("check", "diff", "grid"),
+        "kvcalc.checks.diff": ("Diff",),
+        "kvcalc.checks.run": ("Report",),
+        "kvcalc.engines.traffic": ("TrafficAnswer",),
         "kvcalc.convert.hf": ("Imported", "spec_from_config"),
         "kvcalc.convert.locate": ("load",),
         "kvcalc.dtypes": ("CacheDtypes",),
@@ -72,7 +83,7 @@ else:
         "kvcalc.engines.result": ("CapacityResult",),
         "kvcalc.memory.cache": ("CacheFunction",),
         "kvcalc.memory.estimate": ("Estimate",),
-        "kvcalc.memory.grid": ("Row", "Variant", "grid"),
+        "kvcalc.memory.grid": ("Row", "Variant"),
         "kvcalc.memory.layout": ("Layout",),
         "kvcalc.memory.lengths": ("Lengths",),
         "kvcalc.memory.traffic": ("Traffic",),

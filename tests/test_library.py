@@ -1,5 +1,6 @@
 """``import kvcalc``: a caller's mistakes are KvcalcErrors that say what is wrong."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,80 @@ def test_the_words_of_the_release_before_count_and_warn() -> None:
     assert kvcalc.estimate("llama-3-8b", old.workload).cache == old.cache
 
 
+def test_fit_and_capacity_ask_what_the_commands_ask() -> None:
+    # Weights 16,060,522,496 bytes and 1 GiB of cache.
+    asked = {"gpu_memory": 17134264320, "engine": "logical", "context_tokens": "8k"}
+    assert kvcalc.fit("llama-3-8b", **asked).verdict == "fits"  # type: ignore[arg-type]
+    found = kvcalc.fit(
+        "llama-3-70b", "h100", engine="sglang", memory_utilization="0.85", tensor=4, data=2,
+        eager=True, kv_dtype="fp8",
+    )  # fmt: skip
+    assert (found.request.layout.data, float(found.share.of)) == (2, 0.85)
+    on_gpu = kvcalc.capacity("llama-3-8b", "vllm", gpu="h100", max_model_len="8k")
+    assert (on_gpu.pool.available_bytes or 0) > 50 << 30
+
+
+def test_requests_of_many_lengths(tmp_path: Path) -> None:
+    file = tmp_path / "lengths.csv"
+    file.write_text("length,count\n16,2\n33,1\n")
+    # 131,072 bytes a token: 65 tokens, 80 in blocks of 16.
+    answer = kvcalc.traffic("llama-3-8b", file)
+    assert (answer.traffic.num_tokens, answer.model) == (65, "llama-3-8b")
+    assert (answer.traffic.logical_bytes, answer.traffic.bytes) == (8519680, 10485760)
+    assert answer.to_dict()["schema_version"] == 2
+
+
+def test_the_grid_takes_names_and_lengths() -> None:
+    rows = list(kvcalc.grid("llama-3-8b", contexts=["8k", 16384], batches=[1, 2]))
+    assert [row.cache_bytes >> 30 for row in rows] == [1, 2, 2, 4]
+
+
+def test_check_and_diff(tmp_path: Path) -> None:
+    (report,) = kvcalc.check(GPT2)
+    assert not report.problems
+    with pytest.raises(kvcalc.KvcalcError):
+        kvcalc.diff("HEAD", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "command"),
+    [
+        (lambda: kvcalc.estimate("gpt2", context_tokens=512), "estimate gpt2 --context 512"),
+        (
+            lambda: kvcalc.fit("gpt2", "t4", context_tokens=512),
+            "fit gpt2 --gpu t4 --context 512",
+        ),
+        (
+            lambda: kvcalc.capacity("gpt2", available="1GiB"),
+            "capacity gpt2 --available 1GiB",
+        ),
+    ],
+)
+def test_an_answer_shows_itself(
+    answer: Callable[[], Any], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kvcalc.cli.app import main
+
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--format", "json"])
+    printed, found = json.loads(capsys.readouterr().out), answer()
+    shown = found.to_dict()
+    for each in (printed, shown):
+        each["model"].pop("spec", None) if isinstance(each["model"], dict) else None
+    assert shown == printed
+    rows = found.rows()
+    assert rows
+    assert all(row["model"] == "gpt2" for row in rows)
+    assert "gpt2" in found._repr_html_()
+
+
+def test_every_answer_of_the_library_is_exported() -> None:
+    for name in ("Fit", "CapacityResult", "CacheFunction", "Workload", "Layout", "TrafficAnswer",
+                 "Diff", "Report", "Lengths"):  # fmt: skip
+        assert name in kvcalc.__all__
+    assert all(hasattr(kvcalc, name) for name in kvcalc.__all__)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -82,6 +157,15 @@ def test_the_words_of_the_release_before_count_and_warn() -> None:
             "block_size must be at least 1, not 0",
         ),
         (lambda: kvcalc.estimate("gpt2", context_tokens=10**30), "at most 2^40"),
+        (lambda: list(kvcalc.grid(contexts=["8k"])), "grid needs a model"),
+        (lambda: list(kvcalc.grid("gpt2", contexts="8k")), "contexts is a list, not '8k'"),
+        (lambda: list(kvcalc.grid("gpt2", by="size")), "by is 'cache' or 'total'"),
+        (lambda: kvcalc.fit("gpt2"), "say an accelerator"),
+        (lambda: kvcalc.fit("gpt2", "t4", memory_utilization=2), "is above 0 and at most 1"),
+        (lambda: kvcalc.fit("gpt2", "t4", tp=2), "fit has no tp"),  # type: ignore[call-arg]
+        (lambda: kvcalc.traffic("gpt2", "nowhere.csv"), "no such file: nowhere.csv"),
+        (lambda: kvcalc.capacity("gpt2", gpu="t4", gpu_memory="8GiB"), "not both"),
+        (lambda: kvcalc.check(), "name the specs to check"),
         (lambda: kvcalc.estimate("gpt2", context="8k"), "estimate has no context"),  # type: ignore[call-arg]
         (
             lambda: kvcalc.estimate("gpt2", kvcalc.estimate("gpt2").workload, beams=2),

@@ -28,10 +28,9 @@ from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
 from kvcalc.engines.flags import Flag, flags_of
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.traffic import TrafficQuestion, traffic_of
+from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
 from kvcalc.memory.lengths import Lengths, open_lengths
-from kvcalc.memory.traffic import Traffic
 from kvcalc.memory.workload import Workload
 from kvcalc.units import parse_bytes
 
@@ -166,7 +165,7 @@ def traffic(
     available: Size = None,
     prefix_tokens: Tokens = None,
     **words: Unpack[WorkloadWords],
-) -> Traffic:
+) -> TrafficAnswer:
     """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them."""
     given = renamed(words)
     known("traffic", given, WorkloadWords.__annotations__)
@@ -184,7 +183,7 @@ def traffic(
         prefix_tokens=tokens("prefix_tokens", prefix_tokens),
     )
     read = lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths))
-    return traffic_of(spec_of(model), read, question)[0]
+    return traffic_of(spec_of(model), read, question)
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")

@@ -26,6 +26,7 @@ from kvcalc.checks.sides import (
 )
 from kvcalc.errors import Problem
 from kvcalc.frozen import frozen
+from kvcalc.memory.shown import Shown
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import SUFFIXES
 from kvcalc.spec.dump import to_plain
@@ -115,7 +116,7 @@ def is_loosened(fields: tuple[FieldChange, ...]) -> bool:
 
 
 @frozen
-class Diff:
+class Diff(Shown):
     """The answer. base: the commit; changed: with differences in numbers, limits or name.
 
     policies: what changed in what the specs are held to.

@@ -15,52 +15,58 @@ from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
 from kvcalc.report.answers.capacity import answer
 
+_Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory for the cache on a device, as the log prints it: 5.98GiB.", metavar="SIZE"
+    ),
+]
+_Gpu = Annotated[
+    str | None,
+    options.gpu_option("The accelerator; beside --available or --tokens, its kernels alone."),
+]
+_Utilization = Annotated[
+    str | None,
+    typer.Option(
+        help="Share of the GPU, or of what is free (TensorRT-LLM).",
+        metavar="SHARE",
+        show_default="0.9; SGLang's own",
+    ),
+]
+_Context = Annotated[
+    str | None,
+    typer.Option(
+        help="Longest request: --max-model-len, --ctx-size of llama.cpp.",
+        metavar="TOKENS",
+        show_default=False,
+    ),
+]
+_ModelDtype = Annotated[
+    str,
+    typer.Option(
+        help="Number format of activations, which an 'auto' cache takes.",
+        metavar="DTYPE",
+        autocompletion=completion.one_of(STATE_FORMATS),
+    ),
+]
+
 
 @flags.with_engine_flags
 def capacity(
     model: options.Model,
     engine: Annotated[str, options.engine_option("Whose allocator.")] = SERVING,
     engine_version: options.EngineVersion = None,
-    available: Annotated[
-        str | None,
-        typer.Option(
-            help="Memory for the cache on a device, as the log prints it: 5.98GiB.", metavar="SIZE"
-        ),
-    ] = None,
-    gpu: Annotated[
-        str | None,
-        options.gpu_option("The accelerator; beside --available or --tokens, its kernels alone."),
-    ] = None,
+    available: _Memory = None,
+    gpu: _Gpu = None,
     gpu_memory: options.GpuMemory = None,
-    memory_utilization: Annotated[
-        str | None,
-        typer.Option(
-            help="Share of the GPU, or of what is free (TensorRT-LLM).",
-            metavar="SHARE",
-            show_default="0.9; SGLang's own",
-        ),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            help="Longest request: --max-model-len, --ctx-size of llama.cpp.",
-            metavar="TOKENS",
-            show_default=False,
-        ),
-    ] = None,
+    memory_utilization: _Utilization = None,
+    context: _Context = None,
     dtype: options.Dtype = None,
     imatrix: options.Imatrix = False,
     pure: options.Pure = False,
     output_tensor_type: options.OutputType = None,
     token_embedding_type: options.TokenType = None,
-    model_dtype: Annotated[
-        str,
-        typer.Option(
-            help="Number format of activations, which an 'auto' cache takes.",
-            metavar="DTYPE",
-            autocompletion=completion.one_of(STATE_FORMATS),
-        ),
-    ] = "bf16",
+    model_dtype: _ModelDtype = "bf16",
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1,

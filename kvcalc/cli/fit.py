@@ -21,21 +21,40 @@ from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers import fit as answers
 
+_Gpu = Annotated[str | None, options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ...")]
+_Gpus = Annotated[
+    str | None,
+    typer.Option(
+        help="A table of every accelerator known.",
+        metavar="all",
+        autocompletion=completion.one_of(("all",)),
+    ),
+]
+_Engine = Annotated[str, options.engine_option("Whose pages to count; logical: the need alone.")]
+_Utilization = Annotated[
+    str | None,
+    typer.Option(
+        help="Share of the memory that the engine may use.",
+        metavar="SHARE",
+        show_default="0.9; SGLang's own",
+    ),
+]
+_StepTokens = Annotated[
+    str | None,
+    typer.Option(
+        help="Tokens of one scheduler step.", metavar="TOKENS", show_default="as the engine chooses"
+    ),
+]
+_StepRequests = Annotated[
+    int | None,
+    options.num("--max-num-seqs", "Requests at once.", show_default="as the engine chooses"),
+]
+
 
 def fit(
     model: options.Model,
-    gpu: Annotated[
-        str | None,
-        options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ..."),
-    ] = None,
-    gpus: Annotated[
-        str | None,
-        typer.Option(
-            help="A table of every accelerator known.",
-            metavar="all",
-            autocompletion=completion.one_of(("all",)),
-        ),
-    ] = None,
+    gpu: _Gpu = None,
+    gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None,
     context: options.Context = None,
     batch: options.Batch = 1,
@@ -51,30 +70,11 @@ def fit(
     pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1,
     expert_parallel: options.ExpertParallel = False,
-    engine: Annotated[
-        str, options.engine_option("Whose pages to count; logical: the need alone.")
-    ] = SERVING,
+    engine: _Engine = SERVING,
     engine_version: options.EngineVersion = None,
-    memory_utilization: Annotated[
-        str | None,
-        typer.Option(
-            help="Share of the memory that the engine may use.",
-            metavar="SHARE",
-            show_default="0.9; SGLang's own",
-        ),
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        str | None,
-        typer.Option(
-            help="Tokens of one scheduler step.",
-            metavar="TOKENS",
-            show_default="as the engine chooses",
-        ),
-    ] = None,
-    max_num_seqs: Annotated[
-        int | None,
-        options.num("--max-num-seqs", "Requests at once.", show_default="as the engine chooses"),
-    ] = None,
+    memory_utilization: _Utilization = None,
+    max_num_batched_tokens: _StepTokens = None,
+    max_num_seqs: _StepRequests = None,
     enforce_eager: options.EnforceEager = False,
     format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
@@ -86,6 +86,31 @@ def fit(
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
+    _one_accelerator(gpu, gpus, gpu_memory)
+    name = options.engine_name(engine)
+    _step(name, max_num_batched_tokens, max_num_seqs, -(-batch // dp), batch)
+    spec = locate(model).spec
+    asked = Asked(
+        context_tokens=options.tokens(context, "--context"), batch_size=batch,
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
+        kv_dtype=kv_dtype, state_dtype=state_dtype, layout=Layout(tp, pp, dp, expert_parallel),
+    )  # fmt: skip
+    request = FitRequest(
+        workload=choose_workload(spec, asked)[0], engine=name, engine_version=engine_version,
+        utilization=share(memory_utilization, "--memory-utilization", most=1),
+        max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
+        max_num_seqs=max_num_seqs, eager=enforce_eager,
+    )  # fmt: skip
+    device = options.device(gpu, gpu_memory)
+    fits = list(_everywhere(Planner(spec), request)) if device is None else (
+        [ask(Planner(spec), device, request)])  # fmt: skip
+    shown = answers.answer_all(fits) if device is None else answers.answer(fits[0])
+    show(format, shown, quiet=quiet)
+    return 0 if any(one.verdict != "does not fit" for one in fits) else 1
+
+
+def _one_accelerator(gpu: str | None, gpus: str | None, gpu_memory: str | None) -> None:
+    """Refuse none, and several."""
     if gpus is not None and gpus != "all":
         raise UsageError(
             f"--gpus {gpus}: the number of GPUs is --tp and --pp: --gpu {gpu or 'NAME'} --tp {gpus}"
@@ -94,44 +119,21 @@ def fit(
         )
     if sum(given is not None for given in (gpu, gpus, gpu_memory)) != 1:
         raise UsageError("say one of --gpu NAME, --gpus all and --gpu-memory SIZE")
-    name = options.engine_name(engine)
-    if options.record(name).step is None:
-        for option, given in (("--max-num-batched-tokens", max_num_batched_tokens),
-                              ("--max-num-seqs", max_num_seqs if name == NEED else None)):  # fmt: skip
+
+
+def _step(name: str, tokens: str | None, requests: int | None, sequences: int, batch: int) -> None:
+    """Refuse a step that says nothing of an engine, or that is too small for the batch."""
+    record = options.record(name)
+    if record.step is None:
+        needless = (("--max-num-batched-tokens", tokens),
+                    ("--max-num-seqs", requests if name == NEED else None))  # fmt: skip
+        for option, given in needless:
             if given is not None:
-                words = options.record(name).words
-                raise UsageError(f"{option} says nothing of {words}: no step of it is counted")
-    if max_num_seqs is not None and batch > max_num_seqs * dp:
-        raise UsageError(f"--batch {batch}: --max-num-seqs {max_num_seqs} runs fewer at once")
-    spec = locate(model).spec
-    asked = Asked(
-        context_tokens=options.tokens(context, "--context"),
-        batch_size=batch,
-        encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        state_dtype=state_dtype,
-        layout=Layout(tp, pp, dp, expert_parallel),
-    )
-    request = FitRequest(
-        workload=choose_workload(spec, asked)[0],
-        engine=name,
-        engine_version=engine_version,
-        utilization=share(memory_utilization, "--memory-utilization", most=1),
-        max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
-        max_num_seqs=max_num_seqs,
-        eager=enforce_eager,
-    )
-    planner = Planner(spec)
-    if gpus is not None:
-        fits = list(_everywhere(planner, request))
-        show(format, answers.answer_all(fits), quiet=quiet)
-        return 0 if any(one.verdict != "does not fit" for one in fits) else 1
-    device = options.device(gpu, gpu_memory)
-    assert device is not None
-    answer = ask(planner, device, request)
-    show(format, answers.answer(answer), quiet=quiet)
-    return 0 if answer.verdict != "does not fit" else 1
+                raise UsageError(
+                    f"{option} says nothing of {record.words}: no step of it is counted"
+                )
+    if requests is not None and sequences > requests:
+        raise UsageError(f"--batch {batch}: --max-num-seqs {requests} runs fewer at once")
 
 
 def _everywhere(planner: Planner, request: FitRequest) -> Iterator[Fit]:

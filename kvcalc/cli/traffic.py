@@ -82,8 +82,8 @@ def answers(
 
             spec = with_fields(spec, tuple(set_fields))
             notes = (*notes, *(f"set {change}" for change in set_fields))
-        result, filled = traffic_of(spec, requests, question)
-        found.append((spec.name, item.path, result, (*filled, *notes)))
+        held = traffic_of(spec, requests, question)
+        found.append((spec.name, item.path, held.traffic, (*held.notes, *notes)))
     return answer(found)
 
 

@@ -10,6 +10,7 @@ from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.engine import AnyEngine, Batch, Share
 from kvcalc.engines.result import Waste
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.shown import Shown
 from kvcalc.memory.workload import Workload
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -100,7 +101,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(Shown):
     """The answer. longest_context: for the batch; largest_batch: for the context; 0: none, None: any.
 
     Each with ``_least``, what holds at the lower end of the memory's band, too. share: of the memory

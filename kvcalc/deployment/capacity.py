@@ -62,7 +62,7 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     beyond = beyond_longest(spec, _longest(request))
     if beyond is not None:
         result = replace(result, notes=(beyond + past_the_longest(record.name), *result.notes))
-    return replace(result, notes=(*result.notes, *notes))
+    return replace(result, notes=(*result.notes, *notes), source=spec.source)
 
 
 def _request(record: AnyEngine, question: Question) -> CapacityRequest:

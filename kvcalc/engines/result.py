@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from kvcalc.memory.shown import Shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
@@ -79,13 +81,14 @@ class Waste:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CapacityResult:
+class CapacityResult(Shown):
     """What an engine will allocate, in the terms of its own log.
 
     pool_range: the pools of the least and the most memory that the stated figure may have been
     rounded from; None when both are the answer. logical_bytes_per_request: what one request of
     max_model_len needs by the closed form, to set beside ``pool.bytes_per_request``.
     rules: which of the engine's rules applied, each with its function. notes: what was assumed.
+    source: where the model's dimensions are from.
     """
 
     engine: str
@@ -100,3 +103,4 @@ class CapacityResult:
     waste: tuple[Waste, ...] = ()
     rules: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.lengths import Lengths
+from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import stage_functions
 from kvcalc.memory.traffic import (
     BLOCK_TOKENS,
@@ -43,10 +44,17 @@ class TrafficQuestion:
     prefix_tokens: int | None = None
 
 
-def traffic_of(
-    spec: ModelSpec, lengths: Lengths, question: TrafficQuestion
-) -> tuple[Traffic, tuple[str, ...]]:
-    """One model's answer and what was assumed.
+@frozen
+class TrafficAnswer(Shown):
+    """What the requests of one model hold. notes: what was assumed."""
+
+    model: str
+    traffic: Traffic
+    notes: tuple[str, ...] = ()
+
+
+def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> TrafficAnswer:
+    """One model's answer.
 
     Raises UsageError for what says nothing of the engine, and as the engine does.
     """
@@ -89,7 +97,7 @@ def traffic_of(
         prefix_tokens=question.prefix_tokens,
         prefix_stage_bytes=prefix,
     )
-    return result, notes
+    return TrafficAnswer(spec.name, result, notes)
 
 
 def _refuse_blocks(question: TrafficQuestion) -> None:

@@ -12,6 +12,7 @@ from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import TypeTotal
 from kvcalc.memory.schemes import QUANTISED
+from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import decoder_stages
 from kvcalc.memory.weights import (
     ParameterSummary,
@@ -72,7 +73,7 @@ class CacheEstimate:
 
 
 @frozen
-class Estimate:
+class Estimate(Shown):
     """Everything ``kvcalc estimate`` prints.
 
     workspace: of one prefill of everything; step: of one step of an engine, which cuts it in chunks.

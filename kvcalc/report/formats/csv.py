@@ -20,8 +20,8 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
     """Text in chunks, the header first. Notes are no rows."""
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    records = _records(answer.sheets()) if answer.records is None else answer.records()
-    for number, record in enumerate(records, start=1):
+    found = records(answer.sheets()) if answer.records is None else answer.records()
+    for number, record in enumerate(found, start=1):
         writer.writerow([safe(cell) if isinstance(cell, str) else cell for cell in record])
         if number % CHUNK_ROWS == 0:
             yield buffer.getvalue()
@@ -40,7 +40,8 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _records(sheets: Sequence[Sheet]) -> Iterator[Sequence[object]]:
+def records(sheets: Sequence[Sheet]) -> Iterator[Sequence[object]]:
+    """The header, then a record for each row of the tables. Raises UsageError where there is none."""
     keys = sheets[0].keys
     if not keys:
         raise UsageError("--format csv: this answer is no table")

@@ -1,0 +1,112 @@
+"""What ``kvcalc check``, ``kvcalc diff`` and ``kvcalc compare`` ask, for programs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from kvcalc.api.arguments import Model, Tokens, spec_of, tokens, whole, word
+from kvcalc.checks import diff as differences
+from kvcalc.checks.diff import Diff
+from kvcalc.checks.policy import find_policy, load_policy
+from kvcalc.checks.quantities import parse_tolerances
+from kvcalc.checks.run import Report, check_paths
+from kvcalc.errors import UsageError
+from kvcalc.memory import grid as grids
+from kvcalc.memory.grid import Row, Variant
+from kvcalc.memory.workload import Asked
+
+T = TypeVar("T")
+
+
+def check(*paths: str | Path, policy: str | Path | None = None) -> tuple[Report, ...]:
+    """Hold specs, and every spec under folders, to every rule: ``kvcalc check``.
+
+    policy: the kvcalc.yaml for all of them; otherwise the nearest upward from each. Problems are in
+    the reports. Raises NotFoundError for a path that does not exist, FileError for what cannot be read.
+    """
+    if not paths:
+        raise UsageError("name the specs to check: paths of files or folders")
+    return check_paths(map(_folder, paths), None if policy is None else _folder(policy))
+
+
+def diff(
+    base: str,
+    *paths: str | Path,
+    context_tokens: Tokens = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    kv_dtype: str | None = None,
+    tolerances: Mapping[str, str] | None = None,
+    policy: str | Path | None = None,
+    merge_base: bool = True,
+) -> Diff:
+    """What specs changed since a git revision: ``kvcalc diff``.
+
+    The workload, and tolerances (``{"weight_bytes": "1%"}``), are the policy's where they are not
+    said. Raises UsageError without a repository or a base.
+    """
+    where = tuple(map(_folder, paths)) or (Path(),)
+    found = _folder(policy) if policy is not None else find_policy(where[0])
+    team = None if found is None else load_policy(found).policy
+    served = Asked(context_tokens=8192) if team is None else team.workload.asked
+    said = tokens("context_tokens", context_tokens)
+    reference = Asked(
+        context_tokens=served.context_tokens if said is None else said,
+        batch_size=served.batch_size if batch_size is None else whole("batch_size", batch_size),
+        dtype=word("dtype", dtype) or served.dtype,
+        kv_dtype=word("kv_dtype", kv_dtype) or served.kv_dtype,
+    )
+    allowed = {} if team is None else dict(team.tolerances)
+    return differences.diff(
+        where, base, reference, parse_tolerances(allowed | dict(tolerances or {})),
+        merge_base=merge_base,
+    )  # fmt: skip
+
+
+def grid(
+    models: Sequence[Variant | Model] | Variant | Model = (),
+    *,
+    contexts: Sequence[int | str] = ("8k",),
+    batches: Sequence[int] = (1,),
+    kv_dtypes: Sequence[str] = ("bf16",),
+    encoder_tokens: Tokens = None,
+    state_dtype: str | None = None,
+    dtype: str | None = None,
+    by: str | None = None,
+) -> Iterator[Row]:
+    """Every combination of models, contexts, batches and cache formats, as ``kvcalc compare`` has them.
+
+    models: variants, specs, names or paths. by: ``cache`` or ``total`` sorts within a workload.
+    Raises UsageError for what makes no sense and UnsupportedError for a format that does not fit.
+    """
+    if by not in (None, "cache", "total"):
+        raise UsageError(f"by is 'cache' or 'total', not {by!r}")
+    several = isinstance(models, Sequence) and not isinstance(models, str)
+    given: Sequence[Variant | Model] = models if several else (models,)  # type: ignore[assignment]
+    if not given:
+        raise UsageError("grid needs a model: a variant, a spec, a name or a path")
+    lengths = [tokens("contexts", each) for each in _several("contexts", contexts)]
+    return grids.grid(
+        [each if isinstance(each, Variant) else Variant(spec_of(each)) for each in given],
+        contexts=[0 if each is None else each for each in lengths],
+        batches=[whole("batches", each) for each in _several("batches", batches)],
+        kv_dtypes=[word("kv_dtypes", each) or "bf16" for each in _several("kv_dtypes", kv_dtypes)],
+        encoder_tokens=tokens("encoder_tokens", encoder_tokens),
+        state_dtype=word("state_dtype", state_dtype),
+        dtype=word("dtype", dtype),
+        by=by,
+    )
+
+
+def _several(name: str, values: Sequence[T]) -> Sequence[T]:
+    """A list of values. Raises UsageError for one alone."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UsageError(f"{name} is a list, not {values!r}")
+    return values
+
+
+def _folder(path: str | Path) -> Path:
+    """A path. Raises UsageError for an empty one."""
+    if not str(path):
+        raise UsageError("a path is empty; write . for the current folder")
+    return Path(path)

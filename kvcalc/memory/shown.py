@@ -1,0 +1,49 @@
+"""Answers that show themselves: as the object of ``--format json``, as rows, as HTML in a notebook.
+
+How an answer is shown is said above, where reports are written (kvcalc/api/views.py): it registers
+there what shows each class, and is asked for when the first answer is shown.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
+
+Answered = TypeVar("Answered", bound="Shown")
+
+
+class View(Protocol):
+    """One answer, made to be shown."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+    def rows(self) -> list[dict[str, Any]]: ...
+    def html(self) -> str: ...
+
+
+_VIEWS: dict[type, Callable[[Any], View]] = {}
+_ABOVE = "kvcalc.api.views"
+
+
+def shows(cls: type[Answered], view: Callable[[Answered], View]) -> None:
+    """Say how answers of a class are shown."""
+    _VIEWS[cls] = view
+
+
+class Shown:
+    """What every answer of the library can do."""
+
+    def _view(self) -> View:
+        if type(self) not in _VIEWS:
+            import_module(_ABOVE)
+        return _VIEWS[type(self)](self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``--format json`` prints."""
+        return self._view().to_dict()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of ``--format csv``, numbers as numbers: ``pandas.DataFrame(answer.rows())``."""
+        return self._view().rows()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return self._view().html()

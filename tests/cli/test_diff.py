@@ -50,6 +50,21 @@ def test_table(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_a_narrow_terminal_names_models_and_fields(
+    scratch: Scratch,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    _, out, _ = run(capsys, "diff", "--base", "main")
+    assert out.startswith("alpha  specs/alpha.yaml:8\n")
+    assert "num_key_value_heads: 2 -> 4" in out
+    assert "+2,097,152 B" in out
+    assert max(map(len, out.splitlines())) <= int(columns)
+
+
 def test_json(scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
     commit = scratch.git("rev-parse", "HEAD")
     status, out, _ = run(

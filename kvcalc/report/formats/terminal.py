@@ -17,6 +17,7 @@ from kvcalc.report.sheet import (
     Answer,
     Bar,
     Cell,
+    Group,
     Line,
     Points,
     Row,
@@ -117,7 +118,7 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
                 yield from _table(part, on)
             case Points(points, heading, tone):
                 if heading:
-                    yield on.paint(printable(heading), "strong")
+                    yield from _sentence(heading, "", "", on)
                 for point in points:
                     yield from _point(said(point), on, tone)
             case Verbatim(lines):
@@ -128,7 +129,7 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
             yield from _point(note, on)
     if sheet.closing:
         yield from () if first else ("",)
-        yield on.paint(printable(sheet.closing), "strong")
+        yield from _sentence(sheet.closing, "", "", on)
 
 
 def _sentence(lead: str, text: str, tone: Tone, on: Screen) -> Iterator[str]:
@@ -140,7 +141,7 @@ def _sentence(lead: str, text: str, tone: Tone, on: Screen) -> Iterator[str]:
         if number == 0 and lead and line.startswith(lead):
             yield on.paint(lead, "strong") + on.paint(line[len(lead) :], tone)
         else:
-            yield on.paint(line, tone)
+            yield on.paint(line, tone if text else "strong")
 
 
 def _point(text: str, on: Screen, tone: Tone = "faint") -> Iterator[str]:
@@ -186,10 +187,7 @@ def _table(table: Table, on: Screen) -> Iterator[str]:
     for number, (row, cells) in enumerate(zip(table.rows, texts, strict=True)):
         if row.group is not None:
             yield from ("",) if number else ()
-            yield from _sentence(
-                row.group.name, f"{row.group.was}  {row.group.where}".strip(), "faint", on
-            )
-            yield from (on.paint(printable(f"  {line}"), tone) for line, tone in row.group.lines)
+            yield from _group(row.group, on)
             yield from head
         pieces = [
             _wrapped(cells[index], width)
@@ -198,6 +196,13 @@ def _table(table: Table, on: Screen) -> Iterator[str]:
         yield from _lines(
             pieces, [_tone(row, index) for index in layout.columns], layout, right, on
         )
+
+
+def _group(group: Group, on: Screen) -> Iterator[str]:
+    """What the rows under it are about."""
+    yield from _sentence(group.name, f"{group.was}  {group.where}".strip(), "faint", on)
+    for line, tone in group.lines:
+        yield from (on.paint(piece, tone) for piece in _wrapped(printable(f"  {line}"), on.width))
 
 
 def _head(table: Table, layout: _Layout, right: set[int], on: Screen) -> Iterator[str]:
@@ -288,9 +293,12 @@ def _lines(
 def _records(table: Table, texts: list[list[str]], on: Screen) -> Iterator[str]:
     """Each row as its name, and under it what stood beside it, with the titles."""
     assert on.width is not None
-    if table.headed and table.columns[0].title:
+    if table.headed and table.columns[0].title and not table.grouped[0]:
         yield on.paint(printable(table.columns[0].title), "strong")
-    for row, cells in zip(table.rows, texts, strict=True):
+    for number, (row, cells) in enumerate(zip(table.rows, texts, strict=True)):
+        if row.group is not None:
+            yield from ("",) if number else ()
+            yield from _group(row.group, on)
         yield from (
             on.paint(line, _tone(row, 0) or "strong") for line in _wrapped(cells[0], on.width)
         )

@@ -2,6 +2,7 @@
 write them; what a config leaves open, or kvcalc has no word for, is refused by name.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -90,6 +91,9 @@ def gptq(config: Config, stated: Stated, default: str) -> Method:
     inside = _inside(config, stated)
     rules = _dynamic(config, stated)
     word = f"gptq{'' if bits == 4 else bits}_{group}"
+    config.assumptions.append(
+        "gptq: the biases of zeros that AutoGPTQ up to 0.7 writes beside every matrix are not counted"
+    )
 
     def choose(module: Module) -> str | None:
         is_head = module.rule == "head" and bool(stated.get("lm_head"))
@@ -220,12 +224,7 @@ def bitsandbytes(config: Config, stated: Stated, default: str) -> Method:
     if stated.get("load_in_8bit"):
         word = "int8_row+1"
     elif stated.get("load_in_4bit"):
-        double = bool(stated.get("bnb_4bit_use_double_quant"))
-        word = "nf4_double" if double else "nf4"
-        config.assumptions.append(
-            f"{word}: the tables and the state that each matrix stores once, under 1.5 KiB, are not "
-            f"counted"
-        )
+        return _nf4(config, stated, default)
     else:
         refuse(
             config, "load_in_4bit", stated.get("load_in_4bit"), "neither 4 nor 8 bits are stated"
@@ -234,6 +233,32 @@ def bitsandbytes(config: Config, stated: Stated, default: str) -> Method:
         lambda module: word if module.linear and not listed.match(module) else None, listed,
         separate=True,
     )  # fmt: skip
+
+
+_TORCH = {"": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def _nf4(config: Config, stated: Stated, default: str) -> Method:
+    """absmax, a table of 16 fp32 values, and what bitsandbytes packs as JSON (0.50,
+    functional.QuantState.as_dict); doubled, another table of 256 and a number of unknown length."""
+    listed = entries_of(config, stated, "transformers")
+    double = bool(stated.get("bnb_4bit_use_double_quant"))
+    kind, dtype = stated.get("bnb_4bit_quant_type", "fp4"), _TORCH[default]
+    if double:
+        config.assumptions.append(
+            "nf4_double: the state that each matrix stores as text, about 170 bytes, is not counted"
+        )
+
+    def choose(module: Module) -> str | None:
+        if not module.linear or listed.match(module):
+            return None
+        if double:
+            return f"nf4_double+{4 * (16 + 256)}"
+        rows, columns = module.tensor.shape[-2] // module.tensor.fused, module.tensor.shape[-1]
+        state = {"quant_type": kind, "blocksize": 64, "dtype": dtype, "shape": [rows, columns]}
+        return f"nf4+{4 * 16 + len(json.dumps(state))}"
+
+    return Method(choose, listed, separate=True)
 
 
 def mxfp4(config: Config, stated: Stated, default: str) -> Method:
@@ -251,8 +276,9 @@ def bitnet(config: Config, stated: Stated, default: str) -> Method:
     return _plain(config, stated, "int2+2")
 
 
-_MODELOPT = {"FP8": "fp8+8", "NVFP4": "nvfp4+8", "W4A8_AWQ": None, "FP8_PB_WO": "fp8_block128",
-             "FP8_PER_CHANNEL_PER_TOKEN": None}  # fmt: skip
+_MODELOPT = {
+    "FP8": "fp8+8", "NVFP4": "nvfp4+8", "W4A16_NVFP4": "nvfp4+4", "FP8_PB_WO": "fp8_block128",
+}  # fmt: skip
 
 
 def modelopt(config: Config, stated: Stated, default: str) -> Method:
@@ -273,7 +299,7 @@ def modelopt(config: Config, stated: Stated, default: str) -> Method:
 
         def mixed(module: Module) -> str | None:
             found = {words[name] for path in module.names for name in _each(path, module)
-                     if name in words}  # fmt: skip
+                     for name in _and_parents(name) if name in words}  # fmt: skip
             if len(found) > 1:
                 refuse(config, "quantized_layers", module.rule, "one tensor in several formats")
             named.match(module)
@@ -296,6 +322,12 @@ def modelopt(config: Config, stated: Stated, default: str) -> Method:
         return None if listed.match(module) else word
 
     return Method(choose, listed)
+
+
+def _and_parents(name: str) -> list[str]:
+    """A module's path and those of what it stands in: a list may name all experts at once."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 def _each(path: str, module: Module) -> list[str]:

@@ -188,7 +188,7 @@ def find(name: str) -> Accelerator:
     if memory:
         size = int(memory[1]) * GIB
         return Accelerator(f"ram-{memory[1]}gb", "", size, size, size, True, f"{memory[1]}GiB", "--gpu",
-                           kind="RAM", unified=True)  # fmt: skip
+                           sm=0, kind="RAM", unified=True)  # fmt: skip
     spelt, system = _words(name), ""
     for suffix in ("linux", "windows", "older-macos", "macos"):
         folded = spelt.strip().replace("_", "-").replace(" ", "-")

@@ -61,7 +61,9 @@ def _runs_on(device: Device, version: str | None) -> str | None:
         )
     if device.vendor == "Google":
         return "SGLang-JAX does, whose memory is not accounted for (docs.sglang.io, TPU)"
-    if device.vendor in ("Intel", "Huawei"):
+    if not device.vendor and device.sm == 0:
+        return "it is plain memory, which is not accounted for (docs.sglang.io, CPU servers)"
+    if device.vendor in ("Intel", "Huawei", "Apple"):
         return "its pools there are not accounted for (docs.sglang.io, hardware platforms)"
     return None
 

@@ -61,7 +61,7 @@ def _step(device: Device) -> Batch:
 
 def _runs_on(device: Device, version: str | None) -> str | None:
     """nvidia.github.io/TensorRT-LLM, supported hardware: NVIDIA from Ampere on."""
-    if device.vendor and device.vendor != "NVIDIA":
+    if device.vendor != "NVIDIA" and (device.vendor or device.sm == 0):
         return "it is made for NVIDIA's (nvidia.github.io/TensorRT-LLM, supported hardware)"
     if device.sm and device.sm < 80:
         return (

@@ -67,7 +67,12 @@ def default_batch(device: Device) -> Batch:
 
 
 # Accelerators that a plugin of its own runs, whose memory follows other rules.
-_PLUGINS = {"Google": "tpu-inference", "Intel": "vllm-gaudi", "Huawei": "vllm-ascend"}
+_PLUGINS = {
+    "Google": "tpu-inference",
+    "Intel": "vllm-gaudi",
+    "Huawei": "vllm-ascend",
+    "Apple": "vllm-metal",
+}
 
 
 def _runs_on(device: Device, version: str | None) -> str | None:
@@ -78,6 +83,10 @@ def _runs_on(device: Device, version: str | None) -> str | None:
             f"it needs compute capability 7.0, and this has {device.sm // 10}.{device.sm % 10} "
             "(docs.vllm.ai, installation, GPU)"
         )
+    if not device.vendor and device.sm == 0:
+        return "it is plain memory: vLLM's CPU build is not accounted for (docs.vllm.ai, installation, CPU)"
+    if device.vendor == "Intel" and not device.name.startswith("gaudi"):
+        return "its XPU build does, whose memory is not accounted for (docs.vllm.ai, installation, GPU)"
     plugin = _PLUGINS.get(device.vendor)
     if plugin is not None:
         return (

@@ -62,11 +62,14 @@ def check(
 
     Example: kvcalc check model_specs
     """
+    if rules:
+        word = "table" if format in (None, "text") else str(format)
+        if word not in formats.PRINTERS:
+            raise UsageError(f"--rules: a table of rules is no {word}; leave --format out, or json")
+        show(word, answer.rules())
+        return
     if format is None:
         format = "github" if _in_github_actions() else "text"
-    if rules:
-        show(format if format in formats.PRINTERS else "table", answer.rules())
-        return
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
     from kvcalc.checks.run import check_paths

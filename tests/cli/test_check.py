@@ -149,3 +149,12 @@ def test_an_empty_path_is_not_the_current_folder(
         main(command)
     assert stop.value.code == 2
     assert "a path is empty" in capsys.readouterr().err
+
+
+def test_rules_in_a_format_that_has_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "check", "--rules", "--format", "csv")[1].startswith(
+        "code,severity,summary\n"
+    )
+    status, out, err = run(capsys, "check", "--rules", "--format", "sarif")
+    assert (status, out) == (2, "")
+    assert "a table of rules is no sarif" in err

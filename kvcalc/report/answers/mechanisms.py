@@ -23,6 +23,7 @@ _SPEC = (
     ("layers, repeat, pattern, loops", _MODEL, "LayerGroup"),
     ("embedding", _MODEL, "Embedding"),
     ("encoder", _MODEL, "Encoder"),
+    ("weight_formats", _MODEL, "TensorFormat"),
     ("expect", _MODEL, "Expect"),
     ("budgets, budget", _MODEL, "Budget"),
 )

@@ -27,7 +27,7 @@ class Variant:
     stored: StoredWeights | None = None
 
 
-@frozen
+@frozen(often=True)
 class Row:
     """One point of the grid.
 

@@ -48,7 +48,8 @@ def _object(point: Point) -> dict[str, Any]:
     found: dict[str, Any] = dict(zip(KEYS, _values(point), strict=True))
     ratio = found["cache_ratio_to_first"]
     # Six decimals, rounded in integers; JSON has no other number for them.
-    return found | {"cache_ratio_to_first": float(ratio) if ratio else None}
+    found["cache_ratio_to_first"] = float(ratio) if ratio else None
+    return found
 
 
 def records(points: Iterable[Point]) -> Iterator[Sequence[object]]:

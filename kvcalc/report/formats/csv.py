@@ -6,7 +6,9 @@ decimals. A cell of words that a spreadsheet would take for a formula gets an ap
 
 import csv
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from io import StringIO
+from itertools import islice
 
 from kvcalc.errors import UsageError
 from kvcalc.report.sheet import Answer, Sheet, Table, plain
@@ -21,15 +23,15 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     found = records(answer.sheets()) if answer.records is None else answer.records()
-    for number, record in enumerate(found, start=1):
-        writer.writerow([safe(cell) if isinstance(cell, str) else cell for cell in record])
-        if number % CHUNK_ROWS == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+    lines = ([safe(cell) if type(cell) is str else cell for cell in row] for row in found)
+    while chunk := list(islice(lines, CHUNK_ROWS)):
+        writer.writerows(chunk)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
 
 
+@lru_cache(1024)
 def safe(text: str) -> str:
     """Words that no spreadsheet runs, in one line."""
     if text.isprintable() and not text.startswith(_FORMULA):

@@ -6,12 +6,14 @@ must be readable all the same.
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from kvcalc.report.sheet import Answer
 
 # Of every answer, errors included. What it promises is in CHANGELOG.md.
 SCHEMA_VERSION = 2
+CHUNK_ITEMS = 256
 
 
 def render(answer: Answer, quiet: bool) -> Iterator[str]:
@@ -47,7 +49,8 @@ def document(found: Any) -> str:
 
 def _items(values: Iterator[Any]) -> Iterator[str]:
     before = "[\n  "
-    for value in values:
-        yield before + json.dumps(value)
+    encode = json.JSONEncoder().encode
+    while chunk := ",\n  ".join(map(encode, islice(values, CHUNK_ITEMS))):
+        yield before + chunk
         before = ",\n  "
     yield "[]" if before.startswith("[") else "\n ]"

@@ -73,7 +73,7 @@ def answers(
     """Every model's answer for the requests of one file."""
     from kvcalc.report.answers.traffic import answer
 
-    requests, found = _lengths(path), []
+    requests, found = _lengths(path, question.prefix_tokens is not None), []
     for model in models:
         item = locate(model)
         spec, notes = item.spec, item.assumptions
@@ -87,10 +87,10 @@ def answers(
     return answer(found)
 
 
-def _lengths(path: str) -> Lengths:
+def _lengths(path: str, count_prompts: bool) -> Lengths:
     """Read a file, or stdin for ``-``. Raises NotFoundError, FileError or UsageError."""
     if path != "-":
-        return open_lengths(path)
+        return open_lengths(path, count_prompts)
     if sys.stdin is None:
         raise FileError("cannot read stdin: it is closed")
-    return read_lengths(sys.stdin.buffer, "stdin")
+    return read_lengths(sys.stdin.buffer, "stdin", count_prompts)

@@ -11,7 +11,10 @@ wrong with a line is an error that names the line.
 """
 
 import json
+import operator
+from collections import Counter
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from kvcalc.errors import FileError, NotFoundError, UsageError
@@ -38,6 +41,7 @@ _BESIDE = frozenset(_SAID_BESIDE.split())
 _COLUMNS = {alias: name for name, aliases in _NAMES.items() for alias in aliases.split()}
 
 MAX_LINE = 1 << 16
+_BLOCK = 1 << 16
 MAX_DISTINCT = 1 << 22
 MAX_COUNT = 1 << 50
 
@@ -47,7 +51,7 @@ class Lengths:
     """Requests by length. totals: tokens of prompt and output together -> requests.
 
     prompts: tokens of the prompt -> requests; of the whole request where a file does not tell them
-    apart (has_prompts is False).
+    apart (has_prompts is False); empty where nobody asked for them.
     """
 
     totals: dict[int, int]
@@ -59,19 +63,57 @@ class Lengths:
         return sum(self.totals.values())
 
 
-def open_lengths(path: str) -> Lengths:
+def open_lengths(path: str, count_prompts: bool = True) -> Lengths:
     """Read a file. Raises NotFoundError, FileError or UsageError."""
     try:
         with open(path, "rb") as stream:
-            return read_lengths(stream, path)
+            return read_lengths(stream, path, count_prompts)
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_lengths(stream: BinaryIO, name: str) -> Lengths:
-    """Count the requests of a file. name: what errors call it.
+class _Tally:
+    """The requests counted so far. name: what errors call the file."""
+
+    def __init__(self, name: str, count_prompts: bool) -> None:
+        self.name = name
+        self.count_prompts = count_prompts
+        self.totals: Counter[int] = Counter()
+        self.prompts: Counter[int] = Counter()
+        self.told_apart = False
+
+    def add(self, number: int, row: dict[str, int]) -> None:
+        """Count the requests of one line."""
+        count = row.get("count", 1)
+        prompt = row["prompt"] if "prompt" in row else row["length"]
+        total = prompt + (row.get("output", 0) if "prompt" in row else 0)
+        if count > MAX_COUNT or total > MAX_TOKENS:
+            raise UsageError(f"{self.name}:{number}: more than any machine serves: {str(row)[:80]}")
+        self.told_apart |= "prompt" in row
+        self.totals[total] += count
+        if self.count_prompts:
+            self.prompts[prompt] += count
+        self._bound(number)
+
+    def add_block(self, number: int, columns: dict[str, list[int]]) -> None:
+        """Count many requests at once, a list for each column."""
+        prompts = columns["prompt"] if "prompt" in columns else columns["length"]
+        self.told_apart |= "prompt" in columns
+        outputs = columns.get("output") if "prompt" in columns else None
+        self.totals.update(prompts if outputs is None else map(operator.add, prompts, outputs))
+        if self.count_prompts:
+            self.prompts.update(prompts)
+        self._bound(number)
+
+    def _bound(self, number: int) -> None:
+        if len(self.totals) > MAX_DISTINCT:
+            raise UsageError(f"{self.name}:{number}: more than {MAX_DISTINCT:,} different lengths")
+
+
+def read_lengths(stream: BinaryIO, name: str, count_prompts: bool = True) -> Lengths:
+    """Count the requests of a file. name: what errors call it. count_prompts: also by their prompts.
 
     Raises FileError for a file that cannot be read and UsageError, with the line, for its contents.
     """
@@ -79,37 +121,20 @@ def read_lengths(stream: BinaryIO, name: str) -> Lengths:
     first = next(lines, None)
     if first is None:
         raise UsageError(f"{name}: no requests in it")
-    totals: dict[int, int] = {}
-    prompts: dict[int, int] = {}
     number, text = first
-    rows: Iterator[tuple[int, dict[str, int]]]
+    tally = _Tally(name, count_prompts)
     if text[0] in "{[":
-        rows = _json_rows(number, text, lines, name)
+        for at, row in _json_rows(number, text, lines, name):
+            tally.add(at, row)
     else:
-        rows = _csv_rows(number, text, lines, name)
-    told_apart = False
-    for number, row in rows:
-        count = row.get("count", 1)
-        if "prompt" in row:
-            told_apart = True
-            prompt = row["prompt"]
-            total = prompt + row.get("output", 0)
-        else:
-            prompt = total = row["length"]
-        if count > MAX_COUNT or total > MAX_TOKENS:
-            raise UsageError(f"{name}:{number}: more than any machine serves: {str(row)[:80]}")
-        totals[total] = totals.get(total, 0) + count
-        prompts[prompt] = prompts.get(prompt, 0) + count
-        if len(totals) > MAX_DISTINCT:
-            raise UsageError(f"{name}:{number}: more than {MAX_DISTINCT:,} different lengths")
-    if not sum(totals.values()):
+        _count_csv(number, text, stream, tally)
+    if not sum(tally.totals.values()):
         raise UsageError(f"{name}: no requests in it")
-    return Lengths(totals, prompts, told_apart)
+    return Lengths(dict(tally.totals), dict(tally.prompts), tally.told_apart)
 
 
-def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that hold something."""
-    number = 0
+def _lines(stream: BinaryIO, name: str, number: int = 0) -> Iterator[tuple[int, str]]:
+    """(number, text) of the lines that hold something. number: of the lines before."""
     while True:
         try:
             line = stream.readline(MAX_LINE + 1)
@@ -159,9 +184,18 @@ def _refuse_unknown(names: list[str], where: str) -> None:
 # ------------------------------------------------------------------ CSV
 
 
-def _csv_rows(
-    first: int, text: str, lines: Iterator[tuple[int, str]], name: str
-) -> Iterator[tuple[int, dict[str, int]]]:
+@frozen
+class _Table:
+    """How a CSV file is written. kept: (index, meaning) of the columns that count."""
+
+    delimiter: str
+    header: list[str]
+    kept: list[tuple[int, str]]
+
+
+def _count_csv(first: int, text: str, stream: BinaryIO, tally: _Tally) -> None:
+    """Count the requests of a CSV file whose first line is ``text``."""
+    name = tally.name
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in text), ",")
     header = [part.strip().strip('"') for part in text.split(delimiter)]
     found = [_column(part) for part in header]
@@ -173,25 +207,101 @@ def _csv_rows(
                 f"{name}:{first}: name the columns in the first line: prompt,output or length or "
                 f"length,count; found {', '.join(repr(part[:20]) for part in header[:6])}"
             )
-        yield first, {"length": _number(header[0], "the length", lambda: f"{name}:{first}")}
+        length = _number(header[0], "the length", lambda: f"{name}:{first}")
+        tally.add(first, {"length": length})
         found = ["length"]
-    kept = _chosen(found, f"{name}:{first}")
-    width = len(header)
+    table = _Table(delimiter, header, _chosen(found, f"{name}:{first}"))
+    for number, block in _blocks(stream, name, first):
+        columns = _plain_columns(block, table)
+        if not columns:
+            for at, row in _csv_rows(_lines(BytesIO(block), name, number), table, name):
+                tally.add(at, row)
+        else:
+            tally.add_block(number + block.count(b"\n"), columns)
+
+
+def _blocks(stream: BinaryIO, name: str, number: int) -> Iterator[tuple[int, bytes]]:
+    """(number of the lines before, bytes) of blocks of whole lines."""
+    while True:
+        try:
+            block = stream.read(_BLOCK)
+            if block and not block.endswith(b"\n"):
+                block += stream.readline(MAX_LINE + 1)
+        except OSError as error:
+            raise FileError(f"cannot read {name}: {error.strerror}") from None
+        if not block:
+            return
+        yield number, block
+        number += block.count(b"\n")
+
+
+def _plain_columns(block: bytes, table: _Table) -> dict[str, list[int]] | None:
+    """The columns that count of a block in which every line is plain; None where one is not.
+
+    Plain: as many columns as the first line has, digits alone where they count, and so few that no sum
+    passes MAX_TOKENS. Whatever else a block holds, an error too, is found line by line.
+    """
+    mark, width = table.delimiter.encode(), len(table.header)
+    block = block.replace(b"\r\n", b"\n")
+    if any(column == "count" for _, column in table.kept) or not block.endswith(b"\n"):
+        return None
+    read = _plain_numbers if len(table.kept) == width else _plain_parts
+    parts, end = read(block, mark)
+    # Each line has its own end: every one must stand where the width says.
+    ends = parts[width :: width + 1].count(end)
+    num_lines, rest = divmod(len(parts), width + 1)
+    if not parts or rest or not ends == parts.count(end) == num_lines:
+        return None
+    columns = {}
+    for index, column in table.kept:
+        found = parts[index :: width + 1]
+        if read is _plain_parts:
+            if not all(found) or max(map(len, found)) > 11 or not b"".join(found).isdigit():
+                return None
+            found = list(map(int, found))
+        if max(found) >= 10**11:
+            return None
+        columns[column] = found
+    return columns
+
+
+def _plain_numbers(block: bytes, mark: bytes) -> tuple[list[Any], None]:
+    """Every number of a block of digits, and None at each line's end; nothing where it is no such block."""
+    if block.translate(None, b"0123456789\n" + mark):
+        return [], None
+    text = block.replace(mark, b",").replace(b"\n", b",null,")
+    try:
+        return json.loads(b"[" + text[:-1] + b"]"), None
+    except ValueError:  # an empty column, or 007
+        return [], None
+
+
+def _plain_parts(block: bytes, mark: bytes) -> tuple[list[Any], bytes]:
+    """Every column of a block, and a bar at each line's end; nothing where words may be in quotes."""
+    odd = (b'"', b"|", *((b"\t\n", b"\n\t") if mark == b"\t" else ()))
+    if not block.isascii() or block.startswith(b"\t") or any(text in block for text in odd):
+        return [], b"|"
+    if max(map(len, block.split(b"\n"))) >= MAX_LINE:
+        return [], b"|"
+    return block.replace(b"\n", mark + b"|" + mark).split(mark)[:-1], b"|"
+
+
+def _csv_rows(
+    lines: Iterator[tuple[int, str]], table: _Table, name: str
+) -> Iterator[tuple[int, dict[str, int]]]:
+    width = len(table.header)
     for number, line in lines:
         parts = (
-            _split(line, delimiter, f"{name}:{number}") if '"' in line else line.split(delimiter)
+            _split(line, table.delimiter, f"{name}:{number}")
+            if '"' in line
+            else line.split(table.delimiter)
         )
         if len(parts) != width:
             raise UsageError(f"{name}:{number}: {len(parts)} columns; the first line has {width}")
         row = {}
-        for index, column in kept:
-            digits = parts[index]
-            # The common case first: plain digits.
-            if len(digits) <= 13 and digits.isdigit() and digits.isascii():
-                row[column] = int(digits)
-            else:
-                where = f"{name}:{number}"
-                row[column] = _number(digits, header[index], lambda: where)  # noqa: B023
+        for index, column in table.kept:
+            where = f"{name}:{number}"
+            row[column] = _number(parts[index], table.header[index], lambda: where)  # noqa: B023
         yield number, row
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from kvcalc.cli.app import main
 from kvcalc.errors import UsageError
+from kvcalc.memory import lengths
 from kvcalc.memory.lengths import read_lengths
 
 
@@ -240,3 +241,39 @@ def test_a_hundred_thousand_requests_in_a_second(
     found = ask(capsys, path, "gemma-3-27b", "--available", "40GiB", "--engine", "vllm")
     assert found["requests"] == 100_000
     assert time.monotonic() - start < 3
+
+
+def _by_lines(data: bytes, monkeypatch: pytest.MonkeyPatch) -> object:
+    with monkeypatch.context() as patch:
+        patch.setattr(lengths, "_plain_columns", lambda block, table: None)
+        return _counted(data)
+
+
+def _counted(data: bytes) -> object:
+    try:
+        return read(data)
+    except UsageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"7,2", b"007,2", b",2", b"7", b"7,2,3", b"7,2,3\n4", b"7,2,3,4\n5,6", b"-7,2", b"+7,2", b"7_0,2",
+        b" 7,2", b"7,2 ", b"7.0,2", b"1e3,2", b'"7",2', b"7,2\r", b"", b"  ", b"7,2|", b"7|2", b"NaN,2",
+        b"99999999999,99999999999", b"1099511627776,0", b"999999999999,999999999999", b"\xc3\xa9,2",
+        b"\xff,2", b"00000000000007,2", b"7," + b"0" * 70000, b"null,2", b"7,\x1c2", b"7\t2",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("header", "beside"), [(b"prompt,output", b""), (b"prompt,output,model", b",m"), (b"a", b"")]
+)
+def test_blocks_are_counted_as_lines_are(
+    row: bytes, header: bytes, beside: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if header == b"a":
+        header, row = b"length", row.replace(b",", b"\n")
+    plain = b"\n".join([b"5,3" + beside, b"9,1" + beside] if b"," in header else [b"5", b"9"])
+    for data in (b"%s\n%s\n%s%s\n%s\n", b"%s\n%s\n%s%s\n%s"):
+        whole = data % (header, plain, row, beside, plain)
+        assert _counted(whole) == _by_lines(whole, monkeypatch)

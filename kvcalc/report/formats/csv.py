@@ -23,7 +23,7 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     found = records(answer.sheets()) if answer.records is None else answer.records()
-    lines = ([safe(cell) if type(cell) is str else cell for cell in row] for row in found)
+    lines = ([safe(cell) if isinstance(cell, str) else cell for cell in row] for row in found)
     while chunk := list(islice(lines, CHUNK_ROWS)):
         writer.writerows(chunk)
         yield buffer.getvalue()

@@ -15,6 +15,7 @@ from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.locate import locate
 from kvcalc.errors import NotFoundError, UnsupportedError
 from kvcalc.memory.weights import summarise
+from tests.convert.measured import drawn
 
 T5: dict[str, Any] = {
     "vocab_size": 64, "d_model": 48, "d_kv": 4, "d_ff": 72, "num_layers": 3,
@@ -227,3 +228,20 @@ def test_a_revision_may_have_slashes(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for revision in ("abc", "refs/pr/1"):
         with pytest.raises(NotFoundError, match=f"/blob/{revision}/config.json"):
             locate(f"nobody/nothing@{revision}")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key", "same", "other"),
+    [("hunyuan_v1_dense", "use_qk_norm", True, False), ("hunyuan_v1_moe", "num_shared_expert", 1, 2),
+     ("bamba", "attn_rotary_emb", 64, None)],
+)  # fmt: skip
+def test_keys_that_say_what_the_class_builds_anyway(
+    model_type: str, key: str, same: Any, other: Any
+) -> None:
+    """transformers 5.23: HunYuan's norms of queries and keys, its one shared expert; no weights."""
+    config = drawn(model_type, 0)
+    plain = summarise(spec_from_config(config, "x", "y").spec).total
+    assert summarise(spec_from_config(config | {key: same}, "x", "y").spec).total == plain
+    if other is not None:
+        with pytest.raises(UnsupportedError, match=key):
+            spec_from_config(config | {key: other}, "x", "y")

@@ -67,6 +67,8 @@ def granitemoehybrid(c: Config) -> ModelSpec:
 
 def bamba(c: Config) -> ModelSpec:
     """Mamba-2 layers, attention where ``attn_layer_indices`` says; dense feed-forward layers."""
+    # Widths that the rotary embedding turns: no weights (modeling_bamba.py reads rope_parameters).
+    c.skip("attn_rotary_emb")
     ffn = gated(c, bias=c.flag("mlp_bias"))
     made = {
         "attention": Block(attention=softmax(c, bias=c.flag("attention_bias")), ffn=ffn),

@@ -179,6 +179,7 @@ def diffllama(c: Config) -> ModelSpec:
 
 def qk_norm(c: Config) -> ModelSpec:
     """Llama with a norm over each head of Q and of K (Hunyuan, Qwen3-VL)."""
+    c.agree("use_qk_norm", True)
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
     return decoder(c, Block(attention=attention, ffn=gated(c)))
 

@@ -137,7 +137,8 @@ def hunyuan_moe(c: Config) -> ModelSpec:
         ("use_qk_norm", True), ("norm_type", "rms"), ("use_cla", False), ("use_mla", False),
         ("use_mixed_mlp_moe", True), ("attention_head_dim", c.head_dim()), ("mlp_bias", False),
         ("moe_layer_num_skipped", 0), ("moe_intermediate_size", [width] * c.num_layers),
-        ("num_shared_expert", [1] * c.num_layers), ("add_classification_head", False),
+        ("num_shared_expert", 1 if c.values.get("num_shared_expert") == 1 else [1] * c.num_layers),
+        ("add_classification_head", False),
     ):  # fmt: skip
         c.agree(key, expected)
     c.skip("cla_share_factor", "dense_list", "num_media_embeds", "org_vocab_size", "vit_norm_type",

@@ -25,6 +25,7 @@ import test_vllm_logs as vllm  # noqa: E402
 from kvcalc.engines.request import Available  # noqa: E402
 from kvcalc.engines.vllm.flags import VllmFlags  # noqa: E402
 from kvcalc.engines.vllm.pool import capacity as vllm_capacity  # noqa: E402
+from kvcalc.memory.layout import Layout  # noqa: E402
 from kvcalc.spec.catalog import load  # noqa: E402
 
 _HEAD = """\
@@ -96,6 +97,10 @@ def _log(log: Any) -> str:
 def _asked(flags: dict[str, Any], available: str | None = None) -> str:
     words = [available] if available else []
     for name, value in flags.items():
+        if isinstance(value, Layout):
+            ranks = {"tensor": value.tensor, "pipeline": value.pipeline}
+            words += [f"{kind}-parallel {count}" for kind, count in ranks.items() if count > 1]
+            continue
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         option = name.replace("_", "-")
         words.append(option if value is True else f"{option} {shown}")

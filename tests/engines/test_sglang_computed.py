@@ -15,6 +15,7 @@ import pytest
 from kvcalc.engines.request import Available
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.pool import capacity
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.loader import load_spec_text
 
 HEAD = (
@@ -32,8 +33,11 @@ def test_the_pools_are_sglangs(case: dict[str, Any]) -> None:
     for name in ("window_ratio", "state_ratio"):
         if name in flags:
             flags[name] = Fraction(flags[name])
+    layout = Layout(flags.pop("tensor_parallel", 1), flags.pop("pipeline_parallel", 1))
     memory = Available.exactly(case["available"])
-    result = capacity(load_spec_text(HEAD + case["layers"]), SglangFlags(available=memory, **flags))
+    result = capacity(
+        load_spec_text(HEAD + case["layers"]), SglangFlags(available=memory, layout=layout, **flags)
+    )
     cells = {cache.name: cache.cells for cache in result.caches}
     assert result.pool.tokens == case["tokens"]
     assert case["window"] in (None, cells.get("window"))

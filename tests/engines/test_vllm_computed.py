@@ -16,6 +16,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.pool import capacity
 from kvcalc.errors import UnsupportedError
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.units import GIB
 
@@ -35,7 +36,8 @@ def test_the_plan_is_vllms(case: dict[str, Any]) -> None:
     def ask(num_bytes: int) -> Any:
         memory = Available.exactly(num_bytes)
         flags = {"engine_version": case["version"], **case["flags"]}
-        return capacity(spec, VllmFlags(available=memory, **flags)).pool
+        layout = Layout(flags.pop("tensor_parallel", 1), flags.pop("pipeline_parallel", 1))
+        return capacity(spec, VllmFlags(available=memory, layout=layout, **flags)).pool
 
     answer = case["answer"]
     if answer is None:

@@ -125,9 +125,7 @@ def test_slope_and_fixed_bytes(name: str) -> None:
 def test_who_does_not_support_the_model_says_so() -> None:
     spec = load("t5-small")
     rows = side_by_side(spec, choose_workload(spec, Asked(context_tokens=512))[0])
-    assert [row.engine for row in rows] == [
-        "logical", "transformers", "vllm", "sglang", "tensorrt-llm", "llama.cpp"
-    ]  # fmt: skip
+    assert [row.engine for row in rows] == list(ENGINES)
     refusals = {row.engine: row.refusal for row in rows if row.bytes is None}
     assert set(refusals) == {"sglang", "tensorrt-llm", "llama.cpp"}
     assert "t5-small" in str(refusals["sglang"])

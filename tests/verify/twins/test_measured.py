@@ -4,7 +4,7 @@ import pytest
 
 from kvcalc.convert.hf import TRANSFORMERS
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers import accounting
+from kvcalc.engines.transformers.caches import accounting
 from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.weights import summarise
 from kvcalc.spec.catalog import load

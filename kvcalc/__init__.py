@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from kvcalc.api.specs import check, diff, grid
     from kvcalc.checks.diff import Diff
     from kvcalc.checks.run import Report
-    from kvcalc.convert.hf import Imported, spec_from_config
+    from kvcalc.convert.hf import spec_from_config
+    from kvcalc.convert.imported import Imported
     from kvcalc.convert.locate import load
     from kvcalc.deployment.answer import Fit
     from kvcalc.dtypes import CacheDtypes

@@ -106,7 +106,7 @@ def models_below(folder: Path, *, governed: bool) -> Iterator[tuple[str, str]]:
 
 def _name_at_a_glance(path: Path, data: bytes) -> str:
     if is_config(path):
-        from kvcalc.convert.config_file import model_name
+        from kvcalc.convert.imported import model_name
 
         return model_name(path.parent.name)
     found = re.search(rb"^name[ \t]*:[ \t]*[\"']?([^\"'#\s]+)", data, re.MULTILINE)
@@ -153,8 +153,9 @@ def _header(source: Path, path: str) -> ModelFile:
 
 
 def _config(text: str, path: str, folder: str, apart: bytes | None) -> ModelFile:
-    from kvcalc.convert.config_file import model_name, with_apart
+    from kvcalc.convert.config_file import with_apart
     from kvcalc.convert.hf import spec_from_config
+    from kvcalc.convert.imported import model_name
 
     mark = _marks(text)
     name = PurePosixPath(path)

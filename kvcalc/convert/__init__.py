@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvcalc.convert.files import load_model
-    from kvcalc.convert.hf import Imported, spec_from_config
+    from kvcalc.convert.hf import spec_from_config
+    from kvcalc.convert.imported import Imported
 
 __all__ = ["Imported", "load_model", "spec_from_config"]
 
 # Imported when first asked for: a shipped spec needs none of it.
 _HOMES = {
-    "Imported": "kvcalc.convert.hf",
+    "Imported": "kvcalc.convert.imported",
     "load_model": "kvcalc.convert.files",
     "spec_from_config": "kvcalc.convert.hf",
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from kvcalc.convert.assign import Group, Piece, Slot, with_files_formats
 from kvcalc.convert.config_file import from_file, read_json
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported
 from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
 from kvcalc.convert.stored import StoredTensor, stored_weights
 from kvcalc.errors import KvcalcError, NotFoundError

@@ -4,11 +4,11 @@ Reading is bounded (a config is small), never follows anything but a regular fil
 code that stands beside it.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.hf import Imported, spec_from_config
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.convert.stored import json_object, wrong_file
 from kvcalc.errors import UnsupportedError
 from kvcalc.reading import MAX_CONFIG_BYTES, at_most, open_regular
@@ -44,11 +44,6 @@ def with_apart(values: dict[str, Any], apart: bytes, where: str) -> dict[str, An
             f"is not accounted for; give the safetensors, whose headers say what the weights take"
         )
     return {**values, "quantization_config": {**found, "quant_method": "modelopt"}}
-
-
-def model_name(text: str) -> str:
-    """A spec's name: lower case, with hyphens for what names do not hold."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Each is read by a module of its own, which is imported only where it is asked fo
 
 from pathlib import Path
 
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported
 
 
 def load_model(source: str) -> Imported | None:

@@ -6,9 +6,8 @@ file whose tensors are exactly those, name by name and shape by shape, is that m
 
 from dataclasses import replace
 
-from kvcalc.convert.config_file import model_name
 from kvcalc.convert.gguf import GgufHeader
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
 from kvcalc.errors import UnsupportedError
 from kvcalc.gguf.architectures import ARCHITECTURES
@@ -75,7 +74,7 @@ def _imported(
     notes = (f"the file's weights take {weights.bytes:,} bytes: {weights.describe()}",)
     found = replace(
         spec, name=model_name(model_stem(header.path)), source=(header.path, *spec.source),
-        notes=(*spec.notes, *notes), expect=None, budgets=(),
+        notes=(*spec.notes, *notes), expect=None, budgets=(), weight_dtypes={}, weight_formats=(),
     )  # fmt: skip
     told = (
         f"every tensor is {spec.name}'s by name and shape: what no tensor shows (windows, experts "

@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.config_file import model_name
 from kvcalc.convert.gguf import GgufHeader, read_gguf
 from kvcalc.convert.gguf_architectures import ARCHITECTURES, Architecture
 from kvcalc.convert.gguf_formats import with_gguf_formats
 from kvcalc.convert.gguf_keys import Keys
 from kvcalc.convert.gguf_layers import LayerTensors, feed_forward, mla, norms, recurrent, softmax
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.convert.parts import stack
 from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
 from kvcalc.errors import Problem, SpecError, UnsupportedError

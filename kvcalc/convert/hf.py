@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, class_defaults, reader, short
 from kvcalc.convert.heads import with_class
+from kvcalc.convert.imported import Imported
 from kvcalc.convert.model_types import (
     CONVERTERS,
     OUTSIDE,
@@ -21,21 +22,8 @@ from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.names import hint
 from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.stored import StoredWeights
 
 TRANSFORMERS = "5.23.0"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A spec and what had to be assumed to write it.
-
-    weights: what the tensors take, where files that hold them were read.
-    """
-
-    spec: ModelSpec
-    assumptions: tuple[str, ...] = ()
-    weights: StoredWeights | None = None
 
 
 def spec_from_config(

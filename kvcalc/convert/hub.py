@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.checkpoint import attach_hub
-from kvcalc.convert.config_file import model_name, read_json
-from kvcalc.convert.hf import Imported, spec_from_config
+from kvcalc.convert.config_file import read_json
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.errors import FileError, MissingExtraError, NotFoundError
 from kvcalc.reading import open_regular
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.config_file import model_name
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.convert.stored import json_object, wrong_file
 from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.reading import open_regular

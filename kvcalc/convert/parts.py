@@ -4,16 +4,18 @@ A family says how its layers differ from Llama's; these functions read the rest 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.attention.mla import MultiHeadLatentAttention
-from kvcalc.convert.config import Config
 from kvcalc.ffn.dense import DenseFeedForward
 from kvcalc.ffn.gated import GatedFeedForward
 from kvcalc.ffn.moe import MixtureOfExperts
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
+
+if TYPE_CHECKING:
+    from kvcalc.convert.config import Config
 
 Side = Literal["q", "k", "v", "o"]
 QKV: tuple[Side, ...] = ("q", "k", "v")
@@ -24,7 +26,7 @@ Layer = tuple[tuple[str, ...], Block]
 
 
 def softmax(
-    c: Config,
+    c: "Config",
     *,
     heads: int | None = None,
     kv_heads: int | None = None,
@@ -50,7 +52,7 @@ def softmax(
 
 
 def encoder_attention(
-    c: Config, *, bias: tuple[Side, ...] | bool = True, **fields: Any
+    c: "Config", *, bias: tuple[Side, ...] | bool = True, **fields: Any
 ) -> SoftmaxAttention:
     """Attention that sees its whole input at once; a KV head for each query head."""
     heads = fields.pop("heads", None) or c.num_heads
@@ -60,7 +62,7 @@ def encoder_attention(
 
 
 def gated(
-    c: Config, size: int | None = None, *, bias: bool = False, **fields: Any
+    c: "Config", size: int | None = None, *, bias: bool = False, **fields: Any
 ) -> GatedFeedForward:
     """A gated feed-forward layer, intermediate_size wide."""
     width = c.number("intermediate_size") if size is None else size
@@ -68,7 +70,7 @@ def gated(
 
 
 def dense(
-    c: Config, size: int | None = None, *, bias: bool = False, **fields: Any
+    c: "Config", size: int | None = None, *, bias: bool = False, **fields: Any
 ) -> DenseFeedForward:
     """A feed-forward layer of two matrices, intermediate_size wide."""
     width = c.number("intermediate_size") if size is None else size
@@ -76,7 +78,7 @@ def dense(
 
 
 def moe(
-    c: Config,
+    c: "Config",
     *,
     experts: str = "num_experts",
     chosen: str = "num_experts_per_tok",
@@ -98,7 +100,7 @@ def moe(
     )  # fmt: skip
 
 
-def mla(c: Config, **fields: Any) -> MultiHeadLatentAttention:
+def mla(c: "Config", **fields: Any) -> MultiHeadLatentAttention:
     """Multi-head latent attention as DeepSeek's configs spell it."""
     q_rank = fields.pop("q_lora_rank") if "q_lora_rank" in fields else c.maybe("q_lora_rank")
     return MultiHeadLatentAttention(
@@ -113,7 +115,7 @@ def mla(c: Config, **fields: Any) -> MultiHeadLatentAttention:
     )
 
 
-def indexer(c: Config, **fields: Any) -> Indexer:
+def indexer(c: "Config", **fields: Any) -> Indexer:
     """DeepSeek's sparse-attention indexer."""
     return Indexer(
         index_n_heads=c.number("index_n_heads"),
@@ -124,7 +126,7 @@ def indexer(c: Config, **fields: Any) -> Indexer:
 
 
 def decoder(
-    c: Config,
+    c: "Config",
     layers: Block | Sequence[Layer] | Callable[[int], Layer],
     *,
     tie: bool | None = None,
@@ -143,7 +145,7 @@ def decoder(
 
 
 def encoder(
-    c: Config, layers: Block | Sequence[Layer] | Callable[[int], Layer], *, name: str = "encoder",
+    c: "Config", layers: Block | Sequence[Layer] | Callable[[int], Layer], *, name: str = "encoder",
     **fields: Any,
 ) -> ModelSpec:  # fmt: skip
     """An encoder without a head: the base model."""
@@ -158,12 +160,14 @@ def encoder(
     )  # fmt: skip
 
 
-def positions(c: Config) -> int | None:
+def positions(c: "Config") -> int | None:
     """The longest context that the model was made for, where the config says."""
     return c.maybe("max_position_embeddings", None)
 
 
-def _layers(c: Config, layers: Block | Sequence[Layer] | Callable[[int], Layer]) -> Sequence[Layer]:
+def _layers(
+    c: "Config", layers: Block | Sequence[Layer] | Callable[[int], Layer]
+) -> Sequence[Layer]:
     if isinstance(layers, Block):
         return [((), layers)] * c.num_layers
     if callable(layers):
@@ -243,7 +247,7 @@ def runs(order: Sequence[str]) -> tuple[LayerGroup, ...]:
 
 
 def kinds(
-    c: Config, key: str, names: dict[str, str], default: Callable[[], list[str]]
+    c: "Config", key: str, names: dict[str, str], default: Callable[[], list[str]]
 ) -> list[str]:
     """The kind of every layer: the config's list, in kvcalc's words, or the class's own pattern.
 
@@ -279,7 +283,7 @@ def every(period: int, num_layers: int, odd: str = "global", usual: str = "local
 
 
 def windowed(
-    c: Config,
+    c: "Config",
     attend: Callable[[int | None], Any],
     block: Callable[[Any], Block],
     default: Callable[[], list[str]],
@@ -306,20 +310,20 @@ _FFN_KEYS = (
 )  # fmt: skip
 
 
-def mlp_kinds(c: Config, default: Callable[[], list[str]]) -> list[str]:
+def mlp_kinds(c: "Config", default: Callable[[], list[str]]) -> list[str]:
     """dense or moe for every layer: ``mlp_layer_types``, or the class's own pattern."""
     c.skip(*_FFN_KEYS)
     return kinds(c, "mlp_layer_types", {"dense": "dense", "sparse": "moe"}, default)
 
 
-def first_dense(c: Config, num_dense: int) -> list[str]:
+def first_dense(c: "Config", num_dense: int) -> list[str]:
     """The first layers dense, the others with experts."""
     c.skip(*_FFN_KEYS)
     num_layers = c.num_layers
     return ["dense"] * min(num_dense, num_layers) + ["moe"] * max(0, num_layers - num_dense)
 
 
-def step_sparse(c: Config, only_dense: Sequence[int] = ()) -> list[str]:
+def step_sparse(c: "Config", only_dense: Sequence[int] = ()) -> list[str]:
     """Qwen's rule: experts in every ``decoder_sparse_step``-th layer, but not in ``mlp_only_layers``.
 
     only_dense: the layers without experts where the config does not list them.
@@ -334,20 +338,20 @@ def step_sparse(c: Config, only_dense: Sequence[int] = ()) -> list[str]:
     ]
 
 
-def never_tied(c: Config) -> bool:
+def never_tied(c: "Config") -> bool:
     """For ``tie``: transformers builds a head of its own, and a file that says otherwise is refused."""
     c.fixed("tie_word_embeddings", False, what="transformers never ties the head of this type")
     return False
 
 
-def always_tied(c: Config) -> bool:
+def always_tied(c: "Config") -> bool:
     """For ``tie``: without tying, transformers keeps further copies of the tables or the layers."""
     if not c.flag("tie_word_embeddings"):
         c.refuse("tie_word_embeddings", "transformers then keeps several copies of shared weights")
     return True
 
 
-def same_width(c: Config) -> None:
+def same_width(c: "Config") -> None:
     """Refuse heads that are not hidden_size wide together: the output projection is square here."""
     if c.num_heads * c.head_dim() != c.hidden_size:
         c.refuse("head_dim", f"the output projection of {c.model_type} is hidden_size wide")

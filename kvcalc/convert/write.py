@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from kvcalc.convert.config_file import model_name
 from kvcalc.convert.files import load_model
-from kvcalc.convert.hf import TRANSFORMERS, Imported
+from kvcalc.convert.hf import TRANSFORMERS
+from kvcalc.convert.imported import Imported, model_name
 from kvcalc.errors import NotFoundError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.weights import summarise

@@ -62,6 +62,8 @@ _BERT = Architecture(name="bert", norms=("attn_output_norm", "layer_output_norm"
 # Their position tables begin behind the padding token's (BertModel, _position_offset).
 _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
 
+# Those that hold multi-head latent attention.
+LATENT = ("deepseek2", "deepseek32", "glm-dsa", "mistral4", "minicpm3", "kimi-linear", "kimi-k3")
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(("llama", "mistral", "mixtral", "internlm3"), _LLAMA),
     **_same("llama4", "llama4"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen, remembered
-from kvcalc.gguf.architectures import ARCHITECTURES, Architecture
+from kvcalc.gguf.architectures import ARCHITECTURES, LATENT, Architecture
 from kvcalc.gguf.names import DROPPED, Shape, Stored, source_type, stored
 from kvcalc.gguf.special import extras, special
 from kvcalc.gguf.tensors import GgufModel, GgufTensor
@@ -171,9 +171,18 @@ class _Writer:
         decoder = "dec." if self.spec.encoder is not None else ""
         return f"{decoder}{what}." if what else decoder
 
+    def _check(self, rows: tuple[ParamTensor, ...]) -> None:
+        """Refuse what no file of this architecture can hold (a what-if's latents, say)."""
+        latent = any(row.name == "attention.kv_a_proj_with_mqa.weight" for row in rows)
+        if latent and self.architecture.name not in LATENT:
+            raise UnsupportedError(
+                f"{self.spec.name}: llama.cpp's {self.architecture.name} has no latent attention"
+            )
+
     def _layer(
         self, prefix: str, rows: tuple[ParamTensor, ...], block: Block | None, where: Where
     ) -> None:
+        self._check(rows)
         known = {row.name for row in rows}
         rows = tuple(self._own_kv(rows, block))
         for item in self._fused(self._stored(rows, block)):

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from kvcalc.dtypes import BLOCK, Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.file_types import Recipe, recipe
+from kvcalc.file_types import Recipe, recipe, weight_word
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.ledger import Scheme, Stored, Weight, make_rows
@@ -139,7 +139,7 @@ def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
     if dtype == "checkpoint":
         return Checkpoint(spec)
     try:
-        chosen = weight_format(dtype)
+        chosen = weight_format(weight_word(dtype))
     except ValueError as error:
         raise UsageError(f"dtype {error}") from None
     if chosen.name in PLAIN:

@@ -12,7 +12,7 @@ from kvcalc import load
 from kvcalc.cli.app import main
 from kvcalc.convert.checkpoint import attach, attach_hub, component_of
 from kvcalc.convert.files import load_model
-from kvcalc.convert.hf import Imported
+from kvcalc.convert.imported import Imported
 from kvcalc.convert.safetensors import Checkpoint, read_header
 from kvcalc.convert.stored import StoredTensor
 from kvcalc.convert.write import spec_text

@@ -63,11 +63,24 @@ class Checkpoint:
         word = spec.weight_dtypes.get("default", "")
         self._usual = ByComponent(self.name, default, formats, word)
         self._rules = [_Rule(rule) for rule in spec.weight_formats]
+        self._names = dict.fromkeys(name for rule in spec.weight_formats for name in rule.tensors)
+
+    def finish(self) -> None:
+        """Raise UnsupportedError where a rule named a tensor that the model does not have."""
+        for name in self._names:
+            raise UnsupportedError(
+                f"weight_formats: no tensor of the model is called {name}; 'kvcalc explain --all' has "
+                f"the mechanisms' names"
+            )
 
     def store(self, weight: Weight) -> Sequence[Stored]:
         """One answer for each format that the rules leave for the weight."""
         usual = self._usual.store(weight)
         name = rule_name(weight.name)
+        self._names.pop(name, None)
+        for glob in [glob for glob in self._names if "*" in glob]:
+            if re.fullmatch(re.escape(glob).replace(r"\*", ".*"), name):
+                del self._names[glob]
         rules = [rule for rule in self._rules if rule.reaches(name, weight)]
         if not rules:
             return usual

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows
-from kvcalc.memory.schemes import scheme_of
+from kvcalc.memory.schemes import Checkpoint, scheme_of
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -82,6 +82,8 @@ def ledger(spec: ModelSpec, dtype: str) -> Ledger:
     if dtype not in made:
         scheme = scheme_of(spec, dtype)
         rows = tuple(make_rows((*parameter_groups(spec), *scheme.extras), scheme))
+        if isinstance(scheme, Checkpoint):
+            scheme.finish()
         table = rows[0] if _tied(spec) else None
         made[dtype] = Ledger(dtype, rows, table)
     return made[dtype]

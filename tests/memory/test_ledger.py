@@ -74,3 +74,28 @@ def test_scales_are_told_from_elements() -> None:
     assert [row.scale_bytes for row in attention] == [8] * 4
     # Gate and up are matrices of their own: a scale each, of eight experts in two layers.
     assert [row.scale_bytes for row in rows if row.name.endswith("gate_up_proj")] == [128]
+
+
+def formats(text: str) -> Ledger:
+    return ledger(load_spec_text(small("small", more=f"weight_formats: {text}\n")), "checkpoint")
+
+
+def test_rules_of_a_spec() -> None:
+    # Every matrix of the layers in fp8 but layer 1's down projection; the norms are no matrices, and a
+    # star does not reach them. Attention 16,384 and feed-forward 24,576 elements a layer.
+    found = formats(
+        "[{tensors: [attention.*, ffn.*], format: fp8}, "
+        "{tensors: ffn.down_proj, layers: '1', format: bf16}]"
+    )
+    assert found.by_component["attention"] == 2 * 16_384
+    assert found.by_component["ffn"] == 2 * 24_576 + 8_192
+    assert found.by_component["norm"] == 640
+    # A whole name reaches a norm; bytes are what a file says.
+    found = formats("[{tensors: final_norm, format: fp32}, {tensors: embedding, bytes: 7}]")
+    assert (found.by_component["norm"], found.by_component["embedding"]) == (768, 7)
+
+
+@pytest.mark.parametrize("name", ["attention.qproj", "mlp.*", "layers.0.ffn.up_proj"])
+def test_a_rule_about_no_tensor_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedError, match="no tensor of the model is called"):
+        formats(f"[{{tensors: '{name}', format: fp8}}]")

@@ -171,8 +171,12 @@ def awq(config: Config, stated: Stated, default: str) -> Method:
 def auto_round(config: Config, stated: Stated, default: str) -> Method:
     """AutoRound: GPTQ's or AWQ's layout by its packing_format, numbers by module in extra_config."""
     packing = stated.get("packing_format", "auto_round:auto_gptq")
-    known = {"auto_round:auto_gptq": "gptq", "auto_round:gptq": "gptq", "auto_round:auto_awq": "awq",
-             "auto_round:awq": "awq"}  # fmt: skip
+    # auto_round 0.16, export_to_autoround/export.py, dynamic_import_quant_linear_for_packing: g_idx
+    # is written for gptqmodel alone.
+    known = {
+        "auto_round": "_noidx", "auto_round:auto_gptq": "_noidx", "auto_round:gptq": "_noidx",
+        "auto_round:gptqmodel": "", "auto_round:auto_awq": "awq", "auto_round:awq": "awq",
+    }  # fmt: skip
     if not isinstance(packing, str) or packing not in known:
         refuse(config, "packing_format", packing, "a packing of its own")
     extra = stated.get("extra_config") or {}
@@ -193,7 +197,7 @@ def auto_round(config: Config, stated: Stated, default: str) -> Method:
             return None
         bits, group = _numbers(config, own, (2, 3, 4, 8))
         return (
-            f"awq_{group}" if style == "awq" else f"gptq{'' if bits == 4 else bits}_{group}_noidx"
+            f"awq_{group}" if style == "awq" else f"gptq{'' if bits == 4 else bits}_{group}{style}"
         )
 
     return Method(choose, Entries((), "transformers"), separate=True)

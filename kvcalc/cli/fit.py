@@ -142,7 +142,11 @@ def _everywhere(planner: Planner, request: FitRequest) -> Iterator[Fit]:
     without = [
         one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
     ]
-    note = (f"{record.words} does not run on {', '.join(without)}",) if without else ()
+    note = (
+        (f"{record.words} does not run on {len(without)} others: --gpu NAME says why",)
+        if without
+        else ()
+    )
     for device in catalogue():
         if device.name not in without:
             answer = ask(planner, device, request)

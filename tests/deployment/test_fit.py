@@ -182,6 +182,8 @@ def test_the_logical_need_is_weights_and_cache_and_nothing_else() -> None:
         ("vllm", "arc-b580", "its XPU build does"),
         ("vllm", "ram-64gb", "it is plain memory"),
         ("tensorrt-llm", "ram-64gb", "it is made for NVIDIA's"),
+        ("vllm", "mi100", "MI200 and later"),
+        ("vllm", "rx-6800-xt", "MI200 and later"),
         ("sglang", "v100-32gb", "compute capability 7.5, and this has 7.0"),
         ("tensorrt-llm", "mi300x", "it is made for NVIDIA's"),
         ("tensorrt-llm", "t4", "compute capability 8.0, and this has 7.5"),

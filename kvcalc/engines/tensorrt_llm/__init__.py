@@ -84,6 +84,6 @@ ENGINE = Engine(
     share=_share,
     share_of="free",
     step=_step,
-    step_words=", as vLLM chooses for this memory: TensorRT-LLM's own step is not accounted for",
+    step_words=", assumed: TensorRT-LLM's own step is not accounted for",
     runs_on=_runs_on,
 )

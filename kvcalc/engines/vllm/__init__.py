@@ -75,6 +75,13 @@ _PLUGINS = {
 }
 
 
+# Before gfx90a (MI200) and, of the Radeons, other than gfx1100, 1101, 1151, 1200 and 1201.
+_EARLIER_AMD = (
+    "mi50", "mi60", "mi100", "rx-480", "rx-580", "rx-vega", "radeon-vii", "rx-5", "rx-6", "rx-7600",
+    "radeon-pro-v620", "radeon-pro-w6800",
+)  # fmt: skip
+
+
 def _runs_on(device: Device, version: str | None) -> str | None:
     """docs.vllm.ai, getting started, installation, GPU: NVIDIA from compute capability 7.0 on, AMD
     from MI200 on; other hardware is left to plugins."""
@@ -87,6 +94,11 @@ def _runs_on(device: Device, version: str | None) -> str | None:
         return "it is plain memory: vLLM's CPU build is not accounted for (docs.vllm.ai, installation, CPU)"
     if device.vendor == "Intel" and not device.name.startswith("gaudi"):
         return "its XPU build does, whose memory is not accounted for (docs.vllm.ai, installation, GPU)"
+    if device.vendor == "AMD" and device.name.startswith(_EARLIER_AMD):
+        return (
+            "of AMD's it runs on MI200 and later, Radeon 7700 to 7900 and 9000, Ryzen AI "
+            "(docs.vllm.ai, installation, GPU)"
+        )
     plugin = _PLUGINS.get(device.vendor)
     if plugin is not None:
         return (

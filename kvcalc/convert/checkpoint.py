@@ -9,6 +9,7 @@ What is left on either side is listed.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
         what = "copies of the token table" if copy else f"not in the config: {item.what}"
         beside.setdefault(what, []).append(item.tensor)
     taken = [(item.tensor, item.component) for item in matched.model]
-    taken += [(tensor, component_of(tensor.name)) for tensor in sorted_out.scales]
+    taken += [(tensor, component_of(pattern(tensor.name))) for tensor in sorted_out.scales]
     counted = {f"{what} ({_tensors(len(found))})": found for what, found in beside.items()}
     weights = stored_weights(checkpoint.path, taken, counted)
     notes = list(imported.assumptions)
@@ -209,27 +210,35 @@ def _sort_out(spec: ModelSpec, tensors: tuple[StoredTensor, ...]) -> _SortedOut:
     names = {tensor.name for tensor in tensors}
     for tensor in tensors:
         name = tensor.name
-        tower = _TOWER.search(name)
+        tower, is_mtp, is_computed, is_scale = _told_by(pattern(name))
         stack, layer = _place(spec, name)
-        if tower is not None and not (tower[1] == "mlp1" and layer >= 0):
-            result.beside.setdefault(_tower(tower[1]), []).append(tensor)
-        elif _MTP.search(name) or layer >= num_layers[stack]:
+        if tower is not None and not (tower == "mlp1" and layer >= 0):
+            result.beside.setdefault(_tower(tower), []).append(tensor)
+        elif is_mtp or layer >= num_layers[stack]:
             result.beside.setdefault("multi-token-prediction layers", []).append(tensor)
-        elif _COMPUTED.search(name) and not (name.endswith(".bias") and len(tensor.shape) < 2):
+        elif is_computed and not (name.endswith(".bias") and len(tensor.shape) < 2):
             # A causal mask saved as attn.bias has two axes of tokens; a bias has one axis.
             result.beside.setdefault("buffers that libraries compute", []).append(tensor)
-        elif _is_scale(name, names):
+        elif _is_scale(name, names, is_scale):
             result.scales.append(tensor)
         else:
             result.model.append(((stack, layer), tensor))
     return result
 
 
-def _is_scale(name: str, names: set[str]) -> bool:
+@lru_cache(4096)
+def _told_by(words: str) -> tuple[str | None, bool, bool, bool]:
+    """What a name's pattern tells: its tower, whether it is an extra layer's, computed, a scale."""
+    tower = _TOWER.search(words)
+    mtp, computed, scale = (bool(each.search(words)) for each in (_MTP, _COMPUTED, _SCALES))
+    return tower and tower[1], mtp, computed, scale
+
+
+def _is_scale(name: str, names: set[str], is_scale: bool) -> bool:
     """Whether a tensor belongs to a quantised matrix; a lone ``scale`` is a weight like others."""
     if name.endswith(".scale"):
         return f"{name.removesuffix('.scale')}.weight" in names
-    return bool(_SCALES.search(name))
+    return is_scale
 
 
 def _tower(segment: str) -> str:
@@ -258,8 +267,9 @@ def _place(spec: ModelSpec, name: str) -> Place:
     return "encoder" if encoder else "decoder", int(match[1])
 
 
+@lru_cache(4096)
 def component_of(name: str) -> Component:
-    """What a tensor belongs to, by the words that libraries put into its name."""
+    """What a tensor belongs to, by the words that libraries put into its name, or its pattern."""
     segments = name.split(".")
     words = set(segments)
     if "experts" in words or any(word.endswith("_experts") for word in words - _FFN):
@@ -291,7 +301,7 @@ _COMPONENTS: tuple[tuple[set[str], Component], ...] = (
 # ---------------------------------------------------------------- differences
 
 
-@frozen
+@frozen(often=True)
 class _Item:
     """A tensor of either side: its axes in order of size without those of one; its elements.
 
@@ -377,7 +387,8 @@ def _stored_item(tensor: StoredTensor, bits: int, quantised: bool) -> _Item:
     ):
         factor = 2
     axes = _axes(tensor.shape) if factor == 1 else (tensor.numel * factor,)
-    return _Item(pattern(name), component_of(name), axes, tensor.numel * factor, tensor)
+    words = pattern(name)
+    return _Item(words, component_of(words), axes, tensor.numel * factor, tensor)
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -460,7 +471,7 @@ def _groups(matched: _Matched, scales: list[StoredTensor]) -> Iterator[Group]:
             stem = stem.rpartition(".")[0]
         where = held.get(stem, held.get(_SCALES.sub("", scale.name).removesuffix("_proj")))
         if where is None:
-            component = component_of(scale.name)
+            component = component_of(pattern(scale.name))
             near = (i for i, (own, _) in enumerate(matched.pairs) if own[0].component == component)
             where = next(near, 0)
         extra[where] = extra.get(where, 0) + scale.num_bytes

@@ -251,10 +251,12 @@ def _info(path: str, name: str, info: Any) -> tuple[str, tuple[int, ...], int, i
 
 def _sizes(value: Any) -> bool:
     """A list of whole numbers that sizes and offsets may be."""
-    return isinstance(value, list) and all(
-        isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 63
-        for item in value
-    )
+    if not isinstance(value, list):
+        return False
+    for item in value:  # noqa: SIM110 (half a million times, where all() takes twice as long)
+        if type(item) is not int or not 0 <= item < 1 << 63:
+            return False
+    return True
 
 
 def _json(data: bytes, path: str, what: str) -> dict[str, Any]:

@@ -53,3 +53,16 @@ def test_transformers(entry: str) -> None:
 
 def test_an_expression_that_could_take_for_ever_is_a_plain_name() -> None:
     assert matched("re:(a+)+$", "compressed") == []
+
+
+def test_experts_that_are_listed_one_by_one() -> None:
+    tensor = ParamTensor("a", (4, 8, 8), "experts", quantised=True)
+    experts = Module("a", 3, tensor, ("layers.3.mlp.experts.*.up_proj",))
+    names = [f"model.layers.3.mlp.experts.{index}.up_proj" for index in range(4)]
+    whole = Entries(names, "transformers")
+    assert whole.match(experts)
+    assert not whole.strangers(8, [experts])
+    # Some of them are no format of the whole tensor: the list has names that were not accounted for.
+    some = Entries(names[:2], "transformers")
+    assert not some.match(experts)
+    assert some.strangers(8, [experts]) == names[:2]

@@ -19,6 +19,10 @@ How = Literal["transformers", "compressed", "glob", "part"]
 
 _SPECIAL = re.compile(r"[*+?\[\](){}^$|\\]")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)(?:\.|\\\.)(\d+)(?=\.|\\|\*|$)")
+# A layer that an expression names exactly: with an escaped dot after it, or in a plain name or glob.
+_ESCAPED_LAYER = re.compile(r"layers(?:\.|\\\.)(\d{1,5})\\\.")
+_PLAIN_LAYER = re.compile(r"layers\.(\d{1,5})\.")
+_EXPERT = re.compile(r"experts\.(\d{1,5})(?=\.|$)")
 # What quantisers list and kvcalc's inventory holds in no format of its own: other towers, layers that
 # predict further tokens, norms, tables, convolutions, routers, positions.
 HARMLESS = re.compile(
@@ -37,32 +41,55 @@ class Entries:
         self.unmatched = dict.fromkeys(entries)
         self._exact: dict[str, str] = {}
         self._suffixes: list[str] = []
-        self._patterns: list[tuple[str, re.Pattern[str]]] = []
+        # By the layer that an expression names, None for any.
+        self._patterns: dict[int | None, list[tuple[str, re.Pattern[str]]]] = {}
+        # Experts listed one by one: their path with * -> their numbers.
+        self._experts: dict[str, dict[int, str]] = {}
         for entry in self.unmatched:
             self._add(entry)
 
     def _add(self, entry: str) -> None:
         if entry.startswith("re:"):
-            self._patterns.append((entry, _compiled(entry.removeprefix("re:"))))
+            self._expression(entry, _compiled(entry.removeprefix("re:")), _ESCAPED_LAYER)
         elif self.how == "glob" and re.search(r"[*?\[]", entry):
-            self._patterns.append((entry, re.compile(translate(entry))))
+            self._expression(entry, re.compile(translate(entry)), _PLAIN_LAYER)
         elif self.how == "transformers" and _SPECIAL.search(entry):
             pattern = rf"(?:{entry})(?:(?<=\.)|(?=\.|$))"
-            self._patterns.append((entry, _compiled(pattern, entry)))
+            self._expression(entry, _compiled(pattern, entry), _ESCAPED_LAYER)
             self._exact[bare(entry)] = entry
+        elif "layers." in entry and (one := _EXPERT.search(entry)):
+            path = bare(f"{entry[: one.start(1)]}*{entry[one.end(1) :]}")
+            self._experts.setdefault(path, {})[int(one[1])] = entry
         else:
             self._exact[bare(entry)] = entry
             if self.how in ("transformers", "part") and "layers." not in entry:
                 self._suffixes.append(entry)
 
+    def _expression(self, entry: str, pattern: re.Pattern[str], layer: re.Pattern[str]) -> None:
+        named = layer.search(entry)
+        self._patterns.setdefault(int(named[1]) if named else None, []).append((entry, pattern))
+
+    @property
+    def num_expressions(self) -> int:
+        """Expressions that every module is held to."""
+        return len(self._patterns.get(None, ()))
+
     def match(self, module: Module) -> bool:
         """Whether a path is on the list; experts that are modules are listed together or not."""
-        return any(self._path(name, module) for name in module.names)
+        # Every path is asked: an entry about one of them is known all the same.
+        return any([self._path(name, module) for name in module.names])
 
     def _path(self, path: str, module: Module) -> bool:
         if "*" not in path:
             return self._one(path)
         count = module.tensor.shape[0]
+        listed = self._experts.get(path) or self._experts.get(path.partition("*")[0] + "*")
+        if listed is not None:
+            if not listed.keys() >= {*range(count)}:
+                return False
+            for entry in listed.values():
+                self.unmatched.pop(entry, None)
+            return True
         return all([self._one(path.replace("*", str(index))) for index in {0, count - 1}])
 
     def _one(self, name: str) -> bool:
@@ -73,6 +100,10 @@ class Entries:
         return True
 
     def _found(self, name: str) -> str | None:
+        if one := _EXPERT.search(name):
+            path = f"{name[: one.start(1)]}*{name[one.end(1) :]}"
+            if (own := self._experts.get(path, {}).get(int(one[1]))) is not None:
+                return own
         if name in self._exact:
             return self._exact[name]
         if self.how != "compressed":
@@ -84,7 +115,11 @@ class Entries:
         for entry in self._suffixes:
             if name.endswith(entry) or (self.how == "part" and entry in name):
                 return entry
-        for entry, pattern in self._patterns:
+        layer = _PLAIN_LAYER.search(name)
+        tried: list[tuple[str, re.Pattern[str]]] = [*self._patterns.get(None, ())]
+        if layer is not None:
+            tried += self._patterns.get(int(layer[1]), [])
+        for entry, pattern in tried:
             for full in _written(name, self.how):
                 if pattern.match(full):
                     return entry

@@ -15,6 +15,9 @@ _EXCEPTIONS = (
     "modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules", "exclude_modules",
 )  # fmt: skip
 
+# The longest list known has 30; each is tried on every module.
+MAX_EXPRESSIONS = 500
+
 
 @frozen
 class Method:
@@ -50,4 +53,7 @@ def entries_of(config: Config, stated: Stated, how: How) -> Entries:
             if not isinstance(entry, str):
                 config.wrong("quantization_config", f"{key}: expected names, found {short(entry)}")
             names.append(entry)
-    return Entries(names, how)
+    listed = Entries(names, how)
+    if listed.num_expressions > MAX_EXPRESSIONS:
+        refuse(config, "ignore", len(names), f"more than {MAX_EXPRESSIONS} expressions for names")
+    return listed

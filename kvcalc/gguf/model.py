@@ -34,23 +34,23 @@ def architecture_of(spec: ModelSpec) -> Architecture:
 
 @frozen
 class Origin:
-    """A row of the inventory that a tensor of the file holds: which, of which layer, as what shape.
+    """A row of the inventory that a tensor of the file holds: which, and as what shape.
 
-    prefix: of the row's group; layer: None for what stands once.
+    prefix: of the row's group.
     """
 
     prefix: str
-    layer: int | None
     row: str
     shape: Shape
 
 
 @frozen
 class GgufFile:
-    """The tensors of a file; origins: for each, the rows it holds (none for computed ones)."""
+    """The tensors of a file; origins: for each, the layer (None for what stands once) and the rows
+    that it holds (none for computed ones)."""
 
     model: GgufModel
-    origins: tuple[tuple[Origin, ...], ...]
+    origins: tuple[tuple[int | None, tuple[Origin, ...]], ...]
 
 
 @remembered
@@ -73,10 +73,6 @@ def gguf_model_with_mtp(spec: ModelSpec) -> GgufModel:
     return _Writer(spec, mtp=True).model().model
 
 
-# A group's prefix and the layer.
-Where = tuple[str, int | None]
-
-
 class _Writer:
     """One spec on its way into a file."""
 
@@ -86,7 +82,7 @@ class _Writer:
         self.layers = decoder_layers(spec)
         self.mtp = mtp and self.architecture.mtp and spec.mtp is not None
         self.tensors: dict[str, GgufTensor] = {}
-        self.origins: dict[str, tuple[Origin, ...]] = {}
+        self.origins: dict[str, tuple[int | None, tuple[Origin, ...]]] = {}
 
     def model(self) -> "GgufFile":
         """The file's tensors in the loader's order, and where they come from."""
@@ -96,9 +92,7 @@ class _Writer:
         num_layers = len(self.layers)
         if self.mtp:
             for group in mtp_groups(spec):
-                for index in group.layers:
-                    place = f"blk.{num_layers + index}."
-                    self._layer(place, group.tensors, self._mtp_block(), (group.prefix, index))
+                self._layers(group, self._mtp_block(), "blk.", num_layers)
             num_layers += spec.mtp.num_layers if spec.mtp else 0
         for tensor in extras(spec, architecture.name):
             self._add(tensor)
@@ -113,7 +107,7 @@ class _Writer:
             query_groups=self._query_groups(blocks),
             is_70b=self._is_70b(blocks),
         )
-        return GgufFile(model, tuple(self.origins.get(tensor.name, ()) for tensor in tensors))
+        return GgufFile(model, tuple(self.origins[tensor.name] for tensor in tensors))
 
     def _name(self) -> str:
         """nemotron_h files with experts have a name of their own."""
@@ -151,16 +145,12 @@ class _Writer:
 
     def _group(self, group: ParamGroup) -> None:
         if group.prefix == "layers.{}.":
-            for index in group.layers:
-                block = self.spec.blocks[self.layers[index].block]
-                place = self._prefix("blk") + f"{index}."
-                self._layer(place, group.tensors, block, (group.prefix, index))
+            block = self.spec.blocks[self.layers[group.layers[0]].block]
+            self._layers(group, block, self._prefix("blk"))
         elif group.prefix == "encoder.layers.{}.":
-            for index in group.layers:
-                self._layer(f"enc.blk.{index}.", group.tensors, None, (group.prefix, index))
+            self._layers(group, None, "enc.blk.")
         elif group.prefix in ("", "encoder."):
-            place = "enc." if group.prefix else self._prefix("")
-            self._beside(place, group.tensors, (group.prefix, None))
+            self._beside(group, "enc." if group.prefix else self._prefix(""))
         else:
             raise UnsupportedError(
                 f"{self.spec.name}: llama.cpp's files of {self.architecture.name} have no place for "
@@ -179,20 +169,31 @@ class _Writer:
                 f"{self.spec.name}: llama.cpp's {self.architecture.name} has no latent attention"
             )
 
-    def _layer(
-        self, prefix: str, rows: tuple[ParamTensor, ...], block: Block | None, where: Where
-    ) -> None:
+    def _layers(self, group: ParamGroup, block: Block | None, place: str, first: int = 0) -> None:
+        """The tensors of equal layers: worked out once, and written for each.
+
+        place: what stands before a layer's index; first: the index of the group's layer 0.
+        """
+        rows = group.tensors
         self._check(rows)
         known = {row.name for row in rows}
-        rows = tuple(self._own_kv(rows, block))
-        for item in self._fused(self._stored(rows, block)):
+        made = []
+        for item in self._fused(self._stored(tuple(self._own_kv(rows, block)), block)):
             name = self.architecture.renamed(item.name)
-            if prefix.startswith(("enc.", "dec.")):
+            if place != "blk.":
                 name = name.replace("attn_output", "attn_o")
-            self._write(prefix + name, item, where if item.row.name in known else None)
+            origins = _origins(group.prefix, item) if item.row.name in known else ()
+            source = source_type(name, item.shape)
+            made.append((name, item.shape, source, item.row.component, origins))
+        for index in group.layers:
+            prefix = f"{place}{first + index}."
+            for name, shape, source, component, origins in made:
+                tensor = GgufTensor(prefix + name, shape, source, component)
+                self.tensors[tensor.name] = tensor
+                self.origins[tensor.name] = (index, origins)
 
-    def _beside(self, prefix: str, rows: tuple[ParamTensor, ...], where: Where) -> None:
-        for item in self._stored(rows, None):
+    def _beside(self, group: ParamGroup, prefix: str) -> None:
+        for item in self._stored(group.tensors, None):
             name, shape = item.name, item.shape
             if name == "position_embd.weight":
                 shape = (shape[0] - self.architecture.skipped_positions, *shape[1:])
@@ -204,21 +205,16 @@ class _Writer:
                 name = prefix + name
             elif name.startswith("attn_rel_b"):
                 name = f"{prefix}blk.0.{name}"
-            self._write(name, item, where)
-
-    def _write(self, name: str, item: Stored, where: Where | None) -> None:
-        shape = item.shape
-        own = item.shape if not item.beside else (
-            item.shape[0] - sum(part[0] for _, part in item.beside), *item.shape[1:]
-        )  # fmt: skip
-        if where is not None:
-            self.origins[name] = tuple(
-                Origin(*where, row.name, part) for row, part in ((item.row, own), *item.beside)
+            self._add(
+                GgufTensor(name, shape, source_type(name, shape), item.row.component),
+                (None, _origins(group.prefix, item)),
             )
-        self._add(GgufTensor(name, shape, source_type(name, shape), item.row.component))
 
-    def _add(self, tensor: GgufTensor) -> None:
+    def _add(
+        self, tensor: GgufTensor, origin: tuple[int | None, tuple[Origin, ...]] = (None, ())
+    ) -> None:
         self.tensors[tensor.name] = tensor
+        self.origins[tensor.name] = origin
 
     # ------------------------------------------------------------ rows of one place
 
@@ -285,6 +281,13 @@ class _Writer:
             held = [found.pop("ffn_gate.weight"), found.pop("ffn_up.weight")]
             found["ffn_up.weight"] = _stack("ffn_up.weight", held)
         yield from found.values()
+
+
+def _origins(prefix: str, item: Stored) -> tuple[Origin, ...]:
+    """The rows that a tensor holds, each with its share of the shape."""
+    beside = sum(part[0] for _, part in item.beside)
+    own = item.shape if not beside else (item.shape[0] - beside, *item.shape[1:])
+    return tuple(Origin(prefix, row.name, part) for row, part in ((item.row, own), *item.beside))
 
 
 def _stack(name: str, parts: list[Stored]) -> Stored:

@@ -7,9 +7,11 @@ src/models/*.cpp (load_arch_tensors: shapes), gguf-py/gguf/tensor_mapping.py and
 """
 
 from collections.abc import Iterator
+from functools import cache
 from math import prod
 
 from kvcalc.frozen import frozen
+from kvcalc.gguf.tensors import stem_of
 from kvcalc.tensors import ParamTensor
 
 Shape = tuple[int, ...]
@@ -139,11 +141,15 @@ _IN_32_BITS = (
 
 def source_type(name: str, shape: Shape) -> str:
     """The ggml type in which the converter writes a tensor of a 16-bit file."""
-    if name.endswith("ffn_gate_tid2eid.weight"):
+    return _matrix_source(stem_of(name)) if len(shape) > 1 else "f32"
+
+
+@cache
+def _matrix_source(stem: str) -> str:
+    if stem == "ffn_gate_tid2eid.weight":
         return "i32"
-    plain = name.partition(".")[2].partition(".")[2] if name.startswith("blk.") else name
-    kept = any(plain.endswith(part) or plain.startswith(part) for part in _IN_32_BITS)
-    return "f32" if len(shape) < 2 or not name.endswith(".weight") or kept else "bf16"
+    kept = any(stem.endswith(part) or stem.startswith(part) for part in _IN_32_BITS)
+    return "f32" if kept or not stem.endswith(".weight") else "bf16"
 
 
 def file_name(name: str) -> str | None:

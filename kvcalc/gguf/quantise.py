@@ -6,6 +6,7 @@ and their exceptions), tensor_type_fallback (rows that a block does not divide) 
 tensor_requires_imatrix. tests/gguf/sweep.py holds every tensor against that library.
 """
 
+from functools import cache
 from typing import Literal
 
 from kvcalc.dtypes import GGML
@@ -38,10 +39,11 @@ def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
     mixture = _Mixture(model, recipe)
     types = []
     for tensor in model.tensors:
-        chosen = mixture.type_of(tensor) if _allowed(tensor.name, tensor) else tensor.source
-        if not recipe.imatrix and _allowed(tensor.name, tensor) and _needs_imatrix(
-            tensor.name, chosen, recipe.file_type
-        ):  # fmt: skip
+        if not _allowed(tensor.stem) or tensor.num_dimensions < 2:
+            types.append(tensor.source)
+            continue
+        chosen = mixture.type_of(tensor)
+        if not recipe.imatrix and _needs_imatrix(tensor.name, chosen, recipe.file_type):
             raise UsageError(
                 f"{recipe.file_type.word} needs an importance matrix: {tensor.name} would be "
                 f"{chosen}, and llama.cpp quantises nothing to that without one; say --imatrix"
@@ -73,11 +75,11 @@ _KEPT = (
 )  # fmt: skip
 
 
-def _allowed(name: str, tensor: GgufTensor) -> bool:
-    """Whether quantize touches the tensor at all (tensor_allows_quantization)."""
+@cache
+def _allowed(name: str) -> bool:
+    """Whether quantize touches such a matrix at all (tensor_allows_quantization)."""
     return (
-        tensor.num_dimensions >= 2
-        and name.endswith("weight")
+        name.endswith("weight")
         and name not in ("position_embd.weight", "token_types.weight")
         and not any(part in name for part in _KEPT)
     )
@@ -100,6 +102,7 @@ _CATEGORIES: tuple[tuple[str, Category], ...] = (
 )  # fmt: skip
 
 
+@cache
 def category(name: str) -> Category:
     """What a tensor is to the rule, by the first part of its name that matches."""
     if name == "output.weight":
@@ -156,14 +159,14 @@ class _Mixture:
         self.groups = model.query_groups
         self.is_70b = model.is_70b
         self.num_layers = model.num_layers
-        kinds = [category(tensor.name) for tensor in model.tensors]
+        kinds = [category(tensor.stem) for tensor in model.tensors]
         self.tied = "output" not in kinds
         self.num_values = sum(kind in _VALUE_LIKE for kind in kinds)
         self.values = self.downs = self.gates = self.ups = 0
 
     def type_of(self, tensor: GgufTensor) -> str:
         """The type of the next tensor that is quantised (llama_tensor_get_type)."""
-        kind, recipe = category(tensor.name), self.recipe
+        kind, recipe = category(tensor.stem), self.recipe
         if recipe.token_embedding and kind == "token_embd":
             return recipe.token_embedding
         if recipe.output and kind == "output":

@@ -10,7 +10,7 @@ from kvcalc.dtypes import GGML
 from kvcalc.errors import UnsupportedError
 from kvcalc.file_types import Recipe
 from kvcalc.frozen import frozen
-from kvcalc.gguf.model import Origin, gguf_file
+from kvcalc.gguf.model import gguf_file, gguf_model_with_mtp
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.inventory import ParamGroup
@@ -68,22 +68,17 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
     types = tensor_types(file.model, recipe)
     ways: dict[tuple[str, str], dict[_Way, list[int]]] = {}
     computed: list[GgufTensor] = []
-    for tensor, kind, origins in zip(file.model.tensors, types, file.origins, strict=True):
+    for tensor, kind, (layer, origins) in zip(file.model.tensors, types, file.origins, strict=True):
         if not origins:
             computed.append(tensor)
-            name = f"gguf.{tensor.name}"
-            ways[("gguf.", tensor.name)] = {(name, kind, tensor.shape, 1): []}
-        stem = tensor.name.partition(".")[2].partition(".")[2] or tensor.name
+            ways[("gguf.", tensor.name)] = {(tensor.name, kind, tensor.shape, 1): []}
         for index, origin in enumerate(origins):
-            _deal(ways, origin, (stem, kind, origin.shape, int(not index)))
+            way = (tensor.stem, kind, origin.shape, int(not index))
+            found = ways.setdefault((origin.prefix, origin.row), {}).setdefault(way, [])
+            if layer is not None:
+                found.append(layer)
     _check(file.model.tensors, types)
     return GgufScheme(recipe.word, ways, tuple(computed))
-
-
-def _deal(ways: dict[tuple[str, str], dict[_Way, list[int]]], origin: Origin, way: _Way) -> None:
-    found = ways.setdefault((origin.prefix, origin.row), {}).setdefault(way, [])
-    if origin.layer is not None:
-        found.append(origin.layer)
 
 
 def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
@@ -92,3 +87,15 @@ def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
             raise UnsupportedError(
                 f"{tensor.name} has rows of {tensor.row}, which blocks of {kind} do not divide"
             )
+
+
+def whole_file_bytes(spec: ModelSpec, recipe: Recipe) -> int | None:
+    """Bytes of the tensors of a file with the layers that predict further tokens.
+
+    None where the converter writes none. llama.cpp skips them unless it speculates, and its rule
+    counts them as layers, so other tensors' types may differ too.
+    """
+    model = gguf_model_with_mtp(spec)
+    if model == gguf_file(spec).model:
+        return None
+    return sum(map(tensor_bytes, model.tensors, tensor_types(model, recipe)))

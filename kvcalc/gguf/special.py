@@ -197,20 +197,39 @@ def extras(spec: ModelSpec, architecture: str) -> Iterator[GgufTensor]:
 
     Tables of rotary frequencies: a spec does not say how its frequencies are scaled, so which
     models have such a table is told by what makes them known: vocabulary and context of Llama 3.1
-    and later (LlamaModel, generate_extra_tensors), the context of Phi's longrope models
-    (Phi3MiniModel), every Gemma 4 (Gemma4Model), EXAONE 4 (Exaone4Model).
+    and later, Llama 4 Scout's 16 experts, Apertus, EXAONE 4 (LlamaModel and Exaone4Model,
+    generate_extra_tensors, rope_type llama3), every Gemma 4 (Gemma4Model), and the two tables of
+    longrope: Phi-3 and 4 of 128k, whose head with 200,064 words turns three quarters of its width
+    (Phi3MiniModel), and MiniCPM3 (MiniCPM3Model).
     """
-    context = spec.max_position_embeddings or 0
-    attentions = [block.attention for block in spec.blocks.values() if block.attention is not None]
-    width: int = max((getattr(item, "head_dim", 0) for item in attentions), default=0)
-    if (
-        architecture == "llama" and spec.vocab_size == 128256 and context > 8192
-    ) or architecture == "gemma4":
-        yield _vector("rope_freqs.weight", width // 2)
-    elif architecture == "rwkv7":
+    if architecture == "rwkv7":
         yield from _first_value_mix(spec)
     elif architecture == "kimi-k3":
         yield from _attention_residuals(spec)
+    else:
+        yield from _rotary(spec, architecture)
+
+
+def _rotary(spec: ModelSpec, architecture: str) -> Iterator[GgufTensor]:
+    context = spec.max_position_embeddings or 0
+    attentions: list[Any] = [b.attention for b in spec.blocks.values() if b.attention is not None]
+    width: int = max((getattr(item, "head_dim", 0) for item in attentions), default=0)
+    experts = max((getattr(b.ffn, "num_experts", 0) for b in spec.blocks.values()), default=0)
+    scaled = (
+        architecture in ("gemma4", "exaone4", "apertus")
+        or (architecture == "llama" and spec.vocab_size == 128256 and context > 8192)
+        or (architecture == "llama4" and experts == 16)
+    )
+    if scaled:
+        yield _vector("rope_freqs.weight", width // 2)
+    longrope = 0
+    if architecture in ("phi3", "phimoe") and context > 32768:
+        longrope = width * 3 // 8 if spec.vocab_size == 200064 else width // 2
+    elif architecture == "minicpm3":
+        longrope = attentions[0].qk_rope_head_dim // 2
+    if longrope:
+        yield _vector("rope_factors_long.weight", longrope)
+        yield _vector("rope_factors_short.weight", longrope)
 
 
 def _vector(name: str, size: int) -> GgufTensor:

@@ -9,6 +9,11 @@ from kvcalc.tensors import Component
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
+def stem_of(name: str) -> str:
+    """A tensor's name without ``blk.N.``."""
+    return name.split(".", 2)[2] if name.startswith("blk.") else name
+
+
 @frozen
 class GgufTensor:
     """One tensor of a GGUF file before it is quantised.
@@ -38,6 +43,11 @@ class GgufTensor:
         while count > 1 and self.shape[len(self.shape) - count] == 1:
             count -= 1
         return count
+
+    @property
+    def stem(self) -> str:
+        """The name without ``blk.N.``: tensors of one stem are alike in every layer."""
+        return stem_of(self.name)
 
     @property
     def place(self) -> tuple[int, str]:

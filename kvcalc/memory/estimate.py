@@ -1,11 +1,12 @@
 """The answer to one question about one model, taken apart to named tensors."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.file_types import recipe
+from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
@@ -295,6 +296,16 @@ def _range(
     return least, found["expected"], workload.num_sequences * worst.most(workload.context_tokens)
 
 
+def _with_mtp(spec: ModelSpec, gguf: Recipe) -> Iterator[str]:
+    from kvcalc.gguf.scheme import whole_file_bytes
+
+    if spec.mtp is not None and (whole := whole_file_bytes(spec, gguf)) is not None:
+        yield (
+            f"a file with the multi-token-prediction layers, which llama.cpp's converter writes "
+            f"unless told not to, has tensors of {whole:,} bytes; it loads them to speculate only"
+        )
+
+
 def _assumptions(
     spec: ModelSpec,
     workload: Workload,
@@ -320,6 +331,7 @@ def _assumptions(
             f"weights as the tensors of the GGUF file that llama.cpp v0.5.0 quantises to "
             f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
         )
+        notes += _with_mtp(spec, gguf)
     elif workload.dtype not in ("fp32", "bf16", "fp16"):
         notes.append(
             f"{workload.dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"

@@ -74,3 +74,9 @@ def test_fit_and_compare_take_it(capsys: Capture) -> None:
     assert "18.40 GiB" in run(capsys, "compare", "qwen3-32b", "--dtype", "q4_k_m")[1]
     asked = ("llama-3-8b", "--gpu", "rtx-4090", "--dtype", "q4_k_m", "--context", "8k")
     assert "4.58 GiB" in run(capsys, "fit", *asked)[1]
+
+
+def test_a_file_with_the_layers_that_predict_further_tokens_is_named(capsys: Capture) -> None:
+    """The dry run of that file: 69,473.42 MiB (tests/gguf/quantised.txt, glm-4.5-air+mtp)."""
+    _, out, _ = run(capsys, "estimate", "glm-4.5-air", "--dtype", "q4_k_m")
+    assert "has tensors of 72,848,161,792 bytes" in out

@@ -242,6 +242,8 @@ def _own(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
             return {"use_parallel_residual": True}
         case "bert" | "modern-bert":
             return {"attention.causal": False, "pooling_type": 1}
+        case "phi3" if spec.vocab_size == 200064:
+            return {"rope.dimension_count": 96}
         case "dbrx":
             return {"attention.clamp_kqv": 8.0}
         case "rwkv6":

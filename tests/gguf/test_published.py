@@ -48,7 +48,7 @@ FILES = [
     ),
     ("google_gemma-3-27b-it-Q4_K_M", "gemma-3-27b", "q4_k_m", 16_546_404_992, 6_279_168),
     ("google_gemma-3-27b-it-Q6_K", "gemma-3-27b", "q6_k", 22_166_690_432, 6_279_168),
-    ("microsoft_Phi-4-mini-instruct-Q8_0", "phi-4-mini", "q8_0", 4_084_611_456, 8_251_776),
+    ("microsoft_Phi-4-mini-instruct-Q8_0", "phi-4-mini", "q8_0", 4_084_611_456, 8_251_392),
     ("Qwen3-4B-Q4_K_M", "qwen3-4b", "q4_k_m", 2_497_280_256, 5_956_352),
     ("gemma-3-4b-it-Q4_K_M", "gemma-3-4b", "q4_k_m", 2_489_757_856, 6_405_024),
     ("gemma-3-1b-it-Q4_K_M", "gemma-3-1b", "q4_k_m", 806_058_240, 6_533_120),

@@ -232,7 +232,7 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
         bytes=sequences * function.at(length, encoder),
         bytes_per_token=function.bytes_per_token,
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
-        per_device_bytes=_per_device(spec, workload, accounting),
+        per_device_bytes=_per_device(spec, workload, accounting, function),
         groups=tuple(_group(group, workload, length) for group in groups),
         next_token_bytes=function.next_token_bytes(tokens),
         range_bytes=_range(spec, workload, function),
@@ -260,8 +260,13 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
     return GroupEstimate(group, tuple(tensors), total)
 
 
-def _per_device(spec: ModelSpec, workload: Workload, accounting: Accounting) -> tuple[int, ...]:
+def _per_device(
+    spec: ModelSpec, workload: Workload, accounting: Accounting, whole: CacheFunction
+) -> tuple[int, ...]:
     """Bytes on each device, pipeline rank by pipeline rank, tensor ranks within it."""
+    if workload.layout.tensor == workload.layout.pipeline == 1:
+        at = whole.most if accounting.at_most else whole.at
+        return (workload.num_sequences * at(workload.context_tokens, workload.encoder_tokens),)
     result: list[int] = []
     for stage in decoder_stages(spec, workload.layout.pipeline):
         held = [

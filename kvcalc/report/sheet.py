@@ -7,11 +7,13 @@ is words; None is an empty cell.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kvcalc.frozen import frozen
 from kvcalc.units import format_as_logged, format_bytes, format_count, format_tokens
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 # How a line or a row stands out, where a format can show it.
 Tone = Literal["", "strong", "faint", "good", "warn", "bad"]
@@ -84,7 +86,7 @@ class Times:
 class Decimal:
     """A quotient with two decimals and a word after it: ``2.31x``. logged: as in an engine's log."""
 
-    value: Fraction
+    value: "Fraction"
     after: str = ""
     logged: bool = False
 
@@ -319,7 +321,7 @@ def words(cell: Cell) -> str:
         case Count(value, signed):
             return f"{value:+,}" if signed else f"{value:,}"
         case Mebibytes(value):
-            whole, rest = divmod(round(Fraction(value * 100, 1 << 20)), 100)
+            whole, rest = divmod(round(_quotient(value * 100, 1 << 20)), 100)
             return f"{whole:,}.{rest:02d} MiB"
         case RoundCount(value):
             return format_count(value)
@@ -330,7 +332,7 @@ def words(cell: Cell) -> str:
         case Times(part, whole):
             return ratio(part, whole)
         case Decimal(value, after, logged):
-            return decimals(Fraction(round(value * 100), 100) if logged else value) + after
+            return decimals(_quotient(round(value * 100), 100) if logged else value) + after
         case Shape(sizes, after):
             return f"[{', '.join(map(str, sizes))}]{after}"
         case Code(text) | Toned(text):
@@ -347,7 +349,7 @@ def plain(cell: Cell) -> str | int:
         case ExactBytes(value) | Count(value):
             return value
         case Share(part, whole) | Times(part, whole):
-            return decimals(Fraction(part, whole), 6, "") if whole > 0 else ""
+            return decimals(_quotient(part, whole), 6, "") if whole > 0 else ""
         case Decimal(value):
             return decimals(value, 6, "")
         case Shape(sizes):
@@ -358,7 +360,14 @@ def plain(cell: Cell) -> str | int:
             return cell
 
 
-def decimals(value: Fraction, digits: int = 2, separator: str = ",") -> str:
+def _quotient(part: int, whole: int) -> "Fraction":
+    # Few answers have one, and the module would cost every command.
+    from fractions import Fraction
+
+    return Fraction(part, whole)
+
+
+def decimals(value: "Fraction", digits: int = 2, separator: str = ",") -> str:
     """``2.31``: rounded half up in integer arithmetic."""
     scaled = (abs(value) * 10**digits * 2 + 1) // 2
     whole, rest = divmod(scaled, 10**digits)

@@ -21,7 +21,7 @@ from kvcalc.tensors import Component, ParamTensor
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 
-@frozen
+@frozen(often=True)
 class Weight:
     """A parameter tensor where it stands, before it has a format.
 
@@ -38,7 +38,7 @@ class Weight:
         return self.group.prefix + self.tensor.name
 
 
-@frozen
+@frozen(often=True)
 class Stored:
     """How some layers store a weight, or a part of it.
 
@@ -80,7 +80,7 @@ class Scheme(Protocol):
         """The formats of a weight. Raises UnsupportedError where one cannot be given."""
 
 
-@frozen
+@frozen(often=True)
 class Row:
     """One weight (or part) of some layers in one format. layers: empty for what stands once."""
 
@@ -187,6 +187,8 @@ class Ledger:
         """
         totals = [0] * len(stages)
         used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
+        # Rows of the same layers stand on the stages alike.
+        counts: dict[tuple[int, ...], list[int]] = {}
         for row in self.rows:
             share = row.shape_bytes(rank_shape(row.weight.tensor, ranks))
             if row.place == "first":
@@ -196,9 +198,13 @@ class Ledger:
             elif (beside := row.weight.group.beside) is not None:
                 totals[next(i for i, stage in enumerate(stages) if beside in stage)] += share
             else:
-                owners = {*row.layers}
-                for rank, held in enumerate(used):
-                    totals[rank] += share * len(owners & held)
+                found = counts.get(row.layers)
+                if found is None:
+                    found = counts[row.layers] = [
+                        len(held.intersection(row.layers)) for held in used
+                    ]
+                for rank, number in enumerate(found):
+                    totals[rank] += share * number
         if len(stages) > 1 and self.tied is not None:
             totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
         return totals

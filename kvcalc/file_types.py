@@ -11,6 +11,7 @@ from typing import Any
 from kvcalc.dtypes import GGML, WEIGHT_FORMATS, canonical
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
+from kvcalc.mlx_types import MLX_WORDS, mlx_recipe
 
 
 @frozen
@@ -112,12 +113,13 @@ def recipe(text: str) -> Recipe | None:
 
 
 def weight_word(text: str) -> str:
-    """The one spelling of a --dtype: a number format, ``checkpoint``, or a GGUF type.
+    """The one spelling of a --dtype: a number format, ``checkpoint``, a GGUF or an MLX type.
 
     Raises UnknownFormatError, naming the nearest, and UsageError for what quantize does not make.
     """
-    found = recipe(text)
-    return found.word if found else canonical(text, ("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS))
+    found = recipe(text) or mlx_recipe(text)
+    known = ("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS, *MLX_WORDS)
+    return found.word if found else canonical(text, known)
 
 
 def tensor_type(word: str) -> str:

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 LAYERS = (
     ("frozen",),
     ("errors", "units", "counts", "names", "proofs"),
-    ("dtypes", "file_types", "reading"),
+    ("dtypes", "mlx_types", "file_types", "reading"),
     ("tensors", "explanation", "mechanism"),
     ("attention", "recurrent", "ffn", "stack", "media"),
     ("spec",),
-    # A GGUF file's tensors are read off memory's inventory, and give its ledger their formats.
-    ("memory", "gguf"),
+    # What llama.cpp and mlx-lm make is read off memory's inventory, and gives its ledger formats.
+    ("memory", "gguf", "mlx"),
     ("convert", "engines", "deployment"),
     ("checks",),
     ("report",),

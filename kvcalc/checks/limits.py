@@ -20,6 +20,7 @@ from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
 from kvcalc.dtypes import GGML, CacheDtypes, weight_format
 from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
+from kvcalc.mlx_types import mlx_recipe
 from kvcalc.spec.dump import to_plain
 from kvcalc.spec.model import Budget
 
@@ -212,8 +213,10 @@ def _is_smaller_format(name: str, before: str | None, after: str | None) -> bool
 
 
 def _row(dtype: str) -> int:
-    """What 512 elements of a matrix take; of a GGUF file, in the type it is named after."""
-    gguf = recipe(dtype)
+    """What 512 elements of a matrix take; of a GGUF or MLX type, in what most of it is in."""
+    gguf, mlx = recipe(dtype), mlx_recipe(dtype)
+    if mlx is not None:
+        return mlx.usual.format().row(512)
     return (GGML[gguf.file_type.default] if gguf else weight_format(dtype)).row(512)
 
 

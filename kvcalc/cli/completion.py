@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, WEIGHT_FORMATS
 from kvcalc.file_types import GGUF_WORDS
+from kvcalc.mlx_types import MLX_WORDS
 
 Completer = Callable[[str], list[str]]
 
@@ -56,7 +57,7 @@ def several_of(names: Iterable[str], separators: str = ",") -> Completer:
     return complete
 
 
-weight_dtype = one_of(("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS))
+weight_dtype = one_of(("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS, *MLX_WORDS))
 state_dtype = one_of(STATE_FORMATS)
 kv_dtype = several_of(CACHE_FORMATS, ":")
 kv_dtypes = several_of(CACHE_FORMATS, ",:")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvcalc.cli import completion
+from kvcalc.cli.output import note
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, canonical
 from kvcalc.engines import ALIASES, ENGINES
 from kvcalc.errors import UnknownFormatError, UsageError
 from kvcalc.file_types import recipe, weight_word
+from kvcalc.mlx_types import instead_of
 from kvcalc.report.formats import PRINTERS
 from kvcalc.spec.words import near
 from kvcalc.units import parse_memory, parse_tokens
@@ -84,6 +86,9 @@ def _weight_dtype(text: str | None) -> str | None:
         return None
     if "," in text:
         raise UsageError(f"--dtype {text}: one format here")
+    today = instead_of(text)
+    if today is not None:
+        note(f"note: --dtype {text} is called {today} now; the old name goes with the next release")
     try:
         weight_word(text)
     except UnknownFormatError as error:

@@ -6,6 +6,7 @@ bytes would look as right as any.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
@@ -20,7 +21,6 @@ from kvcalc.spec.tensor_formats import Told, as_rules
 _DTYPES = {
     "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "",
 }  # fmt: skip
-_GROUPS = (32, 64, 128)
 
 
 @frozen
@@ -39,7 +39,10 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
     default = _default(values, config)
     dtypes: dict[WeightPart, str] = {"default": default} if default else {}
     if values.get("quantization"):
-        return Published(dtypes | _mlx(config, values["quantization"], spec, default))
+        from kvcalc.convert.quantized.mlx import mlx_rules
+
+        plain = replace(spec, weight_dtypes=dtypes)
+        return Published(dtypes, mlx_rules(config, values["quantization"], plain))
     text = values.get("text_config")
     stated = values.get("quantization_config")
     if stated is None and isinstance(text, Mapping):
@@ -141,22 +144,3 @@ def _default(values: Mapping[str, Any], config: Config) -> str:
                 config.wrong(key, f"{short(stated)} is not a number format of a checkpoint")
             return _DTYPES[name]
     return ""
-
-
-def _mlx(config: Config, stated: Any, spec: ModelSpec, default: str) -> dict[WeightPart, str]:
-    """MLX quantises every matrix, the token table and the head too (mlx.nn.quantize)."""
-    known = isinstance(stated, Mapping) and stated.keys() <= {"group_size", "bits", "mode"}
-    if not known or stated.get("mode", "affine") != "affine" or default == "fp32":
-        refuse(config, "quantization", stated, "MLX layers in formats of their own")
-    bits, size = stated.get("bits"), stated.get("group_size")
-    if bits not in (4, 8) or size not in _GROUPS:
-        refuse(config, "quantization", stated, "MLX in other widths or groups")
-    plain = all(
-        block.attention is not None and block.ffn is not None and block.ffn.kind != "moe"
-        for block in spec.blocks.values()
-    )
-    if not plain or spec.embedding is not None or spec.encoder is not None:
-        refuse(config, "quantization", stated, "MLX's choice of layers is known of plain decoders")
-    parts: tuple[WeightPart, ...] = ("embedding", "attention", "ffn")
-    head: tuple[WeightPart, ...] = ("head",) if spec.tie_word_embeddings is False else ()
-    return {part: f"mlx{bits}_g{size}" for part in (*parts, *head)}

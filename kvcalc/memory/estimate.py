@@ -24,6 +24,7 @@ from kvcalc.memory.weights import (
 )
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_workspace, workspace
+from kvcalc.mlx_types import instead_of, mlx_recipe
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
@@ -155,6 +156,10 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
         notes.append(f"context of {context_tokens} tokens (none was given)")
     elif beyond := beyond_longest(spec, context_tokens):
         notes.append(beyond)
+    if asked.dtype is not None and (today := instead_of(asked.dtype)) is not None:
+        notes.append(
+            f"--dtype {asked.dtype} is called {today} now, and the old name goes next release"
+        )
     encoder_tokens, note = encoder_length(spec, context_tokens, asked.encoder_tokens)
     if note:
         notes.append(note)
@@ -171,11 +176,11 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
 
 
 def _weights_in(spec: ModelSpec, dtype: str | None) -> str:
-    """The weights' format: as asked (a GGUF type in its one spelling), or as published."""
+    """The weights' format: as asked (a GGUF or MLX type in its one spelling), or as published."""
     if dtype is None:
         return spec.own_dtype
-    gguf = recipe(dtype)
-    return gguf.word if gguf else dtype
+    made = recipe(dtype) or mlx_recipe(dtype)
+    return made.word if made else dtype
 
 
 def answer(
@@ -337,6 +342,11 @@ def _assumptions(
             f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
         )
         notes += _with_mtp(spec, gguf)
+    elif mlx_recipe(workload.dtype) is not None:
+        notes.append(
+            "weights as mlx_lm.convert (mlx-lm 0.32.2) makes them: tables and head quantised as well; "
+            "what the group does not divide, or the model's class excepts, stays in the model's format"
+        )
     elif workload.dtype not in ("fp32", "bf16", "fp16"):
         notes.append(
             f"{workload.dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"

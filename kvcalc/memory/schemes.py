@@ -10,6 +10,7 @@ from kvcalc.file_types import Recipe, recipe, weight_word
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.ledger import Scheme, Stored, Weight, make_rows
+from kvcalc.mlx_types import mlx_recipe
 from kvcalc.spec.model import ModelSpec, TensorFormat
 from kvcalc.spec.stored_formats import stored_format
 from kvcalc.spec.tensor_formats import parse_layers, rule_name
@@ -145,10 +146,16 @@ class _Rule:
 
 def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
     """What ``--dtype`` names: one format for the layers' matrices; ``checkpoint``, what the spec
-    says its checkpoint mixes; or a type of GGUF files. Raises UsageError for an unknown name."""
+    says its checkpoint mixes; or a type of GGUF files or of mlx-lm. Raises UsageError for an unknown
+    name."""
     gguf = recipe(dtype)
     if gguf is not None:
         return _gguf(spec, gguf)
+    mlx = mlx_recipe(dtype)
+    if mlx is not None:
+        from kvcalc.mlx.scheme import mlx_scheme
+
+        return mlx_scheme(spec, mlx)
     if dtype == "checkpoint":
         return Checkpoint(spec)
     try:

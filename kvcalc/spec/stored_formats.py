@@ -8,7 +8,8 @@ Families, bits and group size in their names, ``row`` for one group a row:
 int4_g64, int4z_g64: compressed-tensors pack-quantized, a scale of 16 bits a group (``_fp32``: of 32),
 with zero points (z) packed into 32-bit words across rows; ``_idx``: four bytes an input column.
 gptq3_g128: AutoGPTQ's qweight, qzeros, scales in fp16 and g_idx; ``_noidx`` without the last.
-awq4_g64: AutoAWQ's qweight, qzeros and scales. mlx6_g64: mlx.core.quantize, a scale and a bias a group.
+awq4_g64: AutoAWQ's qweight, qzeros and scales. mlx6_g64, mlx-6bit: mlx.core.quantize, a scale and a
+bias a group in 16 bits (mlx-6bit-fp32: in 32); mlx-6bit-g32, mlx-mxfp8: see kvcalc.mlx_types.
 hqq4_g64: HQQ's packed weights, a scale and a zero a group in 16 bits.
 fp8_block64x128, ``_bf16``, ``_e8m0``: a scale a tile in fp32, bf16, e8m0. fp8_row_fp32: a scale a row.
 """
@@ -19,6 +20,7 @@ from functools import cache
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnknownFormatError
+from kvcalc.mlx_types import stored_word
 
 # ggml type -> (elements of a block, bytes of a block): ggml-common.h and ggml.c, type_traits.
 _GGML = {
@@ -98,6 +100,9 @@ def _base(name: str) -> Format:
     lowered = name.lower()
     if lowered in _GGML_FORMATS:
         return _GGML_FORMATS[lowered]
+    mlx = stored_word(lowered)
+    if mlx is not None:
+        return mlx
     if lowered == "fp8_row_fp32":
         return Format(lowered, 1, 1, row_bytes=4)
     tiles = re.fullmatch(r"fp8_block([1-9]\d{0,4})x([1-9]\d{0,4})(_bf16|_e8m0)?", lowered)

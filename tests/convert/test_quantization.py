@@ -144,13 +144,27 @@ def test_a_format_for_the_cache_is_named() -> None:
 def test_mlx_quantises_the_tables_too() -> None:
     # mlx-community/Qwen2.5-7B-Instruct-4bit.
     stated = {"group_size": 64, "bits": 4}
-    assert formats(QWEN | {"quantization": stated, "quantization_config": stated}, None) == {
-        part: "mlx4_g64" for part in ("embedding", "attention", "ffn", "head")
-    }
-    mixed = stated | {"model.layers.0.mlp.down_proj": {"group_size": 64, "bits": 8}}
-    for config, quantization in ((QWEN, mixed), (KIMI, stated), (QWEN, {"bits": 3})):
-        with pytest.raises(UnsupportedError, match="quantization"):
-            formats(config | {"quantization": quantization}, None)
+    config = QWEN | {"quantization": stated, "quantization_config": stated}
+    spec = spec_from_config(config, "model", "config.json").spec
+    assert stored(spec, "checkpoint") == stored(spec, "mlx-4bit")
+    assert {each.type for each in ledger(spec, "checkpoint").types} == {"mlx-4bit", "bf16"}
+    one = stated | {"model.layers.0.mlp.down_proj": {"group_size": 64, "bits": 8}}
+    apart = spec_from_config(QWEN | {"quantization": one}, "model", "config.json").spec
+    # 18,944 x 3,584 weights of one layer: half a byte more each.
+    assert stored(apart, "checkpoint") - stored(spec, "checkpoint") == 18_944 * 3_584 // 2
+    kept = stated | {"lm_head": False}
+    plain = spec_from_config(QWEN | {"quantization": kept}, "model", "config.json").spec
+    assert stored(plain, "checkpoint") - stored(spec, "checkpoint") == 152_064 * 3_584 * 23 // 16
+    for wrong in (
+        {"bits": 7}, {"bits": 4, "group_size": 48}, {"mode": "fp3"}, {"mode": "nvfp4", "bits": 8},
+        stated | {"model.layers.0.mlp.gate": stated}, stated | {"model.layers.0.mlp.up_proj": 8},
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedError, match=r"quantization.*MLX"):
+            spec_from_config(QWEN | {"quantization": wrong}, "model", "config.json")
+
+
+def stored(spec: ModelSpec, dtype: str) -> int:
+    return ledger(spec, dtype).bytes
 
 
 def test_deepseek_v4_experts_in_fp4() -> None:

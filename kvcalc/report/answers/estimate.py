@@ -9,6 +9,7 @@ from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
+from kvcalc.mlx_types import mlx_recipe
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
 from kvcalc.report.sheet import (
     Answer,
@@ -29,6 +30,7 @@ from kvcalc.report.sheet import (
     answer_of,
     ratio,
 )
+from kvcalc.spec.stored_formats import stored_format
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -244,8 +246,8 @@ def _weights_table(estimate: Estimate) -> Table:
 
 
 def _types(estimate: Estimate) -> Iterator[Table]:
-    """The mixture of a GGUF file: tensors, bytes and bits per weight of each type."""
-    if recipe(estimate.workload.dtype) is None:
+    """The mixture of a GGUF or MLX type: tensors, bytes and bits per weight of each format."""
+    if not (recipe(estimate.workload.dtype) or mlx_recipe(estimate.workload.dtype)):
         return
     columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
                Column("bits per weight"), Column("share"), Column(""))  # fmt: skip
@@ -265,7 +267,7 @@ def _types(estimate: Estimate) -> Iterator[Table]:
 
 def _bits(kind: str) -> str:
     """Bits of an element, exactly: 4.5, 6.5625."""
-    block = GGML[kind]
+    block = GGML.get(kind) or stored_format(kind)[0]
     whole, rest = divmod(block.block_bytes * 8 * 10_000, block.block_elements)
     text = f"{(whole + (2 * rest >= block.block_elements)) // 10_000}"
     after = f"{(whole + (2 * rest >= block.block_elements)) % 10_000:04}".rstrip("0")

@@ -21,6 +21,7 @@ from kvcalc.memory.weights import (
     weight_bytes,
 )
 from kvcalc.memory.workload import Asked, Workload
+from kvcalc.mlx_types import mlx_recipe
 from kvcalc.report.drawings.curves import (
     DEVICES,
     FIRST_CONTEXT,
@@ -106,6 +107,10 @@ def _form_dtype(dtype: str | None) -> str:
         raise UsageError(
             f"--dtype {dtype}: the page's form has no mixtures of GGUF files; "
             f"estimate and compare do"
+        )
+    if mlx_recipe(dtype) is not None:
+        raise UsageError(
+            f"--dtype {dtype}: the page's form has none of mlx-lm's types; estimate and compare do"
         )
     return canonical(dtype, WEIGHT_FORMATS)
 

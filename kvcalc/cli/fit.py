@@ -103,7 +103,7 @@ def fit(
     )  # fmt: skip
     device = options.device(gpu, gpu_memory)
     fits = list(_everywhere(Planner(spec), request)) if device is None else (
-        [ask(Planner(spec), device, request)])  # fmt: skip
+        [ask(Planner(spec), device, request, model)])  # fmt: skip
     shown = answers.answer_all(fits) if device is None else answers.answer(fits[0])
     show(format, shown, quiet=quiet)
     return 0 if any(one.verdict != "does not fit" for one in fits) else 1

@@ -94,10 +94,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Change:
-    """One way to make it fit. what: options of ``kvcalc fit``. cost: what it costs, in words."""
+    """One way to make it fit, which was asked about. what: options to add to the command.
+
+    cost: what they cost, in words. command: the whole command line with them.
+    """
 
     what: str
     cost: str
+    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

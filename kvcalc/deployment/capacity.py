@@ -6,8 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from kvcalc.deployment.answer import FitRequest, step_of
-from kvcalc.deployment.changes import overhead_note, past_the_longest
 from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.notes import overhead_note, past_the_longest
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines import SERVING, engine_of

@@ -2,16 +2,22 @@
 
 from dataclasses import replace
 
-from kvcalc.deployment.answer import Fit, FitRequest
-from kvcalc.deployment.changes import changes_for, notes_for
+from kvcalc.deployment.advice import changes_for
+from kvcalc.deployment.answer import Change, Fit, FitRequest
 from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 
 
-def fit(planner: Planner, device: Accelerator, request: FitRequest) -> Fit:
-    """The whole answer. Raises UnsupportedError where the layout does not divide the model, or the
-    engine does not run on the device."""
+def fit(
+    planner: Planner, device: Accelerator, request: FitRequest, model: str | None = None
+) -> Fit:
+    """The whole answer. model: as commands are to name it; None takes the spec's name.
+
+    Raises UnsupportedError where the layout does not divide the model, or the engine does not run on
+    the device.
+    """
     verdict = planner.verdict(device, request)
     held = planner.holding(device, request)
     fewest = planner.fewest(device, request)
@@ -36,5 +42,7 @@ def fit(planner: Planner, device: Accelerator, request: FitRequest) -> Fit:
         changes=(),
         notes=(),
     )  # fmt: skip
-    changes = tuple(changes_for(planner, answer)) if verdict == "does not fit" else ()
+    changes: tuple[Change, ...] = ()
+    if verdict == "does not fit":
+        changes = tuple(changes_for(planner, answer, model or planner.spec.name))
     return replace(answer, changes=changes, notes=tuple(notes_for(planner.spec, answer)))

@@ -23,6 +23,7 @@ from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MAX_TOKENS
 
@@ -59,6 +60,7 @@ class Planner:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
+        self._weights: dict[str, int] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
     def stages(self, request: FitRequest) -> tuple[Stage, ...]:
@@ -66,6 +68,12 @@ class Planner:
         if key not in self._stages:
             self._stages[key] = stages_of(self.spec, *key)
         return self._stages[key]
+
+    def weight_bytes(self, dtype: str) -> int:
+        """All weights in a format, on however many devices. Raises as ``ledger`` does."""
+        if dtype not in self._weights:
+            self._weights[dtype] = ledger(self.spec, dtype).bytes
+        return self._weights[dtype]
 
     def admission(self, device: Accelerator, request: FitRequest) -> Admission:
         """The engine's rules, set up as asked. Raises for what the engine refuses."""
@@ -137,7 +145,8 @@ class Planner:
         if request.sequences > (request.max_num_seqs or request.sequences):
             return False
         rooms = [room[end] for room in self.room(device, request)]
-        if min(rooms) <= 0:
+        # The need alone may be nothing; an engine's pool holds at least a block.
+        if min(rooms) < (0 if request.record.memory == "none" else 1):
             return False
         rules = self.admission(device, request)
         return rules.admits(rooms, max(1, request.workload.context_tokens), request.sequences)

@@ -71,6 +71,17 @@ class Share:
     note: str = ""
 
 
+def weights_on(device: Device) -> tuple[str, ...]:
+    """What servers run on a GPU: two bytes, fp8 where its tensor cores have it, int4 in groups.
+
+    NVIDIA from compute capability 8.9 on, AMD's MI300 family, Gaudi (docs.vllm.ai, quantization,
+    supported hardware). A GPU that is not known is taken to have it.
+    """
+    name = device.name
+    fp8 = device.sm is None or device.sm >= 89 or name.startswith(("mi3", "gaudi"))
+    return ("bf16", *(("fp8",) if fp8 else ()), "int4_g128")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine(Generic[F]):
     """One engine.
@@ -91,6 +102,8 @@ class Engine(Generic[F]):
     step_words: whose choice that is, for a note. schedules: whether its flags name the step.
     runs_on: why it does not run on a device, with the source; None where it does.
     beyond: how it is made to go past the model's longest, to end a sentence.
+    weights: formats of weights that people run it with on a device, widest first, those of
+    published checkpoints apart. caches: formats of its cache below two bytes an element.
     """
 
     name: str
@@ -111,6 +124,8 @@ class Engine(Generic[F]):
     schedules: bool = False
     runs_on: Callable[[Device, str | None], str | None] = lambda device, version: None
     beyond: str = ""
+    weights: Callable[[Device], tuple[str, ...]] = lambda device: weights_on(device)
+    caches: tuple[str, ...] = ("fp8",)
 
     def held(self, spec: ModelSpec, request: F) -> Holding:
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""

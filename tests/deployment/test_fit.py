@@ -1,6 +1,7 @@
 """Fit: what is left, how far it goes, what helps; exit status 1 when it does not fit."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -47,14 +48,57 @@ def test_70b_does_not_fit_one_device_and_says_what_does() -> None:
     assert (answer.verdict, answer.longest_context, answer.largest_batch) == ("does not fit", 0, 0)
     assert answer.fewest is not None
     assert answer.fewest.devices == 2
-    assert [change.what for change in answer.changes][-1].startswith("--tp")
+    assert "--pp 2" in [change.what for change in answer.changes]
 
 
 def test_changes_go_from_cheap_to_dear() -> None:
     answer = run("llama-3-70b", layout=Layout(4), context_tokens=32768, batch_size=16)
-    assert [change.what.split()[0] for change in answer.changes] == [
-        "--memory-utilization", "--kv-dtype", "--batch", "--context", "--dtype", "--dtype", "--tp",
+    step = "--max-num-batched-tokens 2048 --max-num-seqs 16"
+    assert [change.what for change in answer.changes] == [
+        f"--memory-utilization 0.95 {step} --enforce-eager", "--kv-dtype fp8", "--dtype fp8",
+        f"--tp 1 --pp 4 --memory-utilization 0.95 {step} --enforce-eager", "--tp 8",
     ]  # fmt: skip
+
+
+def test_changes_are_combined_and_none_is_beaten_by_another() -> None:
+    """Qwen3-32B on 24 GiB: no single change does it on one device."""
+    answer = run("qwen3-32b", "rtx-4090", context_tokens=16384)
+    assert [change.what for change in answer.changes] == [
+        "--dtype int4_g128 --kv-dtype fp8 --memory-utilization 0.95",
+        "--dtype int4_g128 --kv-dtype fp8 --enforce-eager",
+        "--dtype fp8 --pp 2",
+        "--tp 4",
+    ]
+    assert answer.changes[1].command == (
+        "kvcalc fit qwen3-32b --gpu rtx-4090 --context 16k --dtype int4_g128 --kv-dtype fp8 "
+        "--enforce-eager"
+    )
+
+
+def test_replicas_with_whole_experts_are_offered() -> None:
+    """DeepSeek-V3's latents lie on every tensor rank, but each replica has its own requests."""
+    answer = run("deepseek-v3", "h200", layout=Layout(8), context_tokens=4096, batch_size=256,
+                 dtype="checkpoint")  # fmt: skip
+    found = [change.what for change in answer.changes]
+    assert found[:2] == ["--kv-dtype fp8", "--batch 148"]
+    assert found[-2:] == ["--tp 4 --pp 2", "--tp 1 --dp 8 --expert-parallel"]
+
+
+def test_the_logical_need_speaks_of_no_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(model="qwen3-32b", gpu="rtx-4090", engine="logical", context="16k") == 1
+    shown = capsys.readouterr().out
+    assert not re.search("vLLM|CUDA|overhead|carried over|band|utilization", shown)
+    assert "--dtype int4_g128" in shown
+
+
+def test_an_encoder_fits_what_its_weights_take() -> None:
+    """bert-base-uncased keeps nothing of its tokens: memory of the weights alone is enough."""
+    spec = locate("bert-base-uncased").spec
+    request = FitRequest(workload=Workload(context_tokens=512), engine="logical")
+    planner = Planner(spec)
+    for short, verdict in ((0, "fits"), (1, "does not fit")):
+        device = of_size(f"{planner.weight_bytes('bf16') - short}B")
+        assert fit(planner, device, request).verdict == verdict
 
 
 def test_the_longest_context_is_the_models_own_at_most() -> None:

@@ -93,6 +93,8 @@ ASKED = [
     ("llama-3.1-8b", "l4", "--context", "32k", "--engine", "sglang", "--memory-utilization", "0.8"),
     ("llama-3.1-8b", "t4", "--context", "8k", "--engine", "logical"),
     ("t5-3b", "t4", "--context", "16k", "--batch", "2"),
+    ("qwen3-32b", "rtx-4090", "--context", "16k"),
+    ("deepseek-v3", "h200", "--tp", "8", "--context", "4k", "--batch", "256"),
 ]  # fmt: skip
 
 
@@ -106,6 +108,8 @@ def test_what_is_suggested_fits(capsys: Capture, asked: tuple[str, ...]) -> None
     for change in answer["changes"]:
         status, changed = run(capsys, *command, *change["what"].split())
         assert status == 0, change["what"]
+        again, same = run(capsys, *change["command"].split()[1:])
+        assert (again, same["workload"]) == (0, changed["workload"])
         assert ("tight" in change["cost"]) == (changed["verdict"] == "tight")
     if answer["fewest"] is not None:
         layout = (

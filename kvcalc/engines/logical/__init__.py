@@ -50,4 +50,5 @@ ENGINE = Engine(
     admission=_admission,
     takes=_takes,
     share=_share,
+    weights=lambda device: ("bf16", "fp8", "int4_g128"),
 )

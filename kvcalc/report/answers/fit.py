@@ -74,7 +74,7 @@ def to_object(fit: Fit) -> dict[str, Any]:
         "largest_batch": fit.largest_batch,
         "largest_batch_least": fit.largest_batch_least,
         "fewest": None if fit.fewest is None else _layout(fit.fewest),
-        "changes": [{"what": change.what, "cost": change.cost} for change in fit.changes],
+        "changes": [asdict(change) for change in fit.changes],
         "assumptions": list(fit.notes),
     }
 
@@ -121,7 +121,7 @@ def sheet(fit: Fit) -> Sheet:
         columns = (
             Column("on one device of each stage", "name", wraps=True), Column("bytes", "bytes"),
             # Whose band it is stands above it.
-            Column("measured band" if fit.measured else CARRIED_OVER, "note", wraps=True),
+            Column(_evidence(fit), "note", wraps=True),
             Column(None, "least_bytes"), Column(None, "most_bytes"), Column(None, "stage"),
         )  # fmt: skip
         rows = tuple(Row((*cells, Count(device.stage))) for cells in _device_rows(fit, device))
@@ -136,6 +136,13 @@ def sheet(fit: Fit) -> Sheet:
         rows = tuple(Row((Code(change.what), change.cost)) for change in fit.changes)
         parts.append(Table("change", changes, rows))
     return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
+
+
+def _evidence(fit: Fit) -> str:
+    """Where the bands are from; nothing where nothing has one."""
+    if not any(device.overheads for device in fit.devices):
+        return ""
+    return "measured band" if fit.measured else CARRIED_OVER
 
 
 def _headline(fit: Fit) -> str:
@@ -168,7 +175,8 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     for item in device.overheads:
         yield item.name, Bytes(item.bytes), *_band(item.least, item.most)
     what = "free" if of_free else "left for the cache"
-    yield what, Bytes(device.free), *_band(device.free_least, device.free_most)
+    band = _band(device.free_least, device.free_most) if device.overheads else ("", None, None)
+    yield what, Bytes(device.free), *band
     if of_free:
         yield share, Bytes(int(device.free * of)), "", None, None
     yield "logical need of the requests", Bytes(device.cache_bytes), "", None, None

@@ -1,0 +1,65 @@
+"""What a fit assumed, and what does not follow from measurements."""
+
+from collections.abc import Iterator
+
+from kvcalc.deployment.answer import Fit, step_of
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE
+from kvcalc.engines import engine_of
+from kvcalc.memory.estimate import beyond_longest
+from kvcalc.spec.model import ModelSpec
+from kvcalc.units import format_bytes
+
+
+def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
+    """What was assumed, and what does not follow from measurements."""
+    device, request = answer.device, answer.request
+    beyond = beyond_longest(spec, request.workload.context_tokens)
+    if beyond is not None:
+        yield beyond + past_the_longest(request.engine)
+    for item in answer.devices[0].waste[:2]:
+        yield f"{item.cause}: {item.why}"
+    if answer.share.note:
+        yield answer.share.note
+    step = step_of(device, request)
+    if step is not None:
+        asked = request.max_num_batched_tokens is not None or request.max_num_seqs is not None
+        whose = "" if asked else request.record.step_words
+        yield f"{step.tokens} tokens and {step.requests} requests a step{whose}"
+    if any(one.overheads for one in answer.devices):
+        yield overhead_note(answer.measured)
+    if not device.measured:
+        yield (
+            f"{device.name}: the vendor's {device.nominal}; what a program sees was not found in "
+            "any log, and may be up to a tenth less"
+        )
+    elif device.vendor:
+        yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
+    yield from _beside(device)
+    if spec.left_out:
+        yield f"not counted: {'; '.join(spec.left_out)}"
+
+
+def _beside(device: Accelerator) -> Iterator[str]:
+    """What else is known of a device: its note, and what another system shows."""
+    if device.note:
+        yield f"{device.name}: {device.note}"
+    for system, size in device.systems:
+        if device.unified or system == device.system:
+            continue
+        yield f"{device.name}: {system.capitalize()} shows {format_bytes(size)} ({device.name}-{system})"
+
+
+def overhead_note(measured: bool) -> str:
+    """Where the overheads are from, in the words of fit and capacity."""
+    if measured:
+        return f"overheads measured on an H100 with vLLM 0.19: {EVIDENCE}"
+    return (
+        f"overheads {CARRIED_OVER} ({EVIDENCE}); nobody measured them on this GPU and release, so the "
+        "band is twice as wide"
+    )
+
+
+def past_the_longest(name: str) -> str:
+    """How an engine is made to go past the model's longest."""
+    return engine_of(name).beyond

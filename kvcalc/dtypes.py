@@ -253,12 +253,15 @@ class CacheDtypes:
         return self.key if self.key == self.value else f"{self.key}:{self.value}"
 
     def format(self, role: Role, own: str | None = None) -> Format:
-        """The format of a tensor with this role. own: the dtype that the spec fixed for a state.
+        """The format of a tensor with this role. own: the dtype that the spec fixed for a state, or
+        that a library gives this tensor whatever the cache is in.
 
         Raises ValueError where the format cannot hold such a tensor.
         """
         if role == "state":
             return PLAIN[self.state or own or "fp32"]
+        if own is not None:
+            return PLAIN[own]
         name = self.value if role == "value" else self.key
         if name == "fp8_ds_mla":
             if role not in DS_MLA:

@@ -316,7 +316,8 @@ class CacheTensor:
     (a key: shape (8, 128), token_axis 1 -> [batch, 8, tokens, 128]).
     extent: how many positions the token axis holds. role: picks the number format.
     row_axis: the axis of ``shape`` along which block formats pack elements.
-    dtype: what a recurrent state is kept in unless the user says otherwise; None means fp32.
+    dtype: what a recurrent state is kept in unless the user says otherwise; None means fp32. Of
+    another role: what it is kept in always; None is the format of its role.
     """
 
     name: str

@@ -212,7 +212,8 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
     if budget.gpu is not None and budget.gpu_memory is not None:
         yield "give gpu or gpu_memory, not both"
     if budget.gpu_memory is not None and budget.gpu_memory < 64 * KIB:
-        yield f"gpu_memory: {budget.gpu_memory} has no unit: write {budget.gpu_memory}GiB"
+        given = int(budget.gpu_memory)
+        yield f"gpu_memory: {given} bytes is no GPU's memory: write {given or 80}GiB, say"
     if not gpu and (budget.engine is not None or (budget.tp, budget.pp) != (1, 1)):
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
     elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:

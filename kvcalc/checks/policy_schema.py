@@ -1,8 +1,9 @@
 """``kvcalc.yaml`` as a JSON Schema (draft-07), made from the dataclasses that its reader fills.
 
 ``python -m kvcalc.checks.policy_schema`` writes policy_schema.json, which stands beside this file.
-What it cannot say is in which spelling YAML holds a value (``010``, quoted numbers), and which
-GPUs and number formats there are: of those ``kvcalc check`` judges.
+What it cannot say is in which spelling YAML holds a value (``010``, quoted numbers), which GPUs and
+number formats there are, and whether so many B or KiB are a GPU's memory: of those ``kvcalc check``
+judges.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from kvcalc.checks.budget_language import LIMITS, Policy, PolicyBudget
 from kvcalc.checks.policy import gpu_engines
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.spec import schema as spec_schema
+from kvcalc.units import KIB
 
 FILE = Path(__file__).with_name("policy_schema.json")
 
@@ -36,6 +38,8 @@ def schema() -> Node:
     }
     budget = node["definitions"]["PolicyBudget"]
     fields = budget["properties"]
+    # A size below 64 KiB has lost its unit. Of small units with more digits the reader judges.
+    fields["gpu_memory"] |= {"minimum": 64 * KIB, "not": _text(r"^[0-9]{1,4}(\.[0-9]+)?\s*[bB]$")}
     engine = fields["engine"]
     fields["engine"] = {"description": engine["description"], "enum": [*gpu_engines(), None]}
     # Not only what is not meant.

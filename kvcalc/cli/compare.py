@@ -162,7 +162,7 @@ def _variants(model: str, attention: str | None) -> list[Variant]:
     variants = []
     for choice in attention.lower().split(","):
         if choice not in CHOICES:
-            raise UsageError(f"--attention {choice}: choose from {', '.join(CHOICES)}")
+            raise options.none_of("--attention", choice, CHOICES)
         spec, notes = with_attention(found.spec, choice)
         variants.append(Variant(spec, choice, (*found.assumptions, *notes)))
     return variants

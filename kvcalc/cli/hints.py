@@ -38,6 +38,9 @@ def message(error: Any, arguments: list[str]) -> str:
         # Older and newer typer name the type differently.
         text = re.sub("a valid int(eger)? range", "a whole number", text)
         text += "; 'kvcalc compare' takes several" if re.search(r"'\w+,[\w,]+'", text) else ""
+        word = re.search(r": '([^']*)' is not one of ('.*')$", text)
+        near = names.hint(word[1], word[2].strip("'").split("', '")) if word else ""
+        text += f"; {near}" if near else ""
     return f"{text[:1].lower()}{text[1:]} (see '{path} --help')"
 
 

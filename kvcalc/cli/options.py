@@ -43,6 +43,12 @@ def choices(names: Iterable[str]) -> str:
     return "|".join(names)
 
 
+def none_of(option: str, word: str, known: Iterable[str]) -> UsageError:
+    """The error about a word that is none of an option's, with the one that it means."""
+    words = tuple(known)
+    return UsageError(f"{option} {word}: choose from {', '.join(words)}{near(folded(word), words)}")
+
+
 def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
     """``--format``, of the formats that a command has; any other is refused."""
     known = tuple(formats)
@@ -50,7 +56,7 @@ def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
     def chosen(word: str | None) -> str | None:
         if word is None or folded(word) in known:
             return word and folded(word)
-        raise UsageError(f"--format {word}: choose from {', '.join(known)}")
+        raise none_of("--format", word, known)
 
     return typer.Option(
         "--format",
@@ -257,8 +263,7 @@ def engine_name(text: str, *more: str) -> str:
     """
     name, names = folded(text), (*ENGINES, *more)
     if name not in names:
-        hint = near(name, names) or ""
-        raise UsageError(f"--engine {text}: choose from {', '.join(names)}{hint}")
+        raise none_of("--engine", text, names)
     return name
 
 

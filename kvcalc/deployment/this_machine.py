@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kvcalc.deployment.hardware import Accelerator, find
+from kvcalc.deployment.accelerator import Accelerator
+from kvcalc.deployment.catalogue import find
 from kvcalc.errors import KvcalcError, NotFoundError, UsageError
 from kvcalc.units import MIB
 

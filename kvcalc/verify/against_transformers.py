@@ -1,6 +1,9 @@
 """The comparison with a transformers twin, in the form that all verifications are reported in."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 
@@ -12,7 +15,8 @@ from kvcalc.verify.twins.comparison import Report, verify_against_transformers
 def verify(spec: ModelSpec) -> Verification:
     """Build the twin at true size on the meta device and compare it with the spec's inventory."""
     started = time.monotonic()
-    report = verify_against_transformers(spec)
+    with _quiet():
+        report = verify_against_transformers(spec)
     return Verification(
         model=spec.name,
         source=spec.source,
@@ -22,6 +26,22 @@ def verify(spec: ModelSpec) -> Verification:
         proofs=tuple(_proofs(report)),
         seconds=round(time.monotonic() - started),
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's advice about kernels for speed: nothing is computed here."""
+    try:
+        logging = import_module("transformers.utils.logging")
+    except ImportError:
+        yield
+        return
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _proofs(report: Report) -> list[Proof]:

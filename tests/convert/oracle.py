@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from kvcalc.verify.twins.built import CACHE_NAMES, cache_argument
+
 # Language models inside multimodal ones that no Auto class builds alone: (module, class).
 _WITHOUT_AUTO = {
     "emu3_text_model": ("emu3", "Emu3TextModel"),
@@ -70,17 +72,17 @@ def cache_bytes(values: dict[str, Any], tokens: int, encoder_tokens: int = 0) ->
             encoded = model.get_encoder()(encoder_ids)
             arguments = {"encoder_outputs": encoded, "decoder_input_ids": ids, "use_cache": True}
     if values["model_type"] == "recurrent_gemma":
-        arguments["past_key_values"] = DynamicCache(config=model.config)
+        given = arguments[cache_argument(model)] = DynamicCache(config=model.config)
     with torch.no_grad():
         output = model(**arguments)
     found: dict[tuple[Any, ...], int] = {}
-    roots = [getattr(output, name, None) for name in ("past_key_values", "cache_params", "state")]
+    roots: list[Any] = [output[name] for name in CACHE_NAMES if name in dict.keys(output)]
     if values["model_type"] == "recurrent_gemma":
         # It keeps its states on its modules, and does not return the cache it fills.
         roots = [
             [getattr(module, name, None) for name in ("conv1d_state", "recurrent_states")]
             for module in model.modules()
-        ] + [arguments["past_key_values"]]
+        ] + [given]
     _walk(roots, found, set())
     return sum(found.values())
 

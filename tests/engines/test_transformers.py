@@ -8,6 +8,7 @@ import pytest
 from kvcalc.cli.app import main
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.transformers.caches import accounting, groups_of_version
+from kvcalc.engines.transformers.versions import release_of
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import compile_groups
 from kvcalc.spec.catalog import load
@@ -51,6 +52,38 @@ def test_mla_with_an_indexer_followed_later() -> None:
     assert slope("deepseek-v3.2", "5.18.0") == 85_888
 
 
+def test_the_gates_of_deepseek_v4_are_float32_since_5_24() -> None:
+    # Every tensor of its cache after 130 tokens on the meta device, run with each release: the
+    # overlaps' gates are [1, 4, 512] and [1, 4, 128] in 21 layers, 2 bytes and then 4.
+    def fixed(version: str | None) -> int:
+        bf16 = CacheDtypes()
+        groups = accounting(load("deepseek-v4-flash"), bf16, version).groups
+        return int(compile_groups(groups, bf16).at(130))
+
+    assert fixed("5.24.0") - fixed("5.23.0") == 21 * (4 * 512 + 4 * 128) * 2 == 107_520
+    assert fixed(None) == fixed("5.24.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("9.9", "known are 5.0.0 to 5.24.0"),
+        ("5.25.0", "known are 5.0.0 to 5.24.0"),
+        ("5.15.7", "of 5.15 there are 5.15.0, 5.15.1"),
+        ("5.10.0", "of 5.10 there are 5.10.1, 5.10.2, 5.10.4"),
+    ],
+)
+def test_a_release_that_nobody_has_seen_is_refused(version: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        accounting(load("llama-3-8b"), CacheDtypes(), version)
+
+
+def test_a_minor_release_is_its_first_patch() -> None:
+    assert [release_of(text) for text in ("5.23", "v5.24", "5.10")] == [
+        (5, 23, 0), (5, 24, 0), (5, 10, 1),
+    ]  # fmt: skip
+
+
 def test_tensors_bear_the_names_of_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
     result = estimate(capsys, "qwen3-next-80b-a3b", "--engine", "transformers", "--context", "512")
     assert result["engine"] == "transformers"
@@ -66,7 +99,7 @@ def test_tensors_bear_the_names_of_the_cache(capsys: pytest.CaptureFixture[str])
         "keys": ([1, 2, 512, 256], "bf16"),
         "values": ([1, 2, 512, 256], "bf16"),
     }
-    assert any("transformers 5.23.0" in note for note in result["assumptions"])
+    assert any("transformers 5.24.0" in note for note in result["assumptions"])
 
 
 def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +128,7 @@ def test_what_the_library_has_not_is_refused(
 
 
 def test_a_version_is_a_release() -> None:
-    with pytest.raises(UsageError, match=r"5\.23\.0"):
+    with pytest.raises(UsageError, match=r"as 5\.24\.0"):
         accounting(load("llama-3-8b"), CacheDtypes(), "latest")
 
 

@@ -354,7 +354,7 @@ def _estimate(model: str, batch: int, tokens: int, encoder_tokens: int = 0) -> E
     spec = load(model)
     asked = Asked(context_tokens=tokens, batch_size=batch, encoder_tokens=encoder_tokens)
     workload, _ = choose_workload(spec, asked)
-    return answer(spec, workload, (), accounting(spec, workload.cache))
+    return answer(spec, workload, (), accounting(spec, workload.cache, "5.23.0"))
 
 
 @pytest.mark.parametrize(("model", "batch", "tokens", "encoder_tokens", "expected"), MEASURED)

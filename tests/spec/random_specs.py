@@ -33,6 +33,8 @@ words = st.text(
 texts = words | st.sampled_from(
     ["null", "~", "010", "yes", "1:30", "- a", "a: b", "#", "a\nb", "'"]
 )
+# A line break may stand in what is prose: source, notes.
+lines = texts.filter(lambda text: "\n" not in text)
 # Some states are as wide as the model, and say so again.
 HIDDEN_SIZE = 64
 SHARES = (Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(2, 3), Fraction(1))
@@ -55,7 +57,7 @@ def values(kind: Any, meta: Any) -> st.SearchStrategy[Any]:
     simple: dict[Any, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
         int: sizes if most >= 128 else sizes.filter(lambda size: size <= most),
-        str: texts,
+        str: lines,
         Fraction: st.sampled_from(SHARES),
         Tokens: st.integers(0, 2**40).map(Tokens),
         Bytes: st.integers(0, 2**60).map(Bytes),
@@ -126,9 +128,9 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     tied = None if head == "none" else draw(st.booleans())
     extra = st.none() | sizes if tied is False else st.none()
     spec = ModelSpec(
-        name=draw(texts),
+        name=draw(lines),
         source=draw(st.lists(texts, min_size=1, max_size=2).map(tuple)),
-        hub_id=draw(st.lists(texts, max_size=2).map(tuple)),
+        hub_id=draw(st.lists(lines, max_size=2).map(tuple)),
         notes=draw(st.lists(texts, max_size=2).map(tuple)),
         hidden_size=HIDDEN_SIZE,
         vocab_size=draw(sizes),

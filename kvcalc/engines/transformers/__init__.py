@@ -3,7 +3,7 @@
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.engine import Engine, Setting
 from kvcalc.engines.request import CapacityRequest
-from kvcalc.engines.transformers.versions import MEASURED
+from kvcalc.engines.transformers.versions import NEWEST, written
 from kvcalc.memory.accounting import Accounting
 from kvcalc.spec.model import ModelSpec
 
@@ -21,7 +21,7 @@ def _serve(setting: Setting) -> CapacityRequest:
 ENGINE = Engine(
     name="transformers",
     words="transformers",
-    version=".".join(map(str, MEASURED)),
+    version=written(NEWEST),
     flags=CapacityRequest,
     serve=_serve,
     accounting=_accounting,

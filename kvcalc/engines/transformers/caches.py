@@ -1,7 +1,8 @@
 """transformers: what Hugging Face transformers' cache objects hold (the *library* accounting).
 
-Measured on version 5.23.0: models built from config objects, run with ``use_cache``, every tensor
-that the cache reaches listed, identical tensors once. Files named below are transformers' own.
+Measured on version 5.23.0, and every shipped model again on 5.24.0: models built from config
+objects, run with ``use_cache``, every tensor that the cache reaches listed, identical tensors once.
+Files named below are transformers' own.
 
 Positions. A full layer keeps every token (cache_utils.py, DynamicLayer). A sliding layer keeps the
 last W - 1 tokens, the current one being in the query (DynamicSlidingWindowLayer.update); with W = 1
@@ -28,6 +29,8 @@ Families that differ from their own architecture:
 * gpt_neo: the window is a mask; every layer keeps every token;
 * deepseek_v4: a window-only layer keeps its vector as ``keys`` and again as ``values``; compressed
   layers keep it once (DeepseekV4HCACache: values is keys) beside entries, buffers and overlaps.
+  From 5.24.0 on the overlaps' gates are float32: they have the position bias added, which the
+  class makes in float32 since (DeepseekV4CSACompressor, DeepseekV4Indexer).
 
 Names are those of the cache's attributes: keys, values, indexer_keys, conv_states,
 recurrent_states; ``cross_keys`` and ``cross_values`` are keys and values of
@@ -39,13 +42,12 @@ Worked number: Mistral-7B-v0.1, W = 4096, 131,072 tokens: 32 * 2 * 8 * 128 * 409
 bytes, and 17,179,869,184 allocated right after the prefill, as measured.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.transformers.versions import MEASURED
-from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.engines.transformers.versions import MEASURED, NEWEST, Release, release_of, written
+from kvcalc.errors import UnsupportedError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
@@ -61,7 +63,7 @@ from kvcalc.tensors import (
 
 _LATENT_SINCE = (5, 15, 0)
 _LATENT_WITH_INDEXER_SINCE = (5, 18, 0)
-_OLDEST = (5, 0, 0)
+_FLOAT32_GATES_SINCE = (5, 24, 0)
 
 # The model types whose cache was measured tensor by tensor; others follow the same cache classes.
 _MEASURED_TYPES = """
@@ -83,23 +85,23 @@ MEASURED_TYPES = frozenset(_MEASURED_TYPES.split())
 def accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None = None) -> Accounting:
     """What transformers' caches hold for a model.
 
-    version: of transformers; the measured one when None. Raises UsageError for a version or a
+    version: of transformers; the newest known when None. Raises UsageError for a version or a
     number format that makes no sense and UnsupportedError, by name, for what transformers has not.
     """
-    release = _release(version)
+    release = release_of(version)
     groups = groups_of_version(spec, release, dtypes.key)
     _refuse_formats(dtypes)
     return Accounting(
         engine="transformers",
         groups=groups,
-        assumptions=tuple(_assumptions(spec, version, release)),
+        assumptions=tuple(_assumptions(spec, release)),
         at_most=False,
         after_prefill=_pinned(groups),
     )
 
 
 def groups_of_version(
-    spec: ModelSpec, release: tuple[int, ...] = MEASURED, model_dtype: str = "bf16"
+    spec: ModelSpec, release: Release = NEWEST, model_dtype: str = "bf16"
 ) -> tuple[CacheGroup, ...]:
     """The cache groups of a model as a release of transformers holds them.
 
@@ -110,21 +112,6 @@ def groups_of_version(
     rules = _Rules(spec, release, model_dtype)
     groups = [replace(group, tensors=rules.tensors(group)) for group in groups_of(spec)]
     return tuple(group for group in groups if group.tensors)
-
-
-def _release(version: str | None) -> tuple[int, ...]:
-    if version is None:
-        return MEASURED
-    found = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version.strip().removeprefix("v"))
-    if found is None:
-        raise UsageError(f"--engine-version {version}: write a release of transformers, as 5.23.0")
-    release = tuple(int(part or 0) for part in found.groups())
-    if release < _OLDEST:
-        raise UnsupportedError(
-            f"transformers {version}: its caches are accounted for from 5.0.0 on; "
-            "version 4 kept windows, convolutions and states by other rules"
-        )
-    return release
 
 
 def _refuse_formats(dtypes: CacheDtypes) -> None:
@@ -140,15 +127,11 @@ def _refuse_formats(dtypes: CacheDtypes) -> None:
         )
 
 
-def _assumptions(spec: ModelSpec, version: str | None, release: tuple[int, ...]) -> Iterator[str]:
-    measured = ".".join(map(str, MEASURED))
-    if release == MEASURED:
-        yield f"the cache object of transformers {measured}, at exactly this context"
-    else:
-        yield (
-            f"the cache object of transformers {version}, at exactly this context: MLA as read in "
-            f"its sources, everything else as measured on {measured}"
-        )
+def _assumptions(spec: ModelSpec, release: Release) -> Iterator[str]:
+    said = f"the cache object of transformers {written(release)}, at exactly this context"
+    if release not in (MEASURED, NEWEST):
+        said += f": MLA as read in its sources, everything else as measured on {written(MEASURED)}"
+    yield said
     if spec.model_type is None:
         yield "no model_type in the spec: the rules of transformers' cache classes, no family's own"
     elif spec.model_type not in MEASURED_TYPES:
@@ -207,13 +190,14 @@ def kept(extent: Extent) -> Extent:
 class _Rules:
     """One model's rules: from what a mechanism needs to what the library's cache holds."""
 
-    def __init__(self, spec: ModelSpec, release: tuple[int, ...], model_dtype: str) -> None:
+    def __init__(self, spec: ModelSpec, release: Release, model_dtype: str) -> None:
         self.spec = spec
         self.model_dtype = model_dtype
         attentions = [block.attention for block in spec.blocks.values()]
         indexed = any(getattr(attention, "indexer", None) is not None for attention in attentions)
         since = _LATENT_WITH_INDEXER_SINCE if indexed else _LATENT_SINCE
         self.latent = release >= since
+        self.gate = "fp32" if release >= _FLOAT32_GATES_SINCE else None
 
     def tensors(self, group: CacheGroup) -> tuple[CacheTensor, ...]:
         """What one layer of the group holds."""
@@ -309,7 +293,8 @@ class _Rules:
             owner = "indexer" if tensor.name.startswith("index") else "compressor"
             bare = tensor.name.removeprefix("index_")
             bare = "compressed_kv" if bare in ("key", "compressed_key_value") else bare
-            yield replace(tensor, name=f"{bare}.{owner}")
+            gate = self.gate if bare == "overlap_gate" else None
+            yield replace(tensor, name=f"{bare}.{owner}", dtype=gate)
 
     def _rwkv(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """``state``: [0] the channel mixing's shift, [1] the time mixing's, [2:] a, b and p."""

@@ -1,9 +1,20 @@
 """A twin built on the meta device, run there, and its cache read tensor by tensor."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.verify.twins.twin import Twin
+
+# What the classes call the cache that they take and return: since 5.24.0 the first, and the others
+# with a FutureWarning; before, the second or the third. RWKV has a list of tensors.
+CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
+
+
+def cache_argument(model: Any) -> str:
+    """The argument in which a model takes its cache."""
+    known = inspect.signature(type(model).forward).parameters
+    return next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[0])
 
 
 class Built:
@@ -66,18 +77,11 @@ class Built:
             arguments |= {"decoder_input_ids": ids, "encoder_outputs": (states,)}
         else:
             arguments |= {"input_ids": ids}
-        if self.twin.model_type == "rwkv":
-            arguments |= {"state": cache}
-        elif self.twin.model_type == "xlstm":
-            arguments |= {"cache_params": cache}
-        elif self.twin.kind != "base":
-            arguments |= {"past_key_values": cache}
+        if self.twin.kind != "base":
+            arguments |= {cache_argument(self.model): cache}
         with torch.no_grad():
             out = self.model(**arguments)
-        for name in ("past_key_values", "cache_params", "state"):
-            if getattr(out, name, None) is not None:
-                return getattr(out, name)
-        return cache
+        return next((out[name] for name in CACHE_NAMES if name in dict.keys(out)), cache)
 
     def new_cache(self) -> Any:
         """The cache to hand to the first pass; None where the model makes its own."""

@@ -67,7 +67,7 @@ def jamba(s: Stack) -> Values:
         "mamba_d_state": s.mixer("state_size"), "mamba_d_conv": s.mixer("conv_kernel"),
         "mamba_expand": s.mixer("intermediate_size") // s.spec.hidden_size,
         "mamba_dt_rank": s.mixer("time_step_rank"), "mamba_conv_bias": s.mixer("conv_bias"),
-        "mamba_proj_bias": s.mixer("proj_bias"), "use_mamba_kernels": False,
+        "mamba_proj_bias": s.mixer("proj_bias"),
     }  # fmt: skip
 
 

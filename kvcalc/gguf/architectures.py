@@ -66,7 +66,14 @@ _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
 LATENT = ("deepseek2", "deepseek32", "glm-dsa", "mistral4", "minicpm3", "kimi-linear", "kimi-k3")
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(("llama", "mistral", "mixtral", "internlm3"), _LLAMA),
-    **_same("llama4", "llama4"),
+    **_same("llama4", "llama4", "llama4_text"),
+    **_same("internlm2", "internlm2"),
+    **_same("exaone", "exaone"),
+    **_same("minicpm", "minicpm"),
+    **_same("deepseek", "deepseek"),
+    **_same("qwen2vl", "qwen2_vl_text", "qwen2_5_vl_text"),
+    **_same("qwen3vl", "qwen3_vl_text"),
+    **_same("qwen3vlmoe", "qwen3_vl_moe_text"),
     **_same("mistral3", "ministral3"),
     **_same("starcoder2", "starcoder2"),
     **_same("arcee", "arcee"),
@@ -109,7 +116,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "seed_oss": Architecture(name="seed_oss", norms=_LATE),
     "gpt_oss": Architecture(name="gpt-oss", norms=_LATE),
     "glm4": Architecture(name="glm4", norms=_FOUR, fused_gate_up=True),
-    "glm": Architecture(name="chatglm", fused_qkv=True, fused_gate_up=True),
+    "glm": Architecture(name="chatglm", fused_gate_up=True),
     "glm4_moe": Architecture(name="glm4moe", norms=_LATE, mtp=True),
     "glm_moe_dsa": Architecture(name="glm-dsa", mtp=True),
     **dict.fromkeys(
@@ -165,4 +172,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         name="modern-bert", fused_qkv=True, fused_gate_up=True, lone_norm="ffn_norm"
     ),
     **dict.fromkeys(("t5", "mt5"), Architecture(name="t5")),
+}
+# The language models inside these, where a config names them alone.
+ARCHITECTURES |= {
+    f"{name}_text": ARCHITECTURES[name]
+    for name in ("gemma4", "qwen3_5", "qwen3_5_moe", "minimax_m3_vl")
 }

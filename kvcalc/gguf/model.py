@@ -197,7 +197,7 @@ class _Writer:
             name, shape = item.name, item.shape
             if name == "position_embd.weight":
                 shape = (shape[0] - self.architecture.skipped_positions, *shape[1:])
-            elif name == "per_layer_token_embd.weight":
+            elif name == "per_layer_token_embd.weight" and self.architecture.name == "gemma3n":
                 shape = (self.spec.vocab_size, *shape[1:])  # padded (Gemma3NModel)
             item = replace(item, shape=shape)
             if name.startswith("output_norm"):

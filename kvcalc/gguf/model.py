@@ -23,11 +23,16 @@ from kvcalc.tensors import ParamTensor
 
 def architecture_of(spec: ModelSpec) -> Architecture:
     """The llama.cpp architecture of a spec. Raises UnsupportedError where there is none."""
-    found = ARCHITECTURES.get(spec.model_type or "")
-    if found is None:
-        what = f"model_type {spec.model_type}" if spec.model_type else f"{spec.name}'s architecture"
+    if spec.model_type is None:
         raise UnsupportedError(
-            f"llama.cpp v0.5.0 has no architecture for {what}: there is no GGUF file of {spec.name}"
+            f"{spec.name} states no model_type, so which of llama.cpp's architectures holds it, and "
+            f"whether one does, is not known"
+        )
+    found = ARCHITECTURES.get(spec.model_type)
+    if found is None:
+        raise UnsupportedError(
+            f"llama.cpp v0.5.0 has no architecture for model_type {spec.model_type}: there is no "
+            f"GGUF file of {spec.name}"
         )
     return found
 

@@ -59,6 +59,7 @@ def test_the_options_of_quantize(capsys: Capture) -> None:
         (("opt-125m", "--dtype", "q8_0"), "no architecture for model_type opt: there is no GGUF file"),
         (("opt-125m", "--dtype", "q8_0"), "in q8_0 blocks and the rest in bf16 would take 170,852,352"),
         (("llama-3-8b", "--dtype", "q4_k_m", "--attention", "mla"), "has no latent attention"),
+        (("delta-net-1.3b", "--dtype", "q8_0"), "delta-net-1.3b states no model_type"),
         (("falcon-rw-1b", "--dtype", "q4_k_m"), "llama.cpp's falcon has no biases"),
     ],
 )  # fmt: skip

@@ -53,6 +53,8 @@ FILE_TYPES: dict[str, FileType] = {
     )
 }  # fmt: skip
 GGUF_WORDS = tuple(each.word for each in FILE_TYPES.values())
+# The files that people publish, one for each step down; those of fewer bits need an importance matrix.
+LADDER = ("gguf-bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "q2_k")
 # quantize's own aliases.
 _ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 # What else people call files: mixtures that other tools make, under names of their own.

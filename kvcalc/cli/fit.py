@@ -12,14 +12,16 @@ from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.fit import fit as ask
-from kvcalc.deployment.hardware import catalogue
+from kvcalc.deployment.hardware import Accelerator, catalogue
 from kvcalc.deployment.planner import Planner
-from kvcalc.engines import NEED, SERVING
+from kvcalc.engines import ENGINES, NEED, SERVING
 from kvcalc.errors import UsageError
+from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.workload import Asked
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers import fit as answers
+from kvcalc.spec.catalog import expand, is_pattern
 
 _Gpu = Annotated[str | None, options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ...")]
 _Gpus = Annotated[
@@ -30,7 +32,13 @@ _Gpus = Annotated[
         autocompletion=completion.one_of(("all",)),
     ),
 ]
-_Engine = Annotated[str, options.engine_option("Whose pages to count; logical: the need alone.")]
+_Engine = Annotated[
+    str | None,
+    options.engine_option(
+        "Whose pages to count; logical: the need alone.",
+        shown="llama.cpp for a GGUF type, mlx for an mlx type or a Mac, else vllm",
+    ),
+]
 _Utilization = Annotated[
     str | None,
     typer.Option(
@@ -52,7 +60,7 @@ _StepRequests = Annotated[
 
 
 def fit(
-    model: options.Model,
+    models: options.ModelsOrPatterns,
     gpu: _Gpu = None,
     gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None,
@@ -70,7 +78,7 @@ def fit(
     pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1,
     expert_parallel: options.ExpertParallel = False,
-    engine: _Engine = SERVING,
+    engine: _Engine = None,
     engine_version: options.EngineVersion = None,
     memory_utilization: _Utilization = None,
     max_num_batched_tokens: _StepTokens = None,
@@ -81,32 +89,71 @@ def fit(
 ) -> int:
     """Does it fit, how far does it go, and what would help.
 
-    The longest context, the largest batch, the fewest devices. Exit status 1 where it does not fit.
+    The longest context, the largest batch, the fewest devices. Several models or a pattern: which of
+    them fit, in which format of the weights, how far. Exit status 1 where nothing fits.
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     _one_accelerator(gpu, gpus, gpu_memory)
-    name = options.engine_name(engine)
+    device = options.device(gpu, gpu_memory)
+    name, why = _engine(engine, dtype, device)
     _step(name, max_num_batched_tokens, max_num_seqs, -(-batch // dp), batch)
-    spec = locate(model).spec
     asked = Asked(
         context_tokens=options.tokens(context, "--context"), batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
         kv_dtype=kv_dtype, state_dtype=state_dtype, layout=Layout(tp, pp, dp, expert_parallel),
     )  # fmt: skip
     request = FitRequest(
-        workload=choose_workload(spec, asked)[0], engine=name, engine_version=engine_version,
+        workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
         utilization=share(memory_utilization, "--memory-utilization", most=1),
         max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
         max_num_seqs=max_num_seqs, eager=enforce_eager,
     )  # fmt: skip
-    device = options.device(gpu, gpu_memory)
+    if _several(models, name):
+        return _which(models, device, asked, request, why, format, quiet)
+    spec = locate(models[0]).spec
+    request = replace(request, workload=choose_workload(spec, asked)[0])
     fits = list(_everywhere(Planner(spec), request)) if device is None else (
-        [ask(Planner(spec), device, request, model)])  # fmt: skip
+        [ask(Planner(spec), device, request, models[0])])  # fmt: skip
     shown = answers.answer_all(fits) if device is None else answers.answer(fits[0])
     show(format, shown, quiet=quiet)
     return 0 if any(one.verdict != "does not fit" for one in fits) else 1
+
+
+def _engine(engine: str | None, dtype: str | None, device: Accelerator | None) -> tuple[str, str]:
+    """The engine, and why it is that one where none was named."""
+    if engine is not None:
+        return options.engine_name(engine), ""
+    if dtype is not None and recipe(dtype) is not None:
+        return "llama.cpp", f", as {dtype} is a GGUF type"
+    if dtype is not None and dtype.startswith("mlx-") and "mlx" in ENGINES:
+        return "mlx", f", as {dtype} is an mlx type"
+    if device is not None and device.vendor == "Apple" and "mlx" in ENGINES:
+        return "mlx", ", as the machine is a Mac"
+    return SERVING, ", as no engine was named"
+
+
+def _several(models: list[str], name: str) -> bool:
+    """Whether it is asked which fit: of several models, or of one model's formats under an engine whose
+    own table says what it places."""
+    if len(models) > 1 or is_pattern(models[0]) or len(expand(models)) > 1:
+        return True
+    return options.record(name).placed is not None
+
+
+def _which(
+    models: list[str], device: Accelerator | None, asked: Asked, request: FitRequest, why: str,
+    format: str, quiet: bool,
+) -> int:  # fmt: skip
+    from kvcalc.cli.which import which
+    from kvcalc.report.answers.choice import answer
+
+    if device is None:
+        raise UsageError("--gpus all answers for one model: name one, or one --gpu")
+    found = which(models, device, asked, request, why)
+    show(format, answer(found), quiet=quiet)
+    return 0 if any(choice.best for choice in found.choices) else 1
 
 
 def _one_accelerator(gpu: str | None, gpus: str | None, gpu_memory: str | None) -> None:

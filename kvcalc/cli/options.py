@@ -124,6 +124,15 @@ Models = Annotated[
         help=MODELS, metavar="MODEL...", autocompletion=completion.model, show_default=False
     ),
 ]
+ModelsOrPatterns = Annotated[
+    list[str],
+    typer.Argument(
+        help=f"{MODELS[:-1]}, or a pattern such as 'qwen*'.",
+        metavar="MODEL...",
+        autocompletion=completion.model,
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(
@@ -246,13 +255,14 @@ OutputFormat = Annotated[str, format_option(PRINTERS)]
 ALL_ENGINES = "all"
 
 
-def engine_option(text: str, names: Iterable[str] = ENGINES) -> Any:
-    """``--engine``, of the registry."""
+def engine_option(text: str, names: Iterable[str] = ENGINES, shown: bool | str = True) -> Any:
+    """``--engine``, of the registry. shown: what holds where it is left out, in words."""
     return typer.Option(
         "--engine",
         help=text,
         metavar=choices(names),
         autocompletion=completion.one_of(tuple(names)),
+        show_default=shown,
     )
 
 

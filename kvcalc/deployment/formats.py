@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.planner import Planner
-from kvcalc.dtypes import CacheDtypes
+from kvcalc.dtypes import GGML, CacheDtypes
 from kvcalc.engines.engine import AnyEngine
 from kvcalc.errors import KvcalcError
-from kvcalc.file_types import recipe
+from kvcalc.file_types import LADDER, recipe
+from kvcalc.memory.weights import summarise
 from kvcalc.spec.model import ModelSpec
 
-# The files that people publish, one for each step down; those of fewer bits need an importance matrix.
-GGUF_LADDER = ("gguf-bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "q2_k")
 _COSTS = {
     "fp8": "precision of the weights, or a checkpoint that was made in fp8",
     "int4_g128": "much precision of the weights (groups of 128)",
@@ -21,16 +20,29 @@ _COSTS = {
 _WORTH = (9, 10)
 
 
-def formats_of(spec: ModelSpec, record: AnyEngine, device: Accelerator) -> tuple[str, ...]:
+def formats_of(planner: Planner, record: AnyEngine, device: Accelerator) -> tuple[str, ...]:
     """The formats in which an engine runs a model on a device, the one it is published in first."""
-    ladder = record.weights(device)
+    ladder, spec = record.weights(device), planner.spec
     if spec.own_dtype != "checkpoint":
         return ladder
     if recipe(ladder[0]) is None:
-        return ("checkpoint", *ladder[1:])
-    published = "mxfp4" in spec.weight_dtypes.values()
+        least = planner.weight_bytes("checkpoint")
+        return ("checkpoint", *(name for name, _ in _below(planner, ladder, least)))
     # llama.cpp's file of a model that is published in MXFP4 keeps it.
-    return ("mxfp4_moe", *ladder[1:]) if published else ladder
+    published = "mxfp4" in spec.weight_dtypes.values()
+    return ("mxfp4_moe", *ladder[2:]) if published else ladder
+
+
+def least_bytes(spec: ModelSpec, dtype: str) -> int | None:
+    """Fewer bytes than a file of a GGUF type takes, found at once; None for other formats.
+
+    No tensor of the ladder's mixtures is narrower than nine tenths of the type's own block.
+    """
+    found = recipe(dtype)
+    if found is None:
+        return None
+    block = GGML[found.file_type.default]
+    return summarise(spec).total * block.block_bytes * 9 // (block.block_elements * 10)
 
 
 def narrower_weights(
@@ -38,17 +50,20 @@ def narrower_weights(
 ) -> Iterator[tuple[str, str]]:
     """(format, what it costs) of those that take clearly less than the one asked for."""
     asked, record = request.workload.dtype, request.record
-    ladder = GGUF_LADDER if recipe(asked) is not None else record.weights(device)
-    least = planner.weight_bytes(asked)
+    ladder = LADDER if recipe(asked) is not None else record.weights(device)
+    for name, _ in _below(planner, ladder, planner.weight_bytes(asked)):
+        yield name, _COSTS.get(name, "precision of the weights")
+
+
+def _below(planner: Planner, ladder: tuple[str, ...], least: int) -> Iterator[tuple[str, int]]:
+    """(format, bytes) of those that take clearly less."""
     for name in ladder:
-        if name == asked:
-            continue
         try:
             num_bytes = planner.weight_bytes(name)
         except KvcalcError:
             continue
         if num_bytes * _WORTH[1] < least * _WORTH[0]:
-            yield name, _COSTS.get(name, "precision of the weights")
+            yield name, num_bytes
 
 
 def narrower_caches(request: FitRequest) -> Iterator[tuple[CacheDtypes, str]]:

@@ -71,6 +71,21 @@ class Share:
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """One device as an engine's own table has it. free_bytes: what is left.
+
+    longest_context: for the batch; largest_batch: for the context; 0: none, None: any. command: what
+    starts it so.
+    """
+
+    verdict: Literal["fits", "tight", "does not fit"]
+    free_bytes: int
+    longest_context: int | None
+    largest_batch: int | None
+    command: str = ""
+
+
 def weights_on(device: Device) -> tuple[str, ...]:
     """What servers run on a GPU: two bytes, fp8 where its tensor cores have it, int4 in groups.
 
@@ -104,6 +119,8 @@ class Engine(Generic[F]):
     beyond: how it is made to go past the model's longest, to end a sentence.
     weights: formats of weights that people run it with on a device, widest first, those of
     published checkpoints apart. caches: formats of its cache below two bytes an element.
+    placed: what it holds of one device, for a workload and the bytes of the weights, where its own
+    table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
     """
 
     name: str
@@ -126,6 +143,8 @@ class Engine(Generic[F]):
     beyond: str = ""
     weights: Callable[[Device], tuple[str, ...]] = lambda device: weights_on(device)
     caches: tuple[str, ...] = ("fp8",)
+    placed: Callable[[ModelSpec, Device, Workload, int], Placed] | None = None
+    placed_note: str = ""
 
     def held(self, spec: ModelSpec, request: F) -> Holding:
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""

@@ -125,15 +125,25 @@ def _read(path: Path) -> ModelSpec:
 
 
 def expand(models: Iterable[str]) -> list[str]:
-    """Models as they were named, with the specs of a folder in the folder's place.
+    """Models as they were named, with the specs of a folder in the folder's place, and the shipped
+    models whose names a pattern fits in the pattern's.
 
-    A folder of a checkpoint (a config, weights) stays what it is.
+    A folder of a checkpoint (a config, weights) stays what it is. Raises NotFoundError for a pattern
+    that none fits.
     """
     found: list[str] = []
     for model in models:
+        if is_pattern(model):
+            found += match(model)
+            continue
         specs = _specs_under(model) if os.path.isdir(model) and not _is_checkpoint(model) else []
         found += specs or [model]
     return found
+
+
+def is_pattern(model: str) -> bool:
+    """Whether it names shipped models by a glob: ``qwen*``."""
+    return any(sign in model for sign in "*?[") and not os.path.exists(model)
 
 
 def _is_checkpoint(folder: str) -> bool:

@@ -85,7 +85,7 @@ def test_replicas_with_whole_experts_are_offered() -> None:
 
 
 def test_the_logical_need_speaks_of_no_engine(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(model="qwen3-32b", gpu="rtx-4090", engine="logical", context="16k") == 1
+    assert command(models=["qwen3-32b"], gpu="rtx-4090", engine="logical", context="16k") == 1
     shown = capsys.readouterr().out
     assert not re.search("vLLM|CUDA|overhead|carried over|band|utilization", shown)
     assert "--dtype int4_g128" in shown
@@ -174,7 +174,7 @@ def test_memory_for_each_engine() -> None:
 
 @pytest.mark.parametrize(("gpu", "status"), [("h100", 0), ("rtx-3070", 1)])
 def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(model="llama-3-8b", gpu=gpu, format="json") == status
+    assert command(models=["llama-3-8b"], gpu=gpu, format="json") == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["fits"] is (status == 0)
     assert answer["parallelism"]["devices"] == 1
@@ -182,7 +182,7 @@ def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("format", ["table", "json", "markdown"])
 def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(model="llama-3-8b", gpus="all", format=format) == 0
+    assert command(models=["llama-3-8b"], gpus="all", format=format) == 0
     assert "rtx-4090" in capsys.readouterr().out
 
 
@@ -195,14 +195,14 @@ def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> No
         ({"gpus": "2", "gpu": "h100"}, "the number of GPUs is --tp and --pp: --gpu h100 --tp 2"),
         ({"gpu": "h100", "memory_utilization": "1.5"}, "at most 1"),
         ({"gpu": "h100", "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
-        ({"gpu": "h100", "engine": "llama.cpp"}, "llama.cpp: what it takes of a GPU"),
+        ({"gpu": "h100", "engine": "llama.cpp", "tp": 2}, "llama.cpp has no --tp"),
         ({"gpu": "h100", "engine": "sglang", "max_num_batched_tokens": "2k"}, "says nothing"),
         ({"gpu": "h100", "engine": "vlm"}, "did you mean 'vllm'"),
     ],
 )
 def test_refusals(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        command(model="llama-3-8b", **flags)
+        command(models=["llama-3-8b"], **flags)
 
 
 def test_the_logical_need_is_weights_and_cache_and_nothing_else() -> None:

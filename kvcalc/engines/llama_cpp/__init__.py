@@ -1,10 +1,12 @@
 """llama.cpp: rows of cells, one cache per kind of layer, allocated whole at the start (pool.py)."""
 
-from kvcalc.engines.engine import Device, Engine, Setting
+from kvcalc.engines.engine import Device, Engine, Placed, Setting
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import CapacityResult
+from kvcalc.file_types import LADDER
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
 
@@ -35,6 +37,12 @@ def _hold(spec: ModelSpec, request: LlamaCppFlags) -> Holding:
     return hold(spec, request)
 
 
+def _placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: int) -> Placed:
+    from kvcalc.engines.llama_cpp.placed import placed
+
+    return placed(spec, device, workload, weight_bytes)
+
+
 def _runs_on(device: Device, version: str | None) -> str | None:
     """docs/build.md: CUDA, HIP, Metal, Vulkan, SYCL, CANN (Ascend); neither TPUs nor Gaudi."""
     if device.vendor == "Google" or device.name.startswith("gaudi"):
@@ -51,5 +59,10 @@ ENGINE = Engine(
     capacity=_capacity,
     hold=_hold,
     memory="cells",
+    weights=lambda device: LADDER,
+    caches=("q8_0", "q4_0"),
+    placed=_placed,
+    placed_note="weights and cells alone: llama.cpp's compute buffers are not counted, so nothing here "
+    "is more than tight; leave a GiB",
     runs_on=_runs_on,
 )

@@ -1,0 +1,65 @@
+"""``kvcalc fit`` of patterns and several models: which of them fit."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kvcalc.convert.locate import locate
+from kvcalc.deployment.answer import FitRequest
+from kvcalc.deployment.choice import Asked as AskedOf
+from kvcalc.deployment.choice import Choices, choose
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.notes import overhead_note
+from kvcalc.deployment.overhead import was_measured
+from kvcalc.deployment.planner import Planner
+from kvcalc.errors import KvcalcError, SpecError, UsageError
+from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.workload import Asked
+from kvcalc.spec.catalog import expand
+
+
+def which(
+    models: list[str], device: Accelerator, asked: Asked, request: FitRequest, why: str
+) -> Choices:
+    """The answer. request: the question, but for its workload. Raises the first refusal where no
+    model could be asked about."""
+    names = list(dict.fromkeys(expand(models)))
+    questions, refused = [], None
+    for name in names:
+        try:
+            questions.append(_question(name, asked, request))
+        except SpecError:
+            raise
+        except KvcalcError as error:
+            if name in models:
+                raise
+            refused = refused or error
+    if not questions:
+        raise refused or UsageError("no model was named")
+    choices = choose(device, questions, asked.dtype, every=len(names) == 1)
+    if not any(choice.ways for choice in choices):
+        raise UsageError(choices[0].reason)
+    first = questions[0][2]
+    record = first.record
+    measured = was_measured(device.name, record.name, request.engine_version)
+    return Choices(
+        device=device, request=first, version=request.engine_version or record.version,
+        measured=measured, choices=choices, why=why,
+        notes=tuple(_notes(device, first, measured)),
+    )  # fmt: skip
+
+
+def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
+    spec = locate(name).spec
+    workload = choose_workload(spec, asked)[0]
+    return name, Planner(spec), replace(request, workload=workload)
+
+
+def _notes(device: Accelerator, request: FitRequest, measured: bool) -> Iterator[str]:
+    record = request.record
+    if record.placed is not None:
+        if record.placed_note:
+            yield record.placed_note
+    elif record.takes is not None and record.takes(request.engine_version):
+        yield overhead_note(measured)
+    if not device.measured:
+        yield f"{device.name}: the vendor's {device.nominal}, of which a program may see a tenth less"

@@ -1,0 +1,152 @@
+"""The other way round: which models fit a device, in which format, how far each goes.
+
+The formats of a model are those in which its engine runs it, widest first (kvcalc.deployment.formats);
+the best is the widest that fits, and every verdict is the one that ``kvcalc fit`` has of that format.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kvcalc.deployment.answer import FitRequest, Verdict
+from kvcalc.deployment.command import command, options_of
+from kvcalc.deployment.formats import formats_of, least_bytes
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.planner import Planner
+from kvcalc.errors import KvcalcError, SpecError
+from kvcalc.memory.shown import Shown
+from kvcalc.memory.weights import summarise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A model in one format. weight_bytes: of all devices, None where less than they take is more
+    than there is. free_bytes: left for the cache on the fullest device, before the requests.
+
+    longest_context: for the batch; largest_batch: for the context; 0: none, None: any. command: the
+    line of ``kvcalc fit`` that says more. run: the engine's own command, where kvcalc knows it.
+    """
+
+    dtype: str
+    verdict: Verdict
+    weight_bytes: int | None
+    free_bytes: int | None = None
+    longest_context: int | None = 0
+    largest_batch: int | None = 0
+    command: str = ""
+    run: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict != "does not fit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One model. ways: widest first, up to the best where not all were asked for. reason: why the
+    engine does not run it; it has no ways then."""
+
+    model: str
+    parameters: int
+    model_context: int | None
+    ways: tuple[Way, ...]
+    reason: str = ""
+
+    @property
+    def best(self) -> Way | None:
+        """The widest format that fits."""
+        return next((way for way in self.ways if way.holds), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices(Shown):
+    """The answer: those that fit, the largest first, then the others. request: for the first model.
+
+    why: why this engine, where none was named.
+    """
+
+    device: Accelerator
+    request: FitRequest
+    version: str | None
+    measured: bool
+    choices: tuple[Choice, ...]
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+
+Asked = tuple[str, Planner, FitRequest]
+
+
+def choose(
+    device: Accelerator, asked: Iterable[Asked], dtype: str | None, every: bool
+) -> tuple[Choice, ...]:
+    """Every model's choice: those that fit first, of each kind the largest first.
+
+    asked: (the model as it was named, its planner, the question of it). dtype: the one format that
+    is asked about, or None for all that the engine has. every: every format's answer, not only down
+    to the best one's.
+    """
+    return tuple(sorted((_choice(device, one, dtype, every) for one in asked), key=_order))
+
+
+def _order(one: Choice) -> tuple[bool, bool, int, str]:
+    return one.best is None, bool(one.reason), -one.parameters, one.model
+
+
+def _choice(device: Accelerator, asked: Asked, dtype: str | None, every: bool) -> Choice:
+    name, planner, request = asked
+    spec, ways, reason = planner.spec, [], ""
+    formats = (dtype,) if dtype is not None else formats_of(planner, request.record, device)
+    for each in formats:
+        try:
+            way = _way(device, name, planner, request.of(dtype=each))
+        except SpecError:
+            raise
+        except KvcalcError as error:
+            reason = reason or str(error)
+            continue
+        ways.append(way)
+        if way.holds and not every:
+            break
+    return Choice(
+        model=name, parameters=summarise(spec).total, model_context=spec.max_position_embeddings,
+        ways=tuple(_narrowing(ways)), reason="" if ways else reason,
+    )  # fmt: skip
+
+
+def _narrowing(ways: list[Way]) -> Iterator[Way]:
+    """Without a format that takes no less than the one before it."""
+    least: int | None = None
+    for way in ways:
+        if way.weight_bytes is not None and least is not None and way.weight_bytes >= least:
+            continue
+        least = way.weight_bytes
+        yield way
+
+
+def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest) -> Way:
+    """One format. Raises for what the engine refuses of the model."""
+    record, dtype, layout = request.record, request.workload.dtype, request.layout
+    record.check_device(device, request.engine_version)
+    least = least_bytes(planner.spec, dtype)
+    if least is not None and least > layout.devices * device.bytes:
+        return Way(dtype=dtype, verdict="does not fit", weight_bytes=None)
+    num_bytes = planner.weight_bytes(dtype)
+    line = command(name, device, options_of(request, planner.spec.own_dtype))
+    if record.placed is not None:
+        placed = record.placed(planner.spec, device, request.workload, num_bytes)
+        return Way(
+            dtype=dtype, verdict=placed.verdict, weight_bytes=num_bytes,
+            free_bytes=placed.free_bytes, longest_context=placed.longest_context,
+            largest_batch=placed.largest_batch, command=line, run=placed.command,
+        )  # fmt: skip
+    if num_bytes > layout.devices * planner.budget(device, request):
+        return Way(dtype=dtype, verdict="does not fit", weight_bytes=num_bytes)
+    verdict = planner.verdict(device, request)
+    free = planner.memory(device, request)[0]
+    if verdict == "does not fit":
+        return Way(dtype=dtype, verdict=verdict, weight_bytes=num_bytes, free_bytes=free)
+    return Way(
+        dtype=dtype, verdict=verdict, weight_bytes=num_bytes, free_bytes=free,
+        longest_context=planner.longest_context(device, request),
+        largest_batch=planner.largest_batch(device, request), command=line,
+    )  # fmt: skip

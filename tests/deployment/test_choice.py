@@ -1,0 +1,125 @@
+"""Fit the other way round: which models fit a device, in which format of the weights, how far."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.cli.fit import fit as command
+from kvcalc.errors import KvcalcError
+
+Capture = pytest.CaptureFixture[str]
+
+
+def ask(capsys: Capture, *models: str, status: int = 0, **words: Any) -> dict[str, Any]:
+    words.setdefault("gpu", "rtx-4090")
+    assert command(models=list(models), format="json", **words) == status
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def best(found: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    return {
+        each["model"]: (each["best"]["dtype"], each["best"]["longest_context"])
+        for each in found["models"]
+        if each["fits"]
+    }
+
+
+def test_a_pattern_says_which_fit_in_what_and_how_far(capsys: Capture) -> None:
+    """24 GiB under vLLM at 16k: the widest of bf16, fp8 and int4 that fits, the largest model first."""
+    found = ask(capsys, "qwen3-*b", "gemma-3-*", context="16k")
+    assert found["engine"]["name"] == "vllm"
+    assert best(found) == {
+        "qwen3-30b-a3b": ("int4_g128", 33504),
+        "qwen3-14b": ("fp8", 26992),
+        "gemma-3-12b": ("fp8", 90080),
+        "qwen3-8b": ("bf16", 30848),
+        "qwen3-4b": ("bf16", 40960),
+        "gemma-3-4b": ("bf16", 131072),
+        "qwen3-1.7b": ("bf16", 40960),
+        "gemma-3-1b": ("bf16", 32768),
+        "qwen3-0.6b": ("bf16", 40960),
+        "gemma-3-270m": ("bf16", 32768),
+    }
+    assert list(best(found)) == [each["model"] for each in found["models"]][:10]
+    assert not found["models"][-1]["fits"]
+
+
+def test_its_lines_fit_when_they_are_run(capsys: Capture) -> None:
+    for each in ask(capsys, "mistral-*", "llama-3.1-8b", context="16k")["models"]:
+        if each["fits"]:
+            with pytest.raises(SystemExit) as ended:
+                main([*each["best"]["command"].split()[1:], "--format", "json"])
+            assert ended.value.code == 0
+            one = json.loads(capsys.readouterr().out)
+            assert one["verdict"] == each["best"]["verdict"]
+            assert one["longest_context"] == each["best"]["longest_context"]
+            assert one["largest_batch"] == each["best"]["largest_batch"]
+
+
+def test_what_is_published_comes_first(capsys: Capture) -> None:
+    """gpt-oss-20b is published in MXFP4; DeepSeek-V3's fp8 fits nowhere near, int4 neither."""
+    found = ask(capsys, "gpt-oss-20b", "deepseek-v3", context="16k")["models"]
+    assert found[0]["best"]["dtype"] == "checkpoint"
+    assert [way["dtype"] for way in found[1]["formats"]] == ["checkpoint", "int4_g128"]
+
+
+def test_one_model_under_llama_cpp_has_a_row_for_each_file(capsys: Capture) -> None:
+    """llama.cpp's loader prints 18.40 GiB for Qwen3-32B in Q4_K_M."""
+    found = ask(capsys, "qwen3-32b", engine="llama.cpp", context="16k")["models"][0]
+    files = {way["dtype"]: way["weights_bytes"] for way in found["formats"]}
+    assert list(files)[-4:] == ["q4_k_m", "iq4_xs", "q3_k_m", "q2_k"]
+    assert found["best"]["dtype"] == "q4_k_m"
+    assert round(files["q4_k_m"] / (1 << 30), 2) == 18.40
+    assert files["q5_k_m"] > files["q4_k_m"] > files["iq4_xs"]
+    shown = command(models=["qwen3-32b"], gpu="rtx-4090", engine="llama.cpp", context="16k")
+    assert shown == 0
+    assert "--dtype q4_k_m" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "engine"),
+    [
+        ({"dtype": "q4_k_m"}, "llama.cpp"),
+        ({}, "vllm"),
+        ({"dtype": "fp8"}, "vllm"),
+        ({"engine": "sglang", "dtype": "bf16"}, "sglang"),
+    ],
+)
+def test_the_engine_follows_from_what_was_asked(
+    capsys: Capture, words: dict[str, str], engine: str
+) -> None:
+    found = ask(capsys, "qwen3-0.6b", "qwen3-1.7b", context="4k", **words)
+    assert found["engine"]["name"] == engine
+
+
+def test_formats_that_a_gpu_has_not_are_not_offered(capsys: Capture) -> None:
+    """fp8 needs compute capability 8.9; an RTX 3090 has 8.6."""
+    found = ask(capsys, "qwen3-14b", "qwen3-8b", gpu="rtx-3090", context="16k")
+    assert [each["best"]["dtype"] for each in found["models"]] == ["int4_g128", "bf16"]
+
+
+def test_what_an_engine_does_not_run_is_named(capsys: Capture) -> None:
+    assert command(models=["mor-360m-*", "qwen3-0.6b"], gpu="rtx-4090", context="2k") == 0
+    out = capsys.readouterr().out
+    assert "not run by vLLM: mor-360m-nr2-middle-cycle, " in out
+
+
+@pytest.mark.parametrize(
+    ("models", "words", "message"),
+    [
+        (["qwem*"], {}, "no model 'qwem\\*'"),
+        (["qwen3-8b", "qwen3-9b"], {}, "no model 'qwen3-9b'"),
+        (["qwen3-8b", "qwen3-4b"], {"gpu": None, "gpus": "all"}, "answers for one model"),
+        (["mor-360m-*"], {}, "vLLM has no mixture of recursions"),
+    ],
+)
+def test_refusals(models: list[str], words: dict[str, Any], message: str) -> None:
+    with pytest.raises(KvcalcError, match=message):
+        command(models=models, **{"gpu": "rtx-4090", **words})
+
+
+def test_nothing_fits(capsys: Capture) -> None:
+    ask(capsys, "qwen3-32b", "qwen3-14b", gpu="gtx-1660", status=1, context="4k", engine="logical")

@@ -6,12 +6,11 @@ Layers made from the same block are listed once with the layers they stand for, 
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.frozen import frozen, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
-from kvcalc.spec.model import Block, ModelSpec, NormKind, norm_tensors
+from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import (
     CacheTensor,
     EveryToken,
@@ -193,21 +192,13 @@ def _layer_groups(
             owners.setdefault(layer.block, []).append(layer.index)
     for name, indices in owners.items():
         block = spec.blocks[name]
-        tensors = _of_block(block, hidden_size, spec.norm, encoder_width)
+        tensors = tuple(block.parameters(hidden_size, spec.norm, encoder_width))
         if decoder:
             tensors += tuple(_per_layer(spec))
         yield ParamGroup(prefix, tuple(indices), tensors, place)
         if block.adapter is not None:
             own = tuple(block.adapter.layer_parameters(hidden_size))
             yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own, place)
-
-
-@lru_cache(256)
-def _of_block(
-    block: Block, hidden_size: int, norm: NormKind, encoder_width: int | None
-) -> tuple[ParamTensor, ...]:
-    """A block's tensors, made once for all specs that have the same block."""
-    return tuple(block.parameters(hidden_size, norm, encoder_width))
 
 
 def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:

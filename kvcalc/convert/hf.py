@@ -11,6 +11,7 @@ from kvcalc.convert.heads import with_class
 from kvcalc.convert.imported import Imported
 from kvcalc.convert.model_types import (
     CONVERTERS,
+    INEXPRESSIBLE,
     OUTSIDE,
     REMOTE,
     REMOTE_TEXT,
@@ -118,6 +119,11 @@ def _with_own_head(
 
 def unknown_type(path: str, model_type: str) -> str:
     """The message about a model_type that has no family."""
+    if model_type in INEXPRESSIBLE:
+        return (
+            f"{path}: model_type '{model_type}' cannot be said in the spec language, which lacks "
+            f"{INEXPRESSIBLE[model_type]}"
+        )
     near = hint(model_type, [*CONVERTERS, *TEXT_CONFIGS, *REMOTE])
     said = f" ({near})" if near else ""
     return (

@@ -12,10 +12,12 @@ CONVERTERS: dict[str, str] = {
     "ministral3": "llama.window_everywhere",
     "arcee": "llama.arcee",
     "apertus": "llama.apertus",
+    "apertus1p5_text": "llama.apertus1p5",
     "bitnet": "llama.bitnet",
     "cwm": "llama.cwm",
     "diffllama": "llama.diffllama",
     "ernie4_5": "llama.use_bias",
+    "exaone": "llama.llama",
     "exaone4": "llama.exaone4",
     "gemma": "llama.attention_bias",
     "granite": "llama.llama",
@@ -44,6 +46,7 @@ CONVERTERS: dict[str, str] = {
     "qwen3": "qwen.qwen3",
     "qwen3_moe": "qwen.qwen3_moe",
     "qwen3_next": "qwen.qwen3_next",
+    "lara_mini": "qwen.lara_mini",
     "qwen3_5_text": "qwen.qwen3_5",
     "qwen3_5_moe_text": "qwen.qwen3_5_moe",
     "qwen2_vl_text": "qwen.qwen2",
@@ -80,6 +83,7 @@ CONVERTERS: dict[str, str] = {
     "glm": "glm.glm",
     "glm4": "glm.glm4",
     "glm4_moe": "glm.glm4_moe",
+    "sarvam_moe": "glm.glm4_moe",
     "glm4v_text": "glm.glm4v",
     "glm4v_moe_text": "glm.glm4_moe",
     "glm_ocr_text": "glm.glm_ocr",
@@ -112,6 +116,7 @@ CONVERTERS: dict[str, str] = {
     # latent attention
     "deepseek_v2": "deepseek.deepseek_v2",
     "deepseek_v3": "deepseek.deepseek_v3",
+    "sarvam_mla": "deepseek.deepseek_v3",
     "deepseek_v32": "deepseek.sparse_indexed",
     "glm_moe_dsa": "deepseek.sparse_indexed",
     "glm4_moe_lite": "deepseek.glm4_moe_lite",
@@ -209,6 +214,7 @@ CONVERTERS: dict[str, str] = {
 # whose tie_word_embeddings counts: top is the whole model's, either is tied when one says so, both
 # when both do, text is the language model's, never is a head of its own).
 TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
+    "apertus1p5": ("text_config", "apertus1p5_text", "top"),
     "aria": ("text_config", "aria_text", "top"),
     "audioflamingo3": ("text_config", "qwen2", "never"),
     "aya_vision": ("text_config", "cohere2", "top"),
@@ -264,6 +270,7 @@ TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
     "moss_transcribe_diarize": ("text_config", "qwen3", "top"),
     "muse_glimmer": ("text_config", "muse_glimmer_text", "top"),
     "nemotron_h_omni": ("text_config", "nemotron_h", "never"),
+    "omniasr": ("text_config", "llama", "never"),
     "ovis2": ("text_config", "qwen2", "top"),
     "paddleocr_vl": ("text_config", "paddleocr_vl_text", "either"),
     "paligemma": ("text_config", "gemma", "top"),
@@ -291,11 +298,27 @@ TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
     "voxtral": ("text_config", "llama", "never"),
 }
 
+# Types whose class is newer than the release that all others are held to -> the release it came with.
+SINCE: dict[str, str] = dict.fromkeys(
+    ("apertus1p5", "apertus1p5_text", "exaone", "lara_mini", "omniasr", "sarvam_mla", "sarvam_moe"),
+    "5.24.0",
+)
+
+_LOOPED = "layers that run several times, each time with"
+_HY4 = "hyper-connections of its own kind with sinks in latent attention"
+_INKLING2 = "attention over the sums of layer blocks, with relative positions and convolutions"
+# Types of transformers that the spec language cannot express -> what it lacks.
+INEXPRESSIBLE: dict[str, str] = {
+    "dory": f"nGPT's learned scales, and {_LOOPED} a cache of its own or one for all",
+    "hy_v4": _HY4, "hy_v4_vl": _HY4, "hy_v4_vl_text": _HY4,
+    **dict.fromkeys(("inkling2", "inkling2_text"), _INKLING2),
+    **dict.fromkeys(("inkling2_loop", "inkling2_loop_text"), f"{_INKLING2}, in {_LOOPED} gates"),
+}  # fmt: skip
+
 # model_types of code outside transformers with a reader of their own.
 REMOTE: dict[str, str] = {
     "baichuan": "remote.baichuan",
     "chatglm": "remote.chatglm",
-    "exaone": "remote.exaone",
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
     "nemotron-nas": "remote.nemotron_nas",

@@ -1,6 +1,7 @@
 """Read the defaults of transformers' configuration classes: `python -m tests.convert.class_defaults`.
 
-Writes kvcalc/convert/class_defaults.json, which the importer uses for keys that a file leaves out.
+Writes kvcalc/convert/class_defaults.json, which the importer uses for keys that a file leaves out. Types
+that a newer release brought (``SINCE``) are read when that one is installed, and kept otherwise.
 tests/convert/test_class_defaults.py holds the file to the transformers release it names.
 """
 
@@ -9,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kvcalc.convert.hf import TRANSFORMERS
 from kvcalc.convert.ignored import is_ignored
-from kvcalc.convert.model_types import CONVERTERS, PARTS, TEXT_CONFIGS
+from kvcalc.convert.model_types import CONVERTERS, PARTS, SINCE, TEXT_CONFIGS
 
 FILE = Path(__file__).resolve().parents[2] / "kvcalc" / "convert" / "class_defaults.json"
 
@@ -58,9 +60,17 @@ def _text_defaults(cls: Any, model_type: str) -> dict[str, Any]:
 
 
 def class_defaults() -> dict[str, Any]:
-    """Every model type that kvcalc imports."""
+    """Every model type that kvcalc imports: those of the installed release read, the others as they are."""
     names = sorted({*CONVERTERS, *TEXT_CONFIGS, *PARTS})
-    return {name: read(name) for name in names}
+    before = json.loads(FILE.read_text("utf-8"))
+    return {name: read(name) if is_of_this_release(name) else before[name] for name in names}
+
+
+def is_of_this_release(model_type: str) -> bool:
+    """Whether the installed transformers is the release that a type is held to."""
+    from transformers import __version__
+
+    return SINCE.get(model_type, TRANSFORMERS) == __version__
 
 
 def text(table: dict[str, Any]) -> str:

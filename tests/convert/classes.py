@@ -13,6 +13,7 @@ from typing import Any
 
 from kvcalc.convert.hf import TRANSFORMERS, class_defaults
 from kvcalc.convert.model_types import CONVERTERS
+from tests.convert.class_defaults import is_of_this_release
 from tests.convert.draws import draw
 
 FILE = Path(__file__).with_name("classes.json")
@@ -79,7 +80,13 @@ def main() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    table = {model_type: measure(model_type) for model_type in CONVERTERS}
+    before = json.loads(FILE.read_text("utf-8"))
+    table = {
+        model_type: measure(model_type)
+        if is_of_this_release(model_type)
+        else before.get(model_type, {})
+        for model_type in CONVERTERS
+    }
     head = {"transformers": TRANSFORMERS, "measured": datetime.now(UTC).date().isoformat()}
     lines = [
         f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (head | table).items() if value

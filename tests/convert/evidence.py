@@ -7,6 +7,7 @@ from kvcalc.convert.model_types import (
     OUTSIDE,
     REMOTE,
     REMOTE_TEXT,
+    SINCE,
     TEXT_CONFIGS,
 )
 from tests.convert.draws import draw
@@ -33,11 +34,12 @@ def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -
         "|---|---|---|---|",
     ]
     for name in sorted(CONVERTERS):
+        release = f" (transformers {SINCE[name]})" if name in SINCE else ""
         file, function = CONVERTERS[name].split(".")
         config = draw(name, 0, class_defaults()[name]["defaults"])
         keeps = spec_from_config(config, "drawn", "draws.py").spec.head != "none"
         cache = not_run.get(name, "exact" if keeps else "keeps none")
-        lines.append(f"| {name} | `{file}.py`, `{function}` | exact | {cache} |")
+        lines.append(f"| {name} | `{file}.py`, `{function}` | exact{release} | {cache} |")
     lines += [
         "",
         "Multimodal types: the language model is imported, the towers left out are named.",

@@ -7,6 +7,7 @@ from kvcalc.verify.twins.built import CACHE_NAMES, cache_argument
 
 # Language models inside multimodal ones that no Auto class builds alone: (module, class).
 _WITHOUT_AUTO = {
+    "apertus1p5_text": ("apertus1p5", "Apertus1p5TextForCausalLM"),
     "emu3_text_model": ("emu3", "Emu3TextModel"),
     "mllama_text_model": ("mllama", "MllamaForCausalLM"),
     "granite4_vision_text": ("granite4_vision", "Granite4VisionTextModel"),

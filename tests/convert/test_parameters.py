@@ -7,8 +7,12 @@ it) and are compared to the parameter.
 
 import pytest
 
+from kvcalc.convert.config import class_defaults
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS, OUTSIDE
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.transformers.caches import accounting
+from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.weights import summarise
 from tests.convert.measured import NUM_DRAWS, SECTIONS, drawn, inside, row_of
 
@@ -53,3 +57,22 @@ def test_types_of_remote_code_convert_as_the_type_they_follow(model_type: str) -
         summarise(own).total == summarise(spec_from_config(config, "drawn", "draws.py").spec).total
     )
     assert own.model_type == model_type
+
+
+# transformers 5.24.0, the types that it brought: the class's own defaults, built on the meta device, and
+# the bytes of the cache after 64 tokens in bf16.
+@pytest.mark.parametrize(
+    ("model_type", "parameters", "cache_bytes"),
+    [
+        ("apertus1p5_text", 8_091_086_912, 33_554_432),
+        ("lara_mini", 7_281_684_672, 17_760_256),
+        ("sarvam_mla", 106_031_763_456, 2_359_296),
+        ("sarvam_moe", 32_152_648_064, 1_245_184),
+    ],
+)
+def test_the_defaults_of_new_types(model_type: str, parameters: int, cache_bytes: int) -> None:
+    config = {"model_type": model_type, **class_defaults()[model_type]["defaults"]}
+    spec = spec_from_config(config, "default", "test").spec
+    bf16 = CacheDtypes()
+    assert summarise(spec).total == parameters
+    assert compile_groups(accounting(spec, bf16).groups, bf16).at(64) == cache_bytes

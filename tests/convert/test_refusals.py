@@ -146,3 +146,14 @@ def test_a_key_that_no_family_reads_is_never_lost() -> None:
     reader = Config({"model_type": "llama", "num_experts": 4}, "llama")
     with pytest.raises(UnsupportedError, match="num_experts"):
         reader.finish()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "lacks"),
+    [("dory", "nGPT"), ("hy_v4_vl_text", "hyper-connections"), ("inkling2_loop_text", "gates")],
+)
+def test_a_type_that_cannot_be_said_is_refused_with_what_is_missing(
+    model_type: str, lacks: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=f"'{model_type}' cannot be said .* lacks .*{lacks}"):
+        spec_from_config({"model_type": model_type, "hidden_size": 64}, "x", "x")

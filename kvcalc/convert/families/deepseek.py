@@ -36,7 +36,7 @@ def _latent(
 ) -> ModelSpec:  # fmt: skip
     """Latent attention in every layer, dense layers (with biases: bias) and layers with experts."""
     attention = mla(c, bias=_bias(c))
-    c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "rope_head_dim")
+    c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "q_head_dim", "rope_head_dim")
     return decoder(c, [
         ((kind,), Block(attention=attention, ffn=experts(c) if kind == "moe" else gated(c, bias=bias)))
         for kind in ffns

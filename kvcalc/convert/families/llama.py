@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import QKV, decoder, dense, every, gated, same_width, softmax, windowed
-from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.model import Block, Embedding, ModelSpec
 
 
 def llama(c: Config) -> ModelSpec:
@@ -130,6 +130,19 @@ def apertus(c: Config) -> ModelSpec:
     attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head")
     xielu = c.word("hidden_act", "xielu") == "xielu"
     return decoder(c, Block(attention=attention, ffn=dense(c, xielu=xielu)))
+
+
+def apertus1p5(c: Config) -> ModelSpec:
+    """Apertus whose head may lack the rows of images and sound: ``output_vocab_size``."""
+    spec = apertus(c)
+    rows = c.maybe("output_vocab_size")
+    if rows is not None and rows > spec.vocab_size:
+        c.wrong("output_vocab_size", f"a head of {rows} rows for {spec.vocab_size} tokens")
+    if rows is None or rows == spec.vocab_size or spec.tie_word_embeddings:
+        # A head that is tied to the token table has all its rows.
+        return spec
+    extra = Embedding(extra_rows=spec.vocab_size - rows)
+    return replace(spec, vocab_size=rows, embedding=extra)
 
 
 def bitnet(c: Config) -> ModelSpec:

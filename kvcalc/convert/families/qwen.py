@@ -165,3 +165,36 @@ def qwen3_5_moe(c: Config) -> ModelSpec:
     """Qwen3-Next's mixers, experts in every layer."""
     c.skip("intermediate_size", "decoder_sparse_step", "mlp_only_layers")
     return _hybrid(c, ["moe"] * c.num_layers)
+
+
+def lara_mini(c: Config) -> ModelSpec:
+    """Gated DeltaNet, windows and layers that see everything; QK-norm, experts in every layer.
+
+    transformers 5.24, models/lara_mini; neither attention nor the shared expert has a gate.
+    """
+    window = c.maybe("sliding_window")
+    c.skip("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim",
+           "linear_value_head_dim", "linear_conv_kernel_dim", "intermediate_size",
+           "decoder_sparse_step", "mlp_only_layers")  # fmt: skip
+    names = {
+        "full_attention": "global",
+        "sliding_attention": "local",
+        "linear_attention": "deltanet",
+    }
+    period = ["deltanet", "local", "deltanet", "global", "local"]
+    mixers = kinds(
+        c, "layer_types", names, lambda: [period[index % 5] for index in range(c.num_layers)]
+    )
+    if "local" in mixers and window is None:
+        c.wrong("sliding_window", "layer_types has sliding layers, and there is no window")
+
+    experts = moe(c, shared=c.number("shared_expert_intermediate_size"))
+
+    def block(mixer: str, _: str) -> Block:
+        if mixer == "deltanet":
+            return Block(recurrent=deltanet(c), ffn=experts)
+        attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head",
+                            sliding_window=window if mixer == "local" else None)  # fmt: skip
+        return Block(attention=attention, ffn=experts)
+
+    return decoder(c, crossed(mixers, ["moe"] * c.num_layers, block))

@@ -46,14 +46,6 @@ def minicpm(c: Config) -> ModelSpec:
                    tie=c.flag("tie_word_embeddings", True))  # fmt: skip
 
 
-def exaone(c: Config) -> ModelSpec:
-    """Llama under GPT-2's names (EXAONE 3.0 and 3.5)."""
-    c.also("num_hidden_layers", "num_layers")
-    attention = softmax(c, head_dim=_head_dim(c))
-    c.agree("head_dim", _head_dim(c))
-    return decoder(c, Block(attention=attention, ffn=gated(c)))
-
-
 def phi3_v(c: Config) -> ModelSpec:
     """Phi-3 with an image embedding beside it: the language model alone."""
     c.skip("img_processor", "embd_layer", "full_attn_mod", "interpolate_factor")

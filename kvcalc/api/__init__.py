@@ -42,7 +42,8 @@ def estimate(
     1073741824
     """
     spec = spec_of(model)
-    return answer(spec, *workload_of("estimate", spec, workload, words))
+    where = "" if isinstance(model, ModelSpec) else str(model)
+    return answer(spec, *workload_of("estimate", spec, workload, words, where=where))
 
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:

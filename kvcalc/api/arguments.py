@@ -1,6 +1,7 @@
 """What the library's functions take: the words of the command line, read and refused as it does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 from warnings import warn
@@ -24,7 +25,8 @@ class WorkloadWords(TypedDict, total=False):
 
     context_tokens, encoder_tokens: a number or ``"8k"``. batch_size: sequences. beams: per sequence.
     dtype, kv_dtype, state_dtype: number formats of weights, cache (``"q8_0:bf16"``: keys and values)
-    and recurrent states. tensor, pipeline: ranks.
+    and recurrent states. tensor, pipeline: ranks. images, audio: what ``--images`` and ``--audio``
+    take (``"4x1920x1080"``, ``"30s"``), or several of them.
     """
 
     context_tokens: Tokens
@@ -36,6 +38,8 @@ class WorkloadWords(TypedDict, total=False):
     state_dtype: str | None
     tensor: int
     pipeline: int
+    images: str | Sequence[str]
+    audio: str | Sequence[str]
 
 
 # Words of the release before, and what they are called now.
@@ -87,8 +91,9 @@ def workload_of(
     workload: Workload | None,
     words: Mapping[str, Any],
     known_words: Mapping[str, Any] | None = None,
+    where: str = "",
 ) -> tuple[Workload, tuple[str, ...]]:
-    """The workload that was asked about, and what was assumed of it."""
+    """The workload that was asked about, and what was assumed of it. where: the model's files."""
     if workload is not None:
         if words:
             raise UsageError(
@@ -97,7 +102,18 @@ def workload_of(
         return workload, ()
     given = renamed(words)
     known(function, given, known_words or WorkloadWords.__annotations__)
-    return choose_workload(spec, asked_of(given))
+    images, audio = _several(given.pop("images", ())), _several(given.pop("audio", ()))
+    if not images and not audio:
+        return choose_workload(spec, asked_of(given))
+    from kvcalc.convert.media import media_items
+
+    media, places = media_items(spec, where, images, audio)
+    filled, notes = choose_workload(spec, replace(asked_of(given), media=media))
+    return filled, (*places, *notes)
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value or ())
 
 
 def layout_of(given: Mapping[str, Any]) -> Layout:

@@ -12,6 +12,7 @@ from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
 from kvcalc.errors import UsageError
+from kvcalc.media.words import MediaItem
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.layout import Layout
@@ -55,6 +56,8 @@ class _Question:
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
+    images: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
 
 
 def estimate(
@@ -62,6 +65,8 @@ def estimate(
     context: options.Context = None,
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
+    images: options.Images = None,
+    audio: options.Audio = None,
     beams: options.Beams = 1,
     attention: Attention = None,
     dtype: options.Dtype = None,
@@ -98,6 +103,7 @@ def estimate(
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
+        images=tuple(images or ()), audio=tuple(audio or ()),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
@@ -127,6 +133,8 @@ def _traffic(
         "--beams": asked.beams != 1,
         "--attention": question.attention is not None,
         "--dtype": asked.dtype is not None,
+        "--images": question.images,
+        "--audio": question.audio,
     }
     for name, given in beside.items():
         if given:
@@ -167,8 +175,15 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         spec = with_fields(spec, question.set_fields)
         notes = (*notes, *(f"set {change}" for change in question.set_fields))
     kept = stored is not None and question.attention is None
+    media: tuple[MediaItem, ...] = ()
+    if question.images or question.audio:
+        from kvcalc.convert.media import media_items
+
+        media, places = media_items(spec, found.path, question.images, question.audio)
+        notes = (*places, *notes)
     asked = replace(
         question.asked,
+        media=media,
         dtype=question.asked.dtype or ("checkpoint" if kept else None),
         kv_dtype=_logical_format(question.kv_dtype, question.engine),
     )

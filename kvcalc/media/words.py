@@ -1,6 +1,6 @@
 """The vocabulary of media: what is put in, and the places that it takes."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
@@ -39,6 +39,32 @@ class Placeholders:
         return self.tokens + self.separators
 
 
+@frozen(kw_only=True)
+class MediaItem:
+    """Equal items of one request, and the places that each takes.
+
+    size: ``1920x1080`` or ``30s``, as it was asked for or as the largest. encoder_tokens: keys of one
+    item in cross-attention layers, where the model has such.
+    """
+
+    kind: Literal["image", "audio"]
+    count: int
+    size: str
+    tokens: int
+    separators: int
+    encoder_tokens: int = 0
+
+    @property
+    def context_tokens(self) -> int:
+        """Places of all of them in the context."""
+        return self.count * (self.tokens + self.separators)
+
+    def __str__(self) -> str:
+        beside = f" and {self.separators} separators" if self.separators else ""
+        what = f"{self.count} x {self.kind} of {self.size}"
+        return f"{what}: {self.tokens:,} tokens{beside} each"
+
+
 class ImageRule(Protocol):
     """What a processor makes of an image."""
 
@@ -53,6 +79,11 @@ class ImageRule(Protocol):
 
 class AudioRule(Protocol):
     """What a processor makes of a sound."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second."""
+        ...
 
     def placeholders(self, num_samples: int) -> Placeholders:
         """The places of a sound of ``num_samples`` samples at ``sampling_rate``."""

@@ -154,13 +154,18 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
     if context_tokens is None:
         context_tokens = min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
         notes.append(f"context of {context_tokens} tokens (none was given)")
-    elif beyond := beyond_longest(spec, context_tokens):
+    if asked.media:
+        text = context_tokens
+        context_tokens += sum(item.context_tokens for item in asked.media)
+        notes.append(f"context of {text:,} tokens of text and {context_tokens - text:,} of media")
+    if beyond := beyond_longest(spec, context_tokens):
         notes.append(beyond)
     if asked.dtype is not None and (today := instead_of(asked.dtype)) is not None:
         notes.append(
             f"--dtype {asked.dtype} is called {today} now, and the old name goes next release"
         )
-    encoder_tokens, note = encoder_length(spec, context_tokens, asked.encoder_tokens)
+    keys = sum(item.count * item.encoder_tokens for item in asked.media) or asked.encoder_tokens
+    encoder_tokens, note = encoder_length(spec, context_tokens, keys)
     if note:
         notes.append(note)
     try:
@@ -170,7 +175,7 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
     workload = Workload(
         context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
         beams=asked.beams, dtype=_weights_in(spec, asked.dtype),
-        cache=cache, layout=layout,
+        cache=cache, layout=layout, media=asked.media,
     )  # fmt: skip
     return workload, tuple(notes)
 

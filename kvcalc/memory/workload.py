@@ -6,6 +6,7 @@ model and makes a ``Workload`` of it, which every request and every answer conta
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
+from kvcalc.media.words import MediaItem
 from kvcalc.memory.layout import Layout
 
 
@@ -16,6 +17,7 @@ class Asked:
     context_tokens: cached positions of one sequence. batch_size: sequences. encoder_tokens: encoder
     positions of one sequence. beams: beams per sequence. dtype: number format of the weights.
     kv_dtype: of the cache, ``q8_0:bf16`` for keys and values. state_dtype: of recurrent states.
+    media: images and sound of one sequence, whose places come on top of context_tokens.
     """
 
     context_tokens: int | None = None
@@ -26,6 +28,7 @@ class Asked:
     kv_dtype: str = "bf16"
     state_dtype: str | None = None
     layout: Layout = Layout()
+    media: tuple[MediaItem, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -38,6 +41,7 @@ class Workload:
     dtype: number format of the weights; ``checkpoint`` takes the spec's ``weight_dtypes``.
     cache: number formats of keys, values and states.
     layout: the devices that share it.
+    media: images and sound of one sequence; their places are among context_tokens.
     """
 
     context_tokens: int
@@ -47,6 +51,7 @@ class Workload:
     dtype: str = "bf16"
     cache: CacheDtypes = CacheDtypes()
     layout: Layout = Layout()
+    media: tuple[MediaItem, ...] = ()
 
     @property
     def num_sequences(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from kvcalc.dtypes import GGML
 from kvcalc.file_types import recipe
+from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
@@ -68,6 +69,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             "dtype": workload.dtype,
             "kv_dtype": workload.cache.kv_name,
             "state_dtype": estimate.state_dtype,
+            "media": [media_object(item) for item in workload.media],
         },
         "engine": estimate.engine,
         "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
@@ -209,10 +211,23 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
     return Line(f"({about})", said, close=True)
 
 
+def media_object(item: MediaItem) -> dict[str, Any]:
+    """Equal items: tokens and separators are one item's."""
+    return {
+        "kind": item.kind,
+        "count": item.count,
+        "size": item.size,
+        "tokens": item.tokens,
+        "separators": item.separators,
+    }
+
+
 def question(estimate: Estimate) -> str:
     """``128k tokens x 8``: what was asked."""
     workload = estimate.workload
     said = f"{format_tokens(workload.context_tokens)} tokens x {workload.batch_size}"
+    if workload.media:
+        said = f"{sum(item.count for item in workload.media)} media in {said}"
     if workload.encoder_tokens:
         said += f", encoder {format_tokens(workload.encoder_tokens)}"
     if workload.beams > 1:

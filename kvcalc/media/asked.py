@@ -1,0 +1,67 @@
+"""``--images 4x1920x1080`` and ``--audio 30s`` as a person writes them."""
+
+import re
+from fractions import Fraction
+
+from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
+from kvcalc.media.words import MAX_SECONDS, MAX_SIDE, Image
+
+# More items than a request can hold at one token each.
+MAX_ITEMS = 1 << 20
+
+
+@frozen
+class Images:
+    """``count`` images of one size; None: each as large as costs the model most."""
+
+    count: int
+    size: Image | None
+
+
+@frozen
+class Sounds:
+    """``count`` sounds of the same length."""
+
+    count: int
+    seconds: Fraction
+
+    @property
+    def size(self) -> str:
+        """``30s``."""
+        return f"{float(self.seconds):g}s"
+
+
+def images(text: str) -> Images:
+    """``10`` or ``4x1920x1080``. Raises UsageError for anything else."""
+    match = re.fullmatch(r"(\d{1,7})(?:x(\d{1,6})x(\d{1,6}))?", text.strip().lower())
+    if match is None:
+        hint = f"; for one image write 1x{text}" if re.fullmatch(r"\d+x\d+", text.lower()) else ""
+        raise UsageError(f"--images {text!r}: write a number, or NUMBERxWIDTHxHEIGHT{hint}")
+    count = _count(int(match[1]), "--images")
+    if match[2] is None:
+        return Images(count, None)
+    width, height = int(match[2]), int(match[3])
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UsageError(f"--images {text}: a side has 1 to {MAX_SIDE:,} pixels")
+    return Images(count, Image(width, height))
+
+
+def sounds(text: str) -> Sounds:
+    """``30s`` or ``2x30s``. Raises UsageError for anything else."""
+    match = re.fullmatch(r"(?:(\d{1,7})x)?(\d{1,6}(?:\.\d{1,6})?)s", text.strip().lower())
+    if match is None:
+        hint = f": write {text}s" if re.fullmatch(r"\d+", text) else ""
+        raise UsageError(f"--audio {text!r} has no length in seconds, such as 30s or 2x30s{hint}")
+    seconds = Fraction(match[2])
+    if not 0 < seconds <= MAX_SECONDS:
+        raise UsageError(
+            f"--audio {text}: a sound has more than 0 and at most {MAX_SECONDS:,} seconds"
+        )
+    return Sounds(_count(int(match[1] or 1), "--audio"), seconds)
+
+
+def _count(number: int, option: str) -> int:
+    if not 1 <= number <= MAX_ITEMS:
+        raise UsageError(f"{option}: 1 to {MAX_ITEMS:,} of them")
+    return number

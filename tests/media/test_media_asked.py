@@ -1,0 +1,77 @@
+"""Images and sound as a question: how they are written, what they add, what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kvcalc
+from kvcalc.media.asked import images, sounds
+from kvcalc.media.words import Image
+
+# A small Qwen2.5-VL, as its config.json and preprocessor_config.json lie in a folder.
+CONFIG: dict[str, Any] = {
+    "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 1024, "tie_word_embeddings": False,
+    "max_position_embeddings": 32768, "vision_config": {"depth": 2, "hidden_size": 32},
+}  # fmt: skip
+PUBLISHED = {"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "merge_size": 2}
+
+
+def test_written_as_people_write_them() -> None:
+    assert (images("10").count, images("10").size) == (10, None)
+    assert (images("4x1920x1080").count, images("4x1920x1080").size) == (4, Image(1920, 1080))
+    assert (sounds("2x1.5s").count, sounds("2x1.5s").seconds * 2) == (2, 3)
+
+
+@pytest.mark.parametrize("text", ["0", "1920x1080", "1x0x10", "1x99999x1", "-1", "x", ""])
+def test_refused_images(text: str) -> None:
+    with pytest.raises(kvcalc.UsageError, match="--images"):
+        images(text)
+
+
+@pytest.mark.parametrize("text", ["30", "0s", "1m", "s", "999999s"])
+def test_refused_sounds(text: str) -> None:
+    with pytest.raises(kvcalc.UsageError, match="--audio"):
+        sounds(text)
+
+
+def test_the_places_join_the_context() -> None:
+    """Gemma 3: 256 places and 4 separators an image (processing_gemma3.py of transformers 5.23.0)."""
+    answer = kvcalc.estimate("gemma-3-27b", context_tokens="2k", images="4x640x480")
+    assert answer.workload.context_tokens == 2048 + 4 * 260
+    plain = kvcalc.estimate("gemma-3-27b", context_tokens=3088)
+    assert answer.cache.bytes == plain.cache.bytes
+    assert any("preprocessor_config.json" in note for note in answer.assumptions)
+
+
+def test_cross_attention_keeps_every_tile() -> None:
+    """Llama 3.2 Vision: 6,404 keys an image, one token in the prompt (modeling_mllama.py)."""
+    answer = kvcalc.estimate("llama-3.2-11b-vision", context_tokens=1024, images="2x200x200")
+    assert (answer.workload.context_tokens, answer.workload.encoder_tokens) == (1026, 12808)
+
+
+@pytest.mark.parametrize(("settings", "tokens"), [(None, 1230), (PUBLISHED, 15301)])
+def test_the_file_beside_the_config_decides(
+    tmp_path: Path, settings: dict[str, int] | None, tokens: int
+) -> None:
+    """4000x3000: 1,230 tokens with the class's bounds, 15,301 with the published ones (5.23.0)."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    if settings is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings), "utf-8")
+    answer = kvcalc.estimate(tmp_path, context_tokens=100, images="1x4000x3000")
+    (item,) = answer.workload.media
+    assert (item.tokens, item.separators) == (tokens, 2)
+    assert answer.to_dict()["workload"]["media"] == [
+        {"kind": "image", "count": 1, "size": "4000x3000", "tokens": tokens, "separators": 2}
+    ]
+    assumed = any("by default" in note for note in answer.assumptions)
+    assert assumed is (settings is None)
+
+
+@pytest.mark.parametrize("words", [{"images": "1"}, {"audio": "30s"}])
+def test_a_model_without_a_tower_takes_none(words: dict[str, str]) -> None:
+    with pytest.raises(kvcalc.UsageError, match="llama-3-8b has no tower"):
+        kvcalc.estimate("llama-3-8b", **words)  # type: ignore[arg-type]

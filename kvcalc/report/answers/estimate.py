@@ -69,7 +69,9 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             "dtype": workload.dtype,
             "kv_dtype": workload.cache.kv_name,
             "state_dtype": estimate.state_dtype,
-            "media": [media_object(item) for item in workload.media],
+            **(
+                {"media": [media_object(item) for item in workload.media]} if workload.media else {}
+            ),
         },
         "engine": estimate.engine,
         "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},

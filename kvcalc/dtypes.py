@@ -200,7 +200,7 @@ def canonical(name: str, allowed: tuple[str, ...]) -> str:
     folded = name.strip().lower().removeprefix("torch.")
     folded = _ALIASES.get(folded, folded)
     if folded not in allowed:
-        hint = _meant(folded, allowed) or f"known: {', '.join(allowed)}"
+        hint = _meant(folded, allowed) or f"known: {', '.join(dict.fromkeys(allowed))}"
         raise UnknownFormatError(f"'{name}' is not a number format here ({hint})")
     return folded
 

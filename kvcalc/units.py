@@ -66,8 +66,10 @@ def parse_memory(text: str) -> int:
     """
     number = text.strip().replace("_", "")
     if number.isdecimal() and 0 < int(number) < MIB:
+        # Nobody has a terabyte on one device yet: thousands are what nvidia-smi prints.
+        unit = "GiB" if int(number) < KIB else "MiB"
         raise ValueError(
-            f"'{text}' has no unit: write {number}GiB, or {number}B where bytes are meant"
+            f"'{text}' has no unit: write {number}{unit}, or {number}B where bytes are meant"
         )
     return parse_bytes(text)
 

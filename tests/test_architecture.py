@@ -145,6 +145,16 @@ def test_only_the_command_line_prints(path: Path) -> None:
     assert not [call for call in calls if ast.unparse(call.func) == "print"], path
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_function_fits_a_screen(path: Path) -> None:
+    long = {
+        f"{path}:{node.lineno} {node.name}"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 >= 60
+    }
+    assert not long
+
+
 def test_an_estimate_stays_light() -> None:
     program = (
         "import sys\n"

@@ -43,6 +43,9 @@ def test_the_words_of_the_release_before_count_and_warn() -> None:
     with pytest.warns(DeprecationWarning, match="tensor_ranks is now tensor"):
         assert kvcalc.cache_function("llama-3-8b", "fp8", tensor_ranks=2).at(8192) == 268435456
     assert kvcalc.estimate("llama-3-8b", old.workload).cache == old.cache
+    with pytest.warns(DeprecationWarning, match="dp is now data"):
+        spread = kvcalc.fit("llama-3-8b", "h100", dp=2, eager=True)  # type: ignore[call-arg]
+    assert spread.request.layout.data == 2
 
 
 def test_fit_and_capacity_ask_what_the_commands_ask() -> None:
@@ -162,7 +165,7 @@ def test_every_answer_of_the_library_is_exported() -> None:
         (lambda: list(kvcalc.grid("gpt2", by="size")), "by is 'cache' or 'total'"),
         (lambda: kvcalc.fit("gpt2"), "say an accelerator"),
         (lambda: kvcalc.fit("gpt2", "t4", memory_utilization=2), "is above 0 and at most 1"),
-        (lambda: kvcalc.fit("gpt2", "t4", tp=2), "fit has no tp"),  # type: ignore[call-arg]
+        (lambda: kvcalc.fit("gpt2", "t4", ranks=2), "fit has no ranks"),  # type: ignore[call-arg]
         (lambda: kvcalc.traffic("gpt2", "nowhere.csv"), "no such file: nowhere.csv"),
         (lambda: kvcalc.capacity("gpt2", gpu="t4", gpu_memory="8GiB"), "not both"),
         (lambda: kvcalc.check(), "name the specs to check"),

@@ -2,10 +2,11 @@
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import COMMANDS
 from kvcalc.deployment.hardware import device_names
 from kvcalc.dtypes import WEIGHT_FORMATS, weight_format
-from kvcalc.errors import NotFoundError, UnknownFormatError
+from kvcalc.errors import NotFoundError, UnknownFormatError, UsageError
 from kvcalc.names import family, hint, meant, parts
 from kvcalc.spec.catalog import find, shipped
 from kvcalc.units import parse_memory
@@ -90,3 +91,11 @@ def test_a_memory_needs_its_unit() -> None:
     assert (parse_memory("0"), parse_memory("1048576"), parse_memory("24B")) == (0, 1 << 20, 24)
     with pytest.raises(ValueError, match="'24' has no unit: write 24GiB, or 24B"):
         parse_memory("24")
+    # nvidia-smi prints MiB without saying so to everyone who copies the number.
+    with pytest.raises(ValueError, match="'24564' has no unit: write 24564MiB, or 24564B"):
+        parse_memory("24564")
+    for size in (24, "24", 24564):
+        with pytest.raises(UsageError, match="has no unit"):
+            kvcalc.fit("llama-3-8b", gpu_memory=size)
+        with pytest.raises(UsageError, match="has no unit"):
+            kvcalc.capacity("llama-3-8b", "vllm", available=size)

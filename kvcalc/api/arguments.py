@@ -42,12 +42,16 @@ class WorkloadWords(TypedDict, total=False):
     audio: str | Sequence[str]
 
 
-# Words of the release before, and what they are called now.
+# Words of the release before and of the command line, and what they are called here.
 RENAMED = {
     "tensor_parallel": "tensor",
     "pipeline_parallel": "pipeline",
     "tensor_ranks": "tensor",
     "data_parallel": "data",
+    "tp": "tensor",
+    "pp": "pipeline",
+    "dp": "data",
+    "expert_parallel": "expert",
 }
 
 

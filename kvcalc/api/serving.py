@@ -32,7 +32,7 @@ from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Workload
-from kvcalc.units import parse_bytes
+from kvcalc.units import parse_memory
 
 Share = Fraction | float | str | None
 Size = int | str | None
@@ -100,7 +100,9 @@ def fit(
     name, UnsupportedError for what the engine does not run.
     """
     spec = spec_of(model)
-    asked, _ = workload_of("fit", spec, workload, words, FitWords.__annotations__)
+    asked, _ = workload_of(
+        "fit", spec, workload, words, FitWords.__annotations__ | (fit.__kwdefaults__ or {})
+    )
     device = _device(gpu, gpu_memory)
     if device is None:
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
@@ -137,7 +139,7 @@ def capacity(
     the engine has not and UnsupportedError for what it cannot run.
     """
     given = renamed(flags)
-    known("capacity", given, EngineWords.__annotations__)
+    known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
     layout = layout_of(given)
     said = {name: value for name, value in given.items() if name not in _DEVICES}
     question = Question(
@@ -168,7 +170,7 @@ def traffic(
 ) -> TrafficAnswer:
     """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them."""
     given = renamed(words)
-    known("traffic", given, WorkloadWords.__annotations__)
+    known("traffic", given, WorkloadWords.__annotations__ | (traffic.__kwdefaults__ or {}))
     for name in ("context_tokens", "batch_size", "beams", "dtype"):
         if name in given:
             raise UsageError(f"{name} says nothing beside lengths: leave it out")
@@ -225,7 +227,7 @@ def _device(gpu: str | None, gpu_memory: Size) -> Accelerator | None:
         return find(str(gpu))
     if gpu_memory is None:
         return None
-    return of_size(f"{gpu_memory}B" if isinstance(gpu_memory, int) else gpu_memory)
+    return of_size(str(gpu_memory))
 
 
 def _available(value: Size) -> Available | None:
@@ -237,7 +239,7 @@ def _available(value: Size) -> Available | None:
 
 def _size(name: str, value: Size) -> int | None:
     try:
-        return None if value is None else parse_bytes(str(value))
+        return None if value is None else parse_memory(str(value))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
 

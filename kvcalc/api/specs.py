@@ -106,7 +106,9 @@ def _several(name: str, values: Sequence[T]) -> Sequence[T]:
 
 
 def _folder(path: str | Path) -> Path:
-    """A path. Raises UsageError for an empty one."""
+    """A path. Raises UsageError for an empty one, and for what is none."""
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"a path is text or a Path, not {path!r}")
     if not str(path):
         raise UsageError("a path is empty; write . for the current folder")
     return Path(path)

@@ -39,7 +39,7 @@ from kvcalc.spec.loader import read_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.reader import FAILED, SpecReader
 from kvcalc.spec.words import near
-from kvcalc.units import KIB, format_bytes, format_count
+from kvcalc.units import KIB, MIB, format_bytes, format_count
 
 Finding = tuple[str, str, str]
 
@@ -211,9 +211,9 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
         yield "say how many tokens: context"
     if budget.gpu is not None and budget.gpu_memory is not None:
         yield "give gpu or gpu_memory, not both"
-    if budget.gpu_memory is not None and budget.gpu_memory < 64 * KIB:
+    if budget.gpu_memory is not None and budget.gpu_memory < MIB:
         given = int(budget.gpu_memory)
-        yield f"gpu_memory: {given} bytes is no GPU's memory: write {given or 80}GiB, say"
+        yield f"gpu_memory: {given} bytes is no GPU's memory: write {given if 0 < given < KIB else 80}GiB, say"
     if not gpu and (budget.engine is not None or (budget.tp, budget.pp) != (1, 1)):
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
     elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:

@@ -33,56 +33,63 @@ class Sort(StrEnum):
     total = "total"
 
 
+_Contexts = Annotated[
+    str,
+    typer.Option(
+        help="Cached tokens of one sequence: 8k,32k,128k, or a series 1k:128k:1k, 1k:128k:x2.",
+        metavar="TOKENS,...",
+    ),
+]
+_Batches = Annotated[str, typer.Option(help="Sequences: 1,8,32, or a series.", metavar="N,...")]
+_KvDtypes = Annotated[
+    str,
+    typer.Option(
+        help="Number formats of the cache: bf16,fp8,q8_0:bf16; K:V as q8_0:bf16.",
+        metavar="DTYPE[:DTYPE],...",
+        autocompletion=completion.kv_dtypes,
+    ),
+]
+_Attentions = Annotated[
+    str | None,
+    typer.Option(
+        help="What if they had these attentions instead: mha,gqa,mqa,mla.",
+        metavar="ATTENTION,...",
+        autocompletion=completion.several_of(options.AttentionName),
+    ),
+]
+_Sort = Annotated[
+    Sort, typer.Option(help="Order within one workload.", metavar=options.choices(Sort))
+]
+_Plot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Draw cache against context, and the memory's parts: .svg, .png or .pdf.",
+        metavar="FILE",
+        autocompletion=completion.path,
+    ),
+]
+_Chart = Annotated[
+    bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
+]
+
+
 def compare(
     models: options.Models,
-    context: Annotated[
-        str,
-        typer.Option(
-            help="Cached tokens of one sequence: 8k,32k,128k, or a series 1k:128k:1k, 1k:128k:x2.",
-            metavar="TOKENS,...",
-        ),
-    ] = "8k",
-    batch: Annotated[
-        str, typer.Option(help="Sequences: 1,8,32, or a series.", metavar="N,...")
-    ] = "1",
+    context: _Contexts = "8k",
+    batch: _Batches = "1",
     encoder_context: options.EncoderContext = None,
-    kv_dtype: Annotated[
-        str,
-        typer.Option(
-            help="Number formats of the cache: bf16,fp8,q8_0:bf16; K:V as q8_0:bf16.",
-            metavar="DTYPE[:DTYPE],...",
-            autocompletion=completion.kv_dtypes,
-        ),
-    ] = "bf16",
+    kv_dtype: _KvDtypes = "bf16",
     state_dtype: options.StateDtype = None,
     dtype: options.Dtype = None,
     imatrix: options.Imatrix = False,
     pure: options.Pure = False,
     output_tensor_type: options.OutputType = None,
     token_embedding_type: options.TokenType = None,
-    attention: Annotated[
-        str | None,
-        typer.Option(
-            help="What if they had these attentions instead: mha,gqa,mqa,mla.",
-            metavar="ATTENTION,...",
-            autocompletion=completion.several_of(options.AttentionName),
-        ),
-    ] = None,
-    sort: Annotated[
-        Sort, typer.Option(help="Order within one workload.", metavar=options.choices(Sort))
-    ] = Sort.given,
+    attention: _Attentions = None,
+    sort: _Sort = Sort.given,
     format: options.OutputFormat = "table",
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            help="Draw cache against context, and the memory's parts: .svg, .png or .pdf.",
-            metavar="FILE",
-            autocompletion=completion.path,
-        ),
-    ] = None,
-    chart: Annotated[
-        bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
-    ] = False,
+    plot: _Plot = None,
+    chart: _Chart = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -112,28 +119,33 @@ def compare(
         "state_dtype": state_dtype,
         "dtype": dtype,
     }
-    rows: Iterable[Row] = grid(
-        variants, batches=batches, by=None if sort is Sort.given else sort.value, **question
-    )
-    first = baseline(variants, question["kv_dtypes"])
-    notes = assumptions(variants, contexts, question["encoder_tokens"])
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
+    by = None if sort is Sort.given else sort.value
+    rows: Iterable[Row] = grid(variants, batches=batches, by=by, **question)
     if not (format == "csv" and sys.stdout.isatty()):
         rows = track(rows, total, "computing", quiet=quiet)
     if plot is not None:
-        from kvcalc.report.drawings import plot as drawing
-
-        picture = _picture(variants, batches, question)
-        write_file(plot, drawing.render(picture, plot_format), force, models)
-        if not quiet:
-            note(f"wrote {plot}")
+        _draw(plot, _picture(variants, batches, question), plot_format, force, models, quiet)
     if format == "table" and total > MAX_TABLE_ROWS:
         raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
+    first = baseline(variants, question["kv_dtypes"])
+    notes = assumptions(variants, contexts, question["encoder_tokens"])
     show(format, answer(rows, first, notes), quiet=quiet, notes=notes)
     if chart:
         from kvcalc.report.drawings import characters
 
         write("\n" + characters.render(_picture(variants, batches, question)))
+
+
+def _draw(
+    plot: Path, picture: "Picture", format: str, force: bool, read: list[str], quiet: bool
+) -> None:
+    """Write the drawing. read: the models, none of which it may take the place of."""
+    from kvcalc.report.drawings import plot as drawing
+
+    write_file(plot, drawing.render(picture, format), force, read)
+    if not quiet:
+        note(f"wrote {plot}")
 
 
 def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":

@@ -28,69 +28,79 @@ class FailOn(StrEnum):
     none = "none"
 
 
+_Base = Annotated[
+    str,
+    typer.Option(metavar="REV", help="Branch, tag or commit to compare with.", show_default=False),
+]
+_Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[PATH]...",
+        help="Specs, config.json files, and folders of them.",
+        parser=options.named_path,
+        autocompletion=completion.path,
+        show_default="the current folder",
+    ),
+]
+_FailOn = Annotated[
+    FailOn,
+    typer.Option(
+        help="What makes the exit status 1: growth and loosened budgets, any difference, none.",
+        metavar=options.choices(FailOn),
+    ),
+]
+_Tolerance = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="QUANTITY=BOUND",
+        help="Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%; weights "
+        "and cache stand for their parts, unless one is named.",
+        show_default="the policy's",
+    ),
+]
+_Context = Annotated[
+    str | None,
+    options.context_option("the policy's workload, or 8k"),
+]
+_Batch = Annotated[
+    int | None,
+    options.num("--batch", "Sequences.", show_default="the policy's workload, or 1"),
+]
+_KvDtype = Annotated[
+    str | None,
+    options.kv_dtype_option("the policy's workload, or bf16"),
+]
+_MergeBase = Annotated[
+    bool,
+    typer.Option(
+        "--merge-base/--no-merge-base",
+        help="Compare with where this branch left REV, or with REV itself.",
+    ),
+]
+_Policy = Annotated[
+    Path | None,
+    typer.Option(
+        help="The team's tolerances and workload.",
+        metavar="FILE",
+        autocompletion=completion.path,
+        show_default="the nearest kvcalc.yaml upward from PATH",
+    ),
+]
+_Format = Annotated[str, options.format_option((*PRINTERS, "github"))]
+
+
 def diff(
-    base: Annotated[
-        str,
-        typer.Option(
-            metavar="REV", help="Branch, tag or commit to compare with.", show_default=False
-        ),
-    ],
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Specs, config.json files, and folders of them.",
-            parser=options.named_path,
-            autocompletion=completion.path,
-            show_default="the current folder",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        FailOn,
-        typer.Option(
-            help="What makes the exit status 1: growth and loosened budgets, any difference, none.",
-            metavar=options.choices(FailOn),
-        ),
-    ] = FailOn.increase,
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="QUANTITY=BOUND",
-            help="Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%; weights "
-            "and cache stand for their parts, unless one is named.",
-            show_default="the policy's",
-        ),
-    ] = None,
-    context: Annotated[
-        str | None,
-        options.context_option("the policy's workload, or 8k"),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        options.num("--batch", "Sequences.", show_default="the policy's workload, or 1"),
-    ] = None,
+    base: _Base,
+    paths: _Paths = None,
+    fail_on: _FailOn = FailOn.increase,
+    tolerance: _Tolerance = None,
+    context: _Context = None,
+    batch: _Batch = None,
     dtype: options.Dtype = None,
-    kv_dtype: Annotated[
-        str | None,
-        options.kv_dtype_option("the policy's workload, or bf16"),
-    ] = None,
-    merge_base: Annotated[
-        bool,
-        typer.Option(
-            "--merge-base/--no-merge-base",
-            help="Compare with where this branch left REV, or with REV itself.",
-        ),
-    ] = True,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            help="The team's tolerances and workload.",
-            metavar="FILE",
-            autocompletion=completion.path,
-            show_default="the nearest kvcalc.yaml upward from PATH",
-        ),
-    ] = None,
-    format: Annotated[str, options.format_option((*PRINTERS, "github"))] = "table",
+    kv_dtype: _KvDtype = None,
+    merge_base: _MergeBase = True,
+    policy: _Policy = None,
+    format: _Format = "table",
     quiet: options.QuietFindings = False,
 ) -> None:
     """What specs changed since a git revision, in bytes and fields.

@@ -14,25 +14,30 @@ from kvcalc.report.formats import PRINTERS
 FORMATS = ("text", *(word for word in PRINTERS if word != "table"))
 
 
+_Model = Annotated[
+    str | None,
+    typer.Argument(
+        help=options.ONE_MODEL,
+        metavar="[MODEL]",
+        autocompletion=completion.model,
+        show_default=False,
+    ),
+]
+_Every = Annotated[
+    bool,
+    typer.Option("--all", help="Everything that a spec can say: mechanisms, stack, fields."),
+]
+_Format = Annotated[str, options.format_option(FORMATS)]
+
+
 def explain(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help=options.ONE_MODEL,
-            metavar="[MODEL]",
-            autocompletion=completion.model,
-            show_default=False,
-        ),
-    ] = None,
+    model: _Model = None,
     context: options.Context = None,
     encoder_context: options.EncoderContext = None,
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
-    every: Annotated[
-        bool,
-        typer.Option("--all", help="Everything that a spec can say: mechanisms, stack, fields."),
-    ] = False,
-    format: Annotated[str, options.format_option(FORMATS)] = "text",
+    every: _Every = False,
+    format: _Format = "text",
     quiet: options.Quiet = False,
 ) -> None:
     """The equations behind the number, with their symbols and source.

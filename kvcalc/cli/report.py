@@ -13,26 +13,40 @@ from kvcalc.errors import FileError, UnsupportedError
 from kvcalc.reading import at_most
 
 if TYPE_CHECKING:
+    from kvcalc.memory.estimate import Estimate
+    from kvcalc.memory.workload import Asked
     from kvcalc.report.page.proofs import ProofLine
+    from kvcalc.spec.catalog import Found
 
 
 # 'verify --all --format json' writes less than a tenth of it.
 _MAX_PROOFS_BYTES = 8 << 20
 
 
+_Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The file to write.",
+        metavar="FILE",
+        autocompletion=completion.path,
+        show_default=False,
+    ),
+]
+_Proofs = Annotated[
+    Path | None,
+    typer.Option(
+        help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page.",
+        metavar="FILE",
+        autocompletion=completion.path,
+    ),
+]
+
+
 def report(
     models: options.Models,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The file to write.",
-            metavar="FILE",
-            autocompletion=completion.path,
-            show_default=False,
-        ),
-    ],
+    output: _Output,
     context: options.ContextOfMany = None,
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
@@ -40,14 +54,7 @@ def report(
     kv_dtype: options.KvDtype = "bf16",
     state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1,
-    proofs: Annotated[
-        Path | None,
-        typer.Option(
-            help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page.",
-            metavar="FILE",
-            autocompletion=completion.path,
-        ),
-    ] = None,
+    proofs: _Proofs = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -59,7 +66,6 @@ def report(
     """
     spare(output, force)
     from kvcalc.convert.locate import locate
-    from kvcalc.memory.estimate import answer, choose_workload
     from kvcalc.memory.layout import Layout
     from kvcalc.memory.workload import Asked
     from kvcalc.report.page import html
@@ -78,18 +84,12 @@ def report(
         layout=Layout(tp),
     )
     found = tuple(locate(model) for model in track(models, len(models), "reading", quiet=quiet))
-    estimates = []
-    for item in track(found, len(found), "computing", quiet=quiet):
-        stored = "checkpoint" if item.weights is not None else None
-        workload, notes = choose_workload(item.spec, replace(asked, dtype=dtype or stored))
-        notes = (*item.assumptions, *notes)
-        try:
-            estimates.append(answer(item.spec, workload, notes, stored=item.weights))
-        except UnsupportedError as error:
-            raise UnsupportedError(f"{item.spec.name}: {error.message}") from None
+    estimates = tuple(
+        _estimate(item, asked) for item in track(found, len(found), "computing", quiet=quiet)
+    )
     page = html.render(
         found,
-        tuple(estimates),
+        estimates,
         Question(estimates[0].workload, asked),
         _command(models, {
             "--context": context, "--batch": str(batch) if batch > 1 else None,
@@ -106,6 +106,18 @@ def report(
     write_file(output, data, force, read)
     if not quiet:
         note(f"wrote {output} ({len(data):,} bytes)")
+
+
+def _estimate(item: "Found", asked: "Asked") -> "Estimate":
+    """One model's answer, with what was assumed of it. Raises UnsupportedError naming the model."""
+    from kvcalc.memory.estimate import answer, choose_workload
+
+    stored = "checkpoint" if item.weights is not None else None
+    workload, notes = choose_workload(item.spec, replace(asked, dtype=asked.dtype or stored))
+    try:
+        return answer(item.spec, workload, (*item.assumptions, *notes), stored=item.weights)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{item.spec.name}: {error.message}") from None
 
 
 def _command(models: list[str], given: dict[str, str | None]) -> str:

@@ -47,42 +47,52 @@ class AttentionBackend(StrEnum):
     sdpa = "sdpa"
 
 
+_Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL]...",
+        help=options.MODELS,
+        autocompletion=completion.model,
+        show_default=False,
+    ),
+]
+_Every = Annotated[bool, typer.Option("--all", help="All shipped models.")]
+_Device = Annotated[
+    Device, typer.Option(help="Where the models run.", metavar=options.choices(Device))
+]
+_Against = Annotated[
+    Against,
+    typer.Option(
+        help="The project's own modules, or transformers' models.",
+        metavar=options.choices(Against),
+    ),
+]
+_Context = Annotated[
+    str,
+    typer.Option(metavar="TOKENS", help="With --device cuda: cached tokens of one sequence."),
+]
+_Batch = Annotated[int, options.num("--batch", "With --device cuda: sequences.")]
+_Backend = Annotated[
+    AttentionBackend,
+    typer.Option(
+        help="With --device cuda: eager scores, or a fused kernel.",
+        metavar=options.choices(AttentionBackend),
+    ),
+]
+_Ranks = Annotated[
+    int, options.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
+]
+
+
 def verify(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL]...",
-            help=options.MODELS,
-            autocompletion=completion.model,
-            show_default=False,
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All shipped models.")] = False,
-    device: Annotated[
-        Device, typer.Option(help="Where the models run.", metavar=options.choices(Device))
-    ] = Device.cpu,
-    against: Annotated[
-        Against,
-        typer.Option(
-            help="The project's own modules, or transformers' models.",
-            metavar=options.choices(Against),
-        ),
-    ] = Against.reference,
-    context: Annotated[
-        str,
-        typer.Option(metavar="TOKENS", help="With --device cuda: cached tokens of one sequence."),
-    ] = "8k",
-    batch: Annotated[int, options.num("--batch", "With --device cuda: sequences.")] = 1,
-    attention_backend: Annotated[
-        AttentionBackend,
-        typer.Option(
-            help="With --device cuda: eager scores, or a fused kernel.",
-            metavar=options.choices(AttentionBackend),
-        ),
-    ] = AttentionBackend.eager,
-    tp: Annotated[
-        int, options.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
-    ] = 1,
+    models: _Models = None,
+    every: _Every = False,
+    device: _Device = Device.cpu,
+    against: _Against = Against.reference,
+    context: _Context = "8k",
+    batch: _Batch = 1,
+    attention_backend: _Backend = AttentionBackend.eager,
+    tp: _Ranks = 1,
     format: options.OutputFormat = "table",
     quiet: options.QuietFindings = False,
 ) -> None:

@@ -2,7 +2,8 @@
 
 What a file may hold, told apart by the names of its columns or keys:
 
-* a request per line: prompt and output tokens, or their sum (``length``);
+* a request per line: prompt and output tokens, or their sum (``length``), or both,
+  which must agree;
 * a histogram: ``length,count`` or ``prompt,output,count``;
 * bare numbers, one per line: lengths.
 
@@ -87,8 +88,15 @@ class _Tally:
     def add(self, number: int, row: dict[str, int]) -> None:
         """Count the requests of one line."""
         count = row.get("count", 1)
-        prompt = row["prompt"] if "prompt" in row else row["length"]
-        total = prompt + (row.get("output", 0) if "prompt" in row else 0)
+        total = row.get("length")
+        prompt = row.get("prompt", total or 0)
+        if total is None:
+            total = prompt + row.get("output", 0)
+        elif prompt + row.get("output", total - prompt) != total or prompt > total:
+            raise UsageError(
+                f"{self.name}:{number}: prompt and output are not the length that stands beside them: "
+                f"{str(row)[:80]}"
+            )
         if count > MAX_COUNT or total > MAX_TOKENS:
             raise UsageError(f"{self.name}:{number}: more than any machine serves: {str(row)[:80]}")
         self.told_apart |= "prompt" in row
@@ -101,7 +109,7 @@ class _Tally:
         """Count many requests at once, a list for each column."""
         prompts = columns["prompt"] if "prompt" in columns else columns["length"]
         self.told_apart |= "prompt" in columns
-        outputs = columns.get("output") if "prompt" in columns else None
+        outputs = columns.get("output")
         self.totals.update(prompts if outputs is None else map(operator.add, prompts, outputs))
         if self.count_prompts:
             self.prompts.update(prompts)
@@ -243,7 +251,8 @@ def _plain_columns(block: bytes, table: _Table) -> dict[str, list[int]] | None:
     """
     mark, width = table.delimiter.encode(), len(table.header)
     block = block.replace(b"\r\n", b"\n")
-    if any(column == "count" for _, column in table.kept) or not block.endswith(b"\n"):
+    meanings = {column for _, column in table.kept}
+    if "count" in meanings or {"prompt", "length"} <= meanings or not block.endswith(b"\n"):
         return None
     read = _plain_numbers if len(table.kept) == width else _plain_parts
     parts, end = read(block, mark)
@@ -322,10 +331,9 @@ def _chosen(found: list[str | None], where: str) -> list[tuple[int, str]]:
             if column in kept:
                 raise UsageError(f"{where}: two columns for {column}")
             kept[column] = index
-    if "prompt" in kept:
-        # Where prompt and output are told apart their sum says nothing new.
-        kept.pop("length", None)
-    elif "length" not in kept:
+    if "output" in kept and "length" in kept and "prompt" not in kept:
+        raise UsageError(f"{where}: an output beside a length, and no prompt: name or remove one")
+    if "prompt" not in kept and "length" not in kept:
         raise UsageError(
             f"{where}: no column for the prompt or the length: name it in the first line"
         )
@@ -372,9 +380,9 @@ def _json_row(text: str, columns: dict[str, str | None], where: str) -> dict[str
         if column in row:
             raise UsageError(f"{where}: two keys for {column}")
         row[column] = _json_number(item, key, where)
-    if "prompt" in row:
-        row.pop("length", None)
-    elif "length" not in row:
+    if "output" in row and "length" in row and "prompt" not in row:
+        raise UsageError(f"{where}: an output beside a length, and no prompt: name or remove one")
+    if "prompt" not in row and "length" not in row:
         raise UsageError(
             f"{where}: no prompt or length among {', '.join(list(value)[:6]) or 'no keys'}"
         )

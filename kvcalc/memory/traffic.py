@@ -213,13 +213,8 @@ def traffic(
             )
     num_tokens = sum(tokens * count for tokens, count in counts)
     all_bytes = sum(all_stages) * tensor
-    mean = Percentile(
-        percent=None,
-        tokens=-(-num_tokens // requests),
-        logical_bytes=-(-all_logical // requests),
-        bytes=-(-all_bytes // requests),
-        concurrency=_fit(available_bytes, tuple(all_stages), requests),
-    )
+    concurrency = _fit(available_bytes, tuple(all_stages), requests)
+    mean = _mean(requests, num_tokens, all_logical, all_bytes, concurrency)
     return Traffic(
         num_requests=requests,
         num_tokens=num_tokens,
@@ -231,6 +226,19 @@ def traffic(
         bytes=all_bytes,
         available_bytes=available_bytes,
         prefix=prefix,
+    )
+
+
+def _mean(
+    requests: int, tokens: int, logical_bytes: int, num_bytes: int, concurrency: int | None
+) -> Percentile:
+    """The mean of all requests, each figure rounded up to a whole one."""
+    return Percentile(
+        percent=None,
+        tokens=-(-tokens // requests),
+        logical_bytes=-(-logical_bytes // requests),
+        bytes=-(-num_bytes // requests),
+        concurrency=concurrency,
     )
 
 

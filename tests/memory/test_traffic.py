@@ -65,6 +65,15 @@ def test_completions_are_output(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["prompt_tokens,total_tokens\n100,120\n", "total,prompt,output\n120,100,20\n",
+             '{"prompt": 100, "total_tokens": 120}\n'],
+)  # fmt: skip
+def test_a_length_beside_its_parts_is_not_dropped(text: str) -> None:
+    found = read(text)
+    assert (found.totals, found.prompts) == ({120: 1}, {100: 1})
+
+
+@pytest.mark.parametrize(
     "header", ["length,freq", "len,n", "total_tokens,weight", "Tokens,Requests"]
 )
 def test_a_count_by_any_name_is_one(header: str) -> None:
@@ -96,6 +105,14 @@ def test_histograms_and_bare_lengths(text: str) -> None:
         ("a,b\n1,2\n", "trace:1: name the columns"),
         ("output\n5\n", "trace:1: no column for the prompt"),
         ("prompt,input\n5,6\n", "trace:1: two columns for prompt"),
+        ("prompt,output,total\n5,6,11\n5,6,12\n", "trace:3: prompt and output are not the length"),
+        ("prompt,total\n5,4\n", "trace:2: prompt and output are not the length"),
+        ("length,output\n5,6\n", "trace:1: an output beside a length, and no prompt"),
+        ('{"tokens": 5, "output": 6}\n', "trace:1: an output beside a length, and no prompt"),
+        (
+            '{"prompt": 5, "output": 6, "total": 5}\n',
+            "trace:1: prompt and output are not the length",
+        ),
         ("prompt,output\n5,6\n7\n", "trace:3: 1 columns; the first line has 2"),
         ("prompt,output\n5,-6\n", "trace:2: output is '-6'"),
         ("prompt,output\n5,1e3\n", "trace:2: output is '1e3'"),

@@ -3,6 +3,7 @@
 Nothing that an answer says is markup: a name may hold ``|``, ``<``, ``@`` or a line break.
 """
 
+import re
 from collections.abc import Iterator
 
 from kvcalc.report.sheet import (
@@ -26,6 +27,9 @@ from kvcalc.report.sheet import (
 )
 
 _MARKUP = frozenset("\\`*_[]|~@#$")
+# A backslash does not end these: GitHub looks for people and issues in what was rendered. A space of no
+# width after the sign does, as Renovate's sanitizeMarkdown writes it.
+_CALLS = re.compile(r"\\@(?=\w)|\\#(?=\d)")
 
 
 def render(answer: Answer, quiet: bool) -> Iterator[str]:
@@ -44,7 +48,8 @@ def text(words: str) -> str:
     """Words as text in a line or a cell."""
     words = printable(words)
     words = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in _MARKUP else c for c in words)
+    words = "".join(f"\\{c}" if c in _MARKUP else c for c in words)
+    return _CALLS.sub(r"\g<0>&#8203;", words)
 
 
 def code(words: str) -> str:

@@ -213,7 +213,8 @@ def _contradictions(budget: PolicyBudget) -> Iterator[str]:
         yield "give gpu or gpu_memory, not both"
     if budget.gpu_memory is not None and budget.gpu_memory < MIB:
         given = int(budget.gpu_memory)
-        yield f"gpu_memory: {given} bytes is no GPU's memory: write {given if 0 < given < KIB else 80}GiB, say"
+        likely = given if 0 < given < KIB else 80
+        yield f"gpu_memory: {given} bytes is no GPU's memory: write {likely}GiB, say"
     if not gpu and (budget.engine is not None or (budget.tp, budget.pp) != (1, 1)):
         yield "engine, tp and pp are about GPUs: give gpu or gpu_memory, too"
     elif budget.memory_utilization is not None and budget.gpu is None and budget.engine is None:

@@ -101,10 +101,7 @@ def compare(
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    contexts = options.token_list(context, "--context")
-    batches = options.token_list(batch, "--batch")
-    if not contexts or not batches or min(batches) < 1:
-        raise UsageError("give at least one --context, and batches of at least 1")
+    contexts, batches = _series(context, batch)
     if chart and format != "table":
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot, force)
@@ -135,6 +132,15 @@ def compare(
         from kvcalc.report.drawings import characters
 
         write("\n" + characters.render(_picture(variants, batches, question)))
+
+
+def _series(context: str, batch: str) -> tuple[list[int], list[int]]:
+    """The contexts and the batches of the grid."""
+    contexts = options.token_list(context, "--context")
+    batches = options.token_list(batch, "--batch")
+    if not contexts or not batches or min(batches) < 1:
+        raise UsageError("give at least one --context, and batches of at least 1")
+    return contexts, batches
 
 
 def _draw(

@@ -28,8 +28,9 @@ class Problem:
 
 
 def one_line(text: str) -> str:
-    """Text that says where something is, with what does not print escaped: a path may hold a line
-    break, and what follows it would be a line of its author's. Bytes that are no text stay.
+    """Words of somebody else in one line, with what does not print escaped: a path or a name may hold a
+    line break, and what follows it would be a line of its author's, or what moves a cursor. Bytes of a
+    path that are no text stay, and go out as they are.
     """
     if text.isprintable():
         return text

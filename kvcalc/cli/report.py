@@ -100,12 +100,17 @@ def report(
         }),
         proved,
     )  # fmt: skip
+    size = _write(output, page, force, (*models, *(() if proofs is None else (proofs,))))
+    if not quiet:
+        note(f"wrote {output} ({size:,} bytes)")
+
+
+def _write(output: Path, page: str, force: bool, read: "tuple[str | Path, ...]") -> int:
+    """Write the page; its bytes. read: what it may not take the place of."""
     # A file's name need not be text; what is none of it shows as a question mark.
     data = page.encode("utf-8", "replace")
-    read = (*models, *(() if proofs is None else (proofs,)))
     write_file(output, data, force, read)
-    if not quiet:
-        note(f"wrote {output} ({len(data):,} bytes)")
+    return len(data)
 
 
 def _estimate(item: "Found", asked: "Asked") -> "Estimate":

@@ -102,11 +102,12 @@ def _rows(change: Change, reference: Asked) -> Iterator[SheetRow]:
 
 
 def _said(change: Change) -> tuple[tuple[str, Tone], ...]:
-    """The fields that changed, and the limits."""
-    fields: list[tuple[str, Tone]] = [(field_line(field), "") for field in change.fields]
+    """The fields that changed, the limits, and where the file was."""
+    said: list[tuple[str, Tone]] = [(field_line(field), "") for field in change.fields]
+    said += [(field_line(field), "warn") for field in change.limits]
     if change.base_path != change.path:
-        fields.append((f"moved from {change.base_path}", ""))
-    return (*fields, *((field_line(field), "warn") for field in change.limits))
+        said.append((f"moved from {change.base_path}", ""))
+    return tuple(said)
 
 
 def _same_numbers(diff: Diff) -> Iterator[Line]:

@@ -3,7 +3,6 @@
 from kvcalc.checks.run import Report
 from kvcalc.errors import Problem, one_line
 from kvcalc.report.findings import Checked
-from kvcalc.report.formats.terminal import printable
 from kvcalc.spec.problems import RULES
 
 
@@ -11,7 +10,7 @@ def render(checked: Checked) -> str:
     """Every problem as ``path:line:column: CODE field: message``, and how many there are."""
     lines = [problem_line(problem) for report in checked.reports for problem in report.problems]
     lines.append(summary(checked.reports))
-    lines = [printable(line) for line in lines]
+    lines = [one_line(line) for line in lines]
     return "\n".join(map(one_line, lines)) + "\n"
 
 

@@ -12,6 +12,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from unicodedata import east_asian_width
 
+from kvcalc.errors import one_line
 from kvcalc.frozen import frozen
 from kvcalc.report.sheet import (
     Answer,
@@ -77,18 +78,6 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
         yield ("\n" if number else "") + "\n".join(lines) + "\n"
 
 
-def printable(text: str) -> str:
-    """Words that cannot move the cursor: control characters as escapes.
-
-    What a path holds that is no text stays, and goes out as the bytes that it is.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text
-    )
-
-
 def bar(part: int, whole: int, width: int) -> str:
     """A proportion as a bar of eighth blocks; anything above zero shows."""
     if whole <= 0 or part <= 0:
@@ -122,7 +111,7 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
                 for point in points:
                     yield from _point(said(point), on, tone)
             case Verbatim(lines):
-                yield from map(printable, lines)
+                yield from map(one_line, lines)
     if sheet.notes and not quiet:
         yield from () if first else ("",)
         for note in sheet.notes:
@@ -134,7 +123,7 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
 
 def _sentence(lead: str, text: str, tone: Tone, on: Screen) -> Iterator[str]:
     """A line, or several; its lead stands out."""
-    lead, text = printable(lead), printable(text)
+    lead, text = one_line(lead), one_line(text)
     gap = " " if lead.endswith(":") else "  "
     whole = f"{lead}{gap}{text}" if lead and text else lead or text
     for number, line in enumerate(_wrapped(whole, on.width)):
@@ -145,7 +134,7 @@ def _sentence(lead: str, text: str, tone: Tone, on: Screen) -> Iterator[str]:
 
 
 def _point(text: str, on: Screen, tone: Tone = "faint") -> Iterator[str]:
-    for number, line in enumerate(_wrapped(printable(text), on.width and on.width - 2)):
+    for number, line in enumerate(_wrapped(one_line(text), on.width and on.width - 2)):
         yield on.paint(f"{'  ' if number else '- '}{line}", tone)
 
 
@@ -202,11 +191,11 @@ def _group(group: Group, on: Screen) -> Iterator[str]:
     """What the rows under it are about."""
     yield from _sentence(group.name, f"{group.was}  {group.where}".strip(), "faint", on)
     for line, tone in group.lines:
-        yield from (on.paint(piece, tone) for piece in _wrapped(printable(f"  {line}"), on.width))
+        yield from (on.paint(piece, tone) for piece in _wrapped(one_line(f"  {line}"), on.width))
 
 
 def _head(table: Table, layout: _Layout, right: set[int], on: Screen) -> Iterator[str]:
-    titles = [printable(table.columns[index].title or "") for index in layout.columns]
+    titles = [one_line(table.columns[index].title or "") for index in layout.columns]
     broken = [_wrapped(title, width) for title, width in zip(titles, layout.widths, strict=True)]
     tallest = max(map(len, broken))
     # Titles stand on the last line of their head.
@@ -216,7 +205,7 @@ def _head(table: Table, layout: _Layout, right: set[int], on: Screen) -> Iterato
 
 def _text(cell: Cell, row: Row, first: bool) -> str:
     text = (
-        bar(cell.part, cell.whole, cell.width) if isinstance(cell, Bar) else printable(words(cell))
+        bar(cell.part, cell.whole, cell.width) if isinstance(cell, Bar) else one_line(words(cell))
     )
     return "  " * row.depth + text if first else text
 
@@ -256,7 +245,7 @@ def _widths(
     """
     natural, least = [], []
     for index in columns:
-        title = printable(table.columns[index].title or "") if table.headed else ""
+        title = one_line(table.columns[index].title or "") if table.headed else ""
         held = max((cells_of(cells[index]) for cells in texts), default=0)
         word = max(map(cells_of, title.split()), default=0)
         natural.append(max(held, cells_of(title)))
@@ -294,7 +283,7 @@ def _records(table: Table, texts: list[list[str]], on: Screen) -> Iterator[str]:
     """Each row as its name, and under it what stood beside it, with the titles."""
     assert on.width is not None
     if table.headed and table.columns[0].title and not table.grouped[0]:
-        yield on.paint(printable(table.columns[0].title), "strong")
+        yield on.paint(one_line(table.columns[0].title), "strong")
     for number, (row, cells) in enumerate(zip(table.rows, texts, strict=True)):
         if row.group is not None:
             yield from ("",) if number else ()
@@ -303,7 +292,7 @@ def _records(table: Table, texts: list[list[str]], on: Screen) -> Iterator[str]:
             on.paint(line, _tone(row, 0) or "strong") for line in _wrapped(cells[0], on.width)
         )
         fields = [
-            f"{printable(column.title)}: {text}" if table.headed and column.title else text
+            f"{one_line(column.title)}: {text}" if table.headed and column.title else text
             for column, text, cell in zip(table.columns[1:], cells[1:], row.cells[1:], strict=True)
             if column.title is not None and text and not isinstance(cell, Bar)
         ]

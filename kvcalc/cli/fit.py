@@ -112,12 +112,26 @@ def fit(
     )  # fmt: skip
     if _several(models, name):
         return _which(models, device, asked, request, why, format, quiet)
-    spec = locate(models[0]).spec
+    return _one(models[0], device, asked, request, format, quiet)
+
+
+def _one(
+    model: str,
+    device: Accelerator | None,
+    asked: Asked,
+    request: FitRequest,
+    format: str,
+    quiet: bool,
+) -> int:
+    """One model on one device, or on every one that is known; the exit status."""
+    spec = locate(model).spec
     request = replace(request, workload=choose_workload(spec, asked)[0])
-    fits = list(_everywhere(Planner(spec), request)) if device is None else (
-        [ask(Planner(spec), device, request, models[0])])  # fmt: skip
-    shown = answers.answer_all(fits) if device is None else answers.answer(fits[0])
-    show(format, shown, quiet=quiet)
+    if device is None:
+        fits = list(_everywhere(Planner(spec), request))
+        show(format, answers.answer_all(fits), quiet=quiet)
+    else:
+        fits = [ask(Planner(spec), device, request, model)]
+        show(format, answers.answer(fits[0]), quiet=quiet)
     return 0 if any(one.verdict != "does not fit" for one in fits) else 1
 
 

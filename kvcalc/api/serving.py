@@ -72,6 +72,15 @@ class EngineWords(TypedDict, total=False):
     cache_type_v: str | None
     kv_unified: bool | None
     swa_full: bool | None
+    flash_attn: str | None
+    n_gpu_layers: str | None
+    n_cpu_moe: int | None
+    cpu_moe: bool | None
+    override_tensor: str | None
+    tensor_split: str | None
+    split_mode: str | None
+    main_gpu: int | None
+    kv_offload: bool | None
     compute_capability: int | None
     tensor: int
     pipeline: int

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kvcalc.cli import completion, flags, options
+from kvcalc.cli import completion, flags, local, options
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import STATE_FORMATS
@@ -22,8 +22,11 @@ _Memory = Annotated[
     ),
 ]
 _Gpu = Annotated[
-    str | None,
+    list[str] | None,
     options.gpu_option("The accelerator; beside --available or --tokens, its kernels alone."),
+]
+_Devices = Annotated[
+    int | None, options.num("--devices", "Equal devices without a name (llama.cpp).")
 ]
 _Utilization = Annotated[
     str | None,
@@ -58,6 +61,9 @@ def capacity(
     engine_version: options.EngineVersion = None,
     available: _Memory = None,
     gpu: _Gpu = None,
+    devices: _Devices = None,
+    ram: options.Ram = None,
+    reserve: options.Reserve = None,
     gpu_memory: options.GpuMemory = None,
     memory_utilization: _Utilization = None,
     context: _Context = None,
@@ -86,12 +92,20 @@ def capacity(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
+    if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
+        machine = local.machine_of(gpu or (), gpu_memory, tp * pp, ram, reserve, devices or 0)
+        asked = options.tokens(context, "--context")
+        local.table(locate(model).spec, name, machine, dtype, asked, given, engine_version,
+                    format, quiet)  # fmt: skip
+        return
+    options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
+    only = options.one_gpu(gpu)
     found = locate(model)
     question = Question(
         engine=name,
         engine_version=engine_version,
         available=_available(available),
-        device=options.device(gpu, gpu_memory),
+        device=options.device(only, gpu_memory),
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         dtype=dtype,
         eager=enforce_eager,

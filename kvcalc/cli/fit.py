@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from kvcalc.cli import completion, options
-from kvcalc.cli.flags import share
+from kvcalc.cli import completion, local, options
+from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.answer import Fit, FitRequest
@@ -15,6 +15,7 @@ from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, catalogue
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines import ENGINES, NEED, SERVING
+from kvcalc.engines.flags import option_of
 from kvcalc.errors import UsageError
 from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import choose_workload
@@ -22,8 +23,12 @@ from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers import fit as answers
 from kvcalc.spec.catalog import expand, is_pattern
+from kvcalc.spec.model import ModelSpec
 
-_Gpu = Annotated[str | None, options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ...")]
+_Gpu = Annotated[
+    list[str] | None,
+    options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ...; several: several devices."),
+]
 _Gpus = Annotated[
     str | None,
     typer.Option(
@@ -59,11 +64,14 @@ _StepRequests = Annotated[
 ]
 
 
+@with_flags_of("llama.cpp", without=("ctx_size",))
 def fit(
     models: options.ModelsOrPatterns,
     gpu: _Gpu = None,
     gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None,
+    ram: options.Ram = None,
+    reserve: options.Reserve = None,
     context: options.Context = None,
     batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
@@ -72,7 +80,7 @@ def fit(
     pure: options.Pure = False,
     output_tensor_type: options.OutputType = None,
     token_embedding_type: options.TokenType = None,
-    kv_dtype: options.KvDtype = "bf16",
+    kv_dtype: options.KvDtypeGiven = None,
     state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
@@ -86,6 +94,7 @@ def fit(
     enforce_eager: options.EnforceEager = False,
     format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
+    **given: Any,
 ) -> int:
     """Does it fit, how far does it go, and what would help.
 
@@ -95,14 +104,28 @@ def fit(
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    _one_accelerator(gpu, gpus, gpu_memory)
-    device = options.device(gpu, gpu_memory)
-    name, why = _engine(engine, dtype, device)
+    own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
+    flag = next((option for option, value in own.items() if value is not None), None)
+    first = options.device((gpu or [None])[0], gpu_memory)
+    name, why = _engine(engine, dtype, first, flag)
+    if name in local.LOCAL and gpus is None and not _several(models):
+        found = locate(models[0]).spec
+        if dtype or flag or len(gpu or ()) > 1 or first is None or _has_file(found):
+            machine = local.machine_of(gpu or (), gpu_memory, tp * pp, ram, reserve)
+            flags = local.slots(batch, local.cache_types(kv_dtype, given))
+            return local.fit_locally(
+                found, name, machine, dtype, options.tokens(context, "--context"), flags,
+                engine_version, why, format, quiet,
+            )  # fmt: skip
+    options.foreign(name, own.items())
+    only = options.one_gpu(gpu)
+    _one_accelerator(only, gpus, gpu_memory)
+    device = options.device(only, gpu_memory)
     _step(name, max_num_batched_tokens, max_num_seqs, -(-batch // dp), batch)
     asked = Asked(
         context_tokens=options.tokens(context, "--context"), batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
-        kv_dtype=kv_dtype, state_dtype=state_dtype, layout=Layout(tp, pp, dp, expert_parallel),
+        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=Layout(tp, pp, dp, expert_parallel),
     )  # fmt: skip
     request = FitRequest(
         workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
@@ -110,7 +133,7 @@ def fit(
         max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
         max_num_seqs=max_num_seqs, eager=enforce_eager,
     )  # fmt: skip
-    if _several(models, name):
+    if _several(models) or options.record(name).placed is not None:
         return _which(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, format, quiet)
 
@@ -135,10 +158,14 @@ def _one(
     return 0 if any(one.verdict != "does not fit" for one in fits) else 1
 
 
-def _engine(engine: str | None, dtype: str | None, device: Accelerator | None) -> tuple[str, str]:
-    """The engine, and why it is that one where none was named."""
+def _engine(
+    engine: str | None, dtype: str | None, device: Accelerator | None, flag: str | None
+) -> tuple[str, str]:
+    """The engine, and why it is that one where none was named. flag: an option of llama.cpp's."""
     if engine is not None:
         return options.engine_name(engine), ""
+    if flag is not None:
+        return "llama.cpp", f", as {flag} is llama.cpp's"
     if dtype is not None and recipe(dtype) is not None:
         return "llama.cpp", f", as {dtype} is a GGUF type"
     if dtype is not None and dtype.startswith("mlx-") and "mlx" in ENGINES:
@@ -148,12 +175,14 @@ def _engine(engine: str | None, dtype: str | None, device: Accelerator | None) -
     return SERVING, ", as no engine was named"
 
 
-def _several(models: list[str], name: str) -> bool:
-    """Whether it is asked which fit: of several models, or of one model's formats under an engine whose
-    own table says what it places."""
-    if len(models) > 1 or is_pattern(models[0]) or len(expand(models)) > 1:
-        return True
-    return options.record(name).placed is not None
+def _several(models: list[str]) -> bool:
+    """Whether it is asked which of several models fit."""
+    return len(models) > 1 or is_pattern(models[0]) or len(expand(models)) > 1
+
+
+def _has_file(spec: ModelSpec) -> bool:
+    """Whether the model came with a file of its own, which llama.cpp may load."""
+    return spec.own_dtype == "checkpoint"
 
 
 def _which(

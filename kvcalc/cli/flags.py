@@ -30,6 +30,19 @@ def with_engine_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
     A flag that the command has an option of its own for is left to it.
     """
+    return with_flags_of(*ENGINES)(command)
+
+
+def with_flags_of(
+    *engines: str, without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command an option for every flag of some engines; see ``with_engine_flags``."""
+    return lambda command: _with(command, every_flag(engines), without)
+
+
+def _with(
+    command: Callable[..., Any], every: dict[str, Flag], without: tuple[str, ...]
+) -> Callable[..., Any]:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     names = {parameter.name for parameter in own}
@@ -37,15 +50,16 @@ def with_engine_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(
             word, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(word, flag)
         )
-        for word, flag in every_flag().items()
-        if word not in names
+        for word, flag in every.items()
+        if word not in names and word not in without
     ]
     last = [p for p in own if p.name in ("format", "quiet")]
     parameters = [p for p in own if p not in last]
     keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in (*made, *last)]
     command.__signature__ = signature.replace(parameters=[*parameters, *keyword])  # type: ignore[attr-defined]
+    returned = command.__annotations__.get("return")
     command.__annotations__ = {p.name: p.annotation for p in (*parameters, *keyword)} | {
-        "return": None
+        "return": returned
     }
     return command
 
@@ -60,7 +74,8 @@ def _option(word: str, flag: Flag) -> Any:
         return Annotated[bool | None, typer.Option(f"{spelt}/--no-{spelt[2:]}", **shown)]
     if flag.kind == "number":
         return Annotated[int | None, options.num(spelt, flag.help, least=flag.least)]
-    metavar = {"tokens": "TOKENS", "share": "SHARE", "numbers": "N,...", "format": "DTYPE"}
+    metavar = {"tokens": "TOKENS", "share": "SHARE", "numbers": "N,...", "format": "DTYPE",
+               "text": "TEXT"}  # fmt: skip
     if flag.kind == "format":
         values = flag.values or _FORMATS.get(word, ())
         shown["autocompletion"] = completion.one_of(values)
@@ -70,7 +85,7 @@ def _option(word: str, flag: Flag) -> Any:
 def read(word: str, value: Any) -> Any:
     """The value of a flag, from what the command line gave. Raises UsageError."""
     flag = every_flag()[word]
-    if value is None or flag.kind in ("switch", "number", "format"):
+    if value is None or flag.kind in ("switch", "number", "format", "text"):
         return value
     if flag.kind == "tokens":
         return options.tokens(value, option_of(word))

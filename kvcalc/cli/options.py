@@ -115,6 +115,10 @@ def cache_dtype(text: str) -> str:
     return text
 
 
+def _cache_dtype_given(text: str | None) -> str | None:
+    return None if text is None else cache_dtype(text)
+
+
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
 ONE_MODEL = f"A model: {_MODEL_IS}."
 MODELS = f"Models, each a {_MODEL_IS}."
@@ -240,6 +244,9 @@ def gguf_dtype(
 
 
 KvDtype = Annotated[str, kv_dtype_option(callback=cache_dtype)]
+KvDtypeGiven = Annotated[
+    str | None, kv_dtype_option("bf16; llama.cpp: f16", callback=_cache_dtype_given)
+]
 KvDtypeAsked = Annotated[str | None, kv_dtype_option("bf16, or the engine's own")]
 StateDtype = Annotated[
     str | None,
@@ -299,6 +306,24 @@ def record(name: str) -> "AnyEngine":
     return engine_of(name)
 
 
+def foreign(name: str, given: Iterable[tuple[str, Any]]) -> None:
+    """Refuse what only llama.cpp has. given: (option, value). Raises UsageError."""
+    said = [option for option, value in given if value is not None]
+    if said:
+        words = record(name).words
+        raise UsageError(f"{words} has no {' or '.join(said)}: --engine llama.cpp has")
+
+
+def one_gpu(gpus: list[str] | None) -> str | None:
+    """The one accelerator of an engine that runs on equal ones. Raises UsageError for several."""
+    if len(gpus or ()) > 1:
+        raise UsageError(
+            f"--gpu {' --gpu '.join(gpus or ())}: the number of equal devices is --tp and --pp; "
+            "--engine llama.cpp runs on different ones"
+        )
+    return gpus[0] if gpus else None
+
+
 def device(gpu: str | None, gpu_memory: str | None) -> "Accelerator | None":
     """The accelerator that was named, or stated by its memory; None where neither was.
 
@@ -331,6 +356,16 @@ EngineVersion = Annotated[
 GpuMemory = Annotated[
     str | None,
     typer.Option(help="Its memory, where the name is not known: 80GiB.", metavar="SIZE"),
+]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory beside the devices, for what is not on them (llama.cpp).", metavar="SIZE"
+    ),
+]
+Reserve = Annotated[
+    str | None,
+    typer.Option(help="What something else holds on each device (llama.cpp).", metavar="SIZE"),
 ]
 EnforceEager = Annotated[
     bool, typer.Option("--enforce-eager", help="No CUDA graphs (vLLM): slower, with more memory.")

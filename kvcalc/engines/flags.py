@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Kind = Literal["tokens", "number", "switch", "format", "share", "numbers"]
+Kind = Literal["tokens", "number", "switch", "format", "share", "numbers", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,10 @@ def tokens(help: str, default: str = "") -> Flag:
 
 def number(help: str, least: int = 1) -> Flag:
     return Flag(help=help, kind="number", least=least)
+
+
+def text(help: str, default: str = "") -> Flag:
+    return Flag(help=help, kind="text", default=default)
 
 
 def switch(help: str) -> Flag:

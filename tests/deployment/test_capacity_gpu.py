@@ -71,7 +71,7 @@ def test_context_is_the_longest_request_or_the_cells(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--engine", "llama.cpp", "--gpu", "h100"), "--ctx-size"),
+        (("--engine", "llama.cpp", "--gpu", "h100", "--dtype", "fp8"), "say --dtype q4_k_m"),
         (("--gpu", "h100", "--gpu-memory", "80GiB"), "not both"),
         (("--available", "9GiB", "--memory-utilization", "0.9"), "leave one of them out"),
         (

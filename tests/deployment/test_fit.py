@@ -174,7 +174,7 @@ def test_memory_for_each_engine() -> None:
 
 @pytest.mark.parametrize(("gpu", "status"), [("h100", 0), ("rtx-3070", 1)])
 def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(models=["llama-3-8b"], gpu=gpu, format="json") == status
+    assert command(models=["llama-3-8b"], gpu=[gpu], format="json") == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["fits"] is (status == 0)
     assert answer["parallelism"]["devices"] == 1
@@ -190,14 +190,18 @@ def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> No
     ("flags", "message"),
     [
         ({}, "--gpu NAME"),
-        ({"gpu": "h100", "gpus": "all"}, "--gpu NAME"),
+        ({"gpu": ["h100"], "gpus": "all"}, "--gpu NAME"),
         ({"gpus": "some"}, "the only list"),
-        ({"gpus": "2", "gpu": "h100"}, "the number of GPUs is --tp and --pp: --gpu h100 --tp 2"),
-        ({"gpu": "h100", "memory_utilization": "1.5"}, "at most 1"),
-        ({"gpu": "h100", "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
-        ({"gpu": "h100", "engine": "llama.cpp", "tp": 2}, "llama.cpp has no --tp"),
-        ({"gpu": "h100", "engine": "sglang", "max_num_batched_tokens": "2k"}, "says nothing"),
-        ({"gpu": "h100", "engine": "vlm"}, "did you mean 'vllm'"),
+        ({"gpus": "2", "gpu": ["h100"]}, "the number of GPUs is --tp and --pp: --gpu h100 --tp 2"),
+        ({"gpu": ["h100"], "memory_utilization": "1.5"}, "at most 1"),
+        ({"gpu": ["h100"], "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
+        ({"gpu": ["h100", "h100"]}, "the number of equal devices is --tp"),
+        ({"gpu": ["h100"], "ram": "64GiB", "engine": "vllm"}, "vLLM has no --ram"),
+        ({"engine": "llama.cpp", "dtype": "q8_0"}, "--gpu NAME"),
+        ({"gpu": ["rtx-4090"] * 2, "engine": "llama.cpp", "tp": 3}, "2 devices are named"),
+        ({"gpu": ["h100"], "engine": "llama.cpp", "dtype": "fp8"}, "say --dtype q4_k_m"),
+        ({"gpu": ["h100"], "engine": "sglang", "max_num_batched_tokens": "2k"}, "says nothing"),
+        ({"gpu": ["h100"], "engine": "vlm"}, "did you mean 'vllm'"),
     ],
 )
 def test_refusals(flags: dict[str, Any], message: str) -> None:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from kvcalc.engines import flags as words
-from kvcalc.engines.flags import Flag, number, switch, tokens
+from kvcalc.engines.flags import Flag, number, switch, text, tokens
+from kvcalc.engines.llama_cpp.placing import Placing, layers_of, one_device, overrides_of, shares_of
 from kvcalc.engines.request import CapacityRequest
+from kvcalc.errors import UsageError
 
 # common/arg.cpp, kv_cache_types.
 CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -29,3 +31,42 @@ class LlamaCppFlags(CapacityRequest):
     swa_full: Annotated[bool | None, switch("Whole windows (llama.cpp).")] = None
     speculative_tokens: words.SpeculativeTokens = None
     mtp_layers: words.MtpLayers = None
+    flash_attn: Annotated[
+        str | None, text("Flash attention: on, off, auto (llama.cpp).", "auto")
+    ] = None
+    n_gpu_layers: Annotated[
+        str | None,
+        text("Layers on devices, the output counted: 99 or all (llama.cpp).", "most that fit"),
+    ] = None
+    n_cpu_moe: Annotated[
+        int | None, number("Layers whose experts stay in RAM (llama.cpp).", least=0)
+    ] = None
+    cpu_moe: Annotated[bool | None, switch("All experts in RAM (llama.cpp).")] = None
+    override_tensor: Annotated[
+        str | None, text("PATTERN=BUFFER,...: tensors that lie elsewhere (llama.cpp).")
+    ] = None
+    tensor_split: Annotated[
+        str | None, text("Shares of the devices: 3,1 (llama.cpp).", "free memory")
+    ] = None
+    split_mode: Annotated[str | None, text("layer or none (llama.cpp).", "layer")] = None
+    main_gpu: Annotated[
+        int | None, number("The device with --split-mode none (llama.cpp).", least=0)
+    ] = None
+    kv_offload: Annotated[bool | None, switch("Caches beside their layers (llama.cpp).")] = None
+
+    def placing(self) -> Placing:
+        """What lies where, as far as the flags say it. Raises UsageError for what llama.cpp refuses."""
+        return Placing(
+            num_gpu_layers=layers_of(self.n_gpu_layers),
+            num_cpu_moe=None if self.cpu_moe else self.n_cpu_moe or 0,
+            overrides=overrides_of(self.override_tensor),
+            shares=shares_of(self.tensor_split),
+            one=one_device(self.split_mode, self.main_gpu),
+            offload_cache=self.kv_offload is not False,
+        )
+
+    def check(self) -> None:
+        """Raises UsageError for words that no flag takes."""
+        self.placing()
+        if self.flash_attn not in (None, "on", "off", "auto"):
+            raise UsageError(f"--flash-attn {self.flash_attn}: choose from on, off, auto")

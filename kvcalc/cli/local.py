@@ -1,0 +1,134 @@
+"""``kvcalc fit`` and ``capacity`` where llama.cpp is the engine: its flags, its machines."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kvcalc.cli import options
+from kvcalc.cli.show import show
+from kvcalc.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvcalc.deployment.hardware import Accelerator
+    from kvcalc.spec.model import ModelSpec
+
+# Engines that are llama.cpp, with defaults of their own.
+LOCAL = ("llama.cpp", "ollama", "lm-studio")
+# Files of one plain format, under the names of their types.
+_FILES = {"bf16": "gguf-bf16", "fp16": "gguf-f16", "fp32": "gguf-f32"}
+# What says where tensors lie: without it, that is to be found.
+_PLACES = ("n_gpu_layers", "n_cpu_moe", "cpu_moe", "override_tensor", "tensor_split", "split_mode",
+           "main_gpu", "kv_offload")  # fmt: skip
+
+
+def machine_of(
+    gpus: Sequence[str], gpu_memory: str | None, count: int, ram: str | None, reserve: str | None,
+    unnamed: int = 0,
+) -> Any:  # fmt: skip
+    """The devices that were named, each once, or ``count`` of one; none: the CPU alone.
+
+    unnamed: equal devices of which nothing is known.
+    """
+    from kvcalc.deployment.hardware import find, of_size
+    from kvcalc.engines.llama_cpp.memory import Machine, Unnamed
+
+    if not gpus and gpu_memory is None and ram is None and not unnamed:
+        raise UsageError("say --gpu NAME, --gpu-memory SIZE, or --ram SIZE for the CPU alone")
+    if gpus and gpu_memory is not None:
+        raise UsageError("give --gpu or --gpu-memory, not both")
+    found: list[Accelerator] = [find(name) for name in gpus]
+    if gpu_memory is not None:
+        found = [of_size(gpu_memory)]
+    if count > 1 and len(found) > 1 and count != len(found):
+        raise UsageError(f"{len(found)} devices are named, and {count} are asked for")
+    if count > 1 and len(found) == 1:
+        found *= count
+    if unnamed and len(found) not in (0, 1, unnamed):
+        raise UsageError(f"--devices {unnamed}: {len(found)} are named")
+    if unnamed and len(found) == 1:
+        found *= unnamed
+    devices: tuple[Any, ...] = tuple(found) or tuple(Unnamed(f"device {i}") for i in range(unnamed))
+    return Machine(
+        devices=devices, ram=options.num_bytes(ram, "--ram"),
+        reserve=options.num_bytes(reserve, "--reserve") or 0,
+    )  # fmt: skip
+
+
+def cache_types(kv_dtype: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """``--kv-dtype K:V`` under llama.cpp's names. Raises UsageError where both are given and differ."""
+    if kv_dtype is None:
+        return given
+    key, colon, value = kv_dtype.partition(":")
+    found = dict(given)
+    for name, asked in (("cache_type_k", key), ("cache_type_v", value if colon else key)):
+        before = found.get(name)
+        if before is not None and _format(before) != _format(asked):
+            raise UsageError(
+                f"--kv-dtype {kv_dtype} and --{name.replace('_', '-')} {before} say different things: "
+                "give one of them"
+            )
+        found[name] = before or asked
+    return found
+
+
+def _format(name: str) -> str:
+    return {"f16": "fp16", "f32": "fp32"}.get(name.lower(), name.lower())
+
+
+def slots(batch: int, given: dict[str, Any]) -> dict[str, Any]:
+    """``--batch`` and ``--parallel``, the same thing. Raises UsageError where they differ."""
+    parallel = given.get("parallel")
+    if parallel is not None and batch not in (1, parallel):
+        raise UsageError(f"--batch {batch} and --parallel {parallel} say different things")
+    return given | {"parallel": parallel or batch}
+
+
+def is_table(
+    engine: str, gpus: Sequence[str] | None, devices: int | None, ram: str | None,
+    reserve: str | None, given: Mapping[str, Any],
+) -> bool:  # fmt: skip
+    """Whether ``capacity`` is asked for the whole memory table, not for the caches alone."""
+    places = any(given.get(name) is not None for name in _PLACES)
+    return (
+        engine != "llama.cpp"
+        or places
+        or any(value is not None for value in (gpus, devices, ram, reserve))
+    )
+
+
+def table(
+    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, context: int | None,
+    given: dict[str, Any], version: str | None, format: str, quiet: bool,
+) -> None:  # fmt: skip
+    """``capacity``: the table for these flags, as they are; cells in all are --ctx-size."""
+    cells = given.pop("ctx_size", None)
+    slots = given.get("parallel") or 1
+    if cells is not None and context is not None:
+        raise UsageError("--context is one request's and --ctx-size all slots': give one of them")
+    if cells is not None:
+        context = max(1, cells // slots)
+    given = cache_types(given.pop("kv_dtype", None), given)
+    fit_locally(spec, engine, machine, dtype, context, given | {"parallel": slots}, version, "",
+                format, quiet, solving=False)  # fmt: skip
+
+
+def fit_locally(
+    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, context: int | None,
+    given: dict[str, Any], version: str | None, why: str, format: str, quiet: bool,
+    solving: bool = True,
+) -> int:  # fmt: skip
+    """Answer, and the exit status. solving: where the flags leave open what lies where."""
+    from kvcalc.engines.llama_cpp.local import LocalQuestion, fit_local
+    from kvcalc.engines.llama_cpp.runners import runner_of
+    from kvcalc.report.answers.local import answer
+
+    runner = runner_of(engine)
+    flags, notes = runner.flags(given, version)
+    question = LocalQuestion(
+        dtype=_FILES.get(dtype or spec.own_dtype, dtype or spec.own_dtype),
+        flags=flags, machine=machine, why=why, engine=engine, words=runner.words, defaults=notes,
+        solving=solving,
+    )  # fmt: skip
+    tokens = context or runner.context or min(8192, spec.max_position_embeddings or 8192)
+    found = fit_local(spec, question, tokens)
+    show(format, answer(found), quiet=quiet)
+    return 0 if found.verdict != "does not fit" else 1

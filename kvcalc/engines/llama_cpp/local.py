@@ -1,0 +1,267 @@
+"""``kvcalc fit`` and ``capacity`` for llama.cpp on named machines: the table, the verdict, the command."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.memory import (
+    CHECKPOINTS,
+    OUTSIDE,
+    Loaded,
+    Machine,
+    Table,
+    load,
+    names_of,
+)
+from kvcalc.engines.llama_cpp.placement import HOST
+from kvcalc.engines.llama_cpp.placing import Placing
+from kvcalc.engines.llama_cpp.setup import CELLS, UBATCH, format_name
+from kvcalc.engines.llama_cpp.solve import Solved, as_asked, solve
+from kvcalc.engines.llama_cpp.versions import VERSION
+from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.frozen import frozen
+from kvcalc.memory.estimate import beyond_longest
+from kvcalc.spec.model import ModelSpec
+from kvcalc.units import format_bytes, format_tokens
+
+# The cache types that are tried where none is asked for, the widest first.
+_CACHES = (("fp16", "fp16"), ("q8_0", "q8_0"), ("q4_0", "q4_0"))
+
+
+@frozen(kw_only=True)
+class LocalQuestion:
+    """What was asked. dtype: the weights' type. flags: without what lies where, if that is to be
+    found; ctx_size is one request's. solving: whether it is. why: why llama.cpp, where that was not
+    said. engine, words: whose defaults these are. defaults: those, with their sources."""
+
+    dtype: str
+    flags: LlamaCppFlags
+    machine: Machine
+    solving: bool = True
+    engine: str = "llama.cpp"
+    words: str = "llama.cpp"
+    why: str = ""
+    defaults: tuple[str, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        return self.flags.parallel or 1
+
+    def with_context(self, tokens: int) -> LlamaCppFlags:
+        """The flags of a server whose every slot holds so many tokens."""
+        return replace(self.flags, ctx_size=tokens * self.slots, parallel=self.slots)
+
+
+@frozen(kw_only=True)
+class LocalChange:
+    """Other flags and what they do. read_bytes: of RAM a token, as the whole answer's."""
+
+    what: str
+    effect: str
+    read_bytes: int
+
+
+@frozen(kw_only=True)
+class LocalFit:
+    """The answer. context_tokens: one request's. longest_context: with this placement; 0: none.
+    command: to paste."""
+
+    model: str
+    question: LocalQuestion
+    context_tokens: int
+    version: str
+    table: Table
+    verdict: str
+    placing: Placing
+    longest_context: int | None
+    command: str
+    changes: tuple[LocalChange, ...]
+    notes: tuple[str, ...]
+
+
+def fit_local(spec: ModelSpec, question: LocalQuestion, context: int) -> LocalFit:
+    """The whole answer. Raises UnsupportedError for a model that llama.cpp cannot run, UsageError for
+    flags that say nothing."""
+    if context < 1:
+        raise UsageError("--context 0: a server holds at least one token")
+    question.flags.check()
+    loaded = load(spec, question.dtype, question.with_context(context))
+    found = _answer(loaded, question)
+    longest = _longest(spec, question, found)
+    return LocalFit(
+        model=spec.name, question=question, context_tokens=context,
+        version=question.flags.engine_version or VERSION, table=found.table, verdict=found.verdict,
+        placing=found.placing, longest_context=longest,
+        command=command(loaded, question, found.placing),
+        changes=tuple(_changes(spec, question, context, loaded, found)),
+        notes=tuple(_notes(spec, question, loaded, found, context)),
+    )  # fmt: skip
+
+
+def _answer(loaded: Loaded, question: LocalQuestion) -> Solved:
+    asked = question.flags.placing()
+    if not question.solving:
+        return as_asked(loaded, question.machine, asked)
+    return solve(loaded, question.machine, asked, open_flags(question.flags))
+
+
+def open_flags(flags: LlamaCppFlags) -> frozenset[str]:
+    """What the flags leave to be found."""
+    found = set()
+    if flags.n_gpu_layers in (None, "auto"):
+        found.add("layers")
+    if flags.n_cpu_moe is None and not flags.cpu_moe and flags.override_tensor is None:
+        found.add("experts")
+    if flags.tensor_split is None and flags.split_mode != "none":
+        found.add("shares")
+    return frozenset(found)
+
+
+def _longest(spec: ModelSpec, question: LocalQuestion, found: Solved) -> int | None:
+    """The longest context with this placement, up to the model's own; None where any fits."""
+
+    def fits(tokens: int) -> bool:
+        try:
+            loaded = load(spec, question.dtype, question.with_context(tokens))
+            return as_asked(loaded, question.machine, found.placing).verdict == found.verdict
+        except KvcalcError:
+            return False
+
+    if found.verdict == "does not fit":
+        return 0
+    most = spec.max_position_embeddings
+    if most is None:
+        return None
+    if fits(most):
+        return most
+    least, above = 0, -(-most // CELLS)
+    while above - least > 1:
+        middle = (least + above) // 2
+        least, above = (middle, above) if fits(middle * CELLS) else (least, middle)
+    return least * CELLS
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(loaded: Loaded, question: LocalQuestion, placing: Placing) -> str:
+    """``llama-server`` with the flags of a placement."""
+    return " ".join(["llama-server", "-m", "MODEL.gguf", *_flags(loaded, question, placing)])
+
+
+def _flags(loaded: Loaded, question: LocalQuestion, placing: Placing) -> Iterator[str]:
+    asked, setup = question.flags, loaded.setup
+    most = loaded.file.num_layers + 1
+    yield from ("-ngl", str(99 if placing.num_gpu_layers is None and most <= 99
+                            else min(placing.num_gpu_layers or most, most)
+                            if placing.num_gpu_layers != 0 else 0))  # fmt: skip
+    if placing.num_cpu_moe is None:
+        yield "--cpu-moe"
+    elif placing.num_cpu_moe:
+        yield from ("--n-cpu-moe", str(placing.num_cpu_moe))
+    if placing.overrides:
+        yield from ("-ot", '"' + ",".join(f"{a}={b}" for a, b in placing.overrides) + '"')
+    if placing.shares:
+        yield from ("--tensor-split", ",".join(f"{share:g}" for share in placing.shares))
+    if placing.one is not None:
+        yield from ("--split-mode", "none", "--main-gpu", str(placing.one))
+    if not placing.offload_cache:
+        yield "--no-kv-offload"
+    yield from ("--ctx-size", str(setup.asked), "--parallel", str(setup.sequences))
+    for letter, chosen in (("k", setup.k), ("v", setup.v)):
+        if chosen.name != "fp16":
+            yield from (f"--cache-type-{letter}", format_name(chosen))
+    if setup.ubatch != UBATCH:
+        yield from ("--ubatch-size", str(setup.ubatch))
+    if setup.unified:
+        yield "--kv-unified"
+    if setup.swa_full:
+        yield "--swa-full"
+    if asked.flash_attn not in (None, "auto"):
+        yield from ("--flash-attn", str(asked.flash_attn))
+
+
+# ---------------------------------------------------------------- other flags
+
+
+def _changes(
+    spec: ModelSpec, question: LocalQuestion, context: int, loaded: Loaded, found: Solved
+) -> Iterator[LocalChange]:
+    """Narrower caches, where none was asked for: each that reads less of RAM, or makes it fit."""
+    flags = question.flags
+    if not question.solving or flags.cache_type_k or flags.cache_type_v or not loaded.cells:
+        return
+    best = found.table.read_bytes if found.verdict != "does not fit" else None
+    if best == 0 and found.verdict == "fits":
+        return
+    for key, value in _CACHES[1:]:
+        changed = replace(question, flags=replace(flags, cache_type_k=key, cache_type_v=value))
+        try:
+            other_loaded = load(spec, question.dtype, changed.with_context(context))
+            other = _answer(other_loaded, changed)
+        except KvcalcError:
+            continue
+        if other.verdict == "does not fit" or (best is not None and other.table.read_bytes >= best):
+            continue
+        best = other.table.read_bytes
+        yield LocalChange(
+            what=f"--cache-type-k {key} --cache-type-v {value}",
+            effect=f"{_where(other)}; {format_bytes(best)} of RAM read a token; {other.verdict}",
+            read_bytes=best,
+        )
+
+
+def _where(found: Solved) -> str:
+    placed = found.table.placement
+    said = f"{placed.num_offloaded} of {len(placed.layers)} layers on devices"
+    number = found.placing.num_cpu_moe
+    if number is None:
+        return said + ", all experts in RAM"
+    return said + (f", the experts of {number} in RAM" if number else "")
+
+
+def _notes(
+    spec: ModelSpec, question: LocalQuestion, loaded: Loaded, found: Solved, context: int
+) -> Iterator[str]:
+    beyond = beyond_longest(spec, context)
+    if beyond is not None:
+        yield beyond
+    yield from question.defaults
+    yield found.table.why
+    yield (
+        f"outside: what drivers hold beside llama.cpp's buffers, {format_bytes(OUTSIDE.least)} as printed "
+        "for an RTX 4090 to what llama.cpp's own --fit leaves free"
+    )
+    kept = found.table.uses[-1].kept
+    if question.machine.ram is not None:
+        said = "; ".join(f"{what} up to {format_bytes(size)}" for what, size in kept)
+        yield f"in RAM the server keeps, beside: {said}"
+    else:
+        yield "RAM was not said (--ram 64GiB): what lies there is not held against any"
+    if loaded.checkpoint_bytes:
+        yield f"checkpoints: up to {CHECKPOINTS} a slot, {loaded.checkpoint_bytes:,} bytes each"
+    for number, use in enumerate(found.table.uses[:-1]):
+        if not use.layers and not use.model_bytes:
+            yield f"device {number} ({use.name}) holds nothing"
+    for device in dict.fromkeys(question.machine.devices):
+        measured: Any = getattr(device, "measured", True)
+        if not measured:
+            yield f"{device.name}: the vendor's figure; what programs see may be up to a tenth less"
+    if found.table.placement.logits_bytes:
+        yield "the token table is the output as well and lies in RAM: every token reads it"
+    if loaded.file.tied and found.table.placement.output is not HOST:
+        yield "the token table is the output as well: it lies in RAM and on the output's device"
+
+
+def headline(fit: LocalFit) -> str:
+    """One sentence: what was asked, and the verdict."""
+    question = fit.question
+    each = f"{format_tokens(fit.context_tokens)} tokens x {question.slots}"
+    machine = question.machine
+    ram = f" and {format_bytes(machine.ram)} of RAM" if machine.ram is not None else ""
+    where = names_of(machine.devices) or "the CPU"
+    return (
+        f"{each}, weights in {question.dtype}, on {where}{ram}, {question.words} {fit.version}"
+        f"{question.why}: {fit.verdict}"
+    )

@@ -1,0 +1,151 @@
+"""``kvcalc fit`` and ``capacity`` for llama.cpp: its own memory table, and the command to paste."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvcalc.engines.llama_cpp.local import LocalFit, headline
+from kvcalc.engines.llama_cpp.memory import Use
+from kvcalc.report.sheet import (
+    Answer,
+    Bytes,
+    Cell,
+    Code,
+    Column,
+    Count,
+    Line,
+    Mebibytes,
+    Part,
+    Row,
+    Sheet,
+    Table,
+)
+from kvcalc.units import format_bytes
+
+KEYS = (
+    "model", "part", "device", "name", "layers", "memory_bytes", "model_bytes", "cache_bytes",
+    "output_bytes", "compute_bytes", "compute_most_bytes", "outside_bytes", "free_bytes", "note", "value",
+)  # fmt: skip
+
+
+def answer(fit: LocalFit) -> Answer:
+    return Answer(lambda: [sheet(fit)], lambda: to_object(fit))
+
+
+def to_object(fit: LocalFit) -> dict[str, Any]:
+    """Bytes as integers; the host is the last of ``devices``. ``compute_bytes`` is the upper end of
+    its band, null where it is not predicted; ``free_bytes`` is at that end, null without --ram."""
+    question, flags, machine = fit.question, fit.question.flags, fit.question.machine
+    placed = fit.table.placement
+    return {
+        "model": fit.model,
+        "engine": {"name": question.engine, "version": fit.version},
+        "workload": {
+            "context_tokens": fit.context_tokens,
+            "batch_size": question.slots,
+            "dtype": question.dtype,
+            "kv_dtype": _kv_dtype(flags.cache_type_k, flags.cache_type_v),
+        },
+        "ram_bytes": machine.ram,
+        "reserve_bytes": machine.reserve,
+        "devices": [_use(use) for use in fit.table.uses],
+        "placement": {
+            "n_gpu_layers": placed.num_offloaded,
+            "n_cpu_moe": fit.placing.num_cpu_moe,
+            "layers": [use.layers for use in fit.table.uses],
+        },
+        "fits": fit.verdict != "does not fit",
+        "verdict": fit.verdict,
+        "read_bytes_per_token": fit.table.read_bytes,
+        "longest_context": fit.longest_context,
+        "command": fit.command,
+        "changes": [
+            {
+                "what": change.what,
+                "effect": change.effect,
+                "read_bytes_per_token": change.read_bytes,
+            }
+            for change in fit.changes
+        ],
+        "assumptions": list(fit.notes),
+    }
+
+
+def _kv_dtype(key: str | None, value: str | None) -> str:
+    key, value = key or "fp16", value or "fp16"
+    return key if key == value else f"{key}:{value}"
+
+
+def _use(use: Use) -> dict[str, Any]:
+    return {
+        "name": use.name,
+        "bytes": use.memory,
+        "layers": use.layers,
+        "model_bytes": use.model_bytes,
+        "cache_bytes": use.cache_bytes,
+        "compute_bytes": use.compute.most,
+        "compute_least_bytes": use.compute.least,
+        "output_bytes": use.output_bytes,
+        "outside_bytes": use.outside.most,
+        "outside_least_bytes": use.outside.least,
+        "kept": [{"name": name, "most_bytes": size} for name, size in use.kept],
+        "free_bytes": use.free(),
+    }
+
+
+def sheet(fit: LocalFit) -> Sheet:
+    parts: list[Part] = [Line(headline(fit), close=True)]
+    columns = (
+        Column("MiB", "device"), Column("layers", "layers"), Column("total", "memory_bytes"),
+        Column("model", "model_bytes"), Column("context", "cache_bytes"),
+        Column("compute, at most", right=True), Column("outside", "outside_bytes"),
+        Column("free", "free_bytes", right=True), Column(None, "output_bytes"),
+        Column(None, "compute_bytes"), Column(None, "compute_most_bytes"),
+    )  # fmt: skip
+    rows = tuple(Row(tuple(_cells(use))) for use in fit.table.uses)
+    parts.append(Table("device", columns, rows))
+    answers = (Column("how it runs", "name", wraps=True), Column("", "note", wraps=True),
+               Column(None, "value"))  # fmt: skip
+    parts.append(Table("answer", answers, tuple(map(Row, _answers(fit))), headed=False))
+    if fit.changes:
+        changes = (Column("what reads less of RAM, or makes it fit", "name", wraps=True),
+                   Column("what it does", "note", wraps=True))  # fmt: skip
+        found = tuple(Row((Code(change.what), change.effect)) for change in fit.changes)
+        parts.append(Table("change", changes, found))
+    return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
+
+
+def _cells(use: Use) -> Iterator[Cell]:
+    most = use.compute.most
+    free = use.free()
+    yield use.name
+    yield Count(use.layers)
+    yield None if use.memory is None else Mebibytes(use.memory)
+    yield Mebibytes(use.model_bytes)
+    yield Mebibytes(use.cache_bytes)
+    yield "not predicted" if most is None else Mebibytes(most + use.output_bytes)
+    yield Mebibytes(use.outside.most or 0)
+    yield "not said" if free is None else Mebibytes(free)
+    yield Bytes(use.output_bytes)
+    yield Bytes(use.compute.least)
+    yield None if most is None else Bytes(most)
+
+
+def _answers(fit: LocalFit) -> Iterator[tuple[Cell, Cell, Cell]]:
+    placed, layers = fit.table.placement, len(fit.table.placement.layers)
+    number = fit.placing.num_cpu_moe
+    experts = ", all experts in RAM" if number is None else (
+        f", experts of the first {number} in RAM" if number else "")  # fmt: skip
+    yield ("layers on devices, the output counted", f"{placed.num_offloaded} of {layers}{experts}",
+           Count(placed.num_offloaded))  # fmt: skip
+    setup = fit.question.flags
+    yield "cache", f"K {_name(setup.cache_type_k)}, V {_name(setup.cache_type_v)}", None
+    read = fit.table.read_bytes
+    yield "read of RAM for a token", format_bytes(read) if read else "nothing", Count(read)
+    longest = fit.longest_context
+    yield ("longest context so", "any" if longest is None else f"{longest:,} tokens" if longest
+           else "none", None if longest is None else Count(longest))  # fmt: skip
+    yield "command", Code(fit.command), None
+
+
+def _name(word: str | None) -> str:
+    return {"fp16": "f16", "fp32": "f32", None: "f16"}.get(word, word or "f16")

@@ -93,13 +93,15 @@ def capacity(
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
-        machine = local.machine_of(gpu or (), gpu_memory, tp * pp, ram, reserve, devices or 0)
+        machine = local.machine_of(
+            options.gpu_list(gpu), gpu_memory, tp * pp, ram, reserve, devices or 0
+        )
         asked = options.tokens(context, "--context")
         local.table(locate(model).spec, name, machine, dtype, asked, given, engine_version,
                     format, quiet)  # fmt: skip
         return
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
-    only = options.one_gpu(gpu)
+    only = options.one_gpu(options.gpu_list(gpu))
     found = locate(model)
     question = Question(
         engine=name,

@@ -104,21 +104,22 @@ def fit(
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
+    named = options.gpu_list(gpu)
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag = next((option for option, value in own.items() if value is not None), None)
-    first = options.device((gpu or [None])[0], gpu_memory)
+    first = options.device(named[0] if named else None, gpu_memory)
     name, why = _engine(engine, dtype, first, flag)
     if name in local.LOCAL and gpus is None and not _several(models):
         found = locate(models[0]).spec
-        if dtype or flag or len(gpu or ()) > 1 or first is None or _has_file(found):
-            machine = local.machine_of(gpu or (), gpu_memory, tp * pp, ram, reserve)
+        if dtype or flag or len(named) > 1 or first is None or _has_file(found):
+            machine = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             flags = local.slots(batch, local.cache_types(kv_dtype, given))
             return local.fit_locally(
                 found, name, machine, dtype, options.tokens(context, "--context"), flags,
                 engine_version, why, format, quiet,
             )  # fmt: skip
     options.foreign(name, own.items())
-    only = options.one_gpu(gpu)
+    only = options.one_gpu(named)
     _one_accelerator(only, gpus, gpu_memory)
     device = options.device(only, gpu_memory)
     _step(name, max_num_batched_tokens, max_num_seqs, -(-batch // dp), batch)
@@ -181,8 +182,10 @@ def _several(models: list[str]) -> bool:
 
 
 def _has_file(spec: ModelSpec) -> bool:
-    """Whether the model came with a file of its own, which llama.cpp may load."""
-    return spec.own_dtype == "checkpoint"
+    """Whether the model came with a file that llama.cpp loads."""
+    from kvcalc.engines.llama_cpp.file import is_gguf
+
+    return spec.own_dtype == "checkpoint" and is_gguf(spec)
 
 
 def _which(

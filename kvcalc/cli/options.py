@@ -314,11 +314,16 @@ def foreign(name: str, given: Iterable[tuple[str, Any]]) -> None:
         raise UsageError(f"{words} has no {' or '.join(said)}: --engine llama.cpp has")
 
 
-def one_gpu(gpus: list[str] | None) -> str | None:
+def gpu_list(gpus: str | list[str] | None) -> list[str]:
+    """The accelerators that were named, one by one."""
+    return [gpus] if isinstance(gpus, str) else list(gpus or ())
+
+
+def one_gpu(gpus: list[str]) -> str | None:
     """The one accelerator of an engine that runs on equal ones. Raises UsageError for several."""
-    if len(gpus or ()) > 1:
+    if len(gpus) > 1:
         raise UsageError(
-            f"--gpu {' --gpu '.join(gpus or ())}: the number of equal devices is --tp and --pp; "
+            f"--gpu {' --gpu '.join(gpus)}: the number of equal devices is --tp and --pp; "
             "--engine llama.cpp runs on different ones"
         )
     return gpus[0] if gpus else None

@@ -97,7 +97,7 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
             tensor_bytes(tensor, kind)
             for tensor, kind in zip(file.model.tensors, types, strict=True)
         ]
-    elif dtype == "checkpoint" and _is_gguf(spec):
+    elif dtype == "checkpoint" and is_gguf(spec):
         sizes = _stored(spec, file)
     else:
         raise UsageError(
@@ -116,7 +116,7 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     return ModelFile(file.model.architecture, tensors, file.model.num_layers, tied)
 
 
-def _is_gguf(spec: ModelSpec) -> bool:
+def is_gguf(spec: ModelSpec) -> bool:
     """Whether the spec's own formats are those of ggml's rows."""
     return all(row.dtype in GGML for row in ledger(spec, "checkpoint").rows)
 

@@ -173,6 +173,11 @@ _GGML_BLOCKS = {
     "tq1_0": (256, 54), "tq2_0": (256, 66), "mxfp4": (32, 17), "q1_0": (128, 18), "q2_0": (64, 18),
 }  # fmt: skip
 GGML = {name: Format(name, *block) for name, block in _GGML_BLOCKS.items()}
+# mlx.core.quantize: a scale and a bias a group of 64 (or 32), in 16 bits.
+MLX_CACHE = {
+    **{f"mlx-{bits}bit": Format(f"mlx-{bits}bit", 64, 8 * bits + 4) for bits in (8, 6, 5, 4, 3, 2)},
+    **{f"mlx-{bits}bit-g32": Format(f"mlx-{bits}bit-g32", 32, 4 * bits + 4) for bits in (8, 4)},
+}
 # The latent is e4m3 with an fp32 scale per 128; the rotary key stays bf16; so does nothing else.
 # DeepSeek-V4's one vector of 512: 448 e4m3, 64 rotary bf16, an e8m0 scale per 64 padded to 8 bytes.
 # Its compressors' buffers are fp32.
@@ -190,7 +195,7 @@ _ALIASES = {
     "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8_e4m3fn": "fp8", "e4m3": "fp8",
 }  # fmt: skip
 
-CACHE_FORMATS = (*PLAIN, *BLOCK, *PER_TOKEN_HEAD, "fp8_ds_mla")
+CACHE_FORMATS = (*PLAIN, *BLOCK, *PER_TOKEN_HEAD, *MLX_CACHE, "fp8_ds_mla")
 WEIGHT_FORMATS = (*PLAIN, *BLOCK, *WEIGHTS_ONLY)
 STATE_FORMATS = ("fp32", "bf16", "fp16", "fp8")
 
@@ -270,4 +275,4 @@ class CacheDtypes:
                     f"this layer keeps a {role}"
                 )
             return DS_MLA[role]
-        return PLAIN.get(name) or BLOCK.get(name) or PER_TOKEN_HEAD[name]
+        return {**PLAIN, **BLOCK, **PER_TOKEN_HEAD, **MLX_CACHE}[name]

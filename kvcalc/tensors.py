@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
+from kvcalc.buffers import Grown, Rotating, Sliced
 from kvcalc.dtypes import CacheDtypes, Role
 from kvcalc.frozen import changed, frozen
 
@@ -183,7 +184,7 @@ class Once:
 
 Extent = (
     EveryToken | Window | Chunk | SinkWindow | PerBlock | Tail | LastBlock | Share
-    | EncoderTokens | Once
+    | EncoderTokens | Once | Grown | Rotating | Sliced
 )  # fmt: skip
 EVERY_TOKEN = EveryToken()
 ENCODER_TOKENS = EncoderTokens()

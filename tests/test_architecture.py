@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 LAYERS = (
     ("frozen",),
     ("errors", "units", "counts", "names", "proofs"),
-    ("dtypes", "mlx_types", "file_types", "reading"),
+    ("buffers", "dtypes", "mlx_types", "file_types", "reading"),
     ("tensors", "explanation", "mechanism"),
     ("attention", "recurrent", "ffn", "stack", "media"),
     ("spec",),

@@ -29,10 +29,11 @@ ENGINES: dict[str, str] = {
     "sglang": "kvcalc.engines.sglang",
     "tensorrt-llm": "kvcalc.engines.tensorrt_llm",
     "llama.cpp": "kvcalc.engines.llama_cpp",
+    "mlx": "kvcalc.engines.mlx",
 }
 # Other spellings.
 ALIASES = {
-    "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
+    "mlx-lm": "mlx", "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
     "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.

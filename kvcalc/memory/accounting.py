@@ -16,6 +16,7 @@ class Accounting:
     engine: the word of ``--engine``. groups: what each layer keeps. assumptions: which rules were
     followed. at_most: the answer is the most held at any length up to the context; otherwise what
     is held at exactly that length, as a library's cache object would show it.
+    prefill: the library reads a prompt in steps, and its buffers say what they hold between them.
     after_prefill: where views pin more memory than they show, the tensors that one prefill of the
     whole context leaves allocated until the next token.
     """
@@ -25,6 +26,7 @@ class Accounting:
     assumptions: tuple[str, ...] = ()
     at_most: bool = True
     after_prefill: tuple[CacheGroup, ...] | None = None
+    prefill: bool = False
 
 
 def logical(spec: ModelSpec) -> Accounting:

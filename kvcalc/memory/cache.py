@@ -9,6 +9,7 @@ sequence grows; ``most`` finds the peak at or below a length.
 from math import lcm
 from typing import TYPE_CHECKING
 
+from kvcalc.buffers import Grown, Rotating, Sliced, first_end
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import frozen
@@ -71,6 +72,27 @@ class CacheFunction:
         """The most bytes held at any length up to ``tokens``."""
         return self.at(self.peak(tokens, encoder_tokens), encoder_tokens)
 
+    def prefill_peak(self, tokens: int, encoder_tokens: int = 0) -> int:
+        """The most bytes at the end of a step of a prefill of ``tokens``, for buffers that are read in
+        steps (kvcalc.buffers). A cache that is quantised at some length is there in both formats."""
+        moments = [0, 0, 0]
+        quantised = next((extent.since for extent, _ in self.terms
+                          if isinstance(extent, Grown) and extent.since), None)  # fmt: skip
+        at = None if quantised is None else first_end(quantised, tokens)
+        both = 0
+        for extent, num_bytes in self.terms:
+            if not isinstance(extent, Grown | Rotating | Sliced):
+                held = num_bytes * extent.positions(tokens, encoder_tokens)
+                moments = [each + held for each in moments]
+                both += held
+                continue
+            stages = extent.stages(tokens)
+            moments = [each + num_bytes * rows for each, rows in zip(moments, stages, strict=True)]
+            if at is not None and not (isinstance(extent, Grown) and extent.since):
+                whole = Grown() if isinstance(extent, Grown) else extent
+                both += num_bytes * whole.stages(at[0])[at[1]]
+        return max(*moments, both if at is not None else 0)
+
     @property
     def slope(self) -> "Fraction":
         """Bytes that one more token adds in the long run, exactly."""
@@ -101,7 +123,9 @@ class CacheFunction:
         growing = sum(
             num_bytes
             for extent, num_bytes in self.terms
-            if isinstance(extent, Window | Chunk | SinkWindow | Tail | LastBlock)
+            if isinstance(
+                extent, Window | Chunk | SinkWindow | Tail | LastBlock | Rotating | Sliced
+            )
             and tokens <= _fixed_positions(extent, 0)
         )
         return growing + self.bytes_per_token
@@ -116,7 +140,7 @@ class CacheFunction:
 def _fixed_positions(extent: Extent, encoder_tokens: int) -> int:
     """Positions that an extent holds in the limit, beside what grows with the tokens."""
     match extent:
-        case Window(size) | Chunk(size) | LastBlock(size):
+        case Window(size) | Chunk(size) | LastBlock(size) | Rotating(size) | Sliced(size):
             return size
         case SinkWindow(sinks, size):
             return sinks + size

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
+from kvcalc.buffers import Grown
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.file_types import Recipe, recipe
@@ -62,6 +63,7 @@ class CacheEstimate:
     range_bytes: (least, expected, worst) where routing decides; expected may be unknown.
     after_prefill_bytes: what stays allocated right after one prefill of the whole context, where a
     library keeps windows as views of all it has seen.
+    prefill_peak_bytes: the most at the end of a step of the prefill, where a library reads in steps.
     """
 
     bytes: int
@@ -72,6 +74,7 @@ class CacheEstimate:
     groups: tuple[GroupEstimate, ...]
     range_bytes: tuple[int, int | None, int] | None = None
     after_prefill_bytes: int | None = None
+    prefill_peak_bytes: int | None = None
 
 
 @frozen
@@ -246,6 +249,9 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
         groups=tuple(_group(group, workload, length) for group in groups),
         next_token_bytes=function.next_token_bytes(tokens),
         range_bytes=_range(spec, workload, function),
+        prefill_peak_bytes=sequences * function.prefill_peak(tokens, encoder)
+        if accounting.prefill
+        else None,
         after_prefill_bytes=None
         if pinned is None
         else sequences * compile_groups(pinned, workload.cache).at(tokens, encoder),
@@ -257,6 +263,8 @@ def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
     sequences, encoder = workload.num_sequences, workload.encoder_tokens
     for tensor in group.tensors:
         positions = tensor.extent.positions(length, encoder)
+        if not positions and isinstance(tensor.extent, Grown) and length:
+            continue  # in another format at this length
         tensors.append(
             TensorEstimate(
                 name=tensor.name,

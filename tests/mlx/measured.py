@@ -47,6 +47,7 @@ def build(config: dict[str, Any]) -> Any:
     tied = text.get("tie_word_embeddings", True)
     if "lm_head" in inner and tied and config["model_type"] in _POPPED:
         inner.pop("lm_head")  # sanitize does so where the files hold no head
+        inner.tie_word_embeddings = True
     cast = getattr(model, "cast_predicate", lambda name: True)
 
     def as_saved(name: str, value: Any) -> Any:
@@ -98,7 +99,58 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
         found[name] = weight_bytes(model)
         if name in AS_SAVED:
             saved[name] = _short(written["quantization"])
-    return {"weights": found, "saved": saved}
+    return {"weights": found, "saved": saved, "caches": measure_caches(config)}
+
+
+# Prompts, and --max-kv-size and --kv-bits beside them, with quantisation from the first token on.
+LENGTHS = (1, 7, 257, 300, 1000, 2305, 4500)
+MAX_KV_SIZE = 128
+VARIANTS: dict[str, dict[str, Any]] = {
+    "max_kv_size": {"lengths": (300, 2305), "max_kv_size": MAX_KV_SIZE},
+    "kv_bits_8": {"lengths": (300, 2305), "kv_bits": 8},
+    "kv_bits_4": {"lengths": (300,), "kv_bits": 4},
+}
+
+
+def measure_caches(config: dict[str, Any]) -> dict[str, Any]:
+    """[bytes after the prompt, the most at the end of a step of the prefill] by length.
+
+    null where the class fails. Nothing is computed: arrays have their shapes before they are made.
+    """
+    model = build(config)
+    found: dict[str, Any] = {str(length): held(model, length) for length in LENGTHS}
+    for name, variant in VARIANTS.items():
+        how = {key: value for key, value in variant.items() if key != "lengths"}
+        found[name] = {str(length): held(model, length, **how) for length in variant["lengths"]}
+    return found
+
+
+def held(
+    model: Any, length: int, max_kv_size: int | None = None, kv_bits: int | None = None
+) -> list[int] | None:
+    """generate_step's prefill: length - 1 tokens in steps of 2,048, then the last one alone."""
+    import mlx.core as mx
+    from mlx_lm.generate import maybe_quantize_kv_cache
+    from mlx_lm.models.cache import make_prompt_cache
+
+    caches = make_prompt_cache(model, max_kv_size)
+    steps, left = [], length - 1
+    while left:
+        steps.append(min(2048, left))
+        left -= steps[-1]
+    peak = total = 0
+    try:
+        for step in (*steps, 1):
+            model(mx.zeros((1, step), mx.int32), cache=caches)
+            # Quantised or not, the step's own arrays are there before.
+            peak = max(peak, sum(cache.nbytes for cache in caches))
+            maybe_quantize_kv_cache(caches, 0, 64, kv_bits)
+            total = sum(cache.nbytes for cache in caches)
+    except (ValueError, NotImplementedError, AttributeError, TypeError):
+        if kv_bits is None:
+            raise
+        return None
+    return [total, peak]
 
 
 def _short(quantization: dict[str, Any]) -> dict[str, Any]:

@@ -152,6 +152,8 @@ def _cache(cache: CacheEstimate) -> dict[str, Any]:
     if cache.range_bytes is not None:
         least, expected, worst = cache.range_bytes
         result["range"] = {"least_bytes": least, "expected_bytes": expected, "worst_bytes": worst}
+    if cache.prefill_peak_bytes is not None:
+        result["prefill_peak_bytes"] = cache.prefill_peak_bytes
     if cache.after_prefill_bytes is not None:
         result["after_prefill_bytes"] = cache.after_prefill_bytes
     return result
@@ -353,6 +355,8 @@ def _totals(estimate: Estimate) -> Table:
         rows.append(_total(f"cache per token{later}", cache.bytes_per_token))
     if cache.fixed_bytes_per_sequence:
         rows.append(_total(f"fixed per sequence{later}", cache.fixed_bytes_per_sequence))
+    if cache.prefill_peak_bytes is not None:
+        rows.append(_total("cache at the prefill's peak", cache.prefill_peak_bytes))
     if cache.after_prefill_bytes is not None:
         rows.append(_total("cache right after a prefill", cache.after_prefill_bytes))
     if cache.range_bytes is not None:

@@ -1,0 +1,72 @@
+"""mlx-lm: what its model classes keep (caches.py). Release 0.32.2; it runs on Apple's GPUs."""
+
+from fractions import Fraction
+
+from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.admission import Admission
+from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
+from kvcalc.engines.mlx.flags import MlxFlags
+from kvcalc.engines.result import CapacityResult
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.accounting import Accounting
+from kvcalc.memory.layout import Layout
+from kvcalc.mlx.classes import RELEASE
+from kvcalc.spec.model import ModelSpec
+
+
+def _accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None) -> Accounting:
+    from kvcalc.engines.mlx.caches import accounting
+
+    return accounting(spec, dtypes, version)
+
+
+def _serve(setting: Setting) -> MlxFlags:
+    workload = setting.workload
+    if workload.layout.devices > 1:
+        raise UnsupportedError("mlx-lm: how it divides a model among devices is not accounted for")
+    return MlxFlags(
+        engine_version=setting.engine_version, layout=workload.layout,
+        max_model_len=workload.context_tokens or None, kv_dtype=setting.kv_dtype,
+    )  # fmt: skip
+
+
+def _admission(spec: ModelSpec, request: MlxFlags) -> Admission:
+    from kvcalc.engines.mlx.admission import MlxAdmission
+
+    return MlxAdmission(spec, request)
+
+
+def _capacity(spec: ModelSpec, request: MlxFlags) -> CapacityResult:
+    from kvcalc.engines.mlx.pool import capacity
+
+    return capacity(spec, request)
+
+
+def _takes(version: str | None) -> tuple[Item, ...]:
+    return ()
+
+
+def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:
+    return Share(of=Fraction(1))
+
+
+def _runs_on(device: Device, version: str | None) -> str | None:
+    if device.vendor in ("Apple", ""):
+        return None
+    return "mlx's GPU code is Metal's (its CUDA and CPU builds are not accounted for here)"
+
+
+ENGINE = Engine(
+    name="mlx",
+    words="mlx-lm",
+    version=RELEASE,
+    flags=MlxFlags,
+    serve=_serve,
+    accounting=_accounting,
+    capacity=_capacity,
+    memory="cells",
+    admission=_admission,
+    takes=_takes,
+    share=_share,
+    runs_on=_runs_on,
+)

@@ -21,6 +21,14 @@ ROWS = {
     "nvfp4": 72,  # 64 bytes of e2m1 and 8 e4m3 scales
     "mxfp8": 132,  # OCP MX: one e8m0 scale per 32
     "mxfp4": 68,
+    "mlx-8bit": 136,  # mlx: two scales of 16 bits per 64, or 32
+    "mlx-6bit": 104,
+    "mlx-5bit": 88,
+    "mlx-4bit": 72,
+    "mlx-3bit": 56,
+    "mlx-2bit": 40,
+    "mlx-8bit-g32": 144,
+    "mlx-4bit-g32": 80,
     "fp8_per_token_head": 132,  # vLLM: one fp32 scale per head and token
     "int8_per_token_head": 132,
     "int4_per_token_head": 68,

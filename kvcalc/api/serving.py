@@ -81,6 +81,8 @@ class EngineWords(TypedDict, total=False):
     split_mode: str | None
     main_gpu: int | None
     kv_offload: bool | None
+    max_kv_size: Tokens
+    quantized_kv_start: int | None
     compute_capability: int | None
     tensor: int
     pipeline: int

@@ -321,7 +321,7 @@ def test_a_broken_spec_is_not_missing(scratch: Scratch) -> None:
         ("budgets: [{models: x, encoder_context: 1k, gpu: h100, engine: vllm}]",
          "1 KV402 budgets[0]: say how many tokens: context"),
         ("budgets: [{models: x, context: 1k, gpu: h100, engine: vlm}]",
-         "1 KV402 budgets[0].engine: 'vlm' is none of: logical, vllm, sglang, tensorrt-llm "
+         "1 KV402 budgets[0].engine: 'vlm' is none of: logical, vllm, sglang, tensorrt-llm, mlx "
          "(did you mean 'vllm'?)"),
         ("tolerances: {weights: 1%}",
          "1 KV104 tolerances.weights: tolerance: no quantity 'weights' "

@@ -13,6 +13,13 @@ from kvcalc.memory.layout import Layout
 from kvcalc.mlx.classes import RELEASE
 from kvcalc.spec.model import ModelSpec
 
+_NOT_COUNTED = (
+    "weights and caches (at the prefill's peak) alone: what mlx's graph of a step of 2,048 tokens takes "
+    "beside them is not predicted; leave a GiB or two"
+)
+# As people convert models, widest first.
+_WEIGHTS = ("bf16", "mlx-8bit", "mlx-6bit", "mlx-5bit", "mlx-4bit", "mlx-3bit")
+
 
 def _accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None) -> Accounting:
     from kvcalc.engines.mlx.caches import accounting
@@ -47,7 +54,7 @@ def _takes(version: str | None) -> tuple[Item, ...]:
 
 
 def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:
-    return Share(of=Fraction(1))
+    return Share(of=Fraction(1), note=_NOT_COUNTED)
 
 
 def _runs_on(device: Device, version: str | None) -> str | None:
@@ -69,4 +76,6 @@ ENGINE = Engine(
     takes=_takes,
     share=_share,
     runs_on=_runs_on,
+    weights=lambda device: _WEIGHTS,
+    caches=("mlx-8bit", "mlx-4bit"),
 )

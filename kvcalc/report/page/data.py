@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from kvcalc.buffers import Grown, Rotating, Sliced
 from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS, CacheDtypes, canonical
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import recipe
@@ -193,6 +194,8 @@ def extent_object(extent: Extent) -> dict[str, str]:
             return {"kind": "encoder_tokens"}
         case Once():
             return {"kind": "once"}
+        case Grown() | Rotating() | Sliced():
+            raise UnsupportedError(f"{extent}: a library's buffers are not on the page")
 
 
 def _weights(spec: ModelSpec, stored: StoredWeights | None, ranks: Sequence[int]) -> dict[str, Any]:

@@ -104,17 +104,12 @@ def capacity(
     only = options.one_gpu(options.gpu_list(gpu))
     found = locate(model)
     question = Question(
-        engine=name,
-        engine_version=engine_version,
-        available=_available(available),
-        device=options.device(only, gpu_memory),
+        engine=name, engine_version=engine_version, available=_available(available),
+        device=options.device(only, gpu_memory), dtype=dtype, eager=enforce_eager,
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
-        dtype=dtype,
-        eager=enforce_eager,
-        model_dtype=model_dtype,
-        layout=Layout(tp, pp, dp, expert_parallel),
+        model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),
         flags=_with_context(name, given, options.tokens(context, "--context")),
-    )
+    )  # fmt: skip
     result = ask(found.spec, question)
     show(format, answer(result, found.spec.source, found.path), quiet=quiet)
 

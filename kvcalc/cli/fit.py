@@ -10,9 +10,11 @@ from kvcalc.cli import completion, local, options
 from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
-from kvcalc.deployment.answer import Fit, FitRequest
+from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, catalogue
+from kvcalc.deployment.notes import notes_for
+from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines import ENGINES, NEED, SERVING
 from kvcalc.engines.flags import option_of
@@ -135,7 +137,7 @@ def _one(
     spec = locate(model).spec
     request = replace(request, workload=choose_workload(spec, asked)[0])
     if device is None:
-        fits = list(_everywhere(Planner(spec), request))
+        fits = list(_everywhere(Planner(spec), request, advise=format == "json"))
         show(format, answers.answer_all(fits), quiet=quiet)
     else:
         fits = [ask(Planner(spec), device, request, model)]
@@ -180,7 +182,10 @@ def _which(
     from kvcalc.report.answers.choice import answer
 
     if device is None:
-        raise UsageError("--gpus all answers for one model: name one, or one --gpu")
+        raise UsageError(
+            "--gpus all answers for one model: name one, or one --gpu" if len(models) > 1
+            else f"{request.engine_words} is asked about one machine: --gpu NAME"
+        )  # fmt: skip
     found = which(models, device, asked, request, why)
     show(format, answer(found), quiet=quiet)
     return 0 if any(choice.best for choice in found.choices) else 1
@@ -213,8 +218,11 @@ def _step(name: str, tokens: str | None, requests: int | None, sequences: int, b
         raise UsageError(f"--batch {batch}: --max-num-seqs {requests} runs fewer at once")
 
 
-def _everywhere(planner: Planner, request: FitRequest) -> Iterator[Fit]:
-    """The answer for every accelerator that the engine runs on, and a note on those it does not."""
+def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> Iterator[Fit]:
+    """The answer for every accelerator that the engine runs on, and a note on those it does not.
+
+    advise: whether the format has a place for what would make it fit.
+    """
     record = request.record
     without = [
         one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
@@ -224,7 +232,15 @@ def _everywhere(planner: Planner, request: FitRequest) -> Iterator[Fit]:
         if without
         else ()
     )
+    # Devices with the same memory, under the same rules, have the same answer but for their names.
+    known: dict[tuple[object, ...], Fit] = {}
     for device in catalogue():
-        if device.name not in without:
-            answer = ask(planner, device, request)
-            yield replace(answer, notes=(*answer.notes, *note))
+        if device.name in without:
+            continue
+        rules = (device.bytes, device.sm, step_of(device, request), planner.share(device, request),
+                 was_measured(device.name, request.engine, request.engine_version),
+                 device.name if advise else "")  # fmt: skip
+        if rules not in known:
+            known[rules] = ask(planner, device, request, advise=advise)
+        answer = replace(known[rules], device=device)
+        yield replace(answer, notes=(*notes_for(planner.spec, answer), *note))

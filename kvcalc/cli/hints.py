@@ -30,7 +30,7 @@ def message(error: Any, arguments: list[str]) -> str:
         text = f"no such option: {option}" + _option(option, command, context)
     elif text.startswith("No such command") and arguments:
         text = f"no such command '{arguments[0]}'" + _command(arguments)
-    elif "unexpected extra argument" in text and command in ("explain", "fit", "capacity"):
+    elif "unexpected extra argument" in text and command in ("explain", "capacity"):
         text += f"; '{path}' answers for one model"
     elif kind == "MissingParameter":
         text += f"; such as {_SUCH_AS[command]}" if command in _SUCH_AS else ""

@@ -45,10 +45,13 @@ def _lines() -> dict[str, str]:
     return {line[len("- {name: ") :].split(",", 1)[0]: line for line in lines if line[:2] == "- "}
 
 
+_rows: dict[str, Any] = {}
+
+
 @lru_cache(maxsize=512)
 def _entry(name: str) -> Accelerator:
     """The device of one line, as Linux shows it."""
-    row = _yaml(_lines()[name])[0]
+    row = _rows.get(name) or _yaml(_lines()[name])[0]
     printed = {system: row[system] for system in ("linux", "windows") if system in row}
     return _device(
         row["name"], row["vendor"], row["nominal"], printed, "linux", row["source"],
@@ -69,16 +72,21 @@ def _device(
 
 
 @lru_cache(maxsize=1)
+def _apple() -> Any:
+    return _yaml(_APPLE.read_text("utf-8"))
+
+
+@lru_cache(maxsize=1)
 def _macs() -> dict[str, tuple[str, int]]:
     """``m3-max-64gb`` -> (chip, GiB) of every Mac."""
-    chips = _yaml(_APPLE.read_text("utf-8"))["chips"]
+    chips = _apple()["chips"]
     return {f"{chip}-{size}gb": (chip, size) for chip, sizes in chips.items() for size in sizes}
 
 
 def _mac(name: str) -> Accelerator:
     """A Mac, with what macOS lets its GPU wire."""
     _, size = _macs()[name]
-    row = _yaml(_APPLE.read_text("utf-8"))["limits"][size]
+    row = _apple()["limits"][size]
     printed = {system: row[system] for system in ("macos", "older_macos") if system in row}
     system = "macos" if "macos" in printed else "older_macos"
     note = (
@@ -96,6 +104,9 @@ def _mac(name: str) -> Accelerator:
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Accelerator, ...]:
     """Every device, in the files' order."""
+    # Read at once, which takes half as long as line by line.
+    for row in _yaml("\n".join(_lines().values())):
+        _rows.setdefault(row["name"], row)
     return (*(_entry(name) for name in _lines()), *(_mac(name) for name in _macs()))
 
 

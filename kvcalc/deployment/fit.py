@@ -11,9 +11,11 @@ from kvcalc.deployment.planner import Planner
 
 
 def fit(
-    planner: Planner, device: Accelerator, request: FitRequest, model: str | None = None
-) -> Fit:
-    """The whole answer. model: as commands are to name it; None takes the spec's name.
+    planner: Planner, device: Accelerator, request: FitRequest, model: str | None = None, *,
+    advise: bool = True,
+) -> Fit:  # fmt: skip
+    """The whole answer. model: as commands are to name it; None takes the spec's name. advise:
+    whether what would make it fit is asked for.
 
     Raises UnsupportedError where the layout does not divide the model, or the engine does not run on
     the device.
@@ -43,6 +45,6 @@ def fit(
         notes=(),
     )  # fmt: skip
     changes: tuple[Change, ...] = ()
-    if verdict == "does not fit":
+    if verdict == "does not fit" and advise:
         changes = tuple(changes_for(planner, answer, model or planner.spec.name))
     return replace(answer, changes=changes, notes=tuple(notes_for(planner.spec, answer)))

@@ -27,6 +27,8 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MAX_TOKENS
 
+# The memory for the cache on each stage, and the engine's rules.
+_Prepared = tuple[list[int], Admission]
 _TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
 
 
@@ -60,7 +62,9 @@ class Planner:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
+        self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._weights: dict[str, int] = {}
+        self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
     def stages(self, request: FitRequest) -> tuple[Stage, ...]:
@@ -108,6 +112,17 @@ class Planner:
         self, device: Accelerator, request: FitRequest, stage: int
     ) -> tuple[Overhead, ...]:
         """What the engine takes of a device of a stage, beside weights and cache."""
+        step = step_of(device, request)
+        measured = was_measured(device.name, request.engine, request.engine_version)
+        key = (request.engine, request.engine_version, request.layout, step, request.eager,
+               measured, stage)  # fmt: skip
+        if key not in self._overheads:
+            self._overheads[key] = self._taken(device, request, stage, measured)
+        return self._overheads[key]
+
+    def _taken(
+        self, device: Accelerator, request: FitRequest, stage: int, measured: bool
+    ) -> tuple[Overhead, ...]:
         record = request.record
         if record.takes is None:
             raise _unmeasured(request)
@@ -120,7 +135,7 @@ class Planner:
             self.spec, step_of(device, request) or Batch(1, 1), layout.tensor, layout.pipeline,
             last_stage=stage == layout.pipeline - 1, eager=request.eager,
             ranks=layout.tensor * (layout.data if layout.expert else 1),
-            measured=was_measured(device.name, request.engine, request.engine_version),
+            measured=measured,
         )  # fmt: skip
         return tuple(item for item in items if item.name in taken)
 
@@ -144,12 +159,17 @@ class Planner:
         """Whether it fits at one end of the band: 0, the model's value; 1, the least memory."""
         if request.sequences > (request.max_num_seqs or request.sequences):
             return False
-        rooms = [room[end] for room in self.room(device, request)]
-        # The need alone may be nothing; an engine's pool holds at least a block.
-        if min(rooms) < (0 if request.record.memory == "none" else 1):
+        rooms = self._rooms(device, request, end)
+        if rooms is None:
             return False
         rules = self.admission(device, request)
         return rules.admits(rooms, max(1, request.workload.context_tokens), request.sequences)
+
+    def _rooms(self, device: Accelerator, request: FitRequest, end: int) -> list[int] | None:
+        """The memory for the cache on each stage at one end of the band; None where there is none."""
+        rooms = [room[end] for room in self.room(device, request)]
+        # The need alone may be nothing; an engine's pool holds at least a block.
+        return None if min(rooms) < (0 if request.record.memory == "none" else 1) else rooms
 
     def _logical(self, request: FitRequest) -> list[int]:
         """The logical need of the requests on a rank of each stage."""
@@ -176,18 +196,39 @@ class Planner:
         The model's own longest at most, or what is asked for where that is more.
         """
         own = self.spec.max_position_embeddings
-        return most(
-            lambda tokens: self.holds(device, request.of(context_tokens=tokens), end),
-            None if own is None else max(own, request.workload.context_tokens, 1),
-        )
+        limit = None if own is None else max(own, request.workload.context_tokens, 1)
+        if request.max_num_seqs is not None:
+            # The tokens of a step follow from the context.
+            return most(
+                lambda tokens: self.holds(device, request.of(context_tokens=tokens), end), limit
+            )
+        prepared = self._prepared(device, request, end)
+        return most(lambda tokens: _admits(prepared, tokens, request.sequences), limit)
 
     def largest_batch(self, device: Accelerator, request: FitRequest, end: int = 0) -> int | None:
         """The most requests of the context that fit, over all replicas; None: any number."""
-        data = request.layout.data
-        found = most(
-            lambda sequences: self.holds(device, request.of(batch_size=sequences * data), end), None
-        )
+        data, tokens = request.layout.data, max(1, request.workload.context_tokens)
+        steps: dict[Batch | None, _Prepared | None] = {}
+
+        def fits(sequences: int) -> bool:
+            asked = request.of(batch_size=sequences * data)
+            step = step_of(device, asked)
+            if step not in steps:
+                steps[step] = self._prepared(device, asked, end)
+            allowed = sequences <= (request.max_num_seqs or sequences)
+            return allowed and _admits(steps[step], tokens, sequences)
+
+        found = most(fits, None)
         return None if found is None else found * data
+
+    def _prepared(self, device: Accelerator, request: FitRequest, end: int) -> _Prepared | None:
+        """The memory for the cache and the engine's rules, which are the same for every length and,
+        within one step, every batch; None where nothing fits."""
+        try:
+            rooms = self._rooms(device, request, end)
+            return None if rooms is None else (rooms, self.admission(device, request))
+        except KvcalcError:
+            return None
 
     def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
         """The fewest devices; of those, the most tensor ranks (up to 8, one machine)."""
@@ -196,8 +237,11 @@ class Planner:
              for tensor in _TENSOR for pipeline in _PIPELINE),
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
+        total = self.weight_bytes(request.workload.dtype)
         for layout in layouts:
-            if self.holds(device, request.of(layout=layout)):
+            if total <= layout.devices * device.bytes and self.holds(
+                device, request.of(layout=layout)
+            ):
                 return layout
         return None
 
@@ -227,7 +271,21 @@ class Planner:
         record = request.record
         if record.hold is None:
             return None
-        return record.held(self.spec, question_of(device, request, None))
+        question = question_of(device, request, None)
+        key = (request.engine, question)
+        if key not in self._holdings:
+            self._holdings[key] = record.held(self.spec, question)
+        return self._holdings[key]
+
+
+def _admits(prepared: _Prepared | None, tokens: int, sequences: int) -> bool:
+    """Whether prepared rules admit it; False too for what they refuse."""
+    if prepared is None:
+        return False
+    try:
+        return prepared[1].admits(prepared[0], max(1, tokens), sequences)
+    except KvcalcError:
+        return False
 
 
 def _unmeasured(request: FitRequest) -> UsageError:

@@ -38,11 +38,15 @@ ALIASES = {
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
 SERVING, NEED = "vllm", "logical"
+# Those that were asked for.
+_FOUND: dict[str, "AnyEngine"] = {}
 
 
 def engine_of(name: str, option: str = "--engine") -> "AnyEngine":
     """The record of an engine. Raises UsageError for a name that none has."""
     if name not in ENGINES:
         raise UsageError(f"{option} {name}: choose from {', '.join(ENGINES)}")
-    found: AnyEngine = import_module(ENGINES[name]).ENGINE
+    found = _FOUND.get(name)
+    if found is None:
+        found = _FOUND[name] = import_module(ENGINES[name]).ENGINE
     return found

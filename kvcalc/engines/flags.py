@@ -71,9 +71,14 @@ PoolTokens = Annotated[int | None, tokens("Size of the pool in tokens.")]
 FreeShare = Annotated[Fraction | None, share("Share of the memory that is free.")]
 
 
+_FOUND: dict[type, dict[str, Flag]] = {}
+
+
 def flags_of(cls: "type[DataclassInstance]") -> dict[str, Flag]:
     """Field -> flag, in the order of a dataclass's fields; fields that are no flags are left out."""
-    found: dict[str, Flag] = {}
+    if cls in _FOUND:
+        return _FOUND[cls]
+    found = _FOUND[cls] = {}
     for each in reversed(cls.__mro__):
         for name, annotation in get_annotations(each).items():
             for item in get_args(annotation)[1:]:

@@ -341,7 +341,7 @@ def test_a_narrow_terminal_loses_no_number(
         ("compare gpt2 --dtype fp9", "--dtype: 'fp9' is not a number format"),
         ("fit gpt2 --gpu nonsense", "'kvcalc fit MODEL --gpus all' lists them"),
         ("fit gpt2 --gpu h10", "no accelerator 'h10'"),
-        ("fit gpt2 bert --gpu h100", "'kvcalc fit' answers for one model"),
+        ("fit gpt2 bert --gpu h100", "no model 'bert'; it may be bert-base-cased"),
         ("capacity gpt2", "say how much memory there is: --gpu GPU, --gpu-memory or --available"),
         (
             "capacity gpt2 --engine vlm",

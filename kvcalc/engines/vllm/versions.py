@@ -32,6 +32,7 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from kvcalc.errors import UsageError
 
@@ -91,6 +92,7 @@ def _parse(text: str) -> _Version:
     return (int(match[1]), int(match[2]), int(match[3] or 0), -1 if before_release else 0)
 
 
+@cache
 def rules_for(version: str | None) -> Rules:
     """The rules of a version; of the newest known one when none is named."""
     shown = version or NEWEST

@@ -5,8 +5,9 @@ each layer in a type of its own. Here the file's tensors are dealt back to the r
 """
 
 from collections.abc import Sequence
+from math import prod
 
-from kvcalc.dtypes import GGML
+from kvcalc.dtypes import GGML, Format
 from kvcalc.errors import UnsupportedError
 from kvcalc.file_types import Recipe
 from kvcalc.frozen import frozen
@@ -50,8 +51,11 @@ class GgufScheme:
         if len(shape) == len(whole) and sum(a != b for a, b in zip(shape, whole, strict=True)) < 2:
             part = None if shape == whole else shape
             return Stored(GGML[kind], layers, part, tensors=tensors)
-        # Laid out anew (a convolution without its axis of one, an up-projection by head).
         num_bytes = tensor_bytes(GgufTensor(weight.name, shape, kind, "other"), kind)
+        rows = _rows_of(shape, whole, GGML[kind], num_bytes)
+        if rows is not None:
+            part = None if rows == whole[0] else (rows, *whole[1:])
+            return Stored(GGML[kind], layers, part, tensors=tensors)
         return Stored(GGML[kind], layers, num_bytes=num_bytes, tensors=tensors)
 
     @property
@@ -79,6 +83,21 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
                 found.append(layer)
     _check(file.model.tensors, types)
     return GgufScheme(recipe.word, ways, tuple(computed))
+
+
+def _rows_of(
+    shape: tuple[int, ...], whole: tuple[int, ...], format: Format, num_bytes: int
+) -> int | None:
+    """How many rows of a weight the file lays out anew (a convolution without its axis of one, an
+    up-projection by head, a norm by group); None where their bytes are not the same as they stand.
+    """
+    rows, rest = divmod(prod(shape), prod(whole[1:]))
+    if rest or not 0 < rows <= whole[0]:
+        return None
+    try:
+        return rows if format.tensor((rows, *whole[1:])) == num_bytes else None
+    except ValueError:
+        return None
 
 
 def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:

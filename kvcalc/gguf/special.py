@@ -131,7 +131,8 @@ def _altup(rows: Rows, block: Block | None) -> Found:
         names = tuple(name for name in rows if name.startswith(f"{ours}."))
         if names:
             row = rows[names[0]]
-            yield Stored(f"{known}.weight", (len(names), *row.shape), row), names
+            beside = tuple((rows[name], (1, *row.shape)) for name in names[1:])
+            yield Stored(f"{known}.weight", (len(names), *row.shape), row, beside), names
 
 
 def _relative_bias(rows: Rows, block: Block | None) -> Found:

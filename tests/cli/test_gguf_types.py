@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import kvcalc
 from tests.scratch import run
 
 Capture = pytest.CaptureFixture[str]
@@ -83,3 +84,21 @@ def test_a_file_with_the_layers_that_predict_further_tokens_is_named(capsys: Cap
     """The dry run of that file: 69,473.42 MiB (tests/gguf/quantised.txt, glm-4.5-air+mtp)."""
     _, out, _ = run(capsys, "estimate", "glm-4.5-air", "--dtype", "q4_k_m")
     assert "has tensors of 72,848,161,792 bytes" in out
+
+
+@pytest.mark.parametrize(
+    ("model", "per_device"),
+    [
+        # As the headers of such files say over two ranks: a convolution without its axis of one, a
+        # norm by group, MLA's up-projection by head, AltUp's stacked projections.
+        ("mamba-2.8b", 1_482_330_240),
+        ("nemotron-h-8b", 4_306_438_144),
+        ("deepseek-v3", 357_346_101_248),
+        ("gemma-3n-e4b", 3_712_548_800),
+    ],
+)
+def test_what_a_file_lays_out_anew_is_divided_among_ranks(model: str, per_device: int) -> None:
+    weights = kvcalc.estimate(model, context_tokens=512, dtype="q8_0", tensor=2).to_dict()[
+        "weights"
+    ]
+    assert weights["per_device_bytes"] == [per_device, per_device]

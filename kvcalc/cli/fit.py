@@ -92,37 +92,63 @@ def fit(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     named = options.gpu_list(gpu)
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
-    flag = next((option for option, value in own.items() if value is not None), None)
-    first = options.device(named[0] if named else None, gpu_memory)
+    flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     name, why = _engine(engine, dtype, first, flag)
     if name in local.LOCAL and gpus is None and not _several(models):
         found = locate(models[0]).spec
         if dtype or flag or len(named) > 1 or first is None or _has_file(found):
-            machine = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
-            flags = local.slots(batch, local.cache_types(kv_dtype, given))
-            return local.fit_locally(
-                found, name, machine, dtype, options.tokens(context, "--context"), flags,
-                engine_version, why, format, quiet,
-            )  # fmt: skip
+            slots = local.slots(batch, local.cache_types(kv_dtype, given))
+            on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
+            length = options.tokens(context, "--context")
+            said = (dtype, length, slots, engine_version, why, format, quiet)
+            return local.fit_locally(found, name, on, *said)
     options.foreign(name, own.items())
-    only = options.one_gpu(named)
-    _one_accelerator(only, gpus, gpu_memory)
-    device = options.device(only, gpu_memory)
-    _step(name, max_num_batched_tokens, max_num_seqs, -(-batch // dp), batch)
-    asked = Asked(
-        context_tokens=options.tokens(context, "--context"), batch_size=batch,
-        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
-        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=Layout(tp, pp, dp, expert_parallel),
-    )  # fmt: skip
-    request = FitRequest(
-        workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
-        utilization=share(memory_utilization, "--memory-utilization", most=1),
-        max_num_batched_tokens=options.tokens(max_num_batched_tokens, "--max-num-batched-tokens"),
-        max_num_seqs=max_num_seqs, eager=enforce_eager,
-    )  # fmt: skip
+    device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
+    step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
+    layout = Layout(tp, pp, dp, expert_parallel)
+    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout)
+    request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
     if _several(models) or options.record(name).placed is not None:
         return _which(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, format, quiet)
+
+
+def _first(options_given: dict[str, Any]) -> str | None:
+    """The first option that was said."""
+    return next((option for option, value in options_given.items() if value is not None), None)
+
+
+def _asked(
+    context: str | None,
+    batch: int,
+    encoder_context: str | None,
+    dtype: str | None,
+    kv_dtype: str | None,
+    state_dtype: str | None,
+    layout: Layout,
+) -> Asked:
+    """The requests, as far as they were said."""
+    return Asked(
+        context_tokens=options.tokens(context, "--context"), batch_size=batch,
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
+        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout,
+    )  # fmt: skip
+
+
+def _request(
+    name: str,
+    engine_version: str | None,
+    memory_utilization: str | None,
+    step_tokens: int | None,
+    step_requests: int | None,
+    eager: bool,
+) -> FitRequest:
+    """How the engine is run; the model decides the rest of the workload."""
+    return FitRequest(
+        workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
+        utilization=share(memory_utilization, "--memory-utilization", most=1),
+        max_num_batched_tokens=step_tokens, max_num_seqs=step_requests, eager=eager,
+    )  # fmt: skip
 
 
 def _one(
@@ -191,8 +217,10 @@ def _which(
     return 0 if any(choice.best for choice in found.choices) else 1
 
 
-def _one_accelerator(gpu: str | None, gpus: str | None, gpu_memory: str | None) -> None:
-    """Refuse none, and several."""
+def _one_accelerator(
+    gpu: str | None, gpus: str | None, gpu_memory: str | None
+) -> Accelerator | None:
+    """The one that was said, or None for all of them. Raises UsageError for none, and for several."""
     if gpus is not None and gpus != "all":
         raise UsageError(
             f"--gpus {gpus}: the number of GPUs is --tp and --pp: --gpu {gpu or 'NAME'} --tp {gpus}"
@@ -201,10 +229,13 @@ def _one_accelerator(gpu: str | None, gpus: str | None, gpu_memory: str | None) 
         )
     if sum(given is not None for given in (gpu, gpus, gpu_memory)) != 1:
         raise UsageError("say one of --gpu NAME, --gpus all and --gpu-memory SIZE")
+    return options.device(gpu, gpu_memory)
 
 
-def _step(name: str, tokens: str | None, requests: int | None, sequences: int, batch: int) -> None:
-    """Refuse a step that says nothing of an engine, or that is too small for the batch."""
+def _step(
+    name: str, tokens: str | None, requests: int | None, batch: int, replicas: int
+) -> int | None:
+    """Tokens of a step. Refuses one that says nothing of an engine, or is too small for the batch."""
     record = options.record(name)
     if record.step is None:
         needless = (("--max-num-batched-tokens", tokens),
@@ -214,8 +245,9 @@ def _step(name: str, tokens: str | None, requests: int | None, sequences: int, b
                 raise UsageError(
                     f"{option} says nothing of {record.words}: no step of it is counted"
                 )
-    if requests is not None and sequences > requests:
+    if requests is not None and -(-batch // replicas) > requests:
         raise UsageError(f"--batch {batch}: --max-num-seqs {requests} runs fewer at once")
+    return options.tokens(tokens, "--max-num-batched-tokens")
 
 
 def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> Iterator[Fit]:

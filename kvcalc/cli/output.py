@@ -56,7 +56,9 @@ def note(text: str) -> None:
 
 def spare(path: Path, force: bool) -> None:
     """Raise UsageError where writing would cost somebody a file that is not empty."""
-    if not force and path.exists() and (path.is_dir() or path.stat().st_size):
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file to write")
+    if not force and path.exists() and path.stat().st_size:
         raise UsageError(f"{path} exists; --force overwrites it")
 
 

@@ -18,6 +18,10 @@ def load_model(source: str) -> Imported | None:
     """
     from kvcalc.convert.local_stores import is_ollama_name, lm_studio_path, load_ollama
 
+    if not source:
+        from kvcalc.errors import NotFoundError
+
+        raise NotFoundError("a model's name is empty; write . for the current folder")
     path = Path(source)
     if not path.exists():
         if is_ollama_name(source):

@@ -289,9 +289,13 @@ def _admits(prepared: _Prepared | None, tokens: int, sequences: int) -> bool:
 
 
 def _unmeasured(request: FitRequest) -> UsageError:
-    return UsageError(
-        f"{request.engine_words}: what it takes of a GPU beside its cache is not known here; "
+    instead = (
         "give --available (llama.cpp: --ctx-size) to 'kvcalc capacity'"
+        if request.record.capacity is not None
+        else f"'kvcalc estimate --engine {request.engine}' says what it holds"
+    )
+    return UsageError(
+        f"{request.engine_words}: what it takes of a GPU beside its cache is not known here; {instead}"
     )
 
 

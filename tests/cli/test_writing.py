@@ -113,3 +113,16 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path: Path) -> 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "kvcalc: interrupted\n")
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for force in ((), ("--force",)):
+        status, _, err = run(capsys, "report", "llama-3-8b", "-o", str(tmp_path), *force)
+        assert (status, f"{tmp_path} is a folder: name a file to write" in err) == (2, True)
+
+
+def test_no_name_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """``kvcalc estimate "$MODEL"`` of a variable that is not set is not the current folder."""
+    for command in ("estimate", "compare", "explain", "import"):
+        status, _, err = run(capsys, command, "")
+        assert (status, "empty" in err) == (2, True), command

@@ -45,7 +45,7 @@ class Format:
     tile: a second scale grid for two-dimensional weights: tile_bytes per tile x tile elements
         (tile x tile_columns where that is not 0).
     zero_bits: a zero point for each block of a weight (each row with zero_per_row), packed across
-        rows into 32-bit words.
+        rows into 32-bit words, the last of which may be filled up (zero_padded).
     column_bytes: what each input column of a weight matrix takes beside (GPTQ's group index).
     scaled_elements: elements of a whole weight whose scales share an fp32 scale of their own.
     once_bytes: what each matrix takes beside, whatever its size: a scale of all, its shape.
@@ -63,6 +63,7 @@ class Format:
     once_bytes: int = 0
     tile_columns: int = 0
     zero_per_row: bool = False
+    zero_padded: bool = False
 
     def row(self, elements: int) -> int:
         """Bytes of one row of ``elements`` elements. Raises ValueError when no whole block fits."""
@@ -91,10 +92,12 @@ class Format:
         if self.tile:
             columns = self.tile_columns or self.tile
             tiles = -(-shape[-2] // self.tile) * -(-shape[-1] // columns)
-            scales = self.tile_bytes * tiles * prod(shape[:-2])
+            scales += self.tile_bytes * tiles * prod(shape[:-2])
         if self.zero_bits:
             words, rest = divmod(shape[-2] * self.zero_bits, 32)
-            if rest:
+            if rest and self.zero_padded:
+                words += 1
+            elif rest:
                 per_word = 32 // self.zero_bits
                 raise ValueError(
                     f"{self.name} packs the zero points of {per_word} rows, "
@@ -154,7 +157,10 @@ WEIGHTS_ONLY = {
         f"gptq8_g{g}": Format(f"gptq8_g{g}", g, g + 2, zero_bits=8, column_bytes=4)
         for g in (32, 64, 128)
     },
-    **{f"int4z_g{g}": Format(f"int4z_g{g}", g, g // 2 + 2, zero_bits=4) for g in (32, 64, 128)},
+    **{
+        f"int4z_g{g}": Format(f"int4z_g{g}", g, g // 2 + 2, zero_bits=4, zero_padded=True)
+        for g in (32, 64, 128)
+    },
     **{f"mlx4_g{g}": Format(f"mlx4_g{g}", g, g // 2 + 4) for g in (32, 64, 128)},
     **{f"mlx8_g{g}": Format(f"mlx8_g{g}", g, g + 4) for g in (32, 64, 128)},
     "int4_g128": Format("int4_g128", 128, 66),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
+from kvcalc.convert.quantized.fused import as_one
 from kvcalc.convert.quantized.method import Method, Stated, refuse
 from kvcalc.convert.quantized.modules import Module, modules
 from kvcalc.frozen import frozen
@@ -69,6 +70,8 @@ def _by_module(
         module for module in modules(spec, config.model_type) if not module.rule.startswith("mtp")
     ]
     found: dict[str, dict[int | None, Told]] = {}
+    # The word of each module, and what one module of the checkpoint holds of each layer.
+    together: dict[tuple[str, ...], list[tuple[Module, str]]] = {}
     for module in every:
         word = method.choose(module)
         if word is not None and method.separate and module.stacked and ".experts." in module.rule:
@@ -76,7 +79,15 @@ def _by_module(
             refuse(config, "quant_method", stated.get("quant_method"), what)
         if word is not None:
             _fits(config, stated, module, word)
-        found.setdefault(module.rule, {})[module.layer] = word or default or "bf16"
+            if module.half is None and module.names:
+                together.setdefault(module.names, []).append((module, word))
+        told = found.setdefault(module.rule, {})
+        first, word = told.get(module.layer), word or default or "bf16"
+        told[module.layer] = f"{first}|{word}" if module.half and first != word else word
+    for members in together.values():
+        if len(members) > 1:
+            for module, word in as_one(config, stated, members, method.choose):
+                found[module.rule][module.layer] = word
     strangers = method.listed.strangers(len(decoder_layers(spec)), every)
     if strangers:
         what = "names that match no part of this model that kvcalc knows"
@@ -95,9 +106,12 @@ def _fits(config: Config, stated: Stated, module: Module, word: str) -> None:
         refuse(config, "quant_method", stated.get("quant_method"), f"{where}: {error}")
 
 
-# What a family's own checkpoints keep wider, by their safetensors headers: MiniMax-M2's routers.
+# What a family's own checkpoints keep wider, by their safetensors headers: MiniMax-M2's routers;
+# DeepSeek-V3's correction of its routers, in the file of 41,555,600 fp32 numbers, 41,540,496 of them
+# scales of tiles.
 _WIDER: dict[tuple[str, str], dict[str, str]] = {
     ("minimax_m2", "fp8"): {"ffn.router": "fp32", "ffn.router.e_score_correction_bias": "fp32"},
+    ("deepseek_v3", "fp8"): {"ffn.router.e_score_correction_bias": "fp32"},
 }
 
 

@@ -12,6 +12,7 @@ awq4_g64: AutoAWQ's qweight, qzeros and scales. mlx6_g64, mlx-6bit: mlx.core.qua
 bias a group in 16 bits (mlx-6bit-fp32: in 32); mlx-6bit-g32, mlx-mxfp8: see kvcalc.mlx_types.
 hqq4_g64: HQQ's packed weights, a scale and a zero a group in 16 bits.
 fp8_block64x128, ``_bf16``, ``_e8m0``: a scale a tile in fp32, bf16, e8m0. fp8_row_fp32: a scale a row.
+int8z_row: torchao's, a scale in fp32 and a zero point of a byte a row.
 """
 
 import re
@@ -39,21 +40,30 @@ MAX_ONCE_BYTES = 1 << 20
 
 
 def _grouped(
-    name: str, bits: int, group: int | None, scale: int, *, zero: int = 0, column: int = 0
+    name: str,
+    bits: int,
+    group: int | None,
+    scale: int,
+    *,
+    zero: int = 0,
+    column: int = 0,
+    padded: bool = False,
 ) -> Format:
     """Elements of ``bits`` with ``scale`` bytes a group (or row), zero points of ``zero`` bits."""
     if group is None:
         elements = 8  # the fewest whose bits are whole bytes
         return Format(name, elements, bits, row_bytes=scale, zero_bits=zero, column_bytes=column,
-                      zero_per_row=True)  # fmt: skip
+                      zero_per_row=True, zero_padded=padded)  # fmt: skip
     if group * bits % 8:
         raise ValueError(f"{name}: a group of {group} elements of {bits} bits is not whole bytes")
-    return Format(name, group, group * bits // 8 + scale, zero_bits=zero, column_bytes=column)
+    return Format(name, group, group * bits // 8 + scale, zero_bits=zero, column_bytes=column,
+                  zero_padded=padded)  # fmt: skip
 
 
 def _integers(match: re.Match[str], bits: int, group: int | None) -> Format:
     return _grouped(match[0], bits, group, 4 if match["wide"] else 2,
-                    zero=bits if match["zero"] else 0, column=4 if match["idx"] else 0)  # fmt: skip
+                    zero=bits if match["zero"] else 0, column=4 if match["idx"] else 0,
+                    padded=True)  # fmt: skip
 
 
 def _gptq(match: re.Match[str], bits: int, group: int | None) -> Format:
@@ -72,7 +82,8 @@ _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], int, int | None], Format]],
     (rf"int{_BITS}(?P<zero>z)?_{_GROUP}(?P<wide>_fp32)?(?P<idx>_idx)?", _integers),
     (rf"gptq(?P<bits>[2-8])?_{_GROUP}(?P<noidx>_noidx)?", _gptq),
     (rf"awq(?P<bits>[2-8])?_{_GROUP}", _awq),
-    (rf"(mlx|hqq){_BITS}_{_GROUP}", _two_numbers),
+    (rf"mlx{_BITS}_{_GROUP}", _two_numbers),
+    (rf"hqq(?P<bits>[1248])_{_GROUP}", _two_numbers),
 )
 
 
@@ -103,8 +114,8 @@ def _base(name: str) -> Format:
     mlx = stored_word(lowered)
     if mlx is not None:
         return mlx
-    if lowered == "fp8_row_fp32":
-        return Format(lowered, 1, 1, row_bytes=4)
+    if lowered in ("fp8_row_fp32", "int8z_row"):
+        return Format(lowered, 1, 1, row_bytes=4 if lowered == "fp8_row_fp32" else 5)
     tiles = re.fullmatch(r"fp8_block([1-9]\d{0,4})x([1-9]\d{0,4})(_bf16|_e8m0)?", lowered)
     if tiles:
         return Format(lowered, 1, 1, tile=int(tiles[1]), tile_columns=int(tiles[2]),

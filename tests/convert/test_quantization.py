@@ -337,13 +337,14 @@ def test_mixed_precision_of_modelopt() -> None:
         ({"quant_method": "auto-round", "bits": 4, "group_size": 128,
           "packing_format": "auto_round:auto_awq"}, "awq_g128"),
         ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {
-            "nbits": 4, "group_size": 64, "axis": 1}}, "skip_modules": ["lm_head"]}, "hqq4_g64"),
+            "nbits": 4, "group_size": 64, "axis": 1}}, "skip_modules": ["lm_head"]},
+         "hqq4_g64+69"),
         ({"quant_method": "quark", "global_quant_config": {
             "weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"},
             "input_tensors": {"dtype": "fp8_e4m3", "is_dynamic": False}}, "exclude": ["lm_head"]},
          "fp8+8"),
         ({"quant_method": "torchao", "quant_type": {"default": {
-            "_type": "Int8WeightOnlyConfig", "_data": {}}}}, "int8_channel"),
+            "_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}}}}, "int8z_row"),
     ],
     ids=["fbgemm", "auto-round", "auto-round awq", "hqq", "quark", "torchao"],
 )  # fmt: skip

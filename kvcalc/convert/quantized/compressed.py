@@ -19,6 +19,7 @@ _PACKINGS = {
     "int8": ("int-quantized", "naive-quantized"),
     "fp8": ("float-quantized", "naive-quantized"),
     "nvfp4": ("nvfp4-pack-quantized",), "mxfp4": ("mxfp4-pack-quantized",),
+    "mxfp8": ("mxfp8-quantized", "float-quantized"),
 }  # fmt: skip
 
 
@@ -68,8 +69,12 @@ def _word(config: Config, stated: Stated, group: Stated, default: str) -> str:
     weights = weights if isinstance(weights, Mapping) else {}
     inputs = group.get("input_activations")
     static = isinstance(inputs, Mapping) and not inputs.get("dynamic", False)
+    zero = static and isinstance(inputs, Mapping) and inputs.get("symmetric") is False
     packing = group.get("format") or stated.get("format")
     word, kind = _scheme(config, weights, packing, static, isinstance(inputs, Mapping), default)
+    if zero:  # a byte beside the scale of the inputs
+        base, _, once = word.partition("+")
+        word = f"{base}+{int(once or 0) + 1}"
     if packing not in _PACKINGS[kind] and not (
         packing == "mixed-precision" and group.get("format")
     ):
@@ -84,8 +89,6 @@ def _scheme(
     """The format's word, and which packings are right for it. inputs: activations are quantised."""
     bits, kind, strategy = weights.get("num_bits"), weights.get("type"), weights.get("strategy")
     size, wide = weights.get("group_size"), 4 if default == "fp32" else 2
-    if weights.get("scale_dtype") in ("torch.float32", "float32"):
-        wide = 4
     symmetric = weights.get("symmetric", True)
     packed = packing == "pack-quantized" or strategy == "group"
     if kind == "int" and packed and bits in (2, 3, 4, 8):
@@ -105,6 +108,8 @@ def _scheme(
         return f"int{bits}{'' if symmetric else 'z'}_{group}{scale}{index}+16", "int4"
     if not symmetric:
         refuse(config, "config_groups.weights.symmetric", False, "zero points")
+    if kind == "float" and bits == 8 and size == 32 and strategy == "group":
+        return "mxfp8", "mxfp8"
     if kind == "float" and bits == 4 and size in (16, 32):
         if size == 32 or packing == "mxfp4-pack-quantized":
             return "mxfp4", "mxfp4"

@@ -23,13 +23,19 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)(?:\.|\\\.)(\d+)(?=
 _ESCAPED_LAYER = re.compile(r"layers(?:\.|\\\.)(\d{1,5})\\\.")
 _PLAIN_LAYER = re.compile(r"layers\.(\d{1,5})\.")
 _EXPERT = re.compile(r"experts\.(\d{1,5})(?=\.|$)")
-# What quantisers list and kvcalc's inventory holds in no format of its own: other towers, layers that
-# predict further tokens, norms, tables, convolutions, routers, positions.
-HARMLESS = re.compile(
-    r"lm_head|embed|wte|wpe|norm|ln_|router|(^|[.*_])gate($|[^_])|e_score|score|visual|vision|audio"
-    r"|mtp|multi_modal|projector|nextn|eh_proj|bias|classifier|conv|rotary|rope|A_log|dt_|(^|\.)D$"
-    r"|indexers_proj|shared_head|img|image|patch|sinks|merger|aligner|tower|connector|head|pooler"
-    r"|resampler|speech|talker|code2wav|token2wav|time_embed|kv_cache|k_scale|v_scale"
+# What quantisers list and kvcalc's inventory holds in no format of its own. Parts of a path, each a
+# whole one: other towers and layers that predict further tokens, wherever they stand ...
+_TOWER = re.compile(
+    r"(multi_modal|mm|img|image|vision|visual|audio|speech|video|sound|vit|siglip|clip|vq)[a-z0-9_]*"
+    r"|[a-z0-9_]*(projector|resampler|tower|encoder|merger|aligner|connector|talker|token2wav|code2wav)"
+    r"|embed_(vision|audio|image|speech)|mtp[a-z0-9_]*|nextn[a-z0-9_]*|mlp1|eh_proj|shared_head|patch_[a-z0-9_]*|time_embed\w*"
+)
+# ... and at the end: norms, tables, heads, routers, convolutions, positions, numbers a head, scales.
+_LEAF = re.compile(
+    r"lm_head|embed_out|output_layer|word_embeddings|[a-z0-9_]*embed|embed_[a-z0-9_]*|wte|wpe|tok_embeddings"
+    r"|[a-z0-9_]*(norm|layernorm)[0-9]?|ln_[a-z0-9]+|router|gate|gate_proj_router|e_score_correction_bias"
+    r"|score|classifier|[a-z0-9_]*head|pooler|conv[a-z0-9_]*|rotary_emb|rope|A_log|D|dt_[a-z_]+|bias|sinks"
+    r"|indexers_proj|kv_cache|[a-z0-9_]*(k|v|q)_scale|[a-z]*embeddings?"
 )
 
 
@@ -127,18 +133,43 @@ class Entries:
 
     def strangers(self, num_layers: int, modules: Sequence[Module]) -> list[str]:
         """Entries that match nothing: not a layer beyond the model's, not known to be harmless."""
-        leaves = {name.rpartition(".")[2] for module in modules for name in module.names}
+        known = _Known({name for module in modules for name in module.names}, self.how)
         found = []
         for entry in self.unmatched:
             layer = _LAYER.search(entry)
-            if layer is not None and int(layer[1]) >= num_layers:
-                continue
-            leaf = re.split(r"[.\\/]", entry.rstrip("*.$ "))[-1]
-            own = leaf in leaves and "expert" not in entry
-            if HARMLESS.search(entry.removeprefix("re:")) or own:
-                continue
-            found.append(entry)
+            beyond = layer is not None and int(layer[1]) >= num_layers
+            if not beyond and not known.harmless(entry):
+                found.append(entry)
         return found
+
+
+class _Known:
+    """What an entry that matches no module may be about."""
+
+    def __init__(self, names: set[str], how: How) -> None:
+        self.pairs = {tuple(name.split(".")[-2:]) for name in names}
+        self.leaves = {pair[-1] for pair in self.pairs}
+        # compressed-tensors compares whole names: a module that others stand in is matched by nothing.
+        inner = (
+            {part for name in names for part in name.split(".")[:-1]} if how == "compressed" else ()
+        )
+        self.parents = {
+            part for part in inner if not part.isdigit() and part not in ("layers", "*")
+        }
+
+    def harmless(self, entry: str) -> bool:
+        """Whether an entry is of another tower, of no format of its own, or of this model's names."""
+        plain = re.sub(r"\\([._])", r"\1", entry.removeprefix("re:"))
+        parts = [part for part in re.split(r"[./]", plain.strip("^$*.+ ")) if part not in ("", "*")]
+        words = [re.sub(r"[^A-Za-z0-9_]", "", part) for part in parts]
+        words = [word for word in words if word and word != "weight"]
+        if not words:
+            return False
+        if any(_TOWER.fullmatch(word) for word in words) or _LEAF.fullmatch(words[-1]):
+            return True
+        alone = len(words) == 1 and words[0] in self.leaves
+        of_model = tuple(words[-2:]) in self.pairs and "expert" not in entry
+        return of_model or words[-1] in self.parents or (alone and "expert" not in entry)
 
 
 def _written(name: str, how: How) -> Iterable[str]:

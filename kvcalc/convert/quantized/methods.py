@@ -47,7 +47,9 @@ def fp8(config: Config, stated: Stated, default: str) -> Method:
         )
         tiles = "128" if sizes == [128, 128] else f"{sizes[0]}x{sizes[1]}"
         return _plain(config, stated, f"fp8_block{tiles}_e8m0{once}")
-    scales = "_bf16" if _BF16_SCALES.match(config.model_type) else ""
+    # What transformers itself writes (FineGrainedFP8Config.to_dict) has fp32 scales in every family.
+    own = "dequantize" not in stated and _BF16_SCALES.match(config.model_type)
+    scales = "_bf16" if own else ""
     if sizes == [128, 128] and not scales:
         return _plain(config, stated, f"fp8_block128{once}")
     return _plain(config, stated, f"fp8_block{sizes[0]}x{sizes[1]}{scales}{once}")
@@ -204,19 +206,35 @@ def auto_round(config: Config, stated: Stated, default: str) -> Method:
 
 
 def hqq(config: Config, stated: Stated, default: str) -> Method:
-    """HQQ: packed bytes, a scale and a zero a group in 16 bits."""
+    """HQQ: packed bytes, a scale and a zero a group in 16 bits, and its settings: ten numbers, the
+    shape and three names as text (hqq 0.2.8, HQQLinear.state_dict)."""
     inner = stated.get("quant_config")
     weights = inner.get("weight_quant_params", inner) if isinstance(inner, Mapping) else None
     if not isinstance(weights, Mapping) or "nbits" not in weights:
         refuse(config, "quant_config", inner, "settings by module")
     bits, size, axis = weights.get("nbits"), weights.get("group_size"), weights.get("axis", 1)
-    if bits not in (2, 4, 8) or type(size) is not int or size not in GROUPS or axis != 1:
-        refuse(config, "quant_config", weights, "only 2, 4 and 8 bits in groups of a row are known")
+    if bits not in (1, 2, 4, 8) or type(size) is not int or size not in GROUPS or axis != 1:
+        refuse(
+            config, "quant_config", weights, "only 1, 2, 4 and 8 bits in groups of a row are known"
+        )
     for key in ("offload_meta", "scale_quant_params", "zero_quant_params"):
         if weights.get(key) or (isinstance(inner, Mapping) and inner.get(key)):
             refuse(config, f"quant_config.{key}", True, "scales in a format of their own")
-    return _plain(config, {**stated, "modules_to_not_convert": stated.get("skip_modules")},
-                  f"hqq{bits}_g{size}")  # fmt: skip
+    plain = _plain(config, {**stated, "modules_to_not_convert": stated.get("skip_modules")},
+                   f"hqq{bits}_g{size}+{55 + len(f'torch.{_TORCH[default]}')}")  # fmt: skip
+
+    def choose(module: Module) -> str | None:
+        word = plain.choose(module)
+        if word is not None and module.tensor.numel // size * bits % 8:
+            refuse(
+                config,
+                "quant_config",
+                bits,
+                f"{module.rule}: {8 // bits} groups are packed into one",
+            )
+        return word
+
+    return Method(choose, plain.listed)
 
 
 # ---------------------------------------------------------------- others
@@ -277,7 +295,16 @@ def bitnet(config: Config, stated: Stated, default: str) -> Method:
     """Ternary weights, four a byte, and a bf16 scale a matrix."""
     if stated.get("quantization_mode", "offline") != "offline":
         refuse(config, "quantization_mode", stated["quantization_mode"], "weights kept unpacked")
-    return _plain(config, stated, "int2+2")
+    plain = _plain(config, stated, "int2+2")
+
+    def choose(module: Module) -> str | None:
+        word = plain.choose(module)
+        if word is not None and module.tensor.shape[-2] % 4:
+            what = f"{module.rule}: four rows are packed into one"
+            refuse(config, "quant_method", "bitnet", what)
+        return word
+
+    return Method(choose, plain.listed)
 
 
 _MODELOPT = {
@@ -402,17 +429,24 @@ def torchao(config: Config, stated: Stated, default: str) -> Method:
     inner = inner.get("default", inner) if isinstance(inner, Mapping) else {"_type": inner}
     kind = inner.get("_type") if isinstance(inner, Mapping) else None
     data = inner.get("_data", {}) if isinstance(inner, Mapping) else {}
-    size = data.get("group_size", 128) if isinstance(data, Mapping) else None
-    wide = 4 if default == "fp32" else 2
-    words = {
-        "Int8WeightOnlyConfig": "int8_row" if wide == 4 else "int8_channel",
-        "int8_weight_only": "int8_row" if wide == 4 else "int8_channel",
-        "Float8WeightOnlyConfig": "fp8_row_fp32",
-        "Float8DynamicActivationFloat8WeightConfig": "fp8_row_fp32",
-        "Int4WeightOnlyConfig": f"hqq4_g{size}",
-    }
-    word = words.get(kind) if isinstance(kind, str) else None
-    if word is None or (kind == "Int4WeightOnlyConfig" and size not in GROUPS):
+    data = data if isinstance(data, Mapping) else {}
+    size, version = data.get("group_size", 128), inner.get("_version", data.get("version"))
+    word = None
+    if kind == "Int8WeightOnlyConfig" and version == 2 and size in (None, 128):
+        word = "int8z_row"
+    elif kind == "Float8WeightOnlyConfig":
+        word = "fp8_row_fp32"
+    elif kind == "Float8DynamicActivationFloat8WeightConfig":
+        # PerTensor unless it says PerRow (torchao 0.18, quantization/quant_api.py).
+        rows = "PerRow" in json.dumps(data.get("granularity"))
+        word = "fp8_row_fp32" if rows else "fp8+4"
+    elif (
+        kind == "Int4WeightOnlyConfig"
+        and size in GROUPS
+        and "plain" in json.dumps(data.get("int4_packing_format", "plain")).lower()
+    ):
+        word = f"hqq4_g{size}"
+    if word is None:
         refuse(config, "quant_type", kind, "a tensor type that is not accounted for")
     if stated.get("include_input_output_embeddings"):
         refuse(config, "include_input_output_embeddings", True, "tables in formats of their own")

@@ -7,6 +7,7 @@ of every matrix by model_type, as transformers' classes and as their checkpoints
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 
@@ -30,6 +31,7 @@ class Module:
 
     rule: what ``weight_formats`` calls it. names: ``layers.3.self_attn.q_proj``; experts that are
     modules of their own have ``*`` for their number. stacked: its experts are one tensor.
+    half: 0 or 1 where it is the first or the second of two matrices that the tensor holds.
     """
 
     rule: str
@@ -37,6 +39,7 @@ class Module:
     tensor: ParamTensor
     names: tuple[str, ...]
     stacked: bool = False
+    half: int | None = None
 
     @property
     def linear(self) -> bool:
@@ -62,7 +65,30 @@ def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
             stars = any("*" in path for path in paths)
             for layer in group.layers or (None,):
                 names = tuple(bare(path.replace("{}", str(layer))) for path in paths)
-                yield Module(rule_name(group.prefix + tensor.name), layer, tensor, names, not stars)
+                name = rule_name(group.prefix + tensor.name)
+                whole = Module(name, layer, tensor, names, not stars)
+                yield from _halves(whole) if tensor.fused == 2 else (whole,)
+
+
+# The modules that checkpoints have for the first and the second half of experts' gate and up.
+_HALVES = (("gate_proj", "w1"), ("up_proj", "w3"))
+
+
+def _halves(whole: Module) -> tuple[Module, ...]:
+    """Both matrices of a tensor that checkpoints keep apart; the tensor itself where they do not."""
+    leaves = {name.rpartition(".")[2] for name in whole.names}
+    if not all(leaves.intersection(words) for words in _HALVES):
+        return (whole,)
+    return tuple(
+        replace(
+            whole,
+            half=half,
+            names=tuple(
+                name for name in whole.names if name.rpartition(".")[2] not in _HALVES[1 - half]
+            ),
+        )
+        for half in (0, 1)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -39,7 +39,11 @@ _ENDS: dict[str, tuple[str, ...]] = {
     "switch_glu.gate_proj": ("ffn.experts.gate_up_proj",),
     "switch_glu.up_proj": ("ffn.experts.gate_up_proj",),
     "switch_glu.down_proj": ("ffn.experts.down_proj",),
-    **{f"feed_forward.{part}": (f"ffn.{part}",) for part in ("gate_proj", "up_proj", "down_proj")},
+    **{
+        f"{name}.{part}": (f"ffn.{part}",)
+        for name in ("feed_forward", "mlp")
+        for part in ("gate_proj", "up_proj", "down_proj")
+    },
     **dict.fromkeys(
         (
             "mlp.gate",
@@ -56,6 +60,8 @@ _ENDS: dict[str, tuple[str, ...]] = {
         ("ffn.router",),
     ),
     "shared_expert_gate": ("ffn.shared_expert_gate",),
+    "index_q_proj": ("attention.indexer.wq_b",),
+    "index_k_proj": ("attention.indexer.wk",),
     "lm_head": ("head",),
     "embed_tokens": ("embedding",),
 }

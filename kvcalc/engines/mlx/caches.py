@@ -54,7 +54,7 @@ _BY_LAYER = frozenset(("llama", "ministral3"))
 # Classes with a make_cache: --max-kv-size does nothing.
 OWN_CACHES = _WINDOWS | _BY_LAYER | frozenset((
     "deepseek_v32", "falcon_h1", "glm_moe_dsa", "granitemoehybrid", "jamba", "kimi_linear",
-    "lfm2", "lfm2_moe", "llama4", "longcat_flash", "mamba", "mamba2", "nemotron_h",
+    "lfm2", "lfm2_moe", "llama4", "longcat_flash", "mamba", "mamba2", "minimax_m3_vl", "nemotron_h",
     "olmo_hybrid", "qwen3_5", "qwen3_next",
 ))  # fmt: skip
 # States in the model's own format; float32 elsewhere.
@@ -62,10 +62,14 @@ _NARROW_STATES = frozenset(("mamba", "jamba", "recurrent_gemma"))
 # MLA whose keys and values are cached for every head.
 _EXPANDED = frozenset(("deepseek_v2", "minicpm3"))
 # --kv-bits: what has no to_quantized, so that nothing happens; and what fails.
-_UNTOUCHED = frozenset(("deepseek_v32", "falcon_h1", "glm_moe_dsa", "longcat_flash"))
+_UNTOUCHED = frozenset((
+    "deepseek_v32", "falcon_h1", "glm_moe_dsa", "longcat_flash", "minimax_m3_vl",
+))  # fmt: skip
+# Index keys that lie there once.
+_INDEX_ONCE = frozenset(("minimax_m3_vl",))
 _FAILS = {
     **dict.fromkeys(_WINDOWS, "its rotating buffers have no quantised form"),
-    **dict.fromkeys(("deepseek_v3", "glm4_moe_lite", "kimi_linear", "mistral4"),
+    **dict.fromkeys(("deepseek_v3", "glm4_moe_lite", "kimi_linear", "kimi_vl", "mistral4"),
                     "its latent attention takes no quantised cache"),
     **dict.fromkeys(("gemma2", "phi", "stablelm"), "its attention takes no quantised cache"),
 }  # fmt: skip
@@ -138,7 +142,7 @@ class _Rules:
             elif tensor.role == "conv":
                 yield replace(tensor, role="state", dtype=self.model)
             elif tensor.role == "index":
-                for side in ("keys", "values"):
+                for side in ("keys", "values")[: 1 if self.own.name in _INDEX_ONCE else 2]:
                     yield self._plain(replace(tensor, name=f"index_{side}"))
             elif not self.quantised or self.untouched:
                 yield self._plain(tensor)

@@ -108,7 +108,7 @@ def fit(
     layout = Layout(tp, pp, dp, expert_parallel)
     asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout)
     request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
-    if _several(models) or options.record(name).placed is not None:
+    if _several(models) or _by_file(name, dtype, gpus):
         return _which(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, format, quiet)
 
@@ -191,6 +191,12 @@ def _engine(
 def _several(models: list[str]) -> bool:
     """Whether it is asked which of several models fit."""
     return len(models) > 1 or is_pattern(models[0]) or len(expand(models)) > 1
+
+
+def _by_file(name: str, dtype: str | None, gpus: str | None) -> bool:
+    """Whether one model is answered file by file: those of an engine that people choose files for."""
+    record = options.record(name)
+    return record.placed is not None or (record.files and dtype is None and gpus is None)
 
 
 def _has_file(spec: ModelSpec) -> bool:

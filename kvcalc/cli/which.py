@@ -44,7 +44,7 @@ def which(
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=tuple(_notes(device, first, measured)),
+        notes=tuple(_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
 
 
@@ -54,12 +54,18 @@ def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
     return name, Planner(spec), replace(request, workload=workload)
 
 
-def _notes(device: Accelerator, request: FitRequest, measured: bool) -> Iterator[str]:
+def _notes(
+    device: Accelerator, planner: Planner, request: FitRequest, measured: bool
+) -> Iterator[str]:
     record = request.record
     if record.placed is not None:
         if record.placed_note:
             yield record.placed_note
-    elif record.takes is not None and record.takes(request.engine_version):
-        yield overhead_note(measured)
+    else:
+        share = planner.share(device, request).note
+        if share:
+            yield share
+        if record.takes is not None and record.takes(request.engine_version):
+            yield overhead_note(measured)
     if not device.measured:
         yield f"{device.name}: the vendor's {device.nominal}, of which a program may see a tenth less"

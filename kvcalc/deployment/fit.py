@@ -28,7 +28,8 @@ def fit(
         model_context=planner.spec.max_position_embeddings,
         device=device,
         request=request,
-        version=held.version if held is not None else None,
+        version=held.version if held is not None
+        else request.engine_version or request.record.version,
         measured=was_measured(device.name, request.engine, request.engine_version),
         share=planner.share(device, request),
         budget=planner.budget(device, request),

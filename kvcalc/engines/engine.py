@@ -121,6 +121,8 @@ class Engine(Generic[F]):
     published checkpoints apart. caches: formats of its cache below two bytes an element.
     placed: what it holds of one device, for a workload and the bytes of the weights, where its own
     table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
+    files: whether people choose among files of a model, so that one without a format is answered file
+    by file.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Engine(Generic[F]):
     caches: tuple[str, ...] = ("fp8",)
     placed: Callable[[ModelSpec, Device, Workload, int], Placed] | None = None
     placed_note: str = ""
+    files: bool = False
 
     def held(self, spec: ModelSpec, request: F) -> Holding:
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""

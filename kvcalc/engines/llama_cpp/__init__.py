@@ -62,7 +62,8 @@ ENGINE = Engine(
     weights=lambda device: LADDER,
     caches=("q8_0", "q4_0"),
     placed=_placed,
-    placed_note="weights and cells alone: llama.cpp's compute buffers are not counted, so nothing here "
-    "is more than tight; leave a GiB",
+    files=True,
+    placed_note="every layer and cache on the device, at the upper end of the bands: with --ram, or a "
+    "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too",
     runs_on=_runs_on,
 )

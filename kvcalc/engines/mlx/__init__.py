@@ -78,4 +78,5 @@ ENGINE = Engine(
     runs_on=_runs_on,
     weights=lambda device: _WEIGHTS,
     caches=("mlx-8bit", "mlx-4bit"),
+    files=True,
 )

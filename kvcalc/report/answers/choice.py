@@ -73,16 +73,19 @@ def sheet(choices: Choices) -> Sheet:
     parts: list[Part] = [Line("", lead=_about(choices)), Table("", _COLUMNS, tuple(rows))]
     best = shown[0].best if len(shown) == 1 else None
     if best is not None:
-        parts.append(Line(best.run or best.command, lead="the widest that fits:"))
+        parts.append(Line(best.run or best.command, lead=f"the widest that fits, {best.dtype}:"))
     return Sheet("", "", tuple(parts), (*_left_out(choices), *choices.notes), KEYS)
 
 
 def _about(choices: Choices) -> str:
     request, workload = choices.request, choices.request.workload
     version = "" if choices.version is None else f", {request.engine_words} {choices.version}"
+    # llama.cpp's own is f16, which bf16 stands for here.
+    own = request.record.placed is not None and workload.cache.kv_name == "bf16"
+    cache = "" if own else f" in {workload.cache.kv_name}"
+    tokens, devices = format_tokens(workload.context_tokens), workload.layout.devices
     return (
-        f"{format_tokens(workload.context_tokens)} tokens x {workload.batch_size} in "
-        f"{workload.cache.kv_name} on {workload.layout.devices} x {choices.device.name}{version}"
+        f"{tokens} tokens x {workload.batch_size}{cache} on {devices} x {choices.device.name}{version}"
         f"{choices.why}"
     )
 

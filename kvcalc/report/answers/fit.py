@@ -180,7 +180,7 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     if of_free:
         yield share, Bytes(int(device.free * of)), "", None, None
     yield "logical need of the requests", Bytes(device.cache_bytes), "", None, None
-    if fit.version is not None:
+    if request.record.hold is not None:
         reserved = f"reserved by {request.engine_words}"
         yield reserved, Bytes(device.reserved_bytes), _why(device), None, None
 

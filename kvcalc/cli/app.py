@@ -13,7 +13,7 @@ from kvcalc.cli import completion
 from kvcalc.cli.commands import COMMANDS, build
 from kvcalc.cli.options import folded
 from kvcalc.cli.output import note, open_closed
-from kvcalc.errors import FileError, KvcalcError, UsageError
+from kvcalc.errors import FileError, KvcalcError, UsageError, one_line
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,7 +74,7 @@ def _fail(error: KvcalcError, arguments: list[str]) -> int:
             pass
     for problem in error.left_out:
         note(f"{problem} [{problem.code}]")
-    note(f"kvcalc: {error.message}")
+    note(f"kvcalc: {one_line(error.message)}")
     return 2
 
 

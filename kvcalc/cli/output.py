@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from kvcalc.errors import FileError, UsageError
+from kvcalc.errors import FileError, UsageError, one_line
 
 # What drawings are made of, for a stream that has no such characters.
 _ASCII = str.maketrans("─│┈└▏▎▍▌▋▊▉█▒▓▞░▚▕…·×", "-|.+########%@/.\\|~.x")
@@ -45,9 +45,12 @@ def write(text: str) -> bool:
 
 
 def note(text: str) -> None:
-    """A line on stderr for whoever watches; that nobody can read it changes nothing."""
+    """Lines on stderr for whoever watches; that nobody can read them changes nothing.
+
+    A file's words in them cannot steer a terminal.
+    """
     # GitHub takes a line that begins so for a command of the workflow's; a path may bring one.
-    text = text.replace("\n::", "\\n::")
+    text = "\n".join(map(one_line, text.replace("\n::", "\\n::").split("\n")))
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

@@ -126,3 +126,32 @@ def test_no_name_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("estimate", "compare", "explain", "import"):
         status, _, err = run(capsys, command, "")
         assert (status, "empty" in err) == (2, True), command
+
+
+STEERING = "\x1b[2J\r\x9b1m\nkvcalc: all is well"
+
+
+def test_no_message_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, lengths, name = tmp_path / "config.json", tmp_path / "lengths.csv", tmp_path / "n.yaml"
+    config.write_text(json.dumps(CONFIG | {"model_type": STEERING}), "utf-8")
+    lengths.write_text("prompt\n\x1b[2J5\n", "utf-8")
+    name.write_text(small("small").replace("gqa", json.dumps(STEERING)), "utf-8")
+    for command in (
+        ("estimate", config),
+        ("import", config),
+        ("check", config),
+        ("estimate", name),
+        ("traffic", "llama-3-8b", "--lengths", lengths),
+        ("estimate", STEERING),
+        ("estimate", "llama-3-8b", "--dtype", STEERING),
+        ("fit", "llama-3-8b", "--gpu", STEERING),
+        ("explain", STEERING),
+        ("models", STEERING),
+        (STEERING,),
+        ("estimate", "llama-3-8b", f"--{STEERING}"),
+    ):
+        status, out, err = run(capsys, *command)
+        assert status, command
+        said = out + err
+        assert not {"\x1b", "\r", "\x9b"} & set(said), command
+        assert "kvcalc: all is well" not in said.splitlines(), command

@@ -389,3 +389,15 @@ def test_published_sizes() -> None:
     stated = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": left}
     spec = published(real("deepseek-v3"), stated)
     assert round(weight_bytes(spec, "checkpoint")[0] / 10**7) == 38_638
+    # NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4: the attention, and the Mamba layer before it, in bf16.
+    attention = (5, 12, 19, 26, 33, 42)
+    left = ["lm_head"]
+    left += [f"backbone.layers.{i}.mixer.{p}_proj" for i in attention for p in "qkvo"]
+    left += [f"backbone.layers.{i - 1}.mixer.{p}_proj" for i in attention for p in ("in", "out")]
+    stated = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": left}
+    spec = published(real("nemotron-3-nano"), stated)
+    assert round(weight_bytes(spec, "checkpoint")[0] / 10**7) == 1_932
+    # zai-org GLM-5-FP8 names a module of an earlier class beside those that are there.
+    left = ["lm_head", "model.embed_tokens", "indexers_proj"]
+    spec = published(real("glm-5"), BLOCK | {"modules_to_not_convert": left})
+    assert "fp8" in by_component(spec)["attention"]

@@ -246,7 +246,8 @@ def _accounting(question: _Question, spec: ModelSpec, workload: Workload) -> Acc
         if question.engine == NEED and question.engine_version is not None:
             raise UsageError("--engine-version: the logical accounting has no versions")
         return None
-    account = options.record(question.engine).accounting
-    if account is None:
+    record = options.record(question.engine)
+    if record.accounting is None:
         return None
-    return account(spec, workload.cache, question.engine_version)
+    record.check_layout(workload.layout)
+    return record.accounting(spec, workload.cache, question.engine_version)

@@ -112,8 +112,9 @@ def _check(record: AnyEngine, question: Question, request: CapacityRequest) -> N
         if device is None:
             raise UsageError("--memory-utilization is of a GPU's memory: give --gpu, too")
     if device is not None and record.memory == "cells" and not stated:
+        size = "--ctx-size" if hasattr(request, "ctx_size") else "--max-model-len or --available"
         raise UsageError(
-            f"{record.words} takes --ctx-size: its compute buffers do not follow from a GPU"
+            f"{record.words} takes {size}: its compute buffers do not follow from a GPU"
         )
 
 

@@ -117,6 +117,7 @@ class Engine(Generic[F]):
     step_words: whose choice that is, for a note. schedules: whether its flags name the step.
     runs_on: why it does not run on a device, with the source; None where it does.
     beyond: how it is made to go past the model's longest, to end a sentence.
+    most_devices: on how many devices it is accounted for; None: any number.
     weights: formats of weights that people run it with on a device, widest first, those of
     published checkpoints apart. caches: formats of its cache below two bytes an element.
     placed: what it holds of one device, for a workload and the bytes of the weights, where its own
@@ -143,6 +144,7 @@ class Engine(Generic[F]):
     schedules: bool = False
     runs_on: Callable[[Device, str | None], str | None] = lambda device, version: None
     beyond: str = ""
+    most_devices: int | None = None
     weights: Callable[[Device], tuple[str, ...]] = lambda device: weights_on(device)
     caches: tuple[str, ...] = ("fp8",)
     placed: Callable[[ModelSpec, Device, Workload, int], Placed] | None = None
@@ -169,6 +171,13 @@ class Engine(Generic[F]):
         if self.admission is None:
             raise UnsupportedError(f"how many requests {self.words} admits is not known here")
         return self.admission(spec, request)
+
+    def check_layout(self, layout: Layout) -> None:
+        """Raises UnsupportedError for more devices than it is accounted for on."""
+        if self.most_devices is not None and layout.devices > self.most_devices:
+            raise UnsupportedError(
+                f"{self.words}: how it divides a model among devices is not accounted for"
+            )
 
     def check_device(self, device: Device, version: str | None) -> None:
         """Raises UnsupportedError where it does not run on the device, with the reason."""

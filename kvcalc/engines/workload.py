@@ -154,6 +154,7 @@ def _or_refusal(name: str, row: Callable[[], Row]) -> Row:
 def _row(name: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None) -> Row:
     found = engine_of(name)
     if found.accounting is not None:
+        found.check_layout(workload.layout)
         accounting = found.accounting(spec, workload.cache, None)
         return _plain_row(spec, workload, accounting, found.version)
     cache = workload_cache(name, spec, workload, kv_dtype)

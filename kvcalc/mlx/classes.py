@@ -168,6 +168,14 @@ def mlx_class(spec: ModelSpec) -> MlxClass:
         raise UnsupportedError(
             f"{spec.name}: {what} has no class of mlx-lm {RELEASE} that is accounted for here"
         )
+    if found.name in ("deepseek_v32", "glm_moe_dsa") and any(
+        block.attention is not None and getattr(block.attention, "indexer", None) is None
+        for block in spec.blocks.values()
+    ):
+        raise UnsupportedError(
+            f"{spec.name}: mlx-lm's class {found.name} has an indexer in every layer, and this model's "
+            "files have none for those that reuse another's: it does not load them"
+        )
     other = {"own": True, "tied": False, None: None}[found.head]
     if other is not None and spec.tie_word_embeddings is other:
         has = "always has a head of its own" if other else "always ties the head to the token table"

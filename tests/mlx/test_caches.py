@@ -102,6 +102,7 @@ def test_quantised_from_5000_tokens_on() -> None:
         ("llama-3.1-8b", "q8_0", "mlx-8bit"),
         ("llama-3.1-8b", "mlx-8bit:bf16", "keys and values alike"),
         ("t5-base", "bf16", "no class of mlx-lm"),
+        ("glm-5.2", "bf16", "an indexer in every layer"),
     ],
 )
 def test_refusals(model: str, kv_dtype: str, says: str) -> None:
@@ -114,6 +115,8 @@ def test_what_nobody_measured_is_refused() -> None:
         accounting(load("llama-3.1-8b"), CacheDtypes(), "0.31.0")
     with pytest.raises(UsageError, match="state-dtype"):
         accounting(load("qwen3.5-27b"), CacheDtypes(state="bf16"))
+    with pytest.raises(UnsupportedError, match="divides a model among devices"):
+        ENGINE.check_layout(Layout(tensor=2))
     with pytest.raises(UnsupportedError, match="devices"):
         ENGINE.allocated(load("llama-3.1-8b"), MlxFlags(max_model_len=10, layout=Layout(tensor=2)))
 

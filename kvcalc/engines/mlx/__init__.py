@@ -7,7 +7,6 @@ from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
 from kvcalc.engines.mlx.flags import MlxFlags
 from kvcalc.engines.result import CapacityResult
-from kvcalc.errors import UnsupportedError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.layout import Layout
 from kvcalc.mlx.classes import RELEASE
@@ -29,8 +28,7 @@ def _accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None) -> Ac
 
 def _serve(setting: Setting) -> MlxFlags:
     workload = setting.workload
-    if workload.layout.devices > 1:
-        raise UnsupportedError("mlx-lm: how it divides a model among devices is not accounted for")
+    ENGINE.check_layout(workload.layout)
     return MlxFlags(
         engine_version=setting.engine_version, layout=workload.layout,
         max_model_len=workload.context_tokens or None, kv_dtype=setting.kv_dtype,
@@ -76,6 +74,7 @@ ENGINE = Engine(
     takes=_takes,
     share=_share,
     runs_on=_runs_on,
+    most_devices=1,
     weights=lambda device: _WEIGHTS,
     caches=("mlx-8bit", "mlx-4bit"),
     files=True,

@@ -255,7 +255,8 @@ def _or_none(number: int | None) -> str:
 def _fewest(fit: Fit, short: bool = False) -> str:
     """``2 (TP 2 x PP 1, tight)``; short: without what is 1."""
     if fit.fewest is None:
-        return "more than 64"
+        most = fit.request.record.most_devices
+        return "more than 64" if most is None else f"more than {most}"
     said = [str(fit.fewest)]
     if short and said == [f"TP {fit.fewest.tensor} x PP 1"]:
         said = [f"TP {fit.fewest.tensor}"] if fit.fewest.tensor > 1 else []

@@ -11,7 +11,8 @@ YAML; ``with_attention`` makes the same model with another attention.
 Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workload, ``grid`` for
 every combination of models (each a ``Variant``), contexts, batches and cache formats;
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
-as text. ``fit`` says whether a workload fits an accelerator, ``capacity`` what a serving engine
+as text. ``fit`` says whether a workload fits an accelerator, ``which`` which of several models do and
+in which format, ``capacity`` what a serving engine
 allocates, ``traffic`` what requests of many lengths hold; ``check`` and ``diff`` are the commands.
 An answer has ``to_dict()`` (the object of ``--format json``), ``rows()`` for a data frame, and shows
 itself in a notebook.
@@ -21,18 +22,18 @@ Every error that a user can cause is a ``KvcalcError``, which prints its ``probl
 
 __version__ = "0.1.0"
 __all__ = [
-    "CacheDtypes", "CacheFunction", "CapacityResult", "Diff", "Estimate", "FileError", "Fit",
+    "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "Estimate", "FileError", "Fit",
     "Imported", "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec",
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
-    "load_spec_text", "shipped", "spec_from_config", "traffic", "with_attention",
+    "load_spec_text", "shipped", "spec_from_config", "traffic", "which", "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
-    from kvcalc.api.serving import capacity, fit, traffic
+    from kvcalc.api.serving import capacity, fit, traffic, which
     from kvcalc.api.specs import check, diff, grid
     from kvcalc.checks.diff import Diff
     from kvcalc.checks.run import Report
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kvcalc.convert.imported import Imported
     from kvcalc.convert.locate import load
     from kvcalc.deployment.answer import Fit
+    from kvcalc.deployment.choice import Choices
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.engines.result import CapacityResult
     from kvcalc.engines.traffic import TrafficAnswer
@@ -68,7 +70,7 @@ else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
-        "kvcalc.api.serving": ("capacity", "fit", "traffic"),
+        "kvcalc.api.serving": ("capacity", "fit", "traffic", "which"),
         "kvcalc.api.specs": ("check", "diff", "grid"),
         "kvcalc.checks.diff": ("Diff",),
         "kvcalc.checks.run": ("Report",),
@@ -81,6 +83,7 @@ else:
             "SpecError", "UnsupportedError", "UsageError",
         ),
         "kvcalc.deployment.answer": ("Fit",),
+        "kvcalc.deployment.choice": ("Choices",),
         "kvcalc.engines.result": ("CapacityResult",),
         "kvcalc.memory.cache": ("CacheFunction",),
         "kvcalc.memory.estimate": ("Estimate",),

@@ -1,5 +1,6 @@
 """What engines and accelerators have room for: ``fit``, ``capacity``, ``traffic``."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -21,9 +22,12 @@ from kvcalc.api.arguments import (
 from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.capacity import Question
 from kvcalc.deployment.capacity import capacity as allocate
+from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, find, of_size
 from kvcalc.deployment.planner import Planner
+from kvcalc.deployment.which import engine_for
+from kvcalc.deployment.which import which as answer
 from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
 from kvcalc.engines.flags import Flag, flags_of
 from kvcalc.engines.request import Available
@@ -127,6 +131,44 @@ def fit(
         eager=eager,
     )
     return ask(Planner(spec), device, request)
+
+
+def which(
+    models: str | Sequence[str],
+    gpu: str | None = None,
+    *,
+    gpu_memory: Size = None,
+    engine: str | None = None,
+    engine_version: str | None = None,
+    memory_utilization: Share = None,
+    max_num_batched_tokens: Tokens = None,
+    max_num_seqs: int | None = None,
+    eager: bool = False,
+    **words: Unpack[FitWords],
+) -> Choices:
+    """Which models fit, in which format of the weights, how far: ``kvcalc fit 'qwen*'``.
+
+    models: names, patterns, paths and folders. engine: None takes llama.cpp for a GGUF type, mlx for
+    an mlx type or a Mac, else vLLM. Raises as ``fit`` does, where no model could be asked about.
+    """
+    given = renamed(words)
+    known("which", given, FitWords.__annotations__ | (which.__kwdefaults__ or {}))
+    device = _device(gpu, gpu_memory)
+    if device is None:
+        raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
+    asked = asked_of(given)
+    name, why = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
+    request = FitRequest(
+        workload=Workload(context_tokens=0),
+        engine=name,
+        engine_version=engine_version,
+        utilization=_share("memory_utilization", memory_utilization, most=1),
+        max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
+        max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
+        eager=eager,
+    )
+    named = [models] if isinstance(models, str) else list(models)
+    return answer(named, device, asked, request, why)
 
 
 def capacity(

@@ -6,11 +6,12 @@ from typing import Any
 from kvcalc.checks.diff import Diff
 from kvcalc.convert.locate import load
 from kvcalc.deployment.answer import Fit
+from kvcalc.deployment.choice import Choices
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.shown import shows
-from kvcalc.report.answers import capacity, diff, estimate, fit, traffic
+from kvcalc.report.answers import capacity, choice, diff, estimate, fit, traffic
 from kvcalc.report.formats import csv
 from kvcalc.report.formats.html import fragment
 from kvcalc.report.formats.json import versioned
@@ -44,6 +45,7 @@ def _path(spec: ModelSpec) -> str:
 
 shows(Estimate, lambda one: _Shown(estimate.answer([(_path(one.spec), one, None)])))
 shows(Fit, lambda one: _Shown(fit.answer(one)))
+shows(Choices, lambda one: _Shown(choice.answer(one)))
 shows(CapacityResult, lambda one: _Shown(capacity.answer(one, one.source, "")))
 shows(TrafficAnswer, lambda one: _Shown(traffic.answer([(one.model, "", one.traffic, one.notes)])))
 shows(Diff, lambda one: _Shown(diff.answer(one, "increase")))

@@ -16,10 +16,10 @@ from kvcalc.deployment.hardware import Accelerator, catalogue
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
-from kvcalc.engines import ENGINES, NEED, SERVING
+from kvcalc.deployment.which import engine_for
+from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
 from kvcalc.errors import UsageError
-from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
@@ -179,13 +179,7 @@ def _engine(
         return options.engine_name(engine), ""
     if flag is not None:
         return "llama.cpp", f", as {flag} is llama.cpp's"
-    if dtype is not None and recipe(dtype) is not None:
-        return "llama.cpp", f", as {dtype} is a GGUF type"
-    if dtype is not None and dtype.startswith("mlx-") and "mlx" in ENGINES:
-        return "mlx", f", as {dtype} is an mlx type"
-    if device is not None and device.vendor == "Apple" and "mlx" in ENGINES:
-        return "mlx", ", as the machine is a Mac"
-    return SERVING, ", as no engine was named"
+    return engine_for(dtype, device)
 
 
 def _several(models: list[str]) -> bool:
@@ -210,7 +204,7 @@ def _which(
     models: list[str], device: Accelerator | None, asked: Asked, request: FitRequest, why: str,
     format: str, quiet: bool,
 ) -> int:  # fmt: skip
-    from kvcalc.cli.which import which
+    from kvcalc.deployment.which import which
     from kvcalc.report.answers.choice import answer
 
     if device is None:

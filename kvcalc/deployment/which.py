@@ -1,4 +1,4 @@
-"""``kvcalc fit`` of patterns and several models: which of them fit."""
+"""Which of several models fit: ``kvcalc fit`` of patterns, folders and names, and the engine it takes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +11,23 @@ from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.notes import overhead_note
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
+from kvcalc.engines import SERVING
 from kvcalc.errors import KvcalcError, SpecError, UsageError
+from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import expand
+
+
+def engine_for(dtype: str | None, device: Accelerator | None) -> tuple[str, str]:
+    """The engine where none is named, and why it is that one, to end a line."""
+    if dtype is not None and recipe(dtype) is not None:
+        return "llama.cpp", f", as {dtype} is a GGUF type"
+    if dtype is not None and dtype.startswith("mlx-"):
+        return "mlx", f", as {dtype} is an mlx type"
+    if device is not None and device.vendor == "Apple":
+        return "mlx", ", as the machine is a Mac"
+    return SERVING, ", as no engine was named"
 
 
 def which(

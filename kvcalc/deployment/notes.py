@@ -17,6 +17,7 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     beyond = beyond_longest(spec, request.workload.context_tokens)
     if beyond is not None:
         yield beyond + past_the_longest(request.engine)
+    yield from request.record.unread(request.engine_version)
     for item in answer.devices[0].waste[:2]:
         yield f"{item.cause}: {item.why}"
     if answer.share.note:

@@ -5,8 +5,9 @@ keeps, group by group; ``hold`` gives blocks or cells of one sequence, with what
 with an allocator answers ``capacity``: what it takes of a given memory, in the words of its log.
 """
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -155,7 +156,9 @@ class Engine(Generic[F]):
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""
         if self.hold is None:
             raise UnsupportedError(f"{self.words} holds tensors, not blocks of a pool")
-        return self.hold(spec, request)
+        found = self.hold(spec, request)
+        beyond = self.unread(request.engine_version)
+        return replace(found, notes=(*found.notes, *beyond)) if beyond else found
 
     def allocated(self, spec: ModelSpec, request: F) -> CapacityResult:
         """What it allocates. Raises UnsupportedError where it has no pool, and as ``capacity``."""
@@ -164,7 +167,21 @@ class Engine(Generic[F]):
                 f"{self.words} has no pool that it allocates: 'kvcalc estimate --engine {self.name}' "
                 "says what it holds for a workload"
             )
-        return self.capacity(spec, request)
+        found = self.capacity(spec, request)
+        return replace(found, notes=(*found.notes, *self.unread(request.engine_version)))
+
+    def unread(self, version: str | None) -> tuple[str, ...]:
+        """What is assumed of a release that is newer than the newest whose rules were read."""
+        known, given = (
+            tuple(map(int, re.findall(r"\d+", each or "")))[:3] for each in (self.version, version)
+        )
+        numbered = self.version is not None and self.version[0].isdecimal()
+        if version is None or not numbered or given <= known:
+            return ()
+        return (
+            f"{self.words} {version} is newer than {self.version}, the newest release that was read: "
+            "its rules are taken",
+        )
 
     def admitting(self, spec: ModelSpec, request: F) -> Admission:
         """What it admits. Raises UnsupportedError where that is not known, and as its rules do."""

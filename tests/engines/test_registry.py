@@ -1,9 +1,11 @@
 """Every engine is whole: its record, its flags, its name on the command line, its evidence."""
 
+import re
 from typing import Any, get_type_hints
 
 import pytest
 
+import kvcalc
 from kvcalc.api.serving import EngineWords
 from kvcalc.cli.commands import commands_of
 from kvcalc.cli.flags import every_flag
@@ -60,3 +62,14 @@ def test_an_engine_whose_overheads_nobody_measured_is_refused_by_name() -> None:
     request = FitRequest(workload=Workload(context_tokens=0), engine="llama.cpp")
     with pytest.raises(KvcalcError, match=r"llama\.cpp: .* give --available"):
         Planner(load("llama-3-8b")).memory(find("h100"), request)
+
+
+def test_a_release_that_nobody_read_is_said() -> None:
+    said = "vLLM 0.99 is newer than .*, the newest release that was read: its rules are taken"
+    found = kvcalc.capacity("llama-3-8b", "vllm", available="9GiB", engine_version="0.99")
+    assert any(re.match(said, each) for each in found.notes)
+    fits = kvcalc.fit("llama-3-8b", "h100", engine_version="0.99")
+    assert any(re.match(said, each) for each in fits.notes)
+    for known in (None, "0.33.0", "0.10.2"):
+        found = kvcalc.capacity("llama-3-8b", "vllm", available="9GiB", engine_version=known)
+        assert "newer than" not in " ".join(found.notes)

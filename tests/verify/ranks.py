@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,13 +106,39 @@ def found_in(name: str, rank: int, size: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    dist.init_process_group("gloo")
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    found = {name: found_in(name, rank, size) for name in sys.argv[1:]}
+def run(rank: int, size: int, names: list[str], meeting: Path) -> None:
+    """One rank's part of a group; rank 0 prints a line."""
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=size)
+    found = {name: found_in(name, rank, size) for name in names}
     dist.destroy_process_group()
     if rank == 0:
-        print(json.dumps(found))
+        print(json.dumps(found), flush=True)
+
+
+def group(size: int, names: list[str], meeting: Path) -> bool:
+    """Fork the ranks, before this process runs anything, and wait: whether all of them ended well."""
+    children = []
+    for rank in range(size):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                run(rank, size, names, meeting)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            os._exit(status)
+        children.append(child)
+    return sum(os.waitpid(child, 0)[1] for child in children) == 0
+
+
+def main() -> None:
+    """Each argument is a group: its number of ranks, then the names, with commas between."""
+    with tempfile.TemporaryDirectory() as folder:
+        for word in sys.argv[1:]:
+            size, *names = word.split(",")
+            if not group(int(size), names, Path(folder) / size):
+                sys.exit(f"{size} ranks: one failed")
 
 
 if __name__ == "__main__":

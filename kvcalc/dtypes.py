@@ -23,6 +23,7 @@ int2: BitNet's ternary weights, four in a byte.
 GGML: the tensor types of GGUF files under ggml's own names (ggml.c, type_traits; ggml-common.h).
 """
 
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -86,6 +87,20 @@ class Format:
         fused: how many matrices lie along the axis before it, each with scales of its own.
         Raises ValueError where the format cannot hold the shape.
         """
+        key = (shape, fused)
+        found = self._sizes.get(key)
+        if found is None:
+            if len(self._sizes) == 1 << 12:
+                self._sizes.clear()
+            found = self._sizes[key] = self._tensor(shape, fused)
+        return found
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[tuple[int, ...], int], int]:
+        """The last sizes asked for: layers are alike, and models too."""
+        return {}
+
+    def _tensor(self, shape: tuple[int, ...], fused: int) -> int:
         if fused > 1 and shape[-2] % fused == 0:
             return fused * self.tensor((*shape[:-2], shape[-2] // fused, shape[-1]))
         scales = self.once_bytes * prod(shape[:-2])

@@ -131,10 +131,13 @@ def changed(value: Value, **changes: Any) -> Value:
 
     Raises TypeError for a field that it does not have.
     """
-    if not changes.keys() <= value.__dict__.keys():
+    known, values = value.__dataclass_fields__, value.__dict__  # type: ignore[attr-defined]
+    if not changes.keys() <= known.keys():
         raise TypeError(f"{type(value).__name__} has no {', '.join(changes)}")
+    if len(values) > len(known):  # What it worked out of its fields and kept is not the copy's.
+        values = {name: values[name] for name in known}
     copy = object.__new__(type(value))
-    copy.__dict__.update(value.__dict__, **changes)
+    copy.__dict__.update(values, **changes)
     return copy
 
 

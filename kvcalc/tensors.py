@@ -6,6 +6,7 @@ the verifier expects all come from the one list, so a formula is written once.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -281,7 +282,16 @@ class ParamTensor:
 
     def per_rank(self, ranks: int) -> tuple[int, ...]:
         """Shape on the fullest of ``ranks`` tensor-parallel ranks."""
-        return self.shard.per_rank(self.shape, ranks) if self.shard else self.shape
+        if self.shard is None:
+            return self.shape
+        found = self._divided.get(ranks)
+        if found is None:
+            found = self._divided[ranks] = self.shard.per_rank(self.shape, ranks)
+        return found
+
+    @cached_property
+    def _divided(self) -> dict[int, tuple[int, ...]]:
+        return {}
 
 
 def linear(

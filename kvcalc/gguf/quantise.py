@@ -12,6 +12,7 @@ from typing import Literal
 from kvcalc.dtypes import GGML
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import FileType, Recipe
+from kvcalc.frozen import remembered
 from kvcalc.gguf.tensors import GgufModel, GgufTensor
 
 Category = Literal[
@@ -38,11 +39,11 @@ def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
     """
     mixture = _Mixture(model, recipe)
     types = []
-    for tensor in model.tensors:
-        if not _allowed(tensor.stem) or tensor.num_dimensions < 2:
+    for tensor, kind in _categories(model):
+        if kind is None:
             types.append(tensor.source)
             continue
-        chosen = mixture.type_of(tensor)
+        chosen = mixture.type_of(tensor, kind)
         if not recipe.imatrix and _needs_imatrix(tensor.name, chosen, recipe.file_type):
             raise UsageError(
                 f"{recipe.file_type.word} needs an importance matrix: {tensor.name} would be "
@@ -50,6 +51,17 @@ def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
             )
         types.append(chosen)
     return tuple(types)
+
+
+@remembered
+def _categories(model: GgufModel) -> tuple[tuple[GgufTensor, Category | None], ...]:
+    """What each tensor is to the rule; None for one that stays as it is."""
+    return tuple(
+        (tensor, category(tensor.stem))
+        if _allowed(tensor.stem) and tensor.num_dimensions >= 2
+        else (tensor, None)
+        for tensor in model.tensors
+    )
 
 
 def tensor_bytes(tensor: GgufTensor, kind: str) -> int:
@@ -164,9 +176,9 @@ class _Mixture:
         self.num_values = sum(kind in _VALUE_LIKE for kind in kinds)
         self.values = self.downs = self.gates = self.ups = 0
 
-    def type_of(self, tensor: GgufTensor) -> str:
+    def type_of(self, tensor: GgufTensor, kind: Category) -> str:
         """The type of the next tensor that is quantised (llama_tensor_get_type)."""
-        kind, recipe = category(tensor.stem), self.recipe
+        recipe = self.recipe
         if recipe.token_embedding and kind == "token_embd":
             return recipe.token_embedding
         if recipe.output and kind == "output":

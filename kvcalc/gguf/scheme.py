@@ -4,14 +4,14 @@ A row of the ledger is a parameter tensor; the file may hold it split, stacked o
 each layer in a type of its own. Here the file's tensors are dealt back to the rows they come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from kvcalc.dtypes import GGML, Format
 from kvcalc.errors import UnsupportedError
 from kvcalc.file_types import Recipe
-from kvcalc.frozen import frozen
-from kvcalc.gguf.model import gguf_file, gguf_model_with_mtp
+from kvcalc.frozen import frozen, remembered
+from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.inventory import ParamGroup
@@ -71,18 +71,42 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
     file = gguf_file(spec)
     types = tensor_types(file.model, recipe)
     ways: dict[tuple[str, str], dict[_Way, list[int]]] = {}
-    computed: list[GgufTensor] = []
-    for tensor, kind, (layer, origins) in zip(file.model.tensors, types, file.origins, strict=True):
-        if not origins:
-            computed.append(tensor)
-            ways[("gguf.", tensor.name)] = {(tensor.name, kind, tensor.shape, 1): []}
-        for index, origin in enumerate(origins):
-            way = (tensor.stem, kind, origin.shape, int(not index))
-            found = ways.setdefault((origin.prefix, origin.row), {}).setdefault(way, [])
+    for index, tensor in _computed(file):
+        ways[("gguf.", tensor.name)] = {(tensor.name, types[index], tensor.shape, 1): []}
+    for (row, stem, shape, tensors), places in _places(file).items():
+        found = ways.setdefault(row, {})
+        for index, layer in places:
+            held = found.setdefault((stem, types[index], shape, tensors), [])
             if layer is not None:
-                found.append(layer)
+                held.append(layer)
     _check(file.model.tensors, types)
-    return GgufScheme(recipe.word, ways, tuple(computed))
+    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in _computed(file)))
+
+
+def _computed(file: GgufFile) -> Iterator[tuple[int, GgufTensor]]:
+    """The tensors that no weight is in, by their place in the file."""
+    for index, (tensor, (_, origins)) in enumerate(
+        zip(file.model.tensors, file.origins, strict=True)
+    ):
+        if not origins:
+            yield index, tensor
+
+
+# Prefix and name of a weight, part of the file's name, shape, tensors of the file.
+_Part = tuple[tuple[str, str], str, tuple[int, ...], int]
+
+
+@remembered
+def _places(file: GgufFile) -> dict[_Part, list[tuple[int, int | None]]]:
+    """Where each part of a weight stands in the file, and in which layer; the same for every type."""
+    found: dict[_Part, list[tuple[int, int | None]]] = {}
+    for index, (tensor, (layer, origins)) in enumerate(
+        zip(file.model.tensors, file.origins, strict=True)
+    ):
+        for number, origin in enumerate(origins):
+            part = ((origin.prefix, origin.row), tensor.stem, origin.shape, int(not number))
+            found.setdefault(part, []).append((index, layer))
+    return found
 
 
 def _rows_of(
@@ -102,7 +126,7 @@ def _rows_of(
 
 def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
     for tensor, kind in zip(tensors, types, strict=True):
-        if tensor.row % GGML[kind].block_elements:
+        if tensor.shape[-1] % GGML[kind].block_elements:
             raise UnsupportedError(
                 f"{tensor.name} has rows of {tensor.row}, which blocks of {kind} do not divide"
             )

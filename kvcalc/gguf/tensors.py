@@ -1,6 +1,7 @@
 """A model as llama.cpp holds it: the tensors of its GGUF file and the facts its rules look at."""
 
 import re
+from functools import lru_cache
 from math import prod
 
 from kvcalc.frozen import frozen
@@ -9,6 +10,7 @@ from kvcalc.tensors import Component
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
+@lru_cache(1 << 14)
 def stem_of(name: str) -> str:
     """A tensor's name without ``blk.N.``."""
     return name.split(".", 2)[2] if name.startswith("blk.") else name

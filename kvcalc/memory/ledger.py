@@ -7,6 +7,7 @@ component, by type, per device and per stage are sums over the rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from math import prod
 from typing import Protocol, get_args
 
@@ -185,6 +186,10 @@ class Ledger:
         The first stage holds the embedding and an encoder, the last the head; a tied table stands
         on both. Shared weights stand on every stage that uses them.
         """
+        if len(stages) == 1:
+            whole, divided = self._one_stage
+            return [whole + sum(row.shape_bytes(rank_shape(row.weight.tensor, ranks)) * count
+                                for row, count in divided)]  # fmt: skip
         totals = [0] * len(stages)
         used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
         # Rows of the same layers stand on the stages alike.
@@ -205,9 +210,20 @@ class Ledger:
                     ]
                 for rank, number in enumerate(found):
                     totals[rank] += share * number
-        if len(stages) > 1 and self.tied is not None:
+        if self.tied is not None:
             totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
         return totals
+
+    @cached_property
+    def _one_stage(self) -> tuple[int, tuple[tuple[Row, int], ...]]:
+        """Where nothing divides the layers: bytes that every rank holds whole, and the other rows."""
+        whole, divided = 0, []
+        for row in self.rows:
+            if row.weight.tensor.shard is None:
+                whole += row.bytes
+            else:
+                divided.append((row, row.count))
+        return whole, tuple(divided)
 
 
 def make_rows(groups: Iterable[ParamGroup], scheme: Scheme) -> Iterator[Row]:

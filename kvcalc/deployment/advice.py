@@ -17,7 +17,6 @@ from kvcalc.deployment.command import changed, command, options_of
 from kvcalc.deployment.formats import narrower_caches, narrower_weights
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines.engine import Batch
-from kvcalc.errors import KvcalcError
 from kvcalc.memory.layout import Layout
 from kvcalc.units import format_tokens
 
@@ -181,7 +180,8 @@ def _with_flags(planner: Planner, answer: Fit, one: _Choice) -> Iterator[_Choice
     """The choice with as few of the engine's own flags as make it fit; nothing where all do not."""
     flags = _flags(planner, answer, one.request)
     every = _flagged(one, flags, range(len(flags)))
-    if not _may_hold(planner, answer, every.request):
+    device = answer.device
+    if not (planner.may_hold(device, every.request) and planner.holds(device, every.request)):
         return
     for count in range(len(flags) + 1):
         some = [_flagged(one, flags, chosen) for chosen in combinations(range(len(flags)), count)]
@@ -189,17 +189,6 @@ def _with_flags(planner: Planner, answer: Fit, one: _Choice) -> Iterator[_Choice
         if found:
             yield from found
             return
-
-
-def _may_hold(planner: Planner, answer: Fit, request: FitRequest) -> bool:
-    """Whether it fits; the weights alone are looked at first."""
-    try:
-        total = planner.weight_bytes(request.workload.dtype)
-        if total > request.layout.devices * planner.budget(answer.device, request):
-            return False
-    except KvcalcError:
-        return False
-    return planner.holds(answer.device, request)
 
 
 _Flag = tuple[str, dict[str, Any]]

@@ -22,6 +22,8 @@ from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.cache import CacheFunction, compile_groups
+from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
@@ -63,6 +65,7 @@ class Planner:
         self.spec = spec
         self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
+        self._needs: dict[CacheDtypes, CacheFunction] = {}
         self._weights: dict[str, int] = {}
         self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
@@ -78,6 +81,24 @@ class Planner:
         if dtype not in self._weights:
             self._weights[dtype] = ledger(self.spec, dtype).bytes
         return self._weights[dtype]
+
+    def may_hold(self, device: Accelerator, request: FitRequest) -> bool:
+        """Whether all devices together have room for the weights and a quarter of the need, which
+        is found at once: no engine's formats are narrower than a quarter of those asked for. False
+        too for what is refused."""
+        workload = request.workload
+        try:
+            need = self._need(workload.cache).most(workload.context_tokens, workload.encoder_tokens)
+            least = self.weight_bytes(workload.dtype) + need * workload.batch_size // 4
+        except KvcalcError:
+            return False
+        return least <= request.layout.devices * device.bytes
+
+    def _need(self, dtypes: CacheDtypes) -> CacheFunction:
+        """The logical need of one request on one device."""
+        if dtypes not in self._needs:
+            self._needs[dtypes] = compile_groups(groups_of(self.spec), dtypes)
+        return self._needs[dtypes]
 
     def admission(self, device: Accelerator, request: FitRequest) -> Admission:
         """The engine's rules, set up as asked. Raises for what the engine refuses."""
@@ -237,11 +258,9 @@ class Planner:
              for tensor in _TENSOR for pipeline in _PIPELINE),
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
-        total = self.weight_bytes(request.workload.dtype)
         for layout in layouts:
-            if total <= layout.devices * device.bytes and self.holds(
-                device, request.of(layout=layout)
-            ):
+            asked = request.of(layout=layout)
+            if self.may_hold(device, asked) and self.holds(device, request.of(layout=layout)):
                 return layout
         return None
 

@@ -124,12 +124,25 @@ def unknown_type(path: str, model_type: str) -> str:
             f"{path}: model_type '{model_type}' cannot be said in the spec language, which lacks "
             f"{INEXPRESSIBLE[model_type]}"
         )
+    shipped = _shipped_of(model_type)
+    if shipped:
+        return (
+            f"{path}: no reader for configs of model_type '{model_type}', whose code is outside "
+            f"transformers; {' and '.join(shipped)} is shipped: change a copy of that spec"
+        )
     near = hint(model_type, [*CONVERTERS, *TEXT_CONFIGS, *REMOTE])
     said = f" ({near})" if near else ""
     return (
         f"{path}: model_type '{model_type}' is not accounted for{said}; its layers, heads and cache "
         f"could be anything. Write the spec by hand: 'kvcalc schema' has the language"
     )
+
+
+def _shipped_of(model_type: str) -> list[str]:
+    """The shipped specs that were written by hand for a type."""
+    from kvcalc.spec.catalog import load, shipped
+
+    return [name for name in shipped() if load(name).model_type == model_type]
 
 
 # What a multimodal config calls the parts that are not the language model.

@@ -322,6 +322,7 @@ REMOTE: dict[str, str] = {
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
     "nemotron-nas": "remote.nemotron_nas",
+    "ouro": "remote.ouro",
     "phi3_v": "remote.phi3_v",
     "qwen": "remote.qwen",
     "xverse": "remote.baichuan",
@@ -334,6 +335,7 @@ REMOTE_TEXT: dict[str, str] = {
     "NemotronH_Nano_VL_V2": "llm_config",
     "deepseek_vl_v2": "language_config",
     "internvl_chat": "llm_config",
+    "kimi_k3": "text_config",
     "kimi_vl": "text_config",
     "multi_modality": "language_config",
 }

@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 
 from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.model_types import CONVERTERS, OUTSIDE, REMOTE, REMOTE_TEXT, TEXT_CONFIGS
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import SpecError, UnsupportedError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.weights import summarise
+from kvcalc.spec import catalog
+from kvcalc.spec.catalog import load
+from kvcalc.spec.layers import decoder_layers
 
 LLAMA = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 INTERNLM2 = LLAMA | {
@@ -137,3 +141,89 @@ def test_a_head_width_that_the_code_does_not_read_is_refused(model_type: str) ->
     assert spec_from_config({**config, "head_dim": 128}, "m", "config.json")
     with pytest.raises(UnsupportedError, match="head_dim = 64: contradicts 128"):
         spec_from_config({**config, "head_dim": 64}, "m", "config.json")
+
+
+_K3_FULL = [*range(4, 93, 4), 93]
+# moonshotai/Kimi-K3, config.json without what changes nothing.
+KIMI_K3: dict[str, Any] = {
+    "model_type": "kimi_k3", "architectures": ["KimiK3ForConditionalGeneration"],
+    "tie_word_embeddings": False, "vision_config": {"vt_hidden_size": 1024},
+    "text_config": {
+        "model_type": "kimi_linear", "hidden_size": 7168, "intermediate_size": 33792,
+        "vocab_size": 163_840, "num_hidden_layers": 93, "num_attention_heads": 96,
+        "num_key_value_heads": 96, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64, "v_head_dim": 128, "mla_use_nope": True, "mla_use_output_gate": True,
+        "linear_attn_config": {
+            "num_heads": 96, "head_dim": 128, "short_conv_kernel_size": 4, "use_full_rank_gate": True,
+            "gate_lower_bound": -5.0, "full_attn_layers": _K3_FULL,
+            "kda_layers": [layer for layer in range(1, 94) if layer not in _K3_FULL],
+        },
+        "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_experts": 896, "num_shared_experts": 2,
+        "num_experts_per_token": 16, "moe_intermediate_size": 3072, "routed_expert_hidden_size": 3584,
+        "latent_moe_use_norm": True, "attn_res_block_size": 12, "tie_word_embeddings": False,
+        "max_position_embeddings": 1_048_576, "num_nextn_predict_layers": 0, "moe_renormalize": True,
+    },
+}  # fmt: skip
+_MXFP4 = {
+    "quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized",
+    "quantization_status": "compressed", "kv_cache_scheme": None,
+    "config_groups": {"group_0": {
+        "format": "mxfp4-pack-quantized", "targets": ["Linear"], "input_activations": None,
+        "output_activations": None, "weights": {
+            "num_bits": 4, "type": "float", "group_size": 32, "strategy": "group", "symmetric": True,
+            "dynamic": False, "scale_dtype": "torch.uint8"},
+    }},
+    "ignore": ["re:.*self_attn.*", "re:.*shared_experts.*",
+               "re:.*mlp\\.(gate|up|gate_up|down)_proj.*", "re:.*lm_head.*", "re:.*vision_tower.*",
+               "re:.*mm_projector.*"],
+}  # fmt: skip
+
+
+def test_kimi_k3_imports_to_the_published_tensors() -> None:
+    # The headers of its 96 files: 2,779,484,395,776 parameters of the language model, of which are left
+    # out the residuals' 93 x 4 x 7,168 + 2 x 7,168, the latent norms' 92 x 3,584, and the padding of
+    # A_log from 96 to 128 in 69 layers.
+    spec = spec_from_config(KIMI_K3, "k3", "config.json").spec
+    assert summarise(spec).total == 2_779_484_395_776 - 2_680_832 - 329_728 - 2_208
+    assert cache_function(spec, CacheDtypes()).slope == 27_648
+    shipped = load("kimi-k3")
+    assert [spec.blocks[layer.block] for layer in decoder_layers(spec)] == [
+        shipped.blocks[layer.block] for layer in decoder_layers(shipped)
+    ]
+
+
+def test_the_experts_of_kimi_k3_alone_are_quantised() -> None:
+    text = KIMI_K3["text_config"] | {"quantization_config": _MXFP4}
+    spec = spec_from_config(KIMI_K3 | {"text_config": text}, "k3", "config.json").spec
+    (rule,) = spec.weight_formats
+    assert (rule.tensors, rule.format) == (
+        ("ffn.experts.gate_up_proj", "ffn.experts.down_proj"), "mxfp4",
+    )  # fmt: skip
+
+
+def test_ouro_runs_its_layers_four_times() -> None:
+    # ByteDance/Ouro-1.4B: configuration_ouro.py and modeling_ouro.py beside it.
+    config = {
+        "model_type": "ouro", "hidden_size": 2048, "vocab_size": 49_152, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5632,
+        "total_ut_steps": 4, "early_exit_threshold": 1.0, "max_position_embeddings": 65_536,
+        "use_sliding_window": False, "sliding_window": None, "max_window_layers": 24,
+        "layer_types": ["full_attention"] * 24, "tie_word_embeddings": False,
+    }  # fmt: skip
+    spec, shipped = spec_from_config(config, "o", "x").spec, load("ouro-1.4b")
+    assert (spec.blocks, spec.layers) == (shipped.blocks, shipped.layers)
+    with pytest.raises(UnsupportedError, match="use_sliding_window"):
+        spec_from_config(config | {"use_sliding_window": True}, "o", "x")
+
+
+# Shipped types whose configs have no reader: their code is outside transformers.
+BY_HAND = {"hunyuan", "rwkv6", "rwkv7", "step3_vl"}
+
+
+def test_whatever_is_shipped_imports_or_says_which_spec_to_copy() -> None:
+    types = {load(name).model_type for name in catalog.shipped()} - {None}
+    readers = {*CONVERTERS, *TEXT_CONFIGS, *REMOTE, *REMOTE_TEXT, *OUTSIDE}
+    assert types - readers == BY_HAND
+    for model_type in BY_HAND:
+        with pytest.raises(UnsupportedError, match="is shipped: change a copy of that spec"):
+            spec_from_config({"model_type": model_type, "hidden_size": 64}, "x", "x")

@@ -4,6 +4,8 @@ Source: transformers 5.23, models/jamba, zamba, zamba2, nemotron_h, lfm2, lfm2_m
 kimi_linear, minimax, bailing_hybrid.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config
@@ -290,7 +292,9 @@ def kimi_linear(c: Config) -> ModelSpec:
         head_dim=linear.number("head_dim") if linear.has("head_dim") else c.number("linear_head_dim"),
         short_conv_kernel_size=linear.number("short_conv_kernel_size")
         if linear.has("short_conv_kernel_size") else c.number("linear_conv_kernel_dim"),
+        full_rank_gate=linear.flag("use_full_rank_gate", False),
     )  # fmt: skip
+    linear.skip("gate_lower_bound")
     linear.finish()
     c.skip("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim", "num_key_value_heads",
            "head_dim", "qk_head_dim", "mla_use_nope", "use_grouped_topk", "num_nextn_predict_layers",
@@ -300,17 +304,30 @@ def kimi_linear(c: Config) -> ModelSpec:
     bias: tuple[str, ...] = ("kv_a", "o") if c.flag("attention_bias") else ()
     if bias and c.maybe("q_lora_rank") is not None:
         bias = ("q_a", *bias)
-    latent = mla(c, bias=bias)
+    gate = "per_element" if c.flag("mla_use_output_gate", False) else "none"
+    latent = mla(c, bias=bias, output_gate=gate)
     shared = c.count("n_shared_experts") * c.number("moe_intermediate_size")
+    width = c.maybe("routed_expert_hidden_size", None)
 
     def block(mixer: str, ffn: str) -> Block:
-        experts = moe(c, experts="num_local_experts", shared=shared, router_bias="buffer")
+        experts = moe(c, experts="num_local_experts", shared=shared, router_bias="buffer",
+                      latent_size=width)  # fmt: skip
         feed_forward = experts if ffn == "moe" else gated(c)
         if mixer == "mla":
             return Block(attention=latent, ffn=feed_forward)
         return Block(recurrent=kda, ffn=feed_forward)
 
-    return decoder(c, crossed(order, ffns, block), tie=never_tied(c))
+    left_out = tuple(_kimi_k3(c))
+    spec = decoder(c, crossed(order, ffns, block), tie=never_tied(c))
+    return replace(spec, left_out=left_out)
+
+
+def _kimi_k3(c: Config) -> Iterator[str]:
+    """What Kimi K3's own code adds to Kimi Linear that no field says: a ten-thousandth of a percent."""
+    if c.maybe("attn_res_block_size", None) is not None:
+        yield "attention residuals (attn_res_block_size of the config)"
+    if c.flag("latent_moe_use_norm", False):
+        yield "the norm of the latent experts (latent_moe_use_norm of the config)"
 
 
 def zamba2(c: Config) -> ModelSpec:

@@ -1,8 +1,8 @@
 """Models whose code stands in their own repositories (``trust_remote_code``): Llama's line, mostly.
 
 Source: the modeling files beside the configs of THUDM/chatglm3-6b, baichuan-inc/Baichuan2-7B-Base,
-Qwen/Qwen-7B, internlm/internlm2-7b, LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct, xverse/XVERSE-7B,
-openbmb/MiniCPM-2B-sft-bf16, microsoft/Phi-3-vision-128k-instruct and
+Qwen/Qwen-7B, internlm/internlm2-7b, xverse/XVERSE-7B,
+openbmb/MiniCPM-2B-sft-bf16, ByteDance/Ouro-1.4B, microsoft/Phi-3-vision-128k-instruct and
 nvidia/Llama-3_3-Nemotron-Super-49B-v1. A missing size is an error; a missing flag is what the
 configuration file beside them makes it.
 """
@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
-from kvcalc.convert.parts import QKV, Layer, decoder, gated, softmax
+from kvcalc.convert.parts import QKV, Layer, decoder, gated, kinds, softmax
 from kvcalc.spec.model import Block, ModelSpec
 
 
@@ -44,6 +44,22 @@ def minicpm(c: Config) -> ModelSpec:
     attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("attention_bias", False))
     return decoder(c, Block(attention=attention, ffn=gated(c)),
                    tie=c.flag("tie_word_embeddings", True))  # fmt: skip
+
+
+def ouro(c: Config) -> ModelSpec:
+    """Llama with norms before and after, its layers run ``total_ut_steps`` times with a cache each."""
+    c.fixed("use_sliding_window", False, None, what="a window over a cache of all passes")
+    c.skip("sliding_window", "max_window_layers", "early_exit_threshold", "early_exit_step")
+    c.agree("head_dim", _head_dim(c))
+    kinds(c, "layer_types", {"full_attention": "global"}, lambda: ["global"] * c.num_layers)
+    block = Block(attention=softmax(c, head_dim=_head_dim(c)), ffn=gated(c), norms=4)
+    loops = c.number("total_ut_steps")
+    spec = decoder(c, block, tie=c.flag("tie_word_embeddings", False))
+    return replace(
+        spec,
+        layers=tuple(replace(group, loops=loops) for group in spec.layers),
+        left_out=(f"the early-exit gate: {c.hidden_size + 1:,} parameters",),
+    )
 
 
 def phi3_v(c: Config) -> ModelSpec:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.tensor_formats import rule_name
@@ -23,6 +23,16 @@ _ROOT = re.compile(
     r"|language|bert|roberta|module)\.)+"
 )
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
+
+# What Kimi K3's own code adds to Kimi Linear. The projections around its experts are published in
+# bf16 though the checkpoint's list of what is left alone does not have them.
+_KIMI_K3 = {
+    "recurrent.g_proj": ("model.layers.{}.self_attn.g_proj",),
+    "attention.g_proj": ("model.layers.{}.self_attn.g_proj",),
+    "ffn.latent_down_proj": ("model.layers.{}.block_sparse_moe.routed_expert_down_proj",),
+    "ffn.latent_up_proj": ("model.layers.{}.block_sparse_moe.routed_expert_up_proj",),
+}
+_KIMI_K3_PLAIN = ("ffn.latent_down_proj", "ffn.latent_up_proj")
 
 
 @frozen
@@ -56,12 +66,15 @@ def bare(name: str) -> str:
 def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
     """Every matrix of every layer with its paths; those whose paths are not known have none."""
     table = _table().get(model_type) or _common()
+    own = _KIMI_K3 if model_type == "kimi_linear" else {}
     for group in parameter_groups(spec):
         for tensor in group.tensors:
             if len(tensor.shape) < 2 or tensor.buffer:
                 continue
             rule = rule_name((group.prefix + tensor.name).replace("encoder.layers.{}.", "encoder."))
-            paths = table.get(rule) or _common().get(rule, ())
+            paths = table.get(rule) or own.get(rule) or _common().get(rule, ())
+            if own and rule in _KIMI_K3_PLAIN:
+                tensor = changed(tensor, quantised=False)
             stars = any("*" in path for path in paths)
             for layer in group.layers or (None,):
                 names = tuple(bare(path.replace("{}", str(layer))) for path in paths)

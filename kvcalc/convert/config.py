@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from kvcalc.convert.ignored import is_ignored
+from kvcalc.convert.limits import Limits, limits_of
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.spec.layers import MAX_LAYERS
 
@@ -61,7 +62,7 @@ def reader(
     return Config(
         values, model_type, class_name=entry.get("class", ""), defaults=entry.get("defaults"),
         aliases=entry.get("aliases"), path=path, where=where, nested=nested,
-        assumptions=assumptions,
+        assumptions=assumptions, limits=limits_of(entry) if entry else None,
     )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ class Config:
         where: str = "",
         nested: bool = False,
         assumptions: list[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.model_type = model_type
         self.assumptions: list[str] = [] if assumptions is None else assumptions
@@ -96,6 +98,8 @@ class Config:
         self._aliases = dict(aliases or {})
         self._where = f"{where}." if where else ""
         self._read: set[str] = {"model_type", "architectures"}
+        if limits is not None:
+            limits.hold(self)
 
     # ------------------------------------------------------------ problems
 
@@ -142,6 +146,15 @@ class Config:
     def values(self) -> Mapping[str, Any]:
         """The keys as the file has them, unchecked."""
         return self._values
+
+    def own(self, key: str) -> str:
+        """What the class calls a key."""
+        return key if key in self._defaults else self._aliases.get(key, key)
+
+    def stated(self, key: str) -> Any:
+        """The value in the file, unchecked, or the class's default; the key does not count as read."""
+        name = self.spelling(key)
+        return self._defaults.get(self.own(key)) if name is None else self._values[name]
 
     def _spellings(self, key: str) -> Iterable[str]:
         """The key as asked for, as the class spells it, and whatever else the class maps to it."""

@@ -13,6 +13,8 @@ from typing import Any
 from kvcalc.convert.hf import TRANSFORMERS
 from kvcalc.convert.ignored import is_ignored
 from kvcalc.convert.model_types import CONVERTERS, PARTS, SINCE, TEXT_CONFIGS
+from tests.convert.draws import draw
+from tests.convert.oracle import build
 
 FILE = Path(__file__).resolve().parents[2] / "kvcalc" / "convert" / "class_defaults.json"
 
@@ -45,7 +47,58 @@ def read(model_type: str) -> dict[str, Any]:
     }  # fmt: skip
     if text := _text_defaults(cls, model_type):
         entry["text"] = text
-    return entry
+    return entry | _refusals(cls, defaults)
+
+
+# Fields that a class may leave at null and then build nothing of, in any layer.
+_NEEDED = ("head_dim", "num_key_value_heads", "n_shared_experts")
+
+
+def _refusals(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What the class refuses, asked of itself: nulls, odd rotary widths, widths that heads do not divide.
+
+    nullable: fields that take null though null is not their default; the others take none. required:
+    fields whose default is null, with which nothing is built. even: the width of a head that rotates as
+    a whole, as a file may state it, or hidden_size over its heads. divided: hidden_size by its heads,
+    whatever head_dim says.
+    """
+    found: dict[str, Any] = {}
+    for name, default in sorted(defaults.items()):
+        built = not _said(cls, {name: None}) and _builds(cls, defaults, name)
+        if default is not None and built:
+            found.setdefault("nullable", []).append(name)
+        elif default is None and not built and name in _NEEDED:
+            found.setdefault("required", []).append(name)
+    heads = defaults.get("num_attention_heads")
+    odd = [(name, {name: 9}) for name in ("head_dim", "kv_channels", "qk_rope_head_dim")]
+    if isinstance(heads, int):
+        shape = {"hidden_size": 9 * heads}
+        odd.append(("hidden_size", shape | ({"head_dim": None} if "head_dim" in defaults else {})))
+        if "not a multiple of" in _said(cls, {"hidden_size": 16 * heads + 1}):
+            found["divided"] = True
+    if even := [name for name, values in odd if "even rotary" in _said(cls, values)]:
+        found["even"] = even
+    return found
+
+
+def _builds(cls: Any, defaults: dict[str, Any], name: str) -> bool:
+    """Whether a small model of the type is built with a key that is null."""
+    if cls.model_type not in CONVERTERS:
+        return True
+    try:
+        build(draw(cls.model_type, 0, defaults) | {name: None})
+    except Exception:
+        return False
+    return True
+
+
+def _said(cls: Any, values: dict[str, Any]) -> str:
+    """The class's error about values, or nothing."""
+    try:
+        cls(**values)
+    except Exception as error:
+        return str(error)
+    return ""
 
 
 def _text_defaults(cls: Any, model_type: str) -> dict[str, Any]:

@@ -88,7 +88,10 @@ def bart(c: Config) -> ModelSpec:
 
 def led(c: Config) -> ModelSpec:
     """BART whose encoder has Longformer's attention and longer positions."""
-    c.skip("attention_window")
+    windows = c.value("attention_window")
+    for window in windows if isinstance(windows, list) else [windows]:
+        if c.whole("attention_window", window) % 2:
+            c.wrong("attention_window", f"{window} is odd: half of a window lies on each side")
     outer = c.number("max_encoder_position_embeddings")
     inner = c.number("max_decoder_position_embeddings")
     return _pair(

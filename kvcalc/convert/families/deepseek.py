@@ -64,6 +64,13 @@ def deepseek_v3(c: Config) -> ModelSpec:
     return _latent(c, first_dense(c, c.count("first_k_dense_replace")))
 
 
+def mistral4(c: Config) -> ModelSpec:
+    """DeepSeek-V3's layers; the rotary widths come in pairs."""
+    if c.number("qk_rope_head_dim") % 2:
+        c.wrong("qk_rope_head_dim", "an odd width does not rotate in pairs")
+    return deepseek_v3(c)
+
+
 def glm4_moe_lite(c: Config) -> ModelSpec:
     """One dense layer, then experts, or as ``mlp_layer_types`` says."""
     return _latent(c, mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace", 1))))

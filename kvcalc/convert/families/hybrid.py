@@ -37,6 +37,11 @@ def jamba(c: Config) -> ModelSpec:
     c.skip("mamba_inner_layernorms", "calc_logits_for_entire_prompt")
     attn_period, attn_offset = c.number("attn_layer_period"), c.count("attn_layer_offset")
     moe_period, moe_offset = c.number("expert_layer_period"), c.count("expert_layer_offset")
+    for kind, offset, period in (
+        ("attn", attn_offset, attn_period), ("expert", moe_offset, moe_period),
+    ):  # fmt: skip
+        if offset >= period:
+            c.wrong(f"{kind}_layer_offset", f"{offset} is not below {kind}_layer_period, {period}")
     experts = c.number("num_experts")
     attention = softmax(c, head_dim=c.divide("hidden_size", c.hidden_size, c.num_heads))
     mixer = mamba1_fields(c, inner_norms="weighted")

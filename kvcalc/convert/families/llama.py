@@ -16,6 +16,15 @@ def llama(c: Config) -> ModelSpec:
     return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
 
 
+def internlm3(c: Config) -> ModelSpec:
+    """One switch for all biases: a file that sets one of the two alone is no model of this class."""
+    if c.flag("attention_bias") != c.flag("mlp_bias"):
+        c.wrong(
+            "mlp_bias", "InternLM3 has its biases in attention and feed-forward layers, or in none"
+        )
+    return llama(c)
+
+
 def no_bias(c: Config) -> ModelSpec:
     """Llama without any bias."""
     return decoder(c, Block(attention=softmax(c), ffn=gated(c)))
@@ -101,7 +110,9 @@ def exaone4(c: Config) -> ModelSpec:
 
     def pattern() -> list[str]:
         if window is None:
-            return ["global"] * c.num_layers
+            c.wrong(
+                "layer_types", "required without a sliding_window: the class makes it of the window"
+            )
         stated = c.value("sliding_window_pattern", 4)
         if isinstance(stated, str):
             # EXAONE 4.0 published its pattern as letters: LLLG.

@@ -17,6 +17,7 @@ from kvcalc.convert.parts import (
     kinds,
     mlp_kinds,
     moe,
+    never_tied,
     softmax,
     step_sparse,
     windowed,
@@ -83,7 +84,9 @@ def dbrx(c: Config) -> ModelSpec:
     )  # fmt: skip
     attn.finish()
     ffn.finish()
-    return decoder(c, Block(attention=attention, ffn=experts), norm="layernorm_no_bias")
+    return decoder(
+        c, Block(attention=attention, ffn=experts), norm="layernorm_no_bias", tie=never_tied(c)
+    )
 
 
 def ernie4_5_moe(c: Config) -> ModelSpec:

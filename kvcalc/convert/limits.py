@@ -6,12 +6,22 @@ hidden_size must be a multiple of the heads although head_dim is stated (validat
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, Protocol
 
 from kvcalc.frozen import frozen
 
-if TYPE_CHECKING:
-    from kvcalc.convert.config import Config
+
+class Keys(Protocol):
+    """What a config is asked (``Config`` of kvcalc/convert/config.py)."""
+
+    model_type: str
+
+    @property
+    def values(self) -> Mapping[str, Any]: ...
+    def own(self, key: str) -> str: ...
+    def stated(self, key: str) -> Any: ...
+    def wrong(self, key: str, message: str) -> NoReturn: ...
+
 
 # transformers lets heads of up to this width pass, for the sake of tiny models made for tests.
 _TINY = 4
@@ -30,7 +40,7 @@ class Limits:
     even: tuple[str, ...]
     divided: bool
 
-    def hold(self, c: "Config") -> None:
+    def hold(self, c: Keys) -> None:
         """Raise SpecError for the first key of a config that the class refuses."""
         for key, value in c.values.items():
             if value is None and c.own(key) in self.never_null:

@@ -1,6 +1,7 @@
 """The library accounting: rules that the measured table does not show, versions, and refusals."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +77,17 @@ def test_the_gates_of_deepseek_v4_are_float32_since_5_24() -> None:
 def test_a_release_that_nobody_has_seen_is_refused(version: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         accounting(load("llama-3-8b"), CacheDtypes(), version)
+
+
+def test_falcons_one_head_is_kept_once_or_for_every_query_head() -> None:
+    # FalconAttention._split_heads, run on 5.23.0 and 5.24.0: 71 heads of 64 with the new decoder.
+    spec = load("falcon-7b")
+    notes = accounting(spec, CacheDtypes()).assumptions
+    assert any("new_decoder_architecture" in note and "kind gqa" in note for note in notes)
+    ((name, block),) = spec.blocks.items()
+    wide = replace(block, attention=replace(block.attention, kind="gqa"))
+    groups = accounting(replace(spec, blocks={name: wide}), CacheDtypes()).groups
+    assert [tensor.shape for tensor in groups[0].tensors] == [(71, 64), (71, 64)]
 
 
 def test_a_minor_release_is_its_first_patch() -> None:

@@ -25,7 +25,8 @@ glm_moe_dsa) followed in 5.18.0. Read in the sources of 5.14.1, 5.15.0, 5.15.1, 
 Families that differ from their own architecture:
 
 * falcon with new_decoder_architecture (40B, 180B, 11B): keys and values are repeated for all query
-  heads before they are cached (FalconAttention._split_heads): 16 times Falcon-40B's 8 KV heads;
+  heads before they are cached (FalconAttention._split_heads): 16 times Falcon-40B's 8 KV heads, and
+  one head, too, which a spec then calls gqa; falcon-7b's older decoder, mqa, keeps its head once;
 * gpt_neo: the window is a mask; every layer keeps every token;
 * deepseek_v4: a window-only layer keeps its vector as ``keys`` and again as ``values``; compressed
   layers keep it once (DeepseekV4HCACache: values is keys) beside entries, buffers and overlaps.
@@ -132,6 +133,12 @@ def _assumptions(spec: ModelSpec, release: Release) -> Iterator[str]:
     if release not in (MEASURED, NEWEST):
         said += f": MLA as read in its sources, everything else as measured on {written(MEASURED)}"
     yield said
+    kinds = {getattr(block.attention, "kind", None) for block in spec.blocks.values()}
+    if spec.model_type == "falcon" and "mqa" in kinds:
+        yield (
+            "kind mqa is falcon-7b's one KV head, kept once; with new_decoder_architecture the library "
+            "keeps a copy for each query head, which kind gqa says"
+        )
     if spec.model_type is None:
         yield "no model_type in the spec: the rules of transformers' cache classes, no family's own"
     elif spec.model_type not in MEASURED_TYPES:

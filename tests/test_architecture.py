@@ -147,6 +147,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_function_fits_a_screen(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 500, path
     long = {
         f"{path}:{node.lineno} {node.name}"
         for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -12,7 +12,9 @@ from typing import Any
 from kvcalc.convert.config_file import read_json
 from kvcalc.errors import UsageError
 from kvcalc.media import asked
-from kvcalc.media.families import Source, audio_rule, image_rule
+from kvcalc.media.families import image_rule
+from kvcalc.media.sounds import audio_rule
+from kvcalc.media.source import Source
 from kvcalc.media.words import MediaItem
 from kvcalc.spec.model import ModelSpec
 

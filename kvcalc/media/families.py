@@ -1,85 +1,34 @@
-"""Which rule a ``model_type`` has, read from config.json and the processor's settings beside it.
+"""Which rule for images a ``model_type`` has, read from config.json and the processor's settings beside it.
 
 ``preprocessor_config.json`` (or ``image_processor`` inside ``processor_config.json``) decides how many
 tokens an image makes; config.json only names the tower. Where the settings are not given, the values
 of the processor's class stand in and the answer says so: the two may differ twelvefold.
 
-Defaults: transformers 5.23.0, the class attributes of each image processor and feature extractor.
+Defaults: transformers 5.23.0, the class attributes of each image processor.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import frozen
 from kvcalc.media.adaptive_slices import AdaptiveSlices
 from kvcalc.media.any_resolution import AnyResolution
 from kvcalc.media.canvas_or_shape import CanvasOrShape
 from kvcalc.media.canvas_tiles import CanvasTiles
-from kvcalc.media.convolved_frames import ConvolvedFrames
 from kvcalc.media.cross_attended import CrossAttended
 from kvcalc.media.fixed import FixedTokens
-from kvcalc.media.fixed_audio import FixedAudio
 from kvcalc.media.longest_edge import LongestEdge
 from kvcalc.media.masked_crops import MaskedCrops
 from kvcalc.media.native_resolution import NativeResolution
 from kvcalc.media.pan_and_scan import PanAndScan
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
-from kvcalc.media.query_windows import QueryWindows
 from kvcalc.media.scaled_tiles import ScaledTiles
+from kvcalc.media.source import Source, value_at
 from kvcalc.media.split_canvas import SplitCanvas
 from kvcalc.media.tiles import Tiles
 from kvcalc.media.tiles_or_whole import TilesOrWhole
-from kvcalc.media.words import AudioRule, ImageRule
-
-
-@frozen
-class Source:
-    """config.json and the processor's settings. settings: None where there is no such file."""
-
-    config: Mapping[str, Any]
-    settings: Mapping[str, Any] | None
-
-    def get(self, *keys: str, default: int) -> int:
-        """A whole number of the settings, else of the config, else the class's default.
-
-        A dotted key stands in an object: ``size.longest_edge``.
-        """
-        for source in (self.settings or {}, self.config):
-            for key in keys:
-                value = _at(source, key)
-                if isinstance(value, int) and not isinstance(value, bool):
-                    return value
-        return default
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = _at(self.settings or {}, key)
-        return value if isinstance(value, bool) else default
-
-    def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
-        """A list of (height, width); raises UnsupportedError where there is none."""
-        for source in (self.settings or {}, self.config):
-            value = _at(source, key)
-            if isinstance(value, list) and value and all(_is_pair(pair) for pair in value):
-                return tuple((pair[0], pair[1]) for pair in value)
-        raise UnsupportedError(f"{key}: how images are cut is not stated in the config")
-
-    def edge(self, *keys: str, default: int) -> int:
-        """A side that is written as a number or as height and width."""
-        spelt = [name for key in keys for name in (key, f"{key}.height", f"{key}.shortest_edge")]
-        return self.get(*spelt, default=default)
-
-
-def _at(source: Mapping[str, Any], key: str) -> Any:
-    value: Any = source
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(item) is int for item in value)
+from kvcalc.media.words import ImageRule
 
 
 def image_rule(model_type: str, source: Source) -> ImageRule:
@@ -89,18 +38,6 @@ def image_rule(model_type: str, source: Source) -> ImageRule:
             f"{model_type}: how many tokens it makes of an image is not known here"
         )
     return IMAGES[model_type](source)
-
-
-def audio_rule(model_type: str, source: Source) -> AudioRule:
-    """The rule for sound. Raises UnsupportedError for a type whose processor is not known."""
-    if model_type not in AUDIO:
-        raise UnsupportedError(
-            f"{model_type}: how many tokens it makes of a sound is not known here"
-        )
-    return AUDIO[model_type](source)
-
-
-# ---------------------------------------------------------------- images
 
 
 def _pixel_budget(
@@ -261,7 +198,7 @@ def _llava_onevision(source: Source) -> ImageRule:
 def _llama4(source: Source) -> ImageRule:
     side = source.edge("size", "vision_config.image_size", default=336)
     patch = source.get("vision_config.patch_size", default=14)
-    ratio = _at(source.config, "vision_config.pixel_shuffle_ratio") or 0.5
+    ratio = value_at(source.config, "vision_config.pixel_shuffle_ratio") or 0.5
     pooled = round(1 / ratio**2)
     return CanvasTiles(
         kind="canvas_tiles",
@@ -371,7 +308,7 @@ def _canvases(source: Source, default: tuple[tuple[int, int], ...]) -> tuple[tup
     """The stated canvases, or the class's."""
     return (
         source.pairs("split_resolutions")
-        if _at(source.settings or {}, "split_resolutions")
+        if value_at(source.settings or {}, "split_resolutions")
         else default
     )
 
@@ -436,77 +373,4 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "janus": _fixed(576, 2, 384),
     "chameleon": _fixed(1024, 3, 512),
     "blip-2": _fixed(32),
-}
-
-# ---------------------------------------------------------------- audio
-
-# Whisper's encoder halves the frames; Qwen pools pairs of what is left.
-_HALVED_TWICE = ((3, 2, 1), (2, 2, 0))
-
-
-def _whisper(
-    *convolutions: tuple[int, int, int], window: int | None = None, pad: bool = False,
-    cut: bool = False, separators: int = 0,
-) -> Callable[[Source], AudioRule]:  # fmt: skip
-    """Frames of 10 ms. cut: whether what is beyond ``chunk_length`` seconds is cut off."""
-
-    def read(source: Source) -> AudioRule:
-        most = 100 * source.get("chunk_length", default=30) if cut else None
-        return ConvolvedFrames(
-            kind="convolved_frames", convolutions=convolutions, window_frames=window, pad_windows=pad,
-            max_frames=most, separators=separators,
-        )  # fmt: skip
-
-    return read
-
-
-def _gemma4_audio(source: Source) -> AudioRule:
-    return ConvolvedFrames(
-        kind="convolved_frames",
-        frame_length=321,
-        pad_left=160,
-        convolutions=((3, 2, 1), (3, 2, 1)),
-        audio_seq_length=source.get("audio_seq_length", default=750),
-        separators=2,
-    )
-
-
-def _phi4_audio(source: Source) -> AudioRule:
-    return ConvolvedFrames(
-        kind="convolved_frames",
-        frame_length=400,
-        group=source.get("audio_compression_rate", default=8)
-        * source.get("audio_downsample_rate", default=1),
-    )
-
-
-def _gemma3n_audio(source: Source) -> AudioRule:
-    return FixedAudio(
-        kind="fixed_audio",
-        audio_seq_length=source.get("audio_seq_length", default=188),
-        separators=4,
-    )
-
-
-def _granite_speech(source: Source) -> AudioRule:
-    return QueryWindows(
-        kind="query_windows",
-        projector_window_size=source.get("projector_window_size", "window_size", default=15),
-        projector_downsample_rate=source.get(
-            "projector_downsample_rate", "downsample_rate", default=5
-        ),
-    )
-
-
-AUDIO: dict[str, Callable[[Source], AudioRule]] = {
-    "qwen2_audio": _whisper(*_HALVED_TWICE, cut=True, separators=2),
-    "qwen2_5_omni": _whisper(*_HALVED_TWICE, cut=True, separators=2),
-    "qwen3_omni_moe": _whisper((3, 2, 1), (3, 2, 1), (3, 2, 1), window=100, separators=2),
-    "audioflamingo3": _whisper(*_HALVED_TWICE, window=3000),
-    "glmasr": _whisper((3, 1, 1), (3, 2, 1), (4, 4, 0), window=3000),
-    "voxtral": _whisper((3, 1, 1), (3, 2, 1), (4, 4, 0), window=3000, pad=True),
-    "gemma3n": _gemma3n_audio,
-    "gemma4": _gemma4_audio,
-    "phi4_multimodal": _phi4_audio,
-    "granite_speech": _granite_speech,
 }

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
-from kvcalc.media.families import Source, image_rule
+from kvcalc.media.families import image_rule
+from kvcalc.media.source import Source
 from kvcalc.media.words import Image
 
 TABLE = Path(__file__).with_name("measured.json")

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media.cross_attended import CrossAttended
-from kvcalc.media.families import IMAGES, Source, audio_rule, image_rule
+from kvcalc.media.families import IMAGES, image_rule
+from kvcalc.media.sounds import audio_rule
+from kvcalc.media.source import Source
 from kvcalc.media.words import Image, Placeholders
 
 MEASURED: dict[str, Any] = json.loads(Path(__file__).with_name("measured.json").read_text("utf-8"))[

@@ -70,6 +70,7 @@ _StepRequests = Annotated[
 def fit(
     models: options.ModelsOrPatterns, gpu: _Gpu = None, gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None, ram: options.Ram = None, reserve: options.Reserve = None,
+    together: options.Together = False,
     context: options.Context = None, batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
@@ -85,7 +86,8 @@ def fit(
     """Does it fit, how far does it go, and what would help.
 
     The longest context, the largest batch, the fewest devices. Several models or a pattern: which of
-    them fit, in which format of the weights, how far. Exit status 1 where nothing fits.
+    them fit, in which format of the weights, how far; --together, whether all of them do at once. Exit
+    status 1 where nothing fits.
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
@@ -94,7 +96,7 @@ def fit(
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     name, why = _engine(engine, dtype, first, flag)
-    if name in local.LOCAL and gpus is None and not _several(models):
+    if name in local.LOCAL and gpus is None and not (together or _several(models)):
         found = locate(models[0]).spec
         if dtype or flag or len(named) > 1 or first is None or _has_file(found):
             slots = local.slots(batch, local.cache_types(kv_dtype, given))
@@ -108,6 +110,8 @@ def fit(
     layout = Layout(tp, pp, dp, expert_parallel)
     asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout)
     request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
+    if together:
+        return _together(models, device, asked, request, why, format, quiet)
     if _several(models) or _by_file(name, dtype, gpus):
         return _which(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, format, quiet)
@@ -215,6 +219,20 @@ def _which(
     found = which(models, device, asked, request, why)
     show(format, answer(found), quiet=quiet)
     return 0 if any(choice.best for choice in found.choices) else 1
+
+
+def _together(
+    models: list[str], device: Accelerator | None, asked: Asked, request: FitRequest, why: str,
+    format: str, quiet: bool,
+) -> int:  # fmt: skip
+    from kvcalc.deployment.which import side_by_side
+    from kvcalc.report.answers.together import answer
+
+    if device is None:
+        raise UsageError("--together is of one device: --gpu NAME")
+    found = side_by_side(models, device, asked, request, why)
+    show(format, answer(found), quiet=quiet)
+    return 0 if found.verdict != "does not fit" else 1
 
 
 def _one_accelerator(

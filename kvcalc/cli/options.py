@@ -272,6 +272,9 @@ SetFields = Annotated[
         help="Change a field: blocks.decoder.attention.num_key_value_heads=4.",
     ),
 ]
+Together = Annotated[
+    bool, typer.Option("--together", help="All of the models on the device at once.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
 ALL_ENGINES = "all"

@@ -11,6 +11,7 @@ from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.notes import overhead_note
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
+from kvcalc.deployment.together import Together, together
 from kvcalc.engines import SERVING
 from kvcalc.errors import KvcalcError, SpecError, UsageError
 from kvcalc.file_types import recipe
@@ -59,6 +60,17 @@ def which(
         measured=measured, choices=choices, why=why,
         notes=tuple(_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
+
+
+def side_by_side(
+    models: list[str], device: Accelerator, asked: Asked, request: FitRequest, why: str
+) -> Together:
+    """Several models on one device at once. request: the question, but for its workload. A model
+    that is named twice runs twice."""
+    names = expand(models)
+    if len(names) < 2:
+        raise UsageError("--together is of several models: name two, or leave it out")
+    return together(device, (_question(name, asked, request) for name in names), why)
 
 
 def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:

@@ -125,6 +125,8 @@ def test_notes_say_what_the_class_does() -> None:
     assert "no windows: layers that need the last 4096" in " ".join(
         accounting(load("mistral-7b-v0.1"), CacheDtypes()).assumptions
     )
+    assert any("slices of those of every position" in note
+               for note in accounting(load("jamba-1.5-mini"), CacheDtypes()).assumptions)  # fmt: skip
     ignored = accounting(load("llama-3.1-8b"), CacheDtypes(), None, Setup(max_kv_size=128))
     assert any("--max-kv-size is ignored" in note for note in ignored.assumptions)
 

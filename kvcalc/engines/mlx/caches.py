@@ -73,6 +73,11 @@ _FAILS = {
                     "its latent attention takes no quantised cache"),
     **dict.fromkeys(("gemma2", "phi", "stablelm"), "its attention takes no quantised cache"),
 }  # fmt: skip
+# Convolution states that are slices: a step's whole array stays allocated with them until the next
+# step. Jamba's recurrent states are slices of every position's, so they always do.
+_PINS_STEP = frozenset((
+    "falcon_h1", "granitemoehybrid", "lfm2", "lfm2_moe", "mamba", "mamba2", "nemotron_h", "recurrent_gemma",
+))  # fmt: skip
 _MODEL_FORMATS = ("bf16", "fp16", "fp32")
 
 
@@ -200,6 +205,16 @@ class _Rules:
             yield (
                 f"mlx-lm's class {self.own.name} has no windows: layers that need the last {sizes} "
                 "tokens keep them all"
+            )
+        if self.own.name in _PINS_STEP:
+            yield (
+                f"not counted: the convolution states of mlx-lm's class {self.own.name} keep the arrays of "
+                "the prefill's last step allocated until the next token (seen on its CPU build)"
+            )
+        if self.own.name == "jamba":
+            yield (
+                "not counted: the states of mlx-lm's class jamba are slices of those of every position of a "
+                "step, which stay allocated through the answer (seen on its CPU build)"
             )
         if self.own.name in _EXPANDED:
             yield f"mlx-lm's class {self.own.name} caches the latent expanded to every head"

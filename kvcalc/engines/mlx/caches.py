@@ -213,8 +213,8 @@ class _Rules:
             )
         if self.own.name == "jamba":
             yield (
-                "not counted: the states of mlx-lm's class jamba are slices of those of every position of a "
-                "step, which stay allocated through the answer (seen on its CPU build)"
+                "not counted: the states of mlx-lm's class jamba are slices of those of every position of "
+                "a step, which stay allocated through the answer (seen on its CPU build)"
             )
         if self.own.name in _EXPANDED:
             yield f"mlx-lm's class {self.own.name} caches the latent expanded to every head"

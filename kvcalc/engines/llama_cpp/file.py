@@ -5,6 +5,7 @@ Which tensor belongs to a layer, to the input or to the output: llama.cpp v0.5.0
 """
 
 import re
+from dataclasses import replace
 from math import prod
 from typing import Literal
 
@@ -14,6 +15,7 @@ from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
+from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.ledger import Row
 from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
@@ -26,19 +28,22 @@ _INPUT = {"token_embd", "position_embd", "token_types", "per_layer_token_embd"}
 _FIRST = {"token_embd_norm", "per_layer_model_proj", "per_layer_proj_norm"}
 # Beside every layer, once on each device that has one (TENSOR_DUPLICATED).
 _EVERY = {"rope_freqs", "rope_factors_long", "rope_factors_short"}
+_CUDA_ROW = 512
 EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
 
 
 @frozen(often=True)
 class FileTensor:
     """A tensor of the file. layer: None for what stands once. active: of its bytes, those that one
-    token reads, as a fraction (experts per token, experts)."""
+    token reads, as a fraction (experts per token, experts). padding: what CUDA adds behind a quantised
+    tensor whose rows 512 does not divide (ggml_backend_cuda_buffer_type_get_alloc_size)."""
 
     name: str
     bytes: int
     part: Part
     layer: int | None = None
     active: tuple[int, int] = (1, 1)
+    padding: int = 0
 
     @property
     def read_bytes(self) -> int:
@@ -91,8 +96,12 @@ def model_file(spec: ModelSpec, dtype: str) -> ModelFile:
 def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     file = gguf_file(spec)
     asked = recipe(dtype)
+    pads = [0] * len(file.model.tensors)
     if asked is not None:
         types = tensor_types(file.model, asked)
+        pads = [
+            _padding(tensor, kind) for tensor, kind in zip(file.model.tensors, types, strict=True)
+        ]
         sizes = [
             tensor_bytes(tensor, kind)
             for tensor, kind in zip(file.model.tensors, types, strict=True)
@@ -107,13 +116,23 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     active = _active(spec)
     finals = "token_embd_norm" if file.model.architecture.startswith("lfm2") else "output_norm"
     tensors = tuple(
-        _placed(tensor.name, size, active, finals)
-        for tensor, size in zip(file.model.tensors, sizes, strict=True)
+        replace(_placed(tensor.name, size, active, finals), padding=pad)
+        if pad
+        else _placed(tensor.name, size, active, finals)
+        for tensor, size, pad in zip(file.model.tensors, sizes, pads, strict=True)
     )
     names = {tensor.name for tensor in tensors}
     headed = names & {"output.weight", "dec.output.weight"}
     tied = not headed and spec.head == "lm"
     return ModelFile(file.model.architecture, tensors, file.model.num_layers, tied)
+
+
+def _padding(tensor: GgufTensor, kind: str) -> int:
+    """Bytes that fill the last row up to 512 elements."""
+    block, rest = GGML[kind].block_elements, tensor.row % _CUDA_ROW
+    if block == 1 or not rest:
+        return 0
+    return GGML[kind].row(_CUDA_ROW - rest)
 
 
 def is_gguf(spec: ModelSpec) -> bool:

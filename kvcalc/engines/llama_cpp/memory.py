@@ -159,7 +159,7 @@ class Loaded:
         self, machine: Machine, placed: Placement, number: int, device: Device,
         compute: dict[Place, Band],
     ) -> Use:  # fmt: skip
-        model = placed.model_bytes(number)
+        model = placed.model_bytes(number, device.vendor in ("NVIDIA", "AMD"))
         layers = sum(at == number for at in placed.layers)
         windows = getattr(device, "system", "") == "windows"
         outside = OUTSIDE_WINDOWS if windows else OUTSIDE

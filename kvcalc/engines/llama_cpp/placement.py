@@ -37,9 +37,16 @@ class Placement:
     num_devices: int
     logits_bytes: int
 
-    def model_bytes(self, place: Place) -> int:
-        """The model buffer of a device, or the tensors in RAM (a mapping of the file spans more)."""
-        return sum(_room(tensor.bytes) for tensor, at in self.tensors if at == place)
+    def model_bytes(self, place: Place, cuda: bool = False) -> int:
+        """The model buffer of a device, or the tensors in RAM (a mapping of the file spans more).
+
+        cuda: whether the device's backend is CUDA (or HIP), which pads rows.
+        """
+        return sum(
+            _room(tensor.bytes + tensor.padding * cuda)
+            for tensor, at in self.tensors
+            if at == place
+        )
 
     def cache_place(self, layer: int) -> Place:
         return self.layers[layer] if self.offload_cache else HOST
@@ -83,7 +90,9 @@ def place(file: ModelFile, free: Sequence[int], placing: Placing) -> Placement:
             placed.append((tensor, moved))
     again = file.table_bytes if file.tied else 0
     if again and layers[-1] is not HOST:
-        placed.append((FileTensor("output.weight", again, "output"), layers[-1]))
+        pad = next(each.padding for each in file.tensors if each.name.endswith("token_embd.weight"))
+        copy = FileTensor("output.weight", again, "output", padding=pad)
+        placed.append((copy, layers[-1]))
         again = 0
     return Placement(layers, tuple(placed), placing.offload_cache, len(free), again)
 

@@ -1,0 +1,168 @@
+"""Replays public loads of llama.cpp on GPUs; writes kvcalc/engines/llama_cpp/ACCURACY.md.
+
+    python -m tests.engines.llama_cpp_gpu
+
+``llama_cpp_gpu.jsonl``: one load a line: where it was printed, the model and the flags, every buffer in
+MiB. dtype is null where the file is no stock mixture: then its weights are not compared.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Unnamed, load
+from kvcalc.engines.llama_cpp.pool import capacity
+from kvcalc.spec.catalog import load as spec_of
+
+FACTS = Path(__file__).with_name("llama_cpp_gpu.jsonl")
+PAGE = Path("kvcalc/engines/llama_cpp/ACCURACY.md")
+# Since pull request 23861 only the logits that are asked for have room.
+LIMITED = "2026-05-29"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One printed figure, MiB. least, most: kvcalc's; equal where it is one figure, most None where it
+    is not predicted."""
+
+    quantity: str
+    printed: float
+    least: int
+    most: int | None
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.most is None:
+            return "not predicted"
+        if self.least == self.most and _mib(self.least) == f"{self.printed:.2f}":
+            return "to the digit"
+        low, high = (Fraction(end, 1 << 20) for end in (self.least, self.most))
+        printed = Fraction(str(self.printed))
+        if self.least == self.most and self.reason.startswith("cells"):
+            return "explained"
+        if low * Fraction(95, 100) <= printed <= high * Fraction(105, 100):
+            return "within 5 %" if self.least == self.most else "in the band"
+        return "explained" if self.reason else "off"
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{float(Fraction(num_bytes, 1 << 20)):.2f}"
+
+
+def facts() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in FACTS.read_text("utf-8").splitlines()]
+
+
+def checks(row: dict[str, Any]) -> Iterator[Check]:
+    """Every printed figure of a load beside kvcalc's."""
+    said, printed = row["flags"], row["printed"]
+    spec = spec_of(row["model"])
+    flags = LlamaCppFlags(
+        ctx_size=said["ctx"], parallel=said["seqs"], ubatch=said["ubatch"],
+        kv_unified=said["unified"] or None, cache_type_k=said.get("k"), cache_type_v=said.get("v"),
+        speculative_tokens=said.get("rs"), flash_attn="on" if said["flash"] else "off",
+        n_gpu_layers=str(said["ngl"]) if "ngl" in said else None,
+        cpu_moe=said.get("cpu_moe"), swa_full=said.get("swa_full"),
+    )  # fmt: skip
+    caches = [cache for cache in capacity(spec, flags).caches if cache.bytes]
+    held = [cache for cache in caches if cache.type != "recurrent"]
+    lines = printed.get("kv", [])
+    sizes = [cache.bytes for cache in held]
+    if len(lines) == 1 and len(sizes) > 1:
+        sizes = [sum(sizes)]  # one cache for all layers, in builds of before
+    for line, size in zip(lines, sizes, strict=False):
+        yield Check("cache", line, size, size, said.get("why", ""))
+    if "rs" in printed:
+        states = sum(cache.bytes for cache in caches if cache.type == "recurrent")
+        yield Check("states", printed["rs"], states, states)
+    loaded = load(spec, row["dtype"] or "q8_0", flags)
+    count = said.get("devices", len(printed.get("compute", ())) or 1)
+    vendor = "NVIDIA" if row["backend"] in ("CUDA", "ROCm") else ""
+    machine = Machine(devices=tuple(Unnamed(f"device {i}", vendor) for i in range(count)))
+    table = loaded.table(machine, flags.placing())
+    host = table.uses[-1]
+    if row["dtype"]:
+        for number, line in enumerate(printed.get("model", ())):
+            size = table.uses[number].model_bytes
+            yield Check(f"model, device {number}", line, size, size)
+    if "output" in printed:
+        yield Check("output", printed["output"], host.output_bytes, host.output_bytes)
+    if not said.get("ot"):
+        yield from _compute(row, loaded, table.uses)
+
+
+def _compute(row: dict[str, Any], loaded: Loaded, uses: Any) -> Iterator[Check]:
+    printed, said = row["printed"], row["flags"]
+    every = row["date"] < LIMITED or said.get("own") == "ik"
+    logits = 4 * said["ubatch"] * (loaded.spec.vocab_size + loaded.spec.hidden_size)
+    for number, line in enumerate(printed.get("compute", ())):
+        band = uses[number].compute
+        least, most = band.least, band.most
+        reason = ""
+        if most is not None and every:
+            # Builds of before reserve every token's logits, at the last device with the output.
+            if number == len(printed["compute"]) - 1:
+                least, most = max(least, logits), max(most, logits)
+            reason = said.get("why") or "a build that reserves the logits of every token"
+        elif most is not None:
+            # One output's logits; the table prints the rest.
+            reason = f"the figures are of v0.5.0, the load of {row['build'] or row['date']}"
+        if most is not None and most - least <= 4 * loaded.spec.vocab_size * said["seqs"]:
+            most = least
+        yield Check(f"compute, device {number}", line, least, most, reason)
+    if "host" in printed:
+        band = uses[-1].compute
+        reason = "masks in f32 before pull request 23764" if row["date"] < LIMITED else ""
+        yield Check("compute, host", printed["host"], band.least, band.most, reason)
+
+
+def page() -> str:
+    """The page: totals by quantity, then every figure that is not equal to the digit."""
+    totals: dict[str, Counter[str]] = {}
+    rest = []
+    for row in facts():
+        for check in checks(row):
+            kind = check.quantity.split(",")[0].split(" (")[0]
+            totals.setdefault(kind, Counter())[check.verdict] += 1
+            if check.verdict != "to the digit":
+                rest.append((row, check))
+    words = ["to the digit", "within 5 %", "in the band", "explained", "not predicted", "off"]
+    lines = [
+        "# llama.cpp on GPUs: what loads printed, and what kvcalc says", "",
+        f"{len(facts())} public loads (tests/engines/llama_cpp_gpu.jsonl), replayed by",
+        "`python -m tests.engines.llama_cpp_gpu`. Compute buffers are those of llama.cpp v0.5.0: loads",
+        "of builds before it that differ are marked as explained, with the reason.", "",
+        "| figure | " + " | ".join(words) + " |", "|---|" + "---|" * len(words),
+        *(f"| {kind} | " + " | ".join(str(found[word]) for word in words) + " |"
+          for kind, found in totals.items()), "",
+        "## What is not equal to the digit", "",
+        "| model | backend, build | flags | figure | printed, MiB | kvcalc, MiB | |",
+        "|---" * 7 + "|",
+        *(_line(row, check) for row, check in rest), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any], check: Check) -> str:
+    ours = "-" if check.most is None else _mib(check.least) if check.least == check.most else (
+        f"{_mib(check.least)} to {_mib(check.most)}")  # fmt: skip
+    flags = " ".join(
+        f"{name} {value}"
+        for name, value in row["flags"].items()
+        if value not in (False, None) and name not in ("why", "own")
+    )
+    why = check.verdict + (f": {check.reason}" if check.verdict == "explained" else "")
+    build = f"{row['backend']}, {row['build'] or row['date']}"
+    return (f"| {row['model']} {row['dtype'] or ''} | {build} | {flags} | "
+            f"{check.quantity} | {check.printed} | {ours} | {why} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(page())

@@ -93,19 +93,15 @@ def capacity(
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
-        machine = local.machine_of(
-            options.gpu_list(gpu), gpu_memory, tp * pp, ram, reserve, devices or 0
-        )
-        asked = options.tokens(context, "--context")
-        local.table(locate(model).spec, name, machine, dtype, asked, given, engine_version,
-                    format, quiet)  # fmt: skip
-        return
+        machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
+        return local.table(locate(model).spec, name, machine, dtype, context, given, engine_version,
+                           format, quiet)  # fmt: skip
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
-    only = options.one_gpu(options.gpu_list(gpu))
     found = locate(model)
     question = Question(
         engine=name, engine_version=engine_version, available=_available(available),
-        device=options.device(only, gpu_memory), dtype=dtype, eager=enforce_eager,
+        device=options.device(options.one_gpu(options.gpu_list(gpu)), gpu_memory),
+        dtype=dtype, eager=enforce_eager,
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),
         flags=_with_context(name, given, options.tokens(context, "--context")),

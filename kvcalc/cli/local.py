@@ -1,6 +1,7 @@
 """``kvcalc fit`` and ``capacity`` where llama.cpp is the engine: its flags, its machines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.cli import options
@@ -21,8 +22,8 @@ _PLACES = ("n_gpu_layers", "n_cpu_moe", "cpu_moe", "override_tensor", "tensor_sp
 
 
 def machine_of(
-    gpus: Sequence[str], gpu_memory: str | None, count: int, ram: str | None, reserve: str | None,
-    unnamed: int = 0,
+    gpus: Sequence[str] | str | None, gpu_memory: str | None, count: int, ram: str | None,
+    reserve: str | None, unnamed: int = 0,
 ) -> Any:  # fmt: skip
     """The devices that were named, each once, or ``count`` of one; none: the CPU alone.
 
@@ -31,6 +32,7 @@ def machine_of(
     from kvcalc.deployment.hardware import find, of_size
     from kvcalc.engines.llama_cpp.memory import Machine, Unnamed
 
+    gpus = options.gpu_list(gpus)
     if not gpus and gpu_memory is None and ram is None and not unnamed:
         raise UsageError("say --gpu NAME, --gpu-memory SIZE, or --ram SIZE for the CPU alone")
     if gpus and gpu_memory is not None:
@@ -79,7 +81,7 @@ def slots(batch: int, given: dict[str, Any]) -> dict[str, Any]:
     parallel = given.get("parallel")
     if parallel is not None and batch not in (1, parallel):
         raise UsageError(f"--batch {batch} and --parallel {parallel} say different things")
-    return given | {"parallel": parallel or batch}
+    return given | {"parallel": parallel or (batch if batch > 1 else None)}
 
 
 def is_table(
@@ -96,18 +98,19 @@ def is_table(
 
 
 def table(
-    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, context: int | None,
+    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, asked: str | None,
     given: dict[str, Any], version: str | None, format: str, quiet: bool,
 ) -> None:  # fmt: skip
     """``capacity``: the table for these flags, as they are; cells in all are --ctx-size."""
+    context = options.tokens(asked, "--context")
     cells = given.pop("ctx_size", None)
-    slots = given.get("parallel") or 1
+    count = given.get("parallel") or 1
     if cells is not None and context is not None:
         raise UsageError("--context is one request's and --ctx-size all slots': give one of them")
     if cells is not None:
-        context = max(1, cells // slots)
+        context = max(1, cells // count)
     given = cache_types(given.pop("kv_dtype", None), given)
-    fit_locally(spec, engine, machine, dtype, context, given | {"parallel": slots}, version, "",
+    fit_locally(spec, engine, machine, dtype, context, given, version, "",
                 format, quiet, solving=False)  # fmt: skip
 
 
@@ -126,9 +129,15 @@ def fit_locally(
     question = LocalQuestion(
         dtype=_FILES.get(dtype or spec.own_dtype, dtype or spec.own_dtype),
         flags=flags, machine=machine, why=why, engine=engine, words=runner.words, defaults=notes,
+        opens=runner.opens,
         solving=solving,
     )  # fmt: skip
-    tokens = context or runner.context or min(8192, spec.max_position_embeddings or 8192)
+    longest = spec.max_position_embeddings
+    tokens = context if context is not None else min(8192, longest or 8192)
+    if context is None and runner.context is not None:
+        found_tokens, source = runner.context(sum(device.bytes for device in machine.devices))
+        tokens = min(found_tokens, longest or found_tokens)
+        question = replace(question, defaults=(f"--context {tokens}: {source}", *notes))
     found = fit_local(spec, question, tokens)
     show(format, answer(found), quiet=quiet)
     return 0 if found.verdict != "does not fit" else 1

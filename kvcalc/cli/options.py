@@ -1,6 +1,6 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -317,7 +317,7 @@ def foreign(name: str, given: Iterable[tuple[str, Any]]) -> None:
         raise UsageError(f"{words} has no {' or '.join(said)}: --engine llama.cpp has")
 
 
-def gpu_list(gpus: str | list[str] | None) -> list[str]:
+def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
     """The accelerators that were named, one by one."""
     return [gpus] if isinstance(gpus, str) else list(gpus or ())
 

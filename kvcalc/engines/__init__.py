@@ -29,12 +29,15 @@ ENGINES: dict[str, str] = {
     "sglang": "kvcalc.engines.sglang",
     "tensorrt-llm": "kvcalc.engines.tensorrt_llm",
     "llama.cpp": "kvcalc.engines.llama_cpp",
+    "ollama": "kvcalc.engines.ollama",
+    "lm-studio": "kvcalc.engines.lm_studio",
     "mlx": "kvcalc.engines.mlx",
 }
 # Other spellings.
 ALIASES = {
     "mlx-lm": "mlx", "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
     "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
+    "lmstudio": "lm-studio",
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
 SERVING, NEED = "vllm", "logical"

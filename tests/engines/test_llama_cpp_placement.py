@@ -12,6 +12,7 @@ from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
 from kvcalc.engines.llama_cpp.memory import Machine, load
 from kvcalc.engines.llama_cpp.placement import HOST, place
 from kvcalc.engines.llama_cpp.placing import Placing
+from kvcalc.engines.llama_cpp.runners import runner_of
 from kvcalc.errors import KvcalcError
 from kvcalc.spec.catalog import load as spec_of
 from kvcalc.units import GIB
@@ -177,3 +178,26 @@ def test_formats_that_no_file_has_are_refused() -> None:
             ask("qwen3-8b", dtype, "rtx-4090")
     with pytest.raises(KvcalcError, match="no architecture"):
         ask("gpt-j-6b", "q4_k_m", "rtx-4090", context=2048)
+
+
+@pytest.mark.parametrize(
+    ("engine", "memory", "context", "slots"),
+    [
+        # Ollama, docs/context-length.mdx: by VRAM; LM Studio, docs/app/advanced/parallel-requests.
+        ("ollama", 12, 4096, 1),
+        ("ollama", 24, 32768, 1),
+        ("ollama", 80, 262144, 1),
+        ("lm-studio", 24, 4096, 4),
+    ],
+)
+def test_programs_that_run_llama_cpp_have_their_defaults(
+    engine: str, memory: int, context: int, slots: int
+) -> None:
+    runner = runner_of(engine)
+    assert runner.context is not None
+    assert runner.context(memory * GIB)[0] == context
+    flags, notes = runner.flags({}, None)
+    assert flags.parallel == slots
+    assert all(runner.words in note for note in notes)
+    with pytest.raises(KvcalcError, match="has no --tensor-split"):
+        runner.flags({"tensor_split": "3,1"}, None)

@@ -33,7 +33,8 @@ _CACHES = (("fp16", "fp16"), ("q8_0", "q8_0"), ("q4_0", "q4_0"))
 class LocalQuestion:
     """What was asked. dtype: the weights' type. flags: without what lies where, if that is to be
     found; ctx_size is one request's. solving: whether it is. why: why llama.cpp, where that was not
-    said. engine, words: whose defaults these are. defaults: those, with their sources."""
+    said. engine, words: whose defaults these are. defaults: those, with their sources. opens: what of
+    where things lie the engine can be told."""
 
     dtype: str
     flags: LlamaCppFlags
@@ -42,6 +43,7 @@ class LocalQuestion:
     engine: str = "llama.cpp"
     words: str = "llama.cpp"
     why: str = ""
+    opens: frozenset[str] = frozenset(("layers", "experts", "shares"))
     defaults: tuple[str, ...] = ()
 
     @property
@@ -49,7 +51,9 @@ class LocalQuestion:
         return self.flags.parallel or 1
 
     def with_context(self, tokens: int) -> LlamaCppFlags:
-        """The flags of a server whose every slot holds so many tokens."""
+        """The flags of a server whose every slot holds so many tokens; one cache is for all slots."""
+        if self.flags.kv_unified and self.engine == "lm-studio":
+            return replace(self.flags, ctx_size=tokens)
         return replace(self.flags, ctx_size=tokens * self.slots, parallel=self.slots)
 
 
@@ -103,7 +107,7 @@ def _answer(loaded: Loaded, question: LocalQuestion) -> Solved:
     asked = question.flags.placing()
     if not question.solving:
         return as_asked(loaded, question.machine, asked)
-    return solve(loaded, question.machine, asked, open_flags(question.flags))
+    return solve(loaded, question.machine, asked, open_flags(question.flags) & question.opens)
 
 
 def open_flags(flags: LlamaCppFlags) -> frozenset[str]:
@@ -146,7 +150,24 @@ def _longest(spec: ModelSpec, question: LocalQuestion, found: Solved) -> int | N
 
 
 def command(loaded: Loaded, question: LocalQuestion, placing: Placing) -> str:
-    """``llama-server`` with the flags of a placement."""
+    """What starts it so, in the words of the program that runs llama.cpp."""
+    setup = loaded.setup
+    number = placing.num_gpu_layers
+    most = loaded.file.num_layers + 1
+    layers = most if number is None else min(number, most)
+    if question.engine == "ollama":
+        kept = {
+            "OLLAMA_CONTEXT_LENGTH": str(setup.cells),
+            "OLLAMA_NUM_PARALLEL": str(setup.sequences),
+        }
+        if setup.k.name != "fp16":
+            kept["OLLAMA_KV_CACHE_TYPE"] = format_name(setup.k)
+        said = " ".join(f"{name}={value}" for name, value in kept.items())
+        return f"{said} ollama serve; /set parameter num_gpu {layers}"
+    if question.engine == "lm-studio":
+        share = "max" if layers == most else f"{layers / most:.2f}"
+        return (f"lms load MODEL --gpu {share} --context-length {setup.cells} "
+                f"--parallel {setup.sequences}")  # fmt: skip
     return " ".join(["llama-server", "-m", "MODEL.gguf", *_flags(loaded, question, placing)])
 
 
@@ -262,6 +283,12 @@ def headline(fit: LocalFit) -> str:
     ram = f" and {format_bytes(machine.ram)} of RAM" if machine.ram is not None else ""
     where = names_of(machine.devices) or "the CPU"
     return (
-        f"{each}, weights in {question.dtype}, on {where}{ram}, {question.words} {fit.version}"
+        f"{each}, weights in {question.dtype}, on {where}{ram}, {_program(fit)}"
         f"{question.why}: {fit.verdict}"
     )
+
+
+def _program(fit: LocalFit) -> str:
+    """``llama.cpp 0.5``, ``Ollama (llama.cpp 0.5)``."""
+    own = f"llama.cpp, {fit.version}"
+    return own if fit.question.engine == "llama.cpp" else f"{fit.question.words} ({own})"

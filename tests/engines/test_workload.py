@@ -127,7 +127,7 @@ def test_who_does_not_support_the_model_says_so() -> None:
     rows = side_by_side(spec, choose_workload(spec, Asked(context_tokens=512))[0])
     assert [row.engine for row in rows] == list(ENGINES)
     refusals = {row.engine: row.refusal for row in rows if row.bytes is None}
-    assert set(refusals) == {"sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio"}
+    assert set(refusals) == {"sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio", "mlx"}
     assert "t5-small" in str(refusals["sglang"])
 
 

@@ -104,6 +104,8 @@ def fit(
             length = options.tokens(context, "--context")
             said = (dtype, length, slots, engine_version, why, format, quiet)
             return local.fit_locally(found, name, on, *said)
+    if flag is not None and name in local.LOCAL:
+        raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)

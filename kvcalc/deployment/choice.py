@@ -42,11 +42,13 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One model. ways: widest first, up to the best where not all were asked for. reason: why the
-    engine does not run it; it has no ways then."""
+    """One model. context_tokens: that it was asked about. ways: widest first, up to the best where not
+    all were asked for. reason: why the engine does not run it; it has no ways then.
+    """
 
     model: str
     parameters: int
+    context_tokens: int
     model_context: int | None
     ways: tuple[Way, ...]
     reason: str = ""
@@ -108,7 +110,8 @@ def _choice(device: Accelerator, asked: Asked, dtype: str | None, every: bool) -
         if way.holds and not every:
             break
     return Choice(
-        model=name, parameters=summarise(spec).total, model_context=spec.max_position_embeddings,
+        model=name, parameters=summarise(spec).total,
+        context_tokens=request.workload.context_tokens, model_context=spec.max_position_embeddings,
         ways=tuple(_narrowing(ways)), reason="" if ways else reason,
     )  # fmt: skip
 

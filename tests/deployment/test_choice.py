@@ -128,12 +128,22 @@ def test_what_an_engine_does_not_run_is_named(capsys: Capture) -> None:
         (["qwem*"], {}, "no model 'qwem\\*'"),
         (["qwen3-8b", "qwen3-9b"], {}, "no model 'qwen3-9b'"),
         (["qwen3-8b", "qwen3-4b"], {"gpu": None, "gpus": "all"}, "answers for one model"),
+        (["qwen3-8b", "qwen3-4b"], {"ram": "64GiB"}, "--ram is of one model"),
         (["mor-360m-*"], {}, "vLLM has no mixture of recursions"),
     ],
 )
 def test_refusals(models: list[str], words: dict[str, Any], message: str) -> None:
     with pytest.raises(KvcalcError, match=message):
         command(models=models, **{"gpu": "rtx-4090", **words})
+
+
+def test_without_a_context_a_short_model_has_its_own(capsys: Capture) -> None:
+    found = ask(capsys, "whisper-tiny", "qwen3-0.6b")
+    assert {each["model"]: each["context_tokens"] for each in found["models"]} == {
+        "qwen3-0.6b": 8192, "whisper-tiny": 448,
+    }  # fmt: skip
+    assert command(models=["whisper-tiny", "qwen3-0.6b"], gpu="rtx-4090") == 0
+    assert capsys.readouterr().out.startswith("up to 8k tokens x 1 in bf16 on 1 x rtx-4090")
 
 
 def test_nothing_fits(capsys: Capture) -> None:

@@ -28,7 +28,7 @@ def to_object(choices: Choices) -> dict[str, Any]:
         "device": {"name": device.name, "bytes": device.bytes, "measured": device.measured},
         "engine": {"name": choices.request.engine, "version": choices.version},
         "workload": {
-            "context_tokens": workload.context_tokens,
+            "context_tokens": _context(choices),
             "batch_size": workload.batch_size,
             "kv_dtype": workload.cache.kv_name,
         },
@@ -39,11 +39,17 @@ def to_object(choices: Choices) -> dict[str, Any]:
     }
 
 
+def _context(choices: Choices) -> int:
+    """The longest that any was asked about: without --context a short model has its own."""
+    return max(choice.context_tokens for choice in choices.choices)
+
+
 def _choice(choice: Choice) -> dict[str, Any]:
     best = choice.best
     return {
         "model": choice.model,
         "parameters": choice.parameters,
+        "context_tokens": choice.context_tokens,
         "model_context": choice.model_context,
         "fits": best is not None,
         "best": None if best is None else _way(best),
@@ -83,7 +89,9 @@ def _about(choices: Choices) -> str:
     # llama.cpp's own is f16, which bf16 stands for here.
     own = request.record.placed is not None and workload.cache.kv_name == "bf16"
     cache = "" if own else f" in {workload.cache.kv_name}"
-    tokens, devices = format_tokens(workload.context_tokens), workload.layout.devices
+    longest, devices = _context(choices), workload.layout.devices
+    varied = any(choice.context_tokens != longest for choice in choices.choices)
+    tokens = ("up to " if varied else "") + format_tokens(longest)
     return (
         f"{tokens} tokens x {workload.batch_size}{cache} on {devices} x {choices.device.name}{version}"
         f"{choices.why}"

@@ -7,9 +7,10 @@ from kvcalc.report.sheet import Answer, Bytes, Column, Count, Line, Row, Sheet, 
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = ("model", "dtype", "weights_bytes", "bytes", "percent", "command")
+_SHARE = Column("share of the device", right=True)
 _COLUMNS = (
     Column("model", "model"), Column("weights in", "dtype"), Column("weights", "weights_bytes"),
-    Column("takes", "bytes"), Column("share of the device", right=True), Column(None, "percent"),
+    Column("takes", "bytes"), _SHARE, Column(None, "percent"),
     Column(None, "command"),
 )  # fmt: skip
 
@@ -62,7 +63,12 @@ def sheet(found: Together) -> Sheet:
         left = f"{format_bytes(-found.free_bytes)} are missing"
     else:
         left = f"{format_bytes(found.free_bytes)} are left"
-    table = Table("", _COLUMNS, tuple(map(_row, found.parts)))
+    # A title over nothing says nothing.
+    shared = any(part.percent is not None for part in found.parts)
+    columns = tuple(
+        Column(None) if column is _SHARE and not shared else column for column in _COLUMNS
+    )
+    table = Table("", columns, tuple(map(_row, found.parts)))
     return Sheet("", "", (Line("", lead=about), table, Line(left)), (), KEYS)
 
 

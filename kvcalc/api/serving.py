@@ -54,6 +54,7 @@ class EngineWords(TypedDict, total=False):
 
     max_model_len: Tokens
     kv_dtype: str | None
+    attention_backend: str | None
     state_dtype: str | None
     pipeline_partition: tuple[int, ...] | None
     decode_context_parallel: int | None

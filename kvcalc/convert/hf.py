@@ -77,7 +77,8 @@ def spec_from_config(
         left_out=(*left_out, *spec.left_out),
     )
     published = _published(values, config, spec, stored, assumptions)
-    spec = replace(spec, weight_dtypes=published.dtypes, weight_formats=published.rules)
+    spec = replace(spec, weight_dtypes=published.dtypes, weight_formats=published.rules,
+                   declared_cache=published.cache)  # fmt: skip
     problems = [
         Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
     ]

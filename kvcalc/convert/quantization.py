@@ -6,7 +6,7 @@ bytes would look as right as any.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
@@ -26,10 +26,12 @@ _DTYPES = {
 
 @frozen
 class Published:
-    """What the published files store: formats by component, and rules for single tensors."""
+    """What the published files store: formats by component, rules for single tensors, and the format
+    that they declare for the cache, by the tool that made them."""
 
     dtypes: dict[WeightPart, str]
     rules: tuple[TensorFormat, ...] = ()
+    cache: dict[str, str] = field(default_factory=dict)
 
 
 def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec) -> Published:
@@ -58,7 +60,7 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
         for rule, told in found.items():
             if ".experts." in rule:
                 found[rule] = dict.fromkeys(told, "mxfp4")
-    return Published(dtypes, as_rules(found, default or "bf16"))
+    return Published(dtypes, as_rules(found, default or "bf16"), _cache(stated))
 
 
 def _by_module(
@@ -141,8 +143,28 @@ def _note_cache(config: Config, stated: Stated) -> None:
         if stated.get(key):
             config.assumptions.append(
                 f"quantization_config.{key} = {short(stated[key])}: the checkpoint's format for the "
-                f"cache; it is counted as --kv-dtype says, without its scales"
+                f"cache, which an engine's auto takes where the engine reads it; the need alone is "
+                f"counted as --kv-dtype says, without its scales"
             )
+
+
+def _cache(stated: Stated) -> dict[str, str]:
+    """Tool -> the cache's format in one word, where it is one that an engine has.
+
+    ModelOpt writes a word or the scheme of compressed-tensors: a dict of num_bits and type.
+    """
+    producer = stated.get("producer")
+    tool = stated.get("quant_method")
+    if tool is None and isinstance(producer, Mapping):
+        tool = producer.get("name")
+    tool = "modelopt" if str(tool).startswith("modelopt") else str(tool)
+    said = stated.get("kv_cache_scheme") or stated.get("kv_cache_quant_algo")
+    if isinstance(said, Mapping):
+        fp8 = said.get("num_bits") == 8 and said.get("dynamic") in (None, False)
+        bits = "fp8" if fp8 else "nvfp4" if said.get("num_bits") == 4 else ""
+        said = bits if said.get("type") == "float" else ""
+    word = str(said).lower()
+    return {tool: word} if word in ("fp8", "nvfp4") else {}
 
 
 def _default(values: Mapping[str, Any], config: Config) -> str:

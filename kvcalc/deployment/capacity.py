@@ -55,7 +55,7 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     device = question.device
     if device is not None:
         record.check_device(device, question.engine_version)
-        request = replace(request, compute_capability=device.sm)
+        request = replace(request, compute_capability=device.sm, eager=question.eager)
         if not _stated(question, request):
             request, notes = _from_gpu(spec, device, question, request)
     result = record.allocated(spec, request)
@@ -149,7 +149,7 @@ def _from_gpu(
     step = step_of(device, asked)
     if record.schedules and step is not None:
         flags: Any = request
-        request = replace(flags, max_num_batched_tokens=step.tokens)
+        request = replace(flags, max_num_batched_tokens=step.tokens, max_num_seqs=step.requests)
     share = planner.share(device, asked).note
     notes = (
         f"{device.name}: {device.bytes:,} bytes"

@@ -48,4 +48,6 @@ def fit(
     changes: tuple[Change, ...] = ()
     if verdict == "does not fit" and advise:
         changes = tuple(changes_for(planner, answer, model or planner.spec.name))
-    return replace(answer, changes=changes, notes=tuple(notes_for(planner.spec, answer)))
+    stop = planner.stops(device, request) or planner.stops(device, request, 1)
+    notes = (*((stop,) if stop else ()), *notes_for(planner.spec, answer))
+    return replace(answer, changes=changes, notes=notes)

@@ -184,6 +184,8 @@ class Planner:
         if rooms is None:
             return False
         rules = self.admission(device, request)
+        if request.max_num_seqs is not None and self.stops(device, request, end) is not None:
+            return False
         return rules.admits(rooms, max(1, request.workload.context_tokens), request.sequences)
 
     def _rooms(self, device: Accelerator, request: FitRequest, end: int) -> list[int] | None:
@@ -191,6 +193,14 @@ class Planner:
         rooms = [room[end] for room in self.room(device, request)]
         # The need alone may be nothing; an engine's pool holds at least a block.
         return None if min(rooms) < (0 if request.record.memory == "none" else 1) else rooms
+
+    def stops(self, device: Accelerator, request: FitRequest, end: int = 0) -> str | None:
+        """Why the engine's server does not start with the requests of its step, and what helps."""
+        step = step_of(device, request)
+        if step is None or request.eager:
+            return None
+        memory = min(room[end] for room in self.room(device, request))
+        return self.admission(device, request).stops(memory, step.requests)
 
     def _logical(self, request: FitRequest) -> list[int]:
         """The logical need of the requests on a rank of each stage."""

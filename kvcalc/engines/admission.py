@@ -36,6 +36,10 @@ class Admission:
         """
         raise NotImplementedError
 
+    def stops(self, memory: int, requests: int) -> str | None:
+        """Why its server does not start where it may run so many requests at once, and what helps."""
+        return None
+
 
 class Pools(Admission, Generic[F]):
     """An engine whose pools are cells: the pool with the least room decides.

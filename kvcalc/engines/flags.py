@@ -55,8 +55,17 @@ MaxModelLen = Annotated[int | None, tokens("Longest request.", "the model's most
 EncoderTokens = Annotated[int | None, tokens("Encoder tokens of one sequence.", "as --context")]
 KvDtype = Annotated[
     str | None,
-    Flag(help="Number format of the cache, as the engine names it.", kind="format", default="auto"),
+    Flag(
+        help="Number format of the cache, as the engine names it (SGLang: fp8_raw, too).",
+        kind="format",
+        default="auto",
+    ),
 ]
+AttentionBackend = Annotated[
+    str | None,
+    Flag(help="Backend, where it decides the cache's rows (sparse MLA).", kind="text",
+         default="the GPU's"),
+]  # fmt: skip
 StateDtype = Annotated[
     str | None,
     Flag(help="Number format of recurrent states.", kind="format", default="the model's, fp32"),

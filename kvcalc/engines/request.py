@@ -58,7 +58,7 @@ class CapacityRequest:
     available: memory for the cache on each device; None where the engine is sized otherwise.
     model_dtype: the model's own format, which an ``auto`` cache takes. layout: the devices; one
     replica of several is asked about. compute_capability: the GPU's, 90 for 9.0; 0 for one of
-    another vendor, None when not known.
+    another vendor, None when not known. eager: no CUDA graphs.
     """
 
     available: Available | None = None
@@ -66,6 +66,7 @@ class CapacityRequest:
     model_dtype: str = "bf16"
     layout: Layout = field(default_factory=Layout)
     compute_capability: int | None = None
+    eager: bool = False
 
     def __post_init__(self) -> None:
         for name, ranks in (("tensor", self.layout.tensor), ("pipeline", self.layout.pipeline)):

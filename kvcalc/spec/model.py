@@ -357,6 +357,8 @@ class ModelSpec:
         mtp: extra layers that predict further tokens; counted apart.
         weight_dtypes: number format of each component's matrices in the published checkpoint.
         weight_formats: number formats of single tensors there, over what weight_dtypes says.
+        declared_cache: the cache's format that the published checkpoint declares, by the tool that made
+            it, such as modelopt or compressed-tensors; an engine's auto may take it.
         expect: values that ``kvcalc check`` holds.
         budgets: workloads that must stay within bounds.
     """
@@ -395,6 +397,7 @@ class ModelSpec:
     mtp: "MultiTokenPrediction | None" = _lazy("kvcalc.stack.mtp", "MultiTokenPrediction")
     weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
     weight_formats: tuple[TensorFormat, ...] = ()
+    declared_cache: dict[str, str] = field(default_factory=dict)
     expect: Expect | None = None
     budgets: tuple[Budget, ...] = ()
 

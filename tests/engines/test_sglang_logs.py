@@ -48,6 +48,10 @@ LOGS = [
         {"full": ("12.33", "12.33"), "states": ("0.43", "21.80")}),
     Log("151", "glm-5", {"tokens": 314304, **tp(8)}, {"full+index": ("29.32",)}),
     Log("181", "kimi-k2.5", {"tokens": 2454421}, {"full": ("160.63",)}),
+    # GB300: raw fp8 rows, as TRT-LLM's kernels take them.
+    Log("PR 30531", "glm-5.2",
+        {"tokens": 3002752, "kv_dtype": "fp8_e4m3", "compute_capability": 103, **tp(4)},
+        {"full+index": ("133.40",)}, "https://github.com/sgl-project/sglang/pull/30531"),
     # Gemma-4-12B: two pools, each with an fp8 scale per 16 elements.
     Log("182", "gemma-4-12b", {"tokens": 765776, "kv_dtype": "fp4_e2m1"},
         {"full": ("1.64", "1.64"), "window": ("26.29", "26.29")}),

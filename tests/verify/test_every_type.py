@@ -23,7 +23,8 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "kvcalc"
 # of a reference model depends on them. ``mtp`` is counted apart and has no reference module.
 NOT_OF_THE_MODEL = {
     "ModelSpec": {"name", "source", "hub_id", "model_type", "notes", "left_out",
-                  "max_position_embeddings", "weight_dtypes", "weight_formats", "expect", "budgets", "mtp"},
+                  "max_position_embeddings", "weight_dtypes", "weight_formats", "declared_cache",
+                  "expect", "budgets", "mtp"},
     "Expect": None, "Budget": None, "MultiTokenPrediction": None,
 }  # fmt: skip
 

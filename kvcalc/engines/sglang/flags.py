@@ -16,6 +16,7 @@ class SglangFlags(CapacityRequest):
 
     max_model_len: words.MaxModelLen = None
     kv_dtype: words.KvDtype = None
+    attention_backend: words.AttentionBackend = None
     state_dtype: words.StateDtype = None
     block_size: words.BlockSize = None
     prefix_caching: words.PrefixCaching = None

@@ -7,6 +7,7 @@ from typing import Any
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.sglang.flags import SglangFlags
+from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
@@ -14,12 +15,6 @@ from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
 
-# kv_cache_dtype of the command line -> kvcalc's format of a row.
-KV_DTYPES = {
-    "bf16": "bf16", "bfloat16": "bf16", "fp16": "fp16", "float16": "fp16",
-    "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_raw": "fp8",
-    "fp4_e2m1": "nvfp4", "mxfp8": "mxfp8",
-}  # fmt: skip
 _ATTENTION = {"mha", "mqa", "gqa", "mla"}
 _RECURRENT = {"gated_deltanet", "kda", "mamba1", "mamba2", "short_conv", "lightning"}
 # configs/model_config.py, is_hybrid_swa_model, as model types of configs.
@@ -122,9 +117,11 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
     ]
     indexer = next(filter(None, indexers), None)
     dsa = indexer is not None
-    dtypes, index = _formats(request, dsa)
-    conv = CacheDtypes(key=_model_dtype(request), value=_model_dtype(request))
-    layers = Layers(dsa=dsa, logical=CacheDtypes(dtypes.key, dtypes.value, request.state_dtype))
+    resolved = resolve(spec, request, rules, dsa)
+    dtypes, index = resolved.row, resolved.index
+    conv = CacheDtypes(key=model_dtype(request), value=model_dtype(request))
+    layers = Layers(dsa=dsa, logical=CacheDtypes(dtypes.key, dtypes.value, request.state_dtype),
+                    notes=[*resolved.rules, *resolved.notes])  # fmt: skip
     found: dict[tuple[Any, ...], int] = {}
     for layer in decoder_layers(spec):
         if layer.index not in stage:
@@ -152,27 +149,6 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
     if request.mtp_layers and stage.stop == len(decoder_layers(spec)):
         _draft(request.mtp_layers, layers)
     return layers
-
-
-def _model_dtype(request: SglangFlags) -> str:
-    return KV_DTYPES.get(request.model_dtype, "bf16")
-
-
-def _formats(request: SglangFlags, dsa: bool) -> tuple[CacheDtypes, CacheDtypes]:
-    """The formats of the cache, and of index keys."""
-    name = request.kv_dtype or "auto"
-    if name == "auto":
-        name = _model_dtype(request)
-    if name not in KV_DTYPES:
-        raise UsageError(
-            f"--kv-dtype {name}: SGLang has auto, {', '.join(KV_DTYPES)} "
-            "(fp8_raw: rows without scales, as TRT-LLM and TileLang DSA kernels take them)"
-        )
-    chosen = KV_DTYPES[name]
-    if dsa and name in ("fp8", "fp8_e4m3"):
-        chosen = "fp8_ds_mla"
-    index = "fp8_ds_mla" if dsa else _model_dtype(request)
-    return CacheDtypes(chosen, chosen), CacheDtypes(index, index)
 
 
 def _attention(

@@ -1,5 +1,6 @@
 """Which rules a version of SGLang follows. Each boundary was read in the releases' own sources.
 
+0.5.5, 0.5.11, 0.5.18: which row a format's name means; see resolve.py.
 0.5.6: layers that pipeline ranks do not share evenly go one each to the last ranks; before, all to the
     last.
 0.5.11: the full and the window pool are sized at once (HybridSWAPoolConfigurator); before, tokens of
@@ -43,6 +44,9 @@ class Rules:
     largest_stage: bool
     dsa_rows: bool
     only_owners_index: bool
+    sparse_auto_is_fp8: bool
+    raw_on_blackwell: bool
+    glm_rows_on_sm12: bool
 
 
 def rules_for(version: str | None) -> Rules:
@@ -70,4 +74,7 @@ def rules_for(version: str | None) -> Rules:
         largest_stage=number >= (0, 5, 17),
         dsa_rows=number >= (0, 5, 17),
         only_owners_index=number >= (0, 5, 18),
+        sparse_auto_is_fp8=number >= (0, 5, 5),
+        raw_on_blackwell=number >= (0, 5, 11),
+        glm_rows_on_sm12=number >= (0, 5, 18),
     )

@@ -9,6 +9,7 @@ from functools import cached_property
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.plan import Plan
+from kvcalc.engines.vllm.starts import refusal
 from kvcalc.spec.model import ModelSpec
 
 
@@ -44,6 +45,11 @@ class VllmAdmission(Admission):
             return None
         blocks = max(0, memory) // self._width
         return Fraction(blocks, self._length(context_tokens)[0])
+
+    def stops(self, memory: int, requests: int) -> str | None:
+        if not self.plan.groups:
+            return None
+        return refusal(self.plan, max(0, memory) // self._width, requests)
 
     @cached_property
     def _stages(self) -> list[Sequence[int]]:

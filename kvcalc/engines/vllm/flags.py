@@ -17,6 +17,7 @@ class VllmFlags(CapacityRequest):
 
     max_model_len: words.MaxModelLen = None
     kv_dtype: words.KvDtype = None
+    attention_backend: words.AttentionBackend = None
     state_dtype: words.StateDtype = None
     pipeline_partition: Annotated[
         tuple[int, ...] | None, Flag(help="Layers of each pipeline rank: 16,32.", kind="numbers")

@@ -14,7 +14,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.names import hint
 
 _PLAIN = {
-    "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "half": 2, "fp32": 4, "float32": 4, "float": 4,
+    "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "fp32": 4, "float32": 4,
     "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1,
 }  # fmt: skip
 # name -> (bits of a key element, bits of a value element), layers/quantization/turboquant/config.py
@@ -27,7 +27,24 @@ _TURBOQUANT = {
 _PER_TOKEN_HEAD = {"int8_per_token_head": 2, "fp8_per_token_head": 2, "int4_per_token_head": 1}
 # bytes of a whole row of MLA with a latent of 512 and a rotary key of 64 (flashmla_sparse.py)
 _MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
-FORMATS = ("auto", *_PLAIN, *_PER_TOKEN_HEAD, "nvfp4", *_MLA_ROWS, *_TURBOQUANT)
+# One slot of a head of 256 (rocm_octave.py, OctaveFormat.slot_bytes): 3 bits an element of K and of V
+# and two fp16 scales. The other Octave formats give the rotary part of K more bits.
+_OCTAVE = {"octave_k3v3_compact": 196}
+_OCTAVE_BY_ROPE = ("octave_k3v4", "octave_k3v3")
+_ULTRAQUANT = "ultraquant_4bit"
+_NVFP4 = ("nvfp4", "nvfp4_4over6")
+# CacheDType of config/cache.py (0.33.0), and kvcalc's short words for two of them.
+_NAMES = (
+    "auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", *_PER_TOKEN_HEAD, *_NVFP4,
+    *_MLA_ROWS, *_TURBOQUANT, *_OCTAVE_BY_ROPE, *_OCTAVE, _ULTRAQUANT,
+)  # fmt: skip
+FORMATS = (*_NAMES, "bf16", "fp16")
+# name -> the newest release whose CacheDType was read without it.
+_ABSENT = {
+    "int8_per_token_head": (0, 18), "fp8_per_token_head": (0, 18), "int4_per_token_head": (0, 24),
+    "nvfp4": (0, 18), "nvfp4_4over6": (0, 27), "nvfp4_ds_mla": (0, 29), "ultraquant_4bit": (0, 31),
+    **dict.fromkeys(_TURBOQUANT, (0, 18)), **dict.fromkeys((*_OCTAVE_BY_ROPE, *_OCTAVE), (0, 32)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,8 +54,13 @@ class KvFormat:
     name: str
 
     @classmethod
-    def parse(cls, text: str | None, model_dtype: str) -> "KvFormat":
-        """Raises UsageError for a format that vLLM does not have, naming those it has."""
+    def parse(
+        cls, text: str | None, model_dtype: str, number: tuple[int, ...] | None = None
+    ) -> "KvFormat":
+        """Raises UsageError for a format that vLLM does not have, naming those it has.
+
+        number: the release's, where one is asked about.
+        """
         name = (text or "auto").strip().lower().removeprefix("torch.")
         if ":" in name:
             key, _, value = name.partition(":")
@@ -47,18 +69,22 @@ class KvFormat:
                     f"--kv-dtype {text}: vLLM keeps K and V in one format; give one of them"
                 )
             name = key
-        if name == "auto":
-            name = model_dtype
         if name not in FORMATS:
             near = hint(name, FORMATS)
             raise UsageError(
-                f"vLLM has no KV-cache format '{text}'{near and '; '}{near} ({', '.join(FORMATS)})"
+                f"vLLM has no KV-cache format '{text}'{near and '; '}{near} ({', '.join(_NAMES)})"
             )
-        return cls(name)
+        absent = _ABSENT.get(name)
+        if number is not None and absent is not None and number[:2] <= absent:
+            release = ".".join(map(str, absent))
+            raise UsageError(f"vLLM has no KV-cache format '{name}' up to {release} (CacheDType)")
+        return cls(model_dtype if name == "auto" else name)
 
     @property
-    def is_turboquant(self) -> bool:
-        return self.name in _TURBOQUANT
+    def skips_ends(self) -> bool:
+        """Whether the first and last two layers keep the model's format (EngineArgs,
+        uses_packed_kv_backend)."""
+        return self.name in _TURBOQUANT or self.name == _ULTRAQUANT
 
     @property
     def is_mla_row(self) -> bool:
@@ -72,9 +98,22 @@ class KvFormat:
         if name in _PER_TOKEN_HEAD:
             halves = _PER_TOKEN_HEAD[name]
             return key_dim * halves // 2 + 4 + value_dim * halves // 2 + 4
-        if name == "nvfp4":
+        if name in _OCTAVE:
+            if (key_dim, value_dim) != (256, 256):
+                raise UnsupportedError(f"{name} takes heads of 256, not {key_dim} (ROCM_OCTAVE)")
+            return _OCTAVE[name]
+        if name in _OCTAVE_BY_ROPE:
+            raise UnsupportedError(
+                f"{name}: its row follows the rotary width of a head (OctaveFormat), which specs do "
+                f"not say; {', '.join(_OCTAVE)} does not"
+            )
+        if name == _ULTRAQUANT:
+            if key_dim != value_dim or key_dim % 32:
+                raise UnsupportedError(f"{name} has a scale per 32 elements; a head has {key_dim}")
+            return key_dim + key_dim // 32 * 2  # ultraquant/format.py, slot_size
+        if name in _NVFP4:
             if key_dim % 16 or value_dim % 16:
-                raise UnsupportedError(f"nvfp4 has a scale per 16 elements; a head has {key_dim}")
+                raise UnsupportedError(f"{name} has a scale per 16 elements; a head has {key_dim}")
             return key_dim // 2 + key_dim // 16 + value_dim // 2 + value_dim // 16
         if name in _TURBOQUANT:
             key_bits, value_bits = _TURBOQUANT[name]

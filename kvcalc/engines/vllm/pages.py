@@ -16,7 +16,7 @@ What tensor parallelism divides is the mechanism's own: ``CacheTensor.per_rank``
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvcalc.engines.vllm.flags import VllmFlags
@@ -30,6 +30,13 @@ from kvcalc.tensors import CacheTensor, Once
 
 # Mechanisms whose cache vLLM has a layer class for.
 _ATTENTION = {"mha", "mqa", "gqa", "mfa", "mla", "csa", "hca", "v4_window"}
+# Model types with an indexer that are DeepseekV2's class (model_executor/models/deepseek_v2.py).
+_DEEPSEEK_CLASS = {"deepseek_v32", "glm_moe_dsa"}
+# Classes that read a kv_lora_rank and keep no latents (model_executor/models/minicpm3.py).
+_WITHOUT_LATENTS = {"minicpm3"}
+# Classes whose windows also see the token at the window's distance: commandr.py, cohere2_moe.py,
+# domyn_edge.py (absent 0.28.0).
+_WIDER_BY_ONE = {"cohere2", "cohere2_moe", "cohere2_vision", "aya_vision", "domyn_edge"}
 _RECURRENT = {"mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "short_conv"}
 
 
@@ -46,14 +53,22 @@ class PageMaker:
     def ranks(self) -> int:
         return self.request.layout.tensor
 
-    def attention_pages(self, block: Block, tokens: int) -> Iterator[Page]:
-        """Pages of a block's attention with blocks of ``tokens``."""
+    def attention_pages(self, block: Block, tokens: int, draft: bool = False) -> Iterator[Page]:
+        """Pages of a block's attention with blocks of ``tokens``. draft: of a draft layer."""
         attention = block.attention
         if attention is not None:
-            yield from self._attention(attention, tokens)
+            yield from self._attention(self._as_built(attention, draft), tokens)
         if block.cross_attention is not None:
             keys = next(iter(block.cross_attention.cache()))
             yield self._heads("cross", block.cross_attention, keys, tokens)
+
+    def _as_built(self, attention: Any, draft: bool) -> Any:
+        """A layer of a model with indexers that takes another's top-k has one of its own, too, where
+        it drafts, and up to 0.23.0 everywhere (DeepseekV2MLAAttention.__init__)."""
+        every = draft or not self.rules.only_owners_index
+        if not every or attention.kind != "mla" or self.spec.model_type not in _DEEPSEEK_CLASS:
+            return attention
+        return replace(attention, indexer=indexer_of(self.spec))
 
     def _attention(self, attention: Any, tokens: int) -> Iterator[Page]:
         if attention.kind not in _ATTENTION:
@@ -66,7 +81,9 @@ class PageMaker:
         kept = tuple(attention.cache())
         if not kept:
             return
-        if attention.kind == "mla":
+        if attention.kind == "mla" and self.spec.model_type in _WITHOUT_LATENTS:
+            yield self._unfolded(attention, tokens)
+        elif attention.kind == "mla":
             width = attention.kv_lora_rank, attention.qk_rope_head_dim
             window = attention.sliding_window
             yield paged("latent" if window is None else "latent_window", "mla",
@@ -74,7 +91,7 @@ class PageMaker:
                         layout=(*width, self.kv.name))  # fmt: skip
         else:
             chunk = getattr(attention, "attention_chunk_size", None) if self.rules.chunks else None
-            window = getattr(attention, "sliding_window", None)
+            window = self._window(attention)
             kind: Kind = "window" if window else "chunk" if chunk else "full"
             if getattr(attention, "sink_tokens", None):
                 raise UnsupportedError("vLLM does not keep the first tokens beside a window")
@@ -94,6 +111,22 @@ class PageMaker:
         return paged(kind, attention.kind, heads * head_bytes, tokens, window=window,
                      layout=(heads, key_dim, value_dim, self.kv.name),
                      replicated=(heads * self.ranks, total))  # fmt: skip
+
+    def _window(self, attention: Any) -> int | None:
+        """Tokens of a sliding window, as the model's class asks for it."""
+        window: int | None = getattr(attention, "sliding_window", None)
+        wider = self.rules.window_plus_one and self.spec.model_type in _WIDER_BY_ONE
+        return window + 1 if window and wider else window
+
+    def _unfolded(self, attention: Any, tokens: int) -> Page:
+        """Keys and values of every head, values padded to a key's width (MiniCPM3Attention)."""
+        total = attention.num_attention_heads
+        if total % self.ranks:
+            raise UnsupportedError(f"--tp {self.ranks} does not divide {total} heads")
+        width = attention.qk_nope_head_dim + attention.qk_rope_head_dim
+        heads = total // self.ranks
+        return paged("full", attention.kind, heads * self.kv.head_bytes(width, width), tokens,
+                     layout=(heads, width, self.kv.name))  # fmt: skip
 
     def _index(self, attention: Any, tokens: int) -> Page:
         """Index keys: e4m3 with scales beside MLA, the activations' format in MiniMax-M3."""
@@ -162,6 +195,13 @@ def _on_rank(tensor: CacheTensor, ranks: int) -> tuple[int, ...]:
         raise UnsupportedError(
             f"--tp {ranks}: {tensor.name} {list(tensor.shape)}: {error}"
         ) from None
+
+
+def indexer_of(spec: ModelSpec) -> Any:
+    """The indexer of a model whose MLA layers read what it chose; None where it has none."""
+    found = (getattr(block.attention, "indexer", None) for block in spec.blocks.values()
+             if getattr(block.attention, "kind", "") == "mla")  # fmt: skip
+    return next((indexer for indexer in found if indexer is not None), None)
 
 
 def state_layers(spec: ModelSpec) -> bool:

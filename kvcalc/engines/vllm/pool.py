@@ -23,6 +23,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.plan import Plan
+from kvcalc.engines.vllm.starts import refusal, where_it_stops
 from kvcalc.errors import UsageError
 from kvcalc.spec.model import ModelSpec
 
@@ -49,7 +50,12 @@ def capacity(spec: ModelSpec, request: VllmFlags) -> CapacityResult:
         groups=plan.groups_shown(),
         waste=plan.waste(pool),
         rules=plan.rules_applied,
-        notes=(*plan.notes, *_other_kernel(spec, request, plan), *_notes(memory, pool, span)),
+        notes=(
+            *plan.notes,
+            *_other_kernel(spec, request, plan),
+            *_notes(memory, pool, span),
+            *_starts(plan, request, pool),
+        ),
     )
 
 
@@ -69,6 +75,16 @@ def _other_kernel(spec: ModelSpec, request: VllmFlags, plan: Plan) -> tuple[str,
         "for GPUs where Triton prefills delta networks (Ampere, Ada); where FlashInfer does (Hopper, "
         f"Blackwell with CUDA 13): {answer}; --gpu says which",
     )
+
+
+def _starts(plan: Plan, request: VllmFlags, pool: Pool) -> tuple[str, ...]:
+    """Whether the server starts with as many requests at once as were asked for."""
+    if pool.num_blocks is None or request.eager:
+        return ()
+    if request.max_num_seqs is None:
+        return where_it_stops(plan, pool.num_blocks)
+    said = refusal(plan, pool.num_blocks, request.max_num_seqs)
+    return () if said is None else (said,)
 
 
 def _range(plan: Plan, memory: Available) -> tuple[Pool, Pool] | None:

@@ -24,6 +24,7 @@ from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.page import Entry, Page
 from kvcalc.engines.vllm.pages import PageMaker, state_layers
+from kvcalc.engines.vllm.resolve import resolve
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
@@ -89,14 +90,12 @@ class Stack:
         if spec.recursion is not None:
             raise UnsupportedError("vLLM has no mixture of recursions")
         self.spec, self.request, self.rules = spec, request, rules
-        self.kv = KvFormat.parse(request.kv_dtype, request.model_dtype)
-        self.notes: list[str] = []
-        self.rules_applied: list[str] = []
+        resolved = resolve(spec, request, rules)
+        self.kv = resolved.kv
+        self.notes: list[str] = list(resolved.notes)
+        self.rules_applied: list[str] = list(resolved.rules)
         self.hybrid = state_layers(spec)
         self.prefix_caching = self._prefix_caching()
-        if self._is_v4() and request.kv_dtype in (None, "auto"):
-            self.kv = KvFormat("fp8_ds_mla")
-            self.rules_applied.append("auto is fp8_ds_mla for DeepSeek-V4")
         maker = PageMaker(spec, request, rules, self.kv)
         self.draft_tokens = maker.draft_tokens
         self.block = request.block_size or default_block(spec)
@@ -163,7 +162,7 @@ class Stack:
         tokens = [page for block in self._attention_blocks() for page in maker.attention_pages(block, 1)
                   if page.kind not in ("index", "cross")] if not self._is_v4() else []  # fmt: skip
         if not states or not tokens:
-            if self.kv.is_turboquant and tokens:
+            if self.kv.skips_ends and tokens:
                 self._skipped(maker, tokens)
             return {
                 name: replace(page, block_tokens=self.max_model_len)
@@ -199,7 +198,7 @@ class Stack:
             own = self.block * tokens[0].token_bytes
             self.block = max(self.block, self.block * -(-(wide * KERNEL_BLOCK) // own))
         self.rules_applied.append(
-            "turboquant keeps the first and last two layers in the model's format "
+            f"{self.kv.name} keeps the first and last two layers in the model's format "
             "(TurboQuantConfig.get_boundary_skip_layers)"
         )
 
@@ -219,7 +218,7 @@ class Stack:
         for layer in layers:
             block = self.spec.blocks[layer.block]
             use = maker
-            if self.kv.is_turboquant and not self.hybrid and not 2 <= layer.index < len(layers) - 2:
+            if self.kv.skips_ends and not self.hybrid and not 2 <= layer.index < len(layers) - 2:
                 use = replace(maker, kv=KvFormat(self.request.model_dtype))
             pages = list(use.attention_pages(block, self.block))
             if block.recurrent is not None:
@@ -230,7 +229,7 @@ class Stack:
             assert drafts is not None
             entries += [
                 Entry(len(layers) + extra, page, page)
-                for page in maker.attention_pages(drafts, self.block)
+                for page in maker.attention_pages(drafts, self.block, draft=True)
             ]
         return entries
 
@@ -256,7 +255,9 @@ class Stack:
             return self.spec.blocks[self.spec.mtp.block]
         for layer in reversed(decoder_layers(self.spec)):
             attention = self.spec.blocks[layer.block].attention
-            if attention is not None and getattr(attention, "sliding_window", None) is None:
+            alone = self._is_v4() and getattr(attention, "kind", "") == "v4_window"
+            whole = not self._is_v4() and getattr(attention, "sliding_window", None) is None
+            if attention is not None and (alone or whole):
                 self.notes.append(f"draft layers are like the '{layer.block}' layers")
                 return self.spec.blocks[layer.block]
         raise UnsupportedError(

@@ -18,6 +18,12 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
 0.21.0: the memory of CUDA graphs is set aside before the pool is sized; before, the pool left it out.
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
+0.14.0, 0.17.0, 0.24.0, 0.29.0, 0.30.0: which row a format's name means; see resolve.py.
+0.19.0: the server stops where it may run more requests than there are blocks of states (absent 0.18.0,
+    read in 0.20.0).
+0.29.0: Cohere2's windows are one token wider (commandr.py; absent 0.28.0).
+0.24.0: only layers that own an indexer have index keys; up to 0.23.0 every layer of such a model has
+    (DeepseekV2MLAAttention.__init__), and draft layers always do.
 0.24.0: DeepSeek-V4's pool has only the slots that some group uses; 0.27.0: it is as wide as the widest
     group. What a request needs is still counted in whole tuples, up to 0.28.
 0.27.0: concurrency adds up the blocks of all groups; before, DeepSeek-V4's bytes were divided by the
@@ -76,6 +82,16 @@ class Rules:
     packed_layers: bool
     packed_pages: bool
     nemotron_fp32_states: bool
+    only_owners_index: bool
+    number: tuple[int, int, int, int]
+    declared_by_modelopt: bool
+    sparse_auto_is_fp8: bool
+    rows_by_backend: bool
+    sparse_on_sm12: bool
+    plain_fp8_on_hopper: bool
+    glm_auto_is_fp8: bool
+    window_plus_one: bool
+    blocks_for_graphs: bool
 
 
 def _parse(text: str) -> _Version:
@@ -132,4 +148,14 @@ def rules_for(version: str | None) -> Rules:
         packed_layers=since(0, 27),
         packed_pages=since(0, 29),
         nemotron_fp32_states=since(0, 13),
+        only_owners_index=since(0, 24),
+        number=number,
+        declared_by_modelopt=since(0, 14),
+        sparse_auto_is_fp8=not since(0, 12),
+        rows_by_backend=since(0, 17),
+        sparse_on_sm12=since(0, 24),
+        plain_fp8_on_hopper=since(0, 30),
+        glm_auto_is_fp8=since(0, 29),
+        window_plus_one=since(0, 29),
+        blocks_for_graphs=since(0, 19),
     )

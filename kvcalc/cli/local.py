@@ -120,10 +120,14 @@ def fit_locally(
     solving: bool = True,
 ) -> int:  # fmt: skip
     """Answer, and the exit status. solving: where the flags leave open what lies where."""
+    from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion, fit_local
     from kvcalc.engines.llama_cpp.runners import runner_of
     from kvcalc.report.answers.local import answer
 
+    for device in machine.devices:
+        if isinstance(device, Accelerator):
+            options.record("llama.cpp").check_device(device, version)
     runner = runner_of(engine)
     flags, notes = runner.flags(given, version)
     question = LocalQuestion(

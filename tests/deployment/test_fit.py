@@ -19,6 +19,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import locate
+from tests.scratch import run as said_by
 
 GIB = 1 << 30
 
@@ -260,3 +261,15 @@ def test_sglang_takes_a_share_of_its_own() -> None:
     assert float(answer.share.of) == 0.829
     assert answer.share.note in answer.notes
     assert not any("vLLM chooses" in note for note in answer.notes)
+
+
+def test_llama_cpp_s_own_table_asks_whether_it_runs_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for asked in (
+        ("fit", "qwen3-0.6b", "--gpu", "gaudi2", "--dtype", "q4_k_m"),
+        ("fit", "qwen3-0.6b", "--gpu", "rtx-4090", "--gpu", "tpu-v5e", "--dtype", "q4_k_m"),
+        ("capacity", "qwen3-0.6b", "--engine", "llama.cpp", "--gpu", "gaudi2", "--dtype", "q4_k_m"),
+    ):
+        status, _, err = said_by(capsys, *asked)
+        assert (status, "llama.cpp does not run on" in err) == (2, True), asked

@@ -250,4 +250,5 @@ def _accounting(question: _Question, spec: ModelSpec, workload: Workload) -> Acc
     if record.accounting is None:
         return None
     record.check_layout(workload.layout)
+    record.check_weights(spec, workload.dtype)
     return record.accounting(spec, workload.cache, question.engine_version)

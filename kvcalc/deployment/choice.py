@@ -130,6 +130,7 @@ def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest) 
     """One format. Raises for what the engine refuses of the model."""
     record, dtype, layout = request.record, request.workload.dtype, request.layout
     record.check_device(device, request.engine_version)
+    record.check_weights(planner.spec, dtype)
     least = least_bytes(planner.spec, dtype)
     if least is not None and least > layout.devices * device.bytes:
         return Way(dtype=dtype, verdict="does not fit", weight_bytes=None)

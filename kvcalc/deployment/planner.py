@@ -210,6 +210,7 @@ class Planner:
     def verdict(self, device: Accelerator, request: FitRequest) -> Verdict:
         """The one verdict. Raises for what the engine, the device or the layout refuses."""
         request.record.check_device(device, request.engine_version)
+        request.record.check_weights(self.spec, request.workload.dtype)
         if self._admitted(device, request, 1):
             return "fits"
         return "tight" if self._admitted(device, request, 0) else "does not fit"

@@ -118,6 +118,7 @@ class Engine(Generic[F]):
     step_words: whose choice that is, for a note. schedules: whether its flags name the step.
     runs_on: why it does not run on a device, with the source; None where it does.
     beyond: how it is made to go past the model's longest, to end a sentence.
+    no_weights: why it does not run a model's weights in a format; None where it does.
     most_devices: on how many devices it is accounted for; None: any number.
     weights: formats of weights that people run it with on a device, widest first, those of
     published checkpoints apart. caches: formats of its cache below two bytes an element.
@@ -145,6 +146,7 @@ class Engine(Generic[F]):
     schedules: bool = False
     runs_on: Callable[[Device, str | None], str | None] = lambda device, version: None
     beyond: str = ""
+    no_weights: Callable[[ModelSpec, str], str | None] = lambda spec, dtype: None
     most_devices: int | None = None
     weights: Callable[[Device], tuple[str, ...]] = lambda device: weights_on(device)
     caches: tuple[str, ...] = ("fp8",)
@@ -195,6 +197,12 @@ class Engine(Generic[F]):
             raise UnsupportedError(
                 f"{self.words}: how it divides a model among devices is not accounted for"
             )
+
+    def check_weights(self, spec: ModelSpec, dtype: str) -> None:
+        """Raises UnsupportedError where it does not run the weights in that format."""
+        reason = self.no_weights(spec, dtype)
+        if reason is not None:
+            raise UnsupportedError(f"{spec.name}: {reason}")
 
     def check_device(self, device: Device, version: str | None) -> None:
         """Raises UnsupportedError where it does not run on the device, with the reason."""

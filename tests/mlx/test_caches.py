@@ -121,6 +121,22 @@ def test_what_nobody_measured_is_refused() -> None:
         ENGINE.allocated(load("llama-3.1-8b"), MlxFlags(max_model_len=10, layout=Layout(tensor=2)))
 
 
+def test_weights_that_it_does_not_run_are_refused() -> None:
+    for model, dtype in (
+        ("deepseek-v3", "checkpoint"),
+        ("qwen3-32b", "q4_k_m"),
+        ("qwen3-32b", "fp8"),
+    ):
+        with pytest.raises(UnsupportedError, match=r"--dtype bf16, or one "):
+            ENGINE.check_weights(load(model), dtype)
+    for model, dtype in (
+        ("gpt-oss-20b", "checkpoint"),
+        ("qwen3-32b", "mlx-4bit"),
+        ("qwen3-32b", "bf16"),
+    ):
+        ENGINE.check_weights(load(model), dtype)
+
+
 def test_notes_say_what_the_class_does() -> None:
     assert "no windows: layers that need the last 4096" in " ".join(
         accounting(load("mistral-7b-v0.1"), CacheDtypes()).assumptions

@@ -12,6 +12,7 @@ from kvcalc.memory.layout import Layout
 from kvcalc.mlx.classes import RELEASE
 from kvcalc.spec.model import ModelSpec
 
+_OWN = ("bf16", "fp16", "fp32")
 _NOT_COUNTED = (
     "weights and caches (at the prefill's peak) alone: what mlx's graph of a step of 2,048 tokens takes "
     "beside them is not predicted; leave a GiB or two"
@@ -32,12 +33,15 @@ def _serve(setting: Setting) -> MlxFlags:
     return MlxFlags(
         engine_version=setting.engine_version, layout=workload.layout,
         max_model_len=workload.context_tokens or None, kv_dtype=setting.kv_dtype,
+        weights=workload.dtype,
     )  # fmt: skip
 
 
 def _admission(spec: ModelSpec, request: MlxFlags) -> Admission:
     from kvcalc.engines.mlx.admission import MlxAdmission
 
+    if request.weights:
+        ENGINE.check_weights(spec, request.weights)
     return MlxAdmission(spec, request)
 
 
@@ -45,6 +49,24 @@ def _capacity(spec: ModelSpec, request: MlxFlags) -> CapacityResult:
     from kvcalc.engines.mlx.pool import capacity
 
     return capacity(spec, request)
+
+
+def _no_weights(spec: ModelSpec, dtype: str) -> str | None:
+    """Published fp8 and int4 are unpacked to 16 bits or packed anew (mlx_lm/utils.py, load_model)."""
+    held = [dtype]
+    if dtype == "checkpoint":
+        told = (rule.format or "" for rule in spec.weight_formats)
+        held = [*spec.weight_dtypes.values(), *told]
+    if spec.model_type == "gpt_oss":
+        held = [name for name in held if name != "mxfp4"]
+    known = {name for name in held if name in _OWN or name.startswith("mlx")}
+    strange = dict.fromkeys(name for name in held if name and name not in known)
+    if not strange:
+        return None
+    return (
+        f"mlx-lm runs 16 bits and its own formats, not {' and '.join(strange)}: say --dtype bf16, or one "
+        "of its types such as mlx-4bit"
+    )
 
 
 def _takes(version: str | None) -> tuple[Item, ...]:
@@ -74,6 +96,7 @@ ENGINE = Engine(
     takes=_takes,
     share=_share,
     runs_on=_runs_on,
+    no_weights=_no_weights,
     most_devices=1,
     weights=lambda device: _WEIGHTS,
     caches=("mlx-8bit", "mlx-4bit"),

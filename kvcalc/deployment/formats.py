@@ -23,7 +23,7 @@ _WORTH = (9, 10)
 def formats_of(planner: Planner, record: AnyEngine, device: Accelerator) -> tuple[str, ...]:
     """The formats in which an engine runs a model on a device, the one it is published in first."""
     ladder, spec = record.weights(device), planner.spec
-    if spec.own_dtype != "checkpoint":
+    if spec.own_dtype != "checkpoint" or record.no_weights(spec, "checkpoint") is not None:
         return ladder
     if recipe(ladder[0]) is None:
         least = planner.weight_bytes("checkpoint")

@@ -42,6 +42,17 @@ def bare_file(folder: Path) -> Path:
     return checkpoint(folder) / "model.safetensors"
 
 
+def scaled(folder: Path) -> Path:
+    path = folder / "config.json"
+    weights = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
+    path.write_text(json.dumps(CONFIG | {"quantization_config": {
+        "quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights,
+                                      "input_activations": {**weights, "dynamic": False}}},
+    }}), "utf-8")  # fmt: skip
+    return path
+
+
 def quantised(folder: Path) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps(CONFIG | {"quantization_config": BLOCK}), "utf-8")
@@ -55,6 +66,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], int | None]] = {
     "gguf": (gguf_file, None),
     "folder": (checkpoint, 161_920),
     "safetensors": (bare_file, 161_920),
+    "scaled": (scaled, 2 * 30_720 + 14 * 4 + 2 * (2 * 6_400 + 5 * 64)),
     "config": (quantised, 2 * 30_720 + 6_144 + 13 * 4 + 2 * (2 * 6_400 + 5 * 64)),
 }
 
@@ -92,6 +104,14 @@ def test_every_road_gives_the_same_weights(
         io.StringIO(said(capsys, "compare", path, "--format", "csv", "--context", "512"))
     )
     assert {row["weight_bytes"] for row in rows} == {str(weights)}
+    # What the pool of capacity loses to the weights, beside those of bf16.
+    pools = [
+        json.loads(said(capsys, "capacity", path, "--gpu", "h100-80gb", "--max-model-len", "512",
+                        "--format", "json", *more))["pool"]["available_bytes"]
+        for more in ((), ("--dtype", "bf16"))
+    ]  # fmt: skip
+    plain = kvcalc.estimate(path, context_tokens=512, dtype="bf16").weight_bytes
+    assert pools[0] - pools[1] == plain - weights
     fit = said(capsys, "fit", path, "--gpu", "h100-80gb", "--context", "512", "--format", "json")
     assert str(weights) in re.findall(r"\d+", fit)
     yaml = tmp_path / "written" / "model.yaml"

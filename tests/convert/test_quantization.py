@@ -13,6 +13,7 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.memory.weights import ledger, weight_bytes
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored_formats import stored_format
+from tests.convert.quantized_models import MODELS, compressed, scheme
 
 QWEN: dict[str, Any] = {
     "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
@@ -401,3 +402,27 @@ def test_published_sizes() -> None:
     left = ["lm_head", "model.embed_tokens", "indexers_proj"]
     spec = published(real("glm-5"), BLOCK | {"modules_to_not_convert": left})
     assert "fp8" in by_component(spec)["attention"]
+
+
+def test_an_unmatched_name_is_known_by_whole_words() -> None:
+    # A word of a longer name says nothing: these could be matrices that kvcalc has under other names.
+    for name in ("model.layers.0.attn_gate_up", "headless_proj", "model.layers.1.mlp.conv_fused.x"):
+        stated = {**BLOCK, "modules_to_not_convert": ["lm_head", name]}
+        with pytest.raises(UnsupportedError, match="names that match no part"):
+            published(QWEN, stated)
+    # Another tower, a norm, a router that a dense model does not have; a mechanism of other layers.
+    for name in ("visual", "model.layers.0.input_layernorm", "mlp.gate", "model.embed_vision.proj"):
+        published(QWEN, {**BLOCK, "modules_to_not_convert": ["lm_head", name]})
+
+
+def test_one_of_gate_and_up_may_be_left_out() -> None:
+    # Experts' gate in fp8 with tiles of 128, their up in bf16: what lists name is each matrix.
+    config = {**MODELS["qwen3_moe"], "quantization_config": compressed(
+        scheme(8, "float", "channel"), None, "float-quantized", ("lm_head", "re:.*up_proj$"))}  # fmt: skip
+    spec = spec_from_config(config, "model", "config.json").spec
+    told = {name: rule.format for rule in spec.weight_formats for name in rule.tensors}
+    assert told["ffn.experts.gate_up_proj"] == "fp8_row|bf16"
+    # Four experts of 128 x 256 each: 1 byte and a row's scale, or 2 bytes.
+    rows = {row.dtype: row.bytes for row in ledger(spec, "checkpoint").rows
+            if row.name.endswith("experts.gate_up_proj")}  # fmt: skip
+    assert rows == {"fp8_row": 4 * 128 * (256 + 2), "bf16": 4 * 128 * 256 * 2}

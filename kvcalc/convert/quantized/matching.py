@@ -133,7 +133,7 @@ class Entries:
 
     def strangers(self, num_layers: int, modules: Sequence[Module]) -> list[str]:
         """Entries that match nothing: not a layer beyond the model's, not known to be harmless."""
-        known = _Known({name for module in modules for name in module.names}, self.how)
+        known = _Known({name for module in modules for name in module.names})
         found = []
         for entry in self.unmatched:
             layer = _LAYER.search(entry)
@@ -146,13 +146,12 @@ class Entries:
 class _Known:
     """What an entry that matches no module may be about."""
 
-    def __init__(self, names: set[str], how: How) -> None:
+    def __init__(self, names: set[str]) -> None:
         self.pairs = {tuple(name.split(".")[-2:]) for name in names}
         self.leaves = {pair[-1] for pair in self.pairs}
         # compressed-tensors compares whole names: a module that others stand in is matched by nothing.
-        inner = (
-            {part for name in names for part in name.split(".")[:-1]} if how == "compressed" else ()
-        )
+        # Elsewhere such a module is one of layers that do not have it.
+        inner = {part for name in names for part in name.split(".")[:-1]}
         self.parents = {
             part for part in inner if not part.isdigit() and part not in ("layers", "*")
         }

@@ -65,7 +65,7 @@ def bare(name: str) -> str:
 
 def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
     """Every matrix of every layer with its paths; those whose paths are not known have none."""
-    table = _table().get(model_type) or _common()
+    table = _table().get(model_type) or _remote(model_type) or _common()
     own = _KIMI_K3 if model_type == "kimi_linear" else {}
     for group in parameter_groups(spec):
         for tensor in group.tensors:
@@ -92,13 +92,12 @@ def _halves(whole: Module) -> tuple[Module, ...]:
     leaves = {name.rpartition(".")[2] for name in whole.names}
     if not all(leaves.intersection(words) for words in _HALVES):
         return (whole,)
+    # The name of both together is no module of the checkpoint, and would match what one's name does.
     return tuple(
         replace(
             whole,
             half=half,
-            names=tuple(
-                name for name in whole.names if name.rpartition(".")[2] not in _HALVES[1 - half]
-            ),
+            names=tuple(name for name in whole.names if name.rpartition(".")[2] in _HALVES[half]),
         )
         for half in (0, 1)
     )
@@ -112,6 +111,29 @@ def _table() -> dict[str, dict[str, tuple[str, ...]]]:
         for entry in json.loads(text)
         for model_type in entry["types"]
     }
+
+
+# Classes that came with their checkpoints and keep several matrices in one module: what stands before a
+# layer, q, k and v together, o, gate, up and down.
+_REMOTE = {
+    "qwen": ("transformer.h.{}.", "attn.c_attn", "attn.c_proj", "mlp.w2", "mlp.w1", "mlp.c_proj"),
+    "chatglm": ("transformer.encoder.layers.{}.", "self_attention.query_key_value",
+                "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+    "internlm2": ("model.layers.{}.", "attention.wqkv", "attention.wo", "feed_forward.w1",
+                  "feed_forward.w3", "feed_forward.w2"),
+    "baichuan": ("model.layers.{}.", "self_attn.W_pack", "self_attn.o_proj", "mlp.gate_proj",
+                 "mlp.up_proj", "mlp.down_proj"),
+}  # fmt: skip
+_RULES = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj",
+          "ffn.gate_proj", "ffn.up_proj", "ffn.down_proj")  # fmt: skip
+
+
+def _remote(model_type: str) -> dict[str, tuple[str, ...]]:
+    if model_type not in _REMOTE:
+        return {}
+    prefix, together, *others = _REMOTE[model_type]
+    paths = (together, together, together, *others)
+    return {rule: (prefix + path,) for rule, path in zip(_RULES, paths, strict=True)}
 
 
 @lru_cache(maxsize=1)

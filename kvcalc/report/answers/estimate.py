@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kvcalc.dtypes import GGML
 from kvcalc.file_types import recipe
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.whatif import as_mha
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
-from kvcalc.mlx_types import mlx_recipe
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
+from kvcalc.report.answers.types import types_tables
 from kvcalc.report.sheet import (
     Answer,
     Bar,
@@ -31,7 +30,6 @@ from kvcalc.report.sheet import (
     answer_of,
     ratio,
 )
-from kvcalc.spec.stored_formats import stored_format
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -187,7 +185,7 @@ def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False)
     """The answer, then its parts to every tensor. real: the model itself, where this is a what-if.
     every: the buffers of an unchunked prefill, too."""
     parts: list[Part] = [in_one_line(estimate, estimate.cache.bytes), _weights_table(estimate),
-                         *_types(estimate)]  # fmt: skip
+                         *types_tables(estimate)]  # fmt: skip
     cache_bytes = estimate.cache.per_device_bytes
     if estimate.cache.groups:
         parts.append(_cache_table(estimate))
@@ -262,41 +260,6 @@ def _weights_table(estimate: Estimate) -> Table:
         tone = {"total": "strong", "active per token": ""}.get(name, "faint")
         rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
     return Table("weights", columns, tuple(rows))
-
-
-def _types(estimate: Estimate) -> Iterator[Table]:
-    """The mixture of a GGUF or MLX type: tensors, bytes and bits per weight of each format."""
-    if not (recipe(estimate.workload.dtype) or mlx_recipe(estimate.workload.dtype)):
-        return
-    columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
-               Column("bits per weight"), Column("share"), Column(""))  # fmt: skip
-    total = estimate.weight_bytes
-    rows = [
-        Row((each.type, Count(each.tensors), Bytes(each.bytes), _bits(each.type),
-             Share(each.bytes, total), Bar(each.bytes, total)), depth=1, part="weights type")
-        for each in estimate.weight_types
-    ]  # fmt: skip
-    tensors = sum(each.tensors for each in estimate.weight_types)
-    counted = estimate.parameters.total + estimate.parameters.buffers
-    bits = ratio_of(total * 8, counted)
-    rows.append(Row(("together", Count(tensors), Bytes(total), bits, None, None), "strong", 1,
-                    "weights type total"))  # fmt: skip
-    yield Table("types", columns, tuple(rows))
-
-
-def _bits(kind: str) -> str:
-    """Bits of an element, exactly: 4.5, 6.5625."""
-    block = GGML.get(kind) or stored_format(kind)[0]
-    whole, rest = divmod(block.block_bytes * 8 * 10_000, block.block_elements)
-    text = f"{(whole + (2 * rest >= block.block_elements)) // 10_000}"
-    after = f"{(whole + (2 * rest >= block.block_elements)) % 10_000:04}".rstrip("0")
-    return f"{text}.{after}" if after else text
-
-
-def ratio_of(above: int, below: int) -> str:
-    """Two digits after the point, in integers."""
-    hundredths = (200 * above + below) // (2 * below)
-    return f"{hundredths // 100}.{hundredths % 100:02}"
 
 
 def _cache_table(estimate: Estimate) -> Table:

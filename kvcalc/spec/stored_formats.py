@@ -21,6 +21,7 @@ from functools import cache
 
 from kvcalc.dtypes import Format, weight_format
 from kvcalc.errors import UnknownFormatError
+from kvcalc.frozen import changed
 from kvcalc.mlx_types import stored_word
 
 # ggml type -> (elements of a block, bytes of a block): ggml-common.h and ggml.c, type_traits.
@@ -103,8 +104,7 @@ def _one(name: str) -> Format:
     format = _base(base)
     if not plus:
         return format
-    return Format(**{**vars(format), "name": f"{format.name}+{int(extra)}",
-                     "once_bytes": int(extra)})  # fmt: skip
+    return changed(format, name=f"{format.name}+{int(extra)}", once_bytes=int(extra))
 
 
 def _base(name: str) -> Format:

@@ -9,7 +9,7 @@ from kvcalc.deployment.hardware import find
 from kvcalc.engines.llama_cpp.file import model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
-from kvcalc.engines.llama_cpp.memory import Machine, load
+from kvcalc.engines.llama_cpp.memory import Machine, Unnamed, load
 from kvcalc.engines.llama_cpp.placement import HOST, place
 from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.engines.llama_cpp.runners import runner_of
@@ -201,3 +201,47 @@ def test_programs_that_run_llama_cpp_have_their_defaults(
     assert all(runner.words in note for note in notes)
     with pytest.raises(KvcalcError, match="has no --tensor-split"):
         runner.flags({"tensor_split": "3,1"}, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "shares", "printed", "host"),
+    [
+        # llama.cpp v0.5.0's library, one software device listed twice, Q8_0, 2,048 cells, ubatch 512.
+        ("smollm-135m", 20, (3.0, 1.0), ["53.85", "43.05"], None),
+        ("smollm-135m", 6, (3.0, 1.0), ["17.95", "28.69"], None),
+        ("smollm-135m", 17, (1.0, 2.0), ["21.54", "64.59"], None),
+        ("smollm-135m", 31, (1.0, 1.0), ["57.45", "78.95"], "10.30"),
+        ("qwen3-0.6b", 29, (2.0, 1.0), ["318.93", "285.22"], "12.05"),
+        ("gemma-3-270m", 10, (1.0, 3.0), ["16.97", "203.94"], None),
+        ("gemma-3-270m", 19, (1.0, 1.0), ["56.56", "215.25"], "18.58"),
+        ("qwen2-0.5b", 25, (5.0, 2.0), ["272.14", "228.66"], "11.55"),
+    ],
+)
+def test_two_devices(
+    model: str, layers: int, shares: tuple[float, ...], printed: list[str], host: str | None
+) -> None:
+    flags = LlamaCppFlags(ctx_size=2048, parallel=1, swa_full=True)
+    machine = Machine(devices=(Unnamed("a"), Unnamed("b")))
+    placing = Placing(num_gpu_layers=layers, shares=shares)
+    table = load(spec_of(model), "q8_0", flags).table(machine, placing)
+    assert [mib(use.model_bytes) for use in table.uses[:2]] == printed
+    if host is not None:
+        assert mib(table.uses[2].compute.least) == host
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "printed"),
+    [("smollm-135m", 31, 23.79), ("qwen3-0.6b", 29, 40.04), ("gemma-3-270m", 19, 37.57),
+     ("qwen2-0.5b", 25, 47.04)],
+)  # fmt: skip
+def test_a_pipeline_of_devices_keeps_its_inputs_four_times(
+    model: str, layers: int, printed: float
+) -> None:
+    """The compute buffers of the same loads, equal on both devices."""
+    flags = LlamaCppFlags(ctx_size=2048, parallel=1, swa_full=True)
+    machine = Machine(devices=(Unnamed("a"), Unnamed("b")))
+    table = load(spec_of(model), "q8_0", flags).table(machine, Placing(num_gpu_layers=layers))
+    for use in table.uses[:2]:
+        assert use.compute.most is not None
+        assert use.compute.least <= printed * (1 << 20) * 1.001
+        assert printed * (1 << 20) <= use.compute.most * 1.001

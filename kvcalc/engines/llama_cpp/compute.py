@@ -24,6 +24,8 @@ _TABLE = Path(__file__).with_name("compute.txt")
 # Architectures whose graph is the plain one of a gated decoder: 3 * intermediate + 2 * hidden, and the
 # queries where they are not as wide as the model. Held by the table wherever it has them.
 _PLAIN = {"llama", "qwen2", "qwen3", "phi3", "granite", "olmo", "glm4", "chatglm", "mistral3"}
+# Further copies of a graph's inputs where devices form a pipeline (GGML_SCHED_MAX_COPIES - 1).
+_COPIES = 3
 # Positions, row numbers of the caches: a few integers a token.
 _INTEGERS = 5
 
@@ -103,10 +105,11 @@ def constants(spec: ModelSpec, architecture: str, masks: int) -> Constants | Non
 
 def compute_buffers(
     spec: ModelSpec, file: ModelFile, placement: Placement, *, ubatch: int,
-    cells: tuple[int, ...], cache_bytes: int, flash: bool, num_outputs: int,
+    cells: tuple[int, ...], cache_bytes: int, flash: bool, num_outputs: int, pipelined: bool,
 ) -> tuple[dict[Place, Band], str]:  # fmt: skip
     """The buffer of each place, and what it rests on, in words.
 
+    pipelined: whether devices work on several micro-batches at once, each with inputs of its own.
     cells: of each mask. cache_bytes: of the largest layer, which prompts copy where it lies in RAM.
     """
     known = constants(spec, file.architecture, len(cells))
@@ -128,11 +131,19 @@ def compute_buffers(
     host = mask + 4 * ubatch * known.host
     staged = _staged(placement)
     found = {}
+    copies = _COPIES if pipelined else 0
+    # Seven integers a token with one mask, ten with two, as the library's figures have them.
+    inputs = mask + 4 * ubatch * (4 + 3 * len(cells))
+    host += copies * inputs
     for number, place in enumerate(devices):
         base = Band(mask + 4 * ubatch * low, mask + 4 * ubatch * high + logits)
         if staged and not number:
             most = staged + mask + 4 * ubatch * high + cache_bytes + logits
             base = Band(min(most, max(base.least, staged + mask)), most)
+        elif pipelined:
+            embeddings = 4 * ubatch * spec.hidden_size
+            more = copies * (inputs + embeddings)
+            base = Band(base.least + more, (base.most or 0) + more + embeddings)
         elif len(devices) > 1 or staged:
             # A device in the middle has neither the first tensors nor the last.
             base = Band(mask + 2 * ubatch * low, base.most)

@@ -141,6 +141,7 @@ class Loaded:
         compute, why = compute_buffers(
             self.spec, self.file, placed, ubatch=self.setup.ubatch, cells=self.cells,
             cache_bytes=largest, flash=self.flash, num_outputs=self.setup.sequences,
+            pipelined=self._pipelined(machine, placing),
         )  # fmt: skip
         uses = [
             self._use(machine, placed, number, device, compute)
@@ -154,6 +155,14 @@ class Loaded:
             read_bytes=placed.read_bytes + host.cache_bytes,
             predicted=all(band.most is not None for band in used), why=why,
         )  # fmt: skip
+
+    def _pipelined(self, machine: Machine, placing: Placing) -> bool:
+        """Several devices that hold all layers and all tensors of them (llama_context::llama_context)."""
+        asked = placing.num_gpu_layers
+        whole = asked is None or asked > self.file.num_layers
+        moved = placing.overrides or placing.num_cpu_moe != 0
+        several = len(machine.devices) > 1 and placing.one is None
+        return several and whole and placing.offload_cache and not moved
 
     def _use(
         self, machine: Machine, placed: Placement, number: int, device: Device,

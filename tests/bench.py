@@ -308,6 +308,8 @@ def cases(folder: Path) -> Iterator[Case]:
     yield Case("diff of 100 specs, 10 changed",
                kvcalc("diff", "--base", "main", lambda: team(folder / "team", 10)), "-")  # fmt: skip
     yield Case("fit NAME --gpus all", kvcalc("fit", "llama-3-8b", "--gpus", "all"), "15")
+    yield Case("fit of every shipped model",
+               kvcalc("fit", "*", "--gpu", "rtx-4090", "--context", "16k"), "300")  # fmt: skip
     sixty = [*TEN, *[name for name in shipped() if name not in TEN][: 60 - len(TEN)]]
     yield Case("report of 60 models",
                kvcalc("report", *sixty, "-o", folder / "page.html", "--force"), "45")  # fmt: skip

@@ -282,11 +282,13 @@ ALL_ENGINES = "all"
 
 def engine_option(text: str, names: Iterable[str] = ENGINES, shown: bool | str = True) -> Any:
     """``--engine``, of the registry. shown: what holds where it is left out, in words."""
+    known = tuple(names)
     return typer.Option(
         "--engine",
-        help=text,
-        metavar=choices(names),
-        autocompletion=completion.one_of(tuple(names)),
+        # As a metavar they are wider than a screen.
+        help=f"{text} One of {', '.join(known)}.",
+        metavar="ENGINE",
+        autocompletion=completion.one_of(known),
         show_default=shown,
     )
 

@@ -64,7 +64,10 @@ def _refusals(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, default in sorted(defaults.items()):
-        built = not _said(cls, {name: None}) and _builds(cls, defaults, name)
+        built = any(
+            not _said(cls, {name: None} | stated) and _builds(cls, defaults, {name: None} | stated)
+            for stated in ({}, _every_layer_alike(defaults))
+        )
         if default is not None and built:
             found.setdefault("nullable", []).append(name)
         elif default is None and not built and name in _NEEDED:
@@ -81,12 +84,22 @@ def _refusals(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _builds(cls: Any, defaults: dict[str, Any], name: str) -> bool:
-    """Whether a small model of the type is built with a key that is null."""
+def _every_layer_alike(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Layers without a window, stated: a class may make its list of them from what is null here."""
+    layers = defaults.get("num_hidden_layers")
+    alike = "layer_types" in defaults and isinstance(layers, int)
+    return {"layer_types": ["full_attention"] * layers} if alike and layers else {}
+
+
+def _builds(cls: Any, defaults: dict[str, Any], changed: dict[str, Any]) -> bool:
+    """Whether a small model of the type is built with keys that are null."""
     if cls.model_type not in CONVERTERS:
         return True
     try:
-        build(draw(cls.model_type, 0, defaults) | {name: None})
+        small = draw(cls.model_type, 0, defaults) | changed
+        if "layer_types" in changed:
+            small |= _every_layer_alike(small)
+        build(small)
     except Exception:
         return False
     return True

@@ -141,7 +141,9 @@ def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest) 
         return Way(
             dtype=dtype, verdict=placed.verdict, weight_bytes=num_bytes,
             free_bytes=placed.free_bytes, longest_context=placed.longest_context,
-            largest_batch=placed.largest_batch, command=line, run=placed.command,
+            largest_batch=placed.largest_batch, command=line,
+            # Others that run it are not started so.
+            run=placed.command if record.name == "llama.cpp" else "",
         )  # fmt: skip
     if num_bytes > layout.devices * planner.budget(device, request):
         return Way(dtype=dtype, verdict="does not fit", weight_bytes=num_bytes)

@@ -86,6 +86,11 @@ def _notes(
     if record.placed is not None:
         if record.placed_note:
             yield record.placed_note
+        if record.name != "llama.cpp":
+            yield (
+                f"context and slots as asked, not {record.words}'s defaults: 'kvcalc fit MODEL --dtype "
+                f"TYPE --engine {record.name}' has those"
+            )
     else:
         share = planner.share(device, request).note
         if share:

@@ -146,5 +146,12 @@ def test_without_a_context_a_short_model_has_its_own(capsys: Capture) -> None:
     assert capsys.readouterr().out.startswith("up to 8k tokens x 1 in bf16 on 1 x rtx-4090")
 
 
+def test_programs_that_run_llama_cpp_are_not_given_its_command(capsys: Capture) -> None:
+    assert command(models=["qwen3-8b"], gpu="rtx-4090", engine="ollama", context="8k") == 0
+    out = capsys.readouterr().out
+    assert "llama-server" not in out
+    assert "not Ollama's defaults" in out
+
+
 def test_nothing_fits(capsys: Capture) -> None:
     ask(capsys, "qwen3-32b", "qwen3-14b", gpu="gtx-1660", status=1, context="4k", engine="logical")

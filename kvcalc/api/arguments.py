@@ -117,7 +117,11 @@ def workload_of(
 
 
 def _several(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(str(one) for one in value or ())
+    if isinstance(value, (str, int)):
+        return (str(value),)
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise UsageError(f"media are words such as '2x1024x768' or '30s', not {value!r}")
+    return tuple(str(one) for one in value or ())
 
 
 def layout_of(given: Mapping[str, Any]) -> Layout:

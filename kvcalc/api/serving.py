@@ -101,7 +101,7 @@ def fit(
     workload: Workload | None = None,
     *,
     gpu_memory: Size = None,
-    engine: str = SERVING,
+    engine: str | None = None,
     engine_version: str | None = None,
     memory_utilization: Share = None,
     max_num_batched_tokens: Tokens = None,
@@ -111,6 +111,7 @@ def fit(
 ) -> Fit:
     """Whether a workload fits an accelerator, how far it goes, and what to change: ``kvcalc fit``.
 
+    engine: None takes mlx for an mlx type or a Mac, else vLLM, as the command does.
     gpu: a name of the catalogue, such as ``h100-80gb``, or gpu_memory, ``"80GiB"``. data, expert:
     replicas of the attention, and whole experts on each rank. Raises NotFoundError for an unknown
     name, UnsupportedError for what the engine does not run.
@@ -122,9 +123,15 @@ def fit(
     device = _device(gpu, gpu_memory)
     if device is None:
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
+    name, _ = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
+    if engine is None and engine_of(name).placed is not None:
+        raise UsageError(
+            f"{asked.dtype} is a file of llama.cpp's, which places it layer by layer: kvcalc.which says "
+            "whether it fits; name an engine to ask another"
+        )
     request = FitRequest(
         workload=asked,
-        engine=_engine(engine),
+        engine=name,
         engine_version=engine_version,
         utilization=_share("memory_utilization", memory_utilization, most=1),
         max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
@@ -132,6 +139,10 @@ def fit(
         eager=eager,
     )
     return ask(Planner(spec), device, request)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def which(
@@ -168,7 +179,9 @@ def which(
         max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
         eager=eager,
     )
-    named = [models] if isinstance(models, str) else list(models)
+    named = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
+    if not named or not all(isinstance(each, str) for each in named):
+        raise UsageError(f"models are names, patterns or paths, not {models!r}")
     return answer(named, device, asked, request, why)
 
 

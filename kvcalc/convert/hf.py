@@ -18,7 +18,7 @@ from kvcalc.convert.model_types import (
     TEXT_CONFIGS,
 )
 from kvcalc.convert.mtp import with_mtp
-from kvcalc.convert.quantization import Published, published_formats
+from kvcalc.convert.quantization import Published, declared_alone, published_formats
 from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.names import hint
 from kvcalc.spec.consistency import unread_findings
@@ -95,7 +95,7 @@ def _published(
     except UnsupportedError:
         if not stored:
             raise
-        return Published({})
+        return declared_alone(values)
 
 
 _DRAFT = re.compile(r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP")

@@ -46,10 +46,7 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
 
         plain = replace(spec, weight_dtypes=dtypes)
         return Published(dtypes, mlx_rules(config, values["quantization"], plain))
-    text = values.get("text_config")
-    stated = values.get("quantization_config")
-    if stated is None and isinstance(text, Mapping):
-        stated = text.get("quantization_config")
+    stated = _stated(values)
     if stated is None:
         return Published(dtypes)
     if not isinstance(stated, Mapping):
@@ -61,6 +58,20 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
             if ".experts." in rule:
                 found[rule] = dict.fromkeys(told, "mxfp4")
     return Published(dtypes, as_rules(found, default or "bf16"), _cache(stated))
+
+
+def _stated(values: Mapping[str, Any]) -> Any:
+    text = values.get("text_config")
+    stated = values.get("quantization_config")
+    if stated is None and isinstance(text, Mapping):
+        stated = text.get("quantization_config")
+    return stated
+
+
+def declared_alone(values: Mapping[str, Any]) -> Published:
+    """What is declared for the cache, where the weights' formats are read from the files."""
+    stated = _stated(values)
+    return Published({}, cache=_cache(stated) if isinstance(stated, Mapping) else {})
 
 
 def _by_module(

@@ -17,6 +17,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.weights import mtp_device_bytes
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
@@ -141,6 +142,8 @@ def _from_gpu(
     )
     planner = Planner(spec)
     value, least, most = planner.memory(device, asked)
+    drafting, said = _drafting(spec, dtype, request)
+    value, least, most = value - drafting, least - drafting, most - drafting
     if most <= 0:
         raise UsageError(
             f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
@@ -155,11 +158,32 @@ def _from_gpu(
         f"{device.name}: {device.bytes:,} bytes"
         + ("" if device.measured else " (the vendor's figure)")
         + f"; weights in {dtype} from the spec",
+        *said,
         *((share,) if share else ()),
         overhead_note(was_measured(device.name, record.name, request.engine_version)),
     )
     available = Available(max(0, value), max(0, least), max(0, most))
     return replace(request, available=available), notes
+
+
+def _drafting(spec: ModelSpec, dtype: str, request: CapacityRequest) -> tuple[int, tuple[str, ...]]:
+    """Bytes of the layers that draft on the fullest device, and the note that says so.
+
+    Engines load an MTP module beside the model and give it the model's embedding and head
+    (vLLM, v1/spec_decode: _maybe_share_embeddings, _maybe_share_lm_head).
+    """
+    asked: int | None = getattr(request, "mtp_layers", None)
+    own = spec.mtp.num_layers if spec.mtp is not None else 0
+    drafts = bool(getattr(request, "speculative_tokens", None))
+    modules = asked if asked is not None else own if drafts else 0
+    if not modules:
+        return 0, ()
+    if spec.mtp is None:
+        return 0, (
+            "the weights of the layers that draft are not in the spec: they are not counted",
+        )
+    found = mtp_device_bytes(spec, dtype, request.layout.tensor) * modules
+    return found, (f"{found:,} bytes of MTP weights are loaded beside the model's",)
 
 
 def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:

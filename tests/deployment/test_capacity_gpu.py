@@ -141,3 +141,31 @@ def test_sglang_by_a_gpu_alone_and_with_replicas(capsys: pytest.CaptureFixture[s
     several = run(capsys, "llama-3.1-8b", "--engine", "sglang", "--gpu", "h100", "--dp", "2")[1]
     # 3 MiB more for each of 256 requests of a graph and each replica, 128 MiB for a rank.
     assert several["pool"]["tokens"] < one["pool"]["tokens"]
+
+
+def test_the_weights_of_layers_that_draft_are_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    """DeepSeek-V3's module: 11,507,286,016 parameters of a layer in fp8, and eh_proj of 2 * 7168 * 7168
+    on every rank; the published files keep it in bf16 (DeepSeek-V3 README_WEIGHTS.md)."""
+    asked = "deepseek-v3 --gpu h200 --tp 8 --max-model-len 32k".split()
+    _, without = run(capsys, *asked)
+    _, drafting = run(capsys, *asked, "--speculative-tokens", "1", "--mtp-layers", "1")
+    left = [result["pool"]["available_bytes"] for result in (without, drafting)]
+    assert left[0] - left[1] == 1_661_046_944
+    assert any("1,661,046,944 bytes of MTP weights" in note for note in drafting["notes"])
+
+
+def test_an_l40s_has_fewer_state_blocks_than_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    """vLLM 0.33, config/compilation.py: max_num_seqs above the Mamba blocks stops the server."""
+    asked = "qwen3.6-27b --gpu l40s --dtype fp8".split()
+    _, result = run(capsys, *asked, "--max-model-len", "16384")
+    said = "256 requests at once (max_num_seqs) are more than the 205 blocks"
+    assert any(said in note for note in result["notes"])
+
+    def fit(*more: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["fit", *asked, "--context", "16k", "--batch", "4", *more])
+        return capsys.readouterr().out
+
+    assert "give --max-num-seqs 205 or less, or --enforce-eager" in fit()
+    assert json.loads(fit("--max-num-seqs", "256", "--format", "json"))["verdict"] == "does not fit"
+    assert "does not start" not in fit("--max-num-seqs", "128")

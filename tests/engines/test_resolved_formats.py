@@ -4,10 +4,13 @@ Read, not run, in the wheels of vLLM 0.11.0 to 0.33.0 and SGLang 0.5.23; ``sourc
 one token and layer: 656 = 512 + 4 * 4 + 2 * 64, 576 = 512 + 64, 352 = 256 + 64 + 32.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvcalc.convert.locate import locate
 from kvcalc.engines.request import Available
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.pool import capacity as sglang_capacity
@@ -218,6 +221,52 @@ def test_the_server_stops_where_requests_are_more_than_states() -> None:
     for flags in ({"max_num_seqs": 208}, {"max_num_seqs": 256, "eager": True},
                   {"max_num_seqs": 256, "engine_version": "0.18.0"}):  # fmt: skip
         assert "does not start" not in notes(**flags)
+
+
+FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "declared", "vllm", "sglang"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"},
+         {"modelopt": "fp8"}, 2048, 2048),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": FP8},
+         {"modelopt": "fp8"}, 2048, 2048),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "NVFP4"},
+         {"modelopt": "nvfp4"}, 1152, 4096),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, {}, 4096, 4096),
+    ],
+)  # fmt: skip
+def test_auto_takes_what_the_checkpoint_declares(
+    tmp_path: Path, stated: dict[str, Any], declared: dict[str, str], vllm: int, sglang: int
+) -> None:
+    """resolve_kv_cache_dtype_string (vLLM 0.33.0, utils/torch_utils.py), configure_kv_cache_dtype
+    (SGLang 0.5.23, mem_cache/kv_cache_dtype.py): 8 heads of 128 and 128 elements."""
+    config = {
+        "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288, "vocab_size": 151936,
+        "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        "max_position_embeddings": 40960, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+        "quantization_config": {**stated, "ignore": ["lm_head"]},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    spec = locate(str(tmp_path / "config.json")).spec
+    assert spec.declared_cache == declared
+    plan = Plan(spec, VllmFlags(max_model_len=4096))
+    assert {entry.page.token_bytes for entry in plan.entries} == {vllm}
+    [full] = sglang_capacity(spec, SglangFlags(tokens=100)).caches
+    assert full.bytes == sglang * 36 * 101
+    before = Plan(spec, VllmFlags(max_model_len=4096, engine_version="0.12.0"))
+    assert {entry.page.token_bytes for entry in before.entries} == {4096}
+
+
+def test_the_estimate_sets_the_null_block_aside() -> None:
+    """vLLM 0.33, v1/core/kv_cache_planning.py: both checks of a server reserve it before they estimate,
+    so 16,384 tokens' memory gives one block less."""
+    spec = load("qwen3-8b")
+    memory = Available.exactly(1024 * 16 * 36 * 4096)
+    request = VllmFlags(available=memory, max_model_len=40960)
+    assert vllm_capacity(spec, request).pool.estimated_max_model_len == 16368
 
 
 def test_draft_layers_of_sparse_mla_have_an_indexer() -> None:

@@ -146,7 +146,7 @@ def test_sglang_by_a_gpu_alone_and_with_replicas(capsys: pytest.CaptureFixture[s
 def test_the_weights_of_layers_that_draft_are_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     """DeepSeek-V3's module: 11,507,286,016 parameters of a layer in fp8, and eh_proj of 2 * 7168 * 7168
     on every rank; the published files keep it in bf16 (DeepSeek-V3 README_WEIGHTS.md)."""
-    asked = "deepseek-v3 --gpu h200 --tp 8 --max-model-len 32k".split()
+    asked = ["deepseek-v3", "--gpu", "h200", "--tp", "8", "--max-model-len", "32k"]
     _, without = run(capsys, *asked)
     _, drafting = run(capsys, *asked, "--speculative-tokens", "1", "--mtp-layers", "1")
     left = [result["pool"]["available_bytes"] for result in (without, drafting)]
@@ -156,7 +156,7 @@ def test_the_weights_of_layers_that_draft_are_loaded(capsys: pytest.CaptureFixtu
 
 def test_an_l40s_has_fewer_state_blocks_than_requests(capsys: pytest.CaptureFixture[str]) -> None:
     """vLLM 0.33, config/compilation.py: max_num_seqs above the Mamba blocks stops the server."""
-    asked = "qwen3.6-27b --gpu l40s --dtype fp8".split()
+    asked = ["qwen3.6-27b", "--gpu", "l40s", "--dtype", "fp8"]
     _, result = run(capsys, *asked, "--max-model-len", "16384")
     said = "256 requests at once (max_num_seqs) are more than the 205 blocks"
     assert any(said in note for note in result["notes"])

@@ -5,6 +5,7 @@ one token and layer: 656 = 512 + 4 * 4 + 2 * 64, 576 = 512 + 64, 352 = 256 + 64 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,16 @@ def test_the_estimate_sets_the_null_block_aside() -> None:
     memory = Available.exactly(1024 * 16 * 36 * 4096)
     request = VllmFlags(available=memory, max_model_len=40960)
     assert vllm_capacity(spec, request).pool.estimated_max_model_len == 16368
+
+
+def test_modules_draft_in_turn() -> None:
+    """config/speculative.py: num_speculative_tokens must be divisible by n_predict."""
+    whole = load("deepseek-v3")
+    assert whole.mtp is not None
+    spec = replace(whole, mtp=replace(whole.mtp, num_layers=3))
+    with pytest.raises(UsageError, match="multiples of 3; use 3 or 6"):
+        Plan(spec, VllmFlags(max_model_len=4096, speculative_tokens=4))
+    assert Plan(spec, VllmFlags(max_model_len=4096, speculative_tokens=2)).stack.draft_tokens == 2
 
 
 def test_draft_layers_of_sparse_mla_have_an_indexer() -> None:

@@ -78,8 +78,21 @@ class Plan:
                 raise UsageError(
                     f"--dcp {ranks}: each KV head must be on at least {ranks} of the --tp ranks"
                 )
+        self._check_drafts()
         if self.stack.hybrid and not self.rules.recurrent:
             raise UnsupportedError("before 0.10 vLLM kept recurrent states outside its blocks")
+
+    def _check_drafts(self) -> None:
+        """A model's modules draft in turn (SpeculativeConfig.__post_init__, "must be divisible")."""
+        tokens, mtp = self.stack.draft_tokens, self.spec.mtp
+        if mtp is None or self.stack.num_draft_layers != mtp.num_layers:
+            return
+        count = mtp.num_layers
+        if tokens > count and tokens % count:
+            raise UsageError(
+                f"--speculative-tokens {tokens}: the model's {count} MTP modules draft in turn, and vLLM "
+                f"takes multiples of {count}; use {tokens // count * count} or {-(-tokens // count) * count}"
+            )
 
     def _schedule(self) -> Schedule:
         request, rules = self.request, self.rules

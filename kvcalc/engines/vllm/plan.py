@@ -90,8 +90,9 @@ class Plan:
         count = mtp.num_layers
         if tokens > count and tokens % count:
             raise UsageError(
-                f"--speculative-tokens {tokens}: the model's {count} MTP modules draft in turn, and vLLM "
-                f"takes multiples of {count}; use {tokens // count * count} or {-(-tokens // count) * count}"
+                f"--speculative-tokens {tokens}: the model's {count} MTP modules draft in turn, and "
+                f"vLLM takes multiples of {count}; use {tokens // count * count} or "
+                f"{-(-tokens // count) * count}"
             )
 
     def _schedule(self) -> Schedule:

@@ -14,10 +14,11 @@ from kvcalc.convert.quantized.fused import as_one
 from kvcalc.convert.quantized.method import Method, Stated, refuse
 from kvcalc.convert.quantized.modules import Module, modules
 from kvcalc.frozen import frozen
+from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec, TensorFormat, WeightPart
 from kvcalc.spec.stored_formats import stored_format
-from kvcalc.spec.tensor_formats import Told, as_rules
+from kvcalc.spec.tensor_formats import Told, as_rules, rule_name
 
 _DTYPES = {
     "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "",
@@ -107,7 +108,7 @@ def _by_module(
         refuse(config, "modules_to_not_convert", strangers[:4], what)
     plain = default or "bf16"
     kept = {rule: told for rule, told in found.items() if set(told.values()) != {plain}}
-    return kept | _wider(config, stated)
+    return kept | _wider(config, stated, spec)
 
 
 def _fits(config: Config, stated: Stated, module: Module, word: str) -> None:
@@ -122,15 +123,26 @@ def _fits(config: Config, stated: Stated, module: Module, word: str) -> None:
 # What a family's own checkpoints keep wider, by their safetensors headers: MiniMax-M2's routers;
 # DeepSeek-V3's correction of its routers, in the file of 41,555,600 fp32 numbers, 41,540,496 of them
 # scales of tiles.
+# GLM-5's too: mlx-community's file of it in bf16 is 75 x 256 fp32 numbers larger than its parameters; and
+# Nemotron 3's: its file in NVFP4 without scales of matrices is 23 x 128 fp32 numbers larger.
 _WIDER: dict[tuple[str, str], dict[str, str]] = {
     ("minimax_m2", "fp8"): {"ffn.router": "fp32", "ffn.router.e_score_correction_bias": "fp32"},
     ("deepseek_v3", "fp8"): {"ffn.router.e_score_correction_bias": "fp32"},
+    ("glm_moe_dsa", "fp8"): {"ffn.router.e_score_correction_bias": "fp32"},
+    ("nemotron_h", "modelopt"): {"ffn.router.e_score_correction_bias": "fp32"},
 }
 
 
-def _wider(config: Config, stated: Stated) -> dict[str, dict[int | None, Told]]:
+def _wider(config: Config, stated: Stated, spec: ModelSpec) -> dict[str, dict[int | None, Told]]:
     wider = _WIDER.get((config.model_type, str(stated.get("quant_method"))), {})
-    return {rule: {None: word} for rule, word in wider.items()}
+    if not wider:
+        return {}
+    names = {
+        rule_name(group.prefix + tensor.name)
+        for group in parameter_groups(spec)
+        for tensor in group.tensors
+    }
+    return {rule: {None: word} for rule, word in wider.items() if rule in names}
 
 
 def _method(config: Config, stated: Stated, default: str) -> Method:

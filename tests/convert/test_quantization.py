@@ -426,3 +426,22 @@ def test_one_of_gate_and_up_may_be_left_out() -> None:
     rows = {row.dtype: row.bytes for row in ledger(spec, "checkpoint").rows
             if row.name.endswith("experts.gate_up_proj")}  # fmt: skip
     assert rows == {"fp8_row": 4 * 128 * (256 + 2), "bf16": 4 * 128 * 256 * 2}
+
+
+def test_corrections_of_routers_are_in_fp32_where_files_have_them() -> None:
+    # GLM-5: 75 layers of 256 experts; Nemotron 3 Nano: 23 of 128, whose file of mlx-community in NVFP4 has
+    # 19,323,906,944 bytes: this one's without two fp32 scales for each of 5,968 matrices.
+    left = ["lm_head", "model.embed_tokens", "indexers_proj"]
+    spec = published(real("glm-5"), BLOCK | {"modules_to_not_convert": left})
+    rows = [row for row in ledger(spec, "checkpoint").rows if "e_score" in row.name]
+    assert sum(row.bytes for row in rows) == 76_800
+    attention = (5, 12, 19, 26, 33, 42)
+    left = ["lm_head"]
+    left += [f"backbone.layers.{i}.mixer.{p}_proj" for i in attention for p in "qkvo"]
+    left += [f"backbone.layers.{i - 1}.mixer.{p}_proj" for i in attention for p in ("in", "out")]
+    stated = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": left}
+    spec = published(real("nemotron-3-nano"), stated)
+    assert weight_bytes(spec, "checkpoint")[0] == 19_323_906_944 + 5_968 * 8
+    # A model of the family without experts has no such tensor.
+    dense = published(real("nemotron-h-56b"), {**stated, "ignore": ["lm_head"]})
+    assert weight_bytes(dense, "checkpoint")[0] > 0

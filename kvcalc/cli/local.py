@@ -131,7 +131,7 @@ def fit_locally(
     runner = runner_of(engine)
     flags, notes = runner.flags(given, version)
     question = LocalQuestion(
-        dtype=_FILES.get(dtype or spec.own_dtype, dtype or spec.own_dtype),
+        dtype=_FILES.get(dtype or "", dtype or "checkpoint"),
         flags=flags, machine=machine, why=why, engine=engine, words=runner.words, defaults=notes,
         opens=runner.opens,
         solving=solving,

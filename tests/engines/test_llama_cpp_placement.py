@@ -1,10 +1,13 @@
 """What lies where, held to figures that llama.cpp's loader printed: in MiB, two decimals."""
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvcalc.convert.gguf_model import load_gguf
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.llama_cpp.file import model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
@@ -14,8 +17,12 @@ from kvcalc.engines.llama_cpp.placement import HOST, place
 from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.engines.llama_cpp.runners import runner_of
 from kvcalc.errors import KvcalcError
+from kvcalc.file_types import recipe
+from kvcalc.gguf.model import gguf_model
+from kvcalc.gguf.quantise import tensor_types
 from kvcalc.spec.catalog import load as spec_of
 from kvcalc.units import GIB
+from tests.gguf.headers import keys_of, write
 
 
 def mib(num_bytes: int) -> str:
@@ -245,3 +252,27 @@ def test_a_pipeline_of_devices_keeps_its_inputs_four_times(
         assert use.compute.most is not None
         assert use.compute.least <= printed * (1 << 20) * 1.001
         assert printed * (1 << 20) <= use.compute.most * 1.001
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"), [("gemma-3-270m", "q8_0"), ("deepseek-v2-lite", "q8_0")]
+)
+def test_a_file_is_placed_as_its_type_is(model: str, dtype: str, tmp_path: Path) -> None:
+    """A header with the types of a stock file, read again: every tensor has the same bytes."""
+    spec = spec_of(model)
+    file = gguf_model(spec)
+    asked = recipe(dtype)
+    assert asked is not None
+    kinds = tensor_types(file, asked)
+    tensors = (replace(each, source=kind) for each, kind in zip(file.tensors, kinds, strict=True))
+    path = write(tmp_path / "a.gguf", replace(file, tensors=tuple(tensors)), keys_of(spec, file))
+    read = model_file(load_gguf(path).spec, "checkpoint")
+    assert {each.name: each.bytes for each in read.tensors} == {
+        each.name: each.bytes for each in model_file(spec, dtype).tensors
+    }
+
+
+def test_a_published_checkpoint_is_no_gguf_file() -> None:
+    for model in ("gpt-oss-20b", "deepseek-v3", "qwen3-8b"):
+        with pytest.raises(KvcalcError, match="say --dtype q4_k_m"):
+            ask(model, "checkpoint", "h100")

@@ -108,6 +108,11 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
         ]
     elif dtype == "checkpoint" and is_gguf(spec):
         sizes = _stored(spec, file)
+    elif dtype == "checkpoint":
+        raise UsageError(
+            f"{spec.name} has no GGUF file whose types are known tensor by tensor: say --dtype q4_k_m, "
+            "q8_0 or gguf-bf16"
+        )
     else:
         raise UsageError(
             f"llama.cpp loads GGUF files, and {dtype} is no type of one: say --dtype q4_k_m, q8_0 or "
@@ -136,8 +141,11 @@ def _padding(tensor: GgufTensor, kind: str) -> int:
 
 
 def is_gguf(spec: ModelSpec) -> bool:
-    """Whether the spec's own formats are those of ggml's rows."""
-    return all(row.dtype in GGML for row in ledger(spec, "checkpoint").rows)
+    """Whether the spec's own formats are those of a GGUF file: all of them ggml's, norms in f32."""
+    if spec.own_dtype != "checkpoint":
+        return False
+    found = {row.dtype for row in ledger(spec, "checkpoint").rows}
+    return "f32" in found and found <= GGML.keys()
 
 
 def _active(spec: ModelSpec) -> tuple[int, int]:

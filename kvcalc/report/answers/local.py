@@ -124,7 +124,7 @@ def _cells(use: Use) -> Iterator[Cell]:
     yield Mebibytes(use.cache_bytes)
     yield "not predicted" if most is None else Mebibytes(most + use.output_bytes)
     yield Mebibytes(use.outside.most or 0)
-    yield "not said" if free is None else Mebibytes(free)
+    yield None if free is None else Mebibytes(free)
     yield Bytes(use.output_bytes)
     yield Bytes(use.compute.least)
     yield None if most is None else Bytes(most)

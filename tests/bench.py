@@ -209,10 +209,11 @@ def checkpoint(folder: Path) -> Path:
 
 
 def many_layers(path: Path, number: int = 1000) -> Path:
-    """A model of so many layers, no two alike."""
+    """A model of so many layers, no two alike in weights or in what they keep."""
     blocks = "".join(
-        f"  b{index}:\n    attention: {{kind: gqa, num_attention_heads: 8, num_key_value_heads: 4, "
-        f"head_dim: 64}}\n    ffn: {{kind: gated, intermediate_size: {1024 + 2 * index}}}\n"
+        f"  b{index}:\n    attention: {{kind: gqa, num_attention_heads: 8, num_key_value_heads: "
+        f"{(1, 2, 4, 8)[index % 4]}, head_dim: {64 + 2 * (index % 32)}, sliding_window: "
+        f"{1024 + index}}}\n    ffn: {{kind: gated, intermediate_size: {1024 + 8 * index}}}\n"
         for index in range(number)
     )
     names = ", ".join(f"b{index}" for index in range(number))

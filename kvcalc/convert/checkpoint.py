@@ -189,7 +189,10 @@ def _tensors(count: int) -> str:
 
 def pattern(name: str) -> str:
     """A name with its numbers left out, under which equal tensors of all layers are one."""
-    return re.sub(r"(?<=\.)\d+(?=\.)", "N", name)
+    return _NUMBER.sub("N", name)
+
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 # ---------------------------------------------------------------- what is what

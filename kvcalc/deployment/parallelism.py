@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.frozen import remembered
 from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
@@ -39,11 +40,20 @@ def stages_of(
                 weights, _moved_experts(spec, dtype, layout, ranges), strict=True
             )
         ]
-    caches = stage_functions(spec, groups_of(spec), dtypes, layout)
+    made, key = _caches(spec), (dtypes, layout.tensor, layout.pipeline)
+    if key not in made:
+        made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
+    caches = made[key]
     return tuple(
         Stage(layers, weight, cache)
         for layers, weight, cache in zip(ranges, weights, caches, strict=True)
     )
+
+
+@remembered
+def _caches(spec: ModelSpec) -> dict[tuple[CacheDtypes, int, int], list[CacheFunction]]:
+    """What was asked for so far: every format of the weights has the same caches."""
+    return {}
 
 
 def _moved_experts(

@@ -156,18 +156,23 @@ class Ledger:
     rows: tuple[Row, ...]
     tied: Row | None = None
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         return sum(row.bytes for row in self.rows)
 
     @property
     def by_component(self) -> dict[Component, int]:
+        """A dictionary of the caller's own."""
+        return dict(self._by_component)
+
+    @cached_property
+    def _by_component(self) -> dict[Component, int]:
         found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
         for row in self.rows:
             found[row.component] += row.bytes
         return found
 
-    @property
+    @cached_property
     def types(self) -> tuple[TypeTotal, ...]:
         """The bytes by format, largest first."""
         found: dict[str, list[int]] = {}
@@ -187,9 +192,13 @@ class Ledger:
         on both. Shared weights stand on every stage that uses them.
         """
         if len(stages) == 1:
-            whole, divided = self._one_stage
-            return [whole + sum(row.shape_bytes(rank_shape(row.weight.tensor, ranks)) * count
-                                for row, count in divided)]  # fmt: skip
+            if ranks not in self._on_rank:
+                whole, divided = self._one_stage
+                self._on_rank[ranks] = whole + sum(
+                    row.shape_bytes(rank_shape(row.weight.tensor, ranks)) * count
+                    for row, count in divided
+                )
+            return [self._on_rank[ranks]]
         totals = [0] * len(stages)
         used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
         # Rows of the same layers stand on the stages alike.
@@ -213,6 +222,11 @@ class Ledger:
         if self.tied is not None:
             totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
         return totals
+
+    @cached_property
+    def _on_rank(self) -> dict[int, int]:
+        """What was asked for so far of ``_one_stage``, by the number of ranks."""
+        return {}
 
     @cached_property
     def _one_stage(self) -> tuple[int, tuple[tuple[Row, int], ...]]:

@@ -5,10 +5,10 @@ stages, so a split between the two is refused by name.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.memory.layout import Layout
@@ -82,11 +82,14 @@ def stage_functions(
     """
     found = []
     for stage in decoder_stages(spec, layout.pipeline):
-        held = tuple(
-            replace(group, layers=tuple(index for index in group.layers if index in stage))
-            if group.stack == "decoder"
-            else group
-            for group in groups
-        )
-        found.append(compile_groups(held, dtypes, layout.tensor))
+        held = (_on_stage(group, stage) for group in groups)
+        kept = tuple(group for group in held if group.layers)
+        found.append(compile_groups(kept, dtypes, layout.tensor))
     return found
+
+
+def _on_stage(group: CacheGroup, stage: range) -> CacheGroup:
+    """The layers of it that the stage has."""
+    if group.stack != "decoder":
+        return group
+    return changed(group, layers=tuple(index for index in group.layers if index in stage))

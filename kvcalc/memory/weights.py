@@ -11,7 +11,7 @@ stay in the default format, as quantised checkpoints keep them.
 
 from collections.abc import Iterable
 
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows, rank_shape
 from kvcalc.memory.schemes import Checkpoint, scheme_of
@@ -37,6 +37,13 @@ class ParameterSummary:
 
 def summarise(spec: ModelSpec) -> ParameterSummary:
     """Count every parameter of the trunk once."""
+    counted = _summarise(spec)
+    # Who is given the dictionary may keep it and write into it.
+    return changed(counted, by_component=dict(counted.by_component))
+
+
+@remembered
+def _summarise(spec: ModelSpec) -> ParameterSummary:
     by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     active = looked_up = buffers = 0
     for group in parameter_groups(spec):

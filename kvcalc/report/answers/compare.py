@@ -72,6 +72,8 @@ def decimal_ratio(part: int, whole: int) -> str:
     """``0.131000``: six decimals in integer arithmetic; empty when there is nothing to divide by."""
     if whole <= 0:
         return ""
+    if part == whole:
+        return "1.000000"
     millionths = (part * 10**6 + whole // 2) // whole
     return f"{millionths // 10**6}.{millionths % 10**6:06d}"
 

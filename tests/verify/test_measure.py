@@ -55,9 +55,9 @@ def test_requested_and_allocated_bytes_by_hand(backend: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["window", "mla", "mamba2",
+    ["mla", "mamba2",
      *(pytest.param(name, marks=pytest.mark.sweep)
-       for name in ("chunk", "dsa", "shared-kv", "encoder-decoder", "encoder", "gemma-3n-like",
+       for name in ("window", "chunk", "dsa", "shared-kv", "encoder-decoder", "encoder", "gemma-3n-like",
                     "parallel", "hca"))],
 )  # fmt: skip
 def test_mechanisms_of_other_shapes(name: str) -> None:

@@ -114,6 +114,7 @@ def test_wrong_shards_are_caught(two: dict[str, Any]) -> None:
     assert "rank 0: layers.0.attention.key: formula [1, 2, " in cache["failures"][0]
 
 
+@pytest.mark.sweep
 def test_the_command_prints_on_rank_0_only() -> None:
     done = torchrun(2, "-m", "kvcalc", "verify", "gpt2", "--tp", "2", "--format", "json")
     assert done.returncode == 0, done.stderr[-2000:]

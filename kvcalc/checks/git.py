@@ -185,8 +185,8 @@ class Repository:
         """Why there is no such revision, and the line that fixes it."""
         if self._is_shallow():
             return (
-                f"this clone is shallow and does not hold '{revision}'\n"
-                f"  {_UNSHALLOW}{self._fetch(revision)}"
+                f"this clone is shallow and does not hold '{revision}'; "
+                f"{_UNSHALLOW}{self._fetch(revision)}"
             )
         if not self._git("for-each-ref", "--count=1"):
             return f"no revision '{revision}' in {self.root}, which has no commit yet"

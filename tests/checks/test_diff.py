@@ -399,7 +399,7 @@ def test_a_shallow_clone(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(UsageError) as caught:
             compare(revision)
         assert caught.value.message == (
-            f"this clone is shallow and does not hold '{revision}'\n  {line}{more}"
+            f"this clone is shallow and does not hold '{revision}'; {line}{more}"
         )
     clone.git("fetch", "-q", "--unshallow", "origin", "main:refs/remotes/origin/main")
     found = compare("origin/main")

@@ -77,22 +77,22 @@ def test_every_limit(scratch: Scratch) -> None:
 
 
 def test_memory_of_a_gpu(scratch: Scratch) -> None:
-    budget = "budgets:\n  - {{models: alpha, context: 1k, gpu_memory: {}, tp: {}}}\n"
-    # Whole: 292480 + 524288 = 816768 bytes.
-    scratch.write("kvcalc.yaml", budget.format(816768, 1))
+    budget = "budgets:\n  - {{models: alpha, context: 4k, gpu_memory: {}, tp: {}}}\n"
+    # Whole: 292480 + 2097152 = 2389632 bytes.
+    scratch.write("kvcalc.yaml", budget.format(2389632, 1))
     assert found("serving/alpha.yaml") == []
-    scratch.write("kvcalc.yaml", budget.format(816767, 1))
+    scratch.write("kvcalc.yaml", budget.format(2389631, 1))
     assert found("serving/alpha.yaml") == [
-        over("serving/alpha", "816768 bytes (285.63 KiB of weights, 512.00 KiB of cache) are needed "
+        over("serving/alpha", "2389632 bytes (285.63 KiB of weights, 2.00 MiB of cache) are needed "
              "on the GPU, 1 (1 B) more than it has", "gpu_memory")
     ]  # fmt: skip
     # Halved by two ranks, but for the norms (5 * 64 weights): (292480 - 640) / 2 + 640 = 146560,
-    # and half of the cache, 262144.
-    scratch.write("kvcalc.yaml", budget.format(146560 + 262144, 2))
+    # and half of the cache, 1048576.
+    scratch.write("kvcalc.yaml", budget.format(146560 + 1048576, 2))
     assert found("serving/alpha.yaml") == []
-    scratch.write("kvcalc.yaml", budget.format(146560 + 262143, 2))
+    scratch.write("kvcalc.yaml", budget.format(146560 + 1048575, 2))
     assert found("serving/alpha.yaml") == [
-        over("serving/alpha", "408704 bytes (143.13 KiB of weights, 256.00 KiB of cache) are needed "
+        over("serving/alpha", "1195136 bytes (143.13 KiB of weights, 1.00 MiB of cache) are needed "
              "on each of 2 GPUs, 1 (1 B) more than it has", "gpu_memory")
     ]  # fmt: skip
 

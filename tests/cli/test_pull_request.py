@@ -232,8 +232,8 @@ def test_a_clone_as_shallow_as_checkout_makes_it(scratch: Scratch) -> None:
     step = Step(clone, "Compare with the base")
     assert (step.status, step.out, step.summary) == (2, "", "")
     assert step.err == (
-        "kvcalc: this clone is shallow and does not hold 'origin/main'\n"
-        "  GitHub Actions: actions/checkout with 'fetch-depth: 0'; elsewhere: git fetch "
+        "kvcalc: this clone is shallow and does not hold 'origin/main'; GitHub Actions: "
+        "actions/checkout with 'fetch-depth: 0'; elsewhere: git fetch "
         "--unshallow origin main:refs/remotes/origin/main\n"
     )
     # It can still be checked.

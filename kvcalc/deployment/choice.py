@@ -100,7 +100,7 @@ def _choice(device: Accelerator, asked: Asked, dtype: str | None, every: bool) -
     formats = (dtype,) if dtype is not None else formats_of(planner, request.record, device)
     for each in formats:
         try:
-            way = _way(device, name, planner, request.of(dtype=each))
+            way = _way(device, name, planner, request.of(dtype=each), every)
         except SpecError:
             raise
         except KvcalcError as error:
@@ -126,13 +126,13 @@ def _narrowing(ways: list[Way]) -> Iterator[Way]:
         yield way
 
 
-def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest) -> Way:
-    """One format. Raises for what the engine refuses of the model."""
+def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest, every: bool) -> Way:
+    """One format. every: exact bytes of what cannot fit, too. Raises for what the engine refuses."""
     record, dtype, layout = request.record, request.workload.dtype, request.layout
     record.check_device(device, request.engine_version)
     record.check_weights(planner.spec, dtype)
     least = least_bytes(planner.spec, dtype)
-    if least is not None and least > layout.devices * device.bytes:
+    if not every and least is not None and least > layout.devices * device.bytes:
         return Way(dtype=dtype, verdict="does not fit", weight_bytes=None)
     num_bytes = planner.weight_bytes(dtype)
     line = command(name, device, options_of(request, planner.spec.own_dtype))

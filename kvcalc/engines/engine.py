@@ -16,7 +16,7 @@ from kvcalc.engines.admission import Admission
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import CapacityResult
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -173,12 +173,21 @@ class Engine(Generic[F]):
         return replace(found, notes=(*found.notes, *self.unread(request.engine_version)))
 
     def unread(self, version: str | None) -> tuple[str, ...]:
-        """What is assumed of a release that is newer than the newest whose rules were read."""
+        """What is assumed of a release that is newer than the newest whose rules were read.
+
+        Raises UsageError for a word that is no release, and for another release of an engine of which
+        one was read (llama.cpp's).
+        """
+        if version is None or self.version is None:
+            return ()
         known, given = (
-            tuple(map(int, re.findall(r"\d+", each or "")))[:3] for each in (self.version, version)
+            tuple(map(int, re.findall(r"\d+", each)))[:3] for each in (self.version, version)
         )
-        numbered = self.version is not None and self.version[0].isdecimal()
-        if version is None or not numbered or given <= known:
+        if not given or (self.version.startswith("v") and given != known):
+            raise UsageError(
+                f"--engine-version {version}: the rules of {self.words} here are those of {self.version}"
+            )
+        if given <= known:
             return ()
         return (
             f"{self.words} {version} is newer than {self.version}, the newest release that was read: "

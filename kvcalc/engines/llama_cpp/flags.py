@@ -6,6 +6,7 @@ from typing import Annotated
 from kvcalc.engines import flags as words
 from kvcalc.engines.flags import Flag, number, switch, text, tokens
 from kvcalc.engines.llama_cpp.placing import Placing, layers_of, one_device, overrides_of, shares_of
+from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.errors import UsageError
 
@@ -68,5 +69,10 @@ class LlamaCppFlags(CapacityRequest):
     def check(self) -> None:
         """Raises UsageError for words that no flag takes."""
         self.placing()
+        if self.engine_version not in (None, VERSION, VERSION.removeprefix("v")):
+            raise UsageError(
+                f"--engine-version {self.engine_version}: the rules of llama.cpp here are those of "
+                f"{VERSION}"
+            )
         if self.flash_attn not in (None, "on", "off", "auto"):
             raise UsageError(f"--flash-attn {self.flash_attn}: choose from on, off, auto")

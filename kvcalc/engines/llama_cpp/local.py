@@ -290,5 +290,5 @@ def headline(fit: LocalFit) -> str:
 
 def _program(fit: LocalFit) -> str:
     """``llama.cpp 0.5``, ``Ollama (llama.cpp 0.5)``."""
-    own = f"llama.cpp, {fit.version}"
+    own = f"llama.cpp {fit.version}"
     return own if fit.question.engine == "llama.cpp" else f"{fit.question.words} ({own})"

@@ -109,9 +109,10 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     elif dtype == "checkpoint" and is_gguf(spec):
         sizes = _stored(spec, file)
     elif dtype == "checkpoint":
+        nearest = "mxfp4_moe, " if "mxfp4" in spec.weight_dtypes.values() else ""
         raise UsageError(
-            f"{spec.name} has no GGUF file whose types are known tensor by tensor: say --dtype q4_k_m, "
-            "q8_0 or gguf-bf16"
+            f"{spec.name} has no GGUF file whose types are known tensor by tensor: say --dtype "
+            f"{nearest}q4_k_m, q8_0 or gguf-bf16"
         )
     else:
         raise UsageError(

@@ -135,7 +135,7 @@ def _answers(fit: LocalFit) -> Iterator[tuple[Cell, Cell, Cell]]:
     number = fit.placing.num_cpu_moe
     experts = ", all experts in RAM" if number is None else (
         f", experts of the first {number} in RAM" if number else "")  # fmt: skip
-    yield ("layers on devices, the output counted", f"{placed.num_offloaded} of {layers}{experts}",
+    yield ("layers on devices", f"{placed.num_offloaded} of {layers}, the output counted{experts}",
            Count(placed.num_offloaded))  # fmt: skip
     setup = fit.question.flags
     yield "cache", f"K {_name(setup.cache_type_k)}, V {_name(setup.cache_type_v)}", None

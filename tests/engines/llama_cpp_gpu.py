@@ -3,7 +3,9 @@
     python -m tests.engines.llama_cpp_gpu
 
 ``llama_cpp_gpu.jsonl``: one load a line: where it was printed, the model and the flags, every buffer in
-MiB. dtype is null where the file is no stock mixture: then its weights are not compared.
+MiB. dtype is null where the file is no stock mixture: then its weights are not compared. file: GiB, as
+the loader prints it; null: a line that the thread does not show. thread: a public thread in which a user
+pasted the lines; its flags are empty where only the file's lines were pasted.
 """
 
 import json
@@ -14,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from kvcalc.engines.llama_cpp.file import model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
-from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Unnamed, load
+from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Table, Unnamed, load
 from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.spec.catalog import load as spec_of
 
@@ -23,6 +26,8 @@ FACTS = Path(__file__).with_name("llama_cpp_gpu.jsonl")
 PAGE = Path("kvcalc/engines/llama_cpp/ACCURACY.md")
 # Since pull request 23861 only the logits that are asked for have room.
 LIMITED = "2026-05-29"
+# What a row's flags say of the row itself: a reason, or what the thread does not show.
+WORDS = ("why", "own", "output_why", "mixture", "assumed")
 
 
 @dataclass(frozen=True)
@@ -35,24 +40,25 @@ class Check:
     least: int
     most: int | None
     reason: str = ""
+    unit: int = 1 << 20
 
     @property
     def verdict(self) -> str:
         if self.most is None:
             return "not predicted"
-        if self.least == self.most and _mib(self.least) == f"{self.printed:.2f}":
+        if self.least == self.most and _in(self.unit, self.least) == f"{self.printed:.2f}":
             return "to the digit"
-        low, high = (Fraction(end, 1 << 20) for end in (self.least, self.most))
+        low, high = (Fraction(end, self.unit) for end in (self.least, self.most))
         printed = Fraction(str(self.printed))
-        if self.least == self.most and self.reason.startswith("cells"):
+        if self.reason and not self.quantity.startswith("compute"):
             return "explained"
         if low * Fraction(95, 100) <= printed <= high * Fraction(105, 100):
             return "within 5 %" if self.least == self.most else "in the band"
         return "explained" if self.reason else "off"
 
 
-def _mib(num_bytes: int) -> str:
-    return f"{float(Fraction(num_bytes, 1 << 20)):.2f}"
+def _in(unit: int, num_bytes: int) -> str:
+    return f"{float(Fraction(num_bytes, unit)):.2f}"
 
 
 def facts() -> list[dict[str, Any]]:
@@ -63,6 +69,11 @@ def checks(row: dict[str, Any]) -> Iterator[Check]:
     """Every printed figure of a load beside kvcalc's."""
     said, printed = row["flags"], row["printed"]
     spec = spec_of(row["model"])
+    if "file" in printed:
+        size = model_file(spec, row["dtype"]).bytes
+        yield Check("file", printed["file"], size, size, said.get("mixture", ""), 1 << 30)
+    if "ctx" not in said:
+        return
     flags = LlamaCppFlags(
         ctx_size=said["ctx"], parallel=said["seqs"], ubatch=said["ubatch"],
         kv_unified=said["unified"] or None, cache_type_k=said.get("k"), cache_type_v=said.get("v"),
@@ -77,7 +88,8 @@ def checks(row: dict[str, Any]) -> Iterator[Check]:
     if len(lines) == 1 and len(sizes) > 1:
         sizes = [sum(sizes)]  # one cache for all layers, in builds of before
     for line, size in zip(lines, sizes, strict=False):
-        yield Check("cache", line, size, size, said.get("why", ""))
+        if line is not None:
+            yield Check("cache", line, size, size, said.get("why", ""))
     if "rs" in printed:
         states = sum(cache.bytes for cache in caches if cache.type == "recurrent")
         yield Check("states", printed["rs"], states, states)
@@ -88,13 +100,27 @@ def checks(row: dict[str, Any]) -> Iterator[Check]:
     table = loaded.table(machine, flags.placing())
     host = table.uses[-1]
     if row["dtype"]:
-        for number, line in enumerate(printed.get("model", ())):
-            size = table.uses[number].model_bytes
-            yield Check(f"model, device {number}", line, size, size)
+        yield from _weights(printed, table, said.get("mixture", ""))
+    for number, line in enumerate(printed.get("kv_devices", ())):
+        size = table.uses[number].cache_bytes
+        yield Check(f"cache, device {number}", line, size, size)
     if "output" in printed:
-        yield Check("output", printed["output"], host.output_bytes, host.output_bytes)
+        why = said.get("output_why", "")
+        yield Check("output", printed["output"], host.output_bytes, host.output_bytes, why)
     if not said.get("ot"):
         yield from _compute(row, loaded, table.uses)
+
+
+def _weights(printed: dict[str, Any], table: Table, why: str) -> Iterator[Check]:
+    for number, line in enumerate(printed.get("model", ())):
+        size = table.uses[number].model_bytes
+        yield Check(f"model, device {number}", line, size, size, why)
+    if "model_sum" in printed:  # the split between the devices is of their free memory, not printed
+        size = sum(use.model_bytes for use in table.uses[:-1])
+        yield Check("model, all devices", printed["model_sum"], size, size)
+    if "cpu" in printed:
+        size = table.uses[-1].model_bytes
+        yield Check("model, host", printed["cpu"], size, size, why)
 
 
 def _compute(row: dict[str, Any], loaded: Loaded, uses: Any) -> Iterator[Check]:
@@ -125,9 +151,11 @@ def _compute(row: dict[str, Any], loaded: Loaded, uses: Any) -> Iterator[Check]:
 def page() -> str:
     """The page: totals by quantity, then every figure that is not equal to the digit."""
     totals: dict[str, Counter[str]] = {}
-    rest = []
+    rest, pasted = [], []
     for row in facts():
         for check in checks(row):
+            if row.get("thread"):
+                pasted.append((row, check))
             kind = check.quantity.split(",")[0].split(" (")[0]
             totals.setdefault(kind, Counter())[check.verdict] += 1
             if check.verdict != "to the digit":
@@ -145,22 +173,45 @@ def page() -> str:
         "| model | backend, build | flags | figure | printed, MiB | kvcalc, MiB | |",
         "|---" * 7 + "|",
         *(_line(row, check) for row, check in rest), "",
+        "## Public threads: every figure that a user pasted", "",
+        "| thread | model | flags | figure | printed | kvcalc | |",
+        "|---" * 7 + "|",
+        *(_pasted(row, check) for row, check in pasted), "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _line(row: dict[str, Any], check: Check) -> str:
-    ours = "-" if check.most is None else _mib(check.least) if check.least == check.most else (
-        f"{_mib(check.least)} to {_mib(check.most)}")  # fmt: skip
-    flags = " ".join(
+def _ours(check: Check) -> str:
+    if check.most is None:
+        return "-"
+    least, most = (_in(check.unit, end) for end in (check.least, check.most))
+    return least if check.least == check.most else f"{least} to {most}"
+
+
+def _flags(row: dict[str, Any]) -> str:
+    return " ".join(
         f"{name} {value}"
         for name, value in row["flags"].items()
-        if value not in (False, None) and name not in ("why", "own")
+        if value not in (False, None) and name not in WORDS
     )
-    why = check.verdict + (f": {check.reason}" if check.verdict == "explained" else "")
+
+
+def _said(check: Check) -> str:
+    return check.verdict + (f": {check.reason}" if check.verdict == "explained" else "")
+
+
+def _line(row: dict[str, Any], check: Check) -> str:
     build = f"{row['backend']}, {row['build'] or row['date']}"
-    return (f"| {row['model']} {row['dtype'] or ''} | {build} | {flags} | "
-            f"{check.quantity} | {check.printed} | {ours} | {why} |")  # fmt: skip
+    return (f"| {row['model']} {row['dtype'] or ''} | {build} | {_flags(row)} | "
+            f"{check.quantity} | {check.printed} | {_ours(check)} | {_said(check)} |")  # fmt: skip
+
+
+def _pasted(row: dict[str, Any], check: Check) -> str:
+    unit = "GiB" if check.unit == 1 << 30 else "MiB"
+    assumed = row["flags"].get("assumed", "")
+    return (f"| {row['source']} | {row['model']} {row['dtype'] or ''} | {_flags(row)} | "
+            f"{check.quantity} | {check.printed:.2f} {unit} | {_ours(check)} | "
+            f"{_said(check)}{f' (assumed: {assumed})' if assumed else ''} |")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ itself in a notebook.
 Every error that a user can cause is a ``KvcalcError``, which prints its ``problems``. Bytes are integers.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "Estimate", "FileError", "Fit",
     "Imported", "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec",

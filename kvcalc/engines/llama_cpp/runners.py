@@ -16,7 +16,7 @@ class Runner:
     words: as sentences name it. context: tokens where none are said, by the memory of all devices, with
     the source; None: the model's, at most 8,192. defaults: (flag, value, source) of what it sets where
     nothing is said. has: the flags of llama.cpp that it has, None for all. opens: what it finds by
-    itself of where things lie.
+    itself of where things lie. warning: what is to be said of every answer.
     """
 
     words: str
@@ -24,6 +24,7 @@ class Runner:
     defaults: tuple[tuple[str, Any, str], ...] = ()
     has: frozenset[str] | None = None
     opens: frozenset[str] = frozenset(("layers", "experts", "shares"))
+    warning: str = ""
 
     def flags(
         self, given: Mapping[str, Any], version: str | None
@@ -37,7 +38,7 @@ class Runner:
         ]
         if foreign:
             raise UsageError(f"{self.words} has no {' or '.join(foreign)}: --engine llama.cpp has")
-        notes = []
+        notes = [self.warning] if self.warning else []
         for name, value, source in self.defaults:
             if name not in said:
                 said[name] = value
@@ -71,6 +72,9 @@ RUNNERS: dict[str, Runner] = {
             ("parallel", "cache_type_k", "cache_type_v", "flash_attn", "n_gpu_layers", "ubatch")
         ),
         opens=frozenset(("layers",)),
+        warning="weights in llama.cpp's mixture of that name; Ollama's own files may be of another (its "
+        "Q4_K_M of Qwen3 keeps attn_v in F16, 0.4 GiB more at 32B: ollama issue 14774): name the pulled "
+        "model, such as qwen3:32b, for its own bytes",
     ),
     "lm-studio": Runner(
         words="LM Studio",

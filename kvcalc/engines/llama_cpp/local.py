@@ -282,9 +282,12 @@ def headline(fit: LocalFit) -> str:
     machine = question.machine
     ram = f" and {format_bytes(machine.ram)} of RAM" if machine.ram is not None else ""
     where = names_of(machine.devices) or "the CPU"
+    # RAM that nobody stated is a condition of the verdict, not a detail of it.
+    host = fit.table.uses[-1].taken(most=True) if machine.ram is None else 0
+    given = f" with {format_bytes(host)} of RAM" if host and fit.verdict != "does not fit" else ""
     return (
         f"{each}, weights in {question.dtype}, on {where}{ram}, {_program(fit)}"
-        f"{question.why}: {fit.verdict}"
+        f"{question.why}: {fit.verdict}{given}"
     )
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.config_file import read_json
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media import asked
 from kvcalc.media.families import image_rule
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
-from kvcalc.media.words import MediaItem
+from kvcalc.media.words import MediaItem, Placeholders
 from kvcalc.spec.model import ModelSpec
 
 # The model_type of a decoder that ships with its tower left out -> that of the whole model.
@@ -44,7 +44,7 @@ def media_items(
         rule = image_rule(model_type, source)
         for each in map(asked.images, images):
             size = each.size or rule.largest()
-            places = rule.placeholders(size)
+            places = _some(rule.placeholders(size), model_type)
             items.append(
                 MediaItem(
                     kind="image", count=each.count, size=str(size), tokens=places.tokens,
@@ -55,7 +55,8 @@ def media_items(
         _takes(spec, "audio", source)
         hears = audio_rule(model_type, source)
         for sound in map(asked.sounds, sounds):
-            places = hears.placeholders(int(sound.seconds * hears.sampling_rate))
+            heard = hears.placeholders(int(sound.seconds * hears.sampling_rate))
+            places = _some(heard, model_type)
             items.append(
                 MediaItem(kind="audio", count=sound.count, size=sound.size, tokens=places.tokens,
                           separators=places.separators)
@@ -67,6 +68,13 @@ def media_items(
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
         )
     return tuple(items), tuple(notes)
+
+
+def _some(places: Placeholders, model_type: str) -> Placeholders:
+    """Refuse settings, or a sound, of which nothing is left."""
+    if places.tokens < 1:
+        raise UnsupportedError(f"{model_type}: its processor, set as stated, leaves no token of it")
+    return places
 
 
 def _source(spec: ModelSpec, where: str) -> tuple[str, Source]:

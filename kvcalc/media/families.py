@@ -7,6 +7,7 @@ of the processor's class stand in and the answer says so: the two may differ twe
 Defaults: transformers 5.23.0, the class attributes of each image processor.
 """
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -24,7 +25,7 @@ from kvcalc.media.pan_and_scan import PanAndScan
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
 from kvcalc.media.scaled_tiles import ScaledTiles
-from kvcalc.media.source import Source, value_at
+from kvcalc.media.source import MAX_TILES, Source, short, value_at
 from kvcalc.media.split_canvas import SplitCanvas
 from kvcalc.media.tiles import Tiles
 from kvcalc.media.tiles_or_whole import TilesOrWhole
@@ -99,8 +100,8 @@ def _internvl(source: Source) -> ImageRule:
         kind="tiles",
         size=source.edge("size", "vision_config.image_size", default=448),
         image_seq_length=source.get("image_seq_length", default=256),
-        max_patches=source.get("max_patches", default=12),
-        min_patches=source.get("min_patches", default=1),
+        max_patches=source.get("max_patches", default=12, most=MAX_TILES),
+        min_patches=source.get("min_patches", default=1, most=MAX_TILES),
         crop_to_patches=source.flag("crop_to_patches", True),
         separators=2,
     )
@@ -112,7 +113,7 @@ def _aya(source: Source) -> ImageRule:
         kind="tiles",
         size=side,
         image_seq_length=(side // source.get("patch_size", default=28)) ** 2,
-        max_patches=source.get("max_patches", default=12),
+        max_patches=source.get("max_patches", default=12, most=MAX_TILES),
         crop_to_patches=source.flag("crop_to_patches", True),
         separators=3,
         per_tile=1,
@@ -126,7 +127,7 @@ def _cohere2_vision(source: Source) -> ImageRule:
         kind="tiles",
         size=side,
         image_seq_length=patch**2,
-        max_patches=source.get("max_patches", default=12),
+        max_patches=source.get("max_patches", default=12, most=MAX_TILES),
         crop_to_patches=source.flag("crop_to_patches", True),
         choice="least_scaling",
         separators=3,
@@ -167,13 +168,21 @@ def _idefics2(source: Source) -> ImageRule:
     return FixedTokens(kind="fixed", image_seq_length=tokens, separators=2)
 
 
+def _canvases_of(source: Source, side: int) -> tuple[tuple[int, int], ...]:
+    """The stated canvases. Raises UnsupportedError for one that holds no tile."""
+    found = source.pairs("image_grid_pinpoints")
+    if any(min(canvas) < side for canvas in found):
+        raise UnsupportedError(f"image_grid_pinpoints: a canvas is smaller than a tile of {side}")
+    return found
+
+
 def _any_resolution(source: Source) -> ImageRule:
     side = source.edge("crop_size", "size", "vision_config.image_size", default=336)
     patch = source.get("patch_size", "vision_config.patch_size", default=14)
     full = source.config.get("vision_feature_select_strategy") == "full"
     return AnyResolution(
         kind="any_resolution",
-        image_grid_pinpoints=source.pairs("image_grid_pinpoints"),
+        image_grid_pinpoints=_canvases_of(source, side),
         size=side,
         side=side // patch,
         base_extra=int(full),
@@ -183,12 +192,12 @@ def _any_resolution(source: Source) -> ImageRule:
 def _llava_onevision(source: Source) -> ImageRule:
     side = source.edge("size", "vision_config.image_size", default=384)
     ratio = source.config.get("vision_aspect_ratio", "anyres_max_9")
-    if not isinstance(ratio, str) or not ratio.removeprefix("anyres_max_").isdigit():
-        raise UnsupportedError(f"vision_aspect_ratio = {ratio!r}: only anyres_max_N is known")
+    if not isinstance(ratio, str) or not re.fullmatch(r"anyres_max_[1-9][0-9]?", ratio):
+        raise UnsupportedError(f"vision_aspect_ratio = {short(ratio)}: only anyres_max_N is known")
     patch = source.get("vision_config.patch_size", default=14)
     return AnyResolution(
         kind="any_resolution",
-        image_grid_pinpoints=source.pairs("image_grid_pinpoints"),
+        image_grid_pinpoints=_canvases_of(source, side),
         size=side,
         side=side // patch,
         max_tiles=int(ratio.removeprefix("anyres_max_")),
@@ -198,13 +207,15 @@ def _llava_onevision(source: Source) -> ImageRule:
 def _llama4(source: Source) -> ImageRule:
     side = source.edge("size", "vision_config.image_size", default=336)
     patch = source.get("vision_config.patch_size", default=14)
-    ratio = value_at(source.config, "vision_config.pixel_shuffle_ratio") or 0.5
-    pooled = round(1 / ratio**2)
+    ratio = value_at(source.config, "vision_config.pixel_shuffle_ratio")
+    if ratio not in (None, 0.5, 1):
+        raise UnsupportedError(f"pixel_shuffle_ratio = {short(ratio)}: only 0.5 and 1 are known")
+    pooled = 1 if ratio == 1 else 4
     return CanvasTiles(
         kind="canvas_tiles",
         size=side,
         image_seq_length=(side // patch) ** 2 // pooled,
-        max_patches=source.get("max_patches", default=16),
+        max_patches=source.get("max_patches", default=16, most=MAX_TILES),
         resize_to_max_canvas=source.flag("resize_to_max_canvas", False),
     )
 
@@ -251,7 +262,7 @@ def _phi4(source: Source) -> ImageRule:
         kind="masked_crops",
         size=source.edge("size", default=448),
         patch_size=source.get("patch_size", default=14),
-        dynamic_hd=source.get("dynamic_hd", default=36),
+        dynamic_hd=source.get("dynamic_hd", default=36, most=MAX_TILES),
     )
 
 
@@ -259,8 +270,8 @@ def _lfm2(source: Source) -> ImageRule:
     return TilesOrWhole(
         kind="tiles_or_whole",
         tile_size=source.get("tile_size", default=512),
-        min_tiles=source.get("min_tiles", default=2),
-        max_tiles=source.get("max_tiles", default=10),
+        min_tiles=source.get("min_tiles", default=2, most=MAX_TILES),
+        max_tiles=source.get("max_tiles", default=10, most=MAX_TILES),
         min_image_tokens=source.get("min_image_tokens", default=64),
         max_image_tokens=source.get("max_image_tokens", default=256),
         encoder_patch_size=source.get("encoder_patch_size", default=16),
@@ -274,7 +285,7 @@ def _minicpmv(source: Source) -> ImageRule:
     return AdaptiveSlices(
         kind="adaptive_slices",
         scale_resolution=source.get("scale_resolution", default=448),
-        max_slice_nums=source.get("max_slice_nums", default=9),
+        max_slice_nums=source.get("max_slice_nums", default=9, most=MAX_TILES),
         patch_size=source.get("patch_size", default=14),
         use_image_id=source.flag("use_image_id", True),
     )
@@ -288,7 +299,7 @@ def _perception_lm(source: Source) -> ImageRule:
         kind="canvas_or_shape",
         size=side,
         image_seq_length=(side // patch // pooled) ** 2,
-        max_patches=source.get("max_num_tiles", default=36),
+        max_patches=source.get("max_num_tiles", default=36, most=MAX_TILES),
     )
 
 

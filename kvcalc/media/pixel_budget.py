@@ -7,6 +7,28 @@ from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most, too_narrow
 
 
+def within(
+    budget: tuple[int, int], sides: tuple[int, int], rounded: tuple[int, int], factor: int,
+    frames: int = 1,
+) -> tuple[int, int]:  # fmt: skip
+    """The rounded (height, width), scaled to a budget of (least, most) pixels where they leave it.
+
+    sides: before they were rounded to whole ``factor``; what is too large is rounded down, what is too
+    small up.
+    """
+    (least, most_pixels), (height, width), (rows, columns) = budget, sides, rounded
+    pixels = frames * rows * columns
+    if pixels > most_pixels:
+        beta = math.sqrt((frames * height * width) / most_pixels)
+        rows = max(factor, math.floor(height / beta / factor) * factor)
+        columns = max(factor, math.floor(width / beta / factor) * factor)
+    elif pixels < least:
+        beta = math.sqrt(least / (frames * height * width))
+        rows = math.ceil(height * beta / factor) * factor
+        columns = math.ceil(width * beta / factor) * factor
+    return rows, columns
+
+
 @frozen(kw_only=True)
 class PixelBudget:
     """A place for each ``merge_size`` x ``merge_size`` patches of the resized image.
@@ -40,16 +62,8 @@ class PixelBudget:
         height, width = self._grown(image, factor)
         too_narrow(Image(width, height))
         rows, columns = round(height / factor) * factor, round(width / factor) * factor
-        pixels = self.frames * rows * columns
-        if pixels > self.longest_edge:
-            beta = math.sqrt((self.frames * height * width) / self.longest_edge)
-            rows = max(factor, math.floor(height / beta / factor) * factor)
-            columns = max(factor, math.floor(width / beta / factor) * factor)
-        elif pixels < self.shortest_edge:
-            beta = math.sqrt(self.shortest_edge / (self.frames * height * width))
-            rows = math.ceil(height * beta / factor) * factor
-            columns = math.ceil(width * beta / factor) * factor
-        return rows, columns
+        budget = (self.shortest_edge, self.longest_edge)
+        return within(budget, (height, width), (rows, columns), factor, self.frames)
 
     def _grown(self, image: Image, factor: int) -> tuple[int, int]:
         height, width = image.height, image.width

@@ -5,6 +5,12 @@ from typing import Any
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.media.words import MAX_SIDE
+
+# The largest image that is resized to: 16,384 x 16,384 pixels.
+MAX_PIXELS = 1 << 28
+# Of an image; published processors cut at most 64. Grids are looked through one by one.
+MAX_TILES = 128
 
 
 @frozen
@@ -14,28 +20,38 @@ class Source:
     config: Mapping[str, Any]
     settings: Mapping[str, Any] | None
 
-    def get(self, *keys: str, default: int) -> int:
+    def get(self, *keys: str, default: int, most: int = MAX_PIXELS) -> int:
         """A whole number of the settings, else of the config, else the class's default.
 
-        A dotted key stands in an object: ``size.longest_edge``.
+        A dotted key stands in an object: ``size.longest_edge``. Raises UnsupportedError for what is
+        stated and is no number from 1 to ``most``.
         """
         for source in (self.settings or {}, self.config):
             for key in keys:
                 value = value_at(source, key)
-                if isinstance(value, int) and not isinstance(value, bool):
-                    return value
+                # An object or a list is another way to write the key: its parts have keys of their own.
+                if value is not None and not isinstance(value, (Mapping, list)):
+                    return _within(key, value, most)
         return default
 
     def flag(self, key: str, default: bool) -> bool:
+        """A switch of the settings. Raises UnsupportedError for what is neither true nor false."""
         value = value_at(self.settings or {}, key)
-        return value if isinstance(value, bool) else default
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise UnsupportedError(f"{key} = {short(value)}: a processor's switch is true or false")
+        return value
 
     def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
         """A list of (height, width); raises UnsupportedError where there is none."""
         for source in (self.settings or {}, self.config):
             value = value_at(source, key)
             if isinstance(value, list) and value and all(_is_pair(pair) for pair in value):
-                return tuple((pair[0], pair[1]) for pair in value)
+                if len(value) > MAX_TILES:
+                    raise UnsupportedError(f"{key}: more than {MAX_TILES} canvases")
+                return tuple((_within(key, high, MAX_SIDE), _within(key, wide, MAX_SIDE))
+                             for high, wide in value)  # fmt: skip
         raise UnsupportedError(f"{key}: how images are cut is not stated in the config")
 
     def edge(self, *keys: str, default: int) -> int:
@@ -50,6 +66,19 @@ def value_at(source: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _within(key: str, value: Any, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise UnsupportedError(
+            f"{key} = {short(value)}: a processor's setting is a whole number from 1 to {most:,}"
+        )
+    return value
+
+
+def short(value: Any) -> str:
+    """A value of a file in a few characters of one line."""
+    return ascii(value)[:40]
 
 
 def _is_pair(value: Any) -> bool:

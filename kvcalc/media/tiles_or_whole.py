@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from kvcalc.frozen import frozen
+from kvcalc.media.pixel_budget import within
 from kvcalc.media.tiles import nearest_shape
 from kvcalc.media.words import Image, Placeholders, most
 
@@ -70,16 +71,8 @@ class TilesOrWhole:
         factor = self._factor
         rows, columns = (max(factor, round(side / factor) * factor)
                          for side in (image.height, image.width))  # fmt: skip
-        least, most_pixels = (tokens * factor**2
-                              for tokens in (self.min_image_tokens, self.max_image_tokens))  # fmt: skip
-        if rows * columns > most_pixels:
-            beta = math.sqrt(image.height * image.width / most_pixels)
-            rows = max(factor, math.floor(image.height / beta / factor) * factor)
-            columns = max(factor, math.floor(image.width / beta / factor) * factor)
-        elif rows * columns < least:
-            beta = math.sqrt(least / (image.height * image.width))
-            rows = math.ceil(image.height * beta / factor) * factor
-            columns = math.ceil(image.width * beta / factor) * factor
+        budget = (self.min_image_tokens * factor**2, self.max_image_tokens * factor**2)
+        rows, columns = within(budget, (image.height, image.width), (rows, columns), factor)
         places = (
             math.ceil(side // self.encoder_patch_size / self.downsample_factor)
             for side in (rows, columns)

@@ -8,6 +8,8 @@ import pytest
 
 import kvcalc
 from kvcalc.media.asked import images, sounds
+from kvcalc.media.families import image_rule
+from kvcalc.media.source import Source
 from kvcalc.media.words import Image
 
 # A small Qwen2.5-VL, as its config.json and preprocessor_config.json lie in a folder.
@@ -75,3 +77,35 @@ def test_the_file_beside_the_config_decides(
 def test_a_model_without_a_tower_takes_none(words: dict[str, str]) -> None:
     with pytest.raises(kvcalc.UsageError, match="llama-3-8b has no tower"):
         kvcalc.estimate("llama-3-8b", **words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"patch_size": 0}, {"patch_size": "14"}, {"merge_size": 1.5}, {"max_pixels": -5},
+        {"max_pixels": 10**21}, {"min_pixels": True}, {"patch_size": "\x1b[31m"},
+    ],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Never the class's default in its place, a traceback, or a control character in the message."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings), "utf-8")
+    (key,) = settings
+    with pytest.raises(kvcalc.UnsupportedError, match=f"{key} = .*whole number") as refused:
+        kvcalc.estimate(tmp_path, context_tokens=100, images="1x640x480")
+    assert refused.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("internvl", {"max_patches": 10**9}),
+        ("phi4_multimodal", {"dynamic_hd": 10**9}),
+        ("llava_next", {"image_grid_pinpoints": [[1, 1]]}),
+        ("llava_next", {"image_grid_pinpoints": [[336, 672]] * 1000}),
+        ("internvl", {"crop_to_patches": "yes"}),
+    ],
+)
+def test_numbers_of_a_processor_have_a_bound(model_type: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(kvcalc.UnsupportedError):
+        image_rule(model_type, Source({}, settings))

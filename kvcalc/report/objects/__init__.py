@@ -1,0 +1,20 @@
+"""What ``--format json`` prints, as types: one file per answer, written after what the answer makes.
+
+Nothing imports these files to answer a question. ``kvcalc schema --answer NAME`` turns a type into a
+JSON Schema (``schema.py``), and tests hold every answer's real output to it, key by key.
+"""
+
+# The word of ``kvcalc schema --answer`` -> where its types are: one object, or a list for several models.
+ANSWERS = {
+    "estimate": ("kvcalc.report.objects.estimate", ("Estimate", "EngineEstimate", "AllEngines")),
+    "traffic": ("kvcalc.report.objects.traffic", ("Traffic",)),
+    "compare": ("kvcalc.report.objects.compare", ("Compare",)),
+    "capacity": ("kvcalc.report.objects.capacity", ("Capacity",)),
+    "fit": ("kvcalc.report.objects.fit", ("Fit", "LocalFit", "Choices", "Together")),
+    "explain": ("kvcalc.report.objects.explain", ("Explained", "Reference")),
+    "models": ("kvcalc.report.objects.models", ("Models",)),
+    "check": ("kvcalc.report.objects.check", ("Check", "Rules")),
+    "diff": ("kvcalc.report.objects.diff", ("Diff",)),
+    "verify": ("kvcalc.report.objects.verify", ("Verify",)),
+    "error": ("kvcalc.report.objects.error", ("Failure",)),
+}

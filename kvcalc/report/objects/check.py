@@ -1,0 +1,43 @@
+"""``kvcalc check --format json``."""
+
+from typing import TypedDict
+
+from kvcalc.report.objects.error import Problem
+
+
+class File(TypedDict):
+    """A file that was read; name is its model's, null where it could not be read."""
+
+    path: str
+    name: str | None
+    num_errors: int
+    num_warnings: int
+
+
+class Found(Problem):
+    """A problem with how grave it is."""
+
+    severity: str
+
+
+class Check(TypedDict):
+    """Specs and policies that were checked."""
+
+    files: list[File]
+    problems: list[Found]
+    num_errors: int
+    num_warnings: int
+
+
+class Rule(TypedDict):
+    """What check knows."""
+
+    code: str
+    severity: str
+    summary: str
+
+
+class Rules(TypedDict):
+    """``kvcalc check --rules``."""
+
+    rules: list[Rule]

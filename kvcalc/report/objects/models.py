@@ -1,0 +1,30 @@
+"""``kvcalc models --format json``."""
+
+from typing import TypedDict
+
+
+class ModelRow(TypedDict):
+    """A shipped model; bytes are its cache's in bf16.
+
+    Fields:
+        next_token_bytes: what a token costs at 8k.
+        bytes_per_token: beyond every window.
+        fixed_bytes_per_sequence: full windows and states.
+        hub_id: empty where it has none.
+    """
+
+    name: str
+    family: str
+    parameters: int
+    active_parameters: int
+    attention: str
+    bytes_per_token: int
+    fixed_bytes_per_sequence: int
+    hub_id: str
+    next_token_bytes: int
+
+
+class Models(TypedDict):
+    """The shipped models."""
+
+    models: list[ModelRow]

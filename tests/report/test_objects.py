@@ -1,0 +1,89 @@
+"""What commands print as JSON is what ``kvcalc schema --answer`` says, key by key."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.report.objects import ANSWERS
+from kvcalc.report.objects.schema import schema
+
+SPECS = str(Path(__file__).parents[2] / "model_specs")
+SMALL = "--context 16k"
+ASKED = {
+    "estimate": (
+        "estimate llama-3-8b", "estimate gpt-oss-20b llama-3-8b --context 1k", "estimate t5-small",
+        "estimate qwen3-8b --dtype q4_k_m", "estimate mor-360m-nr2-middle-cycle",
+        "estimate qwen3-8b --engine vllm --tp 2", "estimate jamba-1.5-mini --engine llama.cpp",
+        "estimate gemma-3-1b --engine mlx --context 8k", "estimate qwen3-8b --engine all",
+        "estimate gemma-3-27b --images 3",
+    ),
+    "traffic": ("traffic llama-3-8b --lengths {lengths}",),
+    "compare": ("compare llama-3-8b mamba2-2.7b --context 1k,8k",),
+    "capacity": (
+        "capacity qwen3-8b --gpu h100", "capacity qwen3-8b --engine llama.cpp --ctx-size 4096",
+        "capacity qwen3-8b --engine tensorrt-llm --tokens 1000",
+    ),
+    "fit": (
+        f"fit llama-3-8b --gpu h100 {SMALL}", "fit llama-3-70b --gpu h100",
+        f"fit qwen3-32b --gpu rtx-4090 --ram 64GiB --dtype q4_k_m {SMALL}",
+        f"fit qwen3-0.6b t5-small --gpu rtx-4090 {SMALL}",
+        f"fit qwen3-8b qwen3-0.6b --together --gpu rtx-4090 {SMALL}",
+    ),
+    "explain": ("explain gemma-3-1b", "explain mla", "explain mamba2-2.7b"),
+    "models": ("models qwen",),
+    "check": (f"check {SPECS}/mamba", "check {broken}", "check --rules"),
+    "error": ("estimate no-such-model", "fit llama-3-8b --gpu h9000"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "lengths.csv").write_text("100\n20000\n")
+    (folder / "broken.yaml").write_text("name: broken\nhidden_size: many\n")
+    return {"lengths": folder / "lengths.csv", "broken": folder / "broken.yaml"}
+
+
+def answered(line: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    with pytest.raises(SystemExit):
+        main([*line.split(), "--format", "json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"), [(answer, line) for answer, lines in ASKED.items() for line in lines]
+)
+def test_an_answer_has_the_keys_of_its_schema_and_no_others(
+    answer: str, line: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answered(line.format(**files), capsys)
+    checker = jsonschema.Draft7Validator(schema(answer, closed=True))
+    wrong = jsonschema.exceptions.best_match(checker.iter_errors(found))
+    assert wrong is None, f"{wrong.json_path}: {wrong.message}"
+
+
+def test_a_key_that_the_types_do_not_name_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    found = answered("estimate llama-3-8b", capsys)
+    checker = jsonschema.Draft7Validator(schema("estimate", closed=True))
+    for changed in (found | {"more": 1}, found | {"total_bytes": "1"},
+                    found | {"schema_version": 1}, {"schema_version": 2}):  # fmt: skip
+        assert not checker.is_valid(changed)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_every_answer_has_a_schema_that_is_one_and_leaves_room_for_more(answer: str) -> None:
+    found = schema(answer)
+    jsonschema.Draft7Validator.check_schema(found)
+    assert all("additionalProperties" not in node for node in found["definitions"].values())
+    assert all(node["description"] for node in found["definitions"].values())
+
+
+def test_schema_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["schema", "--answer", "Fit"])
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out) == schema("fit")

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traffic": ("kvcalc.cli.traffic", "traffic"),
     "fit": ("kvcalc.cli.fit", "fit"),
     "verify": ("kvcalc.cli.verify", "verify"),
+    "mcp": ("kvcalc.cli.mcp", "mcp"),
 }
 
 _OVERVIEW = """\
@@ -41,6 +42,7 @@ hold specs, in CI          kvcalc check model_specs
 what a branch changes      kvcalc diff --base origin/main
 one page to send around    kvcalc report llama-3-8b gemma-3-27b -o report.html
 against real PyTorch       kvcalc verify gemma-3-1b
+for agents (MCP)           kvcalc mcp
 
 'kvcalc COMMAND --help' shows a command's options.
 """

@@ -216,8 +216,10 @@ _ALIASES = {
     "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8_e4m3fn": "fp8", "e4m3": "fp8",
 }  # fmt: skip
 
-CACHE_FORMATS = (*PLAIN, *BLOCK, *PER_TOKEN_HEAD, *MLX_CACHE, "fp8_ds_mla")
-WEIGHT_FORMATS = (*PLAIN, *BLOCK, *WEIGHTS_ONLY)
+_CACHE = {**PLAIN, **BLOCK, **PER_TOKEN_HEAD, **MLX_CACHE}
+_WEIGHT = {**PLAIN, **BLOCK, **WEIGHTS_ONLY}
+CACHE_FORMATS = (*_CACHE, "fp8_ds_mla")
+WEIGHT_FORMATS = tuple(_WEIGHT)
 STATE_FORMATS = ("fp32", "bf16", "fp16", "fp8")
 
 
@@ -248,7 +250,7 @@ def _meant(name: str, allowed: tuple[str, ...]) -> str:
 def weight_format(name: str) -> Format:
     """The format of a weight tensor."""
     name = canonical(name, WEIGHT_FORMATS)
-    return {**PLAIN, **BLOCK, **WEIGHTS_ONLY}[name]
+    return _WEIGHT[name]
 
 
 @frozen
@@ -296,4 +298,4 @@ class CacheDtypes:
                     f"this layer keeps a {role}"
                 )
             return DS_MLA[role]
-        return {**PLAIN, **BLOCK, **PER_TOKEN_HEAD, **MLX_CACHE}[name]
+        return _CACHE[name]

@@ -25,7 +25,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.weights import ledger
+from kvcalc.memory.weights import rank_bytes
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MAX_TOKENS
 
@@ -77,9 +77,9 @@ class Planner:
         return self._stages[key]
 
     def weight_bytes(self, dtype: str) -> int:
-        """All weights in a format, on however many devices. Raises as ``ledger`` does."""
+        """All weights in a format, on however many devices. Raises as ``rank_bytes`` does."""
         if dtype not in self._weights:
-            self._weights[dtype] = ledger(self.spec, dtype).bytes
+            self._weights[dtype] = sum(rank_bytes(self.spec, dtype, 1).values())
         return self._weights[dtype]
 
     def may_hold(self, device: Accelerator, request: FitRequest) -> bool:

@@ -38,30 +38,49 @@ def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
     UnsupportedError where llama.cpp has no type to fall back to.
     """
     mixture = _Mixture(model, recipe)
+    found: dict[tuple[int, int], str] = {}
     types = []
-    for tensor, kind in _categories(model):
+    for tensor, alike, kind, seen in _numbered(model):
         if kind is None:
             types.append(tensor.source)
             continue
-        chosen = mixture.type_of(tensor, kind)
-        if not recipe.imatrix and _needs_imatrix(tensor.name, chosen, recipe.file_type):
-            raise UsageError(
-                f"{recipe.file_type.word} needs an importance matrix: {tensor.name} would be "
-                f"{chosen}, and llama.cpp quantises nothing to that without one; say --imatrix"
-            )
-        types.append(chosen)
+        key = (alike, seen if mixture.layered else 0)
+        if key not in found:
+            found[key] = _checked(mixture.type_of(tensor, kind, seen), tensor, recipe)
+        types.append(found[key])
     return tuple(types)
 
 
+def _checked(chosen: str, tensor: GgufTensor, recipe: Recipe) -> str:
+    if not recipe.imatrix and _needs_imatrix(tensor.name, chosen, recipe.file_type):
+        raise UsageError(
+            f"{recipe.file_type.word} needs an importance matrix: {tensor.name} would be "
+            f"{chosen}, and llama.cpp quantises nothing to that without one; say --imatrix"
+        )
+    return chosen
+
+
 @remembered
-def _categories(model: GgufModel) -> tuple[tuple[GgufTensor, Category | None], ...]:
-    """What each tensor is to the rule; None for one that stays as it is."""
-    return tuple(
-        (tensor, category(tensor.stem))
-        if _allowed(tensor.stem) and tensor.num_dimensions >= 2
-        else (tensor, None)
-        for tensor in model.tensors
-    )
+def _numbered(model: GgufModel) -> list[tuple[GgufTensor, int, Category | None, int]]:
+    """Each tensor, the number of those with its name and shape, what it is to the rule (None for one
+    that stays as it is), and which of its kind it is.
+
+    The rule counts values, down-projections, gates and up-projections as it meets them.
+    """
+    alike: dict[tuple[str, tuple[int, ...]], int] = {}
+    counts: dict[str, int] = {}
+    result: list[tuple[GgufTensor, int, Category | None, int]] = []
+    for tensor in model.tensors:
+        number = alike.setdefault((tensor.stem, tensor.shape), len(alike))
+        if not _allowed(tensor.stem) or tensor.num_dimensions < 2:
+            result.append((tensor, number, None, 0))
+            continue
+        kind = category(tensor.stem)
+        counted = "v" if kind in _VALUE_LIKE else kind
+        seen = counts.get(counted, 0)
+        counts[counted] = seen + 1
+        result.append((tensor, number, kind, seen))
+    return result
 
 
 def tensor_bytes(tensor: GgufTensor, kind: str) -> int:
@@ -126,6 +145,10 @@ def category(name: str) -> Category:
 
 _VALUE_LIKE = ("v", "qkv", "kv_b")
 _LOW_BITS = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")
+# Files in which layers differ; in others all tensors of a name have one type.
+_LAYERED = (*_LOW_BITS, "IQ3_XXS", "IQ3_XS", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q2_K_S", "Q3_K_M",
+            "Q4_K_S", "Q4_K_M", "Q5_K_M")  # fmt: skip
+_LAYERED_BY_IMATRIX = ("Q4_0", "Q5_0")
 # What a row takes when the type's block does not divide it.
 _FALLBACKS = {
     "iq1_s": "iq4_nl", "iq1_m": "iq4_nl", "iq2_xxs": "iq4_nl", "iq2_xs": "iq4_nl",
@@ -159,25 +182,30 @@ def _remainder(distance: int) -> int:
     return distance % 3 if distance >= 0 else -(-distance % 3)
 
 
+@remembered
+def _tied_and_values(model: GgufModel) -> tuple[bool, int]:
+    """Whether the file has no output table of its own, and how many tensors hold values."""
+    kinds = [category(tensor.stem) for tensor in model.tensors]
+    return "output" not in kinds, sum(kind in _VALUE_LIKE for kind in kinds)
+
+
 class _Mixture:
-    """One file while its tensors are gone through: the rule counts what it has seen."""
+    """The rule for one file. seen: which of its kind a tensor is, as ``_numbered`` says it."""
 
     def __init__(self, model: GgufModel, recipe: Recipe) -> None:
         self.recipe = recipe
         self.file = recipe.file_type.name
+        self.layered = self.file in (*_LAYERED, *_LAYERED_BY_IMATRIX * recipe.imatrix)
         self.falcon = model.architecture == "falcon"
         self.eight = model.num_experts == 8
         self.experts = model.num_experts
         self.groups = model.query_groups
         self.is_70b = model.is_70b
         self.num_layers = model.num_layers
-        kinds = [category(tensor.stem) for tensor in model.tensors]
-        self.tied = "output" not in kinds
-        self.num_values = sum(kind in _VALUE_LIKE for kind in kinds)
-        self.values = self.downs = self.gates = self.ups = 0
+        self.tied, self.num_values = _tied_and_values(model)
 
-    def type_of(self, tensor: GgufTensor, kind: Category) -> str:
-        """The type of the next tensor that is quantised (llama_tensor_get_type)."""
+    def type_of(self, tensor: GgufTensor, kind: Category, seen: int) -> str:
+        """The type of a tensor that is quantised (llama_tensor_get_type)."""
         recipe = self.recipe
         if recipe.token_embedding and kind == "token_embd":
             return recipe.token_embedding
@@ -188,9 +216,9 @@ class _Mixture:
             return default
         if recipe.pure:
             return fallback(tensor, default)
-        return fallback(tensor, self._mixed(tensor, kind, default))
+        return fallback(tensor, self._mixed(tensor, kind, seen, default))
 
-    def _mixed(self, tensor: GgufTensor, kind: Category, default: str) -> str:
+    def _mixed(self, tensor: GgufTensor, kind: Category, seen: int, default: str) -> str:
         if kind == "output" or (self.tied and kind == "token_embd"):
             return self._output(tensor, default)
         if self.file == "MXFP4_MOE":
@@ -198,17 +226,17 @@ class _Mixture:
         if kind == "token_embd":
             return self._token_embedding(default)
         if self.file in _LOW_BITS:
-            return self._low_bits(kind, default)
+            return self._low_bits(kind, seen, default)
         if kind in _VALUE_LIKE:
-            return self._value(default)
+            return self._value(seen, default)
         if kind in ("k", "q"):
             return self._key_or_query(kind, default)
         if kind == "down":
-            return self._down(tensor, default)
+            return self._down(self._layer(tensor, seen), default)
         if kind == "attn_output":
             return self._attention_output(default)
         if kind in ("gate", "up"):
-            return self._gate_or_up(tensor, kind, default)
+            return self._gate_or_up(self._layer(tensor, seen), default)
         return default
 
     # ------------------------------------------------------------ tables
@@ -231,19 +259,16 @@ class _Mixture:
 
     # ------------------------------------------------------------ files of one and two bits
 
-    def _low_bits(self, kind: Category, default: str) -> str:
+    def _low_bits(self, kind: Category, seen: int, default: str) -> str:
         fuller = self.file in ("IQ2_S", "IQ2_M")
         if kind in _VALUE_LIKE:
-            self.values += 1
             if self.groups >= 4 or self.experts >= 4:
                 return "q4_K"
             return "iq3_s" if fuller else "q2_K"
         if kind == "k" and self.eight:
             return "q4_K"
-        if kind == "down":
-            self.downs += 1
-            if self.downs - 1 < self.num_layers // 8:
-                return "iq3_s" if fuller else "q2_K"
+        if kind == "down" and seen < self.num_layers // 8:
+            return "iq3_s" if fuller else "q2_K"
         if kind == "attn_output":
             if self.eight:
                 return "q5_K"
@@ -254,15 +279,14 @@ class _Mixture:
 
     # ------------------------------------------------------------ attention
 
-    def _value(self, default: str) -> str:
+    def _value(self, seen: int, default: str) -> str:
         """Values, and what holds them: a fused q, k and v, an MLA up-projection."""
-        chosen = self._value_by_file(default)
+        chosen = self._value_by_file(seen, default)
         if self.is_70b and chosen in ("q3_K", "q4_K"):
             chosen = "q5_K"
-        self.values += 1
         return "q8_0" if self.eight else chosen
 
-    def _value_by_file(self, default: str) -> str:
+    def _value_by_file(self, seen: int, default: str) -> str:
         many = self.groups >= 4
         match self.file:
             case "Q2_K":
@@ -274,14 +298,14 @@ class _Mixture:
             case "IQ3_M":
                 return "q4_K"
             case "Q3_K_M":
-                return "q5_K" if self.values < 2 else "q4_K"
+                return "q5_K" if seen < 2 else "q4_K"
             case "Q3_K_L":
                 return "q5_K"
             case "IQ4_NL" | "IQ4_XS" if many:
                 return "q5_K"
-            case "Q4_K_M" | "Q5_K_M" if _more_bits(self.values, self.num_values):
+            case "Q4_K_M" | "Q5_K_M" if _more_bits(seen, self.num_values):
                 return "q6_K"
-            case "Q4_K_S" if self.values < 4:
+            case "Q4_K_S" if seen < 4:
                 return "q5_K"
         return default
 
@@ -307,9 +331,8 @@ class _Mixture:
         """The layer: by its name where there are experts, else by how many came before."""
         return tensor.place[0] if self.experts > 1 else seen
 
-    def _down(self, tensor: GgufTensor, default: str) -> str:
-        layer, count = self._layer(tensor, self.downs), self.num_layers
-        self.downs += 1
+    def _down(self, layer: int, default: str) -> str:
+        count = self.num_layers
         first, more = layer < count // 8, _more_bits(layer, count)
         imatrix = self.recipe.imatrix
         match self.file:
@@ -341,12 +364,7 @@ class _Mixture:
                 return "q4_1" if self.file == "Q4_0" else "q5_1"
         return default
 
-    def _gate_or_up(self, tensor: GgufTensor, kind: Category, default: str) -> str:
-        seen = self.gates if kind == "gate" else self.ups
-        layer, count = self._layer(tensor, seen), self.num_layers
-        if kind == "gate":
-            self.gates += 1
-        else:
-            self.ups += 1
+    def _gate_or_up(self, layer: int, default: str) -> str:
+        count = self.num_layers
         middle = count // 8 <= layer < 7 * count // 8
         return "iq3_xxs" if self.file == "IQ3_XS" and middle else default

@@ -4,7 +4,7 @@ A row of the ledger is a parameter tensor; the file may hold it split, stacked o
 each layer in a type of its own. Here the file's tensors are dealt back to the rows they come from.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from kvcalc.dtypes import GGML, Format
@@ -70,43 +70,44 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
     UsageError where the type needs an importance matrix."""
     file = gguf_file(spec)
     types = tensor_types(file.model, recipe)
+    computed, parts = _places(file)
     ways: dict[tuple[str, str], dict[_Way, list[int]]] = {}
-    for index, tensor in _computed(file):
+    for index, tensor in computed:
         ways[("gguf.", tensor.name)] = {(tensor.name, types[index], tensor.shape, 1): []}
-    for (row, stem, shape, tensors), places in _places(file).items():
+    for (row, stem, shape, tensors), (places, layers) in parts.items():
+        kinds = [types[index] for index in places]
         found = ways.setdefault(row, {})
-        for index, layer in places:
-            held = found.setdefault((stem, types[index], shape, tensors), [])
-            if layer is not None:
-                held.append(layer)
+        for kind in dict.fromkeys(kinds):
+            held = [layer for layer, each in zip(layers, kinds, strict=False) if each == kind]
+            found[stem, kind, shape, tensors] = held
     _check(file.model.tensors, types)
-    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in _computed(file)))
-
-
-def _computed(file: GgufFile) -> Iterator[tuple[int, GgufTensor]]:
-    """The tensors that no weight is in, by their place in the file."""
-    for index, (tensor, (_, origins)) in enumerate(
-        zip(file.model.tensors, file.origins, strict=True)
-    ):
-        if not origins:
-            yield index, tensor
+    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in computed))
 
 
 # Prefix and name of a weight, part of the file's name, shape, tensors of the file.
 _Part = tuple[tuple[str, str], str, tuple[int, ...], int]
+# Tensors of the file by their place in it.
+_Computed = list[tuple[int, GgufTensor]]
 
 
 @remembered
-def _places(file: GgufFile) -> dict[_Part, list[tuple[int, int | None]]]:
-    """Where each part of a weight stands in the file, and in which layer; the same for every type."""
-    found: dict[_Part, list[tuple[int, int | None]]] = {}
+def _places(file: GgufFile) -> tuple[_Computed, dict[_Part, tuple[list[int], list[int]]]]:
+    """The tensors that no weight is in; and where each part of a weight stands in the file, with the
+    layers, none for what stands once. The same for every type."""
+    computed: _Computed = []
+    parts: dict[_Part, tuple[list[int], list[int]]] = {}
     for index, (tensor, (layer, origins)) in enumerate(
         zip(file.model.tensors, file.origins, strict=True)
     ):
+        if not origins:
+            computed.append((index, tensor))
         for number, origin in enumerate(origins):
             part = ((origin.prefix, origin.row), tensor.stem, origin.shape, int(not number))
-            found.setdefault(part, []).append((index, layer))
-    return found
+            places, layers = parts.setdefault(part, ([], []))
+            places.append(index)
+            if layer is not None:
+                layers.append(layer)
+    return computed, parts
 
 
 def _rows_of(

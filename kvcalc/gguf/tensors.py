@@ -16,7 +16,7 @@ def stem_of(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("blk.") else name
 
 
-@frozen
+@frozen(often=True)
 class GgufTensor:
     """One tensor of a GGUF file before it is quantised.
 

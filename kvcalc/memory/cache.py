@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kvcalc.buffers import Grown, Rotating, Sliced, first_end
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.recursion import Case
 
 
-@frozen
+@frozen(often=True)
 class CacheFunction:
     """Bytes of one sequence's cache as a function of its tokens.
 
@@ -159,11 +159,18 @@ def _fixed_positions(extent: Extent, encoder_tokens: int) -> int:
 
 def tensor_bytes(tensor: CacheTensor, dtypes: CacheDtypes, ranks: int = 1) -> int:
     """Bytes per position of one tensor on the fullest rank. Raises UnsupportedError by name."""
+    return _position_bytes(tensor, dtypes, _rank_shape(tensor, ranks))
+
+
+def _rank_shape(tensor: CacheTensor, ranks: int) -> tuple[int, ...]:
     try:
-        shape = tensor.per_rank(ranks)
+        return tensor.per_rank(ranks)
     except ValueError as error:
         raise UnsupportedError(f"tensor parallelism over {ranks} ranks: "
                                f"{tensor.name} {list(tensor.shape)}: {error}") from None  # fmt: skip
+
+
+def _position_bytes(tensor: CacheTensor, dtypes: CacheDtypes, shape: tuple[int, ...]) -> int:
     try:
         return tensor.position_bytes(dtypes, shape)
     except ValueError as error:
@@ -174,12 +181,34 @@ def compile_groups(
     groups: tuple[CacheGroup, ...], dtypes: CacheDtypes, ranks: int = 1
 ) -> CacheFunction:
     """Add up the tensors of the same extent over all layers of ``groups``."""
-    terms: dict[Extent, int] = {}
-    for group in groups:
-        for tensor in group.tensors:
-            num_bytes = tensor_bytes(tensor, dtypes, ranks) * len(group.layers)
-            terms[tensor.extent] = terms.get(tensor.extent, 0) + num_bytes
-    return CacheFunction(tuple(terms.items()))
+    extents, tensors = _by_extent(groups)
+    known = _shapes(groups)
+    if ranks not in known:
+        known[ranks] = [_rank_shape(tensor, ranks) for tensor, _, _ in tensors]
+    totals = [0] * len(extents)
+    for (tensor, index, layers), shape in zip(tensors, known[ranks], strict=True):
+        totals[index] += _position_bytes(tensor, dtypes, shape) * layers
+    return CacheFunction(tuple(zip(extents, totals, strict=True)))
+
+
+@remembered
+def _by_extent(
+    groups: tuple[CacheGroup, ...],
+) -> tuple[tuple[Extent, ...], list[tuple[CacheTensor, int, int]]]:
+    """The extents that differ; and each tensor, which of them it has, and in how many layers."""
+    extents: dict[Extent, int] = {}
+    tensors = [
+        (tensor, extents.setdefault(tensor.extent, len(extents)), len(group.layers))
+        for group in groups
+        for tensor in group.tensors
+    ]
+    return tuple(extents), tensors
+
+
+@remembered
+def _shapes(groups: tuple[CacheGroup, ...]) -> dict[int, list[tuple[int, ...]]]:
+    """Each tensor's shape on a rank, by the numbers of ranks that were asked for so far."""
+    return {}
 
 
 def cache_function(

@@ -158,19 +158,31 @@ class Ledger:
 
     @cached_property
     def bytes(self) -> int:
-        return sum(row.bytes for row in self.rows)
+        return sum(self.by_component.values())
 
     @property
     def by_component(self) -> dict[Component, int]:
         """A dictionary of the caller's own."""
-        return dict(self._by_component)
+        return self.on_rank(1)
+
+    def on_rank(self, ranks: int) -> dict[Component, int]:
+        """Bytes on one of ``ranks`` tensor ranks that hold every layer, by component: a dictionary of
+        the caller's own."""
+        found = self._on_rank.get(ranks)
+        if found is None:
+            found = self._on_rank[ranks] = dict.fromkeys(COMPONENTS, 0)
+            for row in self.rows:
+                tensor = row.weight.tensor
+                share = row.bytes_each
+                if ranks > 1 and tensor.shard is not None:
+                    share = row.shape_bytes(rank_shape(tensor, ranks))
+                found[tensor.component] += share * row.count
+        return dict(found)
 
     @cached_property
-    def _by_component(self) -> dict[Component, int]:
-        found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-        for row in self.rows:
-            found[row.component] += row.bytes
-        return found
+    def _on_rank(self) -> dict[int, dict[Component, int]]:
+        """What was asked for so far, by the number of ranks."""
+        return {}
 
     @cached_property
     def types(self) -> tuple[TypeTotal, ...]:
@@ -192,13 +204,7 @@ class Ledger:
         on both. Shared weights stand on every stage that uses them.
         """
         if len(stages) == 1:
-            if ranks not in self._on_rank:
-                whole, divided = self._one_stage
-                self._on_rank[ranks] = whole + sum(
-                    row.shape_bytes(rank_shape(row.weight.tensor, ranks)) * count
-                    for row, count in divided
-                )
-            return [self._on_rank[ranks]]
+            return [sum(self.on_rank(ranks).values())]
         totals = [0] * len(stages)
         used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
         # Rows of the same layers stand on the stages alike.
@@ -222,22 +228,6 @@ class Ledger:
         if self.tied is not None:
             totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
         return totals
-
-    @cached_property
-    def _on_rank(self) -> dict[int, int]:
-        """What was asked for so far of ``_one_stage``, by the number of ranks."""
-        return {}
-
-    @cached_property
-    def _one_stage(self) -> tuple[int, tuple[tuple[Row, int], ...]]:
-        """Where nothing divides the layers: bytes that every rank holds whole, and the other rows."""
-        whole, divided = 0, []
-        for row in self.rows:
-            if row.weight.tensor.shard is None:
-                whole += row.bytes
-            else:
-                divided.append((row, row.count))
-        return whole, tuple(divided)
 
 
 def make_rows(groups: Iterable[ParamGroup], scheme: Scheme) -> Iterator[Row]:

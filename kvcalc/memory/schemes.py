@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from kvcalc.dtypes import BLOCK, Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
@@ -148,6 +148,9 @@ def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
     """What ``--dtype`` names: one format for the layers' matrices; ``checkpoint``, what the spec
     says its checkpoint mixes; or a type of GGUF files or of mlx-lm. Raises UsageError for an unknown
     name."""
+    found = uniform(dtype)
+    if found is not None:
+        return found
     gguf = recipe(dtype)
     if gguf is not None:
         return _gguf(spec, gguf)
@@ -156,8 +159,15 @@ def scheme_of(spec: ModelSpec, dtype: str) -> Scheme:
         from kvcalc.mlx.scheme import mlx_scheme
 
         return mlx_scheme(spec, mlx)
-    if dtype == "checkpoint":
-        return Checkpoint(spec)
+    return Checkpoint(spec)
+
+
+@lru_cache(256)
+def uniform(dtype: str) -> ByComponent | None:
+    """The scheme of a ``--dtype`` that looks at nothing but a weight's component; None for the
+    checkpoint's, GGUF's and mlx-lm's. Raises UsageError for an unknown name."""
+    if dtype == "checkpoint" or recipe(dtype) or mlx_recipe(dtype):
+        return None
     try:
         chosen = weight_format(weight_word(dtype))
     except ValueError as error:

@@ -12,9 +12,10 @@ stay in the default format, as quantised checkpoints keep them.
 from collections.abc import Iterable
 
 from kvcalc.frozen import changed, frozen, remembered
+from kvcalc.memory.census import uniform_bytes
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows, rank_shape
-from kvcalc.memory.schemes import Checkpoint, scheme_of
+from kvcalc.memory.schemes import Checkpoint, scheme_of, uniform
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -103,8 +104,20 @@ def _ledgers(spec: ModelSpec) -> dict[str, Ledger]:
 
 def weight_bytes(spec: ModelSpec, dtype: str) -> tuple[int, dict[Component, int]]:
     """Bytes of all weights on one device, and by component."""
-    by_component = ledger(spec, dtype).by_component
+    by_component = rank_bytes(spec, dtype, 1)
     return sum(by_component.values()), by_component
+
+
+def rank_bytes(spec: ModelSpec, dtype: str, ranks: int) -> dict[Component, int]:
+    """Bytes of weights on one of ``ranks`` tensor ranks that hold every layer, by component.
+
+    Raises UsageError for an unknown dtype and UnsupportedError naming a tensor that it cannot hold or
+    the ranks do not divide.
+    """
+    scheme = uniform(dtype)
+    if scheme is None:
+        return ledger(spec, dtype).on_rank(ranks)
+    return uniform_bytes(spec, scheme, ranks)
 
 
 def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int) -> list[int]:
@@ -112,6 +125,8 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
 
     See ``Ledger.stage_bytes`` for what stands where.
     """
+    if pipeline == 1:
+        return [sum(rank_bytes(spec, dtype, tensor).values())] * tensor
     layers = decoder_layers(spec)
     stages = pipeline_stages(len(layers), pipeline)
     totals = ledger(spec, dtype).stage_bytes(tensor, layers, stages)

@@ -42,13 +42,14 @@ class Module:
 class MlxScheme:
     """What gives every weight the format that mlx-lm stores it in.
 
-    choose: how a module of a width is stored in a layer.
+    choose: how a module of a width is stored in a layer. layered: whether layers may differ.
     """
 
-    def __init__(self, spec: ModelSpec, name: str, choose: Choose) -> None:
+    def __init__(self, spec: ModelSpec, name: str, choose: Choose, layered: bool = True) -> None:
         self.name = name
         self._class = mlx_class(spec)
         self._choose = choose
+        self._layered = layered
         self._default = weight_format(spec.weight_dtypes.get("default", "bf16"))
         self._spec = spec
 
@@ -72,16 +73,16 @@ class MlxScheme:
             return (Stored(self._default),)
         modules = self._modules(rule, weight)
         ways: dict[tuple[MlxFormat | None, ...], list[int]] = {}
-        for layer in weight.group.layers or (None,):
+        layers = weight.group.layers if self._layered else ()
+        for layer in layers or (None,):
             way = tuple(self._choose(each.rule, each.shape[-1], layer) for each in modules)
             held = ways.setdefault(way, [])
             if layer is not None:
                 held.append(layer)
-        layered = bool(weight.group.layers)
         return tuple(
             stored
-            for way, layers in ways.items()
-            for stored in self._stored(weight, modules, way, tuple(layers) if layered else None)
+            for way, held in ways.items()
+            for stored in self._stored(weight, modules, way, tuple(held) if layers else None)
         )
 
     def _kept(self, weight: Weight) -> Format | None:
@@ -136,7 +137,7 @@ def mlx_scheme(spec: ModelSpec, recipe: MlxRecipe) -> MlxScheme:
             f"{recipe.word}: mlx-lm's mixed recipes look for a down_proj, and its class {own.name} "
             f"has none: say --dtype {recipe.usual.word}"
         )
-    return MlxScheme(spec, recipe.word, chooser(spec, own, recipe))
+    return MlxScheme(spec, recipe.word, chooser(spec, own, recipe), recipe.high is not None)
 
 
 def chooser(spec: ModelSpec, own: MlxClass, recipe: MlxRecipe) -> Choose:

@@ -5,8 +5,7 @@ terms are kept once, for formats and ranks that give the same bytes.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from kvcalc.buffers import Grown, Rotating, Sliced
@@ -16,11 +15,7 @@ from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.grid import kinds
-from kvcalc.memory.weights import (
-    device_weight_bytes,
-    summarise,
-    weight_bytes,
-)
+from kvcalc.memory.weights import rank_bytes, summarise
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.mlx_types import mlx_recipe
 from kvcalc.report.drawings.curves import (
@@ -131,7 +126,7 @@ def model_object(
     """
     rows: dict[tuple[int, ...], int] = {}
     problems: dict[str, int] = {}
-    extents: dict[Extent, int] = {}
+    extents: tuple[Extent, ...] = ()
     cache: dict[str, list[int]] = {}
     for kv_dtype in kv_dtypes:
         dtypes = CacheDtypes.parse(kv_dtype, state_dtype)
@@ -142,11 +137,9 @@ def model_object(
             except UnsupportedError as error:
                 index = -1 - problems.setdefault(error.message, len(problems))
             else:
-                for extent, _ in terms:
-                    extents.setdefault(extent, len(extents))
-                found_bytes = dict(terms)
-                row = tuple(found_bytes[extent] for extent in extents)
-                index = rows.setdefault(row, len(rows))
+                # The model's, in their order: formats and ranks change the bytes alone.
+                extents = tuple(extent for extent, _ in terms)
+                index = rows.setdefault(tuple(num_bytes for _, num_bytes in terms), len(rows))
             cache[kv_dtype].append(index)
     encoder = spec.encoder
     parameters = summarise(spec)
@@ -203,37 +196,24 @@ def _weights(spec: ModelSpec, stored: StoredWeights | None, ranks: Sequence[int]
 
     published: the format that the model comes in; its own files' bytes where it comes as files.
     """
-    result: dict[str, Any] = {}
-    if stored is not None:
-        parts = stacked(weight_bytes(spec, "checkpoint")[1])
-        result["stored"] = _sizes(
-            parts, [partial(device_weight_bytes, spec, "checkpoint", rank, 1) for rank in ranks]
-        )
-    own = ("checkpoint",) if stored is None and spec.own_dtype == "checkpoint" else ()
-    for dtype in (*own, *WEIGHT_FORMATS):
-        try:
-            parts = stacked(weight_bytes(spec, dtype)[1])
-        except UnsupportedError as error:
-            result[dtype] = {"problem": error.message}
-            continue
-        result[dtype] = _sizes(
-            parts, [partial(device_weight_bytes, spec, dtype, rank, 1) for rank in ranks]
-        )
-    return {"published": next(iter(result)) if _comes_in_own(spec, stored) else "bf16",
-            "weights": result}  # fmt: skip
+    own = stored is not None or spec.own_dtype == "checkpoint"
+    names = {"stored" if stored is not None else "checkpoint": "checkpoint"} if own else {}
+    names |= {dtype: dtype for dtype in WEIGHT_FORMATS}
+    return {
+        "published": next(iter(names)) if own else "bf16",
+        "weights": {name: _sizes(spec, dtype, ranks) for name, dtype in names.items()},
+    }
 
 
-def _comes_in_own(spec: ModelSpec, stored: StoredWeights | None) -> bool:
-    return stored is not None or spec.own_dtype == "checkpoint"
-
-
-def _sizes(
-    parts: tuple[tuple[str, int], ...], devices: Sequence[Callable[[], list[int]]]
-) -> dict[str, Any]:
+def _sizes(spec: ModelSpec, dtype: str, ranks: Sequence[int]) -> dict[str, Any]:
+    try:
+        parts = stacked(rank_bytes(spec, dtype, 1))
+    except UnsupportedError as error:
+        return {"problem": error.message}
     per_device: list[str | None] = []
-    for measure in devices:
+    for rank in ranks:
         try:
-            per_device.append(str(measure()[0]))
+            per_device.append(str(sum(rank_bytes(spec, dtype, rank).values())))
         except UnsupportedError:
             per_device.append(None)
     return {"parts": [str(num_bytes) for _, num_bytes in parts], "perDevice": per_device}

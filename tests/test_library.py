@@ -153,7 +153,7 @@ def test_every_answer_of_the_library_is_exported() -> None:
         ),
         (
             lambda: kvcalc.with_attention("gpt2", "xqa"),  # type: ignore[arg-type]
-            "an attention is one of mha, gqa, mqa, mla, not 'xqa'",
+            "xqa: choose from mha, gqa, mqa, mla",
         ),
         (lambda: kvcalc.fit("gpt2", "abacus"), "abacus"),
         (

@@ -26,7 +26,6 @@ from kvcalc.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from kvcalc.dtypes import CacheDtypes
-    from kvcalc.spec.variants import AttentionChoice
 
 
 def estimate(
@@ -70,11 +69,12 @@ def cache_function(
     return cache.cache_function(spec_of(model), dtypes_of(dtypes), whole("tensor", given["tensor"]))
 
 
-def with_attention(model: Model, choice: "AttentionChoice") -> tuple[ModelSpec, tuple[str, ...]]:
+def with_attention(model: Model, choice: str) -> tuple[ModelSpec, tuple[str, ...]]:
     """The model with all its softmax and latent attention replaced, and how that was derived.
 
+    choice: ``mha``, ``gqa``, ``mqa``, ``mla``; ``gqa:4`` has 4 KV heads, ``mla:512`` a latent of 512.
     Raises UnsupportedError when the model has no attention that the choice could replace.
     """
-    if choice not in variants.CHOICES:
+    if not isinstance(choice, str):
         raise UsageError(f"an attention is one of {', '.join(variants.CHOICES)}, not {choice!r}")
     return variants.with_attention(spec_of(model), choice)

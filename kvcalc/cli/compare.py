@@ -52,9 +52,10 @@ _KvDtypes = Annotated[
 _Attentions = Annotated[
     str | None,
     typer.Option(
-        help="What if they had these attentions instead: mha,gqa,mqa,mla.",
+        help="What if they had these attentions instead: mha,gqa,mqa,mla; gqa:4 with 4 KV heads, "
+        "mla:512 with a latent of 512.",
         metavar="ATTENTION,...",
-        autocompletion=completion.several_of(options.AttentionName),
+        autocompletion=completion.several_of(options.ATTENTIONS),
     ),
 ]
 _Sort = Annotated[
@@ -74,29 +75,20 @@ _Chart = Annotated[
 
 
 def compare(
-    models: options.Models,
-    context: _Contexts = "8k",
-    batch: _Batches = "1",
-    encoder_context: options.EncoderContext = None,
-    kv_dtype: _KvDtypes = "bf16",
-    state_dtype: options.StateDtype = None,
-    dtype: options.Dtype = None,
-    imatrix: options.Imatrix = False,
-    pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None,
-    token_embedding_type: options.TokenType = None,
-    attention: _Attentions = None,
-    sort: _Sort = Sort.given,
-    format: options.OutputFormat = "table",
-    plot: _Plot = None,
-    chart: _Chart = False,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-) -> None:
+    models: options.Models, context: _Contexts = "8k", batch: _Batches = "1",
+    encoder_context: options.EncoderContext = None, kv_dtype: _KvDtypes = "bf16",
+    state_dtype: options.StateDtype = None, dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False, pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
+    attention: _Attentions = None, set_fields: options.SetFields = None, sort: _Sort = Sort.given,
+    format: options.OutputFormat = "table", plot: _Plot = None, chart: _Chart = False,
+    force: options.Force = False, quiet: options.Quiet = False,
+) -> None:  # fmt: skip
     """Models side by side, over contexts, batches and cache formats.
 
     Ratios are to the first model, in the first cache format, at the same workload. Options that
-    take a list take one value, too. A folder stands for its specs.
+    take a list take one value, too. A folder stands for its specs. With --set the changed model
+    stands beside the model itself.
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
@@ -105,10 +97,9 @@ def compare(
     if chart and format != "table":
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
     plot_format = _plot_format(plot, force)
-    variants: list[Variant] = []
-    models = expand(models)
-    for model in track(models, len(models), "reading", quiet=quiet):
-        variants += _variants(model, attention)
+    models, changes = expand(models), tuple(set_fields or ())
+    read = track(models, len(models), "reading", quiet=quiet)
+    variants = [each for model in read for each in _variants(model, attention, changes)]
     question: dict[str, Any] = {
         "contexts": contexts,
         "kv_dtypes": [options.cache_dtype(each) for each in kv_dtype.split(",")],
@@ -171,16 +162,29 @@ def _plot_format(plot: Path | None, force: bool) -> str:
     return check_format(plot.name)
 
 
-def _variants(model: str, attention: str | None) -> list[Variant]:
+def _variants(model: str, attention: str | None, set_fields: tuple[str, ...]) -> list[Variant]:
+    """The model itself, or what it was changed to; with changed fields both."""
     found = locate(model)
-    if attention is None:
-        return [Variant(found.spec, "", found.assumptions, found.weights)]
-    from kvcalc.spec.variants import CHOICES, with_attention
+    spec, notes = found.spec, found.assumptions
+    variants = [Variant(spec, "", notes, found.weights)]
+    if set_fields:
+        from kvcalc.spec.variants import with_fields
 
-    variants = []
-    for choice in attention.lower().split(","):
-        if choice not in CHOICES:
-            raise options.none_of("--attention", choice, CHOICES)
-        spec, notes = with_attention(found.spec, choice)
-        variants.append(Variant(spec, choice, (*found.assumptions, *notes)))
+        spec = with_fields(spec, set_fields)
+        notes = (*notes, *(f"set {change}" for change in set_fields))
+        variants.append(Variant(spec, ", ".join(map(_last_name, set_fields)), notes))
+    if attention is None:
+        return variants
+    from kvcalc.spec.variants import with_attention
+
+    variants = variants[: bool(set_fields)]
+    for choice in attention.split(","):
+        changed, how = with_attention(spec, options.attention(choice) or "")
+        variants.append(Variant(changed, choice.strip().lower(), (*notes, *how)))
     return variants
+
+
+def _last_name(change: str) -> str:
+    """``num_key_value_heads=4`` of ``blocks.decoder.attention.num_key_value_heads=4``."""
+    path, equals, value = change.partition("=")
+    return path.rpartition(".")[2] + equals + value

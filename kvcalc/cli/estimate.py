@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcalc.cli import completion, options
-from kvcalc.cli.options import AttentionName
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
@@ -24,9 +23,12 @@ if TYPE_CHECKING:
     from kvcalc.report.sheet import Answer
 
 Attention = Annotated[
-    AttentionName | None,
+    str | None,
     typer.Option(
-        help="What if it had this attention instead.", metavar=options.choices(AttentionName)
+        help="What if it had this attention instead; gqa:4 has 4 KV heads, mla:512 a latent of 512.",
+        metavar=options.choices(options.ATTENTIONS),
+        autocompletion=completion.one_of(options.ATTENTIONS),
+        callback=options.attention,
     ),
 ]
 Lengths = Annotated[
@@ -52,7 +54,7 @@ class _Question:
     asked: Asked
     engine: str
     engine_version: str | None
-    attention: AttentionName | None
+    attention: str | None
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
@@ -196,7 +198,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         from kvcalc.spec.variants import with_attention
 
         real = answer(spec, workload, (), _accounting(question, spec, workload))
-        spec, how = with_attention(spec, question.attention.value)
+        spec, how = with_attention(spec, question.attention)
         accounting = _accounting(question, spec, workload)
         result = against_real(answer(spec, workload, (*how, *notes), accounting), real)
     return found, result, real

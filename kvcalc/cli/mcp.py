@@ -17,7 +17,7 @@ INSTRUCTIONS = (
 
 
 def mcp() -> None:
-    """Offer these commands as tools to an agent, over stdin and stdout.
+    """Commands as tools for an agent, over stdin and stdout.
 
     A server of the Model Context Protocol. It reads files that are named to it and writes none.
 

@@ -1,7 +1,6 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,13 +22,23 @@ if TYPE_CHECKING:
     from kvcalc.engines.engine import AnyEngine
 
 
-class AttentionName(StrEnum):
-    """An attention mechanism to put in place of the model's own."""
+# Attention to put in place of the model's own; gqa:4 and mla:512 say a size.
+ATTENTIONS = ("mha", "gqa", "mqa", "mla")
 
-    mha = "mha"
-    gqa = "gqa"
-    mqa = "mqa"
-    mla = "mla"
+
+def attention(text: str | None) -> str | None:
+    """An attention as ``--attention`` takes it. Raises UsageError for none, and for several."""
+    from kvcalc.spec.variants import attention_choice
+
+    if text is None:
+        return None
+    if "," in text:
+        raise UsageError(f"--attention {text}: one here; 'kvcalc compare' takes several")
+    try:
+        attention_choice(text)
+    except UsageError as error:
+        raise UsageError(f"--attention {error.message}") from None
+    return text.strip().lower()
 
 
 def folded(word: str) -> str:

@@ -82,3 +82,37 @@ def test_a_folder_stands_for_its_specs(capsys: Capture, tmp_path: Path, command:
         else [each["model"]["name"] for each in answer]
     )
     assert names == ["one", "two", "llama-3-8b"]
+
+
+def test_a_size_of_the_attention(capsys: Capture) -> None:
+    status, out, _ = run(capsys, "llama-3-8b", "--attention", "gqa:4,mla:256", "--format", "csv")
+    assert status == 0
+    rows = [dict(zip(out.splitlines()[0].split(","), line.split(","), strict=True))
+            for line in out.splitlines()[1:]]  # fmt: skip
+    # 32 layers of 2 * 4 heads * 128 in bf16; 32 of 256 + 64.
+    assert [(row["attention"], row["bytes_per_token"]) for row in rows] == [
+        ("gqa:4", "65536"), ("mla:256", "20480"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("gqa:5", "1, 2, 4, 8, 16, 32 can be shared"),
+        ("gqa:0", "gqa:N is N KV heads, a whole number, not '0'"),
+        ("gqa:", "not ''"),
+        ("mla:9999999999999", "mla:N is a latent of N elements"),
+        ("mqa:2", "one KV head and takes no number; gqa:N has N"),
+    ],
+)
+def test_a_size_that_makes_no_sense(capsys: Capture, word: str, said: str) -> None:
+    status, _, err = run(capsys, "llama-3-8b", "--attention", word)
+    assert status == 2
+    assert said in err
+
+
+def test_a_changed_field_stands_beside_the_model(capsys: Capture) -> None:
+    field = "blocks.decoder.attention.num_key_value_heads=4"
+    _, out, _ = run(capsys, "llama-3-8b", "--set", field, "--format", "csv")
+    figures = [line.split(",")[1] + " " + line.split(",")[9] for line in out.splitlines()[1:]]
+    assert figures == ["gqa 131072", "num_key_value_heads=4 65536"]

@@ -9,6 +9,7 @@ from warnings import warn
 from kvcalc.convert.locate import load
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
@@ -26,7 +27,8 @@ class WorkloadWords(TypedDict, total=False):
     context_tokens, encoder_tokens: a number or ``"8k"``. batch_size: sequences. beams: per sequence.
     dtype, kv_dtype, state_dtype: number formats of weights, cache (``"q8_0:bf16"``: keys and values)
     and recurrent states. tensor, pipeline: ranks. images, audio: what ``--images`` and ``--audio``
-    take (``"4x1920x1080"``, ``"30s"``), or several of them.
+    take (``"4x1920x1080"``, ``"30s"``), or several of them. draft: a model that drafts, as a spec, a name
+    or a path. mtp_layers: multi-token-prediction layers loaded to draft. speculative_tokens: of a step.
     """
 
     context_tokens: Tokens
@@ -40,6 +42,9 @@ class WorkloadWords(TypedDict, total=False):
     pipeline: int
     images: str | Sequence[str]
     audio: str | Sequence[str]
+    draft: Model | None
+    mtp_layers: int | None
+    speculative_tokens: int | None
 
 
 # Words of the release before and of the command line, and what they are called here.
@@ -86,6 +91,25 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
         kv_dtype=word("kv_dtype", given.get("kv_dtype")) or "bf16",
         state_dtype=word("state_dtype", given.get("state_dtype")),
         layout=layout_of(given),
+        beside=beside_asked(given),
+    )
+
+
+def beside_asked(given: Mapping[str, Any]) -> Beside:
+    """What is loaded beside the model. Raises UsageError, and as ``load`` does for a draft."""
+    if not any(
+        given.get(name) is not None for name in ("draft", "mtp_layers", "speculative_tokens")
+    ):
+        return Beside()
+    from kvcalc.convert.beside import beside_of
+
+    draft = given.get("draft")
+    return beside_of(
+        None if draft is None else spec_of(draft),
+        *(
+            None if (value := given.get(name)) is None else whole(name, value, least=0)
+            for name in ("mtp_layers", "speculative_tokens")
+        ),
     )
 
 

@@ -34,6 +34,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Workload
 from kvcalc.units import parse_memory
@@ -197,13 +198,14 @@ def capacity(
     dtype: str | None = None,
     model_dtype: str = "bf16",
     eager: bool = False,
+    draft: Model | None = None,
     **flags: Unpack[EngineWords],
 ) -> CapacityResult:
     """What an engine allocates and how much fits: ``kvcalc capacity``.
 
     available: memory for the cache on one device, as bytes or ``"20GiB"``; or a gpu, what is left of
-    which is worked out. flags: the engine's own, and the ranks. Raises UsageError for a flag that
-    the engine has not and UnsupportedError for what it cannot run.
+    which is worked out. draft: a model that drafts. flags: the engine's own, and the ranks. Raises
+    UsageError for a flag that the engine has not and UnsupportedError for what it cannot run.
     """
     given = renamed(flags)
     known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
@@ -220,6 +222,7 @@ def capacity(
         model_dtype=model_dtype,
         layout=layout,
         flags={name: _value(name, value, _flags()) for name, value in said.items()},
+        draft=None if draft is None else Draft(spec_of(draft)),
     )
     return allocate(spec_of(model), question)
 

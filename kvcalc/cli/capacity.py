@@ -6,6 +6,7 @@ import typer
 
 from kvcalc.cli import completion, flags, local, options
 from kvcalc.cli.show import show
+from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import STATE_FORMATS
 from kvcalc.engines import SERVING
@@ -76,6 +77,7 @@ def capacity(
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1,
+    draft: options.Draft = None,
     expert_parallel: options.ExpertParallel = False,
     enforce_eager: options.EnforceEager = False,
     format: options.OutputFormat = "table",
@@ -92,6 +94,9 @@ def capacity(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
+    if draft is not None and name in local.LOCAL:
+        raise UsageError(f"--draft: on which devices {options.record(name).words} places a draft is not "
+                         "accounted for")  # fmt: skip
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
         return local.table(locate(model).spec, name, machine, dtype, context, given, engine_version,
@@ -105,6 +110,7 @@ def capacity(
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),
         flags=_with_context(name, given, options.tokens(context, "--context")),
+        draft=beside_of(draft).draft,
     )  # fmt: skip
     result = ask(found.spec, question)
     show(format, answer(result, found.spec.source, found.path), quiet=quiet)

@@ -7,6 +7,7 @@ import typer
 
 from kvcalc.cli import completion, options
 from kvcalc.cli.show import show
+from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
@@ -63,34 +64,22 @@ class _Question:
 
 
 def estimate(
-    models: options.Models,
-    context: options.Context = None,
-    batch: options.Batch = 1,
+    models: options.Models, context: options.Context = None, batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
-    images: options.Images = None,
-    audio: options.Audio = None,
-    beams: options.Beams = 1,
-    attention: Attention = None,
-    dtype: options.Dtype = None,
-    imatrix: options.Imatrix = False,
-    pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None,
-    token_embedding_type: options.TokenType = None,
-    kv_dtype: options.KvDtypeAsked = None,
-    state_dtype: options.StateDtype = None,
-    engine: options.WhichEngine = NEED,
-    engine_version: options.EngineVersion = None,
-    tp: options.TensorParallel = 1,
-    pp: options.PipelineParallel = 1,
-    set_fields: options.SetFields = None,
-    lengths: Lengths = None,
-    available: options.Available = None,
-    block_size: options.BlockSize = None,
-    shared_prefix: options.SharedPrefix = None,
-    workspace: Workspace = False,
-    format: options.OutputFormat = "table",
-    quiet: options.Quiet = False,
-) -> None:
+    images: options.Images = None, audio: options.Audio = None,
+    draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
+    speculative_tokens: options.SpeculativeTokens = None,
+    beams: options.Beams = 1, attention: Attention = None, dtype: options.Dtype = None,
+    imatrix: options.Imatrix = False, pure: options.Pure = False,
+    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
+    kv_dtype: options.KvDtypeAsked = None, state_dtype: options.StateDtype = None,
+    engine: options.WhichEngine = NEED, engine_version: options.EngineVersion = None,
+    tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
+    set_fields: options.SetFields = None, lengths: Lengths = None,
+    available: options.Available = None, block_size: options.BlockSize = None,
+    shared_prefix: options.SharedPrefix = None, workspace: Workspace = False,
+    format: options.OutputFormat = "table", quiet: options.Quiet = False,
+) -> None:  # fmt: skip
     """What a model takes: weights, cache, workspace, tensor by tensor.
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
@@ -101,6 +90,7 @@ def estimate(
             context_tokens=options.tokens(context, "--context"), batch_size=batch,
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"), beams=beams,
             dtype=dtype, state_dtype=state_dtype, layout=Layout(tp, pp),
+            beside=beside_of(draft, mtp_layers, speculative_tokens),
         ),
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
@@ -137,6 +127,8 @@ def _traffic(
         "--dtype": asked.dtype is not None,
         "--images": question.images,
         "--audio": question.audio,
+        "--draft": asked.beside.draft is not None,
+        "--mtp-layers": asked.beside.mtp_layers is not None,
     }
     for name, given in beside.items():
         if given:

@@ -9,6 +9,7 @@ import typer
 from kvcalc.cli import completion, local, options
 from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.show import show
+from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit as ask
@@ -20,6 +21,7 @@ from kvcalc.deployment.which import engine_for
 from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
@@ -72,6 +74,8 @@ def fit(
     gpu_memory: options.GpuMemory = None, ram: options.Ram = None, reserve: options.Reserve = None,
     together: options.Together = False,
     context: options.Context = None, batch: options.Batch = 1,
+    draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
+    speculative_tokens: options.SpeculativeTokens = None,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -93,11 +97,16 @@ def fit(
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     named = options.gpu_list(gpu)
+    drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers})
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     name, why = _engine(engine, dtype, first, flag)
     if name in local.LOCAL and gpus is None and not (together or _several(models)):
         found = locate(models[0]).spec
+        if drafts is not None:
+            raise UsageError(
+                f"{drafts}: how {options.record(name).words} places it is not accounted for"
+            )
         if dtype or flag or len(named) > 1 or first is None or _has_file(found):
             slots = local.slots(batch, local.cache_types(kv_dtype, given))
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
@@ -110,7 +119,8 @@ def fit(
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
     layout = Layout(tp, pp, dp, expert_parallel)
-    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout)
+    beside = beside_of(draft, mtp_layers, speculative_tokens)
+    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout, beside)
     request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
     if together:
         return _together(models, device, asked, request, why, format, quiet)
@@ -132,12 +142,13 @@ def _asked(
     kv_dtype: str | None,
     state_dtype: str | None,
     layout: Layout,
+    beside: Beside,
 ) -> Asked:
     """The requests, as far as they were said."""
     return Asked(
         context_tokens=options.tokens(context, "--context"), batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
-        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout,
+        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=beside,
     )  # fmt: skip
 
 

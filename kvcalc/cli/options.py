@@ -187,6 +187,22 @@ Audio = Annotated[
         help="Sound in each sequence, on top of --context: 30s, 2x30s.",
     ),
 ]
+Draft = Annotated[
+    str | None,
+    typer.Option(
+        "--draft",
+        metavar="MODEL",
+        help="A model or head that drafts tokens: its weights and its cache.",
+        autocompletion=completion.model,
+    ),
+]
+MtpLayers = Annotated[
+    int | None,
+    num("--mtp-layers", "Multi-token-prediction layers loaded to draft.", least=0),
+]
+SpeculativeTokens = Annotated[
+    int | None, num("--speculative-tokens", "Draft tokens per step, where an engine asks.", least=0)
+]
 Beams = Annotated[int, num("--beams", "Beams per sequence; each has its own cache.")]
 Dtype = Annotated[
     str | None,

@@ -15,9 +15,9 @@ from kvcalc.engines.engine import AnyEngine
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import Beside, Draft, check_draft, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.weights import mtp_device_bytes
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
@@ -29,6 +29,7 @@ class Question:
     available: memory for the cache on each device. device: the GPU, whose memory counts where none
     is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
     None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
+    draft: the model that drafts.
     """
 
     engine: str = SERVING
@@ -41,6 +42,7 @@ class Question:
     model_dtype: str = "bf16"
     layout: Layout = field(default_factory=Layout)
     flags: Mapping[str, Any] = field(default_factory=dict)
+    draft: Draft | None = None
 
 
 def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
@@ -52,6 +54,8 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     record = engine_of(question.engine)
     request = _request(record, question)
     _check(record, question, request)
+    if question.draft is not None:
+        check_draft(spec, question.draft.spec)
     notes: tuple[str, ...] = ()
     device = question.device
     if device is not None:
@@ -73,6 +77,7 @@ def _request(record: AnyEngine, question: Question) -> CapacityRequest:
     found: CapacityRequest = record.flags.of(
         record.words, flags, available=question.available, layout=question.layout,
         engine_version=question.engine_version, model_dtype=question.model_dtype,
+        draft=question.draft,
     )  # fmt: skip
     return found
 
@@ -167,23 +172,22 @@ def _from_gpu(
 
 
 def _drafting(spec: ModelSpec, dtype: str, request: CapacityRequest) -> tuple[int, tuple[str, ...]]:
-    """Bytes of the layers that draft on the fullest device, and the note that says so.
-
-    Engines load an MTP module beside the model and give it the model's embedding and head
-    (vLLM, v1/spec_decode: _maybe_share_embeddings, _maybe_share_lm_head).
-    """
+    """Bytes of what is loaded to draft on a device of the last stage, and the note that says so."""
     asked: int | None = getattr(request, "mtp_layers", None)
     own = spec.mtp.num_layers if spec.mtp is not None else 0
     drafts = bool(getattr(request, "speculative_tokens", None))
-    modules = asked if asked is not None else own if drafts else 0
-    if not modules:
-        return 0, ()
-    if spec.mtp is None:
+    modules = asked if asked is not None else own if drafts and request.draft is None else 0
+    if modules and spec.mtp is None:
         return 0, (
             "the weights of the layers that draft are not in the spec: they are not counted",
         )
-    found = mtp_device_bytes(spec, dtype, request.layout.tensor) * modules
-    return found, (f"{found:,} bytes of MTP weights are loaded beside the model's",)
+    beside = Beside(mtp_layers=modules, draft=request.draft)
+    parts = parts_beside(spec, beside, dtype, request.layout.tensor)
+    words = {"mtp": "MTP weights", "draft": "the draft's weights"}
+    return sum(part.rank_bytes for part in parts), tuple(
+        f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's"
+        for part in parts
+    )
 
 
 def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:

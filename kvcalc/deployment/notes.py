@@ -6,6 +6,7 @@ from kvcalc.deployment.answer import Fit, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE
 from kvcalc.engines import engine_of
+from kvcalc.memory.beside import parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes
@@ -37,6 +38,9 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     elif device.vendor:
         yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
     yield from _beside(device)
+    workload = request.workload
+    for part in parts_beside(spec, workload.beside, workload.dtype, request.layout.tensor):
+        yield from part.notes
     if spec.left_out:
         yield f"not counted: {'; '.join(spec.left_out)}"
 

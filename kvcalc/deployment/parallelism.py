@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.frozen import remembered
-from kvcalc.memory.cache import CacheFunction
+from kvcalc.memory.beside import NOTHING, Beside, groups_beside, parts_beside
+from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.stages import decoder_stages, stage_functions
@@ -24,9 +25,9 @@ class Stage:
 
 
 def stages_of(
-    spec: ModelSpec, dtype: str, dtypes: CacheDtypes, layout: Layout
+    spec: ModelSpec, dtype: str, dtypes: CacheDtypes, layout: Layout, beside: Beside = NOTHING
 ) -> tuple[Stage, ...]:
-    """Every stage of a layout.
+    """Every stage of a layout; the last has what is loaded beside the model.
 
     Raises UnsupportedError where the ranks do not divide the model, UsageError where a flag does
     not apply to it.
@@ -43,7 +44,12 @@ def stages_of(
     made, key = _caches(spec), (dtypes, layout.tensor, layout.pipeline)
     if key not in made:
         made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
-    caches = made[key]
+    caches = list(made[key])
+    parts = parts_beside(spec, beside, dtype, layout.tensor)
+    weights[-1] += sum(part.rank_bytes for part in parts)
+    if groups := groups_beside(spec, beside):
+        more = compile_groups(groups, dtypes, layout.tensor)
+        caches[-1] = CacheFunction((*caches[-1].terms, *more.terms))
     return tuple(
         Stage(layers, weight, cache)
         for layers, weight, cache in zip(ranges, weights, caches, strict=True)

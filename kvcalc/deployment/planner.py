@@ -22,6 +22,7 @@ from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.memory.beside import Beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
@@ -51,7 +52,7 @@ def question_of(
         compute_capability=device.sm,
         step=step_of(device, request),
     )
-    question: Any = record.serve(setting)
+    question: Any = record.served(setting)
     if record.share_of == "free":
         question = replace(question, memory_utilization=free_share)
     found: CapacityRequest = question
@@ -63,7 +64,7 @@ class Planner:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._stages: dict[tuple[str, CacheDtypes, Layout], tuple[Stage, ...]] = {}
+        self._stages: dict[tuple[str, CacheDtypes, Layout, Beside], tuple[Stage, ...]] = {}
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._needs: dict[CacheDtypes, CacheFunction] = {}
         self._weights: dict[str, int] = {}
@@ -71,7 +72,8 @@ class Planner:
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
     def stages(self, request: FitRequest) -> tuple[Stage, ...]:
-        key = (request.workload.dtype, request.workload.cache, request.layout)
+        workload = request.workload
+        key = (workload.dtype, workload.cache, request.layout, workload.beside)
         if key not in self._stages:
             self._stages[key] = stages_of(self.spec, *key)
         return self._stages[key]

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
+from kvcalc.engines.flags import option_of
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import CapacityResult
@@ -125,7 +126,7 @@ class Engine(Generic[F]):
     placed: what it holds of one device, for a workload and the bytes of the weights, where its own
     table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
     files: whether people choose among files of a model, so that one without a format is answered file
-    by file.
+    by file. drafts: whether the cache of a model that drafts is accounted for.
     """
 
     name: str
@@ -153,11 +154,39 @@ class Engine(Generic[F]):
     placed: Callable[[ModelSpec, Device, Workload, int], Placed] | None = None
     placed_note: str = ""
     files: bool = False
+    drafts: bool = False
+
+    def served(self, setting: Setting) -> F:
+        """The flags for a workload and what is loaded beside the model. Raises UsageError for a flag
+        that the engine has not, and as ``serve``."""
+        found, beside = self.serve(setting), setting.workload.beside
+        given: dict[str, Any] = {
+            name: value
+            for name, value in (("mtp_layers", beside.mtp_layers),
+                                ("speculative_tokens", beside.speculative_tokens))
+            if value is not None
+        }  # fmt: skip
+        for name in given:
+            if name not in self.flags.__dataclass_fields__:
+                raise UsageError(f"{self.words} has no {option_of(name)}")
+        return replace(found, draft=beside.draft, **given)
+
+    def _check_draft(self, request: F) -> None:
+        if request.draft is not None and not self.drafts:
+            raise UnsupportedError(
+                f"--draft: where {self.words} keeps a draft's cache is not accounted for"
+            )
 
     def held(self, spec: ModelSpec, request: F) -> Holding:
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""
         if self.hold is None:
             raise UnsupportedError(f"{self.words} holds tensors, not blocks of a pool")
+        self._check_draft(request)
+        if not self.drafts and getattr(request, "mtp_layers", None):
+            raise UnsupportedError(
+                f"--mtp-layers: what {self.words} holds for a sequence of them is not accounted for: "
+                "'kvcalc capacity' says what it allocates"
+            )
         found = self.hold(spec, request)
         beyond = self.unread(request.engine_version)
         return replace(found, notes=(*found.notes, *beyond)) if beyond else found
@@ -169,6 +198,7 @@ class Engine(Generic[F]):
                 f"{self.words} has no pool that it allocates: 'kvcalc estimate --engine {self.name}' "
                 "says what it holds for a workload"
             )
+        self._check_draft(request)
         found = self.capacity(spec, request)
         return replace(found, notes=(*found.notes, *self.unread(request.engine_version)))
 
@@ -198,6 +228,7 @@ class Engine(Generic[F]):
         """What it admits. Raises UnsupportedError where that is not known, and as its rules do."""
         if self.admission is None:
             raise UnsupportedError(f"how many requests {self.words} admits is not known here")
+        self._check_draft(request)
         return self.admission(spec, request)
 
     def check_layout(self, layout: Layout) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.engines.result import Waste
+from kvcalc.memory.beside import groups_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.memory.workload import Workload
@@ -90,7 +91,7 @@ class Holding:
 
 def logical_parts(spec: ModelSpec, workload: Workload) -> dict[Part, int]:
     """The logical need of all sequences, by part of the cache."""
-    groups = groups_of(spec)
+    groups = (*groups_of(spec), *groups_beside(spec, workload.beside))
     function = compile_groups(groups, workload.cache)
     length = function.peak(workload.context_tokens, workload.encoder_tokens)
     one = group_parts(groups, workload, length)

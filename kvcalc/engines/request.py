@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import Draft
 from kvcalc.memory.layout import Layout
 from kvcalc.units import format_bytes, parse_bytes, parse_memory
 
@@ -58,7 +59,7 @@ class CapacityRequest:
     available: memory for the cache on each device; None where the engine is sized otherwise.
     model_dtype: the model's own format, which an ``auto`` cache takes. layout: the devices; one
     replica of several is asked about. compute_capability: the GPU's, 90 for 9.0; 0 for one of
-    another vendor, None when not known. eager: no CUDA graphs.
+    another vendor, None when not known. eager: no CUDA graphs. draft: the model that drafts.
     """
 
     available: Available | None = None
@@ -67,6 +68,7 @@ class CapacityRequest:
     layout: Layout = field(default_factory=Layout)
     compute_capability: int | None = None
     eager: bool = False
+    draft: Draft | None = None
 
     def __post_init__(self) -> None:
         for name, ranks in (("tensor", self.layout.tensor), ("pipeline", self.layout.pipeline)):

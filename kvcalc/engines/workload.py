@@ -66,7 +66,7 @@ def holding(
         raise UsageError("--context 0: an engine is asked about sequences of at least one token")
     found = engine_of(name)
     setting = Setting(workload=workload, kv_dtype=kv_dtype, engine_version=version)
-    return found.held(spec, found.serve(setting))
+    return found.held(spec, found.served(setting))
 
 
 def workload_cache(

@@ -15,7 +15,7 @@ from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.inventory import ParamGroup
-from kvcalc.memory.ledger import Stored, Weight
+from kvcalc.memory.ledger import Stored, TypeTotal, Weight, merged_types
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
 
@@ -133,8 +133,8 @@ def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
             )
 
 
-def whole_file_bytes(spec: ModelSpec, recipe: Recipe) -> int | None:
-    """Bytes of the tensors of a file with the layers that predict further tokens.
+def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] | None:
+    """The tensors of a file with the layers that predict further tokens, by type.
 
     None where the converter writes none. llama.cpp skips them unless it speculates, and its rule
     counts them as layers, so other tensors' types may differ too.
@@ -142,4 +142,14 @@ def whole_file_bytes(spec: ModelSpec, recipe: Recipe) -> int | None:
     model = gguf_model_with_mtp(spec)
     if model == gguf_file(spec).model:
         return None
-    return sum(map(tensor_bytes, model.tensors, tensor_types(model, recipe)))
+    types = tensor_types(model, recipe)
+    return merged_types(
+        TypeTotal(GGML[kind].name.partition("+")[0], 1, tensor_bytes(tensor, kind))
+        for tensor, kind in zip(model.tensors, types, strict=True)
+    )
+
+
+def whole_file_bytes(spec: ModelSpec, recipe: Recipe) -> int | None:
+    """The bytes of ``whole_file_types``."""
+    types = whole_file_types(spec, recipe)
+    return None if types is None else sum(each.bytes for each in types)

@@ -6,13 +6,14 @@ from typing import Literal
 
 from kvcalc.buffers import Grown
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import frozen
 from kvcalc.memory.accounting import Accounting, logical
+from kvcalc.memory.beside import PartBeside, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
-from kvcalc.memory.ledger import TypeTotal
+from kvcalc.memory.ledger import TypeTotal, merged_types
 from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import decoder_stages
@@ -83,6 +84,8 @@ class Estimate(Shown):
 
     workspace: of one prefill of everything; step: of one step of an engine, which cuts it in chunks.
     engine: whose accounting the cache follows. stored: the files whose bytes the weights are.
+    parameters, weight_bytes_by_component: the model's own; ``beside`` has the parts loaded beside it,
+    which weight_bytes, weight_types and the bytes on devices hold, too.
     """
 
     spec: ModelSpec
@@ -99,6 +102,12 @@ class Estimate(Shown):
     mtp_parameters: int
     assumptions: tuple[str, ...]
     stored: StoredWeights | None = None
+    beside: tuple[PartBeside, ...] = ()
+
+    @property
+    def total_parameters(self) -> int:
+        """Of all that is loaded."""
+        return self.parameters.total + sum(part.parameters for part in self.beside)
 
     @property
     def state_dtype(self) -> str:
@@ -178,7 +187,7 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
     workload = Workload(
         context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
         beams=asked.beams, dtype=_weights_in(spec, asked.dtype),
-        cache=cache, layout=layout, media=asked.media,
+        cache=cache, layout=layout, media=asked.media, beside=asked.beside,
     )  # fmt: skip
     return workload, tuple(notes)
 
@@ -212,15 +221,20 @@ def answer(
     weights = ledger(spec, workload.dtype)
     per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
+    parts = parts_beside(spec, workload.beside, workload.dtype, layout.tensor)
+    for rank in range(len(per_device) - layout.tensor, len(per_device)):
+        per_device[rank] += sum(part.rank_bytes for part in parts)
     return Estimate(
         spec=spec,
         engine=accounting.engine,
         workload=workload,
         parameters=parameters,
-        weight_bytes=weights.bytes,
+        weight_bytes=weights.bytes + sum(part.bytes for part in parts),
         weight_bytes_by_component=weights.by_component,
         weight_bytes_per_device=tuple(per_device),
-        weight_types=weights.types,
+        weight_types=merged_types(
+            [*weights.types, *(each for part in parts for each in part.types)]
+        ),
         cache=_cache(spec, workload, accounting),
         workspace=workspace(spec, workload),
         step=step_workspace(spec, workload),
@@ -228,13 +242,16 @@ def answer(
         assumptions=(
             *accounting.assumptions,
             *notes,
+            *(note for part in parts for note in part.notes),
             *_assumptions(spec, workload, parameters, mtp, accounting, stored),
         ),
         stored=stored,
+        beside=parts,
     )
 
 
 def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> CacheEstimate:
+    accounting = _with_parts(spec, workload, accounting)
     groups = accounting.groups
     function = compile_groups(groups, workload.cache)
     tokens, encoder = workload.context_tokens, workload.encoder_tokens
@@ -256,6 +273,19 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
         if pinned is None
         else sequences * compile_groups(pinned, workload.cache).at(tokens, encoder),
     )
+
+
+def _with_parts(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Accounting:
+    """The same with what the parts beside the model keep. Raises UnsupportedError for a library's."""
+    parts = groups_beside(spec, workload.beside)
+    if not parts:
+        return accounting
+    if accounting.engine != "logical":
+        raise UnsupportedError(
+            f"--engine {accounting.engine}: how it keeps what a draft or multi-token-prediction layers "
+            "cache is not accounted for; without --engine the need is"
+        )
+    return replace(accounting, groups=(*accounting.groups, *parts))
 
 
 def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
@@ -286,12 +316,15 @@ def _per_device(
         at = whole.most if accounting.at_most else whole.at
         return (workload.num_sequences * at(workload.context_tokens, workload.encoder_tokens),)
     result: list[int] = []
-    for stage in decoder_stages(spec, workload.layout.pipeline):
+    stages = decoder_stages(spec, workload.layout.pipeline)
+    for stage in stages:
         held = [
             replace(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"
             else group
             for group in accounting.groups
+            # Layers that draft stand with the head.
+            if group.stack in ("decoder", "encoder") or stage is stages[-1]
         ]
         function = compile_groups(tuple(held), workload.cache, workload.layout.tensor)
         at = function.most if accounting.at_most else function.at
@@ -366,7 +399,7 @@ def _assumptions(
         )
     if parameters.buffers:
         notes.append(f"{parameters.buffers} router biases and tables are buffers, counted apart")
-    if mtp:
+    if mtp and not workload.beside.mtp_layers:
         notes.append(
             f"{mtp} parameters of {spec.mtp.num_layers if spec.mtp else 0} multi-token-prediction "
             f"layer(s) and their cache are not in the totals"

@@ -230,6 +230,8 @@ def _embedding(spec: ModelSpec) -> Iterator[ParamTensor]:
     embedding, width = spec.embedding, spec.hidden_size
     size = embedding.size if embedding and embedding.size else width
     rows = spec.vocab_size + ((embedding.extra_rows or 0) if embedding else 0)
+    if spec.draft is not None and spec.draft.embedding == "target":
+        return
     yield ParamTensor("embedding.weight", (rows, size), "embedding", _split_rows(rows),
                       quantised=True)  # fmt: skip
     if embedding is not None:
@@ -311,6 +313,8 @@ def _head(spec: ModelSpec) -> Iterator[ParamTensor]:
         yield ParamTensor("head.weight", (spec.vocab_size, size), "head", by_row, quantised=True)
     if spec.head == "mlm" or (spec.head == "lm" and spec.head_bias):
         yield ParamTensor("head.bias", (spec.vocab_size,), "head", by_row)
+    if spec.draft is not None:
+        yield from spec.draft.parameters(width, spec.vocab_size)
     for name, shape in spec.class_tensors.items():
         yield ParamTensor(name, tuple(shape), "head")
 

@@ -187,13 +187,7 @@ class Ledger:
     @cached_property
     def types(self) -> tuple[TypeTotal, ...]:
         """The bytes by format, largest first."""
-        found: dict[str, list[int]] = {}
-        for row in self.rows:
-            total = found.setdefault(row.dtype, [0, 0])
-            total[0] += row.stored.tensors * row.count
-            total[1] += row.bytes
-        totals = (TypeTotal(name, *total) for name, total in found.items())
-        return tuple(sorted(totals, key=lambda each: (-each.bytes, each.type)))
+        return type_totals(self.rows)
 
     def stage_bytes(
         self, ranks: int, layers: tuple[Layer, ...], stages: Sequence[range]
@@ -228,6 +222,25 @@ class Ledger:
         if self.tied is not None:
             totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
         return totals
+
+
+def type_totals(rows: Iterable[Row]) -> tuple[TypeTotal, ...]:
+    """The bytes of some rows by format, largest first."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        total = found.setdefault(row.dtype, [0, 0])
+        total[0] += row.stored.tensors * row.count
+        total[1] += row.bytes
+    return merged_types(TypeTotal(name, *total) for name, total in found.items())
+
+
+def merged_types(totals: Iterable[TypeTotal]) -> tuple[TypeTotal, ...]:
+    """One total for each format, largest first."""
+    found: dict[str, TypeTotal] = {}
+    for each in totals:
+        had = found.get(each.type, TypeTotal(each.type, 0, 0))
+        found[each.type] = TypeTotal(each.type, had.tensors + each.tensors, had.bytes + each.bytes)
+    return tuple(sorted(found.values(), key=lambda each: (-each.bytes, each.type)))
 
 
 def make_rows(groups: Iterable[ParamGroup], scheme: Scheme) -> Iterator[Row]:

@@ -22,7 +22,7 @@ def pipeline_stages(num_layers: int, ranks: int) -> tuple[range, ...]:
 
     Raises UsageError when there are more ranks than layers.
     """
-    if ranks > num_layers:
+    if ranks > max(num_layers, 1):
         raise UsageError(f"{num_layers} layers cannot fill {ranks} pipeline ranks")
     share, rest = divmod(num_layers, ranks)
     sizes = [share] * ranks

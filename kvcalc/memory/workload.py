@@ -7,6 +7,7 @@ model and makes a ``Workload`` of it, which every request and every answer conta
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
 from kvcalc.media.words import MediaItem
+from kvcalc.memory.beside import Beside
 from kvcalc.memory.layout import Layout
 
 
@@ -18,6 +19,7 @@ class Asked:
     positions of one sequence. beams: beams per sequence. dtype: number format of the weights.
     kv_dtype: of the cache, ``q8_0:bf16`` for keys and values. state_dtype: of recurrent states.
     media: images and sound of one sequence, whose places come on top of context_tokens.
+    beside: what is loaded beside the model.
     """
 
     context_tokens: int | None = None
@@ -29,6 +31,7 @@ class Asked:
     state_dtype: str | None = None
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
+    beside: Beside = Beside()
 
 
 @frozen(kw_only=True)
@@ -42,6 +45,7 @@ class Workload:
     cache: number formats of keys, values and states.
     layout: the devices that share it.
     media: images and sound of one sequence; their places are among context_tokens.
+    beside: what is loaded beside the model to draft for it, or to change it.
     """
 
     context_tokens: int
@@ -52,6 +56,7 @@ class Workload:
     cache: CacheDtypes = CacheDtypes()
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
+    beside: Beside = Beside()
 
     @property
     def num_sequences(self) -> int:

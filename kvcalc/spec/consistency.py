@@ -29,7 +29,7 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
     yield from _ends(spec)
     yield from _formats(spec)
     yield from _provenance(spec)
-    for name in ("hyper_connections", "altup", "laurel", "per_layer_embeddings", "mtp"):
+    for name in ("hyper_connections", "altup", "laurel", "per_layer_embeddings", "mtp", "draft"):
         part = getattr(spec, name)
         if part is not None:
             for field, message in part.check():
@@ -95,7 +95,8 @@ def _stacks(spec: ModelSpec) -> Iterator[Finding]:
         stacks.append(("encoder.layers", spec.encoder.layers))
     for where, groups in stacks:
         left_out = spec.encoder is not None and spec.encoder.embedding == "none"
-        if not groups and (where == "layers" or not left_out):
+        heads_alone = getattr(spec.draft, "kind", "") in ("medusa", "mlp_speculator")
+        if not groups and (not heads_alone if where == "layers" else not left_out):
             yield "KV202", where, "a stack needs layers"
         elif num_layers(groups) > MAX_LAYERS:
             yield "KV107", where, f"more than {MAX_LAYERS} layers: larger than any model"
@@ -128,6 +129,7 @@ def _unknown(name: str, spec: ModelSpec) -> str:
 
 
 def _ends(spec: ModelSpec) -> Iterator[Finding]:
+    yield from _draft(spec)
     if spec.head == "none" and spec.tie_word_embeddings is not None:
         yield "KV204", "tie_word_embeddings", "there is no head to tie (head: none)"
     if spec.head == "lm" and spec.tie_word_embeddings is None:
@@ -150,6 +152,22 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
         if buckets is not None and first is not None and not first.num_attention_heads:
             message = "the stack's first layer has no attention heads to bias"
             yield "KV204", f"{where}relative_attention_num_buckets", message
+
+
+def _draft(spec: ModelSpec) -> Iterator[Finding]:
+    """A draft has the ends that its kind says, and the rest from the model that it drafts for."""
+    if spec.draft is None:
+        return
+    if spec.head != "none":
+        yield "KV204", "head", "a draft's head is its kind's: say head: none"
+    if spec.embedding is not None:
+        yield "KV204", "embedding", "a draft has a token table alone, or none (draft.embedding)"
+    if spec.encoder is not None or spec.recursion is not None or spec.mtp is not None:
+        yield "KV204", "draft", "a draft is a plain stack of layers"
+    if spec.draft.kind in ("medusa", "mlp_speculator") and spec.layers:
+        yield "KV204", "layers", f"{spec.draft.kind} has no layers: its heads stand under draft"
+    if not spec.layers and spec.final_norm:
+        yield "KV204", "final_norm", "there is no layer to norm after: say final_norm: false"
 
 
 def _class_tensors(spec: ModelSpec) -> Iterator[Finding]:

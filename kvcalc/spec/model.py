@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kvcalc.mechanism import Mechanism
     from kvcalc.recurrent import Recurrent
     from kvcalc.stack.altup import AltUp
+    from kvcalc.stack.drafts import Drafter
     from kvcalc.stack.hyper_connections import HyperConnections
     from kvcalc.stack.laurel import Laurel
     from kvcalc.stack.mtp import MultiTokenPrediction
@@ -355,6 +356,7 @@ class ModelSpec:
         laurel: Gemma 3n's low-rank residual layers.
         per_layer_embeddings: Gemma 3n's and 4's embeddings per layer.
         mtp: extra layers that predict further tokens; counted apart.
+        draft: what a model that drafts for another has around its layers, chosen by its kind.
         weight_dtypes: number format of each component's matrices in the published checkpoint.
         weight_formats: number formats of single tensors there, over what weight_dtypes says.
         declared_cache: the cache's format that the published checkpoint declares, by the tool that made
@@ -395,6 +397,7 @@ class ModelSpec:
         "kvcalc.stack.per_layer_embeddings", "PerLayerEmbeddings"
     )
     mtp: "MultiTokenPrediction | None" = _lazy("kvcalc.stack.mtp", "MultiTokenPrediction")
+    draft: "Drafter | None" = _kinds("kvcalc.stack.drafts")
     weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
     weight_formats: tuple[TensorFormat, ...] = ()
     declared_cache: dict[str, str] = field(default_factory=dict)

@@ -35,6 +35,10 @@ def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
     say: told what is being done. Raises UnsupportedError when the model cannot be made small or
     its parts do not fit together.
     """
+    if spec.draft is not None:
+        raise UnsupportedError(
+            f"{spec.name}: a draft runs on hidden states of another model, which no proof here makes"
+        )
     started = time.monotonic()
     say(f"{spec.name}: parameters at true size on the meta device")
     proofs = [prove_parameters(spec)]

@@ -23,7 +23,10 @@ def _serve(setting: Setting) -> LogicalFlags:
     if setting.engine_version is not None:
         raise UsageError("--engine-version: the logical accounting has no versions")
     return LogicalFlags(
-        layout=workload.layout, cache=workload.cache, encoder_tokens=workload.encoder_tokens
+        layout=workload.layout,
+        cache=workload.cache,
+        encoder_tokens=workload.encoder_tokens,
+        beside=workload.beside,
     )
 
 
@@ -46,6 +49,7 @@ ENGINE = Engine(
     flags=LogicalFlags,
     serve=_serve,
     accounting=_accounting,
+    drafts=True,
     memory="none",
     admission=_admission,
     takes=_takes,

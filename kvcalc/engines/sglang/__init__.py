@@ -79,5 +79,6 @@ ENGINE = Engine(
     admission=_admission,
     takes=_takes,
     share=_share,
+    drafts=True,
     runs_on=_runs_on,
 )

@@ -12,7 +12,7 @@ from typing import Any
 from kvcalc.engines.holding import Holding, Part, Share, Slab
 from kvcalc.engines.result import Waste
 from kvcalc.engines.sglang.flags import SglangFlags
-from kvcalc.engines.sglang.layers import Kind, count_layers, page_size
+from kvcalc.engines.sglang.layers import Kind, Layers, count_layers, page_size
 from kvcalc.engines.sglang.states import SLOTS_PER_REQUEST
 from kvcalc.engines.sglang.versions import NEWEST, WINDOW_RATIO
 from kvcalc.memory.stages import pipeline_stages
@@ -52,6 +52,7 @@ def hold(spec: ModelSpec, request: SglangFlags) -> Holding:
     both = any(one.full for one in counted) and any(one.window for one in counted)
     states = 1 if request.prefix_caching is False else SLOTS_PER_REQUEST
     blocks = [_blocks(spec, request, stage) for stage in stages]
+    blocks[-1] += _draft(counted[-1], len(decoder_layers(spec)))
     longest = max((b.window or 0 for stage in blocks for b in stage if b.kind and b.kind.window),
                   default=0)  # fmt: skip
 
@@ -92,6 +93,16 @@ def hold(spec: ModelSpec, request: SglangFlags) -> Holding:
                  if any(one.state_bytes for one in counted) else ())),
         notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _draft(last: Layers, first: int) -> list[_Block]:
+    """The layers that draft, whose pool has as many tokens as the full one."""
+    if not last.draft_layers:
+        return []
+    count, (k, v) = last.draft_layers, last.draft_kept
+    alike = count if k % count == v % count == 0 else 1
+    kind = Kind("draft", alike, False, k // alike, v // alike, 0)
+    return [_Block("draft", tuple(range(first, first + alike)), kind, None, 0, 0, "", False)]
 
 
 def _up(number: int, step: int) -> int:

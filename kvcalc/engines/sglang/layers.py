@@ -11,6 +11,7 @@ from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
@@ -42,6 +43,7 @@ class Layers:
     """What one pipeline rank holds.
 
     full, window: bytes of a token over the layers of each pool. state_bytes: one sequence's states.
+    own_draft: bytes of K and V of a token that a draft keeps, where it was billed as the model's layers.
     unbilled: bytes of a token that are stored and were left out when the pool was sized.
     replicated, shared: bytes of a token that are copies of KV heads, or slots of layers that share.
     """
@@ -52,6 +54,7 @@ class Layers:
     draft_layers: int = 0
     draft_k: int = 0
     draft_v: int = 0
+    own_draft: tuple[int, int] | None = None
     state_layers: int = 0
     conv_bytes: int = 0
     temporal_bytes: int = 0
@@ -80,6 +83,11 @@ class Layers:
     @property
     def draft(self) -> int:
         return self.draft_k + self.draft_v
+
+    @property
+    def draft_kept(self) -> tuple[int, int]:
+        """Bytes of K and of V that the draft's pool has for a token."""
+        return self.own_draft or (self.draft_k, self.draft_v)
 
     @property
     def state_bytes(self) -> int:
@@ -146,8 +154,11 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
             _recurrent(block.recurrent, conv, request, layers)
     for (mechanism, window, k, v, idx), count in found.items():
         layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
-    if request.mtp_layers and stage.stop == len(decoder_layers(spec)):
-        _draft(request.mtp_layers, layers)
+    if stage.stop == len(decoder_layers(spec)):
+        if request.draft is not None:
+            _draft_model(request.draft.spec, request, layers)
+        elif request.mtp_layers:
+            _draft(request.mtp_layers, layers)
     return layers
 
 
@@ -212,6 +223,35 @@ def _recurrent(mixer: Any, conv: CacheDtypes, request: SglangFlags, layers: Laye
             layers.convolutions.append((channels, columns, size, mixer.kind != "kda"))
         else:
             layers.temporal_bytes += num_bytes
+
+
+def _draft_model(draft: ModelSpec, request: SglangFlags, layers: Layers) -> None:
+    """A draft's pool has as many tokens as the model's. DFlash's and DSpark's are billed by their own
+    configs (scale_kv_cell_size_per_token_for_dflash), all others as if they had the model's layers
+    (DefaultPoolConfigurator.__init__, eagle_draft_num_layers)."""
+    if request.mtp_layers:
+        raise UsageError(
+            "--draft and --mtp-layers: SGLang drafts in one way: leave one of them out"
+        )
+    own = count_layers(draft, replace(request, draft=None, layout=Layout(request.layout.tensor)),
+                       range(len(decoder_layers(draft))))  # fmt: skip
+    if own.state_layers:
+        raise UnsupportedError(f"--draft {draft.name}: a draft's states are not accounted for")
+    count = sum(kind.layers for kind in own.kinds)
+    if not count:
+        return
+    k, v = (
+        sum(
+            (getattr(kind, part) + (kind.index if part == "k" else 0)) * kind.layers
+            for kind in own.kinds
+        )
+        for part in ("k", "v")
+    )
+    if getattr(draft.draft, "billed_apart", False):
+        layers.draft_layers, layers.draft_k, layers.draft_v = count, k, v
+    else:
+        _draft(count, layers)
+        layers.own_draft = (k, v)
 
 
 def _draft(count: int, layers: Layers) -> None:

@@ -251,7 +251,7 @@ def _caches(layers: Layers, sizes: _Sizes, page: int) -> Iterator[Cache]:
             yield Cache(name="index keys", type="indexer", layers=owners, cells=tokens,
                         k_bytes=index, bytes=index)  # fmt: skip
     if layers.draft_layers:
-        k, v = (part * (sizes.tokens + page) for part in (layers.draft_k, layers.draft_v))
+        k, v = (part * (sizes.tokens + page) for part in layers.draft_kept)
         yield Cache(name="draft", type="attention", layers=layers.draft_layers, cells=sizes.tokens,
                     k_bytes=k, v_bytes=v or None, bytes=k + v)  # fmt: skip
     if sizes.slots is not None:
@@ -270,7 +270,7 @@ def _rules(layers: Layers, sizes: _Sizes, page: int, request: SglangFlags) -> It
     elif layers.full:
         yield f"cell_size {layers.full:,} bytes (DefaultPoolConfigurator._compute_cell_size)"
     if layers.draft_layers:
-        yield f"{layers.draft_layers} draft layer(s) add {layers.draft:,} bytes to a token"
+        yield f"{layers.draft_layers} draft layer(s) are billed {layers.draft:,} bytes of a token"
     if sizes.slots is not None:
         yield (
             f"{sizes.slots.count} states of {layers.state_bytes:,} bytes and one for padding "

@@ -119,6 +119,7 @@ ENGINE = Engine(
     admission=_admission,
     takes=_takes,
     share=_share,
+    drafts=True,
     step=default_batch,
     step_words=", as vLLM chooses for this memory",
     schedules=True,

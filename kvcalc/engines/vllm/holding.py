@@ -14,7 +14,6 @@ from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.groups import Group
 from kvcalc.engines.vllm.page import Entry, Page
 from kvcalc.engines.vllm.plan import Plan
-from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 _PART: dict[str, Part] = {"state": "state", "index": "index"}
@@ -76,7 +75,7 @@ def _slabs(plan: Plan, group: Group, stage: frozenset[int], width: int) -> list[
     left = width - sum(entry.page.page_bytes for entry in mine)
     padding = min(group.padding, left // group.page.page_bytes)
     left -= padding * group.page.page_bytes
-    names = {layer.index: layer.block for layer in decoder_layers(plan.spec)}
+    names = plan.stack.layer_names
     alike: dict[tuple[str, str, Page], list[Entry]] = {}
     for entry in mine:
         alike.setdefault((names[entry.layer], entry.page.name, entry.page), []).append(entry)

@@ -85,7 +85,11 @@ class Plan:
     def _check_drafts(self) -> None:
         """A model's modules draft in turn (SpeculativeConfig.__post_init__, "must be divisible")."""
         tokens, mtp = self.stack.draft_tokens, self.spec.mtp
-        if mtp is None or self.stack.num_draft_layers != mtp.num_layers:
+        if (
+            self.request.draft is not None
+            or mtp is None
+            or self.stack.num_draft_layers != mtp.num_layers
+        ):
             return
         count = mtp.num_layers
         if tokens > count and tokens % count:
@@ -107,7 +111,7 @@ class Plan:
             if request.async_scheduling is not False:
                 batches = stages + 1 if stages == 1 or rules.pipeline_plus_one else stages
         drafts = self.stack.draft_tokens
-        several = self.stack.num_draft_layers > 1
+        several = self.stack.num_draft_layers > 1 and request.draft is None
         return Schedule(
             in_flight=batches * batch,
             extra=max(0, drafts - 1) if several and rules.null_block_in_check else 0,

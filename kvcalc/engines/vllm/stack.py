@@ -224,6 +224,8 @@ class Stack:
             if block.recurrent is not None:
                 pages.append(states[layer.block])
             entries += [Entry(layer.index, page, page) for page in pages]
+        if self.request.draft is not None:
+            return entries + self._draft_model(maker, self.request.draft.spec)
         drafts = self._draft_block()
         for extra in range(self.num_draft_layers):
             assert drafts is not None
@@ -235,12 +237,49 @@ class Stack:
 
     @property
     def num_draft_layers(self) -> int:
-        """As asked; the model's own MTP layers where only draft tokens were asked for."""
+        """As asked; the model's own MTP layers where only draft tokens were asked for; a draft's."""
+        if self.request.draft is not None:
+            return len(decoder_layers(self.request.draft.spec))
         if self.request.mtp_layers is not None:
             return self.request.mtp_layers
         if self.request.speculative_tokens and self.spec.mtp is not None:
             return self.spec.mtp.num_layers
         return 0
+
+    def _draft_model(self, maker: PageMaker, draft: ModelSpec) -> list[Entry]:
+        """The layers of a model that drafts, in pages of their own widths: they join the model's pool
+        (v1/worker/gpu_model_runner.py, get_kv_cache_spec; the cache's format is the server's)."""
+        if self.request.mtp_layers:
+            raise UsageError(
+                "--draft and --mtp-layers: vLLM drafts in one way: leave one of them out"
+            )
+        if self.request.speculative_tokens is None and self.hybrid:
+            raise UsageError(
+                "--draft: this model keeps a state for each draft token: say --speculative-tokens"
+            )
+        if draft.recursion is not None or state_layers(draft):
+            raise UnsupportedError(
+                f"--draft {draft.name}: a draft's recurrent states are not accounted for"
+            )
+        check_heads(draft, self.request.layout.tensor)
+        request = replace(self.request, attention_backend=None)
+        kv = resolve(draft, request, self.rules).kv
+        own, first = replace(maker, spec=draft, kv=kv), len(decoder_layers(self.spec))
+        return [
+            Entry(first + layer.index, page, page)
+            for layer in decoder_layers(draft)
+            for page in own.attention_pages(draft.blocks[layer.block], self.block)
+        ]
+
+    @property
+    def layer_names(self) -> dict[int, str]:
+        """The block of every layer, those that draft included."""
+        layers = decoder_layers(self.spec)
+        names = {layer.index: layer.block for layer in layers}
+        if self.request.draft is not None:
+            draft = decoder_layers(self.request.draft.spec)
+            return names | {len(layers) + layer.index: f"draft {layer.block}" for layer in draft}
+        return names | {len(layers) + extra: "mtp" for extra in range(self.num_draft_layers)}
 
     def _draft_block(self) -> Block | None:
         """What a draft layer is made from: the spec's mtp block, or the last full attention."""

@@ -74,10 +74,11 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         "engine": estimate.engine,
         "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
         "parameters": {
-            "total": parameters.total,
+            "total": estimate.total_parameters,
             "active": parameters.active,
             "active_without_embedding": parameters.active_without_embedding,
-            "by_component": _by_component(parameters.by_component),
+            "by_component": _by_component(parameters.by_component)
+            | {part.name: part.parameters for part in estimate.beside},
             "buffers": parameters.buffers,
             "mtp": estimate.mtp_parameters,
         },
@@ -112,7 +113,8 @@ def _buffer_object(item: WorkspaceItem) -> dict[str, Any]:
 def _weights(estimate: Estimate) -> dict[str, Any]:
     result: dict[str, Any] = {
         "bytes": estimate.weight_bytes,
-        "by_component": _by_component(estimate.weight_bytes_by_component),
+        "by_component": _by_component(estimate.weight_bytes_by_component)
+        | {part.name: part.bytes for part in estimate.beside},
         "per_device_bytes": list(estimate.weight_bytes_per_device),
         "types": [
             {"type": each.type, "tensors": each.tensors, "bytes": each.bytes}
@@ -209,7 +211,7 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
         f"weights {format_bytes(weights)} + cache {format_bytes(cache)} = "
         f"{format_bytes(weights + cache)}"
     )
-    about = f"{format_count(estimate.parameters.total)} parameters"
+    about = f"{format_count(estimate.total_parameters)} parameters"
     return Line(f"({about})", said, close=True)
 
 
@@ -250,8 +252,13 @@ def _weights_table(estimate: Estimate) -> Table:
         for num_bytes in (estimate.weight_bytes_by_component[component],)
         if count or num_bytes
     ]  # fmt: skip
-    sums: list[tuple[str, Cell, Cell]] = [("total", Count(parameters.total), Bytes(total))]
-    if parameters.active != parameters.total:
+    rows += [
+        Row((part.name, Count(part.parameters), Bytes(part.bytes), Share(part.bytes, total),
+             Bar(part.bytes, total), None), depth=1)
+        for part in estimate.beside
+    ]  # fmt: skip
+    sums: list[tuple[str, Cell, Cell]] = [("total", Count(estimate.total_parameters), Bytes(total))]
+    if parameters.active != estimate.total_parameters:
         sums.append(("active per token", Count(parameters.active), None))
         if parameters.active_without_embedding != parameters.active:
             without = Count(parameters.active_without_embedding)
@@ -289,7 +296,8 @@ def _merged(groups: tuple[GroupEstimate, ...]) -> list[GroupEstimate]:
 def _group_rows(group: GroupEstimate, total: int) -> Iterator[Row]:
     layers, block = group.group.layers, group.group.block
     count = len(layers)
-    where = "encoder " if group.group.stack == "encoder" else ""
+    stack = group.group.stack
+    where = "" if stack == "decoder" else f"{stack} "
     said = f"{count} layer{'s' if count != 1 else ''} ({where}{describe_layers(layers)})"
     yield Row((
         f"{block}: {group.group.mechanism}", said, Bytes(group.bytes), Share(group.bytes, total),

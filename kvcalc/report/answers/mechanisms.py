@@ -14,6 +14,7 @@ _PACKAGES = (
     ("Attention", "kvcalc.attention"),
     ("Recurrent and convolutional mixers", "kvcalc.recurrent"),
     ("Feed-forward layers", "kvcalc.ffn"),
+    ("Models that draft", "kvcalc.stack.drafts"),
 )
 _MODEL = "kvcalc.spec.model"
 # (names, module, class) of what is no kind: how it is asked for, and where it is described.

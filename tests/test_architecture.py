@@ -23,7 +23,7 @@ LAYERS = (
     ("convert", "engines", "deployment"),
     ("checks",),
     ("report",),
-    ("api",),
+    ("api", "site"),
     ("cli", "verify"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kvcalc.cli.check", "check"),
     "diff": ("kvcalc.cli.diff", "diff"),
     "report": ("kvcalc.cli.report", "report"),
+    "site": ("kvcalc.cli.site", "site"),
     "schema": ("kvcalc.cli.schema", "schema"),
     "import": ("kvcalc.cli.import_", "import_"),
     "capacity": ("kvcalc.cli.capacity", "capacity"),
@@ -41,6 +42,7 @@ a spec from a config       kvcalc import config.json -o my-model.yaml
 hold specs, in CI          kvcalc check model_specs
 what a branch changes      kvcalc diff --base origin/main
 one page to send around    kvcalc report llama-3-8b gemma-3-27b -o report.html
+all of it as a folder      kvcalc site -o site
 against real PyTorch       kvcalc verify gemma-3-1b
 for agents (MCP)           kvcalc mcp
 

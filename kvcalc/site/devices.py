@@ -1,0 +1,109 @@
+"""What a model does on the usual machines: the widest format that fits each, and how far it goes."""
+
+from collections.abc import Iterator
+
+from kvcalc.deployment.answer import FitRequest
+from kvcalc.deployment.choice import Choice, choose
+from kvcalc.deployment.hardware import Accelerator, find
+from kvcalc.deployment.planner import Planner
+from kvcalc.errors import KvcalcError
+from kvcalc.report.sheet import Bytes, Cell, Column, Line, Row, Sheet, Table, Toned
+from kvcalc.site.subject import Subject
+from kvcalc.units import format_bytes, format_tokens
+
+# Servers run vLLM; people at home llama.cpp's files, on a Mac mlx's.
+SERVERS = (
+    "rtx-4090",
+    "rtx-5090",
+    "l40s",
+    "a100-80gb",
+    "h100-80gb",
+    "h200",
+    "b200",
+    "b300",
+    "mi300x",
+)
+HOME = ("rtx-3060-12gb", "rtx-4060-ti-16gb", "rx-7900-xtx", "rtx-4090", "rtx-5090",
+        "strix-halo-128gb", "m4-pro-48gb", "m4-max-128gb")  # fmt: skip
+
+
+def sheet(subject: Subject) -> Sheet:
+    """One table for servers, one for machines at home."""
+    planner = Planner(subject.spec)
+    workload = subject.estimate.workload
+    at = f"{format_tokens(workload.context_tokens)} tokens x {workload.num_sequences}"
+    heading = f"Answered for {at}; the widest format of the weights that fits one device."
+    return Sheet("", "", (
+        Line(heading),
+        _table("server, vLLM", "as published, on so many", _servers(subject, planner)),
+        _table("at home, llama.cpp or mlx", "why not", _home(subject, planner)),
+    ))  # fmt: skip
+
+
+def _table(title: str, last: str, rows: Iterator[Row]) -> Table:
+    columns = (
+        Column(title), Column("memory"), Column("weights in"), Column("weights"),
+        Column("longest context", right=True), Column("most at once", right=True), Column(last, wraps=True),
+    )  # fmt: skip
+    return Table("", columns, tuple(rows))
+
+
+def _servers(subject: Subject, planner: Planner) -> Iterator[Row]:
+    for device in map(find, SERVERS):
+        request = FitRequest(workload=subject.estimate.workload)
+        choice = choose(device, [(subject.name, planner, request)], None, every=False)[0]
+        yield _row(device, choice, _fewest(planner, device, request) if not choice.reason else "")
+
+
+def _home(subject: Subject, planner: Planner) -> Iterator[Row]:
+    for device in map(find, HOME):
+        engine = "mlx" if device.vendor == "Apple" else "llama.cpp"
+        request = FitRequest(workload=subject.estimate.workload, engine=engine)
+        yield _row(
+            device, choose(device, [(subject.name, planner, request)], None, every=False)[0], ""
+        )
+
+
+def _row(device: Accelerator, choice: Choice, last: str) -> Row:
+    best = choice.best
+    cells: tuple[Cell, ...]
+    if choice.reason:
+        cells = (
+            device.name,
+            Bytes(device.bytes),
+            Toned("-", "faint"),
+            None,
+            None,
+            None,
+            choice.reason,
+        )
+    elif best is None:
+        least = choice.ways[-1]
+        over = f"{format_bytes(least.weight_bytes)} in {least.dtype}" if least.weight_bytes else ""
+        cells = (device.name, Bytes(device.bytes), "does not fit", None, None, None,
+                 last or over)  # fmt: skip
+    else:
+        tight = " (tight)" if best.verdict == "tight" else ""
+        cells = (
+            device.name, Bytes(device.bytes), best.dtype + tight,
+            None if best.weight_bytes is None else Bytes(best.weight_bytes),
+            _number(best.longest_context), _number(best.largest_batch), last,
+        )  # fmt: skip
+    return Row(cells)
+
+
+def _number(count: int | None) -> str:
+    return "any" if count is None else f"{count:,}"
+
+
+def _fewest(planner: Planner, device: Accelerator, request: FitRequest) -> str:
+    """On how many such devices the model runs in the format that it comes in."""
+    try:
+        layout = planner.fewest(device, request)
+    except KvcalcError:
+        return ""
+    if layout is None:
+        return "more than 64"
+    ways = ((layout.tensor, "TP"), (layout.pipeline, "PP"))
+    said = " x ".join(f"{word} {count}" for count, word in ways if count > 1)
+    return f"{layout.devices}{said and f' ({said})'}"

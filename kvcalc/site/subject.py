@@ -1,0 +1,113 @@
+"""What the site says of one model, worked out once for every page that shows some of it."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kvcalc.engines.workload import Row, side_by_side
+from kvcalc.errors import NotFoundError, UnsupportedError
+from kvcalc.frozen import frozen
+from kvcalc.memory.cache import CacheFunction, cache_function
+from kvcalc.memory.estimate import DEFAULT_CONTEXT, Estimate, answer, choose_workload
+from kvcalc.memory.workload import Asked
+from kvcalc.report.answers import explanation
+from kvcalc.spec.catalog import SUFFIXES, Found, find, specs_folder
+from kvcalc.spec.dump import dump
+from kvcalc.spec.model import ModelSpec
+
+# Names of pages that no model may take.
+_TAKEN = ("index",)
+
+
+@frozen
+class Subject:
+    """One model. slug: its page's name. shipped: whether kvcalc comes with it. yaml: its spec. asked:
+    what the page opens with. engines: every accounting of that. told: equations and tensors of each
+    kind of layer.
+    """
+
+    slug: str
+    found: Found
+    shipped: bool
+    yaml: str
+    asked: Asked
+    estimate: Estimate
+    engines: tuple[Row, ...]
+    told: dict[str, Any]
+    function: CacheFunction
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.found.spec
+
+    @property
+    def name(self) -> str:
+        return self.found.spec.name
+
+    @property
+    def page(self) -> str:
+        return f"models/{self.slug}.html"
+
+    def held(self, context: int) -> int:
+        """Bytes of one sequence of up to so many tokens, in the format that the page opens with."""
+        encoder = self.spec.encoder
+        follows = encoder is not None and encoder.tokens is None and bool(encoder.layers)
+        return self.function.most(
+            context, context if follows else self.estimate.workload.encoder_tokens
+        )
+
+
+def subjects(named: Iterable[tuple[str, Found]]) -> Iterator[Subject]:
+    """Every model's answers. named: (as it was asked for, what was found).
+
+    Raises UnsupportedError naming the model that has no answer.
+    """
+    taken = set(_TAKEN)
+    for name, item in named:
+        slug = _slug(item.spec.name, taken)
+        taken.add(slug)
+        try:
+            yield _subject(name, item, slug)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{item.spec.name}: {error.message}") from None
+
+
+def _subject(name: str, found: Found, slug: str) -> Subject:
+    spec = found.spec
+    stored = "checkpoint" if found.weights is not None else None
+    asked = Asked(context_tokens=DEFAULT_CONTEXT, batch_size=1)
+    workload, notes = choose_workload(spec, replace(asked, dtype=stored, context_tokens=None))
+    file = _file(name)
+    estimate = answer(spec, workload, (*found.assumptions, *notes), stored=found.weights)
+    return Subject(
+        slug=slug,
+        found=found,
+        shipped=file is not None and file.is_relative_to(specs_folder()),
+        yaml=dump(spec) if file is None else file.read_text("utf-8"),
+        asked=replace(asked, context_tokens=workload.context_tokens),
+        estimate=estimate,
+        engines=side_by_side(spec, workload) if workload.context_tokens else (),
+        told=explanation.to_object(spec, workload, ()),
+        function=cache_function(spec, workload.cache),
+    )
+
+
+def _slug(name: str, taken: set[str]) -> str:
+    """A file's name, which no other model has, whatever the model is called."""
+    trunk = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:80] or "model"
+    slug, number = trunk, 1
+    while slug in taken:
+        number += 1
+        slug = f"{trunk}-{number}"
+    return slug
+
+
+def _file(name: str) -> Path | None:
+    """The YAML that a model was read from; None of a config, a checkpoint or a model of the hub."""
+    try:
+        file = find(name)
+    except NotFoundError:
+        return None
+    return file if file.suffix in SUFFIXES else None

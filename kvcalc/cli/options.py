@@ -482,12 +482,9 @@ def token_list(text: str, option: str) -> list[int]:
 def _series(part: str, option: str) -> list[int]:
     pieces = part.split(":")
     if len(pieces) == 1:
-        value = tokens(part, option)
-        return [] if value is None else [value]
+        return [value for value in (tokens(part, option),) if value is not None]
     if len(pieces) != 3:
-        raise UsageError(
-            f"{option}: write a series as FIRST:LAST:STEP or FIRST:LAST:x2, not '{part}'"
-        )
+        raise UsageError(f"{option}: a series is FIRST:LAST:STEP or FIRST:LAST:x2, not '{part}'")
     first, last = tokens(pieces[0], option) or 0, tokens(pieces[1], option) or 0
     if pieces[2].startswith("x"):
         factor = tokens(pieces[2][1:], option) or 0

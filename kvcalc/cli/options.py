@@ -300,7 +300,7 @@ SetFields = Annotated[
 Together = Annotated[
     bool, typer.Option("--together", help="All of the models on the device at once.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
 ALL_ENGINES = "all"
 

@@ -31,18 +31,19 @@ _Output = Annotated[
         show_default=False,
     ),
 ]
-_Force = Annotated[
-    bool, typer.Option("--force", help="Write into a folder that holds other files, too.")
-]
 
 
 def site(
-    output: _Output, models: _Models = None, force: _Force = False, quiet: options.Quiet = False
+    output: _Output,
+    models: _Models = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """A folder of pages: models, mechanisms, engines, a search.
 
     Any web server hands it out, and it opens from the disk; no page asks a network. '*' stands for
-    every shipped model, so that '*' my-model.yaml adds one.
+    every shipped model, so that '*' my-model.yaml adds one. A folder that holds anything else is left
+    alone; --force writes its pages among it.
 
     Example: kvcalc site -o site
     """

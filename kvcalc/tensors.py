@@ -243,9 +243,11 @@ def split_kv_heads(axis: int, size: int, num_kv_heads: int) -> Shard:
 
 # ---------------------------------------------------------------- parameters
 
+# The last three are the parts beside the language model: kvcalc/towers.
 Component = Literal[
-    "embedding", "attention", "recurrent", "ffn", "experts", "router", "norm", "head", "other"
-]
+    "embedding", "attention", "recurrent", "ffn", "experts", "router", "norm", "head", "other",
+    "vision", "audio", "projector",
+]  # fmt: skip
 
 
 @frozen(often=True)

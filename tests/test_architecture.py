@@ -17,6 +17,8 @@ LAYERS = (
     ("buffers", "dtypes", "mlx_types", "file_types", "reading"),
     ("tensors", "explanation", "mechanism"),
     ("attention", "recurrent", "ffn", "stack", "media"),
+    # Towers have the language model's attention and feed-forward layers.
+    ("towers",),
     ("spec",),
     # What llama.cpp and mlx-lm make is read off memory's inventory, and gives its ledger formats.
     ("memory", "gguf", "mlx"),

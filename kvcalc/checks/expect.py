@@ -15,8 +15,10 @@ def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
     """KV301 for each expected value that does not hold, KV302 when none is stated."""
     if spec.expect is None or spec.expect == Expect():
         computed = {name: found for name, _, found in _pairs(spec, Expect()) if found}
-        if computed["active_parameters"] == computed["parameters"]:
+        if computed["active_parameters"] == computed["language_model"]:
             del computed["active_parameters"]
+        if not spec.towers:
+            del computed["language_model"]
         lines = ", ".join(f"{name}: {found}" for name, found in computed.items())
         yield (
             "KV302",
@@ -35,6 +37,7 @@ def _pairs(spec: ModelSpec, expect: Expect) -> Iterator[tuple[str, int | None, i
     """(field, expected value, the spec's own) for every field of ``expect``."""
     parameters = summarise(spec)
     yield "parameters", expect.parameters, parameters.total
+    yield "language_model", expect.language_model, parameters.language_model
     yield "active_parameters", expect.active_parameters, parameters.active
     cache = cache_function(spec, CacheDtypes())
     per_token = cache.bytes_per_token

@@ -45,13 +45,7 @@ def spec_from_config(
 
     >>> spec_from_config({"model_type": "llama", ...}, "mine", "config.json").spec.hidden_size
     """
-    if not isinstance(values, Mapping):
-        raise SpecError(f"{path}: a config is a JSON object, not {short(values)}")
-    model_type = values.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        message = "required and missing: it says which architecture the other keys describe"
-        problem = Problem("KV103", path, 0, 0, "model_type", message)
-        raise SpecError(f"{path}: model_type: {message}", (problem,))
+    model_type = _model_type(values, path)
     assumptions: list[str] = []
     left_out: tuple[str, ...] = ()
     if model_type in TEXT_CONFIGS or model_type in REMOTE_TEXT:
@@ -67,6 +61,8 @@ def spec_from_config(
     spec: ModelSpec = convert(config)
     if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
         spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
+    else:
+        spec, left_out = _with_towers(spec, values, model_type, left_out, path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -77,6 +73,8 @@ def spec_from_config(
         left_out=(*left_out, *spec.left_out),
     )
     published = _published(values, config, spec, stored, assumptions)
+    if published.dtypes and spec.towers:
+        assumptions.append("towers and projectors in bf16, as quantised checkpoints keep them")
     spec = replace(spec, weight_dtypes=published.dtypes, weight_formats=published.rules,
                    declared_cache=published.cache)  # fmt: skip
     problems = [
@@ -85,6 +83,17 @@ def spec_from_config(
     if problems:
         raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
     return Imported(spec, tuple(dict.fromkeys(assumptions)))
+
+
+def _model_type(values: Mapping[str, Any], path: str) -> str:
+    if not isinstance(values, Mapping):
+        raise SpecError(f"{path}: a config is a JSON object, not {short(values)}")
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        message = "required and missing: it says which architecture the other keys describe"
+        problem = Problem("KV103", path, 0, 0, "model_type", message)
+        raise SpecError(f"{path}: model_type: {message}", (problem,))
+    return model_type
 
 
 def _published(
@@ -201,6 +210,26 @@ def _text_config(
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers
+
+
+def _with_towers(
+    spec: ModelSpec, values: Mapping[str, Any], model_type: str, left_out: tuple[str, ...], path: str,
+    assumptions: list[str],
+) -> tuple[ModelSpec, tuple[str, ...]]:  # fmt: skip
+    """The model with the towers that can be counted, and the names of those that cannot."""
+    from kvcalc.convert.towers import towers_of
+
+    if isinstance(values.get("quantization"), Mapping):
+        said = "mlx_lm leaves it out of the files that it makes"
+        return spec, (*(f"{name}; {said}" for name in left_out),)
+    found = towers_of(values, model_type, spec, path, assumptions)
+    if found.reason:
+        return spec, (*(f"{name}; {found.reason}" for name in left_out),)
+    if not found.towers:
+        return spec, left_out
+    rest = tuple(name for name in left_out if not any(f"({key} " in name for key in found.keys))
+    others = tuple(name for name in rest if " of the config)" in name)
+    return replace(spec, towers=found.towers), others
 
 
 def _language_model(model_type: str) -> tuple[str, str, str]:

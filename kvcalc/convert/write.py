@@ -30,14 +30,17 @@ def with_expect(spec: ModelSpec) -> ModelSpec:
     """The spec with the totals it has now, which ``kvcalc check`` will hold."""
     from kvcalc.dtypes import CacheDtypes
 
-    parameters = summarise(spec)
+    parameters, found_towers = summarise(spec), bool(spec.towers)
     cache = cache_function(spec, CacheDtypes())
     per_token = cache.bytes_per_token
     encoder_tokens = spec.encoder.tokens if spec.encoder is not None else None
     fixed = cache.fixed_bytes(encoder_tokens or 0)
     return replace(spec, expect=Expect(
         parameters=parameters.total,
-        active_parameters=parameters.active if parameters.active != parameters.total else None,
+        language_model=parameters.language_model if found_towers else None,
+        active_parameters=parameters.active
+        if parameters.active != parameters.language_model
+        else None,
         cache_bytes_per_token=per_token,
         fixed_cache_bytes=fixed or None,
     ))  # fmt: skip

@@ -42,7 +42,7 @@ def least_bytes(spec: ModelSpec, dtype: str) -> int | None:
     if found is None:
         return None
     block = GGML[found.file_type.default]
-    return summarise(spec).total * block.block_bytes * 9 // (block.block_elements * 10)
+    return summarise(spec).language_model * block.block_bytes * 9 // (block.block_elements * 10)
 
 
 def narrower_weights(

@@ -7,9 +7,9 @@ once, for each number of ranks, and the formats are many sums over the few kinds
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import remembered
-from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, rank_shape
 from kvcalc.memory.schemes import ByComponent
+from kvcalc.memory.towers import whole_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component, ParamTensor
 
@@ -53,7 +53,7 @@ def _alike(spec: ModelSpec) -> list[tuple[ParamTensor, int]]:
     """The first weight of each kind and how often the kind stands in the model, buffers not."""
     kinds: dict[tuple[object, ...], ParamTensor] = {}
     counts: dict[tuple[object, ...], int] = {}
-    for group in parameter_groups(spec):
+    for group in whole_groups(spec):
         for tensor in group.tensors:
             if not tensor.buffer:
                 kind = (

@@ -1,9 +1,10 @@
 """Parameters and their bytes: total, active, by component, per device.
 
-Definitions. total: what ``parameters()`` would list, tied tensors once, buffers not.
-active: parameters that one token passes: everything, with k of the E routed experts; embedding and
-head included. active_without_embedding: the same without the tables that are only looked up, which
-is what most publishers print (a tied table is also the head, and stays).
+Definitions. total: what ``parameters()`` would list, towers included, tied tensors once, buffers not.
+language_model: the same without towers and projectors (kvcalc/memory/towers.py).
+active: parameters of the language model that one token passes: everything, with k of the E routed
+experts; embedding and head included. active_without_embedding: the same without the tables that are
+only looked up, which is what most publishers print (a tied table is also the head, and stays).
 
 A matrix takes the number format of its component; vectors (norms, biases) and convolution kernels
 stay in the default format, as quantised checkpoints keep them.
@@ -11,12 +12,15 @@ stay in the default format, as quantised checkpoints keep them.
 
 from collections.abc import Iterable
 
+from kvcalc.file_types import recipe
 from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.census import uniform_bytes
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
-from kvcalc.memory.ledger import COMPONENTS, Ledger, make_rows, rank_shape
+from kvcalc.memory.ledger import COMPONENTS, Ledger, Row, Scheme, make_rows, rank_shape
 from kvcalc.memory.schemes import Checkpoint, scheme_of, uniform
 from kvcalc.memory.stages import pipeline_stages
+from kvcalc.memory.towers import tower_groups
+from kvcalc.mlx_types import mlx_recipe
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component, ParamTensor
@@ -27,9 +31,10 @@ _LOOKED_UP = ("embedding.weight", "embed_tokens_per_layer.weight")
 
 @frozen
 class ParameterSummary:
-    """Parameter counts of the trunk; ``buffers`` are counted apart."""
+    """Parameter counts of the whole model; ``buffers`` are counted apart."""
 
     total: int
+    language_model: int
     active: int
     active_without_embedding: int
     by_component: dict[Component, int]
@@ -37,7 +42,7 @@ class ParameterSummary:
 
 
 def summarise(spec: ModelSpec) -> ParameterSummary:
-    """Count every parameter of the trunk once."""
+    """Count every parameter of the language model and its towers once."""
     counted = _summarise(spec)
     # Who is given the dictionary may keep it and write into it.
     return changed(counted, by_component=dict(counted.by_component))
@@ -56,8 +61,14 @@ def _summarise(spec: ModelSpec) -> ParameterSummary:
             active += tensor.active_numel * group.count
             if _only_looked_up(spec, group, tensor):
                 looked_up += tensor.numel
+    language_model = sum(by_component.values())
+    for group in tower_groups(spec):
+        for tensor in group.tensors:
+            by_component[tensor.component] += tensor.numel * group.count
     total = sum(by_component.values())
-    return ParameterSummary(total, active, active - looked_up, by_component, buffers)
+    return ParameterSummary(
+        total, language_model, active, active - looked_up, by_component, buffers
+    )
 
 
 def count_parameters(groups: Iterable[ParamGroup]) -> int:
@@ -82,7 +93,7 @@ def _tied(spec: ModelSpec) -> bool:
 
 
 def ledger(spec: ModelSpec, dtype: str) -> Ledger:
-    """The weights of the trunk with their formats, made once for each spec and dtype.
+    """The weights of the whole model with their formats, made once for each spec and dtype.
 
     Raises UsageError for an unknown dtype and UnsupportedError naming a tensor that it cannot hold.
     """
@@ -90,6 +101,7 @@ def ledger(spec: ModelSpec, dtype: str) -> Ledger:
     if dtype not in made:
         scheme = scheme_of(spec, dtype)
         rows = tuple(make_rows((*parameter_groups(spec), *scheme.extras), scheme))
+        rows += tower_rows(spec, dtype, scheme)
         if isinstance(scheme, Checkpoint):
             scheme.finish()
         table = rows[0] if _tied(spec) else None
@@ -100,6 +112,13 @@ def ledger(spec: ModelSpec, dtype: str) -> Ledger:
 @remembered
 def _ledgers(spec: ModelSpec) -> dict[str, Ledger]:
     return {}
+
+
+def tower_rows(spec: ModelSpec, dtype: str, scheme: Scheme) -> tuple[Row, ...]:
+    """The towers' weights; none in the files of programs that have them elsewhere, or not at all."""
+    if recipe(dtype) is not None or mlx_recipe(dtype) is not None:
+        return ()
+    return tuple(make_rows(tower_groups(spec), scheme))
 
 
 def weight_bytes(spec: ModelSpec, dtype: str) -> tuple[int, dict[Component, int]]:

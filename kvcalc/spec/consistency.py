@@ -34,6 +34,9 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
         if part is not None:
             for field, message in part.check():
                 yield "KV201", f"{name}.{field}", message
+    for name, tower in spec.towers.items():
+        for field, message in tower.check():
+            yield "KV201", f"towers.{name}.{field}", message
     yield from _rates(spec)
     if not stack_findings:
         yield from _layers(spec)

@@ -48,8 +48,8 @@ def dump(spec: ModelSpec, comments: dict[str, str] | None = None) -> str:
             for name, block in value.items():
                 lines.append(f"  {flow(name)}:" + ("" if block else " {}"))
                 lines.extend(f"    {part}: {flow(item)}" for part, item in block.items())
-        elif key == "encoder":
-            lines.append("encoder:")
+        elif key in ("encoder", "towers"):
+            lines.append(f"{key}:")
             for part, item in value.items():
                 lines.extend(_entry(part, item, "  "))
         else:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
     from kvcalc.stack.recursion import Recursion
     from kvcalc.stack.shared_adapter import SharedAdapter
+    from kvcalc.towers import Tower
 
 Slot = Literal["attention", "recurrent", "cross_attention", "ffn"]
 NormKind = Literal["rmsnorm", "layernorm", "layernorm_no_bias", "none"]
@@ -60,6 +61,11 @@ class Bytes(int):
 
 def _kinds(package: str) -> Any:
     return field(default=None, metadata={"kinds": package})
+
+
+def _named_kinds(package: str) -> Any:
+    """Mechanisms by the name that the spec gives each."""
+    return field(default_factory=dict, metadata={"kinds": package, "named": True})
 
 
 def _lazy(module: str, name: str) -> Any:
@@ -261,11 +267,26 @@ class Encoder:
 
 
 @frozen(kw_only=True)
+class PublishedCount:
+    """What the index of the published files says that they hold.
+
+    Fields:
+        parameters: elements of all its tensors; the index's total_size over the bytes of each.
+        source: where the index was read.
+    """
+
+    parameters: Parameters
+    source: str
+
+
+@frozen(kw_only=True)
 class Expect:
     """What ``kvcalc check`` holds this spec to, exactly.
 
     Fields:
-        parameters: parameters of the trunk, tied tensors once, buffers not.
+        parameters: parameters of the whole model, its towers included; tied tensors once, buffers
+            and multi-token-prediction layers not.
+        language_model: the same without towers and projectors.
         active_parameters: parameters that one token passes, embedding and head included.
         cache_bytes_per_token: what one more token adds in bf16 once every window is full.
         fixed_cache_bytes: what a sequence holds whatever its length, in bf16 with states in their
@@ -274,6 +295,7 @@ class Expect:
     """
 
     parameters: Parameters | None = None
+    language_model: Parameters | None = None
     active_parameters: Parameters | None = None
     cache_bytes_per_token: CacheBytes | None = None
     fixed_cache_bytes: CacheBytes | None = None
@@ -333,7 +355,7 @@ class ModelSpec:
         hub_id: the model's ids on the Hugging Face hub.
         model_type: the model_type of its Hugging Face config.
         notes: what a reader should know.
-        left_out: parts of the checkpoint that are not counted, such as a vision tower.
+        left_out: parts of the checkpoint that are not counted, such as a speech decoder.
         hidden_size: width of the residual stream.
         vocab_size: rows of the token table, padding included.
         tie_word_embeddings: the head uses the token table. Required where there is a head.
@@ -350,6 +372,7 @@ class ModelSpec:
         blocks: named kinds of layers.
         layers: the decoder's stack (an encoder-only model's only stack), as runs of blocks.
         encoder: the encoder's stack, where there are two.
+        towers: what turns images and sound into embeddings, by a name of its own: towers and projectors.
         recursion: mixture of recursions over the stack.
         hyper_connections: DeepSeek-V4's residual streams.
         altup: Gemma 3n's alternating updates.
@@ -361,6 +384,7 @@ class ModelSpec:
         weight_formats: number formats of single tensors there, over what weight_dtypes says.
         declared_cache: the cache's format that the published checkpoint declares, by the tool that made
             it, such as modelopt or compressed-tensors; an engine's auto may take it.
+        checkpoint: parameters of the published files by their index, whatever is loaded of them.
         expect: values that ``kvcalc check`` holds.
         budgets: workloads that must stay within bounds.
     """
@@ -387,6 +411,7 @@ class ModelSpec:
     blocks: dict[str, Block]
     layers: tuple[LayerGroup, ...]
     encoder: Encoder | None = None
+    towers: "dict[str, Tower]" = _named_kinds("kvcalc.towers")
     recursion: "Recursion | None" = _lazy("kvcalc.stack.recursion", "Recursion")
     hyper_connections: "HyperConnections | None" = _lazy(
         "kvcalc.stack.hyper_connections", "HyperConnections"
@@ -401,6 +426,7 @@ class ModelSpec:
     weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
     weight_formats: tuple[TensorFormat, ...] = ()
     declared_cache: dict[str, str] = field(default_factory=dict)
+    checkpoint: PublishedCount | None = None
     expect: Expect | None = None
     budgets: tuple[Budget, ...] = ()
 

@@ -20,16 +20,25 @@ import yaml
 from kvcalc.errors import Problem
 from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.model import Bytes, LayerGroup, Tokens
-from kvcalc.spec.words import MAX_QUOTED, meanings, missing, near, plain_yaml, quoted, shortened
+from kvcalc.spec.words import (
+    MAX_QUOTED,
+    home_of,
+    meanings,
+    missing,
+    near,
+    plain_yaml,
+    quoted,
+    say,
+    say_node,
+    shortened,
+)
 from kvcalc.units import parse_bytes, parse_tokens
 
 MAX_FILE_BYTES = 1 << 18
 MAX_DEPTH = 60
 MAX_NODES = 50_000
 MAX_PROBLEMS = 200
-# How long a message gets.
 MAX_MESSAGE = 400
-# No dimension of a model comes near; 10^30 layers are a typing error.
 MAX_INTEGER = 10**15
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -53,12 +62,13 @@ class _LOADER(_PARSER):  # type: ignore[misc]
 
 # Where text may have lines; a name with a line break would be a line of its own in what is printed.
 _PROSE = ("notes", "source", "left_out")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _SHORT = re.compile(r"[1-9][0-9]{0,9}[kKmM]")
 _SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
 _NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
-# Inline nesting is the only way to pass a recursive composer's depth within the size limit.
+# Only inline nesting passes a composer's depth within the size limit.
 _STEEP = re.compile(r"[-?:][ \t]+[-?:][ \t]+[-?:][ \t]")
 
 
@@ -209,6 +219,8 @@ class SpecReader:
             self._open.discard(id(node))
 
     def _read(self, node: yaml.Node, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
+        if "named" in meta:
+            return self._named(node, meta["kinds"], where, mark)
         if "kinds" in meta:
             return self._mechanism(node, meta["kinds"], where, mark)
         if "lazy" in meta:
@@ -225,7 +237,7 @@ class SpecReader:
             key_kind, item = get_args(kind)
             return self._dict(node, key_kind, item, where, mark)
         if not isinstance(node, yaml.ScalarNode):
-            self.problem("KV104", where, mark, f"expected {_say(kind)}, found a {_say_node(node)}")
+            self.problem("KV104", where, mark, f"expected {say(kind)}, found a {say_node(node)}")
             return FAILED
         return self._choice(node, get_args(kind), where, mark)
 
@@ -244,7 +256,7 @@ class SpecReader:
         if kind is str:
             return self._text(node, where, mark)
         if node.style in ("'", '"'):
-            message = f"expected {_say(kind)}, found text: remove the quotes"
+            message = f"expected {say(kind)}, found text: remove the quotes"
             self.problem("KV104", where, mark, message)
             return FAILED
         if kind is int:
@@ -320,7 +332,7 @@ class SpecReader:
             value = self._read(node, item, where, mark, meta)
             return FAILED if value is FAILED else (value,)
         if not isinstance(node, yaml.SequenceNode):
-            message = f"expected a list, found a {_say_node(node)}{_as_group(item, node)}"
+            message = f"expected a list, found a {say_node(node)}{_as_group(item, node)}"
             self.problem("KV104", where, mark, message)
             return FAILED
         values = [self.read(n, item, f"{where}[{i}]", meta) for i, n in enumerate(node.value)]
@@ -341,6 +353,20 @@ class SpecReader:
             result[key] = self.read(value, kind, path)
         return FAILED if any(value is FAILED for value in result.values()) else result
 
+    def _named(self, node: yaml.Node, package: str, where: str, mark: Mark) -> Any:
+        """Mechanisms by names that the file gives them."""
+        items = self._items(node, where, mark)
+        if items is None:
+            return FAILED
+        result: dict[str, Any] = {}
+        for key, key_mark, value in items:
+            if not _NAME.fullmatch(key):
+                message = f"a name is letters, digits and underscores, not {quoted(key)}"
+                self.problem("KV104", f"{where}.{shortened(key)}", key_mark, message)
+                continue
+            result[key] = self._mechanism(value, package, f"{where}.{key}", _mark(value))
+        return FAILED if any(value is FAILED for value in result.values()) else result
+
     def _mechanism(self, node: yaml.Node, package: str, where: str, mark: Mark) -> Any:
         """A mapping whose ``kind`` picks one of the package's mechanisms."""
         registry: dict[str, tuple[str, str]] = import_module(package).KINDS
@@ -355,9 +381,9 @@ class SpecReader:
         name = kind.value if isinstance(kind, yaml.ScalarNode) else ""
         if name not in registry:
             meant = meanings(name)
-            elsewhere = "" if registry.keys() & {*meant} else _home(name, *meant)
+            elsewhere = "" if registry.keys() & {*meant} else home_of(name, *meant)
             hint = elsewhere or near(name, registry) or _known(registry)
-            found = quoted(name) if name else f"({_say_node(kind)})"
+            found = quoted(name) if name else f"({say_node(kind)})"
             self.problem("KV106", f"{where}.kind", _mark(kind), f"unknown kind {found}{hint}")
             return FAILED
         module, cls = registry[name]
@@ -399,7 +425,7 @@ class SpecReader:
     def _items(self, node: yaml.Node, where: str, mark: Mark) -> Items | None:
         """Keys and value nodes of a mapping, ``<<`` merged in; a mapping's own keys win."""
         if not isinstance(node, yaml.MappingNode):
-            self.problem("KV104", where, mark, f"expected a mapping, found a {_say_node(node)}")
+            self.problem("KV104", where, mark, f"expected a mapping, found a {say_node(node)}")
             return None
         self._count(len(node.value), where, mark)
         own: dict[str, tuple[Mark, yaml.Node]] = {}
@@ -411,7 +437,7 @@ class SpecReader:
                     merged.setdefault(key, (at, inherited))
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                message = f"a key is a word, not a {_say_node(key_node)}"
+                message = f"a key is a word, not a {say_node(key_node)}"
                 self.problem("KV104", where, key_mark, message)
                 continue
             key = key_node.value
@@ -443,17 +469,6 @@ class SpecReader:
 # ---------------------------------------------------------------- words for messages
 
 
-def _home(*kinds: str) -> str:
-    """Where the first kind belongs that stands under the wrong key."""
-    for kind in kinds:
-        for name in ("attention", "recurrent", "ffn"):
-            if kind in import_module(f"kvcalc.{name}").KINDS:
-                return f" ({kind} belongs under '{name}:')"
-        if kind in import_module("kvcalc.attention").CROSS_KINDS:
-            return f" ({kind} belongs under 'cross_attention:')"
-    return ""
-
-
 def keys_of(text: str) -> frozenset[str]:
     """The keys at the top of a YAML text, to see what a file is; none of what is no mapping."""
     return SpecReader("").keys(text)
@@ -483,17 +498,3 @@ def _tag(node: yaml.Node) -> str:
 
 def _found(text: str) -> str:
     return shortened(text) or "nothing"
-
-
-def _say(kind: Any) -> str:
-    names = {"int": "a whole number", "bool": "true or false", "str": "text", "Fraction": "a share",
-             "Tokens": "a token count", "Bytes": "a size"}  # fmt: skip
-    return names.get(kind.__name__, "a word") if isinstance(kind, type) else "a word"
-
-
-def _say_node(node: yaml.Node) -> str:
-    if isinstance(node, yaml.MappingNode):
-        return "mapping"
-    if isinstance(node, yaml.SequenceNode):
-        return "list"
-    return "value that is empty" if node.tag == _NULL else f"single value ({_found(node.value)})"

@@ -91,7 +91,10 @@ def _object(cls: type, definitions: dict[str, Node]) -> Node:
 
 
 def _field(field: SpecField, description: str, definitions: dict[str, Node]) -> Node:
-    if "kinds" in field.meta:
+    if "named" in field.meta:
+        item = _refer(_kinds(field.meta["kinds"], definitions))
+        node = {"type": "object", "minProperties": 1, "additionalProperties": item}
+    elif "kinds" in field.meta:
         node = _refer(_kinds(field.meta["kinds"], definitions))
     elif "lazy" in field.meta:
         module, name = field.meta["lazy"]

@@ -1,8 +1,13 @@
 """Words of somebody else's file: quoted short and printable, and what they are called here."""
 
 from collections.abc import Collection
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from kvcalc.names import meant
+
+if TYPE_CHECKING:
+    import yaml
 
 # The spec's names, and what they are called in other configs, checkpoints, papers and programs.
 NAMES: dict[str, str] = {
@@ -131,3 +136,34 @@ def plain_yaml(reason: str) -> str:
         if fragment in reason:
             return f"{words} ({reason})"
     return reason
+
+
+def home_of(*kinds: str) -> str:
+    """Where the first kind belongs that stands under the wrong key."""
+    for kind in kinds:
+        for name in ("attention", "recurrent", "ffn", "towers"):
+            if kind in import_module(f"kvcalc.{name}").KINDS:
+                return f" ({kind} belongs under '{name}:')"
+        if kind in import_module("kvcalc.attention").CROSS_KINDS:
+            return f" ({kind} belongs under 'cross_attention:')"
+    return ""
+
+
+def say(kind: Any) -> str:
+    """A type of the spec's fields, in words."""
+    names = {"int": "a whole number", "bool": "true or false", "str": "text", "Fraction": "a share",
+             "Tokens": "a token count", "Bytes": "a size"}  # fmt: skip
+    return names.get(kind.__name__, "a word") if isinstance(kind, type) else "a word"
+
+
+def say_node(node: "yaml.Node") -> str:
+    """A node of a file, in words."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return "mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "list"
+    if node.tag == "tag:yaml.org,2002:null":
+        return "value that is empty"
+    return f"single value ({shortened(node.value) or 'nothing'})"

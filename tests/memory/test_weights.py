@@ -42,7 +42,7 @@ BIASED = load_spec_text(
 
 def summary(total: int, active: int, without: int, **components: int) -> ParameterSummary:
     return ParameterSummary(
-        total, active, without, {**dict.fromkeys(COMPONENTS, 0), **components}, 0
+        total, total, active, without, {**dict.fromkeys(COMPONENTS, 0), **components}, 0
     )
 
 

@@ -7,6 +7,7 @@ from kvcalc.file_types import recipe
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
+from kvcalc.memory.towers import TOWER_COMPONENTS
 from kvcalc.memory.whatif import as_mha
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
@@ -75,12 +76,14 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
         "parameters": {
             "total": estimate.total_parameters,
+            "language_model": parameters.language_model,
             "active": parameters.active,
             "active_without_embedding": parameters.active_without_embedding,
             "by_component": _by_component(parameters.by_component)
             | {part.name: part.parameters for part in estimate.beside},
             "buffers": parameters.buffers,
             "mtp": estimate.mtp_parameters,
+            **({} if spec.checkpoint is None else {"checkpoint": spec.checkpoint.parameters}),
         },
         "weights": _weights(estimate),
         "cache": _cache(estimate.cache),
@@ -136,6 +139,10 @@ def _weights(estimate: Estimate) -> dict[str, Any]:
 def _by_component(counts: dict[Component, int]) -> dict[str, int]:
     merged = dict.fromkeys(_COMPONENTS, 0)
     for component, count in counts.items():
+        if component in TOWER_COMPONENTS:
+            if count:
+                merged[component] = count
+            continue
         merged[_CONTRACT.get(component, component)] += count
     return merged
 
@@ -211,7 +218,10 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
         f"weights {format_bytes(weights)} + cache {format_bytes(cache)} = "
         f"{format_bytes(weights + cache)}"
     )
+    parameters = estimate.parameters
     about = f"{format_count(estimate.total_parameters)} parameters"
+    if parameters.language_model != parameters.total:
+        about += f", {format_count(parameters.language_model)} of them the language model's"
     return Line(f"({about})", said, close=True)
 
 
@@ -258,15 +268,30 @@ def _weights_table(estimate: Estimate) -> Table:
         for part in estimate.beside
     ]  # fmt: skip
     sums: list[tuple[str, Cell, Cell]] = [("total", Count(estimate.total_parameters), Bytes(total))]
-    if parameters.active != estimate.total_parameters:
+    if parameters.language_model != parameters.total:
+        sums.append(
+            ("language model", Count(parameters.language_model), Bytes(_language(estimate)))
+        )
+    if parameters.active != (
+        parameters.language_model if estimate.spec.towers else estimate.total_parameters
+    ):
         sums.append(("active per token", Count(parameters.active), None))
         if parameters.active_without_embedding != parameters.active:
             without = Count(parameters.active_without_embedding)
             sums.append(("without the token table", without, None))
-    for depth, (name, count, num_bytes) in zip((1, 1, 2), sums, strict=False):
-        tone = {"total": "strong", "active per token": ""}.get(name, "faint")
+    if estimate.spec.checkpoint is not None:
+        sums.append(("published files", Count(estimate.spec.checkpoint.parameters), None))
+    for name, count, num_bytes in sums:
+        tone = {"total": "strong", "active per token": "", "language model": ""}.get(name, "faint")
+        depth = 2 if name == "without the token table" else 1
         rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
     return Table("weights", columns, tuple(rows))
+
+
+def _language(estimate: Estimate) -> int:
+    """Bytes of the language model's weights."""
+    parts = estimate.weight_bytes_by_component
+    return estimate.weight_bytes - sum(parts[each] for each in TOWER_COMPONENTS)
 
 
 def _cache_table(estimate: Estimate) -> Table:

@@ -15,6 +15,7 @@ _PACKAGES = (
     ("Recurrent and convolutional mixers", "kvcalc.recurrent"),
     ("Feed-forward layers", "kvcalc.ffn"),
     ("Models that draft", "kvcalc.stack.drafts"),
+    ("Towers and projectors", "kvcalc.towers"),
 )
 _MODEL = "kvcalc.spec.model"
 # (names, module, class) of what is no kind: how it is asked for, and where it is described.
@@ -25,6 +26,7 @@ _SPEC = (
     ("embedding", _MODEL, "Embedding"),
     ("encoder", _MODEL, "Encoder"),
     ("weight_formats", _MODEL, "TensorFormat"),
+    ("checkpoint", _MODEL, "PublishedCount"),
     ("expect", _MODEL, "Expect"),
     ("budgets, budget", _MODEL, "Budget"),
 )

@@ -84,7 +84,7 @@ def _of_recipe(estimate: Estimate) -> Iterator[Table]:
         for each in estimate.weight_types
     ]  # fmt: skip
     tensors = sum(each.tensors for each in estimate.weight_types)
-    counted = estimate.parameters.total + estimate.parameters.buffers
+    counted = estimate.parameters.language_model + estimate.parameters.buffers
     bits = ratio_of(total * 8, counted)
     rows.append(Row(("together", Count(tensors), Bytes(total), bits, None, None), "strong", 1,
                     "weights type total"))  # fmt: skip

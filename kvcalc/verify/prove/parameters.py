@@ -3,7 +3,8 @@
 import torch
 
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
-from kvcalc.memory.weights import summarise, weight_bytes
+from kvcalc.memory.towers import TOWER_COMPONENTS
+from kvcalc.memory.weights import ledger, summarise
 from kvcalc.proofs import Proof, Row, Tensor, limited, spans
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
@@ -32,10 +33,12 @@ def prove_parameters(spec: ModelSpec) -> Proof:
     num_bytes = sum(
         tensor.numel() * tensor.element_size() for tensor, buffer in measured.values() if not buffer
     )
-    formula = summarise(spec).total
+    formula = summarise(spec).language_model
     if formula != total:
         failures.append(f"total: formula {formula} parameters, measured {total}")
-    formula_bytes = weight_bytes(spec, "bf16")[0]
+    formula_bytes = sum(
+        row.bytes for row in ledger(spec, "bf16").rows if row.component not in TOWER_COMPONENTS
+    )
     if formula_bytes != num_bytes:
         failures.append(
             f"total: formula {formula_bytes} bytes of bf16 weights, measured {num_bytes}"

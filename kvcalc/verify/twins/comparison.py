@@ -242,11 +242,14 @@ def _compare_parameters(report: Report, spec: ModelSpec, built: Built) -> None:
         place = _place_of(name, built.twin.kind == "base")
         theirs.setdefault(place, []).append((name, shape))
     report.parameters = total
-    counted = summarise(built.twin.spec).total
+    counted = summarise(built.twin.spec).language_model
     report.add("parameters", "total", counted, total)
-    if spec.expect is not None and spec.expect.parameters is not None:
+    expected = None
+    if spec.expect is not None:
+        expected = spec.expect.language_model if spec.towers else spec.expect.parameters
+    if expected is not None:
         # Less what transformers is known not to build.
-        published = spec.expect.parameters - (summarise(spec).total - counted)
+        published = expected - (summarise(spec).language_model - counted)
         report.add("published", "total that the spec expects", published, total)
     ours: dict[str, list[Named]] = {}
     for place, name, shape in _inventory(built.twin.spec):

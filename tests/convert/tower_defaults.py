@@ -1,0 +1,66 @@
+"""The defaults of transformers' configuration classes of towers: `python -m tests.convert.tower_defaults`.
+
+Writes kvcalc/convert/towers/defaults.json: ``classes``, what a nested class holds where a file says
+nothing, and ``parts``, the type that a multimodal class takes a nested config for that states none.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.model_types import TEXT_CONFIGS
+from kvcalc.convert.towers import READERS
+from tests.convert.class_defaults import is_of_this_release, read
+
+FILE = Path(__file__).resolve().parents[2] / "kvcalc" / "convert" / "towers" / "defaults.json"
+
+# Nested configs that are no towers.
+_NO_TOWER = ("text_config", "talker_config", "token2wav_config", "code2wav_config")
+# Classes that a tower may have beside the default of its multimodal class.
+_BESIDE = (
+    "clip_vision_model", "siglip_vision_model", "siglip2_vision_model", "pixtral", "internvl_vision",
+    "idefics2_vision", "idefics3_vision",
+)  # fmt: skip
+
+
+def table() -> dict[str, Any]:
+    """Both halves, types in order; those of another release as they are."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    before = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {"classes": {}, "parts": {}}
+    classes = {name: class_entry(name) for name in _BESIDE}
+    parts: dict[str, Any] = {}
+    for name in sorted(READERS):
+        if not is_of_this_release(name):
+            parts[name] = before["parts"][name]
+            classes |= {own: before["classes"][own] for own in parts[name].values()}
+            continue
+        parts[name] = {}
+        for key, value in CONFIG_MAPPING[name]().to_dict().items():
+            tower = key not in (*_NO_TOWER, TEXT_CONFIGS.get(name, ("",))[0])
+            if tower and isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
+                own = value["model_type"]
+                classes[own] = class_entry(own)
+                parts[name][key] = own
+    return {"classes": dict(sorted(classes.items())), "parts": parts}
+
+
+def class_entry(model_type: str) -> dict[str, Any]:
+    """A nested class: its name, its aliases and the defaults of its fields that may matter."""
+    entry = read(model_type)
+    return {name: entry[name] for name in ("class", "aliases", "defaults")}
+
+
+def text(found: dict[str, Any]) -> str:
+    """One type a line, so that a diff of two releases reads well."""
+    halves = []
+    for half, rows in found.items():
+        lines = [
+            f"{json.dumps(name)}: {json.dumps(row, sort_keys=True)}" for name, row in rows.items()
+        ]
+        halves.append(f'"{half}": {{\n' + ",\n".join(lines) + "\n}")
+    return "{\n" + ",\n".join(halves) + "\n}\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(table()), "utf-8")

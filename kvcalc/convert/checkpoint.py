@@ -18,6 +18,12 @@ from kvcalc.convert.config_file import from_file, read_json
 from kvcalc.convert.imported import Imported
 from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
 from kvcalc.convert.stored import StoredTensor, stored_weights
+from kvcalc.convert.tower_files import (
+    taken_with,
+    tower_format,
+    with_tower_format,
+    without_towers,
+)
 from kvcalc.errors import KvcalcError, NotFoundError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
@@ -155,9 +161,15 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
         beside.setdefault(what, []).append(item.tensor)
     taken = [(item.tensor, item.component) for item in matched.model]
     taken += [(tensor, component_of(pattern(tensor.name))) for tensor in sorted_out.scales]
+    notes = list(imported.assumptions)
+    tower_word = tower_format(spec, beside)
+    if tower_word:
+        taken += taken_with(beside)
+    elif spec.towers:
+        spec, said = without_towers(spec, beside)
+        notes.append(said)
     counted = {f"{what} ({_tensors(len(found))})": found for what, found in beside.items()}
     weights = stored_weights(checkpoint.path, taken, counted)
-    notes = list(imported.assumptions)
     if checkpoint.present_bytes < checkpoint.total_bytes:
         notes.append(
             f"{checkpoint.path} holds {checkpoint.present_bytes:,} of {checkpoint.total_bytes:,} "
@@ -180,6 +192,8 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
     cited = replace(spec, notes=(*spec.notes, f"{held_by} ({weights.describe()})"))
     default = str(spec.weight_dtypes.get("default", "bf16"))
     cited = with_files_formats(cited, _groups(matched, sorted_out.scales), default, hints=True)
+    if tower_word:
+        cited = with_tower_format(cited, tower_word, default)
     return replace(imported, spec=cited, assumptions=tuple(notes), weights=weights)
 
 

@@ -1,12 +1,17 @@
 """Multimodal configs with their towers, held to transformers' totals."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.convert.hf import spec_from_config
+from kvcalc.convert.locate import locate
 from kvcalc.errors import SpecError
 from kvcalc.memory.weights import summarise
+from tests.convert.safetensors_files import CONFIG, Tensors, llama, save
 
 # Qwen2.5-VL-7B: the published config's dimensions. Its class has 8,292,166,656 parameters, of which
 # the tower 676,550,144 (transformers 5.23.0 on the meta device); the index has as many.
@@ -60,3 +65,52 @@ def test_a_tower_of_another_type_is_left_out_and_named() -> None:
 def test_a_wrong_tower_is_an_error(vision: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="vision_config"):
         spec_from_config(changed(**vision), "qwen", "a test")
+
+
+# ------------------------------------------------------------------ towers in files
+
+SMALL: dict[str, Any] = {
+    "model_type": "llava", "tie_word_embeddings": False, "text_config": CONFIG,
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 16,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2,
+        "vision_use_head": False,
+    },
+}  # fmt: skip
+
+
+def folder(path: Path, tower: Tensors) -> str:
+    (path / "config.json").write_text(json.dumps(SMALL))
+    save(path / "model.safetensors", {**llama(), **tower})
+    return str(path)
+
+
+@pytest.mark.parametrize(("dtype", "each"), [("BF16", 2), ("F32", 4)])
+def test_a_tower_in_the_files_is_counted_with_its_format(
+    tmp_path: Path, dtype: str, each: int
+) -> None:
+    # Patches 104, positions 32, a layer of 600, a norm of 16; a projector of 576 + 4,160.
+    tower: Tensors = {
+        "vision_tower.vision_model.everything.weight": (dtype, [752]),
+        "multi_modal_projector.everything.weight": (dtype, [4736]),
+    }
+    path = folder(tmp_path, tower)
+    found, located = kvcalc.estimate(path), locate(path)
+    assert found.parameters.by_component["vision"] == 752
+    assert found.parameters.by_component["projector"] == 4_736
+    assert found.weight_bytes_by_component["vision"] == 752 * each
+    assert found.weight_bytes == found.parameters.language_model * 2 + 5_488 * each
+    assert located.weights is not None
+    assert located.weights.bytes == found.weight_bytes
+    assert located.weights.beside == ()
+
+
+def test_a_tower_that_is_another_than_the_files_is_not_counted_twice(tmp_path: Path) -> None:
+    tower: Tensors = {"vision_tower.vision_model.everything.weight": ("BF16", [64, 192])}
+    path = folder(tmp_path, tower)
+    found = kvcalc.estimate(path)
+    assert found.parameters.total == found.parameters.language_model
+    assert any(
+        "towers not counted: the config's have 5,488 parameters, the files' 12,288" in said
+        for said in locate(path).assumptions
+    )

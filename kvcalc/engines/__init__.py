@@ -32,6 +32,8 @@ ENGINES: dict[str, str] = {
     "ollama": "kvcalc.engines.ollama",
     "lm-studio": "kvcalc.engines.lm_studio",
     "mlx": "kvcalc.engines.mlx",
+    "transformers-cb": "kvcalc.engines.transformers_cb",
+    "exllamav3": "kvcalc.engines.exllamav3",
 }
 # Other spellings.
 ALIASES = {

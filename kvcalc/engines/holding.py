@@ -75,7 +75,8 @@ class Holding:
     shares: of a sequence of max_model_len, one for each pipeline stage. stage_bytes: of a sequence of
     any other length on the same server, which is that of the length rounded up to ``step``; beyond
     ``far`` every ``period`` of tokens adds the same.
-    formats: how this engine's formats differ, by part, in words.
+    formats: how this engine's formats differ, by part, in words. rest: what the memory that so many
+    sequences were given holds beyond their own, on each rank; None: nothing.
     """
 
     version: str
@@ -87,6 +88,7 @@ class Holding:
     formats: dict[Part, str]
     rules: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rest: Callable[[int], int] | None = None
 
 
 def logical_parts(spec: ModelSpec, workload: Workload) -> dict[Part, int]:

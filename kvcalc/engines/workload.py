@@ -36,7 +36,8 @@ class EngineCache:
     bytes: logical_bytes and every cause of ``waste`` add up to it. bytes_per_token, fixed_...: what
     one more token of one sequence adds once windows are full, averaged over a block and rounded up,
     and what does not depend on the length; on all devices. groups: one sequence on one rank, with
-    the number of ranks that hold the like.
+    the number of ranks that hold the like; rest_bytes: what the sequences were given beside that, on
+    all ranks.
     """
 
     engine: str
@@ -52,6 +53,7 @@ class EngineCache:
     waste: tuple[Waste, ...]
     rules: tuple[str, ...]
     notes: tuple[str, ...]
+    rest_bytes: int = 0
 
 
 def holding(
@@ -97,7 +99,9 @@ def workload_cache(
         add("replication", own - once, f"heads, latents or states that several of the {ranks} "
             "tensor-parallel ranks keep, or that do not divide evenly")  # fmt: skip
         add(f"format of {_WHAT[part]}", once - need[part], held.formats[part])
-    per_rank = [share.bytes * sequences for share in held.shares]
+    rest = held.rest(sequences) if held.rest is not None else 0
+    add("sector rounding", rest * len(held.shares) * ranks, "the last sectors are not full")
+    per_rank = [share.bytes * sequences + rest for share in held.shares]
     far = -(-held.far // held.period) * held.period
     at, next_ = (sum(held.stage_bytes(far + extra)) * ranks for extra in (0, held.period))
     slope = Fraction(next_ - at, held.period)
@@ -115,6 +119,7 @@ def workload_cache(
         waste=tuple(causes.values()),
         rules=held.rules,
         notes=held.notes,
+        rest_bytes=rest * len(held.shares) * ranks,
     )
 
 

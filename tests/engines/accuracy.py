@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
 PAGE = ROOT / "kvcalc" / "engines" / "ACCURACY.md"
 # The log tests are modules of their own to pytest.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -88,7 +89,7 @@ def render() -> str:
         if misses:
             lines += ["", "### Not reproduced, and why", "", *misses]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join((*parts, _mlx()))
+    return "\n".join((*parts, _mlx(), _transformers_cb(), _exllamav3()))
 
 
 def _mlx() -> str:
@@ -109,6 +110,54 @@ def _mlx() -> str:
         shown = (row["weights"]["mlx-4bit"], row["caches"]["1000"][0], row["caches"]["4500"][1])
         figures = " | ".join("fails" if each is None else f"{each:,}" for each in shown)
         lines.append(f"| {entry['name']} | {entry['config']['model_type']} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def _transformers_cb() -> str:
+    """Its allocators, run: sectors of requests, and the sectors of memories."""
+    table = json.loads((HERE / "transformers_cb.json").read_text("utf-8"))
+    runs = sum("fails" not in row for rows in table["small"].values() for row in rows)
+    lines = [
+        "## transformers' continuous batching", "",
+        f"No public log states its sizes. transformers {table['transformers']} was run on a CPU on "
+        f"{table['measured']}: {len(table['small'])} types as two small random models each, of which "
+        f"{runs} models answered as `generate` does and were asked for the sectors of prompts, the others "
+        "failed and are refused by name; and the cache of shipped models laid out at true size on the meta "
+        "device, for six memories each. The tests hold kvcalc to all (`tests/engines/"
+        "test_transformers_cb.py`, written by `python -m tests.engines.transformers_cb_measured`):", "",
+        "| model | a sector, bytes | sectors of 1, 4,096 and 32,769 tokens | memory for the cache | "
+        "attention | sectors |",
+        "|---|---:|---:|---:|---|---:|",
+    ]  # fmt: skip
+    for name, row in table["shipped"].items():
+        _, sector, counts = row["held"][0]
+        memory, backend, batch, _, _, pool = row["pools"][0]
+        shown = " / ".join(f"{counts[place][0]:,}" for place in (0, 2, 4))
+        step = f", steps of {batch:,}" if batch else ""
+        found = "refused" if pool is None else f"{pool[1]:,}"
+        lines.append(f"| {name} | {sector:,} | {shown} | {memory:,} | {backend}{step} | {found} |")
+    return "\n".join(lines) + "\n"
+
+
+def _exllamav3() -> str:
+    """Its cache classes, made for every shipped model: what each layer says it stores."""
+    table = json.loads((HERE / "exllamav3.json").read_text("utf-8"))
+    sizes = sum(len(row["formats"]) + len(row["states"]) for row in table["models"].values())
+    lines = [
+        "## exllamav3", "",
+        f"It logs no sizes. exllamav3 {table['exllamav3']}'s own classes were built for "
+        f"{len(table['models'])} shipped models on {table['measured']}, without a GPU (its extension stood "
+        f"in for), and each layer of a `Cache` stated what it stores: {sizes:,} sizes, in four formats, "
+        "and for four numbers of slots. The tests hold kvcalc to all but those of four models, which are "
+        "refused by name (`tests/engines/test_exllamav3.py`, written by `python -m "
+        "tests.engines.exllamav3_measured`); those with slots:", "",
+        "| model | 4,096 tokens in fp16 | q4 | q8:q4 | 16 slots |",
+        "|---|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for name, row in table["models"].items():
+        if row["states"][1]:
+            figures = (*row["formats"][:3], row["states"][1])
+            lines.append(f"| {name} | {' | '.join(f'{each:,}' for each in figures)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -23,7 +23,7 @@ int2: BitNet's ternary weights, four in a byte.
 GGML: the tensor types of GGUF files under ggml's own names (ggml.c, type_traits; ggml-common.h).
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Literal
 
@@ -267,6 +267,7 @@ class CacheDtypes:
     state: str | None = None
 
     @classmethod
+    @lru_cache(256)
     def parse(cls, kv_dtype: str, state_dtype: str | None = None) -> "CacheDtypes":
         """Read ``bf16`` or ``q8_0:bf16`` (keys : values). Raises UnknownFormatError."""
         key, colon, value = kv_dtype.partition(":")

@@ -5,7 +5,8 @@ starts; a command that answers in a tenth of a second defines fifty. ``@frozen``
 library collect the fields, so ``fields``, ``replace``, ``is_dataclass``, ``match`` and ``kw_only``
 work as usual, and shares one set of methods among all classes. What those methods would pass over
 in silence (a ``__post_init__``, slots, a field that is left out of ``__init__``) is refused when
-the class is defined: such a class takes the standard decorator.
+the class is defined: such a class takes the standard decorator. A class whose values are made by the
+hundred earns an ``__init__`` of its own, which takes 0.1 ms to write and a third of the time to run.
 """
 
 from collections.abc import Callable
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     @overload
     def frozen(cls: type[Value], /) -> type[Value]: ...
     @overload
-    def frozen(
-        *, kw_only: bool = False, often: bool = False
-    ) -> Callable[[type[Value]], type[Value]]: ...
+    def frozen(*, kw_only: bool = False) -> Callable[[type[Value]], type[Value]]: ...
     @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-    def frozen(cls: Any = None, /, *, kw_only: bool = False, often: bool = False) -> Any: ...
+    def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any: ...
 else:
     from dataclasses import MISSING, FrozenInstanceError
     from dataclasses import dataclass as _collect_fields
 
-    def frozen(cls: Any = None, /, *, kw_only: bool = False, often: bool = False) -> Any:
+    # Values of each class that the shared ``__init__`` made, and how many earn another.
+    _made: dict[type, int] = {}
+    _MANY = 100
+
+    def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any:
         """The decorator, as ``@frozen`` or ``@frozen(kw_only=True)``.
 
-        often: its values are made by the thousand, so that an ``__init__`` of its own, which costs
-        0.1 ms to write, is soon earned.
         Raises TypeError for a class that needs more than the shared methods do.
         """
 
@@ -49,8 +50,6 @@ else:
             cls.__factories__ = {
                 f.name: f.default_factory for f in known if f.default_factory is not MISSING
             }
-            if often:
-                cls.__init__ = _own_init(cls, kw_only)
             return cls
 
         return decorate if cls is None else decorate(cls)
@@ -69,15 +68,15 @@ else:
                     f"comparison and hash: use @dataclass"
                 )
 
-    def _own_init(cls: Any, kw_only: bool) -> Any:
+    def _own_init(cls: Any) -> Any:
         """The method that the standard library would write, without a call for each field."""
-        assert not cls.__factories__, "a default that is made anew"
-        names = tuple(cls.__dataclass_fields__)
+        names, positional = tuple(cls.__dataclass_fields__), cls.__match_args__
         scope = {f"_{name}": default for name, default in cls.__defaults__.items()}
-        given = ", ".join(f"{name}=_{name}" if f"_{name}" in scope else name for name in names)
+        given = [f"{name}=_{name}" if f"_{name}" in scope else name for name in names]
+        if len(positional) < len(names):
+            given.insert(len(positional), "*")
         kept = "; ".join(f"values['{name}'] = {name}" for name in names)
-        star = "*, " if kw_only else ""
-        exec(f"def __init__(self, {star}{given}): values = self.__dict__; {kept}", scope)
+        exec(f"def __init__(self, {', '.join(given)}): values = self.__dict__; {kept}", scope)
         return scope["__init__"]
 
     def _init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -96,6 +95,9 @@ else:
         if values.keys() != known.keys():
             wrong = ", ".join(sorted(values.keys() ^ known.keys()))
             raise TypeError(f"{cls.__name__}: missing or unexpected arguments: {wrong}")
+        made = _made[cls] = _made.get(cls, 0) + 1
+        if made == _MANY and not cls.__factories__ and cls.__init__ is _init:
+            cls.__init__ = _own_init(cls)
 
     def _values(self: Any) -> tuple[Any, ...]:
         values = self.__dict__

@@ -194,7 +194,7 @@ ONCE = Once()
 # ---------------------------------------------------------------- what tensor parallelism divides
 
 
-@frozen(often=True)
+@frozen
 class Part:
     """A stretch of one axis: ``size`` elements in ``units`` that a rank gets whole.
 
@@ -218,7 +218,7 @@ class Part:
         raise ValueError(f"{self.units} cannot be divided among {ranks} ranks")
 
 
-@frozen(often=True)
+@frozen
 class Shard:
     """Tensor parallelism divides ``axis`` of a tensor's shape; ``parts`` lie along it in order."""
 
@@ -250,7 +250,7 @@ Component = Literal[
 ]  # fmt: skip
 
 
-@frozen(often=True)
+@frozen
 class ParamTensor:
     """One weight tensor, named and shaped as a PyTorch module would list it (out, in).
 
@@ -321,7 +321,7 @@ def prefixed(prefix: str, tensors: Iterator[ParamTensor]) -> Iterator[ParamTenso
 # ---------------------------------------------------------------- the cache
 
 
-@frozen(often=True)
+@frozen
 class CacheTensor:
     """One tensor that is kept between decode steps, for one sequence and one layer.
 

@@ -318,7 +318,7 @@ _COMPONENTS: tuple[tuple[set[str], Component], ...] = (
 # ---------------------------------------------------------------- differences
 
 
-@frozen(often=True)
+@frozen
 class _Item:
     """A tensor of either side: its axes in order of size without those of one; its elements.
 

@@ -13,7 +13,7 @@ from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component
 
 
-@frozen(often=True)
+@frozen
 class StoredTensor:
     """One tensor of a header. dtype: the file's own word for its number format."""
 

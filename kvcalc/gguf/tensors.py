@@ -16,7 +16,7 @@ def stem_of(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("blk.") else name
 
 
-@frozen(often=True)
+@frozen
 class GgufTensor:
     """One tensor of a GGUF file before it is quantised.
 

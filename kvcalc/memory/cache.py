@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.recursion import Case
 
 
-@frozen(often=True)
+@frozen
 class CacheFunction:
     """Bytes of one sequence's cache as a function of its tokens.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 from kvcalc.buffers import Grown
@@ -62,6 +63,7 @@ class CacheEstimate:
     where blocks make that a fraction). next_token_bytes: what it adds at this length, where windows
     that are not full grow, too. fixed_bytes_per_sequence: full windows, states, cross cache.
     range_bytes: (least, expected, worst) where routing decides; expected may be unknown.
+    kept: what layers keep for one sequence; length: the tokens that all is counted at.
     after_prefill_bytes: what stays allocated right after one prefill of the whole context, where a
     library keeps windows as views of all it has seen.
     prefill_peak_bytes: the most at the end of a step of the prefill, where a library reads in steps.
@@ -72,17 +74,23 @@ class CacheEstimate:
     next_token_bytes: int
     fixed_bytes_per_sequence: int
     per_device_bytes: tuple[int, ...]
-    groups: tuple[GroupEstimate, ...]
+    kept: tuple[CacheGroup, ...]
+    workload: Workload
+    length: int
     range_bytes: tuple[int, int | None, int] | None = None
     after_prefill_bytes: int | None = None
     prefill_peak_bytes: int | None = None
+
+    @cached_property
+    def groups(self) -> tuple[GroupEstimate, ...]:
+        """The cache taken apart to tensors."""
+        return tuple(_group(group, self.workload, self.length) for group in self.kept)
 
 
 @frozen
 class Estimate(Shown):
     """Everything ``kvcalc estimate`` prints.
 
-    workspace: of one prefill of everything; step: of one step of an engine, which cuts it in chunks.
     engine: whose accounting the cache follows. stored: the files whose bytes the weights are.
     parameters, weight_bytes_by_component: the model's own; ``beside`` has the parts loaded beside it,
     which weight_bytes, weight_types and the bytes on devices hold, too.
@@ -97,8 +105,6 @@ class Estimate(Shown):
     weight_bytes_per_device: tuple[int, ...]
     weight_types: tuple[TypeTotal, ...]
     cache: CacheEstimate
-    workspace: tuple[WorkspaceItem, ...]
-    step: tuple[WorkspaceItem, ...]
     mtp_parameters: int
     assumptions: tuple[str, ...]
     stored: StoredWeights | None = None
@@ -109,13 +115,23 @@ class Estimate(Shown):
         """Of all that is loaded."""
         return self.parameters.total + sum(part.parameters for part in self.beside)
 
+    @cached_property
+    def workspace(self) -> tuple[WorkspaceItem, ...]:
+        """The largest buffers of one prefill of everything."""
+        return workspace(self.spec, self.workload)
+
+    @cached_property
+    def step(self) -> tuple[WorkspaceItem, ...]:
+        """Those of one step of an engine, which cuts a prefill in chunks."""
+        return step_workspace(self.spec, self.workload)
+
     @property
     def state_dtype(self) -> str:
         """The number format of recurrent states: as asked, or the mechanisms' own."""
         own = {
             tensor.dtype or "fp32"
-            for group in self.cache.groups
-            for tensor in group.group.tensors
+            for group in self.cache.kept
+            for tensor in group.tensors
             if tensor.role == "state"
         }
         return self.workload.cache.state or "+".join(sorted(own)) or "fp32"
@@ -236,8 +252,6 @@ def answer(
             [*weights.types, *(each for part in parts for each in part.types)]
         ),
         cache=_cache(spec, workload, accounting),
-        workspace=workspace(spec, workload),
-        step=step_workspace(spec, workload),
         mtp_parameters=mtp,
         assumptions=(
             *accounting.assumptions,
@@ -263,7 +277,9 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
         bytes_per_token=function.bytes_per_token,
         fixed_bytes_per_sequence=function.fixed_bytes(encoder),
         per_device_bytes=_per_device(spec, workload, accounting, function),
-        groups=tuple(_group(group, workload, length) for group in groups),
+        kept=groups,
+        workload=workload,
+        length=length,
         next_token_bytes=function.next_token_bytes(tokens),
         range_bytes=_range(spec, workload, function),
         prefill_peak_bytes=sequences * function.prefill_peak(tokens, encoder)

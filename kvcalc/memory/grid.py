@@ -27,7 +27,7 @@ class Variant:
     stored: StoredWeights | None = None
 
 
-@frozen(often=True)
+@frozen
 class Row:
     """One point of the grid.
 

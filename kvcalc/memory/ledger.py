@@ -22,7 +22,7 @@ from kvcalc.tensors import Component, ParamTensor
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 
-@frozen(often=True)
+@frozen
 class Weight:
     """A parameter tensor where it stands, before it has a format.
 
@@ -39,7 +39,7 @@ class Weight:
         return self.group.prefix + self.tensor.name
 
 
-@frozen(often=True)
+@frozen
 class Stored:
     """How some layers store a weight, or a part of it.
 
@@ -81,7 +81,7 @@ class Scheme(Protocol):
         """The formats of a weight. Raises UnsupportedError where one cannot be given."""
 
 
-@frozen(often=True)
+@frozen
 class Row:
     """One weight (or part) of some layers in one format. layers: empty for what stands once."""
 
@@ -158,31 +158,27 @@ class Ledger:
 
     @cached_property
     def bytes(self) -> int:
-        return sum(self.by_component.values())
+        return sum(self._by_component.values())
 
     @property
     def by_component(self) -> dict[Component, int]:
         """A dictionary of the caller's own."""
+        return dict(self._by_component)
+
+    @cached_property
+    def _by_component(self) -> dict[Component, int]:
         return self.on_rank(1)
 
     def on_rank(self, ranks: int) -> dict[Component, int]:
-        """Bytes on one of ``ranks`` tensor ranks that hold every layer, by component: a dictionary of
-        the caller's own."""
-        found = self._on_rank.get(ranks)
-        if found is None:
-            found = self._on_rank[ranks] = dict.fromkeys(COMPONENTS, 0)
-            for row in self.rows:
-                tensor = row.weight.tensor
-                share = row.bytes_each
-                if ranks > 1 and tensor.shard is not None:
-                    share = row.shape_bytes(rank_shape(tensor, ranks))
-                found[tensor.component] += share * row.count
-        return dict(found)
-
-    @cached_property
-    def _on_rank(self) -> dict[int, dict[Component, int]]:
-        """What was asked for so far, by the number of ranks."""
-        return {}
+        """Bytes on one of ``ranks`` tensor ranks that hold every layer, by component."""
+        found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+        for row in self.rows:
+            tensor = row.weight.tensor
+            share = row.bytes_each
+            if ranks > 1 and tensor.shard is not None:
+                share = row.shape_bytes(rank_shape(tensor, ranks))
+            found[tensor.component] += share * row.count
+        return found
 
     @cached_property
     def types(self) -> tuple[TypeTotal, ...]:

@@ -133,10 +133,22 @@ def rank_bytes(spec: ModelSpec, dtype: str, ranks: int) -> dict[Component, int]:
     Raises UsageError for an unknown dtype and UnsupportedError naming a tensor that it cannot hold or
     the ranks do not divide.
     """
-    scheme = uniform(dtype)
-    if scheme is None:
-        return ledger(spec, dtype).on_rank(ranks)
-    return uniform_bytes(spec, scheme, ranks)
+    made = _on_ranks(spec)
+    found = made.get((dtype, ranks))
+    if found is None:
+        scheme = uniform(dtype)
+        found = made[dtype, ranks] = (
+            ledger(spec, dtype).on_rank(ranks)
+            if scheme is None
+            else uniform_bytes(spec, scheme, ranks)
+        )
+    return dict(found)
+
+
+@remembered
+def _on_ranks(spec: ModelSpec) -> dict[tuple[str, int], dict[Component, int]]:
+    """What was asked for so far."""
+    return {}
 
 
 def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int) -> list[int]:

@@ -25,7 +25,7 @@ SCORE_BYTES = 10
 SCORE_NOTE = "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax"
 
 
-@frozen(often=True)
+@frozen
 class WorkspaceItem:
     """One transient allocation during a prefill of the whole context.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_LAYERS = 4096
 
 
-@frozen(often=True)
+@frozen
 class Layer:
     """One pass through one layer.
 

@@ -32,7 +32,7 @@ _CUDA_ROW = 512
 EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
 
 
-@frozen(often=True)
+@frozen
 class FileTensor:
     """A tensor of the file. layer: None for what stands once. active: of its bytes, those that one
     token reads, as a fraction (experts per token, experts). padding: what CUDA adds behind a quantised

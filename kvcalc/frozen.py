@@ -75,8 +75,8 @@ else:
         given = [f"{name}=_{name}" if f"_{name}" in scope else name for name in names]
         if len(positional) < len(names):
             given.insert(len(positional), "*")
-        kept = "; ".join(f"values['{name}'] = {name}" for name in names)
-        exec(f"def __init__(self, {', '.join(given)}): values = self.__dict__; {kept}", scope)
+        kept = "; ".join(f"__dict__['{name}'] = {name}" for name in names)
+        exec(f"def __init__(self, {', '.join(given)}): __dict__ = self.__dict__; {kept}", scope)
         return scope["__init__"]
 
     def _init(self: Any, *args: Any, **kwargs: Any) -> None:

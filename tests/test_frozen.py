@@ -98,12 +98,15 @@ def test_a_class_of_many_values_has_its_own_init() -> None:
     class Often:
         x: int
         y: str = "a"
+        values: str = "fields may have any name"
 
     shared = Often.__init__
     assert [Often(number).x for number in range(200)] == list(range(200))
     assert Often.__init__ is not shared
     assert Often(1) == Often(x=1, y="a")
-    assert repr(Often(1)).rpartition(".")[2] == "Often(x=1, y='a')"
+    assert (
+        repr(Often(1)).rpartition(".")[2] == "Often(x=1, y='a', values='fields may have any name')"
+    )
     for wrong in ({}, {"x": 1, "z": 2}):
         with pytest.raises(TypeError):
             Often(**wrong)  # type: ignore[arg-type]

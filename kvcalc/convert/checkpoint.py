@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvcalc.convert.assign import Group, Piece, Slot, with_files_formats
 from kvcalc.convert.config_file import from_file, read_json
 from kvcalc.convert.imported import Imported
-from kvcalc.convert.safetensors import Checkpoint, hub_tensors, read_checkpoint
-from kvcalc.convert.stored import StoredTensor, stored_weights
+from kvcalc.convert.safetensors import LAYER, Checkpoint, hub_tensors, read_checkpoint
+from kvcalc.convert.stored import StoredTensor, count_of, stored_weights
 from kvcalc.convert.tower_files import (
     taken_with,
     tower_format,
@@ -35,9 +36,6 @@ from kvcalc.tensors import Component
 Place = tuple[str, int]
 BESIDE: Place = ("", -1)
 
-_LAYER = re.compile(
-    r"(?:^|\.)(?:layers|layer|h|blocks|block|albert_layers|decoder_layers)\.(\d{1,7})\."
-)
 _TOWER = re.compile(
     r"(?:^|\.)(vision_tower|vision_model|vision_encoder|vision_embed_tokens|visual|vit|image_newline"
     r"|multi_modal_projector|mm_projector|embed_vision|img_processor|image_embed\w*|patch_embed\w*"
@@ -89,7 +87,7 @@ def load_safetensors(path: Path) -> Imported:
     if not config.exists():
         tensors = checkpoint.tensors
         raise NotFoundError(
-            f"{path} holds {len(tensors)} tensors of "
+            f"{path} holds {count_of(tensors)} tensors of "
             f"{sum(tensor.num_bytes for tensor in tensors):,} bytes, and no config.json stands beside "
             f"it: a header does not say which architecture it is of, nor how many heads"
         )
@@ -160,7 +158,7 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
         what = "copies of the token table" if copy else f"not in the config: {item.what}"
         beside.setdefault(what, []).append(item.tensor)
     taken = [(item.tensor, item.component) for item in matched.model]
-    taken += [(tensor, component_of(pattern(tensor.name))) for tensor in sorted_out.scales]
+    taken += [(tensor, component_of(tensor.name)) for tensor in sorted_out.scales]
     notes = list(imported.assumptions)
     tower_word = tower_format(spec, beside)
     if tower_word:
@@ -168,7 +166,7 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
     elif spec.towers:
         spec, said = without_towers(spec, beside)
         notes.append(said)
-    counted = {f"{what} ({_tensors(len(found))})": found for what, found in beside.items()}
+    counted = {f"{what} ({_tensors(count_of(found))})": found for what, found in beside.items()}
     weights = stored_weights(checkpoint.path, taken, counted)
     if checkpoint.present_bytes < checkpoint.total_bytes:
         notes.append(
@@ -178,7 +176,7 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
     if sorted_out.scales:
         held = sum(tensor.num_bytes for tensor in sorted_out.scales)
         notes.append(
-            f"{_tensors(len(sorted_out.scales))} with scales and zero points of quantised matrices "
+            f"{_tensors(count_of(sorted_out.scales))} with scales and zero points of quantised matrices "
             f"({held:,} bytes) counted with the weights"
         )
     missing: dict[str, list[_Item]] = {}
@@ -201,14 +199,6 @@ def _tensors(count: int) -> str:
     return f"{count} tensor{'s' if count != 1 else ''}"
 
 
-def pattern(name: str) -> str:
-    """A name with its numbers left out, under which equal tensors of all layers are one."""
-    return _NUMBER.sub("N", name)
-
-
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-
-
 # ---------------------------------------------------------------- what is what
 
 
@@ -224,11 +214,11 @@ class _SortedOut:
 def _sort_out(spec: ModelSpec, tensors: tuple[StoredTensor, ...]) -> _SortedOut:
     result = _SortedOut([], [], {})
     num_layers = _num_layers(spec)
-    names = {tensor.name for tensor in tensors}
+    names = {(tensor.layer, tensor.name) for tensor in tensors}
     for tensor in tensors:
         name = tensor.name
-        tower, is_mtp, is_computed, is_scale = _told_by(pattern(name))
-        stack, layer = _place(spec, name)
+        tower, is_mtp, is_computed, is_scale = _told_by(name)
+        stack, layer = _place(spec, tensor)
         if tower is not None and not (tower == "mlp1" and layer >= 0):
             result.beside.setdefault(_tower(tower), []).append(tensor)
         elif is_mtp or layer >= num_layers[stack]:
@@ -236,7 +226,7 @@ def _sort_out(spec: ModelSpec, tensors: tuple[StoredTensor, ...]) -> _SortedOut:
         elif is_computed and not (name.endswith(".bias") and len(tensor.shape) < 2):
             # A causal mask saved as attn.bias has two axes of tokens; a bias has one axis.
             result.beside.setdefault("buffers that libraries compute", []).append(tensor)
-        elif _is_scale(name, names, is_scale):
+        elif _is_scale(tensor, names, is_scale):
             result.scales.append(tensor)
         else:
             result.model.append(((stack, layer), tensor))
@@ -251,10 +241,10 @@ def _told_by(words: str) -> tuple[str | None, bool, bool, bool]:
     return tower and tower[1], mtp, computed, scale
 
 
-def _is_scale(name: str, names: set[str], is_scale: bool) -> bool:
+def _is_scale(tensor: StoredTensor, names: set[tuple[int, str]], is_scale: bool) -> bool:
     """Whether a tensor belongs to a quantised matrix; a lone ``scale`` is a weight like others."""
-    if name.endswith(".scale"):
-        return f"{name.removesuffix('.scale')}.weight" in names
+    if tensor.name.endswith(".scale"):
+        return (tensor.layer, f"{tensor.name.removesuffix('.scale')}.weight") in names
     return is_scale
 
 
@@ -274,14 +264,12 @@ def _num_layers(spec: ModelSpec) -> dict[str, int]:
     }
 
 
-def _place(spec: ModelSpec, name: str) -> Place:
-    match = _LAYER.search(name)
-    if match is None:
+def _place(spec: ModelSpec, tensor: StoredTensor) -> Place:
+    if tensor.layer < 0:
         return BESIDE
-    encoder = spec.encoder is not None and re.search(
-        r"(?:^|\.)encoder\.", name[: match.start() + 1]
-    )
-    return "encoder" if encoder else "decoder", int(match[1])
+    before = tensor.name[: LAYER.search(tensor.name).start() + 1]  # type: ignore[union-attr]
+    encoder = spec.encoder is not None and re.search(r"(?:^|\.)encoder\.", before)
+    return "encoder" if encoder else "decoder", tensor.layer
 
 
 @lru_cache(4096)
@@ -318,11 +306,11 @@ _COMPONENTS: tuple[tuple[set[str], Component], ...] = (
 # ---------------------------------------------------------------- differences
 
 
-@frozen
-class _Item:
+class _Item(NamedTuple):
     """A tensor of either side: its axes in order of size without those of one; its elements.
 
-    what: its name without numbers. tensor: the stored one; the inventory's have none.
+    what: its name without numbers. elements: of one. tensor: the stored one, or as many as are alike;
+    the inventory's have none.
     slot: the inventory's tensor as rules call it; a stored one has none.
     """
 
@@ -403,9 +391,9 @@ def _stored_item(tensor: StoredTensor, bits: int, quantised: bool) -> _Item:
         or (tensor.dtype == "U8" and quantised and name.endswith(".weight"))
     ):
         factor = 2
-    axes = _axes(tensor.shape) if factor == 1 else (tensor.numel * factor,)
-    words = pattern(name)
-    return _Item(words, component_of(words), axes, tensor.numel * factor, tensor)
+    elements = prod(tensor.shape) * factor
+    axes = _axes(tensor.shape) if factor == 1 else (elements,)
+    return _Item(name, component_of(name), axes, elements, tensor)
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -446,14 +434,16 @@ def _equal_axes(
         waiting.setdefault((item.axes, by_component and item.component), []).append(item)
     left = []
     for item in theirs:
-        twins = waiting.get((item.axes, by_component and item.component))
-        if twins:
-            words = item.what.split(".")
+        twins = waiting.get((item.axes, by_component and item.component), [])
+        words = item.what.split(".") if twins else []
+        fit = min(len(twins), item.tensor.number)
+        for _ in range(fit):
             twin = next((each for each in twins if _leaf(each.what) in words), twins[-1])
             twins.remove(twin)
-            pairs.append(([twin], [replace(item, component=twin.component)]))
-        else:
-            left.append(item)
+            one = item._replace(component=twin.component, tensor=item.tensor.part(1))
+            pairs.append(([twin], [one]))
+        if fit < item.tensor.number:
+            left.append(item._replace(tensor=item.tensor.part(item.tensor.number - fit)))
     return [item for items in waiting.values() for item in items], left
 
 
@@ -463,7 +453,7 @@ def _leaf(what: str) -> str:
 
 
 def _elements(items: list[_Item]) -> int:
-    return sum(item.elements for item in items)
+    return sum(item.elements * item.tensor.number for item in items)
 
 
 # ---------------------------------------------------------------- formats
@@ -477,18 +467,19 @@ _PACKED = re.compile(r"\.(weight|qweight|weight_packed|weight_blocks|W_q)$|_bloc
 
 def _groups(matched: _Matched, scales: list[StoredTensor]) -> Iterator[Group]:
     """What holds what, each matrix with its scales; scales of nothing go with their component."""
-    held: dict[str, int] = {}
+    held: dict[tuple[int, str], int] = {}
     for index, (_, stored) in enumerate(matched.pairs):
         for item in stored:
-            held[_PACKED.sub("", item.tensor.name)] = index
+            held[item.tensor.layer, _PACKED.sub("", item.tensor.name)] = index
     extra: dict[int, int] = {}
     for scale in scales:
-        stem = _SCALES.sub("", scale.name)
-        while stem and stem not in held:
+        layer, whole = scale.layer, _SCALES.sub("", scale.name)
+        stem = whole
+        while stem and (layer, stem) not in held:
             stem = stem.rpartition(".")[0]
-        where = held.get(stem, held.get(_SCALES.sub("", scale.name).removesuffix("_proj")))
+        where = held.get((layer, stem), held.get((layer, whole.removesuffix("_proj"))))
         if where is None:
-            component = component_of(pattern(scale.name))
+            component = component_of(scale.name)
             near = (i for i, (own, _) in enumerate(matched.pairs) if own[0].component == component)
             where = next(near, 0)
         extra[where] = extra.get(where, 0) + scale.num_bytes

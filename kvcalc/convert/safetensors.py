@@ -7,12 +7,14 @@ tensor.rs): offsets that follow each other without gaps, bytes that are those of
 
 A checkpoint is one file, or shards that ``model.safetensors.index.json`` or their names
 (``model-00001-of-00004.safetensors``) tie together; a hub repository's headers come by range
-requests (``hub_tensors``).
+requests (``hub_tensors``). A mixture of experts has a hundred thousand tensors and a few kinds of them:
+those that are alike are put together while a header is read, so that memory grows with the kinds.
 """
 
 import json
 import os
 import re
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ _SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})\.safetensors")
 class Checkpoint:
     """The tensors of one checkpoint.
 
-    path: the file or folder. total_bytes: what its files would have; present_bytes: what they have.
+    path: the file or folder. tensors: those that are alike in one. total_bytes: what its files would
+    have; present_bytes: what they have.
     """
 
     path: str
@@ -76,20 +79,62 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if len(names) > MAX_FILES:
         raise wrong_file(str(path), f"{len(names)} files of one checkpoint (at most {MAX_FILES})")
     _no_file_twice(folder, names)
-    parts = [read_header(folder / name) for name in names]
-    tensors: dict[str, StoredTensor] = {}
-    for part in parts:
-        if len(tensors) + len(part.tensors) > MAX_TENSORS:
+    kinds = Kinds()
+    total = present = 0
+    for name in names:
+        should_have, has = _read_header(folder / name, kinds)
+        total += should_have
+        present += has
+        if len(kinds.names) > MAX_TENSORS:
             raise wrong_file(str(path), f"more than {MAX_TENSORS} tensors")
-        for tensor in part.tensors:
-            if tensor.name in tensors:
-                raise wrong_file(part.path, f"'{tensor.name}' is in another file of it as well")
-            tensors[tensor.name] = tensor
     return Checkpoint(
-        path=str(path), tensors=tuple(tensors.values()),
-        total_bytes=sum(part.total_bytes for part in parts),
-        present_bytes=sum(part.present_bytes for part in parts),
-    )  # fmt: skip
+        path=str(path), tensors=kinds.tensors(), total_bytes=total, present_bytes=present
+    )
+
+
+# ---------------------------------------------------------------- tensors that are alike
+
+
+class Kinds:
+    """Tensors as headers list them, those together that differ in the numbers of their names alone.
+
+    names: of all.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._counts: dict[tuple[str, int, tuple[int, ...], str], int] = {}
+        self._bytes: dict[tuple[str, int, tuple[int, ...], str], int] = {}
+
+    def add(self, name: str, shape: tuple[int, ...], dtype: str, num_bytes: int) -> None:
+        """Count one. All of a kind have as many bytes."""
+        self.names.add(name)
+        parts = _NUMBERS.split(name)
+        words = "N".join(parts[::2])
+        at = _layer_at(words) if len(parts) > 1 else -1
+        layer = int(parts[at]) if 0 < at < len(parts) and len(parts[at]) < 8 else -1
+        kind = (words, layer, shape, dtype)
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._bytes[kind] = num_bytes
+
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        """What was added, a kind at a time."""
+        return tuple(
+            StoredTensor(words, shape, dtype, count * self._bytes[kind], count, layer)
+            for kind, count in self._counts.items()
+            for words, layer, shape, dtype in (kind,)
+        )
+
+
+_NUMBERS = re.compile(r"(?<=\.)(\d+)(?=\.)")
+LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block|albert_layers|decoder_layers)\.N\.")
+
+
+@lru_cache(4096)
+def _layer_at(words: str) -> int:
+    """Which part of a name, split at its numbers, is the number of the layer; -1 for none."""
+    match = LAYER.search(words)
+    return -1 if match is None else 2 * words[: match.end()].split(".").count("N") - 1
 
 
 # ---------------------------------------------------------------- which files
@@ -182,6 +227,15 @@ def _no_file_twice(folder: Path, names: list[str]) -> None:
 
 def read_header(path: Path) -> Checkpoint:
     """The header of one file."""
+    kinds = Kinds()
+    total, present = _read_header(path, kinds)
+    return Checkpoint(
+        path=str(path), tensors=kinds.tensors(), total_bytes=total, present_bytes=present
+    )
+
+
+def _read_header(path: Path, kinds: Kinds) -> tuple[int, int]:
+    """Add the tensors of one file: the bytes that it should have, and has."""
     shown = str(path)
     with open_regular(path) as (file, size):
         if size < 8:
@@ -199,20 +253,19 @@ def read_header(path: Path) -> Checkpoint:
             text = file.read(length)
         except OSError as error:
             raise unreadable(path, error) from None
-    tensors, data_bytes = parse_header(text, shown)
-    total = 8 + length + data_bytes
+    total = 8 + length + parse_header(text, shown, kinds)
     if size > total:
         raise wrong_file(shown, f"{size - total} bytes that belong to no tensor")
-    return Checkpoint(path=shown, tensors=tensors, total_bytes=total, present_bytes=size)
+    return total, size
 
 
-def parse_header(text: bytes, path: str) -> tuple[tuple[StoredTensor, ...], int]:
-    """The tensors of a header, and the bytes of their data."""
+def parse_header(text: bytes, path: str, kinds: Kinds) -> int:
+    """Add the tensors of a header: the bytes of their data."""
     header = _json(text, path, "the header")
     header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise wrong_file(path, f"{len(header)} tensors (at most {MAX_TENSORS})")
-    spans: list[tuple[int, int, StoredTensor]] = []
+    spans: list[tuple[int, int, str]] = []
     for name, info in header.items():
         dtype, shape, begin, end = _info(path, name, info)
         if dtype not in BITS:
@@ -223,15 +276,18 @@ def parse_header(text: bytes, path: str) -> tuple[tuple[StoredTensor, ...], int]
                 path,
                 f"'{name}' {list(shape)} {dtype} cannot take the {end - begin} bytes it is given",
             )
-        spans.append((begin, end, StoredTensor(name, shape, dtype, end - begin)))
-    spans.sort(key=lambda span: span[:2])
+        if name in kinds.names:
+            raise wrong_file(path, f"'{name}' is in another file of it as well")
+        kinds.add(name, shape, dtype, end - begin)
+        spans.append((begin, end, name))
+    spans.sort()
     last = 0
-    for begin, end, tensor in spans:
+    for begin, end, name in spans:
         if begin != last:
             what = "overlaps what stands before it" if begin < last else "leaves a gap before it"
-            raise wrong_file(path, f"'{tensor.name}' {what}: at {begin}, expected at {last}")
+            raise wrong_file(path, f"'{name}' {what}: at {begin}, expected at {last}")
         last = end
-    return tuple(tensor for _, _, tensor in spans), last
+    return last
 
 
 def _info(path: str, name: str, info: Any) -> tuple[str, tuple[int, ...], int, int]:
@@ -275,17 +331,17 @@ def hub_tensors(hub: Any, repo_id: str, revision: str | None) -> Checkpoint:
     hub: the module huggingface_hub. Raises whatever it raises; the caller decides what that means.
     """
     found = hub.HfApi().get_safetensors_metadata(repo_id, revision=revision)
-    tensors: list[StoredTensor] = []
+    kinds = Kinds()
+    num_bytes = 0
     for name, file in found.files_metadata.items():
         header = {
             tensor: {"dtype": info.dtype, "shape": list(info.shape),
                      "data_offsets": list(info.data_offsets)}
             for tensor, info in file.tensors.items()
         }  # fmt: skip
-        tensors += parse_header(json.dumps(header).encode(), f"{repo_id}/{name}")[0]
-    if len(tensors) > MAX_TENSORS:
+        num_bytes += parse_header(json.dumps(header).encode(), f"{repo_id}/{name}", kinds)
+    if len(kinds.names) > MAX_TENSORS:
         raise SpecError(f"{repo_id}: more than {MAX_TENSORS} tensors")
-    num_bytes = sum(tensor.num_bytes for tensor in tensors)
     return Checkpoint(
-        path=repo_id, tensors=tuple(tensors), total_bytes=num_bytes, present_bytes=num_bytes
+        path=repo_id, tensors=kinds.tensors(), total_bytes=num_bytes, present_bytes=num_bytes
     )

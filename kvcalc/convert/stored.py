@@ -5,26 +5,40 @@ import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvcalc.errors import Problem, SpecError
-from kvcalc.frozen import frozen
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component
 
 
-@frozen
-class StoredTensor:
-    """One tensor of a header. dtype: the file's own word for its number format."""
+class StoredTensor(NamedTuple):
+    """One tensor of a header, or several of a layer that differ in the numbers of their names alone.
+
+    name: with N in place of such numbers. shape: of one. dtype: the file's own word for its number
+    format. num_bytes: of all. layer: the first number of a layer in the name; -1 where there is none.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     num_bytes: int
+    number: int = 1
+    layer: int = -1
 
     @property
     def numel(self) -> int:
-        return prod(self.shape)
+        """Elements of all."""
+        return self.number * prod(self.shape)
+
+    def part(self, number: int) -> "StoredTensor":
+        """So many of them."""
+        return self._replace(number=number, num_bytes=self.num_bytes // self.number * number)
+
+
+def count_of(tensors: Iterable[StoredTensor]) -> int:
+    """How many tensors there are."""
+    return sum(tensor.number for tensor in tensors)
 
 
 def wrong_file(path: str, message: str, line: int = 0, column: int = 0) -> SpecError:

@@ -13,8 +13,7 @@ from kvcalc.cli.app import main
 from kvcalc.convert.checkpoint import attach, attach_hub, component_of
 from kvcalc.convert.files import load_model
 from kvcalc.convert.imported import Imported
-from kvcalc.convert.safetensors import Checkpoint, read_header
-from kvcalc.convert.stored import StoredTensor
+from kvcalc.convert.safetensors import Checkpoint, Kinds, read_header
 from kvcalc.convert.write import spec_text
 from kvcalc.errors import NotFoundError
 from kvcalc.spec.loader import load_spec_text
@@ -236,12 +235,12 @@ def test_deepseek_v3_with_a_tensor_per_expert() -> None:
             shapes[f"{place}mlp.{expert}gate_proj.weight"] = (width, 7168)
             shapes[f"{place}mlp.{expert}up_proj.weight"] = (width, 7168)
             shapes[f"{place}mlp.{expert}down_proj.weight"] = (7168, width)
-    tensors = tuple(
-        StoredTensor(name, shape, "BF16", 2 * prod(shape)) for name, shape in shapes.items()
-    )
-    checkpoint = Checkpoint(path="v3", tensors=tensors, total_bytes=0, present_bytes=0)
+    kinds = Kinds()
+    for name, shape in shapes.items():
+        kinds.add(name, shape, "BF16", 2 * prod(shape))
+    checkpoint = Checkpoint(path="v3", tensors=kinds.tensors(), total_bytes=0, present_bytes=0)
     found = attach(Imported(load("deepseek-v3")), checkpoint)
-    assert len(tensors) == 45_395
+    assert sum(tensor.number for tensor in checkpoint.tensors) == 45_395
     assert found.weights is not None
     # 671,026,404,352 parameters and 58 router biases of 256, which are buffers.
     assert found.weights.bytes == 2 * (671_026_404_352 + 14_848)

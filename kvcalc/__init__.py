@@ -13,7 +13,8 @@ every combination of models (each a ``Variant``), contexts, batches and cache fo
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
 as text. ``fit`` says whether a workload fits an accelerator, ``which`` which of several models do and
 in which format, ``capacity`` what a serving engine
-allocates, ``traffic`` what requests of many lengths hold; ``check`` and ``diff`` are the commands.
+allocates, ``traffic`` what requests of many lengths hold, ``read_log`` why an engine's log says what it
+says; ``check`` and ``diff`` are the commands.
 An answer has ``to_dict()`` (the object of ``--format json``), ``rows()`` for a data frame, and shows
 itself in a notebook.
 
@@ -23,16 +24,17 @@ Every error that a user can cause is a ``KvcalcError``, which prints its ``probl
 __version__ = "0.2.0"
 __all__ = [
     "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "Estimate", "FileError", "Fit",
-    "Imported", "KvcalcError", "Layout", "Lengths", "MissingExtraError", "ModelSpec",
+    "Imported", "KvcalcError", "Layout", "Lengths", "LogAnswer", "MissingExtraError", "ModelSpec",
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
-    "load_spec_text", "shipped", "spec_from_config", "traffic", "which", "with_attention",
+    "load_spec_text", "read_log", "shipped", "spec_from_config", "traffic", "which", "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
+    from kvcalc.api.logs import read_log
     from kvcalc.api.serving import capacity, fit, traffic, which
     from kvcalc.api.specs import check, diff, grid
     from kvcalc.checks.diff import Diff
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from kvcalc.logs.answer import LogAnswer
     from kvcalc.memory.cache import CacheFunction
     from kvcalc.memory.estimate import Estimate
     from kvcalc.memory.grid import Row, Variant
@@ -70,6 +73,7 @@ else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
+        "kvcalc.api.logs": ("read_log",),
         "kvcalc.api.serving": ("capacity", "fit", "traffic", "which"),
         "kvcalc.api.specs": ("check", "diff", "grid"),
         "kvcalc.checks.diff": ("Diff",),
@@ -85,6 +89,7 @@ else:
         "kvcalc.deployment.answer": ("Fit",),
         "kvcalc.deployment.choice": ("Choices",),
         "kvcalc.engines.result": ("CapacityResult",),
+        "kvcalc.logs.answer": ("LogAnswer",),
         "kvcalc.memory.cache": ("CacheFunction",),
         "kvcalc.memory.estimate": ("Estimate",),
         "kvcalc.memory.grid": ("Row", "Variant"),

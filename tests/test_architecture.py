@@ -23,7 +23,7 @@ LAYERS = (
     # What llama.cpp and mlx-lm make is read off memory's inventory, and gives its ledger formats.
     ("memory", "gguf", "mlx"),
     ("convert", "engines", "deployment"),
-    ("checks",),
+    ("checks", "logs"),
     ("report",),
     ("api", "site"),
     ("cli", "verify"),

@@ -9,9 +9,10 @@ from kvcalc.deployment.answer import Fit
 from kvcalc.deployment.choice import Choices
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer
+from kvcalc.logs.answer import LogAnswer
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.shown import shows
-from kvcalc.report.answers import capacity, choice, diff, estimate, fit, traffic
+from kvcalc.report.answers import capacity, choice, diff, estimate, fit, log, traffic
 from kvcalc.report.formats import csv
 from kvcalc.report.formats.html import fragment
 from kvcalc.report.formats.json import versioned
@@ -48,4 +49,5 @@ shows(Fit, lambda one: _Shown(fit.answer(one)))
 shows(Choices, lambda one: _Shown(choice.answer(one)))
 shows(CapacityResult, lambda one: _Shown(capacity.answer(one, one.source, "")))
 shows(TrafficAnswer, lambda one: _Shown(traffic.answer([(one.model, "", one.traffic, one.notes)])))
+shows(LogAnswer, lambda one: _Shown(log.answer(one)))
 shows(Diff, lambda one: _Shown(diff.answer(one, "increase")))

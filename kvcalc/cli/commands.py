@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("kvcalc.cli.import_", "import_"),
     "capacity": ("kvcalc.cli.capacity", "capacity"),
     "traffic": ("kvcalc.cli.traffic", "traffic"),
+    "log": ("kvcalc.cli.log", "log"),
     "fit": ("kvcalc.cli.fit", "fit"),
     "verify": ("kvcalc.cli.verify", "verify"),
     "mcp": ("kvcalc.cli.mcp", "mcp"),
@@ -37,6 +38,7 @@ another attention          kvcalc compare llama-3-8b --attention mha,gqa,mqa,mla
 does it fit                kvcalc fit llama-3-70b --gpu h100-80gb
 the equations              kvcalc explain gemma-3-27b
 what an engine allocates   kvcalc capacity qwen3-8b --gpu h100-80gb
+why its log says so        kvcalc log vllm.log
 the models it comes with   kvcalc models
 a spec from a config       kvcalc import config.json -o my-model.yaml
 hold specs, in CI          kvcalc check model_specs

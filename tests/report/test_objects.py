@@ -27,6 +27,7 @@ ASKED = {
         "capacity qwen3-8b --gpu h100", "capacity qwen3-8b --engine llama.cpp --ctx-size 4096",
         "capacity qwen3-8b --engine tensorrt-llm --tokens 1000",
     ),
+    "log": ("log {log}",),
     "fit": (
         f"fit llama-3-8b --gpu h100 {SMALL}", "fit llama-3-70b --gpu h100",
         f"fit qwen3-32b --gpu rtx-4090 --ram 64GiB --dtype q4_k_m {SMALL}",
@@ -45,7 +46,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("asked")
     (folder / "lengths.csv").write_text("100\n20000\n")
     (folder / "broken.yaml").write_text("name: broken\nhidden_size: many\n")
-    return {"lengths": folder / "lengths.csv", "broken": folder / "broken.yaml"}
+    (folder / "vllm.log").write_text(
+        "vllm serve Qwen/Qwen3-8B --max-model-len 40960\n"
+        "Available KV cache memory: 5.98 GiB\nGPU KV cache size: 43,536 tokens\n"
+        "Maximum concurrency for 40,960 tokens per request: 1.06x\n"
+    )
+    return {
+        "log": folder / "vllm.log",
+        "lengths": folder / "lengths.csv",
+        "broken": folder / "broken.yaml",
+    }
 
 
 def answered(line: str, capsys: pytest.CaptureFixture[str]) -> Any:

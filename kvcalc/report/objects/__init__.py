@@ -10,6 +10,7 @@ ANSWERS = {
     "traffic": ("kvcalc.report.objects.traffic", ("Traffic",)),
     "compare": ("kvcalc.report.objects.compare", ("Compare",)),
     "capacity": ("kvcalc.report.objects.capacity", ("Capacity",)),
+    "log": ("kvcalc.report.objects.log", ("Log",)),
     "fit": ("kvcalc.report.objects.fit", ("Fit", "LocalFit", "Choices", "Together")),
     "explain": ("kvcalc.report.objects.explain", ("Explained", "Reference")),
     "models": ("kvcalc.report.objects.models", ("Models",)),

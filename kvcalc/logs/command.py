@@ -1,0 +1,25 @@
+"""Flags that somebody typed: a shell's line, the arguments of a container, lines of a compose file."""
+
+from kvcalc.logs.dialect import Dialect, options
+from kvcalc.logs.facts import Said, Start
+from kvcalc.logs.lines import LogLine
+
+# Words before a model that stands without an option.
+_SERVES = ("vllm serve ", "trtllm-serve serve ", "trtllm-serve ")
+
+
+def command_flags(dialect: Dialect, start: Start, line: LogLine) -> None:
+    """What a line of a shell says. What the engine printed itself holds over it."""
+    text = line.text
+    for words in _SERVES:
+        begin = text.find(words)
+        if begin < 0 or dialect.name not in ("vllm", "tensorrt-llm"):
+            continue
+        after = text[begin + len(words) :].split()
+        if after and not after[0].startswith("-") and start.model is None:
+            start.model = Said(after[0].strip("\"'`"), line.number)
+    for option, value in options(text):
+        name = dialect.options.get(option, dialect.options.get(option.replace("_", "-"), ""))
+        if not name:
+            continue
+        dialect.put(start, name, value if value else "True", line.number, sure=False)

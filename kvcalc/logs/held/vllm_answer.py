@@ -1,0 +1,31 @@
+"""The whole answer to a vLLM log."""
+
+from kvcalc.deployment.hardware import Accelerator
+from kvcalc.logs.answer import LogAnswer
+from kvcalc.logs.facts import Start
+from kvcalc.logs.held.vllm import compare
+from kvcalc.logs.held.vllm_advice import Pooled, advice, memory_items, request_items, verdict
+from kvcalc.logs.parts import parts_of
+from kvcalc.spec.catalog import Found
+
+
+def answer(
+    start: Start, found: Found, called: str, device: Accelerator | None, notes: tuple[str, ...]
+) -> LogAnswer:
+    compared, assumed = compare(start, found.spec, device)
+    pooled = Pooled(compared, called, device)
+    rules = compared.plan.rules.version
+    if start.version is None and not any(each.startswith("the rules of") for each in assumed):
+        assumed = (*assumed, f"the release: not in the log, the rules of {rules} taken")
+    return LogAnswer(
+        **parts_of(start, found),
+        rules=rules,
+        observations=tuple(compared.observations()),
+        advice=advice(pooled),
+        memory=tuple(memory_items(pooled)),
+        request=tuple(request_items(pooled)),
+        request_title=f"one request of {compared.plan.max_model_len:,} tokens",
+        verdict=tuple(verdict(pooled)),
+        assumed=assumed,
+        notes=(*notes, *compared.plan.notes),
+    )

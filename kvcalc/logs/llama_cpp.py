@@ -1,0 +1,246 @@
+"""What llama.cpp prints when it loads a model, alone or inside Ollama and LM Studio.
+
+The messages are those of src/llama-kv-cache.cpp, llama-memory-recurrent.cpp, llama-context.cpp,
+llama-model.cpp and llama-model-loader.cpp in llama-cpp-python 0.3.36, and older ones (llama_kv_cache_init,
+llama_new_context_with_model, llm_load_print_meta) in public logs; Ollama's are of llm/server.go and its
+runner. Two decimals of MiB, of C's printf.
+"""
+
+import re
+
+from kvcalc.logs.dialect import Dialect, Message, Take, scalar
+from kvcalc.logs.facts import UNITS, Said, Start, printed
+from kvcalc.logs.lines import LogLine
+from kvcalc.units import MIB
+
+# Long names of llama-server -> themselves; short ones and Ollama's runner's beside.
+_LONG = (
+    "--ctx-size", "--parallel", "--ubatch-size", "--batch-size", "--cache-type-k", "--cache-type-v",
+    "--kv-unified", "--swa-full", "--flash-attn", "--n-gpu-layers", "--n-cpu-moe", "--cpu-moe",
+    "--override-tensor", "--tensor-split", "--split-mode", "--main-gpu", "--no-kv-offload", "--draft-max",
+)  # fmt: skip
+_OPTIONS = {option: option for option in _LONG} | {
+    "-c": "--ctx-size", "-np": "--parallel", "-ub": "--ubatch-size", "-b": "--batch-size",
+    "-ctk": "--cache-type-k", "-ctv": "--cache-type-v", "-kvu": "--kv-unified", "-fa": "--flash-attn",
+    "-ngl": "--n-gpu-layers", "--gpu-layers": "--n-gpu-layers", "-ncmoe": "--n-cpu-moe",
+    "-cmoe": "--cpu-moe",
+    "-ot": "--override-tensor", "-ts": "--tensor-split", "-sm": "--split-mode", "-mg": "--main-gpu",
+    "-nkvo": "--no-kv-offload", "-m": "model", "--model": "model", "--hf-repo": "model", "-hf": "model",
+    "--kv-cache-type": "kv_cache_type",
+}  # fmt: skip
+
+
+def put(start: Start, name: str, text: str, line: int, *, sure: bool = True) -> None:
+    """One flag, under llama.cpp's long name."""
+    if name == "model":
+        if start.model is None and text != "True":
+            start.model = Said(text, line)
+        return
+    value = scalar(text)
+    if name == "kv_cache_type" and isinstance(value, str):
+        start.say("--cache-type-k", value, line, sure=sure)
+        start.say("--cache-type-v", value, line, sure=sure)
+    elif value is not None:
+        start.say(name, value, line, sure=sure)
+
+
+def _loaded(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.dims["file"] = Said(found["path"].rsplit("/", 1)[-1].rsplit("\\", 1)[-1], line.number)
+
+
+def _key(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """A key of the file's metadata: arrays are not kept, they are printed in part."""
+    value = scalar(found["value"].strip())
+    if value is not None and not found["type"].startswith("arr"):
+        start.dims.setdefault(found["key"], Said(value, line.number))
+
+
+def _meta(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    value = scalar(found["value"].strip())
+    if value is not None:
+        start.dims.setdefault(found["name"].strip(), Said(value, line.number))
+
+
+def _context(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    name = {"n_ctx": "--ctx-size", "n_seq_max": "--parallel", "n_ubatch": "--ubatch-size",
+            "kv_unified": "--kv-unified", "flash_attn": "--flash-attn", "n_rs_seq": "n_rs_seq",
+            "n_ctx_seq": "n_ctx_seq", "n_ctx_per_seq": "n_ctx_seq"}[found["name"]]  # fmt: skip
+    value = scalar(found["value"])
+    # A second context is of a draft, or of a warm-up: the first is the model's.
+    if value is not None and (name not in start.flags or not start.of("bytes")):
+        start.say(name, value, line.number)
+
+
+def _cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """One cache: what it has, then K and V, or R and S."""
+    layers, cells, seqs = int(found["layers"]), int(found["cells"]), found["seqs"].replace(" ", "")
+    of = f"{cells} cells, {layers} layers, {seqs}"
+    letters = {"K": "k_bytes", "V": "v_bytes", "R": "r_bytes", "S": "s_bytes"}
+    start.figures.append(printed("bytes", found["size"], line.number, unit=MIB, digits=2, of=of))
+    for letter, kind, size in re.findall(r"\b([KVRS]) \((\w+)\):\s*([\d.]+) MiB", found["rest"]):
+        start.figures.append(printed(letters[letter], size, line.number, unit=MIB, digits=2, of=of))
+        flag = {"K": "--cache-type-k", "V": "--cache-type-v"}.get(letter)
+        if (flag is not None and flag not in start.flags) or (
+            flag is not None and len(start.of("bytes")) == 1
+        ):
+            start.say(flag, kind, line.number)
+
+
+def _self_size(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """The line of builds before 2025-06: all caches of the model together."""
+    start.figures.append(printed("bytes", found["size"], line.number, unit=MIB, digits=2, of="all"))
+    for letter, kind, size in re.findall(r"\b([KV]) \((\w+)\):\s*([\d.]+) MiB", found["rest"]):
+        start.figures.append(
+            printed(f"{letter.lower()}_bytes", size, line.number, unit=MIB, digits=2, of="all")
+        )
+        start.say(f"--cache-type-{letter.lower()}", kind, line.number)
+
+
+def _buffer(kind: str) -> Take:
+    def take(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+        name = f"{kind} on {found['device']}"
+        figure = printed(name, found["size"], line.number, unit=MIB, digits=2, of=found["device"])
+        if name in start.memory and kind == "caches":
+            name = f"{name}, line {line.number}"
+        start.memory.setdefault(name, figure)
+
+    return take
+
+
+def _offloaded(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.say("--n-gpu-layers", int(found[1]), line.number)
+    start.dims.setdefault("layers and the output", Said(int(found[2]), line.number))
+
+
+def _gpu(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    if start.gpu is None:
+        start.gpu = Said(found[1].strip(), line.number)
+
+
+def _wrapper(name: str) -> Take:
+    def take(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+        start.wrapper = name
+
+    return take
+
+
+def _version(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.version = Said(found["version"], line.number)
+
+
+def _runner(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.wrapper = "Ollama"
+
+
+def _ollama_cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """Its own engine prints one decimal of a unit for each device."""
+    figure = printed(
+        "bytes", found["size"], line.number, unit=UNITS[found["unit"]], digits=1, of=found["device"]
+    )
+    start.figures.append(figure)
+    start.wrapper = "Ollama"
+
+
+_M = Message
+_WHO = r"(?:llama_\w+|print_info|llm_load_\w+|load_tensors|\w*kv_cache\w*|~?\w+)"
+MESSAGES = (
+    _M(
+        "loaded meta data with",
+        r"loaded meta data with \d+ key-value pairs and \d+ tensors from (?P<path>.+?)(?: \(version|$)",
+        _loaded,
+        begins=True,
+    ),
+    _M(
+        "llama_model_loader: - kv",
+        r"- kv\s+\d+:\s+(?P<key>[\w.]+) (?P<type>\w+(?:\[\w+,\d+\])?)\s+= (?P<value>.*)",
+        _key,
+    ),
+    _M(
+        "print_info: ",
+        r"print_info: (?P<name>arch|general\.name|n_layer|n_embd|n_head|n_head_kv|n_e"
+        r"mbd_k_gqa|n_embd_v_gqa|"
+        r"n_vocab|n_swa|n_ctx_train|n_expert|file type|file size|model params|model t"
+        r"ype)\s*= (?P<value>.*)",
+        _meta,
+    ),
+    _M(
+        "llm_load_print_meta: ",
+        r"llm_load_print_meta: (?P<name>arch|general\.name|n_layer|n_embd|n_head|n_head_kv|n_embd_k_gqa|"
+        r"n_embd_v_gqa|n_vocab|n_swa|n_ctx_train|n_expert|model ftype|model size|mode"
+        r"l params)\s*= (?P<value>.*)",
+        _meta,
+    ),
+    _M(
+        "n_ctx",
+        r"(?:llama_\w+): (?P<name>n_ctx|n_ctx_seq|n_ctx_per_seq)\s*= (?P<value>\d+)(?!\d)",
+        _context,
+    ),
+    _M("n_seq_max", r"(?:llama_\w+): (?P<name>n_seq_max)\s*= (?P<value>\d+)", _context),
+    _M("n_ubatch", r"(?:llama_\w+): (?P<name>n_ubatch)\s*= (?P<value>\d+)", _context),
+    _M("n_rs_seq", r"(?:llama_\w+): (?P<name>n_rs_seq)\s*= (?P<value>\d+)", _context),
+    _M("kv_unified", r"(?:llama_\w+): (?P<name>kv_unified)\s*= (?P<value>true|false)", _context),
+    _M(
+        "MiB (",
+        r"size\s*=\s*(?P<size>[\d.]+) MiB \(\s*(?P<cells>\d+) cells,\s*(?P<layers>\d+) layers,\s*"
+        r"(?P<seqs>\d+(?:/\s*\d+)? seqs)[^)]*\),(?P<rest>(?:.*?\([\w]+\):\s*[\d.]+ MiB){2}.*)",
+        _cache,
+        cuts=True,
+    ),
+    _M(
+        "KV self size",
+        r"KV self size\s*=\s*(?P<size>[\d.]+) MiB,?(?P<rest>.*?V \(\w+\):\s*[\d.]+ MiB|$)",
+        _self_size,
+        cuts=True,
+    ),
+    _M(
+        "KV buffer size",
+        r"(?P<device>[\w]+) KV buffer size\s*=\s*(?P<size>[\d.]+) MiB",
+        _buffer("caches"),
+        cuts=True,
+    ),
+    _M(
+        "RS buffer size",
+        r"(?P<device>[\w]+) RS buffer size\s*=\s*(?P<size>[\d.]+) MiB",
+        _buffer("states"),
+    ),
+    _M(
+        "model buffer size",
+        r"(?P<device>[\w]+) model buffer size\s*=\s*(?P<size>[\d.]+) MiB",
+        _buffer("weights"),
+    ),
+    _M(
+        "compute buffer size",
+        r"(?P<device>[\w]+) compute buffer size\s*=\s*(?P<size>[\d.]+) MiB",
+        _buffer("compute"),
+    ),
+    _M(
+        "output buffer size",
+        r"(?P<device>[\w]+)\s+output buffer size\s*=\s*(?P<size>[\d.]+) MiB",
+        _buffer("output"),
+    ),
+    _M("layers to GPU", r"offloaded (\d+)/(\d+) layers to GPU", _offloaded),
+    _M("compute capability", r"Device \d+: ([^,]{3,60}), compute capability", _gpu),
+    _M("build: ", r"build: (?P<version>\d+ \(\w+\))", _version),
+    _M("LM STUDIO", r"LM STUDIO", _wrapper("LM Studio")),
+    _M("ollama", r"ollama(?:/| runner|\.exe| serve|-engine)", _wrapper("Ollama"), proves=False),
+    _M(
+        'msg="kv cache" device=',
+        r'msg="kv cache" device=(?P<device>\S+) size="(?P<size>[\d.]+) (?P<unit>[KMGT]iB)"',
+        _ollama_cache,
+    ),
+)
+
+DIALECT = Dialect(
+    name="llama.cpp",
+    words="llama.cpp",
+    messages=MESSAGES,
+    commands=(
+        "llama-server",
+        "llama-cli",
+        "runner --ollama-engine",
+        "runner --model",
+        "--ctx-size",
+    ),
+    options=_OPTIONS,
+    put=put,
+)

@@ -149,6 +149,10 @@ def attach(imported: Imported, checkpoint: Checkpoint, bits: int = 4) -> Importe
     bits: of the elements that int32 words hold.
     """
     spec = imported.spec
+    if spec.draft is not None:
+        from kvcalc.convert.draft_files import attach_draft
+
+        return attach_draft(imported, checkpoint)
     sorted_out = _sort_out(spec, checkpoint.tensors)
     matched = _match(spec, sorted_out, bits)
     beside = dict(sorted_out.beside)

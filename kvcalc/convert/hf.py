@@ -1,12 +1,12 @@
 """config.json -> ModelSpec: find the family, let it read, check what came out."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, class_defaults, reader, short
+from kvcalc.convert.drafts import draft_spec, is_draft
 from kvcalc.convert.heads import with_class
 from kvcalc.convert.imported import Imported
 from kvcalc.convert.model_types import (
@@ -45,6 +45,8 @@ def spec_from_config(
 
     >>> spec_from_config({"model_type": "llama", ...}, "mine", "config.json").spec.hidden_size
     """
+    if isinstance(values, Mapping) and is_draft(values):
+        return _draft(values, name, source, path, stored=stored)
     model_type = _model_type(values, path)
     assumptions: list[str] = []
     left_out: tuple[str, ...] = ()
@@ -107,7 +109,24 @@ def _published(
         return declared_alone(values)
 
 
-_DRAFT = re.compile(r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP")
+def _draft(
+    values: Mapping[str, Any], name: str, source: str | tuple[str, ...], path: str, *, stored: bool
+) -> Imported:
+    """The spec of a model that drafts for another."""
+    assumptions: list[str] = []
+    spec = draft_spec(values, path, assumptions)
+    spec = replace(spec, name=name, source=(source,) if isinstance(source, str) else source)
+    if values.get("quantization_config") and not stored:
+        raise UnsupportedError(
+            f"{path}: quantization_config: a quantised draft is not accounted for by its config; give "
+            "the safetensors, whose headers say what the weights take"
+        )
+    problems = [
+        Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
+    ]
+    if problems:
+        raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
+    return Imported(spec, tuple(dict.fromkeys(assumptions)))
 
 
 def _with_own_head(
@@ -117,13 +136,6 @@ def _with_own_head(
     name = architectures[0] if isinstance(architectures, list) and architectures else None
     if not isinstance(name, str):
         return spec
-    if _DRAFT.search(name):
-        reason = (
-            "a model that drafts tokens for another has tensors of its own; give the model that it "
-            "drafts for"
-        )
-        problem = Problem("KV106", path, 0, 0, "architectures", reason)
-        raise UnsupportedError(f"{path}: architectures = {short(name)}: {reason}", (problem,))
     return with_class(replace(spec, model_type=config.model_type), config, name, assumptions)
 
 

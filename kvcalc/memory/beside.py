@@ -29,6 +29,7 @@ from kvcalc.memory.ledger import (
 from kvcalc.memory.schemes import scheme_of
 from kvcalc.memory.weights import count_parameters, device_weight_bytes, ledger, summarise
 from kvcalc.mlx_types import mlx_recipe
+from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 PartName = Literal["mtp", "draft", "adapters"]
@@ -242,6 +243,12 @@ def _mismatch(spec: ModelSpec, draft: ModelSpec) -> Iterator[tuple[str, str]]:
                 f"{width}, and {spec.name} has {spec.hidden_size}: it was made for another model's "
                 "hidden states",
             )
+    elif len(decoder_layers(draft)) == 1 and draft.hidden_size == spec.hidden_size:
+        yield (
+            "layers",
+            "one layer as wide as the model's is an EAGLE head whose config does not say so: give it "
+            "architectures: [EagleLlamaForCausalLM], or [LlamaForCausalLMEagle3]",
+        )
     if draft.vocab_size != spec.vocab_size:
         yield (
             "vocab_size",

@@ -130,9 +130,9 @@ def test_the_head_is_that_of_the_architecture(
     assert cache_function(spec, CacheDtypes()).slope == 131_072
 
 
-def test_draft_models_are_refused() -> None:
+def test_draft_models_without_a_reader_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="drafts tokens for another"):
-        spec_from_config(MISTRAL | {"architectures": ["LlamaForCausalLMEagle3"]}, "x", "y")
+        spec_from_config(MISTRAL | {"architectures": ["LiLiCorrDraftModel"]}, "x", "y")
 
 
 @pytest.mark.parametrize("model_type", ["internlm2", "minicpm"])

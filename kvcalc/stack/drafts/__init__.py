@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kvcalc.stack.drafts.dflash import DFlashDraft
+    from kvcalc.stack.drafts.domino import DominoDraft
     from kvcalc.stack.drafts.dspark import DSparkDraft
     from kvcalc.stack.drafts.eagle import EagleDraft
     from kvcalc.stack.drafts.eagle3 import Eagle3Draft
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from kvcalc.stack.drafts.mlp_speculator import MlpSpeculatorDraft
 
     Drafter = (
-        EagleDraft | Eagle3Draft | DFlashDraft | DSparkDraft | MedusaDraft | MlpSpeculatorDraft
+        EagleDraft
+        | Eagle3Draft
+        | DFlashDraft
+        | DSparkDraft
+        | DominoDraft
+        | MedusaDraft
+        | MlpSpeculatorDraft
     )
 
 # kind -> (module, class): read by the spec loader, which imports a kind only when a spec names it.
@@ -24,6 +31,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "eagle3": ("kvcalc.stack.drafts.eagle3", "Eagle3Draft"),
     "dflash": ("kvcalc.stack.drafts.dflash", "DFlashDraft"),
     "dspark": ("kvcalc.stack.drafts.dspark", "DSparkDraft"),
+    "domino": ("kvcalc.stack.drafts.domino", "DominoDraft"),
     "medusa": ("kvcalc.stack.drafts.medusa", "MedusaDraft"),
     "mlp_speculator": ("kvcalc.stack.drafts.mlp_speculator", "MlpSpeculatorDraft"),
 }

@@ -24,14 +24,15 @@ _TABLES = ("d2t", "t2d", "draft_id_to_target_id", "token_map")
 def attach_draft(imported: Imported, checkpoint: Checkpoint) -> Imported:
     """The draft with what its files say. Raises UnsupportedError, naming a tensor, where they hold others
     than the spec, or formats that are not accounted for."""
-    held = {tensor.name.removeprefix("model."): tensor for tensor in checkpoint.tensors}
-    spec = _told_by(imported.spec, held)
-    beside = {name: tensor for name, tensor in held.items() if name.split(".")[-1] in _TABLES}
-    if spec.draft is not None and spec.draft.kind == "eagle" and "lm_head.weight" in held:
-        beside["lm_head.weight"] = held["lm_head.weight"]
-    own = {name: tensor for name, tensor in held.items() if name not in beside}
+    held = [(tensor.name.removeprefix("model."), tensor) for tensor in checkpoint.tensors]
+    spec = _told_by(imported.spec, dict(held))
+    copies = _TABLES
+    if spec.draft is not None and spec.draft.kind == "eagle":
+        copies += ("lm_head.weight",)
+    beside = [tensor for name, tensor in held if name in copies]
+    own = [tensor for name, tensor in held if name not in copies]
     components = _match(spec, own, checkpoint.path)
-    words = {tensor.dtype for tensor in own.values()}
+    words = {tensor.dtype for tensor in own}
     if len(words) > 1 or not words <= _FORMATS.keys():
         raise UnsupportedError(
             f"{checkpoint.path}: a draft in {', '.join(sorted(words))} is not accounted for; one in a "
@@ -39,8 +40,8 @@ def attach_draft(imported: Imported, checkpoint: Checkpoint) -> Imported:
         )
     word = _FORMATS[words.pop()]
     weights = stored_weights(
-        checkpoint.path, [(tensor, components[tensor.shape]) for tensor in own.values()],
-        {"tables between both vocabularies, copies": beside.values()},
+        checkpoint.path, [(tensor, components[tensor.shape]) for tensor in own],
+        {"tables between both vocabularies, copies": beside},
     )  # fmt: skip
     formats: dict[Any, str] = {} if word == "bf16" else {"default": word}
     notes = tuple(note for note in imported.assumptions if "token table" not in note)
@@ -64,7 +65,7 @@ def _told_by(spec: ModelSpec, held: dict[str, StoredTensor]) -> ModelSpec:
 
 
 def _match(
-    spec: ModelSpec, held: dict[str, StoredTensor], path: str
+    spec: ModelSpec, held: list[StoredTensor], path: str
 ) -> dict[tuple[int, ...], Component]:
     """What tensors of each shape belong to. Raises UnsupportedError where a shape is missing or more."""
     wanted: Counter[tuple[int, ...]] = Counter()
@@ -74,9 +75,11 @@ def _match(
             if not tensor.buffer:
                 wanted[tensor.shape] += group.count
                 components[tensor.shape] = tensor.component
-    found = Counter(tensor.shape for tensor in held.values())
+    found: Counter[tuple[int, ...]] = Counter()
+    for each in held:
+        found[each.shape] += each.number
     for shape, count in (found - wanted).items():
-        name = next(name for name, tensor in held.items() if tensor.shape == shape)
+        name = next(each.name for each in held if each.shape == shape)
         raise UnsupportedError(
             f"{path}: {count} of the tensors of shape {list(shape)}, such as {name}, are not among those "
             f"of a draft of kind {spec.draft.kind if spec.draft else ''}"

@@ -26,7 +26,7 @@ def attach_draft(imported: Imported, checkpoint: Checkpoint) -> Imported:
     than the spec, or formats that are not accounted for."""
     held = [(tensor.name.removeprefix("model."), tensor) for tensor in checkpoint.tensors]
     spec = _told_by(imported.spec, dict(held))
-    copies = _TABLES
+    copies: tuple[str, ...] = _TABLES
     if spec.draft is not None and spec.draft.kind == "eagle":
         copies += ("lm_head.weight",)
     beside = [tensor for name, tensor in held if name in copies]

@@ -22,7 +22,7 @@ LAYERS = (
     ("spec",),
     # What llama.cpp and mlx-lm make is read off memory's inventory, and gives its ledger formats.
     ("memory", "gguf", "mlx"),
-    ("convert", "engines", "deployment"),
+    ("convert", "engines", "deployment", "tiers"),
     ("checks", "logs"),
     ("report",),
     ("api", "site"),

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traffic": ("kvcalc.cli.traffic", "traffic"),
     "log": ("kvcalc.cli.log", "log"),
     "fit": ("kvcalc.cli.fit", "fit"),
+    "tiers": ("kvcalc.cli.tiers", "tiers"),
     "verify": ("kvcalc.cli.verify", "verify"),
     "mcp": ("kvcalc.cli.mcp", "mcp"),
 }
@@ -39,6 +40,7 @@ does it fit                kvcalc fit llama-3-70b --gpu h100-80gb
 the equations              kvcalc explain gemma-3-27b
 what an engine allocates   kvcalc capacity qwen3-8b --gpu h100-80gb
 why its log says so        kvcalc log vllm.log
+in RAM and on disk         kvcalc tiers llama-3-8b --engine vllm --host 200GiB
 the models it comes with   kvcalc models
 a spec from a config       kvcalc import config.json -o my-model.yaml
 hold specs, in CI          kvcalc check model_specs

@@ -73,7 +73,7 @@ def answers(
     """Every model's answer for the requests of one file."""
     from kvcalc.report.answers.traffic import answer
 
-    requests, found = _lengths(path, question.prefix_tokens is not None), []
+    requests, found = read(path, question.prefix_tokens is not None), []
     for model in models:
         item = locate(model)
         spec, notes = item.spec, item.assumptions
@@ -87,7 +87,7 @@ def answers(
     return answer(found)
 
 
-def _lengths(path: str, count_prompts: bool) -> Lengths:
+def read(path: str, count_prompts: bool = False) -> Lengths:
     """Read a file, or stdin for ``-``. Raises NotFoundError, FileError or UsageError."""
     if path != "-":
         return open_lengths(path, count_prompts)

@@ -34,6 +34,10 @@ ASKED = {
         f"fit qwen3-0.6b t5-small --gpu rtx-4090 {SMALL}",
         f"fit qwen3-8b qwen3-0.6b --together --gpu rtx-4090 {SMALL}",
     ),
+    "tiers": (
+        "tiers llama-3-8b --host 20GiB --context 8k --link 55", "tiers gpt-oss-20b --disk 1TiB",
+        "tiers qwen3-8b --engine sglang --host 20GiB --lengths {lengths}",
+    ),
     "explain": ("explain gemma-3-1b", "explain mla", "explain mamba2-2.7b"),
     "models": ("models qwen",),
     "check": (f"check {SPECS}/mamba", "check {broken}", "check --rules"),

@@ -12,6 +12,7 @@ ANSWERS = {
     "capacity": ("kvcalc.report.objects.capacity", ("Capacity",)),
     "log": ("kvcalc.report.objects.log", ("Log",)),
     "fit": ("kvcalc.report.objects.fit", ("Fit", "LocalFit", "Choices", "Together")),
+    "tiers": ("kvcalc.report.objects.tiers", ("Tiers",)),
     "explain": ("kvcalc.report.objects.explain", ("Explained", "Reference")),
     "models": ("kvcalc.report.objects.models", ("Models",)),
     "check": ("kvcalc.report.objects.check", ("Check", "Rules")),

@@ -74,18 +74,22 @@ class Parameters(TypedDict):
 
     Fields:
         total: what is loaded without speculation, towers and heads included.
+        language_model: of them, what is no tower and no projector.
         active: what one token uses.
         active_without_embedding: the same without the token table.
         buffers: what a checkpoint keeps that is no parameter, such as router biases.
-        mtp: multi-token-prediction layers, which total does not count.
+        mtp: multi-token-prediction layers, which total does not count unless they are loaded.
+        checkpoint: the sum of the published safetensors index, where there is one.
     """
 
     total: int
+    language_model: int
     active: int
     active_without_embedding: int
     by_component: Components
     buffers: int
     mtp: int
+    checkpoint: NotRequired[int]
 
 
 class WeightType(TypedDict):

@@ -66,7 +66,7 @@ def tiers(
     pp: options.PipelineParallel = 1, format: options.OutputFormat = "table",
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
-    """What a token, a chunk and a session cost beyond the GPU, and how many fit.
+    """What sessions cost in RAM and on disk, and how many fit.
 
     A session is a request's cache that is kept to be read back: in RAM, on disk, or by another server.
 

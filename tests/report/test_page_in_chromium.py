@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,9 @@ class Browser:
         pytest.skip("chromedriver does not start here")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    folder = tmp_path_factory.mktemp("page")
-    file = folder / "report.html"
-    with pytest.raises(SystemExit):
-        main(["report", *MODELS, "-o", str(file)])
+@contextmanager
+def started(folder: Path) -> Iterator[Browser]:
+    """A browser with a profile of its own; skips the test where none starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,12 +93,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
             found.open(folder / "profile")
         except OSError as error:
             pytest.skip(f"Chromium does not start here: {error}")
-        found.call("POST", f"{found.session}/url", {"url": file.as_uri()})
         yield found
         found.call("DELETE", found.session)
     finally:
         driver.terminate()
         driver.wait()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    folder = tmp_path_factory.mktemp("page")
+    file = folder / "report.html"
+    with pytest.raises(SystemExit):
+        main(["report", *MODELS, "-o", str(file)])
+    with started(folder) as found:
+        found.call("POST", f"{found.session}/url", {"url": file.as_uri()})
+        yield found
 
 
 @pytest.mark.parametrize(

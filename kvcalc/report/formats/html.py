@@ -90,8 +90,11 @@ def _table(table: Table) -> Iterator[str]:
         yield f"<caption>{_text(table.caption)}</caption>"
     right = [is_right(table, index) for index, _ in columns]
     if table.headed:
+        # A cell without words heads nothing.
         heads = (
-            f"<th{_class(number)}>{_text(column.title or '')}</th>"
+            f'<th scope="col"{_class(number)}>{_text(column.title)}</th>'
+            if column.title
+            else "<td></td>"
             for number, (_, column) in zip(right, columns, strict=True)
         )
         yield f"<thead><tr>{''.join(heads)}</tr></thead>"

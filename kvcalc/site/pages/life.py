@@ -187,4 +187,7 @@ def _engines(subject: Subject) -> str:
         for row in subject.engines
     ]  # fmt: skip
     more = link("life.html", subject.page, subject.name)
-    return table(("accounting", "release", "bytes", ""), rows, "--n-") + f"<p>More of {more}.</p>"
+    return (
+        table(("accounting", "release", "bytes", "why not"), rows, "--n-")
+        + f"<p>More of {more}.</p>"
+    )

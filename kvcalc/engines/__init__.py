@@ -33,6 +33,7 @@ ENGINES: dict[str, str] = {
     "lm-studio": "kvcalc.engines.lm_studio",
     "mlx": "kvcalc.engines.mlx",
     "transformers-cb": "kvcalc.engines.transformers_cb",
+    "lmdeploy": "kvcalc.engines.lmdeploy",
     "exllamav3": "kvcalc.engines.exllamav3",
 }
 # Other spellings.

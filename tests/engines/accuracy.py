@@ -89,7 +89,7 @@ def render() -> str:
         if misses:
             lines += ["", "### Not reproduced, and why", "", *misses]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join((*parts, _mlx(), _transformers_cb(), _exllamav3()))
+    return "\n".join((*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3()))
 
 
 def _mlx() -> str:
@@ -136,6 +136,29 @@ def _transformers_cb() -> str:
         step = f", steps of {batch:,}" if batch else ""
         found = "refused" if pool is None else f"{pool[1]:,}"
         lines.append(f"| {name} | {sector:,} | {shown} | {memory:,} | {backend}{step} | {found} |")
+    return "\n".join(lines) + "\n"
+
+
+def _lmdeploy() -> str:
+    """Its PyTorch engine's own classes: blocks, and the blocks of a free memory."""
+    table = json.loads((HERE / "lmdeploy.json").read_text("utf-8"))
+    lines = [
+        "## lmdeploy", "",
+        f"No public log states its sizes. The PyTorch engine of lmdeploy {table['lmdeploy']} read the "
+        f"configs of {len(table['models'])} shipped models on {table['measured']}, without a GPU (a "
+        f"Hopper's "
+        "properties stated, Triton stood in for): its plan of a block in five formats over 1, 2 and 16 "
+        "ranks, and the blocks that its executor makes of three free memories each. The tests hold kvcalc "
+        "to all but 18 models, which are refused by name (`tests/engines/test_lmdeploy.py`, written by "
+        "`python -m tests.engines.lmdeploy_measured`):", "",
+        "| model | a block, bytes: 16 bits | int8 | int4 | free memory | batch, step, format | blocks |",
+        "|---|---:|---:|---:|---:|---|---:|",
+    ]  # fmt: skip
+    for name, row in table["models"].items():
+        sizes, pool = row["blocks"]["1"], row["pools"][0]
+        figures = f"{sizes[0]:,} | {sizes[2]:,} | {sizes[1]:,} | {pool[0]:,}"
+        blocks = "refused" if isinstance(pool[4], str) else f"{pool[4][0]:,}"
+        lines.append(f"| {name} | {figures} | {pool[1]}, {pool[2]}, {pool[3]} | {blocks} |")
     return "\n".join(lines) + "\n"
 
 

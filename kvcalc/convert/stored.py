@@ -46,12 +46,19 @@ def wrong_file(path: str, message: str, line: int = 0, column: int = 0) -> SpecE
     return SpecError(f"{path}: {message}", (Problem("KV101", path, line, column, "", message),))
 
 
-def json_object(data: bytes, path: str, what: str) -> dict[str, Any]:
-    """A JSON object without keys that stand twice. what: what it is, for messages."""
+def json_object(data: bytes, path: str, what: str, most: int = 1 << 30) -> dict[str, Any]:
+    """A JSON object without keys that stand twice. what: what it is, for messages. most: entries that
+    a text may have, which is refused before it takes the memory of more."""
+    if data.count(b",") > most or data.count(b"[") + data.count(b"{") > most:
+        raise wrong_file(path, f"{what} has more entries than a checkpoint has tensors")
+    halves = b"\\ud" in data or b"\\uD" in data
     try:
-        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique)
+        text = data.decode("utf-8-sig")
+        # Ten megabytes that the parser need not have beside its own.
+        del data
+        value = json.loads(text, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
-        where = f"byte 0x{data[error.start]:02x} at {error.start}"
+        where = f"byte 0x{error.object[error.start]:02x} at {error.start}"
         raise wrong_file(path, f"{what} is not UTF-8 ({where})") from None
     except json.JSONDecodeError as error:
         raise wrong_file(
@@ -65,7 +72,7 @@ def json_object(data: bytes, path: str, what: str) -> dict[str, Any]:
         raise wrong_file(path, f"{what} is not JSON: a number too long to be one") from None
     if not isinstance(value, dict):
         raise wrong_file(path, f"{what} is not a JSON object")
-    if b"\\ud" in data or b"\\uD" in data:
+    if halves:
         # Half of a pair is in no text that a page, a spec or another program could take.
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")

@@ -195,29 +195,48 @@ class Ledger:
         """
         if len(stages) == 1:
             return [sum(self.on_rank(ranks).values())]
+        if ranks not in self._shares:
+            self._shares[ranks] = self._share(ranks)
+        first, last, beside, by_layers = self._shares[ranks]
         totals = [0] * len(stages)
-        used = [{layers[index].weights for index in stage} | {*stage} for stage in stages]
-        # Rows of the same layers stand on the stages alike.
-        counts: dict[tuple[int, ...], list[int]] = {}
+        totals[0] += first
+        totals[-1] += last
+        for stage, held in enumerate(stages):
+            used = {layers[index].weights for index in held} | {*held}
+            totals[stage] += sum(share for layer, share in beside.items() if layer in held)
+            totals[stage] += sum(
+                share * len(used.intersection(owners)) for owners, share in by_layers.items()
+            )
+        return totals
+
+    def _share(self, ranks: int) -> "_Shares":
+        """What stands where on one of ``ranks`` tensor ranks, whatever the stages are."""
+        first = last = 0
+        beside: dict[int, int] = {}
+        by_layers: dict[tuple[int, ...], int] = {}
         for row in self.rows:
             share = row.shape_bytes(rank_shape(row.weight.tensor, ranks))
+            layer = row.weight.group.beside
             if row.place == "first":
-                totals[0] += share * row.count
+                first += share * row.count
             elif row.place == "last":
-                totals[-1] += share * row.count
-            elif (beside := row.weight.group.beside) is not None:
-                totals[next(i for i, stage in enumerate(stages) if beside in stage)] += share
+                last += share * row.count
+            elif layer is not None:
+                beside[layer] = beside.get(layer, 0) + share
             else:
-                found = counts.get(row.layers)
-                if found is None:
-                    found = counts[row.layers] = [
-                        len(held.intersection(row.layers)) for held in used
-                    ]
-                for rank, number in enumerate(found):
-                    totals[rank] += share * number
+                by_layers[row.layers] = by_layers.get(row.layers, 0) + share
         if self.tied is not None:
-            totals[-1] += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
-        return totals
+            last += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
+        return first, last, beside, by_layers
+
+    @cached_property
+    def _shares(self) -> "dict[int, _Shares]":
+        """What was asked for so far, by the number of ranks."""
+        return {}
+
+
+# Bytes of the first stage and of the last; of what stands beside a layer, and of layers that own alike.
+_Shares = tuple[int, int, dict[int, int], dict[tuple[int, ...], int]]
 
 
 def type_totals(rows: Iterable[Row]) -> tuple[TypeTotal, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, remembered
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.memory.layout import Layout
@@ -49,17 +49,23 @@ def refuse_split_cache(spec: ModelSpec, stages: Collection[Collection[int]]) -> 
     """Raise UnsupportedError where a layer reads the cache of a layer on another stage."""
     if len(stages) == 1:
         return
-    layers = decoder_layers(spec)
     split: dict[int, list[str]] = {}
-    for stage in stages:
-        for layer in layers:
-            if layer.index in stage and (source := _cache_source(spec, layers, layer)) not in stage:
-                split.setdefault(source, []).append(str(layer.index))
+    stage_of = {layer: number for number, stage in enumerate(stages) for layer in stage}
+    for layer, source in enumerate(_cache_sources(spec)):
+        if stage_of.get(source) != stage_of.get(layer):
+            split.setdefault(source, []).append(str(layer))
     if split:
         readers = "; ".join(
             f"{', '.join(who)} read layer {source}'s" for source, who in split.items()
         )
         raise UnsupportedError(f"pipeline stages would split layers that share a cache: {readers}")
+
+
+@remembered
+def _cache_sources(spec: ModelSpec) -> tuple[int, ...]:
+    """For each layer the one whose cache it reads."""
+    layers = decoder_layers(spec)
+    return tuple(_cache_source(spec, layers, layer) for layer in layers)
 
 
 def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> int:

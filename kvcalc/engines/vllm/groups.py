@@ -18,12 +18,13 @@ that does not make all layers one kind.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kvcalc.engines.vllm import deepseek_v4
 from kvcalc.engines.vllm.page import Entry, Kind, Page
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def promote(entries: Sequence[Entry], rules: Rules) -> list[Entry]:
     promoted = list(entries)
     if any(entry.page.kind in ("full", "latent") for entry in entries):
         promoted = [
-            replace(entry, page=replace(entry.page, kind=kinds[entry.page.kind], window=None))
+            changed(entry, page=changed(entry.page, kind=kinds[entry.page.kind], window=None))
             if entry.page.kind in kinds
             else entry
             for entry in entries
@@ -151,12 +152,12 @@ def _one_page_size(entries: Sequence[Entry], rules: Rules) -> tuple[list[Entry],
             unified.append(entry)
         elif page.kind != "state" and largest % page.page_bytes == 0:
             longer = page.block_tokens * (largest // page.page_bytes)
-            unified.append(replace(entry, page=page.with_block(longer)))
+            unified.append(changed(entry, page=page.with_block(longer)))
             stretched = True
         elif page.kind == "state" or (
             rules.pad_attention_pages and page.kind not in ("latent", "latent_window", "index")
         ):
-            unified.append(replace(entry, page=page.with_page(largest)))
+            unified.append(changed(entry, page=page.with_page(largest)))
             padded = True
         else:
             raise UnsupportedError(

@@ -1,7 +1,9 @@
 """A page: one block of one layer on one rank, and where it stands in the stack."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from kvcalc.frozen import changed
 
 Kind = Literal["full", "window", "chunk", "latent", "latent_window", "index", "state", "cross"]
 # Kinds that need a block for every token.
@@ -40,12 +42,12 @@ class Page:
 
     def with_page(self, page_bytes: int) -> "Page":
         """The same page padded to a size."""
-        return replace(self, page_bytes=page_bytes)
+        return changed(self, page_bytes=page_bytes)
 
     def with_block(self, block_tokens: int) -> "Page":
         """The same layer with another block."""
         unpadded = self.token_bytes * (block_tokens // self.tokens_per_state)
-        return replace(
+        return changed(
             self, block_tokens=block_tokens, page_bytes=unpadded, unpadded_bytes=unpadded
         )
 

@@ -159,6 +159,8 @@ class Stack:
             for name, block in self.spec.blocks.items()
             if block.recurrent is not None
         }
+        if not states and not self.kv.skips_ends:
+            return {}
         tokens = [page for block in self._attention_blocks() for page in maker.attention_pages(block, 1)
                   if page.kind not in ("index", "cross")] if not self._is_v4() else []  # fmt: skip
         if not states or not tokens:
@@ -215,14 +217,18 @@ class Stack:
     def _lay_out(self, maker: PageMaker, states: dict[str, Page]) -> list[Entry]:
         layers = decoder_layers(self.spec)
         entries: list[Entry] = []
+        plain = replace(maker, kv=KvFormat(self.request.model_dtype))
+        made: dict[tuple[str, bool], list[Page]] = {}
         for layer in layers:
-            block = self.spec.blocks[layer.block]
-            use = maker
-            if self.kv.skips_ends and not self.hybrid and not 2 <= layer.index < len(layers) - 2:
-                use = replace(maker, kv=KvFormat(self.request.model_dtype))
-            pages = list(use.attention_pages(block, self.block))
-            if block.recurrent is not None:
-                pages.append(states[layer.block])
+            at_end = not 2 <= layer.index < len(layers) - 2
+            wide = self.kv.skips_ends and not self.hybrid and at_end
+            pages = made.get((layer.block, wide))
+            if pages is None:
+                block = self.spec.blocks[layer.block]
+                pages = list((plain if wide else maker).attention_pages(block, self.block))
+                if block.recurrent is not None:
+                    pages.append(states[layer.block])
+                made[layer.block, wide] = pages
             entries += [Entry(layer.index, page, page) for page in pages]
         if self.request.draft is not None:
             return entries + self._draft_model(maker, self.request.draft.spec)

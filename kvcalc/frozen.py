@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 else:
     from dataclasses import MISSING, FrozenInstanceError
     from dataclasses import dataclass as _collect_fields
+    from operator import itemgetter
 
     # Values of each class that the shared ``__init__`` made, and how many earn another.
     _made: dict[type, int] = {}
@@ -46,6 +47,9 @@ else:
             cls = _collect_fields(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
             known = cls.__dataclass_fields__.values()
             _refuse_unheeded(cls, known)
+            # Of one field its value, of more a tuple.
+            names = [f.name for f in known]
+            cls.__get_fields__ = itemgetter(*names) if names else staticmethod(lambda values: ())
             cls.__defaults__ = {f.name: f.default for f in known if f.default is not MISSING}
             cls.__factories__ = {
                 f.name: f.default_factory for f in known if f.default_factory is not MISSING
@@ -99,9 +103,8 @@ else:
         if made == _MANY and not cls.__factories__ and cls.__init__ is _init:
             cls.__init__ = _own_init(cls)
 
-    def _values(self: Any) -> tuple[Any, ...]:
-        values = self.__dict__
-        return tuple(values[name] for name in self.__dataclass_fields__)
+    def _values(self: Any) -> Any:
+        return self.__get_fields__(self.__dict__)
 
     def _eq(self: Any, other: object) -> Any:
         return _values(self) == _values(other) if type(self) is type(other) else NotImplemented
@@ -110,10 +113,8 @@ else:
         return hash((type(self), _values(self)))
 
     def _repr(self: Any) -> str:
-        pairs = zip(self.__dataclass_fields__, _values(self), strict=True)
-        return (
-            f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
-        )
+        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self.__dataclass_fields__)
+        return f"{type(self).__qualname__}({fields})"
 
     def _refuse(self: Any, name: str, *_: Any) -> None:
         raise FrozenInstanceError(f"cannot assign to field '{name}'")

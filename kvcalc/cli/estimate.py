@@ -1,6 +1,5 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
@@ -48,7 +48,7 @@ Workspace = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Question:
     """What was asked of every model. kv_dtype: in the engine's words."""
 
@@ -175,7 +175,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
 
         media, places = media_items(spec, found.path, question.images, question.audio)
         notes = (*places, *notes)
-    asked = replace(
+    asked = changed(
         question.asked,
         media=media,
         dtype=question.asked.dtype or ("checkpoint" if kept else None),

@@ -1,9 +1,9 @@
 """A device that holds weights and a cache."""
 
-from dataclasses import dataclass
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Accelerator:
     """One device.
 

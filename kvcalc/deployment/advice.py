@@ -7,16 +7,16 @@ or shorter ones are the last resort of each kind. Every combination that is name
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 from kvcalc.deployment.answer import Change, Fit, FitRequest, step_of
-from kvcalc.deployment.command import changed, command, options_of
+from kvcalc.deployment.command import added, command, options_of
 from kvcalc.deployment.formats import narrower_caches, narrower_weights
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines.engine import Batch
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
 from kvcalc.units import format_tokens
 
@@ -27,7 +27,7 @@ MOST_LINES, LEAST_SERVED = 8, 16
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Choice:
     """One choice: the request with it, what it costs in words, and how much of its kind."""
 
@@ -55,7 +55,7 @@ def changes_for(planner: Planner, answer: Fit, model: str) -> Iterator[Change]:
     for one in _few(sorted(kept, key=_dearness)):
         after = options_of(one.request, planner.spec.own_dtype)
         yield Change(
-            changed(before, after), "; ".join(one.costs), command(model, answer.device, after)
+            added(before, after), "; ".join(one.costs), command(model, answer.device, after)
         )
 
 
@@ -104,7 +104,7 @@ def _asked(planner: Planner, answer: Fit, one: _Choice) -> _Choice | None:
     if one.request == answer.request or not planner.holds(answer.device, one.request):
         return None
     if planner.holds(answer.device, one.request, 1):
-        return replace(one, ranks=(*one.ranks, 0))
+        return changed(one, ranks=(*one.ranks, 0))
     return _Choice(one.request, (*one.costs, "tight"), (*one.ranks, 1))
 
 
@@ -146,7 +146,7 @@ def _layouts(planner: Planner, request: FitRequest) -> Iterator[list[_Choice]]:
     model; replicas of the attention with whole experts, where there are experts and requests."""
     now = request.layout
     divided = sorted(
-        (replace(now, tensor=tensor, pipeline=pipeline)
+        (changed(now, tensor=tensor, pipeline=pipeline)
          for tensor in _RANKS[:4] for pipeline in _RANKS[:4]),
         key=lambda layout: (layout.devices, -layout.tensor),
     )  # fmt: skip
@@ -201,7 +201,7 @@ def _flagged(one: _Choice, flags: Sequence[_Flag | None], chosen: Sequence[int])
         flag = flags[index]
         if flag is not None:
             costs.append(flag[0])
-            request, taken[index] = replace(request, **flag[1]), 1
+            request, taken[index] = changed(request, **flag[1]), 1
     return _Choice(request, tuple(costs), (*one.ranks, *taken))
 
 

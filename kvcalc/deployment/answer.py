@@ -1,6 +1,5 @@
 """What ``kvcalc fit`` is asked, and what it answers."""
 
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from kvcalc.deployment.overhead import Overhead
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.engine import AnyEngine, Batch, Share
 from kvcalc.engines.result import Waste
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.workload import Workload
@@ -16,7 +16,7 @@ from kvcalc.memory.workload import Workload
 Verdict = Literal["fits", "tight", "does not fit"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FitRequest:
     """The question.
 
@@ -56,7 +56,7 @@ class FitRequest:
 
     def of(self, **fields: Any) -> "FitRequest":
         """The same question about a workload with other fields."""
-        return replace(self, workload=replace(self.workload, **fields))
+        return changed(self, workload=changed(self.workload, **fields))
 
 
 def step_of(device: Accelerator, request: FitRequest) -> Batch | None:
@@ -72,7 +72,7 @@ def step_of(device: Accelerator, request: FitRequest) -> Batch | None:
     return Batch(request.max_num_batched_tokens or max(tokens, requests), requests)
 
 
-@dataclass(frozen=True)
+@frozen
 class Device:
     """One device of one stage. free: what is left for the cache; least, most: its band.
 
@@ -92,7 +92,7 @@ class Device:
     waste: tuple[Waste, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """One way to make it fit, which was asked about. what: options to add to the command.
 
@@ -104,7 +104,7 @@ class Change:
     command: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Fit(Shown):
     """The answer. longest_context: for the batch; largest_batch: for the context; 0: none, None: any.
 

@@ -1,7 +1,7 @@
 """What an engine allocates: of a stated memory, or of what a GPU has left: ``kvcalc capacity``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ from kvcalc.engines.engine import AnyEngine
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.beside import Beside, Draft, check_draft, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
@@ -60,14 +61,14 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     device = question.device
     if device is not None:
         record.check_device(device, question.engine_version)
-        request = replace(request, compute_capability=device.sm, eager=question.eager)
+        request = changed(request, compute_capability=device.sm, eager=question.eager)
         if not _stated(question, request):
             request, notes = _from_gpu(spec, device, question, request)
     result = record.allocated(spec, request)
     beyond = beyond_longest(spec, _longest(request))
     if beyond is not None:
-        result = replace(result, notes=(beyond + past_the_longest(record.name), *result.notes))
-    return replace(result, notes=(*result.notes, *notes), source=spec.source)
+        result = changed(result, notes=(beyond + past_the_longest(record.name), *result.notes))
+    return changed(result, notes=(*result.notes, *notes), source=spec.source)
 
 
 def _request(record: AnyEngine, question: Question) -> CapacityRequest:
@@ -157,7 +158,7 @@ def _from_gpu(
     step = step_of(device, asked)
     if record.schedules and step is not None:
         flags: Any = request
-        request = replace(flags, max_num_batched_tokens=step.tokens, max_num_seqs=step.requests)
+        request = changed(flags, max_num_batched_tokens=step.tokens, max_num_seqs=step.requests)
     share = planner.share(device, asked).note
     notes = (
         f"{device.name}: {device.bytes:,} bytes"
@@ -168,7 +169,7 @@ def _from_gpu(
         overhead_note(was_measured(device.name, record.name, request.engine_version)),
     )
     available = Available(max(0, value), max(0, least), max(0, most))
-    return replace(request, available=available), notes
+    return changed(request, available=available), notes
 
 
 def _drafting(spec: ModelSpec, dtype: str, request: CapacityRequest) -> tuple[int, tuple[str, ...]]:

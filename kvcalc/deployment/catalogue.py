@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.errors import NotFoundError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.names import family, listed, meant, parts
 from kvcalc.units import GIB, format_bytes, parse_bytes, parse_memory
 
@@ -191,7 +191,7 @@ def _on(device: Accelerator, system: str, name: str) -> Accelerator:
             f"{f'; known is {has}' if has else ''}; --gpu-memory takes yours"
         )
     size = known[system]
-    return replace(device, bytes=size, least=size, most=size, measured=True, system=system)
+    return changed(device, bytes=size, least=size, most=size, measured=True, system=system)
 
 
 def _unknown(name: str, spelt: str) -> NotFoundError | UsageError:

@@ -5,7 +5,6 @@ the best is the widest that fits, and every verdict is the one that ``kvcalc fit
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from kvcalc.deployment.answer import FitRequest, Verdict
 from kvcalc.deployment.command import command, options_of
@@ -13,11 +12,12 @@ from kvcalc.deployment.formats import formats_of, least_bytes
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import KvcalcError, SpecError
+from kvcalc.frozen import frozen
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.weights import summarise
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Way:
     """A model in one format. weight_bytes: of all devices, None where less than they take is more
     than there is. free_bytes: left for the cache on the fullest device, before the requests.
@@ -40,7 +40,7 @@ class Way:
         return self.verdict != "does not fit"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Choice:
     """One model. context_tokens: that it was asked about. ways: widest first, up to the best where not
     all were asked for. reason: why the engine does not run it; it has no ways then.
@@ -59,7 +59,7 @@ class Choice:
         return next((way for way in self.ways if way.holds), None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Choices(Shown):
     """The answer: those that fit, the largest first, then the others. request: for the first model.
 

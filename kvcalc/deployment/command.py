@@ -46,7 +46,7 @@ def options_of(request: FitRequest, own_dtype: str) -> Options:
     return {option: value for option, value in said.items() if value is not None}
 
 
-def changed(before: Options, after: Options) -> str:
+def added(before: Options, after: Options) -> str:
     """What to add to a command so that it asks the second question: a later option is the one that
     holds, and what is 1 by itself is said where it was more."""
     words: list[str] = []

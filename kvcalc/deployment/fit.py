@@ -1,13 +1,12 @@
 """Does it fit, how far does it go, and what to change when it does not: ``kvcalc fit``."""
 
-from dataclasses import replace
-
 from kvcalc.deployment.advice import changes_for
 from kvcalc.deployment.answer import Change, Fit, FitRequest
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
+from kvcalc.frozen import changed
 
 
 def fit(
@@ -50,4 +49,4 @@ def fit(
         changes = tuple(changes_for(planner, answer, model or planner.spec.name))
     stop = planner.stops(device, request) or planner.stops(device, request, 1)
     notes = (*((stop,) if stop else ()), *notes_for(planner.spec, answer))
-    return replace(answer, changes=changes, notes=notes)
+    return changed(answer, changes=changes, notes=notes)

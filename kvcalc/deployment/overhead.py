@@ -28,10 +28,9 @@ twice as wide, and the libraries of several ranks begin where one rank's do (two
 fast links, logged 0.25 GiB; an RTX 3090 alone 0.35).
 """
 
-from dataclasses import dataclass, replace
-
 from kvcalc.engines import SERVING
 from kvcalc.engines.engine import Batch
+from kvcalc.frozen import changed, frozen
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.units import GIB, KIB, MIB
@@ -49,7 +48,7 @@ def was_measured(device: str, engine: str, version: str | None) -> bool:
     return (device, engine) == (_GPU, _ENGINE) and f"{release}.".startswith(f"{_RELEASE}.")
 
 
-@dataclass(frozen=True)
+@frozen
 class Overhead:
     """One item. bytes: the model's value; least, most: its band.
 
@@ -87,7 +86,7 @@ def _carried_over(item: Overhead) -> Overhead:
     least = max(0, 2 * item.least - item.bytes)
     if item.name == "libraries":
         least = min(least, ONE_RANK[1] * GIB // 100)
-    return replace(item, least=least, most=2 * item.most - item.bytes)
+    return changed(item, least=least, most=2 * item.most - item.bytes)
 
 
 def _band(num_bytes: int, least: int, most: int) -> tuple[int, int]:

@@ -1,11 +1,10 @@
 """How a model is dealt out to devices: tensor, pipeline, data and expert parallelism, rank by rank."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.frozen import remembered
+from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.beside import NOTHING, Beside, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
@@ -15,7 +14,7 @@ from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage:
     """One pipeline stage: the weights of the fullest of its devices, and a sequence's cache there."""
 

@@ -7,7 +7,6 @@ at its upper end too, ``tight`` only at the model's value.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +21,7 @@ from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.beside import Beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
@@ -46,7 +46,7 @@ def question_of(
     # Engines call the format of the activations 'auto'.
     kv_dtype = None if workload.cache.kv_name == "bf16" else workload.cache.kv_name
     setting = Setting(
-        workload=replace(workload, context_tokens=max(1, workload.context_tokens)),
+        workload=changed(workload, context_tokens=max(1, workload.context_tokens)),
         kv_dtype=kv_dtype,
         engine_version=request.engine_version,
         compute_capability=device.sm,
@@ -54,7 +54,7 @@ def question_of(
     )
     question: Any = record.served(setting)
     if record.share_of == "free":
-        question = replace(question, memory_utilization=free_share)
+        question = changed(question, memory_utilization=free_share)
     found: CapacityRequest = question
     return found
 
@@ -267,7 +267,7 @@ class Planner:
     def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
         """The fewest devices; of those, the most tensor ranks (up to 8, one machine)."""
         layouts = sorted(
-            (replace(request.layout, tensor=tensor, pipeline=pipeline)
+            (changed(request.layout, tensor=tensor, pipeline=pipeline)
              for tensor in _TENSOR for pipeline in _PIPELINE),
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
@@ -334,7 +334,7 @@ def _unmeasured(request: FitRequest) -> UsageError:
 def times(waste: tuple[Waste, ...], sequences: int) -> Iterator[Waste]:
     """What all sequences lose, most first."""
     items = sorted((item for item in waste if item.bytes), key=lambda item: -item.bytes)
-    yield from (replace(item, bytes=item.bytes * sequences) for item in items)
+    yield from (changed(item, bytes=item.bytes * sequences) for item in items)
 
 
 def most(fits: Callable[[int], bool], limit: int | None) -> int | None:

@@ -14,12 +14,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.catalogue import find
 from kvcalc.errors import KvcalcError, NotFoundError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.units import MIB
 
 # A tool that hangs (a driver that does not answer) does not hang us.
@@ -131,7 +131,7 @@ def _seen(
         folded = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or vendor.lower()
         return Accelerator(folded, vendor, total, total, total, True, f"{total // MIB}MiB", tool,
                            note=note, sm=sm, system=system, free=free)  # fmt: skip
-    return replace(known, bytes=total, least=total, most=total, measured=True, source=tool, note=note,
+    return changed(known, bytes=total, least=total, most=total, measured=True, source=tool, note=note,
                    sm=sm if sm is not None else known.sm, system=system, free=free)  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def _apple(ask: Ask) -> list[Accelerator]:
         known = find(name)
     if wired.isdecimal() and int(wired):
         limit = int(wired) * MIB
-        return [replace(known, bytes=limit, least=limit, most=limit, measured=True, source="sysctl",
+        return [changed(known, bytes=limit, least=limit, most=limit, measured=True, source="sysctl",
                         note=f"iogpu.wired_limit_mb is {wired}: so much may the GPU wire")]  # fmt: skip
     return [known]
 

@@ -6,7 +6,6 @@ takes what its weights, caches and buffers are.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from kvcalc.deployment.answer import FitRequest, Verdict
@@ -15,9 +14,10 @@ from kvcalc.deployment.command import command, options_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Part:
     """One model. num_bytes: of the device that it takes; None: more than all of it.
 
@@ -33,7 +33,7 @@ class Part:
     command: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Together:
     """The answer. request: for the first model. free_bytes: what none takes; None where one does not
     fit alone."""
@@ -93,7 +93,7 @@ def _part(device: Accelerator, asked: Asked, end: int) -> Part:
         taken: int | None = device.bytes - placed.free_bytes
     elif record.memory == "left" and record.share_of == "device" and record.schedules:
         percent = _percent(device, planner, request, end)
-        request = replace(request, utilization=None if percent is None else Fraction(percent, 100))
+        request = changed(request, utilization=None if percent is None else Fraction(percent, 100))
         taken = None if percent is None else planner.budget(device, request)
     elif record.takes is not None and not record.takes(request.engine_version):
         taken = _least(device.bytes, lambda size: _alone(planner, device, request, size))
@@ -110,7 +110,7 @@ def _part(device: Accelerator, asked: Asked, end: int) -> Part:
 
 
 def _alone(planner: Planner, device: Accelerator, request: FitRequest, size: int) -> bool:
-    return planner.holds(replace(device, bytes=size), request)
+    return planner.holds(changed(device, bytes=size), request)
 
 
 def _percent(device: Accelerator, planner: Planner, request: FitRequest, end: int) -> int | None:
@@ -118,7 +118,7 @@ def _percent(device: Accelerator, planner: Planner, request: FitRequest, end: in
     planner.verdict(device, request)
     return _least(
         100,
-        lambda part: planner.holds(device, replace(request, utilization=Fraction(part, 100)), end),
+        lambda part: planner.holds(device, changed(request, utilization=Fraction(part, 100)), end),
     )
 
 

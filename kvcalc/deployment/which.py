@@ -1,7 +1,6 @@
 """Which of several models fit: ``kvcalc fit`` of patterns, folders and names, and the engine it takes."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.answer import FitRequest
@@ -15,6 +14,7 @@ from kvcalc.deployment.together import Together, together
 from kvcalc.engines import SERVING
 from kvcalc.errors import KvcalcError, SpecError, UsageError
 from kvcalc.file_types import recipe
+from kvcalc.frozen import changed
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import expand
@@ -76,7 +76,7 @@ def side_by_side(
 def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
     spec = locate(name).spec
     workload = choose_workload(spec, asked)[0]
-    return name, Planner(spec), replace(request, workload=workload)
+    return name, Planner(spec), changed(request, workload=workload)
 
 
 def _notes(

@@ -5,7 +5,6 @@ capacity``. Each engine has its rule in its own ``admission.py``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Generic, TypeVar
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
 F = TypeVar("F", bound=CapacityRequest)
@@ -56,7 +56,7 @@ class Pools(Admission, Generic[F]):
     def _ask(self, memory: int, question: F) -> CapacityResult | None:
         """The engine's pools; None where it stops, as they do not hold a single state."""
         try:
-            return self._capacity(self.spec, replace(question, available=Available.exactly(memory)))
+            return self._capacity(self.spec, changed(question, available=Available.exactly(memory)))
         except UsageError:
             return None
 

@@ -7,7 +7,6 @@ with an allocator answers ``capacity``: what it takes of a given memory, in the 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ from kvcalc.engines.holding import Holding
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -43,7 +43,7 @@ class Device(Protocol):
     def sm(self) -> int | None: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Batch:
     """A scheduler step: tokens and requests."""
 
@@ -51,7 +51,7 @@ class Batch:
     requests: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Setting:
     """A server for a workload. kv_dtype: in the engine's words; None leaves it its default.
 
@@ -65,7 +65,7 @@ class Setting:
     step: Batch | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Share:
     """The share of a device's memory that an engine takes by itself, and the note that says so."""
 
@@ -73,7 +73,7 @@ class Share:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Placed:
     """One device as an engine's own table has it. free_bytes: what is left.
 
@@ -99,7 +99,7 @@ def weights_on(device: Device) -> tuple[str, ...]:
     return ("bf16", *(("fp8",) if fp8 else ()), "int4_g128")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Engine(Generic[F]):
     """One engine.
 
@@ -169,7 +169,7 @@ class Engine(Generic[F]):
         for name in given:
             if name not in self.flags.__dataclass_fields__:
                 raise UsageError(f"{self.words} has no {option_of(name)}")
-        return replace(found, draft=beside.draft, **given)
+        return changed(found, draft=beside.draft, **given)
 
     def _check_draft(self, request: F) -> None:
         if request.draft is not None and not self.drafts:
@@ -189,7 +189,7 @@ class Engine(Generic[F]):
             )
         found = self.hold(spec, request)
         beyond = self.unread(request.engine_version)
-        return replace(found, notes=(*found.notes, *beyond)) if beyond else found
+        return changed(found, notes=(*found.notes, *beyond)) if beyond else found
 
     def allocated(self, spec: ModelSpec, request: F) -> CapacityResult:
         """What it allocates. Raises UnsupportedError where it has no pool, and as ``capacity``."""
@@ -200,7 +200,7 @@ class Engine(Generic[F]):
             )
         self._check_draft(request)
         found = self.capacity(spec, request)
-        return replace(found, notes=(*found.notes, *self.unread(request.engine_version)))
+        return changed(found, notes=(*found.notes, *self.unread(request.engine_version)))
 
     def unread(self, version: str | None) -> tuple[str, ...]:
         """What is assumed of a release that is newer than the newest whose rules were read.

@@ -7,10 +7,10 @@ sequences.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.engines.result import Waste
+from kvcalc.frozen import frozen
 from kvcalc.memory.beside import groups_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of
@@ -28,7 +28,7 @@ def part_of(role: str) -> Part:
     return "index" if role == "index" else "kv"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Slab:
     """Equal layers: what each of them holds of one sequence on one rank.
 
@@ -52,7 +52,7 @@ class Slab:
         return (len(self.layers) + self.padding_layers) * self.layer_bytes + self.unused_bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Share:
     """One tensor-parallel rank of one pipeline stage, for one sequence.
 
@@ -68,7 +68,7 @@ class Share:
         return sum(slab.bytes for slab in self.slabs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Holding:
     """An engine's memory for sequences of one model under one set of flags.
 

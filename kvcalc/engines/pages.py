@@ -5,11 +5,11 @@ own, a window's layers as many as the window needs, recurrent layers one slot. `
 ``Holding`` of it; how many of them fit a memory is each engine's own.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 from kvcalc.engines.holding import PARTS, Holding, Part, Share, Slab
 from kvcalc.engines.result import Waste
+from kvcalc.frozen import frozen
 
 ROUNDING = "page rounding"
 IDLE = "pages of layers that share"
@@ -17,7 +17,7 @@ MASKED = "windows kept whole"
 RING = "rings beyond the window"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Kept:
     """Equal layers. rows: (name, part, bytes of a row, bytes of it that are needed) of one layer.
 

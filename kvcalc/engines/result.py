@@ -1,13 +1,13 @@
 """The answer of an engine: the pool as its log states it, what it is made of, what is wasted."""
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from kvcalc.frozen import frozen
 from kvcalc.memory.shown import Shown
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Pool:
     """One pool of equal blocks, or of cells, on the device that decides.
 
@@ -30,7 +30,7 @@ class Pool:
     bytes: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LayerGroup:
     """Layers that the engine lays out alike: they share block tables.
 
@@ -46,7 +46,7 @@ class LayerGroup:
     blocks_per_request: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Cache:
     """One cache as an engine's log lists it: an attention, recurrent or indexer pool.
 
@@ -66,7 +66,7 @@ class Cache:
     bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Waste:
     """Memory that the engine takes beyond the logical need, and why.
 
@@ -80,7 +80,7 @@ class Waste:
     why: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CapacityResult(Shown):
     """What an engine will allocate, in the terms of its own log.
 

@@ -1,12 +1,10 @@
 """What requests of many lengths hold: ``kvcalc traffic``, for the need and for every engine."""
 
-from dataclasses import replace
-
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED, engine_of
 from kvcalc.engines.workload import holding
 from kvcalc.errors import UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of
@@ -63,7 +61,7 @@ def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> 
         raise UsageError(f"{spec.name} keeps its encoder's tokens: give --encoder-context")
     workload, notes = choose_workload(
         spec,
-        replace(
+        changed(
             asked,
             context_tokens=max(1, *lengths.totals),
             kv_dtype=_logical_format(question.kv_dtype),

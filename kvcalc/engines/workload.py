@@ -11,7 +11,6 @@ state, what is left over after the last block), is not here: ``capacity`` answer
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
@@ -20,6 +19,7 @@ from kvcalc.engines.engine import Setting
 from kvcalc.engines.holding import PARTS, Holding, Part, Slab, group_parts, logical_parts
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import answer
 from kvcalc.memory.layout import Layout
@@ -29,7 +29,7 @@ from kvcalc.spec.model import ModelSpec
 _WHAT: dict[Part, str] = {"kv": "keys and values", "index": "index keys", "state": "states"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class EngineCache:
     """The cache of all sequences as one engine holds it, on all devices.
 
@@ -91,7 +91,7 @@ def workload_cache(
             add(waste.cause, waste.bytes * ranks * sequences, waste.why)
     whole = held
     if ranks > 1:
-        undivided = replace(workload, layout=Layout())
+        undivided = changed(workload, layout=Layout())
         whole = holding(name, spec, undivided, kv_dtype, version)
     for part in PARTS:
         own = sum(share.need[part] for share in held.shares) * ranks * sequences
@@ -123,7 +123,7 @@ def workload_cache(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Row:
     """One accounting beside the others. bytes: None where the engine refuses, for ``refusal``."""
 

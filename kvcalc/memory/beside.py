@@ -11,7 +11,7 @@ one. The parts stand with the head, on the last pipeline stage, adapters with th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.errors import Problem, UnsupportedError, UsageError
@@ -217,7 +217,7 @@ def _own_format(draft: ModelSpec) -> str:
 
 
 def _draft_cache(draft: ModelSpec) -> tuple[CacheGroup, ...]:
-    return tuple(replace(group, stack="draft") for group in groups_of(draft))
+    return tuple(changed(group, stack="draft") for group in groups_of(draft))
 
 
 def check_draft(spec: ModelSpec, draft: ModelSpec) -> None:

@@ -1,7 +1,6 @@
 """The answer to one question about one model, taken apart to named tensors."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -9,7 +8,7 @@ from kvcalc.buffers import Grown
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.beside import PartBeside, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
@@ -301,7 +300,7 @@ def _with_parts(spec: ModelSpec, workload: Workload, accounting: Accounting) -> 
             f"--engine {accounting.engine}: how it keeps what a draft or multi-token-prediction layers "
             "cache is not accounted for; without --engine the need is"
         )
-    return replace(accounting, groups=(*accounting.groups, *parts))
+    return changed(accounting, groups=(*accounting.groups, *parts))
 
 
 def _group(group: CacheGroup, workload: Workload, length: int) -> GroupEstimate:
@@ -335,7 +334,7 @@ def _per_device(
     stages = decoder_stages(spec, workload.layout.pipeline)
     for stage in stages:
         held = [
-            replace(group, layers=tuple(index for index in group.layers if index in stage))
+            changed(group, layers=tuple(index for index in group.layers if index in stage))
             if group.stack == "decoder"
             else group
             for group in accounting.groups

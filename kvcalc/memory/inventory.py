@@ -5,10 +5,9 @@ Layers made from the same block are listed once with the layers they stand for, 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import (
@@ -124,7 +123,7 @@ def _thinned(tensors: tuple[CacheTensor, ...], share: "Fraction | None") -> tupl
     if not share:
         return ()
     return tuple(
-        replace(tensor, extent=Share(share)) if isinstance(tensor.extent, EveryToken) else tensor
+        changed(tensor, extent=Share(share)) if isinstance(tensor.extent, EveryToken) else tensor
         for tensor in tensors
     )
 
@@ -143,7 +142,7 @@ def merged(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...]:
         else:
             names = first.block if group.block in first.blocks else f"{first.block}, {group.block}"
             layers = tuple(sorted((*first.layers, *group.layers)))
-            found[key] = replace(first, block=names, layers=layers)
+            found[key] = changed(first, block=names, layers=layers)
     return tuple(found.values())
 
 

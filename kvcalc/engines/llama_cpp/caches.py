@@ -1,7 +1,6 @@
 """The caches of one llama.cpp context: attention, windows, index keys, recurrent rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import prod
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
@@ -12,6 +11,7 @@ from kvcalc.engines.llama_cpp.rows import F32, Kept, Kind, Rows, one_cache
 from kvcalc.engines.llama_cpp.setup import Setup
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
@@ -67,12 +67,12 @@ def _expanded(spec: ModelSpec) -> ModelSpec:
     the widths that make it keep a latent (llama_hparams::is_mla)."""
     every = spec.model_type in _EXPANDED
     blocks = {
-        name: replace(block, attention=replace(block.attention, cache_layout="expanded"))
+        name: changed(block, attention=changed(block.attention, cache_layout="expanded"))
         if isinstance(block.attention, MultiHeadLatentAttention)
         and (every or block.attention.cache_layout == "latent_whole_kv_b") else block
         for name, block in spec.blocks.items()
     }  # fmt: skip
-    return replace(spec, blocks=blocks)
+    return changed(spec, blocks=blocks)
 
 
 def rows_of(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[Rows]:
@@ -172,7 +172,7 @@ def _mtp(spec: ModelSpec, setup: Setup, request: LlamaCppFlags) -> Iterator[Cach
     tensors = tuple(tensor for tensor in attention.cache() if tensor.role != "index")
     group = CacheGroup("mtp", spec.mtp.block, "attention", attention.kind,
                        tuple(range(count)), tensors)  # fmt: skip
-    draft = replace(setup, k=PLAIN["fp16"], v=PLAIN["fp16"])
+    draft = changed(setup, k=PLAIN["fp16"], v=PLAIN["fp16"])
     shared = [tensor for tensor in tensors if tensor.role == "key_value"]
     if shared:
         size = shared[0].extent.size if isinstance(shared[0].extent, Window) else 0

@@ -1,16 +1,16 @@
 """DeepSeek-V4 in llama.cpp: a window cache, three compressed caches and f32 compressor states."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from kvcalc.engines.llama_cpp.rows import F32, Kind, Rows, one_cache
 from kvcalc.engines.llama_cpp.setup import Setup, pad
 from kvcalc.engines.result import Cache
+from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.tensors import PerBlock, Window
 
 
-@dataclass(frozen=True)
+@frozen
 class _Compressed:
     """Layers with one compressor. ratio: tokens of an entry. series: 2 where blocks overlap."""
 

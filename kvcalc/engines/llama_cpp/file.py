@@ -5,14 +5,13 @@ Which tensor belongs to a layer, to the input or to the output: llama.cpp v0.5.0
 """
 
 import re
-from dataclasses import replace
 from math import prod
 from typing import Literal
 
 from kvcalc.dtypes import GGML
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import recipe
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
@@ -122,7 +121,7 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     active = _active(spec)
     finals = "token_embd_norm" if file.model.architecture.startswith("lfm2") else "output_norm"
     tensors = tuple(
-        replace(_placed(tensor.name, size, active, finals), padding=pad)
+        changed(_placed(tensor.name, size, active, finals), padding=pad)
         if pad
         else _placed(tensor.name, size, active, finals)
         for tensor, size, pad in zip(file.model.tensors, sizes, pads, strict=True)

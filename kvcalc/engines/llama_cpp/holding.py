@@ -1,8 +1,6 @@
 """llama.cpp's cells for sequences: a stream of pad256(tokens) cells each (--ctx-size tokens * N
 --parallel N), rows of f32 states, a micro-batch's slack in window caches."""
 
-from dataclasses import replace
-
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.holding import Holding, Part, Share, Slab, group_parts
 from kvcalc.engines.llama_cpp.caches import WINDOW_IGNORED, caches_of, groups_kept
@@ -11,6 +9,7 @@ from kvcalc.engines.llama_cpp.setup import CELLS, Setup, format_name, resolve
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import Cache, Waste
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.memory.cache import compile_groups
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.memory.workload import Workload
@@ -35,7 +34,7 @@ def hold(spec: ModelSpec, request: LlamaCppFlags) -> Holding:
     caches_of(spec, groups, setup, request)
 
     def stage_bytes(length: int) -> tuple[int, ...]:
-        sized = resolve(spec, replace(request, ctx_size=max(1, length)))
+        sized = resolve(spec, changed(request, ctx_size=max(1, length)))
         return (sum(cache.bytes for cache in caches_of(spec, groups, sized, request)),)
 
     slabs, waste = [], []

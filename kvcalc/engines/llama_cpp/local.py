@@ -1,7 +1,6 @@
 """``kvcalc fit`` and ``capacity`` for llama.cpp on named machines: the table, the verdict, the command."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
@@ -20,7 +19,7 @@ from kvcalc.engines.llama_cpp.setup import CELLS, UBATCH, format_name
 from kvcalc.engines.llama_cpp.solve import Solved, as_asked, solve
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.errors import KvcalcError, UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
@@ -53,8 +52,8 @@ class LocalQuestion:
     def with_context(self, tokens: int) -> LlamaCppFlags:
         """The flags of a server whose every slot holds so many tokens; one cache is for all slots."""
         if self.flags.kv_unified and self.engine == "lm-studio":
-            return replace(self.flags, ctx_size=tokens)
-        return replace(self.flags, ctx_size=tokens * self.slots, parallel=self.slots)
+            return changed(self.flags, ctx_size=tokens)
+        return changed(self.flags, ctx_size=tokens * self.slots, parallel=self.slots)
 
 
 @frozen(kw_only=True)
@@ -217,10 +216,10 @@ def _changes(
     if best == 0 and found.verdict == "fits":
         return
     for key, value in _CACHES[1:]:
-        changed = replace(question, flags=replace(flags, cache_type_k=key, cache_type_v=value))
+        narrower = changed(question, flags=changed(flags, cache_type_k=key, cache_type_v=value))
         try:
-            other_loaded = load(spec, question.dtype, changed.with_context(context))
-            other = _answer(other_loaded, changed)
+            other_loaded = load(spec, question.dtype, narrower.with_context(context))
+            other = _answer(other_loaded, narrower)
         except KvcalcError:
             continue
         if other.verdict == "does not fit" or (best is not None and other.table.read_bytes >= best):

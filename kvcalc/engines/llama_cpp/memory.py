@@ -8,7 +8,6 @@ as well. The host holds what is not offloaded, the output buffer and what the se
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from kvcalc.engines.engine import Device
 from kvcalc.engines.llama_cpp.caches import caches_of, groups_kept
@@ -19,7 +18,7 @@ from kvcalc.engines.llama_cpp.placement import HOST, Place, Placement, place
 from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.engines.llama_cpp.setup import Setup, resolve
 from kvcalc.errors import UsageError
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MIB
@@ -205,7 +204,7 @@ def _layer_caches(
     spec: ModelSpec, groups: tuple[CacheGroup, ...], setup: Setup, flags: LlamaCppFlags
 ) -> dict[int, int]:
     """What each layer keeps, caches and states."""
-    alone = replace(flags, mtp_layers=None)
+    alone = changed(flags, mtp_layers=None)
     found: dict[int, int] = {}
     for group in groups:
         total = sum(cache.bytes for cache in caches_of(spec, (group,), setup, alone))

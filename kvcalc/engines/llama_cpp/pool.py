@@ -31,7 +31,6 @@ transposed and, where layers differ in width, padded to the widest.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from kvcalc.dtypes import CacheDtypes
@@ -47,6 +46,7 @@ from kvcalc.engines.llama_cpp.rows import F32, Kept
 from kvcalc.engines.llama_cpp.setup import CELLS, UBATCH, Setup, format_name, resolve, row_bytes
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import CapacityResult, Pool, Waste
+from kvcalc.frozen import changed
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
@@ -97,7 +97,7 @@ def _longest(
     limit = request.available.bytes
 
     def fits(steps: int) -> bool:
-        tried = replace(setup, cells=steps * CELLS)
+        tried = changed(setup, cells=steps * CELLS)
         return sum(cache.bytes for cache in caches_of(spec, groups, tried, request)) <= limit
 
     least, most = 0, MAX_TOKENS // CELLS

@@ -1,18 +1,18 @@
 """Rows of cells: what layers of llama.cpp keep alike, and the cache that they make."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.engines.llama_cpp.setup import Setup, format_name, row_bytes
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
 
 F32 = 4
 Kept = Literal["every", "window", "indexer"]
 Kind = Literal["attention", "indexer"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Rows:
     """Layers that keep equal rows.
 

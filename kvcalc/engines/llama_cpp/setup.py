@@ -1,10 +1,9 @@
 """llama.cpp's flags, resolved: cells, streams, formats."""
 
-from dataclasses import dataclass
-
 from kvcalc.dtypes import BLOCK, PLAIN, Format, canonical
 from kvcalc.engines.llama_cpp.flags import CACHE_TYPES, LlamaCppFlags
 from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 
 _LLAMA_NAMES = {"fp32": "f32", "fp16": "f16"}
@@ -22,7 +21,7 @@ def pad(cells: int) -> int:
     return -(-cells // CELLS) * CELLS
 
 
-@dataclass(frozen=True)
+@frozen
 class Setup:
     """The flags, resolved. cells: of one stream (n_ctx_seq). rows: f32 rows of one sequence."""
 

@@ -7,13 +7,12 @@ several devices, by numbers of layers of their own.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kvcalc.engines.llama_cpp.file import EXPERTS
 from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Table
 from kvcalc.engines.llama_cpp.placement import HOST, Place
 from kvcalc.engines.llama_cpp.placing import Placing
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.units import MIB
 
 # Kept free where the compute buffer has no upper bound: what llama.cpp's own --fit keeps.
@@ -76,11 +75,11 @@ def _candidates(loaded: Loaded, asked: Placing, free: frozenset[str]) -> Iterato
     yield asked
     if "experts" in free and expert_layers:
         for number in range(min(expert_layers) + 1, max(expert_layers) + 2):
-            yield replace(asked, num_cpu_moe=number)
-        asked = replace(asked, num_cpu_moe=None)
+            yield changed(asked, num_cpu_moe=number)
+        asked = changed(asked, num_cpu_moe=None)
     if "layers" in free:
         for number in range(most - 1, -1, -1):
-            yield replace(asked, num_gpu_layers=number)
+            yield changed(asked, num_gpu_layers=number)
 
 
 def _dealt(
@@ -92,7 +91,7 @@ def _dealt(
         return
     shares = _filled(loaded, machine, placing)
     if shares is not None:
-        yield replace(placing, shares=shares)
+        yield changed(placing, shares=shares)
 
 
 def _filled(loaded: Loaded, machine: Machine, placing: Placing) -> tuple[float, ...] | None:

@@ -1,7 +1,6 @@
 """LM Studio: llama.cpp with defaults of its own (kvcalc/engines/llama_cpp/runners.py)."""
 
-from dataclasses import replace
-
 from kvcalc.engines.llama_cpp import ENGINE as LLAMA_CPP
+from kvcalc.frozen import changed
 
-ENGINE = replace(LLAMA_CPP, capacity=None, name="lm-studio", words="LM Studio")
+ENGINE = changed(LLAMA_CPP, capacity=None, name="lm-studio", words="LM Studio")

@@ -29,12 +29,11 @@ Worked number: Llama-3.1-8B, 32 layers, 8 heads of 128, 1,000 tokens: 1,024 posi
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kvcalc.buffers import Grown, Rotating, Sliced
 from kvcalc.dtypes import MLX_CACHE, CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.mlx.classes import RELEASE, mlx_class
@@ -103,7 +102,7 @@ def accounting(
     if version is not None and version.strip().removeprefix("v") != RELEASE:
         raise UnsupportedError(f"mlx-lm {version}: its caches are accounted for in {RELEASE}")
     rules = _Rules(spec, dtypes, setup or Setup())
-    groups = [replace(group, tensors=tuple(rules.tensors(group))) for group in groups_of(spec)]
+    groups = [changed(group, tensors=tuple(rules.tensors(group))) for group in groups_of(spec)]
     return Accounting(
         engine="mlx",
         groups=tuple(group for group in groups if group.tensors),
@@ -143,12 +142,12 @@ class _Rules:
         for tensor in self._kept(group):
             if tensor.role == "state":
                 own = self.model if self.own.name in _NARROW_STATES else "fp32"
-                yield replace(tensor, dtype=own)
+                yield changed(tensor, dtype=own)
             elif tensor.role == "conv":
-                yield replace(tensor, role="state", dtype=self.model)
+                yield changed(tensor, role="state", dtype=self.model)
             elif tensor.role == "index":
                 for side in ("keys", "values")[: 1 if self.own.name in _INDEX_ONCE else 2]:
-                    yield self._plain(replace(tensor, name=f"index_{side}"))
+                    yield self._plain(changed(tensor, name=f"index_{side}"))
             elif not self.quantised or self.untouched:
                 yield self._plain(tensor)
             elif isinstance(tensor.extent, Chunk):
@@ -156,21 +155,21 @@ class _Rules:
             else:
                 start = max(1, self.setup.quantized_start)
                 yield self._plain(tensor, Grown(until=start))
-                yield replace(tensor, extent=Grown(since=start))
+                yield changed(tensor, extent=Grown(since=start))
 
     def _plain(self, tensor: CacheTensor, extent: Extent | None = None) -> CacheTensor:
         """In the model's own format."""
         extent = extent or self._extent(tensor)
         if self.quantised:
-            return replace(tensor, extent=extent, role="state", dtype=self.model)
-        return replace(tensor, extent=extent)
+            return changed(tensor, extent=extent, role="state", dtype=self.model)
+        return changed(tensor, extent=extent)
 
     def _kept(self, group: CacheGroup) -> Iterator[CacheTensor]:
         if self.own.name not in _EXPANDED:
             yield from group.tensors
             return
         heads = self.spec.blocks[group.blocks[0]].attention
-        wide = replace(heads, cache_layout="expanded")  # type: ignore[type-var]
+        wide = changed(heads, cache_layout="expanded")
         yield from wide.cache()  # type: ignore[union-attr]
 
     def _extent(self, tensor: CacheTensor) -> Extent:

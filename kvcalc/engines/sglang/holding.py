@@ -6,7 +6,6 @@ pool where a short sequence fills its window. States: one slot a request, and tw
 cache may hold of it (MAMBA_CACHE_SIZE_MAX_RUNNING_REQUESTS_RATIO).
 """
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from kvcalc.engines.holding import Holding, Part, Share, Slab
@@ -15,12 +14,13 @@ from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.layers import Kind, Layers, count_layers, page_size
 from kvcalc.engines.sglang.states import SLOTS_PER_REQUEST
 from kvcalc.engines.sglang.versions import NEWEST, WINDOW_RATIO
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 
-@dataclass(frozen=True)
+@frozen
 class _Block:
     """Layers of one block of the spec. window: tokens that it needs of a longer sequence."""
 
@@ -34,7 +34,7 @@ class _Block:
     shared: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class _Rows:
     """Slots of a sequence in each pool."""
 
@@ -121,7 +121,7 @@ def _blocks(spec: ModelSpec, request: SglangFlags, stage: range) -> list[_Block]
         attention: Any = spec.blocks[name].attention
         shared = getattr(attention, "shared_kv", None) is not None
         if shared:
-            attention = replace(attention, shared_kv=None)
+            attention = changed(attention, shared_kv=None)
         extent = next((t.extent for t in attention.cache()), None) if attention else None
         recurrent = spec.blocks[name].recurrent
         blocks.append(

@@ -1,6 +1,6 @@
 """What SGLang bills for each layer of one rank: bytes of a token, bytes of a state."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.cache import tensor_bytes
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import decoder_layers
@@ -140,9 +141,9 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
         if block.attention is not None:
             own: Any = block.attention
             if getattr(own, "shared_kv", None) is not None:
-                own = replace(own, shared_kv=None)
+                own = changed(own, shared_kv=None)
             if dsa and not rules.only_owners_index:
-                own = replace(own, indexer=indexer)
+                own = changed(own, indexer=indexer)
             kind = _attention(spec, own, dtypes, index, request, layers)
             if dsa and not rules.dsa_rows:
                 raw = own.kv_lora_rank + own.qk_rope_head_dim
@@ -233,7 +234,7 @@ def _draft_model(draft: ModelSpec, request: SglangFlags, layers: Layers) -> None
         raise UsageError(
             "--draft and --mtp-layers: SGLang drafts in one way: leave one of them out"
         )
-    own = count_layers(draft, replace(request, draft=None, layout=Layout(request.layout.tensor)),
+    own = count_layers(draft, changed(request, draft=None, layout=Layout(request.layout.tensor)),
                        range(len(decoder_layers(draft))))  # fmt: skip
     if own.state_layers:
         raise UnsupportedError(f"--draft {draft.name}: a draft's states are not accounted for")

@@ -28,7 +28,6 @@ versions.py says what earlier versions do otherwise. Without a radix cache and w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool, Waste
@@ -43,12 +42,13 @@ from kvcalc.engines.sglang.states import (
 )
 from kvcalc.engines.sglang.versions import STATE_RATIO, WINDOW_RATIO, Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 
-@dataclass(frozen=True)
+@frozen
 class _Sizes:
     """What one rank allocates. tokens: full pool; window_tokens: window pool; slots: states."""
 
@@ -288,7 +288,7 @@ def _notes(layers: Layers, request: SglangFlags) -> Iterator[str]:
 
 
 def _waste(layers: Layers, sizes: _Sizes, page: int, request: SglangFlags) -> Iterator[Waste]:
-    dump = replace(sizes, tokens=0, window_tokens=0, slots=None)
+    dump = changed(sizes, tokens=0, window_tokens=0, slots=None)
     yield Waste(
         cause="dump page",
         bytes=sum(cache.bytes for cache in _caches(layers, dump, page)),

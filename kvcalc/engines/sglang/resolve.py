@@ -17,12 +17,11 @@ mxfp8 and nvfp4 need Blackwell (arg_groups/kv_cache_hook.py).
 Where the GPU is not known fp8_e4m3 has its scales and auto is the model's format; a note says so.
 """
 
-from dataclasses import dataclass, replace
-
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.names import hint
 from kvcalc.spec.model import ModelSpec
 
@@ -38,7 +37,7 @@ _SCALED = ("flashmla_kv", "flashmla_sparse", "flashinfer_sparse_mla", "fa3")
 _FAMILIES = ((90, "Hopper"), (100, "Blackwell, SM 10.x"), (120, "Blackwell, SM 12.x"), (0, "AMD"))
 
 
-@dataclass(frozen=True)
+@frozen
 class Resolved:
     """row: the cache's formats. index: of index keys. rules, notes: what made them, what else could be."""
 
@@ -140,7 +139,7 @@ def _could_be(
         return ()
     found: dict[str, list[str]] = {}
     for gpu, family in _FAMILIES:
-        there = _row(name, spec, replace(request, compute_capability=gpu), rules, True)[0]
+        there = _row(name, spec, changed(request, compute_capability=gpu), rules, True)[0]
         found.setdefault(_words(there), []).append(family)
     if set(found) == {_words(row)}:
         return ()

@@ -1,13 +1,13 @@
 """SGLang's pool of recurrent states: how many slots, and what they take."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 from kvcalc.engines.result import Cache
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.layers import Layers
 from kvcalc.engines.sglang.versions import Rules
+from kvcalc.frozen import frozen
 
 # mem_cache/kv_cache_configurator.py, MAMBA_CACHE_SIZE_MAX_RUNNING_REQUESTS_RATIO.
 SLOTS_PER_REQUEST = 3
@@ -17,7 +17,7 @@ SLOTS_PER_REQUEST = 3
 RUNNING_WITH_DRAFTS = 48
 
 
-@dataclass(frozen=True)
+@frozen
 class Slots:
     """count: slots as the log prints them, without the padding one. requests: that run at once.
 

@@ -17,17 +17,17 @@ Before 0.5.7 windows and states were sized by other rules, which are not account
 """
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
 from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
 
 NEWEST = "0.5.23"
 # --swa-full-tokens-ratio, --mamba-full-memory-ratio.
 WINDOW_RATIO, STATE_RATIO = Fraction(8, 10), Fraction(9, 10)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Rules:
     """What differs between versions; see the module's docstring."""
 

@@ -1,7 +1,6 @@
 """TensorRT-LLM admits whole blocks of each window's pool, and keeps a state slot for each request."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from kvcalc.engines.admission import Pools, up
@@ -9,6 +8,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
 from kvcalc.engines.tensorrt_llm.holding import hold
 from kvcalc.engines.tensorrt_llm.pool import capacity
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
 
@@ -18,7 +18,7 @@ class TensorrtLlmAdmission(Pools[TensorrtLlmFlags]):
         hold(spec, question)  # raises for what it refuses whatever the memory
 
     def asked(self, context_tokens: int, sequences: int) -> TensorrtLlmFlags:
-        return replace(self.question, max_model_len=context_tokens, max_num_seqs=sequences)
+        return changed(self.question, max_model_len=context_tokens, max_num_seqs=sequences)
 
     def rooms(self, result: CapacityResult, context_tokens: int) -> Iterator[Fraction]:
         block = result.pool.block_tokens or 1

@@ -6,18 +6,17 @@ memory (calculate_max_num_blocks_for_vswa), so the pool that a sequence needs mo
 large each of them must be.
 """
 
-from dataclasses import dataclass
-
 from kvcalc.engines.holding import Holding, Part, Share, Slab
 from kvcalc.engines.result import Waste
 from kvcalc.engines.tensorrt_llm import rank as ranks
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
 from kvcalc.engines.tensorrt_llm.versions import VERSION
+from kvcalc.frozen import frozen
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 
-@dataclass(frozen=True)
+@frozen
 class _Block:
     """Layers of one block of the spec: their pool, and what one of them takes."""
 

@@ -44,11 +44,11 @@ bytes, and 17,179,869,184 allocated right after the prefill, as measured.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.transformers.versions import MEASURED, NEWEST, Release, release_of, written
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
@@ -111,7 +111,7 @@ def groups_of_version(
     if spec.recursion is not None:
         raise UnsupportedError(f"{spec.name}: transformers has no mixture of recursions")
     rules = _Rules(spec, release, model_dtype)
-    groups = [replace(group, tensors=rules.tensors(group)) for group in groups_of(spec)]
+    groups = [changed(group, tensors=rules.tensors(group)) for group in groups_of(spec)]
     return tuple(group for group in groups if group.tensors)
 
 
@@ -156,8 +156,8 @@ def _pinned(groups: tuple[CacheGroup, ...]) -> tuple[CacheGroup, ...] | None:
         # DeepSeek-V4's buffers are views as well, of projections that live longer: not accounted.
         return None
     return tuple(
-        replace(group, tensors=tuple(
-            replace(tensor, extent=EVERY_TOKEN) if isinstance(tensor.extent, Window) else tensor
+        changed(group, tensors=tuple(
+            changed(tensor, extent=EVERY_TOKEN) if isinstance(tensor.extent, Window) else tensor
             for tensor in group.tensors
         ))
         for group in groups
@@ -240,18 +240,18 @@ class _Rules:
                 yield self._index(tensor, extent)
                 continue
             name = {"key": "keys", "value": "values"}[tensor.name]
-            tensor = replace(tensor, name=name, extent=extent)
+            tensor = changed(tensor, name=name, extent=extent)
             if expanded:
-                tensor = replace(tensor, shape=(heads, tensor.shape[1]), shard=split(0, heads))
+                tensor = changed(tensor, shape=(heads, tensor.shape[1]), shard=split(0, heads))
             yield tensor
 
     def _index(self, tensor: CacheTensor, extent: Extent) -> CacheTensor:
         if (self.spec.model_type or "").startswith("minimax_m3"):
             # MiniMaxM3SparseCacheLayer: its one index key is a head like any other.
-            return replace(
+            return changed(
                 tensor, name="idx_keys", shape=(1, *tensor.shape), extent=extent, token_axis=1
             )
-        return replace(tensor, name="indexer_keys", extent=extent)
+        return changed(tensor, name="indexer_keys", extent=extent)
 
     def _mla(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """The latent and the rotary key in the slots of keys and values, as single heads."""
@@ -280,28 +280,28 @@ class _Rules:
         names = {"key": "keys", "value": "values", "conv_state": "conv_states",
                  "delayed_value": "recurrent_states"}  # fmt: skip
         for tensor in group.tensors:
-            yield replace(tensor, name=names[tensor.name], extent=kept(tensor.extent))
+            yield changed(tensor, name=names[tensor.name], extent=kept(tensor.extent))
 
     def _cross(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """The encoder's keys and values, in a cache of their own."""
         for tensor in group.tensors:
-            yield replace(tensor, name=f"{tensor.name}s")
+            yield changed(tensor, name=f"{tensor.name}s")
 
     def _v4(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """DeepSeek-V4's window, entries, buffers and overlaps."""
         for tensor in group.tensors:
             if tensor.name == "key_value":
                 shape = (1, *tensor.shape)
-                window = replace(tensor, shape=shape, extent=kept(tensor.extent), token_axis=1)
-                yield replace(window, name="keys")
+                window = changed(tensor, shape=shape, extent=kept(tensor.extent), token_axis=1)
+                yield changed(window, name="keys")
                 if group.mechanism == "v4_window":
-                    yield replace(window, name="values")
+                    yield changed(window, name="values")
                 continue
             owner = "indexer" if tensor.name.startswith("index") else "compressor"
             bare = tensor.name.removeprefix("index_")
             bare = "compressed_kv" if bare in ("key", "compressed_key_value") else bare
             gate = self.gate if bare == "overlap_gate" else None
-            yield replace(tensor, name=f"{bare}.{owner}", dtype=gate)
+            yield changed(tensor, name=f"{bare}.{owner}", dtype=gate)
 
     def _rwkv(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """``state``: [0] the channel mixing's shift, [1] the time mixing's, [2:] a, b and p."""
@@ -309,7 +309,7 @@ class _Rules:
                  "numerator": 2, "denominator": 3, "maximum": 4}  # fmt: skip
         for tensor in group.tensors:
             state = "fp32" if tensor.role == "state" else None
-            yield replace(tensor, name=f"state[{order[tensor.name]}]", dtype=state)
+            yield changed(tensor, name=f"state[{order[tensor.name]}]", dtype=state)
 
     def _recurrent(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """Convolution columns and recurrent states."""
@@ -319,9 +319,9 @@ class _Rules:
                 channels, columns = tensor.shape
                 if group.mechanism != "rg_lru":
                     columns += 1
-                yield replace(tensor, name="conv_states", shape=(channels, columns))
+                yield changed(tensor, name="conv_states", shape=(channels, columns))
                 continue
             name = {
                 "lightning": "linear_cache", "mlstm": f"rnn_state.{tensor.name}",
             }.get(group.mechanism, "recurrent_states")  # fmt: skip
-            yield replace(tensor, name=name, dtype=self.model_dtype if own_dtype else "fp32")
+            yield changed(tensor, name=name, dtype=self.model_dtype if own_dtype else "fp32")

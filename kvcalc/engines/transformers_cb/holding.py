@@ -1,12 +1,11 @@
 """What sequences hold of transformers' paged cache: blocks of their own, in whole sectors."""
 
-from dataclasses import replace
-
 from kvcalc.engines import pages
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.transformers_cb.flags import TransformersCbFlags
 from kvcalc.engines.transformers_cb.models import RELEASE
 from kvcalc.engines.transformers_cb.pages import paged
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
 
@@ -27,4 +26,4 @@ def hold(spec: ModelSpec, request: TransformersCbFlags) -> Holding:
         ),
         notes=("beside these, two sectors that no request has (capacity counts them)",),
     )  # fmt: skip
-    return replace(held, rest=lambda sequences: cache.rest_bytes(tokens, sequences))
+    return changed(held, rest=lambda sequences: cache.rest_bytes(tokens, sequences))

@@ -18,7 +18,6 @@ Worked number: gemma-3-1b, one KV head of 256, 22 sliding and 4 full layers, bf1
 bytes, blocks are 22 and 4 pages, a sector is lcm(22, 4) = 44 pages, 11 MiB; one token takes two of them.
 """
 
-from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
@@ -27,6 +26,7 @@ from kvcalc.engines.pages import Kept
 from kvcalc.engines.transformers_cb.flags import TransformersCbFlags
 from kvcalc.engines.transformers_cb.models import UNDIVIDED, check_model
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import frozen
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
@@ -39,7 +39,7 @@ _FORMATS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Kind:
     """Full layers, or sliding ones. window: tokens of the ring. layers: of this kind."""
 
@@ -52,7 +52,7 @@ class Kind:
         return -(-rows // page)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Paged:
     """A model's cache on one rank. heads, head_dim: of keys, as each of values."""
 

@@ -10,12 +10,11 @@
 in_flight: tokens scheduled and not yet freed, max_num_batched_tokens for each batch at once.
 """
 
-from dataclasses import dataclass
-
 from kvcalc.engines.vllm.page import Page
+from kvcalc.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Schedule:
     """What decides block counts beside the pages.
 

@@ -26,12 +26,12 @@ bytes are 6.66 GiB (github.com/vllm-project/vllm/issues/44376).
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from kvcalc.engines.vllm.formats import KvFormat, index_key_bytes
 from kvcalc.engines.vllm.page import Entry, Page, paged
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 
 _WINDOW_BLOCK = 64
 _ROW_BYTES = 584
@@ -117,7 +117,7 @@ def tuple_groups(entries: list[Entry]) -> tuple[list[list[Entry]], int]:
     share = approximate_gcd(counts, counts[0])
     groups = [main]
     for group in others.values():
-        aligned = [replace(entry, page=_up_to(entry.page, sizes)) for entry in group]
+        aligned = [changed(entry, page=_up_to(entry.page, sizes)) for entry in group]
         by_size = _per_size(aligned)
         parts = -(-len(next(iter(by_size.values()))) // share)
         rows = list(zip(*by_size.values(), strict=True))

@@ -8,9 +8,8 @@ MLAAttention.get_kv_cache_spec for the packed rows of MLA. A per-tensor fp8 scal
 layer and stands outside the cache.
 """
 
-from dataclasses import dataclass
-
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import frozen
 from kvcalc.names import hint
 
 _PLAIN = {
@@ -47,7 +46,7 @@ _ABSENT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class KvFormat:
     """One ``--kv-cache-dtype``, with ``auto`` resolved to the model's own format."""
 

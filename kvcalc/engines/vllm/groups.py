@@ -18,16 +18,15 @@ that does not make all layers one kind.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from kvcalc.engines.vllm import deepseek_v4
 from kvcalc.engines.vllm.page import Entry, Kind, Page
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Group:
     """Layers with one block table. padding: slots beside them that no layer uses."""
 
@@ -40,7 +39,7 @@ class Group:
         return self.entries[0].page
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """All groups of a model.
 

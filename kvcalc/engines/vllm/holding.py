@@ -5,7 +5,6 @@ exactly where ``capacity`` prints a concurrency of N: windows with the tokens in
 rank of a pipeline stage holds as many blocks as every other and pays its own layers' pages.
 """
 
-from dataclasses import replace
 from math import gcd, lcm
 
 from kvcalc.engines.holding import PARTS, Holding, Part, Share, Slab
@@ -14,6 +13,7 @@ from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.groups import Group
 from kvcalc.engines.vllm.page import Entry, Page
 from kvcalc.engines.vllm.plan import Plan
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
 _PART: dict[str, Part] = {"state": "state", "index": "index"}
@@ -21,7 +21,7 @@ _PART: dict[str, Part] = {"state": "state", "index": "index"}
 
 def hold(spec: ModelSpec, request: VllmFlags) -> Holding:
     """Blocks of one sequence of max_model_len. Raises as ``vllm.capacity`` does."""
-    plan = Plan(spec, replace(request, available=None))
+    plan = Plan(spec, changed(request, available=None))
     stages = [frozenset(stage) for stage in plan.stack.stages]
 
     def stage_bytes(tokens: int) -> tuple[int, ...]:

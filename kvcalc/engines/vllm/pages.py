@@ -16,7 +16,6 @@ What tensor parallelism divides is the mechanism's own: ``CacheTensor.per_rank``
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from kvcalc.engines.vllm.flags import VllmFlags
@@ -24,6 +23,7 @@ from kvcalc.engines.vllm.formats import KvFormat, element_bytes, index_key_bytes
 from kvcalc.engines.vllm.page import Kind, Page, paged
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed, frozen
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import CacheTensor, Once
@@ -40,7 +40,7 @@ _WIDER_BY_ONE = {"cohere2", "cohere2_moe", "cohere2_vision", "aya_vision", "domy
 _RECURRENT = {"mamba1", "mamba2", "gated_deltanet", "kda", "lightning", "short_conv"}
 
 
-@dataclass(frozen=True)
+@frozen
 class PageMaker:
     """Turns blocks of a spec into pages for one request."""
 
@@ -68,7 +68,7 @@ class PageMaker:
         every = draft or not self.rules.only_owners_index
         if not every or attention.kind != "mla" or self.spec.model_type not in _DEEPSEEK_CLASS:
             return attention
-        return replace(attention, indexer=indexer_of(self.spec))
+        return changed(attention, indexer=indexer_of(self.spec))
 
     def _attention(self, attention: Any, tokens: int) -> Iterator[Page]:
         if attention.kind not in _ATTENTION:

@@ -17,14 +17,13 @@ Worked number: Gemma-3-27B, max_model_len 4096, one batch of 8192 in flight: 62 
 blocks. 109.86 GiB are 90,000 blocks: 205,696 tokens in the log of 0.10, concurrency 50.05.
 """
 
-from dataclasses import replace
-
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.plan import Plan
 from kvcalc.engines.vllm.starts import refusal, where_it_stops
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
 
@@ -65,7 +64,7 @@ def _other_kernel(spec: ModelSpec, request: VllmFlags, plan: Plan) -> tuple[str,
         return ()
     assert request.available is not None
     try:
-        other = Plan(spec, replace(request, compute_capability=90)).pool(request.available.bytes)
+        other = Plan(spec, changed(request, compute_capability=90)).pool(request.available.bytes)
         answer = (
             f"{other.num_blocks:,} blocks of {other.block_tokens} tokens, {other.tokens:,} tokens"
         )

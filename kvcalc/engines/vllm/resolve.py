@@ -26,13 +26,13 @@ Where the GPU is not known a name is taken as it stands, and a note says what el
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.pages import indexer_of
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.names import hint
 from kvcalc.spec.model import ModelSpec
 
@@ -47,7 +47,7 @@ _BACKENDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Resolved:
     """kv: the row. rules: what made it of the name. notes: what else the name could be."""
 
@@ -235,7 +235,7 @@ def _could_be(
     rows: dict[str, list[str]] = {}
     for gpu, family in _FAMILIES:
         try:
-            row = _row(kind, name, spec, replace(request, compute_capability=gpu), rules)
+            row = _row(kind, name, spec, changed(request, compute_capability=gpu), rules)
         except UnsupportedError:
             rows.setdefault("refused", []).append(family)
             continue

@@ -16,7 +16,6 @@ Every stage has the layers of ``get_pp_indices`` (distributed/utils.py), or of
 VLLM_PP_LAYER_PARTITION.
 """
 
-from dataclasses import replace
 from itertools import pairwise
 from math import lcm
 
@@ -27,6 +26,7 @@ from kvcalc.engines.vllm.pages import PageMaker, state_layers
 from kvcalc.engines.vllm.resolve import resolve
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.layers import decoder_layers
@@ -167,7 +167,7 @@ class Stack:
             if self.kv.skips_ends and tokens:
                 self._skipped(maker, tokens)
             return {
-                name: replace(page, block_tokens=self.max_model_len)
+                name: changed(page, block_tokens=self.max_model_len)
                 for name, page in states.items()
             }
         largest = max(page.page_bytes for page in states.values())
@@ -186,7 +186,7 @@ class Stack:
         page_bytes = self.block * token_bytes
         tokens_of_state = self.block if self.prefix_caching else self.max_model_len
         return {
-            name: replace(page, page_bytes=page_bytes, block_tokens=tokens_of_state)
+            name: changed(page, page_bytes=page_bytes, block_tokens=tokens_of_state)
             for name, page in states.items()
         }
 
@@ -194,7 +194,7 @@ class Stack:
         """TurboQuant leaves the first and last two layers unquantised; since 0.25 the block grows
         until a page of 16 of their tokens fits (_align_heterogeneous_kv_block_size)."""
         if self.rules.align_skipped_layers:
-            plain = replace(maker, kv=KvFormat(self.request.model_dtype))
+            plain = changed(maker, kv=KvFormat(self.request.model_dtype))
             wide = max(page.token_bytes for block in self._attention_blocks()
                        for page in plain.attention_pages(block, 1))  # fmt: skip
             own = self.block * tokens[0].token_bytes
@@ -217,7 +217,7 @@ class Stack:
     def _lay_out(self, maker: PageMaker, states: dict[str, Page]) -> list[Entry]:
         layers = decoder_layers(self.spec)
         entries: list[Entry] = []
-        plain = replace(maker, kv=KvFormat(self.request.model_dtype))
+        plain = changed(maker, kv=KvFormat(self.request.model_dtype))
         made: dict[tuple[str, bool], list[Page]] = {}
         for layer in layers:
             at_end = not 2 <= layer.index < len(layers) - 2
@@ -268,9 +268,9 @@ class Stack:
                 f"--draft {draft.name}: a draft's recurrent states are not accounted for"
             )
         check_heads(draft, self.request.layout.tensor)
-        request = replace(self.request, attention_backend=None)
+        request = changed(self.request, attention_backend=None)
         kv = resolve(draft, request, self.rules).kv
-        own, first = replace(maker, spec=draft, kv=kv), len(decoder_layers(self.spec))
+        own, first = changed(maker, spec=draft, kv=kv), len(decoder_layers(self.spec))
         return [
             Entry(first + layer.index, page, page)
             for layer in decoder_layers(draft)

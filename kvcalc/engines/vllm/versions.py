@@ -36,17 +36,17 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
 """
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
 from kvcalc.errors import UsageError
+from kvcalc.frozen import frozen
 
 NEWEST = "0.33.0"
 _Version = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Rules:
     """What differs between versions; see the module's docstring.
 

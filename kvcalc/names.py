@@ -18,6 +18,11 @@ MAX_WORD = 60
 _TOLD = 6
 
 
+def model_name(text: str) -> str:
+    """A spec's name: lower case, with hyphens for what names do not hold."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
+
+
 @lru_cache(maxsize=4096)
 def parts(name: str) -> tuple[str, ...]:
     """A name as runs of letters and runs of digits, whatever separates them.

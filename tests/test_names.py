@@ -73,7 +73,7 @@ def test_number_formats(word: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [("llama-4", "it may be llama-4-maverick or llama-4-scout"),
-     ("llama-3-8b-instruct", "did you mean llama-3-8b?"),
+     ("llama-3-8b-chat", "did you mean llama-3-8b?"),
      ("gemma3", "it may be gemma-3-12b, gemma-3-1b, "), ("llama-9", "no model 'llama-9' \\(")],
 )  # fmt: skip
 def test_models(word: str, told: str) -> None:

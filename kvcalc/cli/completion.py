@@ -23,10 +23,11 @@ def path(incomplete: str) -> list[str]:
 
 def model(incomplete: str) -> list[str]:
     """Shipped names, with the current folder's specs beside them; hub ids once there is a slash."""
-    from kvcalc.spec.catalog import hub_ids, shipped
+    from kvcalc.spec.catalog import shipped
+    from kvcalc.spec.hub_ids import entries
 
     if "/" in incomplete:
-        return [] if incomplete[0] in "./~" else [hub_id for hub_id, _ in hub_ids()]
+        return [] if incomplete[0] in "./~" else [entry.id for entry in entries()]
     names = [name for name in shipped() if name.startswith(incomplete)]
     return [*names, *sorted(name for name in os.listdir() if name.endswith(_MODEL_FILES) and names)]
 

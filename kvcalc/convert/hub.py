@@ -12,6 +12,7 @@ from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.imported import Imported, model_name
 from kvcalc.errors import FileError, MissingExtraError, NotFoundError
 from kvcalc.reading import open_regular
+from kvcalc.spec.hub_ids import near
 
 HUB_ID = re.compile(
     r"(?P<org>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,100}))?"
@@ -37,6 +38,12 @@ def from_hub(repo_id: str, revision: str | None = None) -> Imported:
         spec=replace(found.spec, hub_id=(repo_id,)),
         assumptions=(*found.assumptions, *note),
     )
+
+
+def _like(repo_id: str) -> str:
+    """The nearest id that is known, as the end of a sentence."""
+    found = near(repo_id)
+    return f"; {found}" if found else ""
 
 
 def _offline() -> bool:
@@ -65,11 +72,12 @@ def _hub_file(repo_id: str, filename: str, revision: str | None) -> tuple[Path, 
     if offline:
         raise NotFoundError(
             f"{repo_id} is not in the local hub cache, and HF_HUB_OFFLINE is set; "
-            f"save {page} and give its path"
+            f"save {page} and give its path{_like(repo_id)}"
         )
     raise MissingExtraError(
         f"{repo_id} is no shipped model and not in the local hub cache; to read it from the hub: "
-        f"pip install 'kvcalc[hub]'; without a network, save {page} elsewhere and give its path"
+        f"pip install 'kvcalc[hub]'; without a network, save {page} elsewhere and "
+        f"give its path{_like(repo_id)}"
     )
 
 
@@ -95,7 +103,7 @@ def _download(hub: Any, repo_id: str, filename: str, revision: str | None) -> tu
             ) from None
         raise FileError(
             f"cannot read {filename} of {repo_id} from the hub ({kind}); "
-            f"save {page}/blob/{revision or 'main'}/{filename} and give its path"
+            f"save {page}/blob/{revision or 'main'}/{filename} and give its path{_like(repo_id)}"
         ) from None
     return path, path.parent.name
 

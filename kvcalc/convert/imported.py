@@ -1,10 +1,11 @@
 """What every importer answers with."""
 
-import re
-
 from kvcalc.frozen import frozen
+from kvcalc.names import model_name
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
+
+__all__ = ["Imported", "model_name"]
 
 
 @frozen
@@ -17,8 +18,3 @@ class Imported:
     spec: ModelSpec
     assumptions: tuple[str, ...] = ()
     weights: StoredWeights | None = None
-
-
-def model_name(text: str) -> str:
-    """A spec's name: lower case, with hyphens for what names do not hold."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"

@@ -58,8 +58,31 @@ def match(pattern: str) -> dict[str, Path]:
 def find(name: str) -> Path:
     """The file of a model named by a shipped name, a hub id or a path.
 
-    Raises NotFoundError naming the shipped names that it may be.
+    A hub id's is that of its shape (kvcalc/spec/hub_ids.py). Raises NotFoundError naming the shipped
+    names that it may be.
     """
+    from kvcalc.spec import hub_ids as known
+
+    path = _file(name)
+    if path is None:
+        entry = known.find(name)
+        path = None if entry is None else _file(entry.spec)
+    if path is None:
+        raise NotFoundError(_suggest(name))
+    return path
+
+
+def hub_ids() -> Iterator[tuple[str, Path]]:
+    """Every (hub id, file of its shape), in alphabetical order."""
+    from kvcalc.spec.hub_ids import entries
+
+    files = shipped()
+    for entry in entries():
+        yield entry.id, files[entry.spec]
+
+
+def _file(name: str) -> Path | None:
+    """The file of a path or a shipped name."""
     if name.endswith(SUFFIXES) or (os.path.sep in name and Path(name).exists()):
         return Path(name)
     root = specs_folder()
@@ -68,27 +91,17 @@ def find(name: str) -> Path:
         file = os.path.join(root, family, f"{lowered}.yaml")
         if "/" not in lowered and os.path.isfile(file):
             return Path(file)
-    if "/" in name:
-        for hub_id, path in hub_ids():
-            if hub_id.lower() == lowered:
-                return path
-    raise NotFoundError(_suggest(name))
-
-
-def hub_ids() -> Iterator[tuple[str, Path]]:
-    """Every (hub id, file) of the shipped specs, found in the text without loading it."""
-    for path in shipped().values():
-        line = re.search(r"^hub_id: *\[?([^\]#\n]*)", path.read_text("utf-8"), re.MULTILINE)
-        if line:
-            for hub_id in line[1].split(","):
-                yield hub_id.strip(" '\""), path
+    return None
 
 
 def _suggest(name: str) -> str:
-    names = [*shipped(), *(hub_id for hub_id, _ in hub_ids())] if "/" in name else [*shipped()]
+    from kvcalc.spec import hub_ids as known
+
+    names = [*shipped(), *(entry.id for entry in known.entries())] if "/" in name else [*shipped()]
     # A chat or base variant has its model's dimensions.
     trunk = _VARIANT.sub("", name.lower())
     near = hint(name, names) or (hint(trunk, names) if trunk != name.lower() else "")
+    near = near or known.near(name)
     return f"no model '{name}'{near and '; '}{near} ('kvcalc models' lists the shipped ones)"
 
 
@@ -107,11 +120,22 @@ class Found:
 
 
 def locate(model: str) -> Found:
-    """Load a model and say where it was found. Raises as ``load`` does."""
+    """Load a model and say where it was found, and whose shape it has. Raises as ``load`` does."""
+    path = _file(model)
+    if path is not None:
+        return Found(_read(path), _shown(path))
+    from kvcalc.spec import hub_ids as known
+
     path = find(model)
+    entry, base = known.find(model), _read(path)
+    assert entry is not None
+    spec = entry.of(base)
+    return Found(spec, _shown(path), entry.told(base, spec))
+
+
+def _shown(path: Path) -> str:
     root = specs_folder()
-    shown = f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
-    return Found(_read(path), shown)
+    return f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
 
 
 def _read(path: Path) -> ModelSpec:
@@ -167,4 +191,4 @@ def load(model: str | Path) -> ModelSpec:
 
     Raises NotFoundError, FileError, or SpecError with every problem of the file.
     """
-    return _read(model if isinstance(model, Path) else find(model))
+    return _read(model) if isinstance(model, Path) else locate(model).spec

@@ -41,18 +41,23 @@ def spec_of(path: str | os.PathLike[str]) -> ModelSpec | None:
             text = next((line for line in lines if line.startswith(start)), None)
     except OSError:
         return None
-    return None if text is None else from_text(text[len(start) :])
+    if text is None:
+        return None
+    spec: ModelSpec = from_text(text[len(start) :])
+    return spec
 
 
-def to_text(spec: ModelSpec) -> str:
-    """A spec in one line. Classes stand under the key "=", fields with their default do not."""
+def to_text(spec: Any) -> str:
+    """A spec, or some fields of one by name, in one line.
+
+    Classes stand under the key "=", fields with their default do not.
+    """
     return json.dumps(_plain(spec), separators=(",", ":"), ensure_ascii=False)
 
 
-def from_text(text: str) -> ModelSpec:
-    """The spec that ``to_text`` wrote."""
-    found: ModelSpec = json.loads(text, object_hook=_object)
-    return found
+def from_text(text: str) -> Any:
+    """What ``to_text`` wrote."""
+    return json.loads(text, object_hook=_object)
 
 
 def _plain(value: Any) -> Any:

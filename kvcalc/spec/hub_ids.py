@@ -1,0 +1,134 @@
+"""Ids of the hub whose config was read: the shipped spec of the same shape, and what differs from it.
+
+``hub_ids.tsv`` has a line for each: the id, the spec, the fields of ``ModelSpec`` that are its own (its
+context, its vocabulary, the formats of its files), and where its config was read. An id that a spec
+names itself has no fields; one whose config nobody read but the spec's author has no source. Written by
+``python -m tests.convert.hub_ids`` from configs that are kept beside it; the file is read only when a
+name is no shipped spec's.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from kvcalc.errors import NotFoundError
+from kvcalc.frozen import frozen
+from kvcalc.names import listed, model_name, parts
+from kvcalc.spec import index
+from kvcalc.spec.model import ModelSpec
+
+FILE = os.path.join(os.path.dirname(__file__), "hub_ids.tsv")
+# What a model of the same shape may have of its own. Everything else is the shape.
+OWN = (
+    "max_position_embeddings", "vocab_size", "tie_word_embeddings", "head", "head_bias",
+    "head_transform", "pooler", "class_tensors", "mtp", "weight_dtypes", "weight_formats", "declared_cache",
+)  # fmt: skip
+FORMATS = ("weight_dtypes", "weight_formats", "declared_cache")
+
+
+@frozen
+class HubId:
+    """One line. own: the fields that differ from the spec's, as ``kvcalc.spec.index`` writes them."""
+
+    id: str
+    spec: str
+    own: str = ""
+    source: str = ""
+
+    def line(self) -> str:
+        return "\t".join((self.id, self.spec, self.own, self.source))
+
+    def of(self, base: ModelSpec) -> ModelSpec:
+        """The model that the id names. base: the spec that it has the shape of."""
+        if not self.own and self.id in base.hub_id:
+            return base
+        own: dict[str, Any] = index.from_text(self.own) if self.own else {}
+        held = {} if own else {"expect": base.expect, "budgets": base.budgets}
+        return replace(
+            base, name=model_name(self.id.split("/")[1]), source=(self.source,), hub_id=(self.id,),
+            **{"expect": None, "budgets": (), **held, **own},
+        )  # fmt: skip
+
+    def told(self, base: ModelSpec, model: ModelSpec) -> tuple[str, ...]:
+        """What an answer says of it: whose shape it has, its context, what else is its own."""
+        if base.hub_id[:1] == (self.id,) and model is base:
+            return ()
+        said = [f"{self.id} has the shape of {self.spec}"]
+        if model.max_position_embeddings is not None:
+            context, other = model.max_position_embeddings, base.max_position_embeddings
+            beside = f" ({self.spec}: {other:,})" if other is not None and other != context else ""
+            said.append(f"its context is {context:,} tokens{beside}")
+        if model.vocab_size != base.vocab_size:
+            said.append(f"its vocabulary {model.vocab_size:,} ({self.spec}: {base.vocab_size:,})")
+        if (model.head, model.class_tensors) != (base.head, base.class_tensors):
+            said.append("its head is that of its own class")
+        elif model.tie_word_embeddings != base.tie_word_embeddings:
+            tied = "the token table" if model.tie_word_embeddings else "a matrix of its own"
+            said.append(f"its head is {tied}")
+        if any(getattr(model, field) != getattr(base, field) for field in FORMATS):
+            said.append("its files are in formats of their own")
+        read = f"; its config was read: {self.source}" if self.source else ""
+        return (f"{', '.join(said)}{read}",)
+
+
+def read(line: str) -> HubId:
+    """The entry of one line of the file."""
+    return HubId(*line.rstrip("\n").split("\t"))
+
+
+@lru_cache(maxsize=1)
+def _text() -> str:
+    with open(FILE, encoding="utf-8") as file:
+        return "\n" + file.read()
+
+
+def entries() -> Iterator[HubId]:
+    """Every id, in alphabetical order."""
+    return map(read, _text().splitlines()[1:])
+
+
+def find(name: str) -> HubId | None:
+    """The entry of an id, or of its name without the organisation's; None where there is none.
+
+    Letters' case does not matter; ``Meta-`` before a name and ``-hf`` behind it may be left out.
+    Raises NotFoundError where several ids have that name and are not the same model.
+    """
+    lowered = name.lower()
+    if re.search(r"[\t\n]", lowered) or not lowered:
+        return None
+    if "/" in lowered:
+        place = _text().lower().find(f"\n{lowered}\t")
+        return None if place < 0 else read(_text()[place + 1 : _text().index("\n", place + 1)])
+    found = [entry for entry in entries() if lowered in bare_names(entry.id)]
+    same = {(entry.spec, entry.own) for entry in found}
+    if len(same) > 1:
+        told = listed([entry.id for entry in found])
+        raise NotFoundError(f"'{name}' is the name of several models: say which, {told}")
+    return found[0] if found else None
+
+
+def bare_names(hub_id: str) -> tuple[str, ...]:
+    """The names that an id goes by without its organisation, in lower case."""
+    bare = hub_id.lower().rpartition("/")[2]
+    short = bare.removeprefix("meta-").removesuffix("-hf")
+    return tuple(dict.fromkeys((bare, bare.removesuffix("-hf"), bare.removeprefix("meta-"), short)))
+
+
+def near(name: str) -> str:
+    """The known id whose name begins most like another's, and the spec that it has the shape of.
+
+    Two names are alike that share their first words and the size, such as 8b.
+    """
+    asked = parts(name.rpartition("/")[2])
+    best, found = 1, ""
+    for entry in entries():
+        own = parts(entry.id.rpartition("/")[2])
+        same = 0
+        while same < min(len(own), len(asked)) and own[same] == asked[same]:
+            same += 1
+        if same > best:
+            best, found = same, f"the nearest known is {entry.id} (the shape of {entry.spec})"
+    return found

@@ -1,0 +1,138 @@
+"""Ids whose config was read, and the shipped specs of their shapes: ``python -m tests.convert.hub_ids``.
+
+hub_configs.jsonl has the configs, without keys that change nothing, with the ids that each was read for
+and where. Every one is imported, and the spec whose layers, heads and widths are the same is its shape;
+what else differs is written beside it in kvcalc/spec/hub_ids.tsv. One that has no shipped shape is listed
+on standard error and left out.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.errors import SpecError, UnsupportedError
+from kvcalc.names import parts
+from kvcalc.spec import catalog, hub_ids, index
+from kvcalc.spec.hub_ids import HubId
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+
+CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
+_NOT_SHAPE = {
+    *hub_ids.OWN, "name", "source", "hub_id", "model_type", "notes", "left_out", "blocks", "layers",
+    "expect", "budgets",
+}  # fmt: skip
+
+
+def configs() -> list[dict[str, Any]]:
+    """Each config with its ids and its source."""
+    return [json.loads(line) for line in CONFIGS.read_text("utf-8").splitlines()]
+
+
+def shape(spec: ModelSpec) -> str:
+    """What two models of the same shape have in common, as a text to compare.
+
+    Layers are compared as they are laid out; how blocks are named and grouped is no part of it.
+    """
+    layers = tuple(decoder_layers(spec))
+    names = dict.fromkeys(layer.block for layer in layers)
+    order = {name: place for place, name in enumerate(names)}
+    laid = [(order[layer.block], layer.weights, layer.recursion) for layer in layers]
+    rest = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _NOT_SHAPE}
+    return repr((sorted(rest.items()), laid, [spec.blocks[name] for name in order]))
+
+
+def own(model: ModelSpec, base: ModelSpec) -> dict[str, Any]:
+    """The fields that a model of the same shape has of its own."""
+    pairs = [(name, getattr(model, name), getattr(base, name)) for name in hub_ids.OWN]
+    return {name: mine for name, mine, other in pairs if mine != other}
+
+
+def alike(one: str, other: str) -> int:
+    """How many words two names begin with together."""
+    pairs = enumerate(zip(parts(one), parts(other), strict=False))
+    return next(
+        (place for place, (a, b) in pairs if a != b), min(len(parts(one)), len(parts(other)))
+    )
+
+
+def towers(spec: ModelSpec) -> bool:
+    """Whether it has towers that it does not count."""
+    return any("tower" in each for each in spec.left_out)
+
+
+class Shapes:
+    """The shipped specs by their shape."""
+
+    def __init__(self) -> None:
+        self.specs = {name: catalog.load(path) for name, path in catalog.shipped().items()}
+        self.by_shape: dict[str, list[str]] = {}
+        for name, spec in self.specs.items():
+            self.by_shape.setdefault(shape(spec), []).append(name)
+        self.named = {each: name for name, spec in self.specs.items() for each in spec.hub_id}
+
+    def entry(self, hub_id: str, source: str, config: dict[str, Any]) -> HubId | None:
+        """The line of an id; None where no shipped spec has its shape.
+
+        Of several specs of one shape it is the one that names the id, else the one whose name
+        begins most like the id's, else the one from which the least differs. Parts that the spec does not
+        count (a vision tower) are no part of its shape.
+        """
+        model = spec_from_config(config, "read", source).spec
+        found = self.by_shape.get(shape(model), [])
+        if not found:
+            return None
+
+        def far(name: str) -> tuple[bool, int, int, str]:
+            like = alike(name, hub_id.split("/")[1])
+            return self.named.get(hub_id) != name, -like, len(own(model, self.specs[name])), name
+
+        best = min(found, key=far)
+        base = self.specs[best]
+        if towers(model) and not towers(base):
+            return None
+        differs = own(model, base)
+        if self.named.get(hub_id) == best:
+            # The formats of its files are what the spec itself states.
+            differs = {key: held for key, held in differs.items() if key not in hub_ids.FORMATS}
+        return HubId(hub_id, best, index.to_text(differs) if differs else "", source)
+
+
+def written() -> tuple[list[HubId], list[str]]:
+    """The entries, and the ids that have no shipped shape."""
+    shapes = Shapes()
+    found = {name: HubId(name, spec) for name, spec in shapes.named.items()}
+    without = []
+    for row in configs():
+        for hub_id in row["ids"]:
+            try:
+                entry = shapes.entry(hub_id, row["source"], row["config"])
+            except (SpecError, UnsupportedError) as error:
+                without.append(f"{hub_id} ({error})")
+                continue
+            if entry is None:
+                without.append(f"{hub_id} (no shipped spec of its shape)")
+            else:
+                found[hub_id] = entry
+    return sorted(found.values(), key=lambda entry: entry.id.lower()), without
+
+
+def text(entries: list[HubId]) -> str:
+    """The file."""
+    return "".join(f"{entry.line()}\n" for entry in entries)
+
+
+def _main() -> Iterator[str]:
+    entries, without = written()
+    Path(hub_ids.FILE).write_text(text(entries), encoding="utf-8")
+    yield f"{len(entries)} ids, {sum(bool(entry.source) for entry in entries)} with a config"
+    yield from (f"left out: {each}" for each in without)
+
+
+if __name__ == "__main__":
+    for line in _main():
+        print(line, file=sys.stderr)

@@ -1,0 +1,76 @@
+"""Ids of the hub whose config was read: each has a shipped shape, and says what differs from it."""
+
+import pytest
+
+from kvcalc.convert.locate import locate
+from kvcalc.errors import NotFoundError
+from kvcalc.memory.weights import summarise
+from kvcalc.spec import catalog, hub_ids
+from tests.convert import hub_ids as importer
+
+
+def test_the_file_says_what_the_configs_say() -> None:
+    """Every config is imported again: ``python -m tests.convert.hub_ids`` writes the file."""
+    entries, _ = importer.written()
+    with open(hub_ids.FILE, encoding="utf-8") as file:
+        assert importer.text(entries) == file.read()
+
+
+def test_every_id_has_a_spec_and_is_there_once() -> None:
+    entries = list(hub_ids.entries())
+    assert {entry.spec for entry in entries} <= set(catalog.shipped())
+    ids = [entry.id.lower() for entry in entries]
+    assert ids == sorted(set(ids))
+    assert len(ids) >= 500
+    assert sum(bool(entry.source) for entry in entries) >= 130
+
+
+# The context and the vocabulary of each config as published, the total of the model's files or card.
+@pytest.mark.parametrize(
+    ("hub_id", "spec", "context", "vocabulary", "total"),
+    [
+        # https://huggingface.co/Qwen/Qwen3-4B-Instruct-2507: 262,144 natively; Qwen3-4B: 32,768 + 8,192.
+        ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-4b", 262_144, 151_936, 4_022_468_096),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507", "qwen3-235b-a22b", 262_144, 151_936, 235_093_634_560),
+        # Its predecessor's window went, the third's vocabulary was yet to come.
+        ("mistralai/Mistral-7B-Instruct-v0.2", "mistral-7b-v0.3", 32_768, 32_000, 7_241_732_096),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b", 131_072, 128_256, 8_030_261_248),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b", 131_072, 128_256, 8_030_261_248),
+        ("zai-org/GLM-4.7", "glm-4.5", 202_752, 151_552, None),
+        ("microsoft/Phi-4-reasoning", "phi-4", 32_768, 100_352, 14_659_507_200),
+    ],
+)  # fmt: skip
+def test_published_models(
+    hub_id: str, spec: str, context: int, vocabulary: int, total: int | None
+) -> None:
+    found = locate(hub_id)
+    assert found.path.endswith(f"/{spec}.yaml")
+    assert found.spec.max_position_embeddings == context
+    assert found.spec.vocab_size == vocabulary
+    assert total is None or summarise(found.spec).total == total
+    assert found.assumptions[0].startswith(
+        f"{hub_id} has the shape of {spec}, its context is {context:,}"
+    )
+
+
+def test_a_name_without_its_organisation() -> None:
+    for name in ("meta-llama-3.1-8b-instruct", "Llama-3.1-8B-Instruct", "llama-3-8b-instruct"):
+        assert locate(name).assumptions
+    assert locate("LLAMA-2-7B-CHAT").path == "model_specs/llama/llama-2-7b.yaml"
+    # The id that a spec is written for is that model: there is nothing to say.
+    assert locate("Qwen/Qwen3-8B").assumptions == locate("qwen3-8b").assumptions == ()
+
+
+def test_an_unknown_id_is_told_the_nearest_shape() -> None:
+    assert hub_ids.near("someone/Qwen3-4B-Nobody").startswith("the nearest known is Qwen/Qwen3-4B")
+    assert hub_ids.near("someone/nothing-like-it") == ""
+    with pytest.raises(NotFoundError, match="the nearest known is"):
+        catalog.find("qwen3-4b-nobody")
+
+
+def test_a_shipped_name_reads_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise AssertionError("the list of ids was read")
+
+    monkeypatch.setattr(hub_ids, "_text", refuse)
+    assert catalog.locate("qwen3-8b").spec.name == "qwen3-8b"

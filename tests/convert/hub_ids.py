@@ -9,7 +9,7 @@ on standard error and left out.
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
+STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "model_type", "notes", "left_out", "blocks", "layers",
     "expect", "budgets",
@@ -65,6 +66,15 @@ def towers(spec: ModelSpec) -> bool:
     return any("tower" in each for each in spec.left_out)
 
 
+def with_mtp_of(base: ModelSpec, model: ModelSpec) -> ModelSpec:
+    """The model with its modules' block named as the spec of its shape names it."""
+    if model.mtp is None:
+        return model
+    block = model.blocks[model.mtp.block]
+    same = [name for name, other in base.blocks.items() if other == block]
+    return replace(model, mtp=replace(model.mtp, block=same[0] if same else "?"))
+
+
 class Shapes:
     """The shipped specs by their shape."""
 
@@ -95,10 +105,12 @@ class Shapes:
         base = self.specs[best]
         if towers(model) and not towers(base):
             return None
-        differs = own(model, base)
+        differs = own(with_mtp_of(base, model), base)
         if self.named.get(hub_id) == best:
-            # The formats of its files are what the spec itself states.
-            differs = {key: held for key, held in differs.items() if key not in hub_ids.FORMATS}
+            # What the spec itself states of the formats of its files and of its modules stands.
+            differs = {key: held for key, held in differs.items() if key not in STATED}
+        elif differs.get("mtp") and differs["mtp"].block not in base.blocks:
+            return None
         return HubId(hub_id, best, index.to_text(differs) if differs else "", source)
 
 

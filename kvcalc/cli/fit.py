@@ -100,14 +100,13 @@ def fit(
     drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers})
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
+    one = gpus is None and not (together or _several(models))
     name, why = _engine(engine, dtype, first, flag)
-    if name in local.LOCAL and gpus is None and not (together or _several(models)):
-        found = locate(models[0]).spec
-        if drafts is not None:
-            raise UsageError(
-                f"{drafts}: how {options.record(name).words} places it is not accounted for"
-            )
-        if dtype or flag or len(named) > 1 or first is None or _has_file(found):
+    if one and engine is None and name != "llama.cpp" and local.is_file(locate(models[0]).spec):
+        name, why = "llama.cpp", ", as the model is a GGUF file"
+    if name in local.LOCAL and one:
+        found = _placeable(models[0], name, drafts)
+        if dtype or flag or len(named) > 1 or first is None or local.is_file(found):
             slots = local.slots(batch, local.cache_types(kv_dtype, given))
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             length = options.tokens(context, "--context")
@@ -127,6 +126,15 @@ def fit(
     if _several(models) or _by_file(name, dtype, gpus):
         return _which(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, format, quiet)
+
+
+def _placeable(model: str, engine: str, drafts: str | None) -> ModelSpec:
+    """A model whose tensors llama.cpp places. drafts: the option that asked for one beside it."""
+    if drafts is not None:
+        raise UsageError(
+            f"{drafts}: how {options.record(engine).words} places it is not accounted for"
+        )
+    return locate(model).spec
 
 
 def _first(options_given: dict[str, Any]) -> str | None:
@@ -208,13 +216,6 @@ def _by_file(name: str, dtype: str | None, gpus: str | None) -> bool:
     """Whether one model is answered file by file: those of an engine that people choose files for."""
     record = options.record(name)
     return record.placed is not None or (record.files and dtype is None and gpus is None)
-
-
-def _has_file(spec: ModelSpec) -> bool:
-    """Whether the model came with a file that llama.cpp loads."""
-    from kvcalc.engines.llama_cpp.file import is_gguf
-
-    return spec.own_dtype == "checkpoint" and is_gguf(spec)
 
 
 def _which(

@@ -10,6 +10,7 @@ from kvcalc.errors import UsageError
 
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
+    from kvcalc.engines.llama_cpp.local import LocalQuestion
     from kvcalc.spec.model import ModelSpec
 
 # Engines that are llama.cpp, with defaults of their own.
@@ -142,6 +143,30 @@ def fit_locally(
         found_tokens, source = runner.context(sum(device.bytes for device in machine.devices))
         tokens = min(found_tokens, longest or found_tokens)
         question = replace(question, defaults=(f"--context {tokens}: {source}", *notes))
+    if solving and dtype is None and not is_file(spec):
+        return _files(spec, question, tokens, format, quiet)
     found = fit_local(spec, question, tokens)
     show(format, answer(found), quiet=quiet)
     return 0 if found.verdict != "does not fit" else 1
+
+
+def _files(
+    spec: "ModelSpec", question: "LocalQuestion", context: int, format: str, quiet: bool
+) -> int:
+    """No type was said: which of them fit, and how."""
+    from kvcalc.engines.llama_cpp.files import fit_files
+    from kvcalc.file_types import LADDER
+    from kvcalc.report.answers.local_files import answer
+
+    # A model that is published in MXFP4 keeps it in its file, and has none that is wider.
+    published = "mxfp4" in spec.weight_dtypes.values()
+    found = fit_files(spec, question, context, ("mxfp4_moe", *LADDER[2:]) if published else LADDER)
+    show(format, answer(found), quiet=quiet)
+    return 0 if found.widest is not None else 1
+
+
+def is_file(spec: "ModelSpec") -> bool:
+    """Whether the model came with a file that llama.cpp loads."""
+    from kvcalc.engines.llama_cpp.file import is_gguf
+
+    return spec.own_dtype == "checkpoint" and is_gguf(spec)

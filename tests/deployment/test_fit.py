@@ -4,10 +4,12 @@ import json
 import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvcalc.cli.app import main
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.fit import fit
@@ -16,9 +18,12 @@ from kvcalc.deployment.parallelism import stages_of
 from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.gguf.model import gguf_model
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
+from kvcalc.spec.catalog import load as spec_of
 from kvcalc.spec.catalog import locate
+from tests.gguf.headers import keys_of, write
 from tests.scratch import run as said_by
 
 GIB = 1 << 30
@@ -273,3 +278,31 @@ def test_llama_cpp_s_own_table_asks_whether_it_runs_there(
     ):
         status, _, err = said_by(capsys, *asked)
         assert (status, "llama.cpp does not run on" in err) == (2, True), asked
+
+
+def test_a_model_on_a_card_and_ram_is_answered_file_by_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "fit qwen3-32b --gpu rtx-4090 --ram 64GiB --context 32k --format json"
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    found = json.loads(capsys.readouterr().out)
+    assert stopped.value.code == 0
+    files = {each["workload"]["dtype"]: each for each in found["files"]}
+    sizes = [sum(d["model_bytes"] for d in each["devices"]) for each in files.values()]
+    # Each smaller than the one before; llama.cpp's library reports 18.40 GiB of Q4_K_M.
+    assert sizes == sorted(sizes, reverse=True)
+    assert round(sizes[list(files).index("q4_k_m")] * 100 / 2**30) == 1840
+    assert (found["whole"], found["widest"]) == ("q2_k", "gguf-bf16")
+    assert files["q2_k"]["read_bytes_per_token"] == 0
+    assert files["q3_k_m"]["read_bytes_per_token"] > 0
+
+
+def test_a_gguf_file_is_llama_cpps(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spec = spec_of("llama-3.2-1b")
+    file = gguf_model(spec)
+    # The tensors are its source's, all in 16 bits: a file like any other.
+    path = write(tmp_path / "model.gguf", file, keys_of(spec, file))
+    with pytest.raises(SystemExit):
+        main(["fit", str(path), "--gpu", "rtx-4090", "--format", "json"])
+    assert json.loads(capsys.readouterr().out)["engine"]["name"] == "llama.cpp"

@@ -31,6 +31,7 @@ ASKED = {
     "fit": (
         f"fit llama-3-8b --gpu h100 {SMALL}", "fit llama-3-70b --gpu h100",
         f"fit qwen3-32b --gpu rtx-4090 --ram 64GiB --dtype q4_k_m {SMALL}",
+        f"fit qwen3-0.6b --gpu rtx-3060-12gb --ram 16GiB {SMALL}",
         f"fit qwen3-0.6b t5-small --gpu rtx-4090 {SMALL}",
         f"fit qwen3-8b qwen3-0.6b --together --gpu rtx-4090 {SMALL}",
     ),

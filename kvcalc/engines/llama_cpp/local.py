@@ -274,20 +274,22 @@ def _notes(
         yield "the token table is the output as well: it lies in RAM and on the output's device"
 
 
-def headline(fit: LocalFit) -> str:
-    """One sentence: what was asked, and the verdict."""
-    question = fit.question
+def where_line(fit: LocalFit, weights: str = "") -> str:
+    """What was asked, of which machine."""
+    question, machine = fit.question, fit.question.machine
     each = f"{format_tokens(fit.context_tokens)} tokens x {question.slots}"
-    machine = question.machine
     ram = f" and {format_bytes(machine.ram)} of RAM" if machine.ram is not None else ""
     where = names_of(machine.devices) or "the CPU"
+    return f"{each}{weights}, on {where}{ram}, {_program(fit)}{question.why}"
+
+
+def headline(fit: LocalFit) -> str:
+    """One sentence: what was asked, and the verdict."""
+    machine = fit.question.machine
     # RAM that nobody stated is a condition of the verdict, not a detail of it.
     host = fit.table.uses[-1].taken(most=True) if machine.ram is None else 0
     given = f" with {format_bytes(host)} of RAM" if host and fit.verdict != "does not fit" else ""
-    return (
-        f"{each}, weights in {question.dtype}, on {where}{ram}, {_program(fit)}"
-        f"{question.why}: {fit.verdict}{given}"
-    )
+    return f"{where_line(fit, f', weights in {fit.question.dtype}')}: {fit.verdict}{given}"
 
 
 def _program(fit: LocalFit) -> str:

@@ -11,7 +11,7 @@ ANSWERS = {
     "compare": ("kvcalc.report.objects.compare", ("Compare",)),
     "capacity": ("kvcalc.report.objects.capacity", ("Capacity",)),
     "log": ("kvcalc.report.objects.log", ("Log",)),
-    "fit": ("kvcalc.report.objects.fit", ("Fit", "LocalFit", "Choices", "Together")),
+    "fit": ("kvcalc.report.objects.fit", ("Fit", "LocalFit", "LocalFiles", "Choices", "Together")),
     "tiers": ("kvcalc.report.objects.tiers", ("Tiers",)),
     "explain": ("kvcalc.report.objects.explain", ("Explained", "Reference")),
     "models": ("kvcalc.report.objects.models", ("Models",)),

@@ -185,6 +185,29 @@ class LocalFit(TypedDict):
     assumptions: list[str]
 
 
+class LeftOut(TypedDict):
+    """A type that was not asked about, and why."""
+
+    dtype: str
+    reason: str
+
+
+class LocalFiles(TypedDict):
+    """One model under llama.cpp, file by file, each smaller than the one before.
+
+    Fields:
+        whole: the widest type that reads nothing of RAM; null: none.
+        widest: the widest that runs at all.
+    """
+
+    model: str
+    fits: bool
+    whole: str | None
+    widest: str | None
+    files: list[LocalFit]
+    left_out: list[LeftOut]
+
+
 class ShortWorkload(TypedDict):
     """The question."""
 

@@ -33,11 +33,14 @@ def schema(answer: str, closed: bool = False) -> Node:
     """The schema of an answer's output. closed: further fields are an error, for kvcalc's own tests."""
     module, names = ANSWERS[answer]
     definitions: dict[str, Node] = {}
-    each = [_refer(getattr(import_module(module), name), definitions, closed) for name in names]
-    for name in names:
-        root = definitions[name]
+    each = []
+    for cls in (getattr(import_module(module), name) for name in names):
+        root = _object(cls, definitions, closed)
         root["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **root["properties"]}
         root["required"] = ["schema_version", *root["required"]]
+        # An object of another answer has no version of its own.
+        definitions[f"{cls.__name__}Answer"] = root
+        each.append({"$ref": f"#/definitions/{cls.__name__}Answer"})
     one = each[0] if len(each) == 1 else {"anyOf": each}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

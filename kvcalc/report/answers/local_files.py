@@ -1,0 +1,93 @@
+"""``kvcalc fit`` of one model under llama.cpp without a type: which file, with which flags."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvcalc.engines.llama_cpp.files import LocalFiles, file_bytes
+from kvcalc.engines.llama_cpp.local import LocalFit, where_line
+from kvcalc.report.answers import local
+from kvcalc.report.sheet import (
+    Answer,
+    Bytes,
+    Column,
+    Count,
+    Line,
+    Part,
+    Row,
+    Sheet,
+    Table,
+)
+
+KEYS = (
+    "model", "dtype", "model_bytes", "layers_on_devices", "experts_in_ram", "read_bytes_per_token",
+    "longest_context", "verdict", "command",
+)  # fmt: skip
+_COLUMNS = (
+    Column("weights in", "dtype"), Column("buffers", "model_bytes"),
+    Column("on devices", right=True), Column(None, "layers_on_devices"),
+    Column("experts in RAM", "experts_in_ram", right=True),
+    Column("read of RAM a token", "read_bytes_per_token"),
+    Column("longest context so", "longest_context"), Column("", "verdict"), Column(None, "command"),
+)  # fmt: skip
+
+
+def answer(found: LocalFiles) -> Answer:
+    return Answer(lambda: [sheet(found)], lambda: to_object(found))
+
+
+def to_object(found: LocalFiles) -> dict[str, Any]:
+    """Every type's whole answer; ``whole`` and ``widest`` are the types that are named to people."""
+    first, whole, widest = found.fits[0], found.whole, found.widest
+    return {
+        "model": first.model,
+        "fits": widest is not None,
+        "whole": None if whole is None else whole.question.dtype,
+        "widest": None if widest is None else widest.question.dtype,
+        "files": [local.to_object(fit) for fit in found.fits],
+        "left_out": [{"dtype": dtype, "reason": reason} for dtype, reason in found.left_out],
+    }
+
+
+def sheet(found: LocalFiles) -> Sheet:
+    """A row for each type, then one to begin with: the widest that is whole on the devices, or else
+    the one that reads the least of RAM."""
+    first, whole, widest = found.fits[0], found.whole, found.widest
+    rows = tuple(map(_row, found.fits))
+    parts: list[Part] = [Line(where_line(first), close=True), Table("", _COLUMNS, rows)]
+    if whole is not None:
+        parts.append(_paste(whole, "the widest that reads nothing of RAM"))
+    elif widest is not None and not first.question.machine.devices:
+        parts.append(_paste(widest, "the widest that runs"))
+    elif widest is not None:
+        least = min(found.holding, key=lambda fit: fit.table.read_bytes)
+        parts.append(_paste(least, "the one that reads the least of RAM"))
+    return Sheet(first.model, "", tuple(parts), tuple(_notes(found)), KEYS)
+
+
+def _row(fit: LocalFit) -> Row:
+    placed, number = fit.table.placement, fit.placing.num_cpu_moe
+    layers = len(placed.layers)
+    fits = fit.verdict != "does not fit"
+    longest = fit.longest_context
+    experts = "all" if number is None else f"{number} layers" if number else None
+    return Row((
+        fit.question.dtype, Bytes(file_bytes(fit)),
+        f"{placed.num_offloaded} of {layers}" if fits else None, Count(placed.num_offloaded),
+        experts if fits else None, Bytes(fit.table.read_bytes) if fits else None,
+        None if longest is None or not fits else Count(longest), fit.verdict, fit.command,
+    ))  # fmt: skip
+
+
+def _paste(fit: LocalFit, said: str) -> Line:
+    return Line(fit.command, lead=f"{said}, {fit.question.dtype}:")
+
+
+def _notes(found: LocalFiles) -> Iterator[str]:
+    """What holds for every type: the notes of the first that they share."""
+    others = [set(fit.notes) for fit in found.fits[1:]]
+    for note in found.fits[0].notes:
+        if all(note in other for other in others):
+            yield note
+    for dtype, reason in found.left_out:
+        yield f"{dtype}: {reason}"
+    yield "--dtype TYPE shows its memory table, device by device"

@@ -169,7 +169,7 @@ def complete(
         ("models gemma-3-27b", ["gemma-3-27b"]),
         ("estimate x --enc", ["--encoder-context"]),
         ("estimate x --engine s", ["sglang"]),
-        ("capacity x --engine l", ["logical", "llama.cpp", "lm-studio"]),
+        ("capacity x --engine ll", ["llama.cpp"]),
         ("estimate x --format =", [*PRINTERS]),
         ("estimate x --format = j", ["json"]),
         ("check --format s", ["sarif"]),

@@ -58,7 +58,7 @@ LADDER = ("gguf-bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "
 # quantize's own aliases.
 _ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 # What else people call files: mixtures that other tools make, under names of their own.
-_MIXTURE = re.compile(
+_MIXTURE = (
     r"UD[-_].*|(Q[2-8]|IQ[1-4])_K?_?(XL|XXL|L|XS|KT|KS|KSS|KL)|Q[2-6]_K_(XL|XXL|L|H)|.*_(XL|XXL)|"
     r"IQ[1-6]_(K|KS|KT|KSS|KL)(_R4)?|Q\d_\d_[48]_[48]|.*_R[48]"
 )
@@ -149,7 +149,7 @@ def file_type(word: str) -> FileType | None:
     found = FILE_TYPES.get(plain)
     if found is not None:
         return found
-    if _MIXTURE.fullmatch(plain):
+    if re.fullmatch(_MIXTURE, plain):
         stem = re.sub(r"_(XXL|XL|L)$", "_M", plain.removeprefix("UD-"))
         near = get_close_matches(stem, FILE_TYPES, n=1, cutoff=0.0)
         raise UsageError(

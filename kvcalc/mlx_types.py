@@ -58,11 +58,10 @@ class MlxRecipe:
         return f"mlx-mixed-{self.usual.bits}-{self.high}{group}"
 
 
-_NAME = re.compile(
-    r"mlx-(?:(?P<bits>\d+)bit|mixed-(?P<mixed>\d-\d)|(?P<mode>mxfp4|mxfp8|nvfp4))(?:-g(?P<group>\d+))?"
-)
+# Compiled where they are first used: most questions name no type of MLX's.
+_NAME = r"mlx-(?:(?P<bits>\d+)bit|mixed-(?P<mixed>\d-\d)|(?P<mode>mxfp4|mxfp8|nvfp4))(?:-g(?P<group>\d+))?"
 # Names of an earlier release.
-_OLD = re.compile(r"mlx(?P<bits>[48])_g(?P<group>32|64|128)")
+_OLD = r"mlx(?P<bits>[48])_g(?P<group>32|64|128)"
 MLX_WORDS = (
     *(MlxFormat("affine", bits, group).word for bits in BITS for group in GROUPS),
     *(f"mlx-{mode}" for mode in MODES),
@@ -75,13 +74,15 @@ def mlx_recipe(text: str) -> MlxRecipe | None:
 
     Raises UsageError for a name that begins as they do and is none.
     """
+    if "mlx" not in text.lower():
+        return None
     word = text.strip().lower().replace("_", "-") if "mlx-" in text.lower() else text.lower()
-    old = _OLD.fullmatch(text.strip().lower())
+    old = re.fullmatch(_OLD, text.strip().lower())
     if old is not None:
         return MlxRecipe(MlxFormat("affine", int(old["bits"]), int(old["group"])))
     if not word.startswith("mlx-"):
         return None
-    found = _NAME.fullmatch(word)
+    found = re.fullmatch(_NAME, word)
     if found is None:
         raise _unknown(text, word)
     if found["mode"]:
@@ -104,7 +105,7 @@ def mlx_recipe(text: str) -> MlxRecipe | None:
 
 def instead_of(text: str) -> str | None:
     """The name to write for one of an earlier release; None for a name that is of today."""
-    old = _OLD.fullmatch(text.strip().lower())
+    old = re.fullmatch(_OLD, text.strip().lower()) if "mlx" in text.lower() else None
     return mlx_recipe(text).word if old else None  # type: ignore[union-attr]
 
 

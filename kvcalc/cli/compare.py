@@ -168,7 +168,7 @@ def _variants(model: str, attention: str | None, set_fields: tuple[str, ...]) ->
     spec, notes = found.spec, found.assumptions
     variants = [Variant(spec, "", notes, found.weights)]
     if set_fields:
-        from kvcalc.spec.variants import with_fields
+        from kvcalc.spec.set_fields import with_fields
 
         spec = with_fields(spec, set_fields)
         notes = (*notes, *(f"set {change}" for change in set_fields))

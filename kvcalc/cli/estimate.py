@@ -164,7 +164,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
     spec, notes, stored = found.spec, found.assumptions, found.weights
     if question.set_fields:
         stored = None
-        from kvcalc.spec.variants import with_fields
+        from kvcalc.spec.set_fields import with_fields
 
         spec = with_fields(spec, question.set_fields)
         notes = (*notes, *(f"set {change}" for change in question.set_fields))

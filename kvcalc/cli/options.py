@@ -28,12 +28,12 @@ ATTENTIONS = ("mha", "gqa", "mqa", "mla")
 
 def attention(text: str | None) -> str | None:
     """An attention as ``--attention`` takes it. Raises UsageError for none, and for several."""
-    from kvcalc.spec.variants import attention_choice
-
     if text is None:
         return None
     if "," in text:
         raise UsageError(f"--attention {text}: one here; 'kvcalc compare' takes several")
+    from kvcalc.spec.variants import attention_choice
+
     try:
         attention_choice(text)
     except UsageError as error:

@@ -78,7 +78,7 @@ def answers(
         item = locate(model)
         spec, notes = item.spec, item.assumptions
         if set_fields:
-            from kvcalc.spec.variants import with_fields
+            from kvcalc.spec.set_fields import with_fields
 
             spec = with_fields(spec, tuple(set_fields))
             notes = (*notes, *(f"set {change}" for change in set_fields))

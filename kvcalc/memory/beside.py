@@ -11,7 +11,6 @@ one. The parts stand with the head, on the last pipeline stage, adapters with th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from kvcalc.errors import Problem, UnsupportedError, UsageError
@@ -35,11 +34,14 @@ from kvcalc.spec.model import ModelSpec
 PartName = Literal["mtp", "draft", "adapters"]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Draft:
     """A model that drafts for another. Two are the same where they are one object."""
 
     spec: ModelSpec
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 @frozen(kw_only=True)

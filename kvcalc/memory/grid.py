@@ -157,7 +157,10 @@ def baseline(variants: Sequence[Variant], kv_dtypes: Sequence[str]) -> str:
 
 def kinds(spec: ModelSpec) -> str:
     """The mechanisms of a model in the order of its blocks: ``gated_deltanet+gqa``."""
-    from kvcalc.spec.variants import kinds_of
-
-    found = dict.fromkeys(kind for block in spec.blocks.values() for kind in kinds_of(block))
+    found = dict.fromkeys(
+        part.kind
+        for block in spec.blocks.values()
+        for part in (block.attention, block.recurrent, block.cross_attention)
+        if part is not None
+    )
     return "+".join(found)

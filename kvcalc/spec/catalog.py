@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = (".yaml", ".yml")
 # A team's budgets, which stand among its specs.
 POLICY = "kvcalc.yaml"
-_VARIANT = re.compile(r"[-_](instruct|chat|base|it|pt|hf)$")
+_VARIANT = r"[-_](instruct|chat|base|it|pt|hf)$"
 
 
 def specs_folder() -> Path:
@@ -99,7 +99,7 @@ def _suggest(name: str) -> str:
 
     names = [*shipped(), *(entry.id for entry in known.entries())] if "/" in name else [*shipped()]
     # A chat or base variant has its model's dimensions.
-    trunk = _VARIANT.sub("", name.lower())
+    trunk = re.sub(_VARIANT, "", name.lower())
     near = hint(name, names) or (hint(trunk, names) if trunk != name.lower() else "")
     near = near or known.near(name)
     return f"no model '{name}'{near and '; '}{near} ('kvcalc models' lists the shipped ones)"

@@ -1,15 +1,11 @@
-"""What if: the same model with another attention mechanism, or with any field changed."""
+"""What if: the same model with another attention mechanism."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-import yaml
-
-from kvcalc.errors import SpecError, UnsupportedError, UsageError
-from kvcalc.spec.dump import flow, to_plain
-from kvcalc.spec.loader import load_spec_text
-from kvcalc.spec.model import Block, Expect, ModelSpec, TensorFormat
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.spec.model import Expect, ModelSpec, TensorFormat
 from kvcalc.spec.words import near
 
 AttentionChoice = Literal["mha", "gqa", "mqa", "mla"]
@@ -19,8 +15,6 @@ CHOICES: tuple[AttentionChoice, ...] = ("mha", "gqa", "mqa", "mla")
 USUAL_KV_HEADS = 8
 # As much as any of them has, and more: a larger one is a slip.
 MAX_SIZE = 1 << 20
-# Long enough for a mapping on a command line; short enough that its nesting cannot be deep.
-MAX_VALUE = 400
 
 
 def attention_choice(text: str) -> tuple[AttentionChoice, int | None]:
@@ -165,78 +159,3 @@ def _kv_heads(
             f"many with gqa:N"
         )
     return USUAL_KV_HEADS, f"{USUAL_KV_HEADS} KV heads, the usual number; the model itself has none"
-
-
-def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
-    """The model with fields set, as ``blocks.local.attention.num_key_value_heads=4`` says.
-
-    The result is checked like a file. Raises UsageError for a path that does not exist and
-    SpecError when the changed spec has problems.
-    """
-    plain = to_plain(spec)
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals:
-            raise UsageError(f"--set {change}: write PATH=VALUE")
-        try:
-            if len(text) > MAX_VALUE:
-                raise UsageError(f"--set {path}: a value this long belongs into a file")
-            yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {change}: {text!r} is not a value") from None
-        _assign(plain, path, _Raw(text))
-    try:
-        return load_spec_text(_to_text(plain), f"{spec.name} with --set")
-    except SpecError as error:
-        # Nobody has seen the text that the lines and columns are of; the fields say where.
-        problems = tuple(replace(problem, line=0, column=0) for problem in error.problems)
-        raise SpecError(error.message, problems) from None
-
-
-class _Raw(str):
-    """YAML text that stands in the result as it was typed."""
-
-
-def _indices(items: list[Any]) -> list[str]:
-    return [str(index) for index in range(len(items))]
-
-
-def _assign(plain: Any, path: str, value: Any) -> None:
-    keys = path.replace("[", ".").replace("]", "").split(".")
-    here, walked = plain, ""
-    for key in keys[:-1]:
-        if isinstance(here, list) and key in _indices(here):
-            here = here[int(key)]
-        elif isinstance(here, dict) and key in here:
-            here = here[key]
-        else:
-            known = here if isinstance(here, dict) else {}
-            where = walked or "the spec"
-            raise UsageError(f"--set {path}: no '{key}' in {where}{near(key, known)}")
-        walked = f"{walked}.{key}".strip(".")
-    if isinstance(here, list) and keys[-1] in _indices(here):
-        here[int(keys[-1])] = value
-    elif isinstance(here, dict):
-        here[keys[-1]] = value
-    else:
-        raise UsageError(f"--set {path}: '{walked}' has no fields")
-
-
-def _to_text(plain: Any, indent: str = "") -> str:
-    """Plain values as block YAML, with raw text put in untouched."""
-    if isinstance(plain, _Raw):
-        return f" {plain}\n"
-    if isinstance(plain, dict) and plain:
-        body = "".join(
-            f"{indent}{flow(key)}:{_to_text(item, indent + '  ')}" for key, item in plain.items()
-        )
-        return f"\n{body}" if indent else body
-    if isinstance(plain, list) and plain:
-        return "\n" + "".join(f"{indent}-{_to_text(item, indent + '  ')}" for item in plain)
-    return f" {flow(plain)}\n"
-
-
-def kinds_of(block: Block) -> tuple[str, ...]:
-    """The mechanisms of a block, in the order of its fields."""
-    parts = (block.attention, block.recurrent, block.cross_attention)
-    return tuple(part.kind for part in parts if part is not None)

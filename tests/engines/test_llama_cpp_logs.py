@@ -16,7 +16,7 @@ from kvcalc.report.sheet import Mebibytes, words
 from kvcalc.spec.catalog import locate
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.variants import with_fields
+from kvcalc.spec.set_fields import with_fields
 
 
 @dataclass(frozen=True)

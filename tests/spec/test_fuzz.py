@@ -10,7 +10,8 @@ from kvcalc.errors import KvcalcError
 from kvcalc.spec import catalog
 from kvcalc.spec.loader import Loaded, load_spec_text, read_spec
 from kvcalc.spec.problems import RULES
-from kvcalc.spec.variants import CHOICES, with_attention, with_fields
+from kvcalc.spec.set_fields import with_fields
+from kvcalc.spec.variants import CHOICES, with_attention
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -8,7 +8,8 @@ from kvcalc.errors import SpecError, UnsupportedError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
-from kvcalc.spec.variants import with_attention, with_fields
+from kvcalc.spec.set_fields import with_fields
+from kvcalc.spec.variants import with_attention
 
 SMALL = """
 name: small

@@ -9,7 +9,7 @@ import pytest
 
 from kvcalc.spec.catalog import load
 from kvcalc.spec.model import LayerGroup, ModelSpec
-from kvcalc.spec.variants import with_fields
+from kvcalc.spec.set_fields import with_fields
 
 pytest.importorskip("transformers")
 from kvcalc.engines.transformers import caches as engine

@@ -9,7 +9,7 @@ from kvcalc.memory.weights import summarise
 from kvcalc.spec.catalog import load, shipped
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.variants import with_fields
+from kvcalc.spec.set_fields import with_fields
 from kvcalc.verify.twins.published_layers import PUBLISHED, order_of
 from kvcalc.verify.twins.stack import NotExpressibleError
 from kvcalc.verify.twins.twin import NO_TWIN, twin_of

@@ -37,9 +37,9 @@ def section(engine: str) -> str:
 
 @cache
 def figures(engine: str) -> tuple[Figure, ...]:
-    """The figures of an engine's logs that are above nothing: a logarithm has no zero."""
+    """The figures of an engine's logs."""
     found = [_figure(cells(line)) for line in section(engine).splitlines() if line[:1] == "|"]
-    return tuple(one for one in found if one is not None and min(one.logged, *one.predicted) > 0)
+    return tuple(one for one in found if one is not None)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _TAKEN = ("index",)
 class Subject:
     """One model. slug: its page's name. shipped: whether kvcalc comes with it. yaml: its spec. asked:
     what the page opens with. engines: every accounting of that. told: equations and tensors of each
-    kind of layer.
+    kind of layer. classes: (module, class) of everything that its spec says.
     """
 
     slug: str
@@ -37,6 +37,7 @@ class Subject:
     engines: tuple[Row, ...]
     told: dict[str, Any]
     function: CacheFunction
+    classes: frozenset[tuple[str, str]]
 
     @property
     def spec(self) -> ModelSpec:
@@ -91,7 +92,22 @@ def _subject(name: str, found: Found, slug: str) -> Subject:
         engines=side_by_side(spec, workload) if workload.context_tokens else (),
         told=explanation.to_object(spec, workload, ()),
         function=cache_function(spec, workload.cache),
+        classes=frozenset(_classes(spec)),
     )
+
+
+def _classes(value: Any) -> Iterator[tuple[str, str]]:
+    """Of a dataclass, and of those in its fields, lists and mappings."""
+    inside: Iterable[Any] = ()
+    if is_dataclass(value):
+        yield type(value).__module__, type(value).__name__
+        inside = (getattr(value, each.name) for each in fields(value))
+    elif isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, tuple):
+        inside = value
+    for each in inside:
+        yield from _classes(each)
 
 
 def _slug(name: str, taken: set[str]) -> str:

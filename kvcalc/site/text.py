@@ -1,17 +1,22 @@
 """Docstrings and the accuracy page as HTML: paragraphs, lists, equations, tables, links."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from kvcalc.site.frame import focusable, text
 
 _CODE = re.compile(r"(``.+?``|`[^`]+`)")
 _INLINE = re.compile(
-    r"\*\*(?P<bold>.+?)\*\*"
+    r"\*\*(?P<bold>.+?)\*\*|(?<![\w*])\*(?P<apart>[a-z]+)\*(?![\w*])"
     r"|\[(?P<words>[^\]]+)\]\((?P<to>https://[^)\s]+)\)"
     r"|(?P<url>https://[^\s)>,;]+[^\s)>,;.])"
     r"|arXiv (?P<arxiv>\d{4}\.\d{4,5})"
 )
+
+# What begins an item of a list; what shows that a line is laid out in columns.
+_MARK = re.compile(r"\* |\d+\. ")
+_COLUMNS = re.compile(r"\S {2,}\S")
 
 
 def inline(words: str) -> str:
@@ -35,6 +40,8 @@ def _linked(words: str) -> str:
 def _one(found: re.Match[str]) -> str:
     if found["bold"]:
         return f"<strong>{inline(found['bold'])}</strong>"
+    if found["apart"]:
+        return f"<em>{text(found['apart'])}</em>"
     if found["arxiv"]:
         paper = found["arxiv"]
         return f'<a href="https://arxiv.org/abs/{paper}">arXiv {paper}</a>'
@@ -48,7 +55,7 @@ def _short(url: str) -> str:
 
 def docstring(words: str) -> str:
     """A module's docstring: prose, lists, and what stands indented as it is written."""
-    return "".join(_block(lines) for paragraph in _paragraphs(words) for lines in _runs(paragraph))
+    return "".join(_paragraph(lines) for lines in _paragraphs(words))
 
 
 def _paragraphs(words: str) -> Iterator[list[str]]:
@@ -61,11 +68,36 @@ def _paragraphs(words: str) -> Iterator[list[str]]:
             lines = []
 
 
-def _runs(lines: list[str]) -> Iterator[list[str]]:
-    """Lines of one kind: an equation may follow its sentence without an empty line."""
+def _paragraph(lines: list[str]) -> str:
+    """Lines without an empty one between them; an equation may follow its sentence so."""
+    marked = _MARK.match(lines[0])
+    if marked is not None:
+        items = re.split(rf"\n(?={_MARK.pattern})", "\n".join(lines))
+        kind = "ul" if marked[0] == "* " else "ol"
+        return _list(kind, (inline(_joined([_MARK.sub("", item)])) for item in items))
+    pairs = list(pairwise(lines))
+    if any(_indented(b) and not _indented(a) and a[-1] != ":" for a, b in pairs):
+        return _hanging(lines)
+    return "".join(map(_block, _runs(lines, lambda a, b: _indented(a) != _indented(b))))
+
+
+def _hanging(lines: list[str]) -> str:
+    """Items that begin at the margin and go on indented; what is laid out in columns stays so."""
+    items = []
+    for item in _runs(lines, lambda _, line: not _indented(line)):
+        table = next(
+            (at for at, line in enumerate(item) if at and _COLUMNS.search(line)), len(item)
+        )
+        rest = item[table:]
+        items.append(inline(_joined(item[:table])) + (_block(rest) if rest else ""))
+    return _list("ul", items)
+
+
+def _runs(lines: list[str], ends: Callable[[str, str], bool]) -> Iterator[list[str]]:
+    """The lines in groups. ends: whether one ends between two lines."""
     run: list[str] = []
     for line in lines:
-        if run and _indented(line) != _indented(run[0]) and not _is_list(run[0]):
+        if run and ends(run[-1], line):
             yield run
             run = []
         run.append(line)
@@ -76,20 +108,19 @@ def _indented(line: str) -> bool:
     return line.startswith("    ")
 
 
-def _is_list(line: str) -> bool:
-    return line.startswith("* ")
+def _joined(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+def _list(kind: str, items: Iterable[str]) -> str:
+    return f"<{kind}>{''.join(f'<li>{item}</li>' for item in items)}</{kind}>\n"
 
 
 def _block(lines: list[str]) -> str:
     if _indented(lines[0]):
         said = "\n".join(text(line[4:].replace("``", "")) for line in lines)
         return f'<pre tabindex="0">{said}</pre>\n'
-    if _is_list(lines[0]):
-        items = re.split(r"\n\* ", "\n".join(lines)[2:])
-        return (
-            "<ul>" + "".join(f"<li>{inline(' '.join(i.split()))}</li>" for i in items) + "</ul>\n"
-        )
-    return f"<p>{inline(' '.join(lines))}</p>\n"
+    return f"<p>{inline(_joined(lines))}</p>\n"
 
 
 def markdown(words: str, level: int) -> str:
@@ -100,7 +131,7 @@ def markdown(words: str, level: int) -> str:
             parts.append(f"<h{level}>{inline(lines[0][4:])}</h{level}>\n")
             lines = lines[1:]
         if lines:
-            parts.append(_table(lines) if lines[0].startswith("|") else _block(lines))
+            parts.append(_table(lines) if lines[0].startswith("|") else _paragraph(lines))
     return focusable("".join(parts))
 
 

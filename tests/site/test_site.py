@@ -14,6 +14,7 @@ from kvcalc.cli.app import main
 from kvcalc.engines import ENGINES, engine_of
 from kvcalc.site import accuracy
 from kvcalc.site.build import build
+from kvcalc.site.text import docstring
 from kvcalc.spec.catalog import locate
 from tests.site.crawl import outline, problems
 
@@ -82,10 +83,10 @@ def test_it_says_what_kvcalc_says(site: Path) -> None:
 
 
 def test_every_figure_of_the_accuracy_page_is_read() -> None:
-    page = accuracy.section("vLLM")
-    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
-    # A logarithm has no place for a zero.
-    assert len(accuracy.figures("vLLM")) == len(rows) >= 181
+    # The page's own table of how many each engine has.
+    for engine, count in (("vLLM", 181), ("SGLang", 67), ("TensorRT-LLM", 25), ("llama.cpp", 159)):
+        rows = [line for line in accuracy.section(engine).splitlines() if line.startswith("| ")]
+        assert len(accuracy.figures(engine)) == len(rows) - 1 >= count
     assert {one.verdict for one in accuracy.figures("vLLM")} == {"exact", "in range", "consistent"}
     known = {engine_of(name).words for name in ENGINES}
     headings = set(accuracy._sections()) - {""}
@@ -138,3 +139,17 @@ def test_it_is_the_same_bytes_twice(site: Path) -> None:
         for path, data in build([(name, locate(name)) for name in MODELS[:2]])
     ]
     assert own == other
+
+
+def test_docstrings_become_what_they_are_laid_out_as() -> None:
+    said = docstring(
+        "A rule (arXiv 2405.04434):\n    a * b   equation\n\n1. one\n   and more\n2. two\n\n"
+        "auto takes it\n    when it can.\nMLA\n    SM 9.0  this\n    SM 10  that\n\n* ``x`` <y>\n* z"
+    )
+    assert said == (
+        '<p>A rule (<a href="https://arxiv.org/abs/2405.04434">arXiv 2405.04434</a>):</p>\n'
+        '<pre tabindex="0">a * b   equation</pre>\n'
+        "<ol><li>one and more</li><li>two</li></ol>\n"
+        '<ul><li>auto takes it when it can.</li><li>MLA<pre tabindex="0">SM 9.0  this\nSM 10  that</pre>\n'
+        "</li></ul>\n<ul><li><code>x</code> &lt;y&gt;</li><li>z</li></ul>\n"
+    )

@@ -23,7 +23,7 @@ from kvcalc.tensors import (
 )
 from kvcalc.units import format_tokens
 
-_WIDTH, _LEFT, _RIGHT = 760, 150, 130
+_WIDTH, _LEFT, _RIGHT = 800, 205, 130
 _ROOM = _WIDTH - _LEFT - _RIGHT
 # As many pieces of a band are told apart.
 _PIECES = 96
@@ -66,7 +66,11 @@ def _band(tensor: CacheTensor, tokens: int, top: int, height: int) -> str:
     said = words(0, middle - 5, tensor.name, "name") + words(
         0, middle + 9, str(tensor.extent), "quiet small"
     )
-    kept = f"{tensor.extent.positions(tokens, tokens):,} × {elements:,}"
+    count = f"{tensor.extent.positions(tokens, tokens):,}"
+    if isinstance(tensor.extent, Tail):
+        # As many as there can be, or the drawing would depend on where the sequence ends.
+        count = f"0 to {tensor.extent.size - 1:,}"
+    kept = f"{count} × {elements:,}"
     if isinstance(tensor.extent, Once):
         said += rect(_LEFT, start, 26, height, "kept state", "one state, whatever the length")
         kept = f"{elements:,} in all"
@@ -75,7 +79,7 @@ def _band(tensor: CacheTensor, tokens: int, top: int, height: int) -> str:
         kind = "kept encoder" if isinstance(tensor.extent, EncoderTokens) else "kept"
         for first, last in _pieces(tensor.extent, tokens):
             place = _LEFT + _ROOM * first / tokens
-            said += rect(place, start, max(1.0, _ROOM * (last - first) / tokens), height, kind)
+            said += rect(place, start, max(2.0, _ROOM * (last - first) / tokens), height, kind)
     return said + words(_WIDTH - _RIGHT + 12, middle, kept, "figure")
 
 

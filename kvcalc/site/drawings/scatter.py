@@ -15,7 +15,8 @@ _LOOKS: dict[Verdict, tuple[str, str]] = {
 
 
 def draw(title: str, figures: Sequence[Figure]) -> str:
-    """Both axes are logarithmic; a figure that is a range stands at its middle."""
+    """Both axes are logarithmic, so that a zero has no place; a range stands at its middle."""
+    figures = [one for one in figures if min(one.logged, *one.predicted) > 0]
     values = [value for one in figures for value in (one.logged, *one.predicted)]
     low, high = min(values) / 1.6, max(values) * 1.6
     across, up = Axis(low, high, _LEFT, _WIDTH - 16), Axis(low, high, _HEIGHT - _BOTTOM, 10)

@@ -26,6 +26,10 @@ _MEMORY = {
 # Docstrings of fewer lines name a file; longer ones are rules.
 _RULES = 4
 _MOST = 10
+_CAPTION = (
+    "Every figure of a public log above zero, each in its own unit (tokens, blocks, MiB), against what "
+    "kvcalc says of that log's model, flags and memory. On the line they are equal."
+)
 
 
 def address(name: str) -> str:
@@ -37,12 +41,14 @@ def summary(name: str) -> str:
     said = " ".join(_docstring(name, "__init__").partition("\n\n")[0].split())
     # Where the code is says nothing here, and the name stands over it.
     who, _, what = re.sub(r" \([\w/]+\.py\)", "", said).partition(": ")
-    return f"{what[:1].upper()}{what[1:]}" if what else who
+    said = what or who
+    # A name is spelt as it is.
+    return said if "." in said.partition(" ")[0] else f"{said[:1].upper()}{said[1:]}"
 
 
 def page(name: str, subjects: Sequence[Subject]) -> Page:
     record, place = engine_of(name), address(name)
-    body = f'<h1>{text(record.words)}</h1>\n<p class="lead">{inline(summary(name))}</p>\n'
+    body = f'<h1>{text(record.words)}</h1>\n<p class="lead">{_lead(name)}</p>\n'
     body += facts(_facts(record, name, subjects))
     body += _accuracy(record)
     rules = "".join(_rules(name))
@@ -54,6 +60,17 @@ def page(name: str, subjects: Sequence[Subject]) -> Page:
     body += _models(name, place, subjects) + _flags(record)
     about = f"How {record.words} accounts for a KV cache: its rules, and what its logs printed."
     return Page(place, record.words, about, body)
+
+
+def _lead(name: str) -> str:
+    """Its sentence, with links to the engines that it names."""
+    others = {text(engine_of(other).words): other for other in ENGINES if other != name}
+    named = "|".join(map(re.escape, sorted(others, key=len, reverse=True)))
+    return re.sub(
+        rf"(?<![\w.])(?:{named})(?!\w)",
+        lambda found: f'<a href="{address(others[found[0]]).rpartition("/")[2]}">{found[0]}</a>',
+        inline(summary(name)),
+    )
 
 
 def _facts(
@@ -79,9 +96,7 @@ def _accuracy(record: AnyEngine) -> str:
     body, found = "", accuracy.figures(record.words)
     if found:
         picture = scatter.draw(f"{record.words}: logged and predicted", found)
-        body += figure(picture, "Every figure of a public log, each in its own unit (tokens, blocks, MiB), "
-                       "against what kvcalc says of that log's model, flags and memory. On the line they "
-                       "are equal.")  # fmt: skip
+        body += figure(picture, _CAPTION)
         body += (
             f"<details><summary>All {len(found):,} figures, with their logs</summary>\n"
             f"{markdown(said, 3)}</details>\n"

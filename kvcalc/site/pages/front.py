@@ -9,6 +9,7 @@ from kvcalc.site import accuracy
 from kvcalc.site.drawings import bars
 from kvcalc.site.drawings.svg import figure
 from kvcalc.site.frame import Page, text
+from kvcalc.site.pages import mechanism
 from kvcalc.site.pages.lists import named
 from kvcalc.site.parts import facts
 from kvcalc.site.subject import Subject
@@ -16,8 +17,9 @@ from kvcalc.site.subject import Subject
 _LENGTH = 131072
 # Models whose caches differ for a reason each: what a name of an attention costs.
 _SHOWN = (
-    "gpt2", "llama-2-7b", "llama-3-8b", "llama-3-70b", "qwen3-32b", "gemma-3-27b", "gpt-oss-120b",
-    "qwen3-next-80b-a3b", "deepseek-v3", "kimi-k2", "deepseek-v4-flash", "mamba-2.8b",
+    "llama-3.1-405b", "llama-3.3-70b", "llama-3.1-8b", "mistral-nemo-12b", "gemma-3-27b", "qwen3.5-27b",
+    "gpt-oss-120b", "minimax-m3", "qwen3-next-80b-a3b", "deepseek-v3", "glm-5", "deepseek-v4-flash",
+    "jamba-1.5-large", "kimi-linear-48b-a3b", "mamba-2.8b",
 )  # fmt: skip
 _ASKS = (
     ("models/index.html", "What does a model take?", "Its weights and cache to the last byte, a form "
@@ -37,9 +39,7 @@ def page(subjects: Sequence[Subject], sections: Sequence[Section]) -> Page:
         "apart down to named tensors, and held to what engines logged."
     )
     logged = sum(len(accuracy.figures(engine_of(name).words)) for name in ENGINES)
-    mechanisms = [
-        one for one in sections if one.chapter not in ("The spec", "Beside the mechanisms")
-    ]
+    mechanisms = [one for one in sections if one.chapter not in (mechanism.SPEC, mechanism.BESIDE)]
     numbers = (
         ("models", f"{len(subjects):,}", "with source"),
         ("mechanisms", f"{len(mechanisms):,}", "with equation"),

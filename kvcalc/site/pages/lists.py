@@ -60,14 +60,14 @@ def mechanisms(sections: Sequence[Section], subjects: Sequence[Subject]) -> Page
     place, parts = "mechanisms/index.html", []
     chapters = dict.fromkeys(section.chapter for section in sections)
     # What a reader looks for first is not how a file begins.
-    for chapter in sorted(chapters, key=lambda one: one in ("The spec", "Beside the mechanisms")):
+    for chapter in sorted(chapters, key=lambda one: one in (mechanism.SPEC, mechanism.BESIDE)):
         parts.append(f"<h2>{text(chapter)}</h2>\n")
         rows: list[tuple[Cell, ...]] = [
             (link(place, mechanism.address(section), mechanism.name_of(section)),
-             inline(mechanism.summary(section)), _count(section, subjects))
+             inline(mechanism.summary(section)), len(mechanism.users(section, subjects)))
             for section in sections if section.chapter == chapter
         ]  # fmt: skip
-        counted = any(row[2] for row in rows)
+        counted = chapter != mechanism.SPEC
         heads = ("name", "what it is", "models") if counted else ("name", "what it is")
         parts.append(table(heads, [row[: len(heads)] for row in rows], "--n"[: len(heads)]))
     lead = "Every kind of layer that a spec can have, and what each keeps between two tokens."
@@ -75,22 +75,12 @@ def mechanisms(sections: Sequence[Section], subjects: Sequence[Subject]) -> Page
     return Page(place, "Mechanisms", lead, body)
 
 
-def _count(section: Section, subjects: Sequence[Subject]) -> int:
-    kept = (kinds_in(subject) for subject in subjects)
-    return sum(any(name in found for name in section.names) for found in kept)
-
-
-def kinds_in(subject: Subject) -> set[str]:
-    blocks = subject.spec.blocks.values()
-    return {part.kind for block in blocks for part in block.mechanisms()}
-
-
 def engines(subjects: Sequence[Subject]) -> Page:
     """How each accounts, and how its logs agree."""
     place = "engines/index.html"
     lead = "What a model needs, and what libraries and serving engines make of it."
     rows = [_engine(place, name, subjects) for name in ENGINES]
-    heads = ("engine", "release", "how it accounts", "models here", "figures of logs", "exact")
+    heads = ("engine", "how it accounts", "release", "models here", "figures of logs", "exact")
     held = markdown(accuracy.introduction(), 3)
     body = f'<h1>Engines</h1>\n<p class="lead">{lead}</p>\n'
     body += f'<div class="prose">{table(heads, rows, "---nnn")}</div>\n'
@@ -104,8 +94,8 @@ def _engine(place: str, name: str, subjects: Sequence[Subject]) -> tuple[Cell, .
     found = accuracy.figures(record.words)
     exact = sum(one.verdict == "exact" for one in found)
     return (
-        link(place, engine.address(name), record.words), text(record.version or ""),
-        inline(engine.summary(name)), sum(row.refusal is None for row in rows),
+        link(place, engine.address(name), record.words), inline(engine.summary(name)),
+        text(record.version or ""), sum(row.refusal is None for row in rows),
         len(found) or None, exact or None,
     )  # fmt: skip
 

@@ -25,6 +25,8 @@ KNOWN = (
     "qwen3-next-80b-a3b", "mixtral-8x7b", "gpt2", "t5-base", "llama-4-scout", "gpt-oss-120b",
 )  # fmt: skip
 _PICTURES = 4
+# The chapters that are about no kind of layer.
+SPEC, BESIDE = "The spec", "Beside the mechanisms"
 
 
 @frozen
@@ -68,7 +70,7 @@ def uses(section: Section, subjects: Iterable[Subject]) -> list[Use]:
 def page(section: Section, subjects: Sequence[Subject], examples: Sequence[Subject]) -> Page:
     """subjects: the site's models. examples: made up, for what none of them has."""
     place, own = address(section), uses(section, subjects)
-    having = [subject for subject in subjects if _has(subject, section)]
+    having = users(section, subjects)
     shown = own or uses(section, examples)
     body = f'<p class="over">{text(section.chapter)}</p>\n<h1>{text(name_of(section))}</h1>\n'
     body += f'<p class="lead">{inline(summary(section))}</p>\n'
@@ -83,17 +85,14 @@ def page(section: Section, subjects: Sequence[Subject], examples: Sequence[Subje
         body += (
             f'<section><h2>Example</h2><pre class="yaml" tabindex="0">{example}</pre></section>\n'
         )
-    if section.chapter not in ("The spec", "Beside the mechanisms"):
+    if section.chapter != SPEC:
         body += _models(own, having, place) + _engines(having, place)
     return Page(place, name_of(section), summary(section), body)
 
 
-def _has(subject: Subject, section: Section) -> bool:
-    return any(
-        part.kind in section.names
-        for block in subject.spec.blocks.values()
-        for part in block.mechanisms()
-    )
+def users(section: Section, subjects: Iterable[Subject]) -> list[Subject]:
+    """The models whose specs say it, whether or not it keeps anything."""
+    return [one for one in subjects if (section.module, section.class_name) in one.classes]
 
 
 def _pictures(section: Section, shown: list[Use]) -> str:
@@ -195,7 +194,7 @@ def _models(own: list[Use], having: list[Subject], place: str) -> str:
     if not own:
         names = ", ".join(link(place, one.page, one.name) for one in having)
         return (
-            f"<section><h2>Models</h2><p>{len(having)} have it; it keeps nothing between steps.</p>"
+            f"<section><h2>Models</h2><p>{len(having)} have it.</p>"
             f'<p class="names">{names}</p></section>\n'
         )
     rows: list[tuple[Cell, ...]] = [

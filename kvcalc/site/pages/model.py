@@ -69,7 +69,11 @@ def _numbers(subject: Subject) -> Iterator[tuple[str, str, str]]:
     total, active = found.parameters.total, found.parameters.active
     below = f"{format_count(active)} a token" if active != total else f"{total:,}"
     yield "parameters", format_count(total), below
-    yield f"weights in {found.workload.dtype}", *size(found.weight_bytes)
+    dtype = found.workload.dtype
+    yield (
+        "weights as published" if dtype == "checkpoint" else f"weights in {dtype}",
+        *size(found.weight_bytes),
+    )
     yield f"cache at {format_tokens(found.workload.context_tokens)}", *size(found.cache.bytes)
     yield "one more token", *size(found.cache.next_token_bytes)
     longest = spec.max_position_embeddings

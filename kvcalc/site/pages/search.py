@@ -51,7 +51,7 @@ def _mechanisms(sections: Sequence[Section]) -> Iterator[Entry]:
     for one in sections:
         kind = (
             "mechanism"
-            if one.chapter not in ("The spec", "Beside the mechanisms")
+            if one.chapter not in (mechanism.SPEC, mechanism.BESIDE)
             else "part of a spec"
         )
         yield (

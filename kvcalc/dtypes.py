@@ -227,6 +227,10 @@ def canonical(name: str, allowed: tuple[str, ...]) -> str:
     """The one spelling of a format's name. Raises UnknownFormatError, naming what it may be."""
     folded = name.strip().lower().removeprefix("torch.")
     folded = _ALIASES.get(folded, folded)
+    if folded == "gguf" and folded not in allowed:
+        raise UnknownFormatError(
+            "'gguf' is a container of many types: say which, such as --dtype q4_k_m"
+        )
     if folded not in allowed:
         hint = _meant(folded, allowed) or f"known: {', '.join(dict.fromkeys(allowed))}"
         raise UnknownFormatError(f"'{name}' is not a number format here ({hint})")

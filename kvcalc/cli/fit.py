@@ -1,5 +1,6 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
@@ -21,12 +22,14 @@ from kvcalc.deployment.which import engine_for
 from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
 from kvcalc.errors import UsageError
+from kvcalc.file_types import weight_word
 from kvcalc.memory.beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers import fit as answers
 from kvcalc.spec.catalog import expand, is_pattern
+from kvcalc.spec.file_spec import FileSpec
 from kvcalc.spec.model import ModelSpec
 
 _Gpu = Annotated[
@@ -96,6 +99,7 @@ def fit(
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
+    dtype = dtype or _file_type(models)
     named = options.gpu_list(gpu)
     drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers})
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
@@ -135,6 +139,21 @@ def _placeable(model: str, engine: str, drafts: str | None) -> ModelSpec:
             f"{drafts}: how {options.record(engine).words} places it is not accounted for"
         )
     return locate(model).spec
+
+
+def _file_type(models: list[str]) -> str | None:
+    """The type of the files of one model that its repository's name tells; None for any other."""
+    if (
+        len(models) > 1
+        or "/" not in models[0]
+        or is_pattern(models[0])
+        or os.path.exists(models[0])
+    ):
+        return None
+    spec = locate(models[0]).spec
+    if isinstance(spec, FileSpec):
+        return weight_word(spec.file_type)
+    return None
 
 
 def _first(options_given: dict[str, Any]) -> str | None:

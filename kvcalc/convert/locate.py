@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kvcalc.errors import NotFoundError
+from kvcalc.errors import FileError, MissingExtraError, NotFoundError
 from kvcalc.spec import catalog
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
@@ -25,7 +25,16 @@ def locate(model: str) -> Found:
 
         if not HUB_ID.fullmatch(model) and ":" not in model:
             raise
-    return _imported(model)
+    try:
+        return _imported(model)
+    except (NotFoundError, MissingExtraError, FileError):
+        # What cannot be read may still be told by its name.
+        from kvcalc.convert.repo_names import from_name
+
+        named = from_name(model)
+        if named is None:
+            raise
+        return named
 
 
 def load(model: str | Path) -> ModelSpec:

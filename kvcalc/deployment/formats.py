@@ -10,6 +10,7 @@ from kvcalc.engines.engine import AnyEngine
 from kvcalc.errors import KvcalcError
 from kvcalc.file_types import LADDER, recipe
 from kvcalc.memory.weights import summarise
+from kvcalc.spec.file_spec import FileSpec
 from kvcalc.spec.model import ModelSpec
 
 _COSTS = {
@@ -23,6 +24,8 @@ _WORTH = (9, 10)
 def formats_of(planner: Planner, record: AnyEngine, device: Accelerator) -> tuple[str, ...]:
     """The formats in which an engine runs a model on a device, the one it is published in first."""
     ladder, spec = record.weights(device), planner.spec
+    if isinstance(spec, FileSpec):
+        return (spec.file_type,)
     if spec.own_dtype != "checkpoint" or record.no_weights(spec, "checkpoint") is not None:
         return ladder
     if recipe(ladder[0]) is None:

@@ -7,6 +7,7 @@ import yaml
 
 from kvcalc.errors import SpecError, UsageError
 from kvcalc.spec.dump import flow, to_plain
+from kvcalc.spec.file_spec import of_type
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.words import near
@@ -22,6 +23,7 @@ def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
     SpecError when the changed spec has problems.
     """
     plain = to_plain(spec)
+    file_type = plain.pop("file_type", None)
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals:
@@ -34,7 +36,8 @@ def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
             raise UsageError(f"--set {change}: {text!r} is not a value") from None
         _assign(plain, path, _Raw(text))
     try:
-        return load_spec_text(_to_text(plain), f"{spec.name} with --set")
+        changed = load_spec_text(_to_text(plain), f"{spec.name} with --set")
+        return changed if file_type is None else of_type(changed, file_type)
     except SpecError as error:
         # Nobody has seen the text that the lines and columns are of; the fields say where.
         problems = tuple(replace(problem, line=0, column=0) for problem in error.problems)

@@ -33,6 +33,7 @@ ENGINES: dict[str, str] = {
     "lm-studio": "kvcalc.engines.lm_studio",
     "mlx": "kvcalc.engines.mlx",
     "transformers-cb": "kvcalc.engines.transformers_cb",
+    "tpu-inference": "kvcalc.engines.tpu_inference",
     "lmdeploy": "kvcalc.engines.lmdeploy",
     "exllamav3": "kvcalc.engines.exllamav3",
 }
@@ -40,7 +41,7 @@ ENGINES: dict[str, str] = {
 ALIASES = {
     "mlx-lm": "mlx", "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
     "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
-    "lmstudio": "lm-studio",
+    "lmstudio": "lm-studio", "vllm-tpu": "tpu-inference",
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
 SERVING, NEED = "vllm", "logical"

@@ -89,7 +89,7 @@ def render() -> str:
         if misses:
             lines += ["", "### Not reproduced, and why", "", *misses]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join((*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3()))
+    return "\n".join((*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3(), _tpu()))
 
 
 def _mlx() -> str:
@@ -181,6 +181,32 @@ def _exllamav3() -> str:
         if row["states"][1]:
             figures = (*row["formats"][:3], row["states"][1])
             lines.append(f"| {name} | {' | '.join(f'{each:,}' for each in figures)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tpu() -> str:
+    """Its own functions of pages."""
+    table = json.loads((HERE / "tpu.json").read_text("utf-8"))
+    lines = [
+        "## tpu-inference", "",
+        f"No public log that states its pages was found. tpu-inference {table['tpu-inference']}'s own "
+        f"functions were called on {table['measured']}, without a TPU and with vLLM stood in for: "
+        f"{len(table['pages'])} pages of heads over 1, 2 and 8 chips, {len(table['latents'])} of "
+        f"latents, and "
+        f"the tokens of a page for {len(table['tokens'])} servers. The tests hold kvcalc to all of them "
+        "(`tests/engines/test_tpu_inference.py`, written by `python -m tests.engines.tpu_measured`); in "
+        "bf16 "
+        "and fp8 on one chip, pages of 16 tokens:", "",
+        "| KV heads | width | a page in bf16 | in fp8 |",
+        "|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    pages = {tuple(row[:5]): row[5] for row in table["pages"]}
+    for heads, width, dtype, chips, tokens in pages:
+        if (dtype, chips, tokens) == ("bfloat16", 1, 16):
+            narrow = pages[heads, width, "float8_e4m3fn", 1, 16]
+            lines.append(
+                f"| {heads} | {width} | {pages[heads, width, dtype, 1, 16]:,} | {narrow:,} |"
+            )
     return "\n".join(lines) + "\n"
 
 

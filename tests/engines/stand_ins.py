@@ -9,11 +9,28 @@ from typing import Any
 from unittest.mock import MagicMock
 
 
+class _Class(type):
+    """A class whose attributes are mocks, where it has none."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MagicMock(name=name)
+
+    def __getitem__(cls, item: Any) -> Any:
+        return cls
+
+    def register(cls, *_: Any, **__: Any) -> Any:
+        return lambda made: made
+
+
 class _Module(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        made = MagicMock(name=f"{self.__name__}.{name}")
+        made: Any = MagicMock(name=f"{self.__name__}.{name}")
+        if name[0].isupper() and not name.isupper():
+            made = _Class(name, (), {})  # classes are made of it
         setattr(self, name, made)
         return made
 
@@ -25,7 +42,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.names, self.origin = names, origin
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name.split(".")[0] not in self.names:
+        if not any(name == each or name.startswith(f"{each}.") for each in self.names):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True, origin=self.origin)
 

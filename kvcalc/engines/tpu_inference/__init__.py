@@ -1,0 +1,40 @@
+"""tpu-inference: vLLM on TPUs, pages of whole lanes (pool.py)."""
+
+from kvcalc.engines.engine import Engine, Setting
+from kvcalc.engines.holding import Holding
+from kvcalc.engines.result import CapacityResult
+from kvcalc.engines.tpu_inference.flags import TpuFlags
+from kvcalc.engines.tpu_inference.rows import RELEASE
+from kvcalc.spec.model import ModelSpec
+
+
+def _serve(setting: Setting) -> TpuFlags:
+    workload = setting.workload
+    given = {"max_model_len": workload.context_tokens, "kv_dtype": setting.kv_dtype,
+             "max_num_seqs": max(1, workload.num_sequences)}  # fmt: skip
+    return TpuFlags.of(
+        "tpu-inference", given, engine_version=setting.engine_version, layout=workload.layout
+    )
+
+
+def _capacity(spec: ModelSpec, request: TpuFlags) -> CapacityResult:
+    from kvcalc.engines.tpu_inference.pool import capacity
+
+    return capacity(spec, request)
+
+
+def _hold(spec: ModelSpec, request: TpuFlags) -> Holding:
+    from kvcalc.engines.tpu_inference.pool import hold
+
+    return hold(spec, request)
+
+
+ENGINE = Engine(
+    name="tpu-inference",
+    words="tpu-inference",
+    version=RELEASE,
+    flags=TpuFlags,
+    serve=_serve,
+    capacity=_capacity,
+    hold=_hold,
+)

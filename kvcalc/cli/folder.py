@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 from kvcalc.errors import FileError, UsageError
 
 LIST = "site.json"
+_BESIDE = ".kvcalc-site-"
 # Enough of them to know what would be lost.
 _NAMED = 3
 
@@ -45,14 +46,15 @@ def spare_folder(folder: Path, force: bool) -> dict[str, str]:
 def write_folder(folder: Path, files: Iterable[tuple[str, bytes]], force: bool) -> tuple[int, int]:
     """Write the files, and remove those of an earlier run that are no more; (files, bytes).
 
-    All are written beside the folder first, so that a full disk or a model without an answer costs
-    nobody the old ones. Raises as ``spare_folder``, and FileError when it cannot be written.
+    All are written elsewhere first, so that a full disk or a model without an answer costs nobody the
+    old ones: inside the folder where it is there, as it may be a disk of its own. Raises as
+    ``spare_folder``, and FileError when it cannot be written.
     """
     own = spare_folder(folder, force)
     folder = Path(os.path.realpath(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(mkdtemp(prefix=f".{folder.name[:80]}.", dir=folder.parent))
+        beside = Path(mkdtemp(prefix=_BESIDE, dir=folder if folder.exists() else folder.parent))
     except OSError as error:
         raise FileError(f"cannot write {folder}: {error.strerror}") from None
     try:
@@ -81,7 +83,7 @@ def _own(folder: Path) -> dict[str, str]:
 def _foreign(folder: Path, own: dict[str, str]) -> Iterable[str]:
     """What the list does not have, or has otherwise; links are never the command's."""
     for root, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith(_BESIDE))
         here = Path(root)
         links = [name for name in folders if (here / name).is_symlink()]
         for name in sorted((*names, *links)):

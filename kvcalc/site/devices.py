@@ -7,7 +7,7 @@ from kvcalc.deployment.choice import Choice, choose
 from kvcalc.deployment.hardware import Accelerator, find
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import KvcalcError
-from kvcalc.report.sheet import Bytes, Cell, Column, Line, Row, Sheet, Table, Toned
+from kvcalc.report.sheet import Bytes, Cell, Column, Line, Row, Sheet, Table, Toned, table
 from kvcalc.site.subject import Subject
 from kvcalc.units import format_bytes, format_tokens
 
@@ -25,6 +25,8 @@ SERVERS = (
 )
 HOME = ("rtx-3060-12gb", "rtx-4060-ti-16gb", "rx-7900-xtx", "rtx-4090", "rtx-5090",
         "strix-halo-128gb", "m4-pro-48gb", "m4-max-128gb")  # fmt: skip
+
+_PUBLISHED = {"checkpoint": "as published"}
 
 
 def sheet(subject: Subject) -> Sheet:
@@ -45,7 +47,7 @@ def _table(title: str, last: str, rows: Iterator[Row]) -> Table:
         Column(title), Column("memory"), Column("weights in"), Column("weights"),
         Column("longest context", right=True), Column("most at once", right=True), Column(last, wraps=True),
     )  # fmt: skip
-    return Table("", columns, tuple(rows))
+    return table("", columns, rows)
 
 
 def _servers(subject: Subject, planner: Planner) -> Iterator[Row]:
@@ -79,13 +81,17 @@ def _row(device: Accelerator, choice: Choice, last: str) -> Row:
         )
     elif best is None:
         least = choice.ways[-1]
-        over = f"{format_bytes(least.weight_bytes)} in {least.dtype}" if least.weight_bytes else ""
+        over = (
+            f"{format_bytes(least.weight_bytes)} in {_PUBLISHED.get(least.dtype, least.dtype)}"
+            if least.weight_bytes
+            else ""
+        )
         cells = (device.name, Bytes(device.bytes), "does not fit", None, None, None,
                  last or over)  # fmt: skip
     else:
         tight = " (tight)" if best.verdict == "tight" else ""
         cells = (
-            device.name, Bytes(device.bytes), best.dtype + tight,
+            device.name, Bytes(device.bytes), _PUBLISHED.get(best.dtype, best.dtype) + tight,
             None if best.weight_bytes is None else Bytes(best.weight_bytes),
             _number(best.longest_context), _number(best.largest_batch), last,
         )  # fmt: skip

@@ -7,8 +7,9 @@ from kvcalc.memory.grid import kinds
 from kvcalc.report.answers import engines, estimate
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.page.data import Question, to_json, to_object
+from kvcalc.report.sheet import ratio
 from kvcalc.site import devices
-from kvcalc.site.drawings import curve, layers
+from kvcalc.site.drawings import bars, curve, layers
 from kvcalc.site.frame import Page, filled, lines, link, sheet, text
 from kvcalc.site.parts import equation, facts, size, table, tensors
 from kvcalc.site.subject import Subject
@@ -136,8 +137,15 @@ def _layers(subject: Subject, homes: Homes) -> Iterator[str]:
 def _engines(subject: Subject) -> str:
     if not subject.engines:
         return "<p>An engine is asked about sequences of at least one token.</p>\n"
+    held = [(row.engine, row.bytes) for row in subject.engines if row.bytes]
+    rows = [
+        (name, num_bytes, ratio(num_bytes, subject.estimate.cache.bytes))
+        for name, num_bytes in held
+    ]
+    picture = bars.draw(f"The cache of {subject.name} in each engine", rows, 130) if rows else ""
     return (
         "<p>What each accounting holds for the same sequence, beside what the model needs.</p>\n"
+        + picture
         + sheet(engines.sheet_of_all(subject.estimate, subject.engines))
     )
 

@@ -1,7 +1,6 @@
 """What the library's functions take: the words of the command line, read and refused as it does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 from warnings import warn
@@ -9,6 +8,8 @@ from warnings import warn
 from kvcalc.convert.locate import load
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
+from kvcalc.media.asked import MediaWords
 from kvcalc.memory.beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
@@ -131,12 +132,14 @@ def workload_of(
     given = renamed(words)
     known(function, given, known_words or WorkloadWords.__annotations__)
     images, audio = _several(given.pop("images", ())), _several(given.pop("audio", ()))
-    if not images and not audio:
-        return choose_workload(spec, asked_of(given))
-    from kvcalc.convert.media import media_items
+    asked = asked_of(given)
+    if not images and not audio and not spec.towers:
+        return choose_workload(spec, asked)
+    from kvcalc.convert.media import with_media
 
-    media, places = media_items(spec, where, images, audio)
-    filled, notes = choose_workload(spec, replace(asked_of(given), media=media))
+    put = MediaWords(images=images, audio=audio)
+    seen, places = with_media(changed(asked, put=put), spec, where)
+    filled, notes = choose_workload(spec, seen)
     return filled, (*places, *notes)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, media, options
 from kvcalc.cli.show import show
 from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
@@ -12,7 +12,6 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
-from kvcalc.media.words import MediaItem
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.layout import Layout
@@ -59,14 +58,12 @@ class _Question:
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
-    images: tuple[str, ...] = ()
-    audio: tuple[str, ...] = ()
 
 
 def estimate(
     models: options.Models, context: options.Context = None, batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
-    images: options.Images = None, audio: options.Audio = None,
+    images: media.Images = None, audio: media.Audio = None,
     draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
     speculative_tokens: options.SpeculativeTokens = None,
     beams: options.Beams = 1, attention: Attention = None, dtype: options.Dtype = None,
@@ -91,11 +88,11 @@ def estimate(
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"), beams=beams,
             dtype=dtype, state_dtype=state_dtype, layout=Layout(tp, pp),
             beside=beside_of(draft, mtp_layers, speculative_tokens),
+            put=media.media_words(images, audio),
         ),
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
-        images=tuple(images or ()), audio=tuple(audio or ()),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
@@ -125,8 +122,8 @@ def _traffic(
         "--beams": asked.beams != 1,
         "--attention": question.attention is not None,
         "--dtype": asked.dtype is not None,
-        "--images": question.images,
-        "--audio": question.audio,
+        "--images": question.asked.put.images,
+        "--audio": question.asked.put.audio,
         "--draft": asked.beside.draft is not None,
         "--mtp-layers": asked.beside.mtp_layers is not None,
     }
@@ -169,15 +166,14 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         spec = with_fields(spec, question.set_fields)
         notes = (*notes, *(f"set {change}" for change in question.set_fields))
     kept = stored is not None and question.attention is None
-    media: tuple[MediaItem, ...] = ()
-    if question.images or question.audio:
-        from kvcalc.convert.media import media_items
+    put = question.asked
+    if put.put:
+        from kvcalc.convert.media import with_media
 
-        media, places = media_items(spec, found.path, question.images, question.audio)
+        put, places = with_media(put, spec, found.path)
         notes = (*places, *notes)
     asked = changed(
-        question.asked,
-        media=media,
+        put,
         dtype=question.asked.dtype or ("checkpoint" if kept else None),
         kv_dtype=_logical_format(question.kv_dtype, question.engine),
     )

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from kvcalc.cli import completion, local, options
+from kvcalc.cli import completion, local, media, options
 from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.show import show
 from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
+from kvcalc.convert.media import with_media
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, catalogue
@@ -23,6 +24,7 @@ from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
 from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
+from kvcalc.media.asked import MediaWords
 from kvcalc.memory.beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
@@ -79,6 +81,7 @@ def fit(
     context: options.Context = None, batch: options.Batch = 1,
     draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
     speculative_tokens: options.SpeculativeTokens = None,
+    images: media.Images = None, audio: media.Audio = None,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -104,26 +107,25 @@ def fit(
     drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers})
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
+    put = media.media_words(images, audio)
     one = gpus is None and not (together or _several(models))
-    name, why = _engine(engine, dtype, first, flag)
-    if one and engine is None and name != "llama.cpp" and local.is_file(locate(models[0]).spec):
-        name, why = "llama.cpp", ", as the model is a GGUF file"
+    name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, drafts)
         if dtype or flag or len(named) > 1 or first is None or local.is_file(found):
-            slots = local.slots(batch, local.cache_types(kv_dtype, given))
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
+            slots = local.slots(batch, kv_dtype, given)
             length = options.tokens(context, "--context")
-            said = (dtype, length, slots, engine_version, why, format, quiet)
-            return local.fit_locally(found, name, on, *said)
+            return local.fit_locally(found, name, on, dtype, length, slots, engine_version, why,
+                                     format, quiet, put=put, path=models[0])  # fmt: skip
     if flag is not None and name in local.LOCAL:
         raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
-    layout = Layout(tp, pp, dp, expert_parallel)
     beside = beside_of(draft, mtp_layers, speculative_tokens)
-    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout, beside)
+    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype,
+                   Layout(tp, pp, dp, expert_parallel), beside, put)  # fmt: skip
     request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
     if together:
         return _together(models, device, asked, request, why, format, quiet)
@@ -170,12 +172,13 @@ def _asked(
     state_dtype: str | None,
     layout: Layout,
     beside: Beside,
+    put: MediaWords,
 ) -> Asked:
     """The requests, as far as they were said."""
     return Asked(
         context_tokens=options.tokens(context, "--context"), batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
-        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=beside,
+        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=beside, put=put,
     )  # fmt: skip
 
 
@@ -204,8 +207,9 @@ def _one(
     quiet: bool,
 ) -> int:
     """One model on one device, or on every one that is known; the exit status."""
-    spec = locate(model).spec
-    request = replace(request, workload=choose_workload(spec, asked)[0])
+    found = locate(model)
+    spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
+    request = replace(request, workload=choose_workload(spec, put)[0], notes=seen)
     if device is None:
         fits = list(_everywhere(Planner(spec), request, advise=format == "json"))
         show(format, answers.answer_all(fits), quiet=quiet)
@@ -216,13 +220,17 @@ def _one(
 
 
 def _engine(
-    engine: str | None, dtype: str | None, device: Accelerator | None, flag: str | None
-) -> tuple[str, str]:
-    """The engine, and why it is that one where none was named. flag: an option of llama.cpp's."""
+    engine: str | None, dtype: str | None, device: Accelerator | None, flag: str | None,
+    model: str | None,
+) -> tuple[str, str]:  # fmt: skip
+    """The engine, and why it is that one where none was named. flag: an option of llama.cpp's. model:
+    the only one that is asked about."""
     if engine is not None:
         return options.engine_name(engine), ""
     if flag is not None:
         return "llama.cpp", f", as {flag} is llama.cpp's"
+    if model is not None and local.is_file(locate(model).spec):
+        return "llama.cpp", ", as the model is a GGUF file"
     return engine_for(dtype, device)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kvcalc.cli import options
 from kvcalc.cli.show import show
 from kvcalc.errors import UsageError
+from kvcalc.media.asked import NOTHING, MediaWords
 
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
@@ -77,8 +78,10 @@ def _format(name: str) -> str:
     return {"f16": "fp16", "f32": "fp32"}.get(name.lower(), name.lower())
 
 
-def slots(batch: int, given: dict[str, Any]) -> dict[str, Any]:
-    """``--batch`` and ``--parallel``, the same thing. Raises UsageError where they differ."""
+def slots(batch: int, kv_dtype: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The flags with ``--kv-dtype`` under llama.cpp's names, and ``--batch`` and ``--parallel``, which are
+    the same thing. Raises UsageError where they differ."""
+    given = cache_types(kv_dtype, given)
     parallel = given.get("parallel")
     if parallel is not None and batch not in (1, parallel):
         raise UsageError(f"--batch {batch} and --parallel {parallel} say different things")
@@ -118,9 +121,10 @@ def table(
 def fit_locally(
     spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, context: int | None,
     given: dict[str, Any], version: str | None, why: str, format: str, quiet: bool,
-    solving: bool = True,
+    solving: bool = True, put: MediaWords = NOTHING, path: str = "",
 ) -> int:  # fmt: skip
-    """Answer, and the exit status. solving: where the flags leave open what lies where."""
+    """Answer, and the exit status. put: what comes on top of the context; path: the model's. solving:
+    where the flags leave open what lies where."""
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion, fit_local
     from kvcalc.engines.llama_cpp.runners import runner_of
@@ -143,6 +147,12 @@ def fit_locally(
         found_tokens, source = runner.context(sum(device.bytes for device in machine.devices))
         tokens = min(found_tokens, longest or found_tokens)
         question = replace(question, defaults=(f"--context {tokens}: {source}", *notes))
+    if put:
+        from kvcalc.convert.media import media_items
+
+        media, seen = media_items(spec, path, put.images, put.audio)
+        tokens += sum(item.context_tokens for item in media)
+        question = replace(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):
         return _files(spec, question, tokens, format, quiet)
     found = fit_local(spec, question, tokens)

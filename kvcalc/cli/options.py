@@ -172,21 +172,6 @@ EncoderContext = Annotated[
         help="Encoder tokens of one sequence.", metavar="TOKENS", show_default="as --context"
     ),
 ]
-Images = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--images", metavar="N|NxWxH",
-        help="Images in each sequence, on top of --context: 3 of the largest, or 4x1920x1080.",
-    ),
-]  # fmt: skip
-Audio = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--audio",
-        metavar="SECONDS",
-        help="Sound in each sequence, on top of --context: 30s, 2x30s.",
-    ),
-]
 Draft = Annotated[
     str | None,
     typer.Option(

@@ -6,16 +6,19 @@ the processor, whose class's own settings are taken, and the answer says so.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.config_file import read_json
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media import asked
+from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
 from kvcalc.media.words import MediaItem, Placeholders
+from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 
 # The model_type of a decoder that ships with its tower left out -> that of the whole model.
@@ -25,6 +28,23 @@ _WHOLE = {
     "qwen3_5_moe": "qwen3_5_moe", "ministral3": "mistral3", "kimi_k25": "kimi_k25",
 }  # fmt: skip
 _TOWERS = {"image": ("vision",), "audio": ("audio", "speech")}
+
+
+def with_media(asked: Asked, spec: ModelSpec, where: str) -> tuple[Asked, tuple[str, ...]]:
+    """The question with the places of what is put in, and what was assumed. Raises as ``media_items``."""
+    media, notes = media_items(spec, where, asked.put.images, asked.put.audio)
+    largest = _largest(spec, where) if spec.towers else None
+    return replace(asked, put=MediaWords(), media=media, largest_item=largest), notes
+
+
+def _largest(spec: ModelSpec, where: str) -> int | None:
+    """Tokens of the largest image; None for a model that sees none, or whose processor is not known."""
+    model_type, source = _source(spec, where)
+    try:
+        rule = image_rule(model_type, source)
+        return rule.placeholders(rule.largest()).tokens
+    except UnsupportedError:
+        return None
 
 
 def media_items(

@@ -24,7 +24,7 @@ class FitRequest:
     engine: whose pages to count; ``logical`` counts the need alone. utilization: the share of the
     memory that the engine may use, None the one that it takes by itself. max_num_batched_tokens,
     max_num_seqs: its scheduler step; None takes what the engine chooses for the device, and no fewer
-    requests than are asked for. eager: no CUDA graphs.
+    requests than are asked for. eager: no CUDA graphs. notes: what was assumed of the question.
     """
 
     workload: Workload
@@ -34,6 +34,7 @@ class FitRequest:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     eager: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:

@@ -38,7 +38,15 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     elif device.vendor:
         yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
     yield from _beside(device)
+    yield from request.notes
     workload = request.workload
+    if any(item.name == "encoder cache" for one in answer.devices for item in one.overheads):
+        most = workload.largest_item
+        held = "" if most is None else f"; the largest image makes {most:,}"
+        yield (
+            f"encoder cache: embeddings of a step's tokens{held}; what the towers themselves take while "
+            "they run is not counted"
+        )
     for part in parts_beside(spec, workload.beside, workload.dtype, request.layout.tensor):
         yield from part.notes
     if spec.left_out:

@@ -66,6 +66,7 @@ class Overhead:
 def overheads(
     spec: ModelSpec, batch: Batch, tensor: int, pipeline: int, *, last_stage: bool = True,
     ranks: int | None = None, activation_bytes: int = 2, eager: bool = False, measured: bool = True,
+    largest_item: int | None = None,
 ) -> tuple[Overhead, ...]:  # fmt: skip
     """Activations, graphs and libraries on one device, each with the band of its evidence.
 
@@ -78,7 +79,8 @@ def overheads(
         *(() if eager else (_graphs(spec, tensor, pipeline),)),
         _libraries(ranks or tensor, pipeline),
     )
-    return items if measured else tuple(_carried_over(item) for item in items)
+    kept = _encoder_cache(spec, batch, activation_bytes, largest_item)
+    return (*(items if measured else map(_carried_over, items)), *kept)
 
 
 def _carried_over(item: Overhead) -> Overhead:
@@ -129,6 +131,26 @@ def _activations(
         f"max({size} * {tokens} * (3 * {-(-dense // tensor)} + 4 * {width}), {size + 12} * "
         f"{batch.requests} * {logits} + 3 * {size} * {tokens} * {width}) + {workspace} + {exchange}",
     )
+
+
+def _encoder_cache(
+    spec: ModelSpec, batch: Batch, size: int, largest_item: int | None
+) -> tuple[Overhead, ...]:
+    """What towers made of images and sound, kept until the language model has read it: room for the
+    tokens of a step or for the largest item, whichever is more (vLLM 0.33,
+    v1/core/encoder_cache_manager.py, compute_mm_encoder_budget; profile_run fills it). Qwen3-VL's
+    deepstack has a row for each layer that is read early."""
+    if not spec.towers:
+        return ()
+    early = sum(
+        getattr(tower, "copies", None) or 1
+        for name, tower in spec.towers.items()
+        if name == "deepstack"
+    )
+    tokens, width = max(batch.tokens, largest_item or 0), spec.hidden_size * (1 + early)
+    total = size * tokens * width
+    formula, put_in = "b max(T, T_item) d", f"{size} * {tokens} * {width}"
+    return (Overhead("encoder cache", total, total, total, formula, put_in),)
 
 
 def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:

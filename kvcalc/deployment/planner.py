@@ -138,7 +138,7 @@ class Planner:
         step = step_of(device, request)
         measured = was_measured(device.name, request.engine, request.engine_version)
         key = (request.engine, request.engine_version, request.layout, step, request.eager,
-               measured, stage)  # fmt: skip
+               measured, stage, request.workload.largest_item)  # fmt: skip
         if key not in self._overheads:
             self._overheads[key] = self._taken(device, request, stage, measured)
         return self._overheads[key]
@@ -158,7 +158,7 @@ class Planner:
             self.spec, step_of(device, request) or Batch(1, 1), layout.tensor, layout.pipeline,
             last_stage=stage == layout.pipeline - 1, eager=request.eager,
             ranks=layout.tensor * (layout.data if layout.expert else 1),
-            measured=measured,
+            measured=measured, largest_item=request.workload.largest_item,
         )  # fmt: skip
         return tuple(item for item in items if item.name in taken)
 

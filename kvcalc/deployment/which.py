@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kvcalc.convert.locate import locate
+from kvcalc.convert.media import with_media
 from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.choice import Asked as AskedOf
 from kvcalc.deployment.choice import Choices, choose
@@ -74,9 +75,10 @@ def side_by_side(
 
 
 def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
-    spec = locate(name).spec
-    workload = choose_workload(spec, asked)[0]
-    return name, Planner(spec), changed(request, workload=workload)
+    found = locate(name)
+    put, _ = with_media(asked, found.spec, found.path)
+    workload = choose_workload(found.spec, put)[0]
+    return name, Planner(found.spec), changed(request, workload=workload)
 
 
 def _notes(

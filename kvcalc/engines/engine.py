@@ -26,7 +26,7 @@ from kvcalc.spec.model import ModelSpec
 F = TypeVar("F", bound=CapacityRequest)
 
 # What an engine may take of a device before its cache (kvcalc.deployment.overhead).
-Item = Literal["activation peak", "CUDA graphs", "libraries"]
+Item = Literal["activation peak", "CUDA graphs", "encoder cache", "libraries"]
 
 
 class Device(Protocol):

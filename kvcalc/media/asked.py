@@ -11,6 +11,20 @@ from kvcalc.media.words import MAX_SECONDS, MAX_SIDE, Image
 MAX_ITEMS = 1 << 20
 
 
+@frozen(kw_only=True)
+class MediaWords:
+    """What is put into each request, as it was written: words of ``--images`` and ``--audio``."""
+
+    images: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.audio)
+
+
+NOTHING = MediaWords()
+
+
 @frozen
 class Images:
     """``count`` images of one size; None: each as large as costs the model most."""

@@ -170,6 +170,9 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
     Raises UsageError for numbers or number formats that make no sense.
     """
     notes: list[str] = []
+    if asked.put:
+        # Nobody has asked the model's processor: kvcalc.convert.media.with_media does.
+        raise UsageError("images and sound are not asked about here")
     layout, context_tokens = asked.layout, asked.context_tokens
     for name, value in (("batch", asked.batch_size), ("beams", asked.beams), ("tp", layout.tensor),
                         ("pp", layout.pipeline), ("dp", layout.data)):  # fmt: skip
@@ -202,7 +205,8 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
     workload = Workload(
         context_tokens=context_tokens, batch_size=asked.batch_size, encoder_tokens=encoder_tokens,
         beams=asked.beams, dtype=_weights_in(spec, asked.dtype),
-        cache=cache, layout=layout, media=asked.media, beside=asked.beside,
+        cache=cache, layout=layout, media=asked.media, largest_item=asked.largest_item,
+        beside=asked.beside,
     )  # fmt: skip
     return workload, tuple(notes)
 

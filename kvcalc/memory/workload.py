@@ -6,6 +6,7 @@ model and makes a ``Workload`` of it, which every request and every answer conta
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
+from kvcalc.media.asked import MediaWords
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.beside import Beside
 from kvcalc.memory.layout import Layout
@@ -18,7 +19,8 @@ class Asked:
     context_tokens: cached positions of one sequence. batch_size: sequences. encoder_tokens: encoder
     positions of one sequence. beams: beams per sequence. dtype: number format of the weights.
     kv_dtype: of the cache, ``q8_0:bf16`` for keys and values. state_dtype: of recurrent states.
-    media: images and sound of one sequence, whose places come on top of context_tokens.
+    media: images and sound of one sequence, whose places come on top of context_tokens; put: the
+    same as it was written, until the model's processor is known. largest_item: as the workload's.
     beside: what is loaded beside the model.
     """
 
@@ -31,6 +33,8 @@ class Asked:
     state_dtype: str | None = None
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
+    put: MediaWords = MediaWords()
+    largest_item: int | None = None
     beside: Beside = Beside()
 
 
@@ -45,6 +49,7 @@ class Workload:
     cache: number formats of keys, values and states.
     layout: the devices that share it.
     media: images and sound of one sequence; their places are among context_tokens.
+    largest_item: tokens of the largest image that the model's processor makes; None: not asked.
     beside: what is loaded beside the model to draft for it, or to change it.
     """
 
@@ -56,6 +61,7 @@ class Workload:
     cache: CacheDtypes = CacheDtypes()
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
+    largest_item: int | None = None
     beside: Beside = Beside()
 
     @property

@@ -20,6 +20,7 @@ from kvcalc.engines.llama_cpp.solve import Solved, as_asked, solve
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
+from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
@@ -33,7 +34,8 @@ class LocalQuestion:
     """What was asked. dtype: the weights' type. flags: without what lies where, if that is to be
     found; ctx_size is one request's. solving: whether it is. why: why llama.cpp, where that was not
     said. engine, words: whose defaults these are. defaults: those, with their sources. opens: what of
-    where things lie the engine can be told."""
+    where things lie the engine can be told. media: of one request, among
+    the context's tokens."""
 
     dtype: str
     flags: LlamaCppFlags
@@ -44,6 +46,7 @@ class LocalQuestion:
     why: str = ""
     opens: frozenset[str] = frozenset(("layers", "experts", "shares"))
     defaults: tuple[str, ...] = ()
+    media: tuple[MediaItem, ...] = ()
 
     @property
     def slots(self) -> int:
@@ -253,6 +256,11 @@ def _notes(
         f"outside: what drivers hold beside llama.cpp's buffers, {format_bytes(OUTSIDE.least)} as printed "
         "for an RTX 4090 to what llama.cpp's own --fit leaves free"
     )
+    if question.media:
+        yield (
+            "the projector (--mmproj), a file of its own on the first device, and what it takes to see "
+            "are not in this table"
+        )
     kept = found.table.uses[-1].kept
     if question.machine.ram is not None:
         said = "; ".join(f"{what} up to {format_bytes(size)}" for what, size in kept)

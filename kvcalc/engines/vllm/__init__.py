@@ -50,7 +50,7 @@ def _admission(spec: ModelSpec, request: VllmFlags) -> Admission:
 def _takes(version: str | None) -> tuple[Item, ...]:
     """The memory of CUDA graphs is set aside since 0.21."""
     graphs: tuple[Item, ...] = ("CUDA graphs",) if rules_for(version).graphs_set_aside else ()
-    return ("activation peak", *graphs, "libraries")
+    return ("activation peak", *graphs, "encoder cache", "libraries")
 
 
 def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:

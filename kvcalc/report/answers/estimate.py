@@ -68,9 +68,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             "dtype": workload.dtype,
             "kv_dtype": workload.cache.kv_name,
             "state_dtype": estimate.state_dtype,
-            **(
-                {"media": [media_object(item) for item in workload.media]} if workload.media else {}
-            ),
+            **media_objects(workload.media),
         },
         "engine": estimate.engine,
         "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
@@ -225,7 +223,12 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
     return Line(f"({about})", said, close=True)
 
 
-def media_object(item: MediaItem) -> dict[str, Any]:
+def media_objects(items: tuple[MediaItem, ...]) -> dict[str, Any]:
+    """``media``, where there are any."""
+    return {"media": [_media_object(item) for item in items]} if items else {}
+
+
+def _media_object(item: MediaItem) -> dict[str, Any]:
     """Equal items: tokens and separators are one item's."""
     return {
         "kind": item.kind,

@@ -7,6 +7,7 @@ from typing import Any
 from kvcalc.deployment.answer import Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.memory.layout import Layout
+from kvcalc.report.answers.estimate import media_objects
 from kvcalc.report.sheet import (
     Answer,
     Bytes,
@@ -61,6 +62,7 @@ def to_object(fit: Fit) -> dict[str, Any]:
             "encoder_tokens": request.workload.encoder_tokens,
             "dtype": request.workload.dtype,
             "kv_dtype": request.workload.cache.kv_name,
+            **media_objects(request.workload.media),
         },
         "parallelism": _layout(request.layout),
         "engine": {"name": request.engine, "version": fit.version},

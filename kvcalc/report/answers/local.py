@@ -5,6 +5,7 @@ from typing import Any
 
 from kvcalc.engines.llama_cpp.local import LocalFit, headline
 from kvcalc.engines.llama_cpp.memory import Use
+from kvcalc.report.answers.estimate import media_objects
 from kvcalc.report.sheet import (
     Answer,
     Bytes,
@@ -44,6 +45,7 @@ def to_object(fit: LocalFit) -> dict[str, Any]:
             "batch_size": question.slots,
             "dtype": question.dtype,
             "kv_dtype": _kv_dtype(flags.cache_type_k, flags.cache_type_v),
+            **media_objects(question.media),
         },
         "ram_bytes": machine.ram,
         "reserve_bytes": machine.reserve,

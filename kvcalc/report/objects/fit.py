@@ -1,10 +1,11 @@
 """``kvcalc fit --format json``: four questions, four objects."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from kvcalc.deployment.answer import Change
 from kvcalc.engines.result import Waste
 from kvcalc.report.objects.common import EngineName
+from kvcalc.report.objects.estimate import Media
 
 
 class Device(TypedDict):
@@ -36,6 +37,7 @@ class ServingWorkload(TypedDict):
     encoder_tokens: int
     dtype: str
     kv_dtype: str
+    media: NotRequired[list[Media]]
 
 
 class Ranks(TypedDict):
@@ -114,6 +116,7 @@ class LocalWorkload(TypedDict):
     batch_size: int
     dtype: str
     kv_dtype: str
+    media: NotRequired[list[Media]]
 
 
 class Kept(TypedDict):

@@ -1,0 +1,85 @@
+"""Images and sound in ``fit``: their places join the context, and vLLM keeps what the tower made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.convert.locate import load
+from kvcalc.deployment.overhead import overheads
+from kvcalc.engines.engine import Batch
+from kvcalc.spec.loader import load_spec_text
+
+Capture = pytest.CaptureFixture[str]
+
+SEES = """\
+name: sees
+source: the test's own
+hidden_size: 1024
+vocab_size: 1000
+tie_word_embeddings: false
+blocks:
+  decoder:
+    attention: {kind: gqa, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 128}
+    ffn: {kind: gated, intermediate_size: 2048}
+layers: [{repeat: 2, blocks: [decoder]}]
+towers:
+  projector: {kind: mlp, in_features: 512, sizes: [1024]}
+"""
+
+
+def asked(capsys: Capture, line: str) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(SystemExit) as stopped:
+        main([*line.split(), "--format", "json"])
+    return int(stopped.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def test_their_places_join_the_context(capsys: Capture) -> None:
+    # Gemma 3: 256 tokens and 4 separators an image (tests/media).
+    for rest in ("", " --engine llama.cpp --dtype q4_k_m"):
+        status, found = asked(
+            capsys, f"fit gemma-3-27b --gpu h100 --images 4x1920x1080 --context 8k{rest}"
+        )
+        assert status == 0
+        assert found["workload"]["context_tokens"] == 8192 + 4 * 260
+        (media,) = found["workload"]["media"]
+        assert (media["kind"], media["count"], media["tokens"], media["separators"]) == (
+            "image", 4, 256, 4,
+        )  # fmt: skip
+
+
+def test_several_models_each_by_its_own_processor(capsys: Capture) -> None:
+    line = "fit gemma-3-4b gemma-3-27b --gpu h100 --images 1 --context 8k"
+    _, found = asked(capsys, line)
+    assert {each["context_tokens"] for each in found["models"]} == {8192 + 260}
+
+
+def test_a_model_that_sees_nothing_is_refused(capsys: Capture) -> None:
+    status, found = asked(capsys, "fit llama-3-8b --gpu h100 --images 1")
+    assert status == 2
+    assert "no tower for images" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    # vLLM: the step's 8,192 tokens, or the largest item's, of 1,024 elements in two bytes.
+    [(None, 16777216), (256, 16777216), (16384, 33554432)],
+)
+def test_vllm_keeps_a_steps_embeddings(largest: int | None, expected: int) -> None:
+    items = overheads(load_spec_text(SEES), Batch(8192, 256), 1, 1, largest_item=largest)
+    (kept,) = (item for item in items if item.name == "encoder cache")
+    assert (kept.bytes, kept.least, kept.most) == (expected, expected, expected)
+
+
+def test_a_text_model_has_no_encoder_cache() -> None:
+    items = overheads(load("llama-3-8b"), Batch(8192, 256), 1, 1)
+    assert "encoder cache" not in {item.name for item in items}
+
+
+def test_the_library_asks_the_same(tmp_path: Path) -> None:
+    import kvcalc
+
+    found = kvcalc.fit("gemma-3-4b", "h100", context_tokens="8k", images="2x1024x768")
+    assert found.request.workload.context_tokens == 8192 + 2 * 260

@@ -61,7 +61,8 @@ def match(message: Message, text: str) -> "re.Match[str] | None":
 # ------------------------------------------------------------------- what people wrote: flags
 
 _OPTION = re.compile(
-    r"""(?<![\w-])(--?[A-Za-z][\w-]*)(?:(?:=|\s+)("[^"]*"|'\{.*?\}'|'[^']*'|[^\s"']+))?"""
+    r"""(?<![\w-])(--?[A-Za-z][\w-]*)"""
+    r"""(?:(?:=|\s+)(?!--?[A-Za-z])("[^"]*"|'\{.*?\}'|'[^']*'|\{[^{}]*\}|[^\s"']+))?"""
 )
 _PAIR = re.compile(
     r"""['"]?\b([a-z][a-z0-9_]*)['"]?\s*[=:]\s*("[^"]*"|'[^']*'|<[^<>]*>|[^\s,'"(){}\[\]]+)(?=[\s,)}\]]|$)"""
@@ -71,10 +72,7 @@ _PAIR = re.compile(
 def options(text: str) -> Iterator[tuple[str, str]]:
     """(option, value) of a shell's line; "" for one without a value."""
     for found in _OPTION.finditer(text):
-        name, value = found[1], (found[2] or "").strip("\"'")
-        if value.startswith("--") or (value.startswith("-") and not value[1:2].isdecimal()):
-            value = ""
-        yield name, value
+        yield found[1], (found[2] or "").strip("\"'")
 
 
 def pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -71,10 +71,17 @@ def _context(start: Start, found: "re.Match[str]", line: LogLine) -> None:
         start.say(name, value, line.number)
 
 
+def _cells(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """Cells of the first cache, in builds before 2025-06; a server's slots, where it says no more."""
+    start.say("--ctx-size", int(found[1]), line.number, sure=False)
+
+
 def _cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     """One cache: what it has, then K and V, or R and S."""
     layers, cells, seqs = int(found["layers"]), int(found["cells"]), found["seqs"].replace(" ", "")
     of = f"{cells} cells, {layers} layers, {seqs}"
+    if found["back"] is not None:
+        start.say("n_rs_seq", int(found["back"]), line.number)
     letters = {"K": "k_bytes", "V": "v_bytes", "R": "r_bytes", "S": "s_bytes"}
     start.figures.append(printed("bytes", found["size"], line.number, unit=MIB, digits=2, of=of))
     for letter, kind, size in re.findall(r"\b([KVRS]) \((\w+)\):\s*([\d.]+) MiB", found["rest"]):
@@ -89,11 +96,27 @@ def _cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 def _self_size(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     """The line of builds before 2025-06: all caches of the model together."""
     start.figures.append(printed("bytes", found["size"], line.number, unit=MIB, digits=2, of="all"))
+    latent = re.search(r"c\^KV \((\w+)\)", found["rest"])
+    if latent is not None:
+        start.say("--cache-type-k", latent[1], line.number)
+        start.say("--cache-type-v", latent[1], line.number)
     for letter, kind, size in re.findall(r"\b([KV]) \((\w+)\):\s*([\d.]+) MiB", found["rest"]):
         start.figures.append(
             printed(f"{letter.lower()}_bytes", size, line.number, unit=MIB, digits=2, of="all")
         )
         start.say(f"--cache-type-{letter.lower()}", kind, line.number)
+
+
+def _kv_buffer(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """The caches of one context on one device; where a log says no more, they are what there is."""
+    _buffer("caches")(start, found, line)
+    drafts = start.dims.get("draft context")
+    of = "draft" if drafts is not None and drafts.line < line.number else "model"
+    start.figures.append(printed("buffer", found["size"], line.number, unit=MIB, digits=2, of=of))
+
+
+def _drafts(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.dims.setdefault("draft context", Said(True, line.number))
 
 
 def _buffer(kind: str) -> Take:
@@ -182,20 +205,22 @@ MESSAGES = (
     _M(
         "MiB (",
         r"size\s*=\s*(?P<size>[\d.]+) MiB \(\s*(?P<cells>\d+) cells,\s*(?P<layers>\d+) layers,\s*"
-        r"(?P<seqs>\d+(?:/\s*\d+)? seqs)[^)]*\),(?P<rest>(?:.*?\([\w]+\):\s*[\d.]+ MiB){2}.*)",
+        r"(?P<seqs>\d+(?:/\s*\d+)? seqs)(?:\s+(?P<back>\d+) rs_seq)?\),?"
+        r"(?P<rest>(?:.*?\([\w]+\):\s*[\d.]+ MiB){2}.*)",
         _cache,
         cuts=True,
     ),
     _M(
         "KV self size",
-        r"KV self size\s*=\s*(?P<size>[\d.]+) MiB,?(?P<rest>.*?V \(\w+\):\s*[\d.]+ MiB|$)",
+        r"KV self size\s*=\s*(?P<size>[\d.]+) MiB,?"
+        r"(?P<rest>.*?(?: V \(\w+\):\s*[\d.]+ MiB|kv\^T: .*)|$)",
         _self_size,
         cuts=True,
     ),
     _M(
         "KV buffer size",
         r"(?P<device>[\w]+) KV buffer size\s*=\s*(?P<size>[\d.]+) MiB",
-        _buffer("caches"),
+        _kv_buffer,
         cuts=True,
     ),
     _M(
@@ -218,6 +243,9 @@ MESSAGES = (
         r"(?P<device>[\w]+)\s+output buffer size\s*=\s*(?P<size>[\d.]+) MiB",
         _buffer("output"),
     ),
+    _M("kv_size = ", r"kv_size = (\d+), ", _cells),
+    _M("n_ctx_slot", r"id_slot=0 n_ctx_slot=(\d+)", _cells),
+    _M("creating MTP draft context", r"creating MTP draft context", _drafts),
     _M("layers to GPU", r"offloaded (\d+)/(\d+) layers to GPU", _offloaded),
     _M("compute capability", r"Device \d+: ([^,]{3,60}), compute capability", _gpu),
     _M("build: ", r"build: (?P<version>\d+ \(\w+\))", _version),

@@ -67,7 +67,10 @@ class _Reader:
                 continue
             found = match(message, text)
             if found is None and line.wrapped:
-                found = match(message, text + line.wrapped)
+                # Broken by a terminal, or by somebody who wrote it down.
+                found = match(message, text + line.wrapped) or match(
+                    message, f"{text} {line.wrapped}"
+                )
             if found is None:
                 if message.cuts:
                     self._start(dialect, None, line).cut.append((line.number, text[-60:]))
@@ -109,6 +112,7 @@ def chosen(reading: Reading, engine: str | None, model: str | None) -> tuple[Sta
     Raises UsageError, with line numbers, where there is none, or several that are not one question.
     """
     notes: list[str] = []
+    _join(reading.starts)
     with_figures = [start for start in reading.starts if start.figures]
     if engine is not None:
         with_figures = [start for start in with_figures if start.engine == engine]
@@ -141,6 +145,20 @@ def chosen(reading: Reading, engine: str | None, model: str | None) -> tuple[Sta
     if reading.short:
         notes.append(f"only the first {MAX_LINES:,} lines that say something were looked at")
     return start, notes
+
+
+def _join(starts: list[Start]) -> None:
+    """Figures that were pasted over what they belong to: people quote the end of a log first."""
+    for place, start in enumerate(starts):
+        if not start.figures or start.model is not None:
+            continue
+        for other in (*starts[place + 1 :], *reversed(starts[:place])):
+            if other.engine == start.engine and not other.figures and other.model is not None:
+                start.model, start.version = other.model, start.version or other.version
+                start.gpu = start.gpu or other.gpu
+                start.flags = other.flags | start.flags
+                start.memory = other.memory | start.memory
+                break
 
 
 def _same(name: str, asked: str | None) -> bool:

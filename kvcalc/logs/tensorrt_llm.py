@@ -78,6 +78,20 @@ def _both(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.figures.append(printed("bytes", found[2], line.number, writer=line.writer))
 
 
+def _path(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    if start.model is None:
+        start.model = Said(f"{found[1]}/{found[2]}", line.number)
+
+
+def _profiled(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """The PyTorch backend's account of the device, with the bytes of one token."""
+    start.say("free_gpu_memory_fraction", round(float(found["share"]), 6), line.number)
+    start.figures.append(printed("bytes_per_token", found["token"], line.number))
+    start.memory.setdefault(
+        "device", printed("device", found["total"], line.number, unit=GIB, digits=2)
+    )
+
+
 def _available(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.memory.setdefault("device", printed("device", found[1], line.number, unit=GIB, digits=2))
     start.figures.append(
@@ -88,6 +102,14 @@ def _available(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 _N = r"(\d(?:[\d,]*\d)?)"
 _M = Message
 MESSAGES = (
+    _M("models--", r"models--([\w.-]+?)--([\w.-]+?)/snapshots", _path, proves=False),
+    _M(
+        "available KV cache memory when",
+        r"available KV cache memory when calculating max tokens: [\d.]+ GiB, "
+        r"fraction is set (?P<share>[\d.]+), "
+        r"kv size is (?P<token>\d+)\.? device total memory (?P<total>[\d.]+) GiB",
+        _profiled,
+    ),
     _M(
         "TensorRT-LLM version",
         r"TensorRT-LLM version:? v?(?P<version>\d[\w.+-]*)",

@@ -13,6 +13,13 @@ from kvcalc.logs.facts import Figure, Said, Start, number, printed
 from kvcalc.logs.lines import LogLine
 from kvcalc.units import GIB
 
+# The line of kv_cache_utils.py that prints the size -> the release, where the log does not say it: in the
+# wheels; 1319 in a public log that says both (vllm issue 40691). 0.25.0 prints at 2146, too.
+PRINTED_AT = {
+    1087: "0.11.0", 1286: "0.12.0", 1305: "0.14.0", 1307: "0.16.0", 1316: "0.18.0", 1319: "0.19.0",
+    1711: "0.20.0", 1733: "0.22.0", 1744: "0.23.0", 2146: "0.24.0", 2177: "0.26.0", 2235: "0.27.0",
+    1869: "0.28.0", 2032: "0.29.0", 2395: "0.30.0", 2464: "0.31.0", 2327: "0.32.0", 1147: "0.33.0",
+}  # fmt: skip
 # As the engine spells them: what decides its pool. value: as ``vllm serve`` spells it.
 FLAGS = {
     "max_model_len": "--max-model-len", "max_seq_len": "--max-model-len",
@@ -34,7 +41,8 @@ FLAGS = {
 _OPTIONS = {option: name for name, option in reversed(FLAGS.items())} | {
     "-tp": "tensor_parallel_size", "-pp": "pipeline_parallel_size", "-dp": "data_parallel_size",
     "-q": "quantization", "--model": "model", "--dcp": "decode_context_parallel_size",
-    "-dcp": "decode_context_parallel_size", "-cc": "", "--speculative-config": "speculative_config",
+    "-dcp": "decode_context_parallel_size", "--pp-partition": "pp_partition",
+    "--speculative-config": "speculative_config",
     "--kv-cache-memory": "kv_cache_memory_bytes", "--gpu_memory_utilization": "gpu_memory_utilization",
 }  # fmt: skip
 
@@ -65,6 +73,8 @@ def put(start: Start, name: str, text: str, line: int, *, sure: bool = True) -> 
         value = int(short[1]) * (1024 if short[3] in "KM" else 1000) ** (
             1 if short[3] in "kK" else 2
         )
+    if name == "pp_partition" and re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
+        start.say("VLLM_PP_LAYER_PARTITION", text, line, sure=sure)
     if name in FLAGS:
         start.say(FLAGS[name], value, line, sure=sure)
 
@@ -153,6 +163,12 @@ def _memory(**names: str) -> Take:
     return take
 
 
+def _tokens(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.figures.append(printed("tokens", found[2], line.number, writer=line.writer))
+    if found["at"] is not None:
+        start.dims.setdefault("printed at", Said(int(found["at"]), line.number))
+
+
 def _concurrency(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.say("--max-model-len", int(number(found[1])), line.number)
     start.figures.append(
@@ -214,6 +230,10 @@ def _gpu(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 
 def _format(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.say("kv_cache_format", found[1], line.number)
+
+
+def _layers(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.say("VLLM_PP_LAYER_PARTITION", found[1], line.number)
 
 
 def _metrics(start: Start, found: "re.Match[str]", line: LogLine) -> None:
@@ -297,8 +317,9 @@ MESSAGES = (
     _M("GPU blocks: ", rf"GPU blocks: {_N}(?:, # CPU blocks: {_N})?(?![\d,])", _blocks, cuts=True),
     _M(
         "KV cache size: ",
-        rf"(?:GPU|XPU|CPU|NPU|HPU|TPU)(?: \+ host)? KV cache size: {_N} tokens",
-        _figure("tokens"),
+        r"(?:\[kv_cache_utils\.py:(?P<at>\d+)\] )?(?:GPU|XPU|CPU|NPU|HPU|TPU)(?: \+ host)? "
+        rf"KV cache size: {_N} tokens",
+        _tokens,
         cuts=True,
     ),
     _M(
@@ -371,6 +392,12 @@ MESSAGES = (
         "Estimated CUDA graph memory",
         r"Estimated CUDA graph memory: (?P<graphs>[\d.]+) GiB",
         _memory(graphs="CUDA graphs"),
+    ),
+    _M(
+        "VLLM_PP_LAYER_PARTITION=",
+        r"VLLM_PP_LAYER_PARTITION=[\"']?(\d{1,4}(?:,\d{1,4})+)",
+        _layers,
+        proves=False,
     ),
     _M("KV cache format for", r"Using (\w+) KV cache format for \w+ backend", _format),
     _M("vllm:cache_config_info{", r"vllm:cache_config_info\{(.*)\}", _metrics, begins=True),

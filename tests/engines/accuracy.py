@@ -29,13 +29,14 @@ from kvcalc.engines.vllm.flags import VllmFlags  # noqa: E402
 from kvcalc.engines.vllm.pool import capacity as vllm_capacity  # noqa: E402
 from kvcalc.memory.layout import Layout  # noqa: E402
 from kvcalc.spec.catalog import load  # noqa: E402
+from tests.logs import observe  # noqa: E402
 
 _HEAD = """\
 # Predicted and logged
 
 Every figure below was printed by a serving engine and posted in public; `kvcalc capacity`, asked with
 that log's model, flags and memory, answers with the figure beside it. The tests replay these rows on
-every change (`tests/engines/test_*_logs.py`), and this page is written from them by
+every change (`tests/engines/test_*_logs.py`, `tests/logs`), and this page is written from them by
 `python -m tests.engines.accuracy`. No rule and no constant is fitted to a log. An input that a log does
 not show stands under *assumed*: such a row confirms the rule only for that input, and where the input
 was worked out from the log itself it says so. Logs without a link were read in pastes.
@@ -61,10 +62,10 @@ def render() -> str:
     """The whole page."""
     parts = [_HEAD]
     engines = (
-        ("vLLM", vllm, [*_vllm(), *_startups()]),
-        ("SGLang", sglang, list(_sglang())),
-        ("TensorRT-LLM", trt, list(_trt())),
-        ("llama.cpp", llama_cpp, list(_llama_cpp())),
+        ("vLLM", vllm, _with_pasted("vllm", [*_vllm(), *_startups()])),
+        ("SGLang", sglang, _with_pasted("sglang", list(_sglang()))),
+        ("TensorRT-LLM", trt, _with_pasted("tensorrt-llm", list(_trt()))),
+        ("llama.cpp", llama_cpp, _with_pasted("llama.cpp", list(_llama_cpp()))),
     )
     summary = ["| engine | figures | exact | in range | consistent | with an assumed input |",
                "|---|---:|---:|---:|---:|---:|"]  # fmt: skip
@@ -278,6 +279,70 @@ def _vllm() -> Iterator[Row]:
         if log.padding_layers is not None:
             padding = sum(group.padding_layers for group in result.groups)
             yield _row(log, "padding layers", str(log.padding_layers), [str(padding)])
+
+
+# How a row calls a figure of ``kvcalc log``, with the bytes of its unit.
+_FIGURES = {
+    "tokens": ("tokens", 1), "num_blocks": ("blocks", 1), "max_concurrency": ("concurrency", 1),
+    "cpu_blocks": ("CPU blocks of 4 GiB", 1), "bytes_per_request": ("needed for one request, GiB", 1 << 30),
+    "estimated_max_model_len": ("estimated longest request", 1), "bytes_per_token": ("bytes of a token", 1),
+}  # fmt: skip
+# Logs that print bytes to the last one.
+_EXACT = ("trtllm-1400.txt", "nim-deploy-24.txt")
+_TOLD = ("max_model_len", "tensor_parallel_size", "kv_cache_dtype", "tp_size", "ctx_size", "parallel",
+         "max_num_batched_tokens", "num_speculative_tokens", "cache_type_k", "ubatch_size")  # fmt: skip
+
+
+def _with_pasted(engine: str, rows: list[Row]) -> list[Row]:
+    """With the figures of the logs that ``kvcalc log`` replays as they were pasted, each once."""
+    seen = {(row[1], row[4]) for row in rows}
+    for pasted in observe.rows():
+        if pasted["engine"] != engine:
+            continue
+        answer = observe.answered(pasted)
+        for each in answer.observations:
+            row = _pasted_row(pasted, answer, each)
+            if row is not None and (row[1], row[4]) not in seen:
+                rows.append(row)
+    return rows
+
+
+def _pasted_row(pasted: dict[str, Any], answer: Any, each: Any) -> Row | None:
+    given = each.quantity == "tokens" and pasted["engine"] == "sglang"
+    given = given or (
+        each.quantity == "tokens" and "no memory" in each.reason and answer.engine != "vllm"
+    )
+    if each.agrees is None or each.quantity == "available_bytes" or each.logged == 0 or given:
+        return None
+    if "does not show" in each.reason:
+        return None
+    unit = 1 << 20 if pasted["engine"] == "llama.cpp" else 1 << 30
+    default = (
+        f"{each.quantity.removesuffix('_bytes')}, {'MiB' if unit == 1 << 20 else 'GiB'}",
+        unit,
+    )
+    figure, size = _FIGURES.get(each.quantity, default)
+    if each.quantity == "bytes" and pasted["file"] in _EXACT:
+        figure, size = "bytes", 1
+
+    def shown(value: Any) -> str:
+        whole = size == 1 and each.quantity != "max_concurrency"
+        return f"{int(value):,}" if whole else f"{float(value) / size:.2f}"
+
+    logged, found = shown(each.logged), [shown(end) for end in (each.least, each.most)]
+    word = "exact" if each.least == each.most else "in range"
+    if "no memory" in each.reason:
+        word = "consistent"
+    if not each.agrees:
+        word = "MISS"
+    span = found[0] if found[0] == found[1] else f"{found[0]} to {found[1]}"
+    flags = ", ".join(f"{name} {value}" for name, value in answer.flags.items() if name in _TOLD)
+    url, name = pasted["source"], pasted["file"].removesuffix(".txt")
+    assumed = [said.split(":")[0] for said in answer.assumed]
+    assumed += ["model"] if pasted.get("model") else []
+    link = f"[{name}]({url})" if url.startswith("http") else name
+    what = f"{figure}, {each.of}" if each.of else figure
+    return (link, answer.model, flags or "defaults", what, logged, span, word, ", ".join(assumed))
 
 
 def _startups() -> Iterator[Row]:

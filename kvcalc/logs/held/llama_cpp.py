@@ -6,6 +6,7 @@ Its log lists every cache with its cells and layers, and MiB of K and V, or of R
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
@@ -59,7 +60,12 @@ class Compared:
         self.result: CapacityResult = capacity(spec, request)
 
     def observations(self) -> Iterator[Observation]:
-        for figure in distinct(self.start.figures):
+        for figure in distinct(
+            [
+                *(each for each in self.start.figures if each.quantity != "buffer"),
+                *_buffers(self.start),
+            ]
+        ):
             found = self._observe(figure)
             if found is not None:
                 yield found
@@ -86,6 +92,15 @@ class Compared:
 
     def _sizes(self, figure: Figure) -> Iterator[tuple[str, int]]:
         caches = self.result.caches
+        if figure.of.startswith("KV buffers"):
+            drafting = figure.of.endswith("draft")
+            own = [
+                each
+                for each in caches
+                if each.type != "recurrent" and ("MTP" in each.name) == drafting
+            ]
+            yield "caches of attention", sum(each.bytes for each in own)
+            return
         if figure.of == "all" or " cells" not in figure.of:
             yield "all caches", sum(_part(cache, figure.quantity) or 0 for cache in caches)
             if " cells" not in figure.of and figure.of != "all":
@@ -107,6 +122,21 @@ class Compared:
                 and size is not None
             ):
                 yield cache.name, size
+
+
+def _buffers(start: Start) -> Iterator[Figure]:
+    """The caches of a context over all devices, where no line lists them one by one."""
+    if any(each.quantity in ("k_bytes", "v_bytes") or each.of == "all" for each in start.figures):
+        return
+    for of in ("model", "draft"):
+        own = [each for each in start.of("buffer") if each.of == of]
+        if own:
+            value, least, most = (
+                sum((getattr(each, name) for each in own), Fraction())
+                for name in ("value", "least", "most")
+            )
+            yield Figure(quantity="bytes", line=own[-1].line, value=value, least=least, most=most,
+                         of=f"KV buffers, {of}")  # fmt: skip
 
 
 def _part(cache: Cache, quantity: str) -> int | None:
@@ -156,7 +186,9 @@ def _tries(start: Start, request: LlamaCppFlags) -> Iterator[tuple[tuple[str, ob
     cells = sorted(
         {int(each.of.split()[0]) for each in start.figures if " cells" in each.of}, reverse=True
     )
-    contexts: tuple[object, ...] = tuple(cells[:2]) if "--ctx-size" not in start.flags else ()
+    contexts: tuple[object, ...] = ()
+    if "--ctx-size" not in start.flags:
+        contexts = tuple(cells[:2]) or tuple(1024 << step for step in range(8))
     batches: tuple[object, ...] = (
         () if "--ubatch-size" in start.flags else (128, 256, 1024, 2048, 4096, 8192)
     )

@@ -68,7 +68,7 @@ class Compared:
             most = whole(start, "max_tokens")
             self.of_memory = capacity(spec, replace(request, available=available, tokens=most))
         made = self.of_memory.pool.tokens if self.of_memory is not None else None
-        number = int(tokens[0].value) if tokens else made
+        number = int(tokens[-1].value) if tokens else made
         self.of_tokens = capacity(spec, replace(request, tokens=number))
 
     def observations(self) -> Iterator[Observation]:
@@ -78,8 +78,26 @@ class Compared:
                 yield found
 
     def _observe(self, figure: Figure) -> Observation | None:
-        pool = self.of_tokens.pool
+        # A profiling run allocates a pool of its own before.
+        beside = next((each for each in self.start.of("tokens") if each.line == figure.line), None)
+        of_tokens = self.of_tokens
+        if beside is not None and beside.value != of_tokens.pool.tokens:
+            of_tokens = capacity(self.spec, replace(self.request, tokens=int(beside.value)))
+        pool = of_tokens.pool
         match figure.quantity:
+            case "bytes_per_token":
+                block = pool.block_tokens or 1
+                size = (
+                    sum(
+                        group.page_bytes or 0
+                        for group in of_tokens.groups
+                        for _ in range(group.layers)
+                    )
+                    // block
+                )
+                return observed(
+                    figure, size, size, size, size == figure.value, "a token in all layers"
+                )
             case "available_bytes":
                 return observed(
                     figure, None, None, None, None, "what the tokens are worked out from"
@@ -95,13 +113,13 @@ class Compared:
                     "the pool's tokens times the bytes of one",
                 )
             case "tokens" | "num_blocks":
-                return self._counted(figure)
+                return self._counted(figure, of_tokens)
         return None
 
-    def _counted(self, figure: Figure) -> Observation | None:
+    def _counted(self, figure: Figure, of_tokens: CapacityResult) -> Observation | None:
         made = self.of_memory
         if made is None:
-            pool = self.of_tokens.pool
+            pool = of_tokens.pool
             value = int((pool.tokens if figure.quantity == "tokens" else pool.num_blocks) or 0)
             # The C++ runtime prints the tokens that were asked for before they fill whole blocks.
             agrees = figure.value == value or (

@@ -16,10 +16,12 @@ from kvcalc.engines.vllm import default_batch
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.plan import Plan
 from kvcalc.engines.vllm.pool import capacity
+from kvcalc.engines.vllm.versions import NEWEST
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.logs.answer import Observation, Value
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.logs.held.common import changed, distinct, exact, near, observed, truth, whole, word
+from kvcalc.logs.vllm import PRINTED_AT
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import GIB
@@ -60,12 +62,18 @@ def question(start: Start, spec: ModelSpec, device: Accelerator | None) -> VllmF
         block_size=whole(start, "--block-size") if not start.of("block_tokens") else None,
         prefix_caching=truth(start, "--enable-prefix-caching"),
         hybrid_manager=False if off else None,
+        pipeline_partition=_partition(start),
         max_num_batched_tokens=whole(start, "--max-num-batched-tokens"),
         max_num_seqs=whole(start, "--max-num-seqs"),
         async_scheduling=truth(start, "--async-scheduling"),
         speculative_tokens=drafts,
         mtp_layers=layers,
     )
+
+
+def _partition(start: Start) -> tuple[int, ...] | None:
+    said = start.flags.get("VLLM_PP_LAYER_PARTITION")
+    return None if said is None else tuple(int(part) for part in str(said.value).split(","))
 
 
 def _speculation(start: Start, spec: ModelSpec) -> tuple[int | None, int | None]:
@@ -122,6 +130,11 @@ class Compared:
         stated = whole(self.start, "--kv-cache-memory-bytes")
         return None if stated is None else Available.exactly(stated)
 
+    @property
+    def hidden(self) -> bool:
+        """Whether a rank may have less memory than any that the log shows: since 0.12 one prints."""
+        return bool(self.memories) and len(self.memories) < self.request.layout.devices
+
     def ranges(self) -> list[tuple[int, int]]:
         """Blocks that each rank's memory may hold; that which decides comes first."""
         decides = self.available
@@ -153,6 +166,14 @@ class Compared:
             if at <= most and self.pool(at).tokens == wanted:
                 return at
         return found if self.pool(found).tokens == wanted else None
+
+    def _span(self, figure: Figure) -> tuple[int, int] | None:
+        """All numbers of blocks whose tokens are printed so: before 0.20.1 several are."""
+        wanted = int(figure.value)
+        least = self._first(lambda blocks: (self.pool(blocks).tokens or 0) >= wanted)
+        if self.pool(least).tokens != wanted:
+            return None
+        return least, self._first(lambda blocks: (self.pool(blocks).tokens or 0) > wanted) - 1
 
     def _first(self, enough: Callable[[int], bool]) -> int:
         """The fewest blocks that are enough."""
@@ -226,6 +247,9 @@ class Compared:
             )
             return observed(figure, least, least, None, agrees, why)
         agrees = figure.least <= most and figure.most >= least
+        if not agrees and self.hidden and most < figure.least <= most * Fraction(106, 100):
+            why = "a rank that the log does not show had less, which decides"
+            return observed(figure, least, least, most, True, why)
         said = "the blocks that were made of it" if agrees else (
             "the blocks were made of less: another rank had less than this one"
             if figure.least > most else "the blocks need more than that")  # fmt: skip
@@ -250,10 +274,14 @@ class Compared:
         )
         for (least, most), low, high in zip(ranges, *found, strict=True):
             if low <= wanted <= high and self._reached(of, wanted, least, most):
-                said = f"{(most if low == high else self._number(of, wanted)):,} "
-                f"blocks of {self.block_bytes:,} bytes"
+                number = most if low == high else self._number(of, wanted)
+                said = f"{number:,} blocks of {self.block_bytes:,} bytes"
                 return observed(figure, wanted, low, high, True, said)
         low, high = (of(self.pool(end)) for end in ranges[0])
+        number = self._number(of, wanted)
+        if self.hidden and of(self.pool(number)) == wanted and low * 95 <= wanted * 100 < low * 100:
+            said = f"{number:,} blocks: a rank that the log does not show had less memory, which decides"
+            return observed(figure, wanted, wanted, high, True, said)
         return observed(figure, self._at(of), low, high, False, self._why(figure, low, high))
 
     def _number(self, of: Callable[[Pool], int], wanted: int) -> int:
@@ -276,15 +304,6 @@ class Compared:
             max(1, low)
         )
         percent = f"{float(100 * off):+.2f} %"
-        if (
-            figure.value < low
-            and self.request.layout.devices > 1
-            and len(self.memories) < self.request.layout.devices
-        ):
-            return (
-                f"{percent}: the rank with the least memory decides, and the log shows "
-                f"{len(self.memories)} of {self.request.layout.devices}"
-            )
         return f"{percent}: {_unsaid(self.start)}"
 
     def _concurrency(self, figure: Figure) -> Observation:
@@ -292,16 +311,21 @@ class Compared:
             return self.pool(blocks).max_concurrency or Fraction(0)
 
         same = [each for each in self.start.of("tokens") if each.writer == figure.writer]
-        told = [self.blocks_of(each) for each in (same or self.start.of("tokens"))]
-        candidates = [blocks for blocks in (*told, self.blocks) if blocks is not None]
-        for blocks in candidates:
-            if near(of(blocks), figure):
-                return observed(figure, exact(of(blocks)), exact(of(blocks)), exact(of(blocks)), True,
-                                "blocks / blocks of one request of that length")  # fmt: skip
+        spans = [self._span(each) for each in (same or self.start.of("tokens"))]
+        if self.blocks is not None:
+            spans.append((self.blocks, self.blocks))
+        said = "blocks / blocks of one request of that length"
+        for span in filter(None, spans):
+            least, most = (of(blocks) for blocks in span)
+            if figure.least <= most and figure.most >= least:
+                value = exact(min(max(figure.value, least), most))
+                return observed(figure, value, exact(least), exact(most), True, said)
         ranges = self.ranges()
-        if candidates and not ranges:
-            value = exact(of(candidates[0]))
-            return observed(figure, value, value, value, False, "of the tokens that the log prints")
+        first = next(filter(None, spans), None)
+        if first is not None:
+            least, most = (of(blocks) for blocks in first)
+            return observed(figure, exact(least), exact(least), exact(most), False,
+                            "of the tokens that the log prints")  # fmt: skip
         if not ranges:
             return observed(
                 figure, None, None, None, None, "the log gives neither memory nor tokens"
@@ -311,8 +335,7 @@ class Compared:
         memory = self.available
         assert memory is not None
         value = self.plan.pool(max(memory.bytes, self.block_bytes)).max_concurrency or Fraction(0)
-        return observed(figure, exact(value), exact(least), exact(most), agrees,
-                        "blocks / blocks of one request of that length")  # fmt: skip
+        return observed(figure, exact(value), exact(least), exact(most), agrees, said)
 
     def _estimate(self, figure: Figure) -> Observation:
         memory = self.available
@@ -375,7 +398,9 @@ def compare(
             first = found
         if all(row.agrees is not False for row in rows):
             assumed = [_assumed(name, value) for name, value in changes]
-            return found, (*(() if changes else said), *assumed)
+            told = {name for name, _ in changes}
+            kept = [each for each in said if _of(each) not in told]
+            return found, (*kept, *assumed)
     if first is None:
         raise problem or UsageError("the log's flags make no question")
     return first, said
@@ -386,6 +411,10 @@ def _defaults(
 ) -> tuple[VllmFlags, tuple[str, ...]]:
     """vLLM's own choice of the batch, by the device's memory, where the log does not say it."""
     said = []
+    if request.engine_version is None:
+        version, why = _release(start)
+        request = replace(request, engine_version=version)
+        said.append(f"the release: not in the log, {why}")
     if request.max_num_batched_tokens is None:
         total = start.memory.get("device")
         if device is not None:
@@ -406,6 +435,20 @@ def _defaults(
     return request, tuple(said)
 
 
+def _release(start: Start) -> tuple[str | None, str]:
+    """The release whose words a log has, where it does not say which."""
+    at = start.dims.get("printed at")
+    if at is not None and at.value in PRINTED_AT:
+        version = PRINTED_AT[int(at.value)]
+        return version, f"line {at.value} of kv_cache_utils.py is that of {version}"
+    if start.of("cpu_blocks"):
+        return "0.7.3", "the rules of the first engine taken (CPU blocks)"
+    tokens, held = start.of("tokens"), start.of("max_concurrency")
+    if tokens and held and tokens[0].line != held[0].line:
+        return "0.27.0", "the rules of 0.27.0 taken, the newest that prints two lines"
+    return None, f"the rules of {NEWEST} taken"
+
+
 def _tries(
     start: Start, request: VllmFlags, spec: ModelSpec
 ) -> Iterator[tuple[tuple[str, object], ...]]:
@@ -414,7 +457,7 @@ def _tries(
     choices: list[tuple[str, tuple[object, ...]]] = []
     if "--tensor-parallel-size" not in start.flags:
         choices.append(("layout", tuple(replace(layout, tensor=ranks) for ranks in (2, 4, 8))))
-    if start.version is None:
+    if start.version is None and "printed at" not in start.dims:
         choices.append(("engine_version", _RELEASES))
     if "--max-num-batched-tokens" not in start.flags:
         choices.append(("max_num_batched_tokens", _BATCHES))
@@ -433,6 +476,15 @@ def _tries(
             for value in values:
                 for second in others:
                     yield ((name, value), (other, second))
+
+
+def _of(said: str) -> str:
+    """The field that a sentence of ``_defaults`` is about."""
+    return {
+        "the": "engine_version",
+        "--tensor-parallel-size:": "layout",
+        "--kv-cache-dtype:": "kv_dtype",
+    }[said.split()[0]]
 
 
 def _assumed(name: str, value: object) -> str:

@@ -3,8 +3,8 @@
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.logs.facts import Start
-from kvcalc.logs.held.vllm import compare
 from kvcalc.logs.held.vllm_advice import Pooled, advice, memory_items, request_items, verdict
+from kvcalc.logs.held.vllm_tries import compare
 from kvcalc.logs.parts import parts_of
 from kvcalc.spec.catalog import Found
 

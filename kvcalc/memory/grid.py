@@ -1,6 +1,7 @@
 """Many workloads at once: every combination of models, contexts, batches and cache formats."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
@@ -27,13 +28,12 @@ class Variant:
     stored: StoredWeights | None = None
 
 
-@frozen
-class Row:
+class Row(NamedTuple):
     """One point of the grid.
 
     encoder_tokens: 0 where there is no encoder. bytes_per_token: of one more token once every window
-    is full; next_token_bytes: at this length. first_cache_bytes: the first variant's cache, in the
-    first format, at the same workload.
+    is full; next_token_bytes: at this length. total_bytes: weights and cache. first_cache_bytes: the
+    first variant's cache, in the first format, at the same workload.
     """
 
     model: str
@@ -46,12 +46,9 @@ class Row:
     weight_bytes: int
     cache_bytes: int
     bytes_per_token: int
+    total_bytes: int
     first_cache_bytes: int
     next_token_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        return self.weight_bytes + self.cache_bytes
 
 
 @frozen
@@ -103,7 +100,7 @@ def grid(
                 Row(
                     column.variant.spec.name, column.kinds, column.kv_dtype, context, length,
                     batch, column.parameters, column.weight_bytes, num_bytes * batch,
-                    column.bytes_per_token, first, grows_by,
+                    column.bytes_per_token, column.weight_bytes + num_bytes * batch, first, grows_by,
                 )
                 for column, length, num_bytes, grows_by in zip(
                     columns, lengths, held, grows, strict=True

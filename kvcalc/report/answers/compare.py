@@ -61,11 +61,11 @@ def records(points: Iterable[Point]) -> Iterator[Sequence[object]]:
 
 def _values(row: Point) -> tuple[str | int, ...]:
     """In the order of ``KEYS``; the ratio as a decimal of six digits."""
-    return (
-        row.model, row.attention, row.kv_dtype, row.context_tokens, row.encoder_tokens, row.batch_size,
-        row.parameters, row.weight_bytes, row.cache_bytes, row.bytes_per_token, row.total_bytes,
-        decimal_ratio(row.cache_bytes, row.first_cache_bytes), row.next_token_bytes,
-    )  # fmt: skip
+    ratio = decimal_ratio(row.cache_bytes, row.first_cache_bytes)
+    return (*row[:_RATIO], ratio, row.next_token_bytes)
+
+
+_RATIO = KEYS.index("cache_ratio_to_first")
 
 
 def decimal_ratio(part: int, whole: int) -> str:

@@ -4,10 +4,8 @@ The columns are the same whatever the model: ``Sheet.keys``. Integers are whole;
 decimals. A cell of words that a spreadsheet would take for a formula gets an apostrophe before it.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from io import StringIO
+from functools import cache, lru_cache
 from itertools import islice
 
 from kvcalc.errors import UsageError
@@ -20,18 +18,30 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def render(answer: Answer, quiet: bool) -> Iterator[str]:
     """Text in chunks, the header first. Notes are no rows."""
-    buffer = StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     found = records(answer.sheets()) if answer.records is None else answer.records()
-    lines = ([safe(cell) if isinstance(cell, str) else cell for cell in row] for row in found)
-    while chunk := list(islice(lines, CHUNK_ROWS)):
-        writer.writerows(chunk)
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+    # Half the time of the csv module's writer: numbers need no look.
+    lines = (
+        _template(len(row)) % tuple([field(c) if c.__class__ is str else c for c in row])
+        for row in found
+    )
+    while chunk := "".join(islice(lines, CHUNK_ROWS)):
+        yield chunk
+
+
+@cache
+def _template(columns: int) -> str:
+    return ",".join(["%s"] * columns) + "\n"
 
 
 @lru_cache(1024)
+def field(text: str) -> str:
+    """Words as they stand in a line: safe, and in quotes where they have a comma or a quote (RFC 4180)."""
+    text = safe(text)
+    if "," not in text and '"' not in text:
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
 def safe(text: str) -> str:
     """Words that no spreadsheet runs, in one line."""
     if text.isprintable() and not text.startswith(_FORMULA):

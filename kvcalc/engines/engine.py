@@ -126,7 +126,8 @@ class Engine(Generic[F]):
     placed: what it holds of one device, for a workload and the bytes of the weights, where its own
     table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
     files: whether people choose among files of a model, so that one without a format is answered file
-    by file. drafts: whether the cache of a model that drafts is accounted for.
+    by file. runs: the program whose release ``version`` is, where that is another. drafts: whether the
+    cache of a model that drafts is accounted for.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Engine(Generic[F]):
     placed: Callable[[ModelSpec, Device, Workload, int], Placed] | None = None
     placed_note: str = ""
     files: bool = False
+    runs: str = ""
     drafts: bool = False
 
     def served(self, setting: Setting) -> F:
@@ -176,6 +178,12 @@ class Engine(Generic[F]):
             raise UnsupportedError(
                 f"--draft: where {self.words} keeps a draft's cache is not accounted for"
             )
+
+    def named(self, version: str | None) -> str:
+        """``vllm 0.33.0``, ``ollama (llama.cpp v0.5.0)``."""
+        if version is None:
+            return self.name
+        return f"{self.name} ({self.runs} {version})" if self.runs else f"{self.name} {version}"
 
     def held(self, spec: ModelSpec, request: F) -> Holding:
         """Blocks of one sequence. Raises UnsupportedError where it has none, and as ``hold``."""

@@ -3,4 +3,4 @@
 from kvcalc.engines.llama_cpp import ENGINE as LLAMA_CPP
 from kvcalc.frozen import changed
 
-ENGINE = changed(LLAMA_CPP, capacity=None, name="lm-studio", words="LM Studio")
+ENGINE = changed(LLAMA_CPP, capacity=None, runs="llama.cpp", name="lm-studio", words="LM Studio")

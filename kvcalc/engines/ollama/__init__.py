@@ -3,4 +3,4 @@
 from kvcalc.engines.llama_cpp import ENGINE as LLAMA_CPP
 from kvcalc.frozen import changed
 
-ENGINE = changed(LLAMA_CPP, capacity=None, name="ollama", words="Ollama")
+ENGINE = changed(LLAMA_CPP, capacity=None, runs="llama.cpp", name="ollama", words="Ollama")

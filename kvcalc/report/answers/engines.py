@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
+from kvcalc.engines import engine_of
 from kvcalc.engines.holding import Slab
 from kvcalc.engines.result import Waste
 from kvcalc.engines.workload import EngineCache
@@ -133,7 +134,7 @@ def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
         estimate_answer.in_one_line(estimate, cache.bytes), _groups(cache), _reasons(cache),
         _totals(estimate, cache), _components(estimate), _tensors(cache),
     )  # fmt: skip
-    subtitle = _subtitle(estimate, f", in {cache.engine} {cache.version}")
+    subtitle = _subtitle(estimate, f", in {engine_of(cache.engine).named(cache.version)}")
     notes = (*cache.rules, *cache.notes, *estimate.assumptions)
     return Sheet(estimate.spec.name, subtitle, parts, notes, KEYS)
 
@@ -235,7 +236,7 @@ def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:
 
 
 def _accounting(row: Accounting, logical: int, largest: int) -> Row:
-    name = f"{row.engine} {row.version or ''}".strip()
+    name = engine_of(row.engine).named(row.version)
     if row.bytes is None:
         return Row((name, "-", None, None, None, Toned(row.refusal or "", "warn")))
     why = ", ".join(

@@ -16,11 +16,17 @@ _COLUMNS = ["log", "model", "asked", "figure", "logged", "kvcalc", "verdict", "a
 
 @frozen
 class Figure:
-    """One figure of a log. predicted: one number, or the two ends of a range."""
+    """One figure of a log. predicted: one number, or the two ends of a range. cells: the row as the
+    page has it, in the order of its columns."""
 
     logged: float
     predicted: tuple[float, ...]
     verdict: Verdict
+    cells: tuple[str, ...]
+
+    @property
+    def model(self) -> str:
+        return self.cells[1]
 
 
 @cache
@@ -43,6 +49,14 @@ def figures(engine: str) -> tuple[Figure, ...]:
 
 
 @cache
+def of_model(name: str) -> tuple[tuple[str, Figure], ...]:
+    """(engine, figure) of every log of a shipped model."""
+    return tuple(
+        (engine, one) for engine in _sections() for one in figures(engine) if one.model == name
+    )
+
+
+@cache
 def _sections() -> dict[str, str]:
     """Heading -> text below it; what stands before the first is of none."""
     parts = re.split(r"^## (.+)$", _PAGE.read_text("utf-8"), flags=re.MULTILINE)
@@ -58,7 +72,7 @@ def _figure(row: list[str]) -> Figure | None:
     except ValueError:
         return None
     known = row[6] in ("exact", "in range", "consistent")
-    return Figure(logged, predicted, cast(Verdict, row[6]) if known else "another")
+    return Figure(logged, predicted, cast(Verdict, row[6]) if known else "another", tuple(row))
 
 
 def _number(words: str) -> float:

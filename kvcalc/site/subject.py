@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import DEFAULT_CONTEXT, Estimate, answer, choose_workload
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers import explanation
+from kvcalc.spec import hub_ids
 from kvcalc.spec.catalog import SUFFIXES, Found, find, specs_folder
 from kvcalc.spec.dump import dump
+from kvcalc.spec.hub_ids import HubId
 from kvcalc.spec.model import ModelSpec
 
 # Names of pages that no model may take.
@@ -50,6 +53,11 @@ class Subject:
     @property
     def page(self) -> str:
         return f"models/{self.slug}.html"
+
+    @property
+    def hub_ids(self) -> tuple[HubId, ...]:
+        """Those that a shipped model answers for."""
+        return _ids().get(self.name, ()) if self.shipped else ()
 
     def held(self, context: int) -> int:
         """Bytes of one sequence of up to so many tokens, in the format that the page opens with."""
@@ -118,6 +126,15 @@ def _slug(name: str, taken: set[str]) -> str:
         number += 1
         slug = f"{trunk}-{number}"
     return slug
+
+
+@cache
+def _ids() -> dict[str, tuple[HubId, ...]]:
+    """Shipped spec -> the ids of its shape."""
+    found: dict[str, tuple[HubId, ...]] = {}
+    for entry in hub_ids.entries():
+        found[entry.spec] = (*found.get(entry.spec, ()), entry)
+    return found
 
 
 def _file(name: str) -> Path | None:

@@ -16,6 +16,7 @@ _INLINE = re.compile(
 
 # What begins an item of a list; what shows that a line is laid out in columns.
 _MARK = re.compile(r"\* |\d+\. ")
+_NUMBER = re.compile(r"[\d,.]*|-")
 _COLUMNS = re.compile(r"\S {2,}\S")
 
 
@@ -124,11 +125,13 @@ def _block(lines: list[str]) -> str:
 
 
 def markdown(words: str, level: int) -> str:
-    """A part of a Markdown page. level: of its headings of three signs."""
-    parts = []
+    """A Markdown page, or a part of one. level: of its highest headings."""
+    parts, signs = [], re.findall(r"^(#+) ", words, re.MULTILINE)
     for lines in _paragraphs(words):
-        if lines[0].startswith("### "):
-            parts.append(f"<h{level}>{inline(lines[0][4:])}</h{level}>\n")
+        heading = re.match(r"(#+) (.+)", lines[0])
+        if heading is not None:
+            own = level + len(heading[1]) - len(min(signs))
+            parts.append(f"<h{own}>{inline(heading[2])}</h{own}>\n")
             lines = lines[1:]
         if lines:
             parts.append(_table(lines) if lines[0].startswith("|") else _paragraph(lines))
@@ -141,7 +144,11 @@ def cells(line: str) -> list[str]:
 
 
 def _table(lines: list[str]) -> str:
-    right = [rule.endswith(":") for rule in cells(lines[1])]
+    rules, rows = cells(lines[1]), [cells(line) for line in lines[2:]]
+    right = [
+        rule.endswith(":") or all(_NUMBER.fullmatch(row[at]) for row in rows if at < len(row))
+        for at, rule in enumerate(rules)
+    ]
     kinds = [' class="n"' if one else "" for one in right]
 
     def row(line: str, tag: str) -> str:

@@ -72,6 +72,9 @@ def test_it_says_what_kvcalc_says(site: Path) -> None:
     for number in ("27,009,346,304", "1,107,296,256", "4,705,484,800", "81,920", "11,173,625,856"):
         assert number in model, number
     assert "2 × 16 × 128" in model
+    assert "kvcalc explain gemma-3-27b\nkvcalc fit" in model
+    # A log of llama.cpp's and what kvcalc says of it, from the accuracy page.
+    assert "<h2>In public logs</h2>" in model
     life = (site / "life.html").read_text("utf-8")
     assert "<mark>num_key_value_heads: 16</mark>" in life
     # 52 layers of a window, 10 of every token; then vLLM's pages of them.
@@ -107,7 +110,7 @@ def test_the_search_finds_names_ids_and_fields(site: Path) -> None:
     assert ("model", "gemma-3-27b", "models/gemma-3-27b.html") in pages
     assert ("engine", "vLLM", "engines/vllm.html") in pages
     assert ("field", "kv_lora_rank", "mechanisms/mla.html#field-kv_lora_rank") in pages
-    assert any("google/gemma-3-27b-it" in entry[4] for entry in entries)
+    assert ("hub id", "google/gemma-3-27b-it", "models/gemma-3-27b.html#ids") in pages
     outlines = {file: outline(file) for file in site.rglob("*.html")}
     for _, _, _, page, _ in entries:
         place, _, part = page.partition("#")

@@ -50,7 +50,7 @@ def page(name: str, subjects: Sequence[Subject]) -> Page:
     record, place = engine_of(name), address(name)
     body = f'<h1>{text(record.words)}</h1>\n<p class="lead">{_lead(name)}</p>\n'
     body += facts(_facts(record, name, subjects))
-    body += _accuracy(record)
+    body += _accuracy(record) + _page_of_its_own(name)
     rules = "".join(_rules(name))
     if rules:
         body += (
@@ -104,6 +104,19 @@ def _accuracy(record: AnyEngine) -> str:
     else:
         body += markdown(said, 3)
     return f"<section><h2>Predicted against logged</h2>{body}</section>\n"
+
+
+def _page_of_its_own(name: str) -> str:
+    """What stands beside the engine of other memory than its cache's."""
+    file = _folder(name) / "ACCURACY.md"
+    if not file.is_file():
+        return ""
+    title, _, said = file.read_text("utf-8").removeprefix("# ").partition("\n")
+    summary, heading, rest = said.partition("\n## ")
+    return (
+        f"<section><h2>{inline(title)}</h2>{markdown(summary, 3)}<details><summary>Every figure</summary>\n"
+        f"{markdown(heading.strip() + ' ' + rest, 3)}</details></section>\n"
+    )
 
 
 def _folder(name: str) -> Path:

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator
 
 from kvcalc.checks.expect import expect_findings
+from kvcalc.engines import ENGINES, engine_of
 from kvcalc.memory.grid import kinds
 from kvcalc.report.answers import engines, estimate
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.page.data import Question, to_json, to_object
 from kvcalc.report.sheet import ratio
-from kvcalc.site import devices
+from kvcalc.site import accuracy, devices
 from kvcalc.site.drawings import bars, curve, layers
 from kvcalc.site.frame import Page, filled, lines, link, sheet, text
-from kvcalc.site.parts import equation, facts, size, table, tensors
+from kvcalc.site.parts import Cell, equation, facts, size, table, tensors
 from kvcalc.site.subject import Subject
 from kvcalc.site.text import inline
 from kvcalc.units import format_bytes, format_count, format_tokens
@@ -35,8 +36,13 @@ def page(subject: Subject, homes: Homes) -> Page:
         ("fits", "What fits which GPU", lambda: sheet(devices.sheet(subject))),
         ("parts", "Weights and cache, part by part", lambda: sheet(estimate.sheet(found))),
         ("held", "Held to published numbers", lambda: _held(subject)),
+        ("logs", "In public logs", lambda: _logs(subject)),
+        ("ids", "On the hub", lambda: _ids(subject)),
         ("spec", "Its spec", lambda: _spec(subject)),
     )
+    left_out = {"logs"} if not _logged(subject) else set()
+    left_out |= {"ids"} if not subject.hub_ids else set()
+    sections = tuple(one for one in sections if one[0] not in left_out)
     body = _head(subject, homes)
     menu = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
     body += f'<nav class="toc" aria-label="On this page"><ul>{menu}</ul></nav>\n'
@@ -165,11 +171,39 @@ def _held(subject: Subject) -> str:
     return table(("quantity", "published", "kvcalc"), rows, "-n-")
 
 
+def _logged(subject: Subject) -> tuple[tuple[str, accuracy.Figure], ...]:
+    """Figures of engines' logs of the model, where it is the shipped one."""
+    return accuracy.of_model(subject.name) if subject.shipped else ()
+
+
+def _logs(subject: Subject) -> str:
+    """What engines printed of it, and what kvcalc says of the same flags and memory."""
+    homes = {engine_of(name).words: f"engines/{name}.html" for name in ENGINES}
+    rows: list[tuple[Cell, ...]] = [
+        (link(subject.page, homes[engine], engine), inline(log), text(asked), text(figure),
+         text(logged), text(predicted), text(verdict), text(assumed))
+        for engine, one in _logged(subject)
+        for log, _, asked, figure, logged, predicted, verdict, assumed in (one.cells,)
+    ]  # fmt: skip
+    heads = ("engine", "log", "asked", "figure", "logged", "kvcalc", "verdict", "assumed")
+    return f'<div class="logs">{table(heads, rows, "----nn--")}</div>'
+
+
+def _ids(subject: Subject) -> str:
+    """Ids of models that have this shape, and what each has of its own."""
+    said = ((one, one.told(subject.spec, one.of(subject.spec))) for one in subject.hub_ids)
+    items = "".join(
+        f"<li>{inline(told[0]) if told else f'<code>{text(one.id)}</code>'}</li>"
+        for one, told in said
+    )
+    return f"<p>kvcalc answers for these ids without a network.</p><ul>{items}</ul>\n"
+
+
 def _spec(subject: Subject) -> str:
     commands = (
         f"kvcalc estimate {subject.name} --context 32k\nkvcalc explain {subject.name}\n"
         f"kvcalc fit {subject.name} --gpu h100-80gb"
     )
-    asked = f'<p>The same on a command line:</p><pre tabindex="0">{text(commands)}</pre>\n'
+    asked = f'<p>The same on a command line:</p><pre tabindex="0">{lines(commands)}</pre>\n'
     shown = f'<pre class="yaml" tabindex="0">{lines(subject.yaml)}</pre>\n'
     return shown + asked if subject.shipped else shown

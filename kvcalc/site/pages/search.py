@@ -38,13 +38,10 @@ def index(subjects: Sequence[Subject], sections: Sequence[Section]) -> str:
 def _models(subjects: Sequence[Subject]) -> Iterator[Entry]:
     for one in subjects:
         said = f"{format_count(one.estimate.parameters.total)} parameters, {kinds(one.spec)}"
-        yield (
-            "model",
-            one.name,
-            said,
-            one.page,
-            " ".join((*one.spec.hub_id, one.spec.model_type or "")),
-        )
+        ids = () if one.hub_ids else one.spec.hub_id
+        yield "model", one.name, said, one.page, " ".join((*ids, one.spec.model_type or ""))
+        for entry in one.hub_ids:
+            yield "hub id", entry.id, f"the shape of {one.name}", f"{one.page}#ids", ""
 
 
 def _mechanisms(sections: Sequence[Section]) -> Iterator[Entry]:

@@ -30,6 +30,7 @@ class WorkloadWords(TypedDict, total=False):
     and recurrent states. tensor, pipeline: ranks. images, audio: what ``--images`` and ``--audio``
     take (``"4x1920x1080"``, ``"30s"``), or several of them. draft: a model that drafts, as a spec, a name
     or a path. mtp_layers: multi-token-prediction layers loaded to draft. speculative_tokens: of a step.
+    lora_rank, max_loras, lora_modules: adapters, their number, the layers that they change.
     """
 
     context_tokens: Tokens
@@ -46,6 +47,9 @@ class WorkloadWords(TypedDict, total=False):
     draft: Model | None
     mtp_layers: int | None
     speculative_tokens: int | None
+    lora_rank: int | None
+    max_loras: int | None
+    lora_modules: Sequence[str] | str
 
 
 # Words of the release before and of the command line, and what they are called here.
@@ -133,6 +137,7 @@ def workload_of(
     known(function, given, known_words or WorkloadWords.__annotations__)
     images, audio = _several(given.pop("images", ())), _several(given.pop("audio", ()))
     asked = asked_of(given)
+    asked = changed(asked, beside=with_adapters(asked.beside, spec, given))
     if not images and not audio and not spec.towers:
         return choose_workload(spec, asked)
     from kvcalc.convert.media import with_media
@@ -141,6 +146,23 @@ def workload_of(
     seen, places = with_media(changed(asked, put=put), spec, where)
     filled, notes = choose_workload(spec, seen)
     return filled, (*places, *notes)
+
+
+def with_adapters(
+    beside: Beside, spec: ModelSpec, given: Mapping[str, Any], engine: str | None = None
+) -> Beside:
+    """The parts with adapters, where they were asked for. Raises as ``adapters_of`` does."""
+    rank, count, named = (given.get(name) for name in ("lora_rank", "max_loras", "lora_modules"))
+    if rank is None and count is None and not named:
+        return beside
+    from kvcalc.convert.adapters import adapters_of
+
+    words = named.split(",") if isinstance(named, str) else _several(named)
+    rank, count = (
+        None if value is None else whole(name, value)
+        for name, value in (("lora_rank", rank), ("max_loras", count))
+    )
+    return changed(beside, adapters=adapters_of(spec, rank, count, words, engine))
 
 
 def _several(value: Any) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What engines and accelerators have room for: ``fit``, ``capacity``, ``traffic``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -16,6 +17,7 @@ from kvcalc.api.arguments import (
     spec_of,
     tokens,
     whole,
+    with_adapters,
     word,
     workload_of,
 )
@@ -34,7 +36,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.beside import NOTHING, Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Workload
 from kvcalc.units import parse_memory
@@ -130,6 +132,7 @@ def fit(
             f"{asked.dtype} is a file of llama.cpp's, which places it layer by layer: kvcalc.which says "
             "whether it fits; name an engine to ask another"
         )
+    asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
     request = FitRequest(
         workload=asked,
         engine=name,
@@ -199,6 +202,9 @@ def capacity(
     model_dtype: str = "bf16",
     eager: bool = False,
     draft: Model | None = None,
+    lora_rank: int | None = None,
+    max_loras: int | None = None,
+    lora_modules: Sequence[str] | str = (),
     **flags: Unpack[EngineWords],
 ) -> CapacityResult:
     """What an engine allocates and how much fits: ``kvcalc capacity``.
@@ -211,6 +217,7 @@ def capacity(
     known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
     layout = layout_of(given)
     said = {name: value for name, value in given.items() if name not in _DEVICES}
+    lora = {"lora_rank": lora_rank, "max_loras": max_loras, "lora_modules": lora_modules}
     question = Question(
         engine=_engine(engine),
         engine_version=engine_version,
@@ -223,6 +230,7 @@ def capacity(
         layout=layout,
         flags={name: _value(name, value, _flags()) for name, value in said.items()},
         draft=None if draft is None else Draft(spec_of(draft)),
+        adapters=with_adapters(NOTHING, spec_of(model), lora, _engine(engine)).adapters,
     )
     return allocate(spec_of(model), question)
 

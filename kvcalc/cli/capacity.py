@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kvcalc.cli import beside as parts
 from kvcalc.cli import completion, flags, local, options
 from kvcalc.cli.show import show
 from kvcalc.convert.beside import beside_of
@@ -13,6 +14,7 @@ from kvcalc.engines import SERVING
 from kvcalc.engines.flags import option_of
 from kvcalc.engines.request import Available
 from kvcalc.errors import UsageError
+from kvcalc.memory.beside import NOTHING
 from kvcalc.memory.layout import Layout
 from kvcalc.report.answers.capacity import answer
 
@@ -77,7 +79,10 @@ def capacity(
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1,
-    draft: options.Draft = None,
+    draft: parts.Draft = None,
+    lora_rank: parts.LoraRank = None,
+    max_loras: parts.MaxLoras = None,
+    lora_modules: parts.LoraModules = None,
     expert_parallel: options.ExpertParallel = False,
     enforce_eager: options.EnforceEager = False,
     format: options.OutputFormat = "table",
@@ -94,9 +99,12 @@ def capacity(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
-    if draft is not None and name in local.LOCAL:
-        raise UsageError(f"--draft: on which devices {options.record(name).words} places a draft is not "
-                         "accounted for")  # fmt: skip
+    lora = parts.Lora(lora_rank, max_loras, lora_modules)
+    apart = "--draft" if draft is not None else lora.said
+    if apart is not None and name in local.LOCAL:
+        raise UsageError(
+            f"{apart}: where {options.record(name).words} places it is not accounted for"
+        )
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
         return local.table(locate(model).spec, name, machine, dtype, context, given, engine_version,
@@ -110,7 +118,7 @@ def capacity(
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),
         flags=_with_context(name, given, options.tokens(context, "--context")),
-        draft=beside_of(draft).draft,
+        draft=beside_of(draft).draft, adapters=lora.of(NOTHING, found.spec, name).adapters,
     )  # fmt: skip
     result = ask(found.spec, question)
     show(format, answer(result, found.spec.source, found.path), quiet=quiet)

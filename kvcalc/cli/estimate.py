@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvcalc.cli import beside as parts
 from kvcalc.cli import completion, media, options
 from kvcalc.cli.show import show
 from kvcalc.convert.beside import beside_of
@@ -58,14 +59,17 @@ class _Question:
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
+    lora: parts.Lora = parts.NONE
 
 
 def estimate(
     models: options.Models, context: options.Context = None, batch: options.Batch = 1,
     encoder_context: options.EncoderContext = None,
     images: media.Images = None, audio: media.Audio = None,
-    draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
-    speculative_tokens: options.SpeculativeTokens = None,
+    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
+    speculative_tokens: parts.SpeculativeTokens = None,
+    lora_rank: parts.LoraRank = None, max_loras: parts.MaxLoras = None,
+    lora_modules: parts.LoraModules = None,
     beams: options.Beams = 1, attention: Attention = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -93,6 +97,7 @@ def estimate(
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
+        lora=parts.Lora(lora_rank, max_loras, lora_modules),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
@@ -126,6 +131,7 @@ def _traffic(
         "--audio": question.asked.put.audio,
         "--draft": asked.beside.draft is not None,
         "--mtp-layers": asked.beside.mtp_layers is not None,
+        question.lora.said or "--lora-rank": question.lora.said,
     }
     for name, given in beside.items():
         if given:
@@ -176,6 +182,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         put,
         dtype=question.asked.dtype or ("checkpoint" if kept else None),
         kv_dtype=_logical_format(question.kv_dtype, question.engine),
+        beside=question.lora.of(question.asked.beside, spec, question.engine),
     )
     workload, filled = choose_workload(spec, asked)
     notes, real = (*filled, *notes), None

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kvcalc.cli import beside as parts
 from kvcalc.cli import completion, local, media, options
 from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.show import show
@@ -78,9 +79,10 @@ def fit(
     models: options.ModelsOrPatterns, gpu: _Gpu = None, gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None, ram: options.Ram = None, reserve: options.Reserve = None,
     together: options.Together = False, context: options.Context = None, batch: options.Batch = 1,
-    draft: options.Draft = None, mtp_layers: options.MtpLayers = None,
-    speculative_tokens: options.SpeculativeTokens = None, images: media.Images = None,
-    audio: media.Audio = None,
+    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
+    speculative_tokens: parts.SpeculativeTokens = None, lora_rank: parts.LoraRank = None,
+    max_loras: parts.MaxLoras = None, lora_modules: parts.LoraModules = None,
+    images: media.Images = None, audio: media.Audio = None,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -103,7 +105,8 @@ def fit(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     dtype = dtype or _file_type(models)
     named = options.gpu_list(gpu)
-    drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers})
+    lora = parts.Lora(lora_rank, max_loras, lora_modules)
+    drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers}) or lora.said
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio)
@@ -117,8 +120,8 @@ def fit(
             length = options.tokens(context, "--context")
             return local.fit_locally(found, name, on, dtype, length, slots, engine_version, why,
                                      format, quiet, put=put, path=models[0])  # fmt: skip
-    if flag is not None and name in local.LOCAL:
-        raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
+    several = together or _several(models)
+    _refuse_several(flag if name in local.LOCAL else None, lora.said if several else None)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
@@ -130,7 +133,15 @@ def fit(
         return _together(models, device, asked, request, why, format, quiet)
     if _several(models) or _by_file(name, dtype, gpus):
         return _which(models, device, asked, request, why, format, quiet)
-    return _one(models[0], device, asked, request, format, quiet)
+    return _one(models[0], device, asked, request, lora, format, quiet)
+
+
+def _refuse_several(flag: str | None, adapters: str | None) -> None:
+    """Refuse what is of one model where several are asked about. Raises UsageError."""
+    if flag is not None:
+        raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
+    if adapters is not None:
+        raise UsageError(f"{adapters} is of one model, whose layers adapters change: name one")
 
 
 def _placeable(model: str, engine: str, drafts: str | None) -> ModelSpec:
@@ -202,12 +213,14 @@ def _one(
     device: Accelerator | None,
     asked: Asked,
     request: FitRequest,
+    lora: parts.Lora,
     format: str,
     quiet: bool,
 ) -> int:
     """One model on one device, or on every one that is known; the exit status."""
     found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
+    put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
     request = replace(request, workload=choose_workload(spec, put)[0], notes=seen)
     if device is None:
         fits = list(_everywhere(Planner(spec), request, advise=format == "json"))

@@ -172,22 +172,6 @@ EncoderContext = Annotated[
         help="Encoder tokens of one sequence.", metavar="TOKENS", show_default="as --context"
     ),
 ]
-Draft = Annotated[
-    str | None,
-    typer.Option(
-        "--draft",
-        metavar="MODEL",
-        help="A model or head that drafts tokens: its weights and its cache.",
-        autocompletion=completion.model,
-    ),
-]
-MtpLayers = Annotated[
-    int | None,
-    num("--mtp-layers", "Multi-token-prediction layers loaded to draft.", least=0),
-]
-SpeculativeTokens = Annotated[
-    int | None, num("--speculative-tokens", "Draft tokens per step, where an engine asks.", least=0)
-]
 Beams = Annotated[int, num("--beams", "Beams per sequence; each has its own cache.")]
 Dtype = Annotated[
     str | None,

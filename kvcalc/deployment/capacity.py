@@ -16,7 +16,8 @@ from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
-from kvcalc.memory.beside import Beside, Draft, check_draft, parts_beside
+from kvcalc.memory.adapters import Adapters
+from kvcalc.memory.beside import Beside, Draft, check_draft, check_stages, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -30,7 +31,7 @@ class Question:
     available: memory for the cache on each device. device: the GPU, whose memory counts where none
     is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
     None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
-    draft: the model that drafts.
+    draft: the model that drafts. adapters: of LoRA, in the engine's slots.
     """
 
     engine: str = SERVING
@@ -44,6 +45,7 @@ class Question:
     layout: Layout = field(default_factory=Layout)
     flags: Mapping[str, Any] = field(default_factory=dict)
     draft: Draft | None = None
+    adapters: Adapters | None = None
 
 
 def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
@@ -148,7 +150,7 @@ def _from_gpu(
     )
     planner = Planner(spec)
     value, least, most = planner.memory(device, asked)
-    drafting, said = _drafting(spec, dtype, request)
+    drafting, said = _drafting(spec, dtype, request, question.adapters)
     value, least, most = value - drafting, least - drafting, most - drafting
     if most <= 0:
         raise UsageError(
@@ -172,23 +174,26 @@ def _from_gpu(
     return changed(request, available=available), notes
 
 
-def _drafting(spec: ModelSpec, dtype: str, request: CapacityRequest) -> tuple[int, tuple[str, ...]]:
-    """Bytes of what is loaded to draft on a device of the last stage, and the note that says so."""
+def _drafting(
+    spec: ModelSpec, dtype: str, request: CapacityRequest, adapters: Adapters | None
+) -> tuple[int, tuple[str, ...]]:
+    """Bytes of what is loaded beside the model on a device of the last stage, and what says so."""
     asked: int | None = getattr(request, "mtp_layers", None)
     own = spec.mtp.num_layers if spec.mtp is not None else 0
     drafts = bool(getattr(request, "speculative_tokens", None))
     modules = asked if asked is not None else own if drafts and request.draft is None else 0
+    said: tuple[str, ...] = ()
     if modules and spec.mtp is None:
-        return 0, (
-            "the weights of the layers that draft are not in the spec: they are not counted",
-        )
-    beside = Beside(mtp_layers=modules, draft=request.draft)
+        modules = 0
+        said = ("the weights of the layers that draft are not in the spec: they are not counted",)
+    beside = Beside(mtp_layers=modules, draft=request.draft, adapters=adapters)
+    check_stages(beside, request.layout.pipeline)
     parts = parts_beside(spec, beside, dtype, request.layout.tensor)
-    words = {"mtp": "MTP weights", "draft": "the draft's weights"}
-    return sum(part.rank_bytes for part in parts), tuple(
-        f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's"
-        for part in parts
-    )
+    words = {"mtp": "MTP weights", "draft": "the draft's weights", "adapters": "adapters' slots"}
+    for part in parts:
+        said += (f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's",)
+        said += part.notes if part.name == "adapters" else ()
+    return sum(part.rank_bytes for part in parts), said
 
 
 def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:

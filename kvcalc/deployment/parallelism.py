@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen, remembered
-from kvcalc.memory.beside import NOTHING, Beside, groups_beside, parts_beside
+from kvcalc.memory.beside import (
+    NOTHING,
+    Beside,
+    check_stages,
+    groups_beside,
+    parts_beside,
+)
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
@@ -44,6 +50,7 @@ def stages_of(
     if key not in made:
         made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
     caches = list(made[key])
+    check_stages(beside, layout.pipeline)
     parts = parts_beside(spec, beside, dtype, layout.tensor)
     weights[-1] += sum(part.rank_bytes for part in parts)
     if groups := groups_beside(spec, beside):

@@ -19,6 +19,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
+from kvcalc.memory.adapters import Reservation
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
@@ -127,7 +128,8 @@ class Engine(Generic[F]):
     table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
     files: whether people choose among files of a model, so that one without a format is answered file
     by file. runs: the program whose release ``version`` is, where that is another. drafts: whether the
-    cache of a model that drafts is accounted for.
+    cache of a model that drafts is accounted for. adapters: what it sets aside for LoRA adapters; None
+    where that is not accounted for.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Engine(Generic[F]):
     files: bool = False
     runs: str = ""
     drafts: bool = False
+    adapters: Reservation | None = None
 
     def served(self, setting: Setting) -> F:
         """The flags for a workload and what is loaded beside the model. Raises UsageError for a flag

@@ -16,6 +16,7 @@ from typing import Literal
 from kvcalc.errors import Problem, UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import changed, frozen
+from kvcalc.memory.adapters import PEFT_BYTES, Adapters
 from kvcalc.memory.inventory import SLOTS, CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import (
     Row,
@@ -49,12 +50,13 @@ class Beside:
     """What was asked for beside the model.
 
     mtp_layers: modules of multi-token prediction that draft. draft: the model that drafts.
-    speculative_tokens: draft tokens of a step; None leaves them to the engine.
+    speculative_tokens: draft tokens of a step; None leaves them to the engine. adapters: of LoRA.
     """
 
     mtp_layers: int | None = None
     draft: Draft | None = None
     speculative_tokens: int | None = None
+    adapters: Adapters | None = None
 
 
 NOTHING = Beside()
@@ -96,11 +98,21 @@ def groups_beside(spec: ModelSpec, beside: Beside) -> tuple[CacheGroup, ...]:
     return groups
 
 
+def check_stages(beside: Beside, pipeline: int) -> None:
+    """Raise UnsupportedError for parts that several pipeline stages share."""
+    if beside.adapters is not None and pipeline > 1:
+        raise UnsupportedError(
+            f"--pp {pipeline}: how adapters are dealt to pipeline stages is not accounted for"
+        )
+
+
 def _parts(spec: ModelSpec, beside: Beside, dtype: str, ranks: int) -> Iterator[PartBeside]:
     if beside.mtp_layers:
         yield _mtp(spec, beside.mtp_layers, dtype, ranks)
     if beside.draft is not None:
         yield _draft(spec, beside.draft.spec, ranks)
+    if beside.adapters is not None:
+        yield _adapters(spec, beside.adapters, ranks)
 
 
 def mtp_modules(spec: ModelSpec, asked: int) -> int:
@@ -211,6 +223,26 @@ def _draft(spec: ModelSpec, draft: ModelSpec, ranks: int) -> PartBeside:
         groups=_draft_cache(draft),
         notes=(f"{draft.name} drafts: its weights in {_own_format(draft)}, its cache in the formats of "
                "the model's",),
+    )  # fmt: skip
+
+
+def _adapters(spec: ModelSpec, adapters: Adapters, ranks: int) -> PartBeside:
+    on_rank = adapters.rank_bytes(spec, ranks)
+    if adapters.reservation is not None:
+        total, word = on_rank * ranks, "bf16"
+        parameters = total // 2
+        notes = adapters.reservation.notes(adapters, spec)
+    else:
+        parameters = adapters.parameters
+        total, word = PEFT_BYTES * parameters, "fp32"
+        notes = (
+            f"{adapters.count} adapter{'s' * (adapters.count > 1)} of rank {adapters.rank} in fp32, as "
+            "peft keeps and stores them beside 16-bit weights, for "
+            f"{', '.join(dict.fromkeys(layer.name for layer in adapters.chosen))}",
+        )
+    return PartBeside(
+        name="adapters", parameters=parameters, bytes=total, rank_bytes=on_rank,
+        types=(TypeTotal(word, 0, total),), notes=notes,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
+from kvcalc.engines.sglang.adapters import SglangReservation
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.versions import NEWEST
 from kvcalc.memory.layout import Layout
@@ -80,5 +81,6 @@ ENGINE = Engine(
     takes=_takes,
     share=_share,
     drafts=True,
+    adapters=SglangReservation(),
     runs_on=_runs_on,
 )

@@ -6,6 +6,7 @@ from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch, Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
+from kvcalc.engines.vllm.adapters import VllmReservation
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.versions import NEWEST, rules_for
 from kvcalc.memory.layout import Layout
@@ -120,6 +121,7 @@ ENGINE = Engine(
     takes=_takes,
     share=_share,
     drafts=True,
+    adapters=VllmReservation(),
     step=default_batch,
     step_words=", as vLLM chooses for this memory",
     schedules=True,

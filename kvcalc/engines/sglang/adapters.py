@@ -1,0 +1,61 @@
+"""SGLang's pool for LoRA adapters (srt/lora/mem_pool.py, LoRAMemoryPool.init_buffers).
+
+* ``--max-loras-per-batch`` slots (8) of ``--max-lora-rank``, any number, in the model's format.
+* The layers that ``--lora-target-modules`` names, a packed one whole: A of qkv_proj has three times the
+  rank, of gate_up_proj twice (get_stacked_multiply), whatever the checkpoint packs.
+* all: every layer, the token table [rank, vocabulary] and [hidden, rank], whole on every rank, and the
+  head, whose B ranks divide (get_embedding_lora_A_shape, get_embedding_lora_B_shape).
+
+Read in 0.5.23. Accounted for where every layer is softmax attention and a gated feed-forward layer.
+"""
+
+from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
+from kvcalc.memory.adapters import Adapted, Adapters
+from kvcalc.spec.model import ModelSpec
+
+_BYTES = 2
+# The parts of a packed layer, and the names under which checkpoints pack it themselves.
+_PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+_SLICES = {"qkv_proj": 3, "gate_up_proj": 2}
+_PAD = 64
+
+
+@frozen
+class SglangReservation:
+    """A pool for the layers that were named, or for all."""
+
+    words: str = "SGLang"
+
+    def rank_bytes(self, adapters: Adapters, spec: ModelSpec, ranks: int) -> int:
+        """On one tensor rank."""
+        rank = adapters.rank
+        elements = sum(
+            layer.on_rank(rank, ranks, _SLICES.get(layer.name, 1))
+            for layer in _layers(adapters, spec)
+        )
+        if not adapters.named:
+            padded = -(-spec.vocab_size // _PAD) * _PAD
+            head = padded // ranks if ranks > 1 else spec.vocab_size
+            elements += rank * (spec.vocab_size + 2 * spec.hidden_size + head)
+        return _BYTES * adapters.count * elements
+
+    def notes(self, adapters: Adapters, spec: ModelSpec) -> tuple[str, ...]:
+        """The pool, in SGLang's own words."""
+        which = ",".join(adapters.named) or "all"
+        return (
+            f"SGLang's pool: --max-loras-per-batch {adapters.count} --max-lora-rank {adapters.rank} "
+            f"--lora-target-modules {which.replace(',', ' ')}",
+        )
+
+
+def _layers(adapters: Adapters, spec: ModelSpec) -> tuple[Adapted, ...]:
+    words = set(adapters.named)
+    for parts in _PACKED:
+        if words.intersection(parts):
+            words.update(parts)
+    kinds = {part.kind for block in spec.blocks.values() for part in block.mechanisms()}
+    if not kinds <= {"mha", "mqa", "gqa", "gated"} or spec.encoder is not None:
+        odd = ", ".join(sorted(kinds - {"mha", "mqa", "gqa", "gated"}))
+        raise UnsupportedError(f"--max-loras: SGLang's pool for {odd} layers is not accounted for")
+    return tuple(layer for layer in adapters.every if not words or layer.name in words)

@@ -1,0 +1,97 @@
+"""Slots that engines set aside for LoRA adapters, as their own classes made them.
+
+vLLM 0.33.0: LoRAModelManager itself, run on the classes of a small model on the meta device (four slots of
+rank 16, hidden size 256, inner 512, 8 heads of 32 with 4 KV heads, 1,000 tokens, two layers).
+SGLang 0.5.23: LoRAMemoryPool's shapes, by hand from get_lora_A_shape and get_lora_B_shape.
+"""
+
+from typing import Any
+
+import pytest
+
+from kvcalc.convert.adapters import adapters_of
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
+from kvcalc.spec.model import ModelSpec
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "head_dim": 32, "vocab_size": 1000, "num_hidden_layers": 2, "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def small(model_type: str) -> ModelSpec:
+    values = SMALL | {"model_type": model_type}
+    if model_type in ("phi3", "starcoder2"):
+        values.pop("head_dim")
+    return spec_from_config(values, model_type, "small").spec
+
+
+def reserved(spec: ModelSpec, engine: str, ranks: int, *named: str, rank: int = 16) -> int:
+    found = adapters_of(spec, rank, 4, named, engine)
+    assert found is not None
+    return found.rank_bytes(spec, ranks)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        ("llama", (1_370_112, 1_075_200, 862_208)),
+        ("qwen3", (1_370_112, 1_075_200, 862_208)),
+        ("qwen2", (1_048_576, 753_664, 540_672)),
+        ("mistral", (1_048_576, 753_664, 540_672)),
+        ("gemma3_text", (1_048_576, 753_664, 540_672)),
+        ("phi3", (1_173_504, 878_592, 665_600)),
+        ("olmo2", (1_209_344, 914_432, 701_440)),
+        ("starcoder2", (1_012_736, 783_360, 619_520)),
+    ],
+)
+def test_vllms_manager_at_tp_1_2_and_8(model_type: str, sizes: tuple[int, int, int]) -> None:
+    spec = small(model_type)
+    assert tuple(reserved(spec, "vllm", ranks) for ranks in (1, 2, 8)) == sizes
+
+
+def test_vllm_wraps_a_packed_layer_whole() -> None:
+    """qkv_proj of two layers: 4 slots * 16 * (3 * 256 + 256 + 128 + 128) * 2 bytes, o_proj 131,072."""
+    spec = small("llama")
+    assert reserved(spec, "vllm", 1, "q_proj") == 327_680
+    assert reserved(spec, "vllm", 1, "v_proj", "o_proj") == 327_680 + 131_072
+
+
+def test_vllm_rounds_the_rank_up_to_one_that_it_has() -> None:
+    spec = small("qwen2")
+    assert reserved(spec, "vllm", 1, rank=9) == 1_048_576
+    with pytest.raises(UsageError, match="512"):
+        reserved(spec, "vllm", 1, rank=513)
+
+
+def test_sglangs_pool() -> None:
+    """qkv A [4, 48, 256] B [4, 512, 16], o A [4, 16, 256] B [4, 256, 16], gate_up A [4, 32, 256]
+    B [4, 1024, 16], down A [4, 16, 512] B [4, 256, 16]; of two layers, in bf16; all: the tables."""
+    spec = small("llama")
+    assert reserved(spec, "sglang", 1, "q_proj") == 327_680
+    assert reserved(spec, "sglang", 1, *["q_proj", "o_proj", "gate_proj", "down_proj"]) == 1_048_576
+    assert reserved(spec, "sglang", 1) == 1_048_576 + 321_536
+    # phi3 packs q, k and v itself; the pool has three matrices A all the same.
+    assert reserved(small("phi3"), "sglang", 1, "qkv_proj") == 327_680
+
+
+@pytest.mark.parametrize(
+    ("engine", "config", "said"),
+    [
+        ("vllm", {"model_type": "gpt2"}, "gpt2"),
+        ("sglang", {"model_type": "mixtral"}, "moe"),
+        ("mlx", {"model_type": "llama"}, "mlx"),
+    ],
+)
+def test_what_is_not_accounted_for_is_refused(
+    engine: str, config: dict[str, Any], said: str
+) -> None:
+    values = SMALL | config
+    if config["model_type"] == "gpt2":
+        values = {"model_type": "gpt2", "n_embd": 64, "n_layer": 1, "n_head": 4, "vocab_size": 100}
+    spec = spec_from_config(values, "small", "small").spec
+    with pytest.raises(KvcalcError, match=said) as found:
+        reserved(spec, engine, 1)
+    assert isinstance(found.value, UnsupportedError)

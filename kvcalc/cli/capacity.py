@@ -100,11 +100,7 @@ def capacity(
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
     lora = parts.Lora(lora_rank, max_loras, lora_modules)
-    apart = "--draft" if draft is not None else lora.said
-    if apart is not None and name in local.LOCAL:
-        raise UsageError(
-            f"{apart}: where {options.record(name).words} places it is not accounted for"
-        )
+    _refuse_beside(name, draft, lora)
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
         return local.table(locate(model).spec, name, machine, dtype, context, given, engine_version,
@@ -122,6 +118,15 @@ def capacity(
     )  # fmt: skip
     result = ask(found.spec, question)
     show(format, answer(result, found.spec.source, found.path), quiet=quiet)
+
+
+def _refuse_beside(name: str, draft: str | None, lora: parts.Lora) -> None:
+    """Refuse parts beside a model whose tensors are placed one by one. Raises UsageError."""
+    apart = "--draft" if draft is not None else lora.said
+    if apart is not None and name in local.LOCAL:
+        raise UsageError(
+            f"{apart}: where {options.record(name).words} places it is not accounted for"
+        )
 
 
 def _with_context(name: str, given: dict[str, Any], context: int | None) -> dict[str, Any]:

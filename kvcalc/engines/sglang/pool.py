@@ -105,7 +105,7 @@ def capacity(spec: ModelSpec, request: SglangFlags) -> CapacityResult:
         caches=tuple(_caches(layers, sizes, page)),
         waste=tuple(_waste(layers, sizes, page, request)),
         rules=tuple(_rules(layers, sizes, page, request)),
-        notes=tuple(_notes(layers, request)),
+        notes=(*_notes(layers, request), *_too_long(spec, request, pool)),
     )
 
 
@@ -285,6 +285,17 @@ def _notes(layers: Layers, request: SglangFlags) -> Iterator[str]:
             "there are (what the log calls max_mamba_cache_size)"
         )
     yield from layers.notes
+
+
+def _too_long(spec: ModelSpec, request: SglangFlags, pool: Pool) -> Iterator[str]:
+    """The server starts, and says so in a warning (managers/tp_worker.py, max_req_len)."""
+    longest = request.max_model_len or spec.max_position_embeddings
+    if longest is not None and pool.tokens is not None and pool.tokens < longest:
+        yield (
+            f"SGLang starts, and refuses or cuts requests of more than {pool.tokens - 1:,} tokens, as "
+            f"the pool holds fewer than the {longest:,} of a full-length one: give --context-length "
+            f"{pool.tokens} or less, a larger --mem-fraction-static, or more devices"
+        )
 
 
 def _waste(layers: Layers, sizes: _Sizes, page: int, request: SglangFlags) -> Iterator[Waste]:

@@ -7,7 +7,7 @@ from kvcalc.engines.engine import Batch, Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
-from kvcalc.engines.tensorrt_llm.versions import VERSION
+from kvcalc.engines.tensorrt_llm.versions import NEWEST
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 
@@ -74,7 +74,7 @@ def _runs_on(device: Device, version: str | None) -> str | None:
 ENGINE = Engine(
     name="tensorrt-llm",
     words="TensorRT-LLM",
-    version=VERSION,
+    version=NEWEST,
     flags=TensorrtLlmFlags,
     serve=_serve,
     capacity=_capacity,

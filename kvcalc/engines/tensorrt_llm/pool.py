@@ -31,6 +31,7 @@ from kvcalc.engines.tensorrt_llm.rank import (
     BLOCK_TOKENS,
     OfWindow,
     Rank,
+    declared,
     dtypes_of,
     rank_of,
     stages_of,
@@ -71,7 +72,7 @@ def capacity(spec: ModelSpec, request: TensorrtLlmFlags) -> CapacityResult:
         max_model_len=request.max_model_len,
         logical_bytes_per_request=None
         if request.max_model_len is None
-        else cache_function(spec, dtypes_of(request)[0]).most(request.max_model_len),
+        else cache_function(spec, dtypes_of(spec, request)[0]).most(request.max_model_len),
         groups=tuple(
             LayerGroup(mechanism=one.mechanism + ("" if size is None else f", window {size}"),
                        layers=one.layers, block_tokens=block,
@@ -81,7 +82,7 @@ def capacity(spec: ModelSpec, request: TensorrtLlmFlags) -> CapacityResult:
         caches=tuple(_caches(rank, pools, request)),
         waste=tuple(_waste(rank, pool, request)),
         rules=tuple(_rules(rank, request)),
-        notes=tuple(_notes(rank, request)),
+        notes=tuple(_notes(spec, rank, request)),
     )  # fmt: skip
 
 
@@ -206,7 +207,14 @@ def _rules(rank: Rank, request: TensorrtLlmFlags) -> Iterator[str]:
         yield f"free_gpu_memory_fraction {float(fraction):g} of the memory that is free"
 
 
-def _notes(rank: Rank, request: TensorrtLlmFlags) -> Iterator[str]:
+def _notes(spec: ModelSpec, rank: Rank, request: TensorrtLlmFlags) -> Iterator[str]:
+    if request.kv_dtype in (None, "auto") and (name := declared(spec)) is not None:
+        yield f"auto is {name}, as the checkpoint declares for its cache (hf_quant_config.json)"
+    if request.engine_version is None and (request.available or request.tokens):
+        yield (
+            f"no release is named: the rules of {VERSION}, which rounds blocks up; 1.2 rounds them down "
+            "(--engine-version 1.2)"
+        )
     if rank.state_layers and request.max_num_seqs is None:
         yield (
             f"each request's states take {rank.conv + rank.state:,} bytes beside the blocks; "

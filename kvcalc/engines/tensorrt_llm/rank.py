@@ -61,11 +61,17 @@ def stages_of(spec: ModelSpec, ranks: int) -> Iterator[range]:
         start = stop
 
 
-def dtypes_of(request: TensorrtLlmFlags) -> tuple[CacheDtypes, CacheDtypes]:
+def declared(spec: ModelSpec) -> str | None:
+    """What ``auto`` takes of hf_quant_config.json (pyexecutor/model_loader.py,
+    validate_and_set_kv_cache_quant: "Using checkpoint KV quantization")."""
+    return {"fp8": "fp8", "nvfp4": "nvfp4"}.get(spec.declared_cache.get("modelopt", ""))
+
+
+def dtypes_of(spec: ModelSpec, request: TensorrtLlmFlags) -> tuple[CacheDtypes, CacheDtypes]:
     """The formats of keys and values, and of convolutions and states."""
     model = KV_DTYPES.get(request.model_dtype, "bf16")
     name = request.kv_dtype or "auto"
-    name = model if name == "auto" else name
+    name = declared(spec) or model if name == "auto" else name
     if name not in KV_DTYPES:
         raise UsageError(f"--kv-dtype {name}: TensorRT-LLM has auto, {', '.join(KV_DTYPES)}")
     chosen = KV_DTYPES[name]
@@ -88,7 +94,9 @@ def rank_of(spec: ModelSpec, request: TensorrtLlmFlags, stage: range) -> Rank:
         if spec.mtp is None:
             raise UsageError(f"{spec.name} has no MTP layers: leave --mtp-layers out")
         attention = spec.blocks[spec.mtp.block].attention
-        _add_attention(spec, attention, request.mtp_layers, dtypes_of(request)[0], request, rank)
+        _add_attention(
+            spec, attention, request.mtp_layers, dtypes_of(spec, request)[0], request, rank
+        )
     if not rank.windows:
         raise UnsupportedError(f"TensorRT-LLM's cache without attention layers ({spec.name})")
     return rank
@@ -102,7 +110,7 @@ def one_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags) -> Rank:
 
 
 def _add_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags, rank: Rank) -> None:
-    kv, states = dtypes_of(request)
+    kv, states = dtypes_of(spec, request)
     if block.cross_attention is not None:
         raise UnsupportedError("TensorRT-LLM's cross-attention pool is not accounted for")
     if block.attention is not None:

@@ -79,6 +79,7 @@ class Plan:
                     f"--dcp {ranks}: each KV head must be on at least {ranks} of the --tp ranks"
                 )
         self._check_drafts()
+        self._check_schedule()
         if self.stack.hybrid and not self.rules.recurrent:
             raise UnsupportedError("before 0.10 vLLM kept recurrent states outside its blocks")
 
@@ -99,6 +100,33 @@ class Plan:
                 f"{-(-tokens // count) * count}"
             )
 
+    def _check_schedule(self) -> None:
+        """What a server stops at before it loads a model.
+
+        SchedulerConfig.verify_max_model_len (0.11.0 to 0.33.0); and of 0.11 alone, EngineArgs and
+        GPUModelRunner.get_kv_cache_spec.
+        """
+        request, drafts = self.request, self.stack.draft_tokens
+        batch, requests = request.max_num_batched_tokens, request.max_num_seqs
+        if batch is not None and requests is not None and batch < requests:
+            raise UsageError(
+                f"vLLM stops: --max-num-batched-tokens {batch} is less than --max-num-seqs {requests}, "
+                f"and a step has a token of each request: give {requests} or more tokens, or "
+                f"{batch} requests"
+            )
+        if self.rules.number[:2] != (0, 11):
+            return
+        if self.stack.hybrid and drafts and self.spec.model_type != "qwen3_next":
+            raise UnsupportedError(
+                "vLLM 0.11 stops: no speculation with recurrent states but Qwen3-Next's; leave "
+                "--speculative-tokens out, or take 0.12"
+            )
+        if request.async_scheduling and (drafts or request.layout.pipeline > 1):
+            with_what = "speculation" if drafts else "pipeline ranks"
+            raise UsageError(
+                f"vLLM 0.11 stops: no --async-scheduling with {with_what}; leave it out"
+            )
+
     def _schedule(self) -> Schedule:
         request, rules = self.request, self.rules
         batch = request.max_num_batched_tokens or DEFAULT_BATCHED_TOKENS
@@ -114,7 +142,7 @@ class Plan:
         several = self.stack.num_draft_layers > 1 and request.draft is None
         return Schedule(
             in_flight=batches * batch,
-            extra=max(0, drafts - 1) if several and rules.null_block_in_check else 0,
+            extra=max(0, drafts - 1) if several and rules.retains_for_modules else 0,
             context_ranks=self.context_ranks,
             encoder_tokens=self._encoder_tokens(),
             states=self._states(drafts),

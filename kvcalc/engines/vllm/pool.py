@@ -52,7 +52,7 @@ def capacity(spec: ModelSpec, request: VllmFlags) -> CapacityResult:
         notes=(
             *plan.notes,
             *_other_kernel(spec, request, plan),
-            *_notes(memory, pool, span),
+            *_notes(plan, memory, pool, span),
             *_starts(plan, request, pool),
         ),
     )
@@ -86,6 +86,27 @@ def _starts(plan: Plan, request: VllmFlags, pool: Pool) -> tuple[str, ...]:
     return () if said is None else (said,)
 
 
+def _stops(plan: Plan, pool: Pool) -> bool:
+    """Whether a request of max_model_len does not fit; with the null block that a check sets aside, one
+    that has just its blocks does not."""
+    if pool.max_concurrency is None:
+        return False
+    longest = pool.estimated_max_model_len
+    return pool.max_concurrency < 1 or (longest is not None and longest < plan.max_model_len)
+
+
+def _not_one(plan: Plan, memory: Available, pool: Pool) -> str:
+    """vLLM's refusal, and what helps (_check_enough_kv_cache_memory)."""
+    null = (pool.bytes_per_block or 0) if plan.rules.null_block_in_check else 0
+    lacking = (pool.bytes_per_request or 0) + null - memory.bytes
+    longest = pool.estimated_max_model_len
+    said = "not one request of max_model_len fits: vLLM stops with the estimate above"
+    ways = [f"--max-model-len {longest} or less"] if longest else []
+    if lacking > 0:
+        ways.append(f"{lacking:,} bytes more")
+    return f"{said}; give {' or '.join(ways)}" if ways else said
+
+
 def _range(plan: Plan, memory: Available) -> tuple[Pool, Pool] | None:
     """The pools at both ends of a rounded figure, where they differ."""
     if memory.exact:
@@ -97,12 +118,14 @@ def _range(plan: Plan, memory: Available) -> tuple[Pool, Pool] | None:
     return (least, most) if differ else None
 
 
-def _notes(memory: Available, pool: Pool, span: tuple[Pool, Pool] | None) -> tuple[str, ...]:
+def _notes(
+    plan: Plan, memory: Available, pool: Pool, span: tuple[Pool, Pool] | None
+) -> tuple[str, ...]:
     notes = []
     if pool.num_blocks is None:
         notes.append("this model keeps no cache, so there is no pool")
-    elif pool.max_concurrency is not None and pool.max_concurrency < 1:
-        notes.append("not one request of max_model_len fits: vLLM stops with the estimate above")
+    elif _stops(plan, pool):
+        notes.append(_not_one(plan, memory, pool))
     if span is not None:
         notes.append(
             f"the memory is known to lie in {memory.least:,} to {memory.most:,} bytes; the answer "

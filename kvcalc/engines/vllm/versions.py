@@ -30,6 +30,8 @@ V0 (before 0.8): every layer of a model has a page in every block, windows inclu
     first group's block.
 0.25.0: the block grows where layers of a turboquant cache keep the model's format.
 0.26.0: windows and chunks reserve every batch in flight (PR 47728); before, one batch.
+0.28.0: where several MTP modules draft in turn, windows keep one token more for each but the first
+    (SlidingWindowSpec.extra_retained_tokens; absent 0.27.0).
 0.29.0: the admission check sets the null block aside; DeepSeek-V4's pages are packed side by side.
 0.32.0: Mamba-2 keeps one state more in ``align`` mode, for prefill checkpoints. 0.33.0: so do gated
     delta networks where FlashInfer prefills them (see stack.py).
@@ -73,6 +75,7 @@ class Rules:
     batches_in_flight: bool
     pipeline_plus_one: bool
     null_block_in_check: bool
+    retains_for_modules: bool
     mla_hybrid_alignment: int
     align_mode: bool
     prefix_caching_of_hybrids: bool
@@ -139,6 +142,7 @@ def rules_for(version: str | None) -> Rules:
         batches_in_flight=since(0, 26),
         pipeline_plus_one=since(0, 30),
         null_block_in_check=since(0, 29),
+        retains_for_modules=since(0, 28),
         mla_hybrid_alignment=128 if since(0, 28) else 64 if since(0, 12) else 16,
         align_mode=since(0, 15),
         prefix_caching_of_hybrids=since(0, 28),

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from kvcalc.tensors import CacheTensor
+from kvcalc.tensors import CacheTensor, ParamTensor
 
 
 class Mechanism(Protocol):
-    """An attention, a recurrent mixer, a cross-attention or a feed-forward layer.
-
-    ``parameters`` is not here: a cross-attention's takes the encoder's width as well.
-    """
+    """An attention, a recurrent mixer, a cross-attention or a feed-forward layer."""
 
     @property
     def kind(self) -> str:
@@ -18,6 +15,9 @@ class Mechanism(Protocol):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
+
+    def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
+        """Every weight tensor of one layer. A cross-attention may be given the encoder's width, too."""
 
     def cache(self) -> Iterator[CacheTensor]:
         """Every tensor kept between decode steps, for one sequence."""

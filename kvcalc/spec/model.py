@@ -155,18 +155,12 @@ class Block:
         self, hidden_size: int, norm: NormKind, encoder_hidden_size: int | None = None
     ) -> Iterator[ParamTensor]:
         """Every weight tensor of one layer made from this block."""
-        parts: list[tuple[str, Iterator[ParamTensor]]] = []
-        if self.attention is not None:
-            parts.append(("attention", self.attention.parameters(hidden_size)))
-        if self.recurrent is not None:
-            parts.append(("recurrent", self.recurrent.parameters(hidden_size)))
-        if self.cross_attention is not None:
-            width = encoder_hidden_size or hidden_size
-            parts.append(("cross_attention", self.cross_attention.parameters(hidden_size, width)))
-        if self.ffn is not None:
-            parts.append(("ffn", self.ffn.parameters(hidden_size)))
-        for name, tensors in parts:
-            yield from prefixed(name, tensors)
+        for slot, part in self.slots.items():
+            if self.cross_attention is not None and slot == "cross_attention":
+                tensors = self.cross_attention.parameters(hidden_size, encoder_hidden_size)
+            else:
+                tensors = part.parameters(hidden_size)
+            yield from prefixed(slot, tensors)
         for index in range(self.num_norms):
             yield from norm_tensors(f"norms.{index}", norm, hidden_size)
         if self.layer_scalar:

@@ -5,7 +5,6 @@ and src/llama-quant.cpp (llama_ftype_get_default_type).
 """
 
 import re
-from difflib import get_close_matches
 from typing import Any
 
 from kvcalc.dtypes import GGML, WEIGHT_FORMATS, canonical
@@ -129,6 +128,8 @@ def tensor_type(word: str) -> str:
     known = {name.lower(): name for name in GGML}
     found = known.get(word.strip().lower())
     if found is None or found == "i32":
+        from difflib import get_close_matches
+
         near = get_close_matches(word.lower(), known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
         raise UsageError(f"'{word}' is not a type of a GGUF tensor ({hint})")
@@ -151,6 +152,8 @@ def file_type(word: str) -> FileType | None:
         return found
     if re.fullmatch(_MIXTURE, plain):
         stem = re.sub(r"_(XXL|XL|L)$", "_M", plain.removeprefix("UD-"))
+        from difflib import get_close_matches
+
         near = get_close_matches(stem, FILE_TYPES, n=1, cutoff=0.0)
         raise UsageError(
             f"{word}: a mixture of another tool's making, not a type of llama.cpp's quantize: its "

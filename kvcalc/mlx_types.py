@@ -5,7 +5,6 @@ Source: mlx-lm 0.32.2, mlx_lm/convert.py (``--q-bits``, ``--q-group-size``, ``--
 """
 
 import re
-from difflib import get_close_matches
 
 from kvcalc.dtypes import Format
 from kvcalc.errors import UsageError
@@ -125,6 +124,8 @@ def stored_word(text: str) -> Format | None:
 
 
 def _unknown(text: str, word: str) -> UsageError:
+    from difflib import get_close_matches
+
     near = get_close_matches(word, MLX_WORDS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "such as mlx-4bit, mlx-8bit-g32, mlx-mxfp4"
     return UsageError(f"dtype {text}: not a type that mlx-lm makes ({hint})")

@@ -46,9 +46,10 @@ MAX_NAMED, MAX_PROBLEMS = 50, 200
 def class_defaults() -> dict[str, Any]:
     """What transformers' configuration classes hold when a file says nothing, by model_type."""
     import json
-    from importlib.resources import files
+    from pathlib import Path
 
-    text = files("kvcalc.convert").joinpath("class_defaults.json").read_text("utf-8")
+    # importlib.resources would read zip files, temporary folders and random numbers for it.
+    text = Path(__file__).with_name("class_defaults.json").read_text("utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
 

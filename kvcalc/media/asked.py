@@ -1,11 +1,14 @@
 """``--images 4x1920x1080`` and ``--audio 30s`` as a person writes them."""
 
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
 from kvcalc.media.words import MAX_SECONDS, MAX_SIDE, Image
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 # More items than a request can hold at one token each.
 MAX_ITEMS = 1 << 20
@@ -38,7 +41,7 @@ class Sounds:
     """``count`` sounds of the same length."""
 
     count: int
-    seconds: Fraction
+    seconds: "Fraction"
 
     @property
     def size(self) -> str:
@@ -67,6 +70,8 @@ def sounds(text: str) -> Sounds:
     if match is None:
         hint = f": write {text}s" if re.fullmatch(r"\d+", text) else ""
         raise UsageError(f"--audio {text!r} has no length in seconds, such as 30s or 2x30s{hint}")
+    from fractions import Fraction
+
     seconds = Fraction(match[2])
     if not 0 < seconds <= MAX_SECONDS:
         raise UsageError(

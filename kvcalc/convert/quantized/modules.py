@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.inventory import parameter_groups
@@ -105,7 +105,7 @@ def _halves(whole: Module) -> tuple[Module, ...]:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, dict[str, tuple[str, ...]]]:
-    text = files("kvcalc.convert").joinpath("tensor_names.json").read_text("utf-8")
+    text = Path(__file__).parent.with_name("tensor_names.json").read_text("utf-8")
     return {
         model_type: {rule: tuple(paths) for rule, paths in entry["names"].items()}
         for entry in json.loads(text)

@@ -16,9 +16,9 @@ from kvcalc.spec.model import ModelSpec
 def tower_defaults() -> dict[str, Any]:
     """What transformers' classes of towers hold when a file says nothing."""
     import json
-    from importlib.resources import files
+    from pathlib import Path
 
-    text = files("kvcalc.convert.towers").joinpath("defaults.json").read_text("utf-8")
+    text = Path(__file__).with_name("defaults.json").read_text("utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
 

@@ -21,6 +21,7 @@ from kvcalc.spec.catalog import Found, expand
 from kvcalc.spec.model import ModelSpec
 
 if TYPE_CHECKING:
+    from kvcalc.deployment.accelerator import Accelerator
     from kvcalc.report.sheet import Answer
 
 Attention = Annotated[
@@ -42,6 +43,10 @@ Lengths = Annotated[
 ]
 
 
+_Gpu = Annotated[
+    list[str] | None,
+    options.gpu_option("The GPU whose kernels decide formats and padding (with --engine)."),
+]
 Workspace = Annotated[
     bool,
     typer.Option("--workspace", help="Show the buffers of an unchunked prefill, eager ones too."),
@@ -60,6 +65,7 @@ class _Question:
     set_fields: tuple[str, ...]
     workspace: bool
     lora: parts.Lora = parts.NONE
+    device: "Accelerator | None" = None
 
 
 def estimate(
@@ -78,13 +84,15 @@ def estimate(
     tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
     set_fields: options.SetFields = None, lengths: Lengths = None,
     available: options.Available = None, block_size: options.BlockSize = None,
-    shared_prefix: options.SharedPrefix = None, workspace: Workspace = False,
+    shared_prefix: options.SharedPrefix = None, workspace: Workspace = False, gpu: _Gpu = None,
     format: options.OutputFormat = "table", quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """What a model takes: weights, cache, workspace, tensor by tensor.
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
+    from kvcalc.cli.equal_gpus import equal_gpus
+
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     question = _Question(
         asked=Asked(
@@ -98,6 +106,7 @@ def estimate(
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
         lora=parts.Lora(lora_rank, max_loras, lora_modules),
+        device=equal_gpus(gpu, tp * pp),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
@@ -232,7 +241,8 @@ def _serve(question: _Question, found: list[tuple[str, Estimate]]) -> "Answer":
             [(path, one, side_by_side(one.spec, one.workload, kv_dtype)) for path, one in found]
         )
     return engines.answer([
-        (path, one, workload_cache(question.engine, one.spec, one.workload, kv_dtype, version))
+        (path, one, workload_cache(question.engine, one.spec, one.workload, kv_dtype, version,
+                                   question.device))
         for path, one in found
     ])  # fmt: skip
 

@@ -14,6 +14,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.flags import option_of
 from kvcalc.engines.holding import Holding
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UnsupportedError, UsageError
@@ -126,6 +127,8 @@ class Engine(Generic[F]):
     published checkpoints apart. caches: formats of its cache below two bytes an element.
     placed: what it holds of one device, for a workload and the bytes of the weights, where its own
     table says it instead of ``takes`` and ``admission``; placed_note: what that leaves out.
+    loads: the weights as its own model classes allocate them on each device of a layout, for a format,
+    a release and a GPU; a sentence where that is not known.
     files: whether people choose among files of a model, so that one without a format is answered file
     by file. runs: the program whose release ``version`` is, where that is another. drafts: whether the
     cache of a model that drafts is accounted for. adapters: what it sets aside for LoRA adapters; None
@@ -160,6 +163,7 @@ class Engine(Generic[F]):
     runs: str = ""
     drafts: bool = False
     adapters: Reservation | None = None
+    loads: Callable[[ModelSpec, str, Layout, str | None, Device | None], Loaded | str] | None = None
 
     def served(self, setting: Setting) -> F:
         """The flags for a workload and what is loaded beside the model. Raises UsageError for a flag

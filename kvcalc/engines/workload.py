@@ -15,8 +15,9 @@ from fractions import Fraction
 from functools import partial
 
 from kvcalc.engines import ENGINES, engine_of
-from kvcalc.engines.engine import Setting
+from kvcalc.engines.engine import Device, Setting
 from kvcalc.engines.holding import PARTS, Holding, Part, Slab, group_parts, logical_parts
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
@@ -37,7 +38,8 @@ class EngineCache:
     one more token of one sequence adds once windows are full, averaged over a block and rounded up,
     and what does not depend on the length; on all devices. groups: one sequence on one rank, with
     the number of ranks that hold the like; rest_bytes: what the sequences were given beside that, on
-    all ranks.
+    all ranks. loaded: the weights as the engine's own classes allocate them, or why that is not known;
+    None for an engine whose classes were not built.
     """
 
     engine: str
@@ -54,11 +56,13 @@ class EngineCache:
     rules: tuple[str, ...]
     notes: tuple[str, ...]
     rest_bytes: int = 0
+    loaded: Loaded | str | None = None
 
 
 def holding(
-    name: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None, version: str | None
-) -> Holding:
+    name: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None, version: str | None,
+    device: Device | None = None,
+) -> Holding:  # fmt: skip
     """One engine's rules for sequences of up to the workload's context.
 
     kv_dtype: as asked; None leaves the engine its default. Raises UsageError for flags that the
@@ -67,16 +71,23 @@ def holding(
     if workload.context_tokens < 1:
         raise UsageError("--context 0: an engine is asked about sequences of at least one token")
     found = engine_of(name)
-    setting = Setting(workload=workload, kv_dtype=kv_dtype, engine_version=version)
+    setting = Setting(
+        workload=workload, kv_dtype=kv_dtype, engine_version=version,
+        compute_capability=None if device is None else device.sm,
+    )  # fmt: skip
     return found.held(spec, found.served(setting))
 
 
 def workload_cache(
     name: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None = None,
-    version: str | None = None,
+    version: str | None = None, device: Device | None = None,
 ) -> EngineCache:  # fmt: skip
-    """What an engine holds for a workload, beside the logical need. Raises as ``holding`` does."""
-    held = holding(name, spec, workload, kv_dtype, version)
+    """What an engine holds for a workload, beside the logical need. device: the GPU whose kernels
+    decide formats and padding. Raises as ``holding`` does, and as the engine's ``loads``."""
+    record = engine_of(name)
+    if device is not None:
+        record.check_device(device, version)
+    held = holding(name, spec, workload, kv_dtype, version, device)
     ranks, sequences = workload.layout.tensor, workload.num_sequences
     need = logical_parts(spec, workload)
     causes: dict[str, Waste] = {}
@@ -92,7 +103,7 @@ def workload_cache(
     whole = held
     if ranks > 1:
         undivided = changed(workload, layout=Layout())
-        whole = holding(name, spec, undivided, kv_dtype, version)
+        whole = holding(name, spec, undivided, kv_dtype, version, device)
     for part in PARTS:
         own = sum(share.need[part] for share in held.shares) * ranks * sequences
         once = sum(share.need[part] for share in whole.shares) * sequences
@@ -120,6 +131,9 @@ def workload_cache(
         rules=held.rules,
         notes=held.notes,
         rest_bytes=rest * len(held.shares) * ranks,
+        loaded=None
+        if record.loads is None
+        else record.loads(spec, workload.dtype, workload.layout, version, device),
     )
 
 

@@ -83,9 +83,11 @@ def _field(name: str, d: Dimensions) -> Any:
     return None
 
 
-def draw(model_type: str, seed: int, fields: dict[str, Any]) -> Draw:
-    """One config of a model_type. fields: what its class has, with defaults."""
-    d = Dimensions(random.Random(f"{model_type} {seed}"))
+def draw(
+    model_type: str, seed: int, fields: dict[str, Any], kind: type[Dimensions] = Dimensions
+) -> Draw:
+    """One config of a model_type. fields: what its class has, with defaults. kind: of the sizes."""
+    d = kind(random.Random(f"{model_type} {seed}"))
     config: Draw = {"model_type": model_type, "pad_token_id": 0}
     for name in fields:
         value = _field(name, d)

@@ -5,6 +5,7 @@ from fractions import Fraction
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch, Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.vllm.adapters import VllmReservation
 from kvcalc.engines.vllm.flags import VllmFlags
@@ -46,6 +47,14 @@ def _admission(spec: ModelSpec, request: VllmFlags) -> Admission:
     from kvcalc.engines.vllm.admission import VllmAdmission
 
     return VllmAdmission(spec, request)
+
+
+def _loads(
+    spec: ModelSpec, dtype: str, layout: Layout, version: str | None, device: Device | None
+) -> Loaded | str:
+    from kvcalc.engines.vllm.loading import loaded
+
+    return loaded(spec, dtype, layout, version, device)
 
 
 def _takes(version: str | None) -> tuple[Item, ...]:
@@ -125,6 +134,7 @@ ENGINE = Engine(
     step=default_batch,
     step_words=", as vLLM chooses for this memory",
     schedules=True,
+    loads=_loads,
     runs_on=_runs_on,
     beyond="; vLLM stops unless --hf-overrides gives the model card's rope scaling, or "
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1",

@@ -6,6 +6,7 @@ from typing import Any
 
 from kvcalc.engines import engine_of
 from kvcalc.engines.holding import Slab
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import Waste
 from kvcalc.engines.workload import EngineCache
 from kvcalc.engines.workload import Row as Accounting
@@ -19,6 +20,7 @@ from kvcalc.report.sheet import (
     Column,
     Count,
     ExactBytes,
+    Part,
     Row,
     Shape,
     Sheet,
@@ -73,10 +75,28 @@ def to_object(path: str, estimate: Estimate, cache: EngineCache) -> dict[str, An
         "per_device_bytes": list(cache.per_device_bytes),
         "groups": [group(slab, cache.ranks, cache.sequences) for slab in cache.groups],
     }
+    if cache.loaded is not None:
+        result["weights"] |= _loaded_object(cache.loaded)
     result["waste"] = [_waste(waste) for waste in cache.waste]
-    result["assumptions"] = [*cache.rules, *cache.notes, *estimate.assumptions]
+    result["assumptions"] = [*_notes(cache), *estimate.assumptions]
     result["total_bytes"] = estimate.weight_bytes + cache.bytes
     return result
+
+
+def _loaded_object(loaded: Loaded | str) -> dict[str, Any]:
+    """What the engine's classes allocate on each device; null where that is not known."""
+    if isinstance(loaded, str):
+        return {"loaded_bytes_per_device": None, "buffer_bytes_per_device": None,
+                "loaded_reasons": None}  # fmt: skip
+    buffers = loaded.buffer_bytes_per_device
+    return {
+        "loaded_bytes_per_device": list(loaded.bytes_per_device),
+        "buffer_bytes_per_device": None if buffers is None else list(buffers),
+        "loaded_reasons": [
+            {"cause": reason.name, "bytes": reason.bytes, "why": reason.why}
+            for reason in loaded.reasons
+        ],
+    }
 
 
 def group(slab: Slab, ranks: int, sequences: int) -> dict[str, Any]:
@@ -102,6 +122,18 @@ def shapes(slab: Slab, ranks: int, sequences: int) -> list[tuple[str, tuple[int,
     """[ranks,] sequences, rows (pages, slots, cells, states), bytes of a row."""
     leading = (ranks, sequences) if ranks > 1 else (sequences,)
     return [(name, (*leading, rows, row_bytes)) for name, rows, row_bytes in slab.tensors]
+
+
+def _notes(cache: EngineCache) -> tuple[str, ...]:
+    loaded = cache.loaded
+    said = (
+        ("loaded weights: " + loaded,)
+        if isinstance(loaded, str)
+        else loaded.notes
+        if loaded
+        else ()
+    )
+    return (*cache.rules, *cache.notes, *said)
 
 
 def _waste(waste: Waste) -> dict[str, Any]:
@@ -130,12 +162,12 @@ def _subtitle(estimate: Estimate, engine: str) -> str:
 
 def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
     """What is held, how it comes from the need, and the sums."""
-    parts = (
+    parts: tuple[Part, ...] = (
         estimate_answer.in_one_line(estimate, cache.bytes), _groups(cache), _reasons(cache),
-        _totals(estimate, cache), _components(estimate), _tensors(cache),
+        *loaded_tables(cache.loaded), _totals(estimate, cache), _components(estimate), _tensors(cache),
     )  # fmt: skip
     subtitle = _subtitle(estimate, f", in {engine_of(cache.engine).named(cache.version)}")
-    notes = (*cache.rules, *cache.notes, *estimate.assumptions)
+    notes = (*_notes(cache), *estimate.assumptions)
     return Sheet(estimate.spec.name, subtitle, parts, notes, KEYS)
 
 
@@ -198,6 +230,33 @@ def _reasons(cache: EngineCache) -> Table:
         Row(("held", ExactBytes(cache.bytes), Bytes(cache.bytes), held), "strong", 1, "held")
     )
     return Table("waste", columns, tuple(rows))
+
+
+def loaded_tables(loaded: Loaded | str | None) -> Iterator[Table]:
+    """The checkpoint's bytes, each reason's, and what all devices hold."""
+    if loaded is None or isinstance(loaded, str):
+        return
+    columns = (Column("from the checkpoint to loaded", "name", wraps=True), Column("bytes", "bytes"),
+               Column("", right=True), Column("why", "why", wraps=True))  # fmt: skip
+    stored = loaded.checkpoint_bytes
+    rows = [Row(("checkpoint", ExactBytes(stored), Bytes(stored), ""), depth=1, part="checkpoint")]
+    for reason in loaded.reasons:
+        rows.append(Row((reason.name, ExactBytes(reason.bytes, signed=True), Bytes(reason.bytes),
+                         Toned(reason.why, "faint")), depth=1))  # fmt: skip
+    total, devices = sum(loaded.bytes_per_device), len(loaded.bytes_per_device)
+    where = "" if devices == 1 else f" on {devices} devices"
+    rows.append(Row((f"loaded{where}", ExactBytes(total), Bytes(total), ""), "strong", 1, "loaded"))
+    if devices > 1:
+        fullest = max(loaded.bytes_per_device)
+        rows.append(Row(("on the fullest device", ExactBytes(fullest), Bytes(fullest), ""), depth=1,
+                        part="loaded"))  # fmt: skip
+    if loaded.buffer_bytes_per_device is not None:
+        beside = max(loaded.buffer_bytes_per_device)
+        each = "" if devices == 1 else " on each device"
+        rows.append(Row((f"buffers{each}", ExactBytes(beside), Bytes(beside),
+                         Toned("rotary tables and scales, beside the weights", "faint")), depth=1,
+                        part="buffers"))  # fmt: skip
+    yield Table("loaded weights", columns, tuple(rows))
 
 
 def _totals(estimate: Estimate, cache: EngineCache) -> Table:

@@ -1,0 +1,82 @@
+"""Buffers of vLLM's model classes: rotary tables and the scales of attention layers.
+
+A class makes one table for each distinct rotary setting, with a row for each position of the model's
+longest context, on every rank that has such a layer, whatever the tensor ranks
+(layers/rotary_embedding/__init__.py, get_rope, which keeps the tables by setting). An attention layer
+keeps four float32 scales (layers/attention/attention.py, set_default_quant_scales). Views of parameters
+(a Mamba mixer's conv_weights) hold nothing of their own and are not counted.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from kvcalc.engines.vllm.classes import ModelClass
+from kvcalc.frozen import frozen
+from kvcalc.spec.layers import decoder_layers
+from kvcalc.spec.model import ModelSpec
+
+_SCALES = 16  # k, v, q and the probabilities: float32
+
+
+@frozen
+class Tables:
+    """How a class turns queries and keys: tables of a share of the head's width each.
+
+    element_bytes: of a table's numbers. beside: bytes of what else the first stage keeps."""
+
+    count: int = 1
+    share: Fraction = Fraction(1)
+    element_bytes: int = 2
+    beside: int = 0
+
+
+_NONE = Tables(0)
+_HALF, _QUARTER = Fraction(1, 2), Fraction(1, 4)
+_NORMALIZER = 2  # Gemma's, a number in the model's format
+_TABLES: dict[str, Tables] = {
+    **dict.fromkeys(
+        ("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "phi3", "falcon",
+         "cohere", "cohere2", "granite", "granitemoe", "olmoe", "exaone4", "internlm2", "internlm3",
+         "lfm2", "lfm2_moe", "llama4_text", "dbrx", "ernie4_5", "ernie4_5_moe",
+         "deepseek_v2", "deepseek_v3", "kimi_k2", "minicpm3", "glm_moe_dsa", "ministral3",
+         "glm4_moe_lite"), Tables(),
+    ),
+    **dict.fromkeys(("gpt2", "opt", "mamba", "mamba2", "falcon_mamba", "jamba", "nemotron_h", "whisper",
+                     "kimi_linear"), _NONE),
+    **dict.fromkeys(("gemma", "gemma2"), Tables(beside=_NORMALIZER)),
+    "gemma3_text": Tables(2, beside=_NORMALIZER),
+    "deepseek_v32": Tables(2),
+    "gpt_oss": Tables(element_bytes=4),
+    **dict.fromkeys(("glm4", "glm4_moe", "nemotron", "minimax_m2"), Tables(share=_HALF)),
+    **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text",
+                     "stablelm", "gptj"), Tables(share=_QUARTER)),
+}  # fmt: skip
+
+
+def buffer_bytes(
+    spec: ModelSpec, found: ModelClass, layers: Sequence[int], first: bool
+) -> int | None:
+    """Bytes of a rank that has these decoder layers; None where the tables are not known."""
+    blocks = [spec.blocks[decoder_layers(spec)[index].block] for index in layers]
+    attention = [block.attention for block in blocks if block.attention is not None]
+    crossed = sum(block.cross_attention is not None for block in blocks)
+    scales = (_SCALES + (4 if spec.model_type == "kimi_linear" else 0)) * (len(attention) + crossed)
+    if not attention:
+        return scales
+    tables = _TABLES.get(spec.model_type or "")
+    if tables is None:
+        return None
+    beside = tables.beside if first else 0
+    if not tables.count:
+        return scales + beside
+    widths = {_width(mechanism, tables.share) for mechanism in attention}
+    if len(widths) != 1 or spec.max_position_embeddings is None:
+        return None
+    (width,) = widths
+    rows = spec.max_position_embeddings
+    return scales + beside + tables.count * rows * width * tables.element_bytes
+
+
+def _width(attention: object, share: Fraction) -> int:
+    rotary = getattr(attention, "qk_rope_head_dim", None)
+    return rotary or int(getattr(attention, "head_dim", 0) * share)

@@ -1,0 +1,118 @@
+"""Which of vLLM's classes loads a model, with which kernels on a GPU, and what that takes.
+
+MXFP4 experts (layers/fused_moe/oracle/mxfp4.py, _get_priority_backends_for_gpt_oss and
+mxfp4_round_up_hidden_size_and_intermediate_size), with the kernels that vLLM's requirements install:
+Triton's on Hopper pads the inner width of a rank to 64; FlashInfer's TRT-LLM on compute capability 10.x
+and Marlin on 8.x and 12.x the hidden size to 256 and the inner width to 128.
+
+Experts in the model's own format are padded by FlashInfer's TRT-LLM kernel alone, which compute
+capability 10.x takes where it has the model's routing (oracle/unquantized.py).
+"""
+
+from collections.abc import Iterator
+
+from kvcalc.engines.engine import Device
+from kvcalc.engines.loaded import Loaded, load
+from kvcalc.engines.vllm.classes import ABSENT, CLASSES, ModelClass
+from kvcalc.engines.vllm.loaded import Padding, VllmClasses
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.layout import Layout
+from kvcalc.memory.ledger import Row
+from kvcalc.memory.schemes import PLAIN
+from kvcalc.memory.weights import ledger
+from kvcalc.spec.model import ModelSpec
+
+_TRITON, _WIDE = Padding(1, 64), Padding(256, 128)
+# Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
+# --dtype gives a checkpoint of any size are taken as they stand.
+_KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4")
+
+
+def loaded(
+    spec: ModelSpec, dtype: str, layout: Layout, version: str | None, device: Device | None
+) -> Loaded | str:
+    """What each device of one replica holds, or why that is not known.
+
+    device: one of the GPUs; None where none was named. Raises UnsupportedError where vLLM has no
+    class for the model, and where its class refuses the layout.
+    """
+    found = _class_of(spec, version)
+    if isinstance(found, str):
+        return found
+    rows = ledger(spec, dtype).rows
+    for row in rows:
+        name = row.stored.format.name
+        if not name.startswith(_KNOWN) or row.stored.num_bytes is not None:
+            return f"what vLLM allocates for a tensor in {row.dtype} is not known here"
+    ranks = layout.tensor
+    over = ranks * layout.data if layout.expert else 0
+    kernel: Padding | None = None
+    if any(row.component == "experts" for row in rows) and not over:
+        wide = _bf16_kernel(spec, rows, ranks, device)
+        if wide:
+            return wide
+    if any(row.stored.format.name == "mxfp4" for row in rows):
+        choice = _mxfp4_kernel(device)
+        if isinstance(choice, str):
+            said = "; ".join(_both(spec, dtype, layout, found, over))
+            return f"{choice}: {said}"
+        kernel = choice
+    return load(spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over))
+
+
+def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
+    kind = spec.model_type
+    if kind is None:
+        return "the spec names no model_type, and what is loaded is a class's: say model_type"
+    if kind in CLASSES and not spec.towers:
+        return CLASSES[kind]
+    if kind in ABSENT and version is None:
+        raise UnsupportedError(
+            f"{spec.name}: vLLM 0.33.0 has no class for model_type {kind} ({ABSENT[kind]}); "
+            f"--engine transformers runs it"
+        )
+    return f"vLLM's class for model_type {kind} was not built here, so what it loads is not known"
+
+
+def _mxfp4_kernel(device: Device | None) -> Padding | str:
+    if device is None:
+        return "the GPU's kernel pads MXFP4 experts, so what is loaded needs --gpu"
+    sm = device.sm or 0
+    if sm // 10 == 9:
+        return _TRITON
+    if sm // 10 in (8, 10, 12):
+        return _WIDE
+    if sm and sm < 80:
+        raise UnsupportedError(
+            f"vLLM runs MXFP4 from compute capability 8.0 on, and {device.name} has "
+            f"{sm // 10}.{sm % 10}"
+        )
+    return f"how vLLM's MXFP4 kernels pad experts on {device.name} is not known here"
+
+
+def _both(
+    spec: ModelSpec, dtype: str, layout: Layout, found: ModelClass, over: int
+) -> Iterator[str]:
+    """What it could be, by kernel."""
+    for padding, where in ((_TRITON, "Hopper"), (_WIDE, "Ampere, Ada and Blackwell")):
+        made = load(spec, dtype, layout, VllmClasses(spec, dtype, found, padding, over))
+        most = max(made.bytes_per_device)
+        yield f"on {where} {most:,} bytes a device"
+
+
+def _bf16_kernel(spec: ModelSpec, rows: tuple[Row, ...], ranks: int, device: Device | None) -> str:
+    """Why experts in the model's format may be padded on this GPU; "" where they are not."""
+    if device is None or (device.sm or 0) // 10 != 10 or spec.model_type == "gpt_oss":
+        return ""
+    for row in rows:
+        tensor = row.weight.tensor
+        if tensor.experts_per_token is None or row.stored.format.name not in PLAIN:
+            continue
+        if tensor.shard is not None and any(
+            part.per_rank(ranks) % 128 for part in tensor.shard.parts
+        ):
+            return (
+                f"on {device.name} a kernel that vLLM takes for some routings pads the experts' inner "
+                "width to 128 on each rank"
+            )
+    return ""

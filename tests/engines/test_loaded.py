@@ -1,0 +1,105 @@
+"""Weights as vLLM's classes allocate them: reasons, refusals, and the command that shows them."""
+
+import json
+
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.deployment.hardware import find
+from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.vllm.loading import loaded
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.layout import Layout
+from kvcalc.spec.catalog import load
+
+
+def held(name: str, layout: Layout, gpu: str | None = None, dtype: str | None = None) -> Loaded:
+    spec = load(name)
+    device = None if gpu is None else find(gpu)
+    found = loaded(spec, dtype or spec.own_dtype, layout, None, device)
+    assert isinstance(found, Loaded), found
+    return found
+
+
+# Built with vLLM 0.33.0's GptOssForCausalLM on the meta device, a platform that reports compute
+# capability 9.0 (Triton's kernel), and 10.0 and 8.0 (TRT-LLM's and Marlin's).
+@pytest.mark.parametrize(
+    ("name", "gpu", "tensor", "num_bytes"),
+    [("gpt-oss-120b", "h100-80gb", 1, 65_248_815_744),
+     ("gpt-oss-120b", "h100-80gb", 2, 33_328_681_344),
+     ("gpt-oss-120b", "h200", 4, 17_368_614_144),
+     ("gpt-oss-120b", "h100-80gb", 8, 8_711_167_680),
+     ("gpt-oss-20b", "h100-80gb", 8, 1_812_945_408),
+     ("gpt-oss-120b", "b200", 1, 70_756_592_256),
+     ("gpt-oss-120b", "a100-80gb", 4, 18_453_300_480)],
+)  # fmt: skip
+def test_padded_experts(name: str, gpu: str, tensor: int, num_bytes: int) -> None:
+    assert held(name, Layout(tensor), gpu).bytes_per_device == (num_bytes,) * tensor
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "gpu"),
+    [("gpt-oss-120b", Layout(4, 2), "h100-80gb"), ("deepseek-v3", Layout(8), None),
+     ("llama-3-8b", Layout(2, 4), None), ("gpt2", Layout(4), None),
+     ("qwen2.5-0.5b", Layout(2, 3), None), ("mixtral-8x7b", Layout(4, expert=True), None)],
+)  # fmt: skip
+def test_the_reasons_add_up(name: str, layout: Layout, gpu: str | None) -> None:
+    found = held(name, layout, gpu)
+    reasons = sum(reason.bytes for reason in found.reasons)
+    assert found.checkpoint_bytes + reasons == sum(found.bytes_per_device)
+    assert all(reason.why for reason in found.reasons)
+    assert len(found.bytes_per_device) == layout.devices
+
+
+def test_each_reason_has_its_bytes() -> None:
+    # 47 rows of padding to 50,304, of 768 bf16 numbers; and one float32 A beside a bf16 one of
+    # 64 layers x 5,120 x 16, with 24 rows of 2,560.
+    assert {each.name: each.bytes for each in held("gpt2", Layout()).reasons} == {
+        "vocabulary padded": 72_192
+    }
+    assert {each.name: each.bytes for each in held("mamba-2.8b", Layout()).reasons} == {
+        "float32": 10_485_760,
+        "vocabulary padded": 122_880,
+    }
+    # 96 attentions of 1,280 zeros in bf16; the table of tokens stands whole on each rank.
+    assert {each.name: each.bytes for each in held("whisper-large-v3", Layout()).reasons} == {
+        "biases of keys": 245_760
+    }
+
+
+def test_without_a_gpu_the_kernels_are_named() -> None:
+    spec = load("gpt-oss-120b")
+    said = loaded(spec, "checkpoint", Layout(4), None, None)
+    assert isinstance(said, str)
+    assert all(word in said for word in ("17,368,614,144", "18,453,300,480", "--gpu"))
+
+
+def test_a_model_without_a_class_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"vLLM 0\.33\.0 has no class for model_type t5"):
+        loaded(load("t5-base"), "bf16", Layout(), None, None)
+    with pytest.raises(UnsupportedError, match=r"compute capability 8\.0 on"):
+        loaded(load("gpt-oss-20b"), "checkpoint", Layout(), None, find("t4"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["estimate", *arguments])
+    return int(stop.value.code or 0), capsys.readouterr().out
+
+
+def test_estimate_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("gpt-oss-120b", "--engine", "vllm", "--tp", "4", "--gpu", "h100-80gb")
+    status, out = run(capsys, *asked, "--format", "json")
+    weights = json.loads(out)["weights"]
+    assert status == 0
+    assert weights["loaded_bytes_per_device"] == [17_368_614_144] * 4
+    assert weights["buffer_bytes_per_device"] == [33_555_008] * 4
+    status, out = run(capsys, *asked)
+    assert all(word in out for word in ("65,248,815,744", "17,368,614,144", "experts padded"))
+
+
+def test_several_gpus_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("llama-3-8b", "--engine", "vllm", "--tp", "2")
+    assert run(capsys, *asked, "--gpu", "h100-80gb", "--gpu", "h100-80gb")[0] == 0
+    assert run(capsys, *asked, "--gpu", "h100-80gb", "--gpu", "a100-80gb")[0] == 2
+    assert run(capsys, *asked, *("--gpu", "h100-80gb") * 3)[0] == 2

@@ -211,6 +211,9 @@ def _text_config(
         problem = Problem("KV104", path, 0, 0, f"{key}.model_type", "expected text")
         raise SpecError(f"{path}: {key}.model_type: expected text", (problem,))
     merged = _with_text_defaults(inner, model_type, key, assumptions)
+    if model_type == "paligemma":
+        # The prompt is seen both ways; what follows it is not, and keeps a cache as usual.
+        merged.pop("use_bidirectional_attention", None)
     if not own:
         message = "required and missing: it says which language model this is"
         problem = Problem("KV103", path, 0, 0, f"{key}.model_type", message)

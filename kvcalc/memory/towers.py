@@ -27,8 +27,7 @@ def tower_groups(spec: ModelSpec) -> tuple[ParamGroup, ...]:
 
 
 def _group(name: str, group: TowerGroup) -> ParamGroup:
-    layers = tuple(range(group.layers))
-    return ParamGroup(f"towers.{name}.{group.prefix}", layers, group.tensors, "first")
+    return ParamGroup(f"towers.{name}.{group.prefix}", group.layers, group.tensors, "first")
 
 
 @remembered

@@ -64,7 +64,10 @@ def _summarise(spec: ModelSpec) -> ParameterSummary:
     language_model = sum(by_component.values())
     for group in tower_groups(spec):
         for tensor in group.tensors:
-            by_component[tensor.component] += tensor.numel * group.count
+            if tensor.buffer:
+                buffers += tensor.numel * group.count
+            else:
+                by_component[tensor.component] += tensor.numel * group.count
     total = sum(by_component.values())
     return ParameterSummary(
         total, language_model, active, active - looked_up, by_component, buffers

@@ -15,17 +15,30 @@ once, and what it makes of it joins the context as tokens (kvcalc/media).
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kvcalc.towers.conformer import ConformerEncoder
     from kvcalc.towers.mlp import Mlp
+    from kvcalc.towers.perceiver import Perceiver
+    from kvcalc.towers.qformer import QFormer
+    from kvcalc.towers.sam import SegmentAnything
     from kvcalc.towers.sequence import Sequence
     from kvcalc.towers.speech import SpeechEncoder
+    from kvcalc.towers.usm import UniversalSpeech
     from kvcalc.towers.vit import VisionTransformer
 
-    Tower = VisionTransformer | SpeechEncoder | Mlp | Sequence
+    Tower = (
+        VisionTransformer | SegmentAnything | SpeechEncoder | ConformerEncoder | UniversalSpeech
+        | Mlp | Perceiver | QFormer | Sequence
+    )  # fmt: skip
 
 # kind -> (module, class): read by the spec loader, which imports a kind only when a spec names it.
 KINDS: dict[str, tuple[str, str]] = {
     "vit": ("kvcalc.towers.vit", "VisionTransformer"),
+    "sam": ("kvcalc.towers.sam", "SegmentAnything"),
     "speech": ("kvcalc.towers.speech", "SpeechEncoder"),
+    "conformer": ("kvcalc.towers.conformer", "ConformerEncoder"),
+    "usm": ("kvcalc.towers.usm", "UniversalSpeech"),
     "mlp": ("kvcalc.towers.mlp", "Mlp"),
+    "perceiver": ("kvcalc.towers.perceiver", "Perceiver"),
+    "qformer": ("kvcalc.towers.qformer", "QFormer"),
     "sequence": ("kvcalc.towers.sequence", "Sequence"),
 }

@@ -66,7 +66,7 @@ class Mlp:
     def groups(self) -> Iterator[TowerGroup]:
         """The norm, the linear layers in order, and what follows them."""
         prefix = "copies.{}." if self.copies is not None else ""
-        yield TowerGroup(prefix, self.copies or 0, tuple(self._tensors()))
+        yield TowerGroup(prefix, tuple(range(self.copies or 0)), tuple(self._tensors()))
 
     def _tensors(self) -> Iterator[ParamTensor]:
         part, width = self.component, self.in_features

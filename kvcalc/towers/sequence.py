@@ -73,7 +73,7 @@ class Sequence:
     def groups(self) -> Iterator[TowerGroup]:
         """The steps' tensors."""
         prefix = "copies.{}." if self.copies is not None else ""
-        yield TowerGroup(prefix, self.copies or 0, tuple(self._tensors()))
+        yield TowerGroup(prefix, tuple(range(self.copies or 0)), tuple(self._tensors()))
 
     def _tensors(self) -> Iterator[ParamTensor]:
         for step in self.steps:

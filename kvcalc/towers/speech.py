@@ -62,10 +62,12 @@ class SpeechEncoder(TransformerLayers):
     def groups(self) -> Iterator[TowerGroup]:
         """The stem, the layers and the last norm."""
         part, width = self.component, self.hidden_size
-        yield TowerGroup("", 0, tuple(self._stem()))
-        yield TowerGroup("layers.{}.", self.num_hidden_layers, tuple(self.layer(part)))
+        yield TowerGroup("", (), tuple(self._stem()))
+        yield TowerGroup(
+            "layers.{}.", tuple(range(self.num_hidden_layers)), tuple(self.layer(part))
+        )
         last = self.norm if self.final_norm else "none"
-        yield TowerGroup("", 0, tuple(norm("final_norm", last, width, part)))
+        yield TowerGroup("", (), tuple(norm("final_norm", last, width, part)))
 
     def _stem(self) -> Iterator[ParamTensor]:
         part, width, taps = self.component, self.hidden_size, self.kernel

@@ -16,11 +16,11 @@ Side = Literal["q", "k", "v", "o"]
 class TowerGroup:
     """Tensors of a tower: ``prefix`` stands before each name, ``{}`` in it for the layer's index.
 
-    layers: how many layers own them; 0 for what the tower owns once.
+    layers: the indices of those that own them; empty for what the tower owns once.
     """
 
     prefix: str
-    layers: int
+    layers: tuple[int, ...]
     tensors: tuple[ParamTensor, ...]
 
 

@@ -79,12 +79,14 @@ class VisionTransformer(TransformerLayers):
     def groups(self) -> Iterator[TowerGroup]:
         """What comes before the layers, the layers, and what comes after them."""
         part, width = self.component, self.hidden_size
-        yield TowerGroup("", 0, tuple(self._before()))
-        yield TowerGroup("layers.{}.", self.num_hidden_layers, tuple(self.layer(part)))
+        yield TowerGroup("", (), tuple(self._before()))
+        yield TowerGroup(
+            "layers.{}.", tuple(range(self.num_hidden_layers)), tuple(self.layer(part))
+        )
         after = tuple(norm("final_norm", self.norm if self.final_norm else "none", width, part))
         if self.pooling == "attention":
             after += tuple(self._pooling())
-        yield TowerGroup("", 0, after)
+        yield TowerGroup("", (), after)
 
     def _before(self) -> Iterator[ParamTensor]:
         part, width = self.component, self.hidden_size

@@ -49,6 +49,7 @@ NOT_RUN = {
 UNBUILDABLE = {
     "apertus1p5": "tokens of images and sound have their place in the vocabulary",
     "audioflamingo3": "no Auto class",
+    "musicflamingo": "no Auto class",
     "aya_vision": "the default vision config does not build",
     "emu3": "needs a vocabulary map",
     "fast_vlm": "needs timm",

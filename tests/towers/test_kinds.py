@@ -9,9 +9,14 @@ import pytest
 
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
+from kvcalc.towers.conformer import ConformerEncoder
 from kvcalc.towers.mlp import Mlp
+from kvcalc.towers.perceiver import Perceiver
+from kvcalc.towers.qformer import QFormer
+from kvcalc.towers.sam import SegmentAnything
 from kvcalc.towers.sequence import Sequence, Step
 from kvcalc.towers.speech import SpeechEncoder
+from kvcalc.towers.usm import UniversalSpeech
 from kvcalc.towers.vit import VisionTransformer
 
 CLIP: dict[str, Any] = {
@@ -27,9 +32,27 @@ WHISPER: dict[str, Any] = {
 LLAVA: dict[str, Any] = {"kind": "mlp", "in_features": 1024, "sizes": (4096, 4096)}
 
 
+QUERIES: dict[str, Any] = {
+    "kind": "qformer", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "encoder_hidden_size": 1408, "cross_attention_frequency": 2,
+    "num_queries": 32,
+}  # fmt: skip
+SAM: dict[str, Any] = {
+    "kind": "sam", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "mlp_dim": 3072, "patch_size": 16, "patches": 64, "window_size": 14,
+    "global_attn_indexes": (2, 5, 8, 11), "output_channels": 256,
+}  # fmt: skip
+USM: dict[str, Any] = {
+    "kind": "usm", "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 8,
+    "conv_kernel_size": 5, "stem_channels": (128, 32), "stem_features": 1024, "output_size": 1536,
+}  # fmt: skip
+
+
 def total(tower: Any) -> int:
     return sum(
-        tensor.numel * (group.layers or 1) for group in tower.groups() for tensor in group.tensors
+        tensor.numel * (len(group.layers) or 1)
+        for group in tower.groups()
+        for tensor in group.tensors
     )
 
 
@@ -56,6 +79,21 @@ def shapes(tower: Any) -> dict[str, tuple[int, ...]]:
         ),
         # Qwen2AudioEncoder, VoxtralEncoder
         (SpeechEncoder(**WHISPER), 636_968_960),
+        # Blip2QFormerModel with its queries, and InstructBLIP's with a text beside them
+        (QFormer(**QUERIES), 105_162_240),
+        (QFormer(**QUERIES, vocab_size=30_522, positions=512), 185_683_968),
+        # GotOcr2VisionEncoder: towers.json's figure
+        (SegmentAnything(**SAM), 89_670_912),
+        # Gemma4AudioModel of the defaults, Idefics2PerceiverResampler of the defaults
+        (UniversalSpeech(**USM), 304_824_608),
+        (
+            Perceiver(
+                kind="perceiver", hidden_size=4096, num_latents=64, num_hidden_layers=3,
+                num_attention_heads=16, num_key_value_heads=4, head_dim=96,
+                intermediate_size=16_384,
+            ),
+            651_468_800,
+        ),
         # LlavaMultiModalProjector, Qwen2_5_VLPatchMerger, Qwen3VL's three deepstack mergers (4B)
         (Mlp(**LLAVA), 20_979_712),
         (
@@ -140,6 +178,30 @@ def test_a_stem_over_frames_and_bins() -> None:
     assert "conv_out.bias" not in found
 
 
+def test_a_conformer_keeps_statistics_as_buffers() -> None:
+    # GraniteSpeechCTCEncoder of the defaults: 274,808,106 parameters, towers.json's figure
+    tower = ConformerEncoder(
+        kind="conformer", input_size=160, hidden_size=1024, num_hidden_layers=10,
+        num_attention_heads=8, head_dim=128, intermediate_size=4096, relative_positions=1025,
+        conv_kernel_size=15, output_size=42,
+    )  # fmt: skip
+    found = [(group, tensor) for group in tower.groups() for tensor in group.tensors]
+    assert (
+        sum(tensor.numel * (len(group.layers) or 1) for group, tensor in found if not tensor.buffer)
+        == 274_808_106
+    )
+    assert sum(tensor.numel for _, tensor in found if tensor.buffer) == 2 * 2048
+
+
+def test_only_some_layers_of_a_q_former_read_the_tower() -> None:
+    [cross] = [
+        group
+        for group in QFormer(**QUERIES).groups()
+        if any(tensor.name.startswith("cross_attention") for tensor in group.tensors)
+    ]
+    assert cross.layers == (0, 2, 4, 6, 8, 10)
+
+
 def test_a_gated_projector() -> None:
     found = shapes(Mlp(kind="mlp", in_features=768, gated=14336, gated_out=4096))
     assert found == {
@@ -160,6 +222,10 @@ def test_a_gated_projector() -> None:
         (Mlp(**{**LLAVA, "norm_size": 8}), "norm_size"),
         (Mlp(**{**LLAVA, "gated_out": 8}), "gated_out"),
         (Sequence(kind="sequence", steps=()), "steps"),
+        (QFormer(**QUERIES, vocab_size=100), "positions"),
+        (QFormer(**{**QUERIES, "num_attention_heads": 7}), "num_attention_heads"),
+        (SegmentAnything(**{**SAM, "global_attn_indexes": (12,)}), "global_attn_indexes"),
+        (UniversalSpeech(**{**USM, "stem_channels": (128,)}), "stem_channels"),
         (
             Sequence(kind="sequence", steps=(Step(name="a", sizes=(2, 2, 2)),)),
             "steps[0].sizes",

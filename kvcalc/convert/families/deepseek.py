@@ -5,6 +5,7 @@ glm_moe_dsa, minicpm3, mistral4, youtu, axk1, longcat_flash, dots1.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
@@ -180,15 +181,22 @@ def longcat_flash(c: Config) -> ModelSpec:
         c, experts="n_routed_experts", chosen="moe_topk", width="expert_ffn_hidden_size",
         shared=width, num_zero_experts=zero or None, router_bias="buffer",
     )  # fmt: skip
+    extra = 2 * zero * c.number("expert_ffn_hidden_size") * c.hidden_size
     if zero:
-        extra = 2 * zero * c.number("expert_ffn_hidden_size") * c.hidden_size
         c.assumptions.append(
             f"{zero} identity experts have no weights: transformers 5.23 allocates gate and up "
             f"matrices for them all the same, {extra} parameters a layer, which are not counted"
         )
     first = Block(attention=attention, ffn=experts)
     second = Block(attention=attention, ffn=gated(c, width))
-    return decoder(c, [(("first",), first), (("second",), second)] * c.number("num_layers"))
+    layers = c.number("num_layers")
+    spec = decoder(c, [(("first",), first), (("second",), second)] * layers)
+    if not zero:
+        return spec
+    unused = (
+        f"matrices of {zero} identity experts: {extra * layers:,} parameters of the class alone"
+    )
+    return replace(spec, left_out=(unused,))
 
 
 _V4_KINDS = {

@@ -158,6 +158,8 @@ def llama4(whole: Whole) -> "dict[str, Tower]":
     merged = vision.intermediate_size
     if merge < 1:
         c.wrong("pixel_shuffle_ratio", "merges no patches")
+    if first != last:
+        c.refuse("projector_input_dim", "the adapter runs only where projector_output_dim is equal")
     adapter = Mlp(
         kind="mlp", component="vision", in_features=merged, sizes=(first, last), bias=False
     )

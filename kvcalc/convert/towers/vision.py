@@ -143,9 +143,18 @@ def muse_glimmer(c: Config) -> VisionTransformer:
 
 
 def step3(c: Config) -> VisionTransformer:
-    c.skip("mlp_ratio", "layer_scale_init_value", "image_size")
-    return vit(c, positions=c.number("max_position_embeddings"), embedding_norm=True,
-               final_norm=False, layer_scale=True)  # fmt: skip
+    """The class works out the inner width and the positions, whatever the file says of them."""
+    c.skip("layer_scale_init_value", "intermediate_size", "max_position_embeddings")
+    inner = int(c.hidden_size * c.real("mlp_ratio"))
+    return vit(c, positions=num_patches(c), embedding_norm=True, final_norm=False,
+               layer_scale=True, intermediate_size=inner)  # fmt: skip
+
+
+def blip_2(c: Config) -> VisionTransformer:
+    """A class token and one position table; q, k and v in one matrix."""
+    bias: tuple[Side, ...] = _QKVO if c.flag("qkv_bias") else ("o",)
+    return vit(c, num_channels=3, tokens=1, patch_bias=True, positions=num_patches(c) + 1,
+               attention_bias=bias)  # fmt: skip
 
 
 VISION: dict[str, Callable[[Config], VisionTransformer]] = {
@@ -166,6 +175,9 @@ VISION: dict[str, Callable[[Config], VisionTransformer]] = {
     "llama4_vision_model": llama4,
     "muse_glimmer_vision": muse_glimmer,
     "step3p5_vision": step3,
+    "blip_2_vision_model": blip_2,
+    "instructblip_vision_model": blip_2,
+    "instructblipvideo_vision_model": blip_2,
 }
 
 

@@ -64,6 +64,15 @@ class Whole:
         )  # fmt: skip
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether the file describes a nested config."""
+        return self._values.get(key) is not None
+
+    def raw(self, key: str) -> Mapping[str, Any]:
+        """A nested config as the file has it; empty where it has none."""
+        found = self._values.get(key)
+        return found if isinstance(found, Mapping) else {}
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The nested configs that were read."""

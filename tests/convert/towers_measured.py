@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections import Counter
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cache
 from math import prod
@@ -46,9 +47,12 @@ _SAID_NOTHING = re.compile(
     r"^_|token_id|token_index|dropout|_eps$|initializer|output_(hidden|att)|return_dict|^id2label"
     r"|^label2id|transformers_version|chunk_size_feed|problem_type|pinpoints|act(ivation)?(_function)?$"
 )
-# Layers of two kinds in turn are two sequences here, each counted from 0.
-_WITHOUT_LAYERS = ("lfm3_vl",)
-_FUSED = re.compile(r"(\.|_)(qkv|to_kv|in_proj)\.(weight|bias)$|in_proj_(weight|bias)$")
+# Layers of two kinds in turn are two sequences here, each counted from 0; the last merge of several is
+# a projector of its own.
+_WITHOUT_LAYERS = ("lfm3_vl", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7")
+_FUSED = re.compile(
+    r"(\.|_)(qkv|to_kv|multihead_attn\.in_proj)\.(weight|bias)$|in_proj_(weight|bias)$"
+)
 
 
 def canonical(name: str, shapes: dict[str, tuple[int, ...]]) -> list[Canonical]:
@@ -128,7 +132,7 @@ def build(config: dict[str, Any]) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     cls = getattr(transformers, class_of(config["model_type"]) or "")
-    inner = {key: value for key, value in config.items() if key != "model_type"}
+    inner = {key: deepcopy(value) for key, value in config.items() if key != "model_type"}
     with torch.device("meta"):
         return cls(CONFIG_MAPPING[config["model_type"]].from_dict(inner))
 

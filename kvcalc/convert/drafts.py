@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from kvcalc.convert.config import Config, reader, short
+from kvcalc.convert.draft_names import first_class
 from kvcalc.convert.parts import gated, mla, softmax, stack
 from kvcalc.errors import Problem, UnsupportedError
 from kvcalc.spec.model import Block, ModelSpec
@@ -30,9 +31,6 @@ from kvcalc.stack.drafts.mlp_speculator import MlpSpeculatorDraft
 if TYPE_CHECKING:
     from kvcalc.stack.drafts import Drafter
 
-_ANY = re.compile(
-    r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP|PEagle|Peagle"
-)
 # architectures -> (kind, whose layers). Names of other classes are refused.
 _CLASSES: tuple[tuple[str, str, str], ...] = (
     (r"LlamaForCausalLMEagle3|Eagle3LlamaForCausalLM|Eagle3MiniMaxM2ForCausalLM"
@@ -63,21 +61,6 @@ _STEERING = (
     "linear_conv_kernel_dim", "linear_key_head_dim", "linear_num_key_heads",
     "linear_num_value_heads", "linear_value_head_dim", "attn_output_gate", "mamba_ssm_dtype",
 )  # fmt: skip
-
-
-def is_draft(values: Mapping[str, Any]) -> bool:
-    """Whether a config is that of a model that drafts for another."""
-    if values.get("speculators_model_type") is not None:
-        return True
-    if values.get("model_type") in ("eagle", "medusa", "mlp_speculator"):
-        return True
-    name = _first(values.get("architectures"))
-    return name is not None and _ANY.search(name) is not None
-
-
-def _first(names: Any) -> str | None:
-    name = names[0] if isinstance(names, list) and names else None
-    return name if isinstance(name, str) else None
 
 
 def draft_spec(values: Mapping[str, Any], path: str, assumptions: list[str]) -> ModelSpec:
@@ -127,7 +110,7 @@ def _unfolded(values: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], 
         values = {**inner, **outer, "architectures": names}
     if values.get("model_type") in ("medusa", "mlp_speculator"):
         return values, values["model_type"], "", False
-    name = _first(values.get("architectures")) or ""
+    name = first_class(values.get("architectures")) or ""
     for pattern, kind, layers in _CLASSES:
         if re.fullmatch(pattern, name):
             return {**values, "model_type": layers}, kind, layers, False

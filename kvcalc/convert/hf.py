@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from kvcalc.convert.config import Config, class_defaults, reader, short
-from kvcalc.convert.drafts import draft_spec, is_draft
+from kvcalc.convert.draft_names import is_draft
 from kvcalc.convert.heads import with_class
 from kvcalc.convert.imported import Imported
 from kvcalc.convert.model_types import (
@@ -114,6 +114,8 @@ def _draft(
 ) -> Imported:
     """The spec of a model that drafts for another."""
     assumptions: list[str] = []
+    from kvcalc.convert.drafts import draft_spec
+
     spec = draft_spec(values, path, assumptions)
     spec = replace(spec, name=name, source=(source,) if isinstance(source, str) else source)
     if values.get("quantization_config") and not stored:

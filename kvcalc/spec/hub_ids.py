@@ -16,7 +16,7 @@ from typing import Any
 
 from kvcalc.errors import NotFoundError
 from kvcalc.frozen import frozen
-from kvcalc.names import listed, model_name, parts
+from kvcalc.names import listed, model_name
 from kvcalc.spec import index
 from kvcalc.spec.model import ModelSpec
 
@@ -57,6 +57,8 @@ class HubId:
         if base.hub_id[:1] == (self.id,) and model is base:
             return ()
         said = [f"{self.id} has the shape of {self.spec}"]
+        if not self.source:
+            return (f"{said[0]}, which names it; its own config was not read",)
         if model.max_position_embeddings is not None:
             context, other = model.max_position_embeddings, base.max_position_embeddings
             beside = f" ({self.spec}: {other:,})" if other is not None and other != context else ""
@@ -70,8 +72,7 @@ class HubId:
             said.append(f"its head is {tied}")
         if any(getattr(model, field) != getattr(base, field) for field in FORMATS):
             said.append("its files are in formats of their own")
-        read = f"; its config was read: {self.source}" if self.source else ""
-        return (f"{', '.join(said)}{read}",)
+        return (f"{', '.join(said)}; its config was read: {self.source}",)
 
 
 def read(line: str) -> HubId:
@@ -118,17 +119,30 @@ def bare_names(hub_id: str) -> tuple[str, ...]:
 
 
 def near(name: str) -> str:
-    """The known id whose name begins most like another's, and the spec that it has the shape of.
+    """The spec whose shape an id has that another is most like, to say; nothing where none is.
 
-    Two names are alike that share their first words and the size, such as 8b.
+    The one whose name stands whole in the other's, as llama-3.1-8b in hermes-3-llama-3.1-8b; else the
+    one that begins with as many of the same words, two at least.
     """
-    asked = parts(name.rpartition("/")[2])
-    best, found = 1, ""
+    asked = _words(name)
+    best, found = (0, 1, 0), ""
     for entry in entries():
-        own = parts(entry.id.rpartition("/")[2])
-        same = 0
-        while same < min(len(own), len(asked)) and own[same] == asked[same]:
-            same += 1
-        if same > best:
-            best, found = same, f"the nearest known is {entry.id} (the shape of {entry.spec})"
+        own = _words(entry.id)
+        whole = len(own) if len(own) > 2 and _within(own, asked) else 0
+        pairs = zip(own, asked, strict=False)
+        same = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(own), len(asked)))
+        like = (whole, same, -len(own))
+        if (whole or same > 1) and like > best:
+            best, found = like, f"the nearest known shape is {entry.spec}"
     return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The words and numbers of a name without its organisation."""
+    return tuple(re.findall(r"[^\W\d_]+|\d+", name.lower().rpartition("/")[2]))
+
+
+def _within(words: tuple[str, ...], text: tuple[str, ...]) -> bool:
+    """Whether words stand in a text one after the other."""
+    places = range(len(text) - len(words) + 1)
+    return any(text[at : at + len(words)] == words for at in places)

@@ -4,17 +4,27 @@ hub_configs.jsonl has the configs, without keys that change nothing, with the id
 and where. Every one is imported, and the spec whose layers, heads and widths are the same is its shape;
 what else differs is written beside it in kvcalc/spec/hub_ids.tsv. One that has no shipped shape is listed
 on standard error and left out.
+
+hub_facts.tsv has, of more ids, the numbers of their configs and the parameters that their safetensors hold,
+as llmfit 1.1.17 (PyPI) read them from the hub for its list of models (its binary holds it as JSON). Such
+an id has the shape of a spec whose parameters, with that vocabulary, are exactly as many; nothing is told
+by it that leaves the total as it is: specs with windows, towers or formats of their own are no shape here,
+nor one that has a twin with a window. Taken over were those of 500 downloads and more whose context is one
+that a config of the shape was read with, or shorter (llmfit writes 4,096 where it found none, and
+multiplies a context by its rope_scaling's factor).
 """
 
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.errors import SpecError, UnsupportedError
+from kvcalc.memory.inventory import mtp_groups
+from kvcalc.memory.weights import count_parameters, summarise
 from kvcalc.names import parts
 from kvcalc.spec import catalog, hub_ids, index
 from kvcalc.spec.hub_ids import HubId
@@ -22,6 +32,8 @@ from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
+FACTS = Path(__file__).with_name("hub_facts.tsv")
+LLMFIT = "llmfit 1.1.17 (PyPI), its numbers and the parameters of its files"
 STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "model_type", "notes", "left_out", "blocks", "layers",
@@ -114,6 +126,83 @@ class Shapes:
         return HubId(hub_id, best, index.to_text(differs) if differs else "", source)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """One line of hub_facts.tsv."""
+
+    id: str
+    model_type: str
+    layers: int
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int | None
+    intermediate_size: int | None
+    vocab_size: int
+    context: int
+    parameters: int
+    task: str
+
+
+def facts() -> list[Facts]:
+    """Every id with the numbers of its config and its files."""
+    rows = [line.split("\t") for line in FACTS.read_text("utf-8").splitlines()[1:]]
+    return [
+        Facts(row[0], row[1], *map(int, row[2:6]), int(row[6]) if row[6] else None,
+              int(row[7]) if row[7] else None, *map(int, row[8:11]), row[11])
+        for row in rows
+    ]  # fmt: skip
+
+
+def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
+    """The line of an id of which numbers are known; None where they are no shipped spec's."""
+    found = []
+    for name, spec in shapes.specs.items():
+        if (spec.model_type, spec.hidden_size) != (row.model_type, row.hidden_size):
+            continue
+        if towers(spec) or spec.towers or spec.own_dtype == "checkpoint" or not _heads(spec, row):
+            continue
+        model = replace(spec, vocab_size=row.vocab_size, max_position_embeddings=row.context)
+        if row.task == "embedding" and spec.tie_word_embeddings is False:
+            model = replace(model, head="none", tie_word_embeddings=None)
+        if _parameters(model, row):
+            windowed = any(
+                getattr(b.attention, "sliding_window", None) for b in spec.blocks.values()
+            )
+            if windowed and spec.max_position_embeddings == row.context:
+                return None
+            if not windowed:
+                found.append((name, model))
+
+    def far(pair: tuple[str, ModelSpec]) -> tuple[int, int, str]:
+        name, model = pair
+        return -alike(name, row.id.split("/")[1]), len(own(model, shapes.specs[name])), name
+
+    if not found:
+        return None
+    name, model = min(found, key=far)
+    differs = own(model, shapes.specs[name])
+    return HubId(row.id, name, index.to_text(differs) if differs else "", LLMFIT)
+
+
+def _heads(spec: ModelSpec, row: Facts) -> bool:
+    """Whether layers and heads are as many. A latent attention's own heads are no config's KV heads."""
+    mixers = [block.attention for block in spec.blocks.values() if block.attention is not None]
+    return len(tuple(decoder_layers(spec))) == row.layers and all(
+        getattr(mixer, "num_attention_heads", row.heads) == row.heads
+        and getattr(mixer, "num_key_value_heads", row.kv_heads) in (row.kv_heads, None)
+        and (row.head_dim is None or getattr(mixer, "head_dim", row.head_dim) == row.head_dim)
+        for mixer in mixers
+    )
+
+
+def _parameters(model: ModelSpec, row: Facts) -> bool:
+    """Whether the files hold as many, with or without the layers that predict further tokens."""
+    total = summarise(model).total
+    beside = count_parameters(mtp_groups(model)) if model.mtp else 0
+    return row.parameters in (total, total + beside)
+
+
 def written() -> tuple[list[HubId], list[str]]:
     """The entries, and the ids that have no shipped shape."""
     shapes = Shapes()
@@ -130,6 +219,15 @@ def written() -> tuple[list[HubId], list[str]]:
                 without.append(f"{hub_id} (no shipped spec of its shape)")
             else:
                 found[hub_id] = entry
+    for numbers in facts():
+        known = found.get(numbers.id)
+        if known is not None and (known.source or shapes.specs[known.spec].hub_id[0] == known.id):
+            continue
+        entry = by_facts(shapes, numbers)
+        if entry is None:
+            without.append(f"{numbers.id} (no shipped spec has its numbers)")
+        else:
+            found[numbers.id] = entry
     return sorted(found.values(), key=lambda entry: entry.id.lower()), without
 
 

@@ -84,7 +84,7 @@ def test_a_repository_is_told_by_its_name(
 @pytest.mark.parametrize(
     ("name", "write"),
     [
-        ("TheBloke/Llama-2-7B-Chat-GPTQ", "llama-2-7b --dtype gptq_g128 is one way"),
+        ("TheBloke/Llama-2-7B-Chat-GPTQ", "llama-2-7b-chat-hf --dtype gptq_g128 is one way"),
         ("someone/Qwen3-8B-AWQ", "qwen3-8b --dtype awq_g128 is one way"),
         ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "qwen3-8b --dtype nf4_double is one way"),
         ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b --dtype fp8 is one way"),

@@ -21,14 +21,20 @@ def test_every_id_has_a_spec_and_is_there_once() -> None:
     assert {entry.spec for entry in entries} <= set(catalog.shipped())
     ids = [entry.id.lower() for entry in entries]
     assert ids == sorted(set(ids))
-    assert len(ids) >= 500
-    assert sum(bool(entry.source) for entry in entries) >= 130
+    assert len(ids) >= 1_200
+    assert sum(bool(entry.source) for entry in entries) >= 900
 
 
 # The context and the vocabulary of each config as published, the total of the model's files or card.
 @pytest.mark.parametrize(
     ("hub_id", "spec", "context", "vocabulary", "total"),
     [
+        # The card: 32,768 tokens; YaRN reaches the base's 131,072.
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b", 32_768, 152_064, 7_615_616_512),
+        ("Qwen/QwQ-32B", "qwen2.5-32b", 40_960, 152_064, 32_763_876_352),
+        ("Qwen/Qwen3-8B-Base", "qwen3-8b", 32_768, 151_936, 8_190_735_360),
+        # Its files have no head.
+        ("Qwen/Qwen3-Embedding-8B", "qwen3-8b", 40_960, 151_665, 7_567_295_488),
         # https://huggingface.co/Qwen/Qwen3-4B-Instruct-2507: 262,144 natively; Qwen3-4B: 32,768 + 8,192.
         ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-4b", 262_144, 151_936, 4_022_468_096),
         ("Qwen/Qwen3-235B-A22B-Instruct-2507", "qwen3-235b-a22b", 262_144, 151_936, 235_093_634_560),
@@ -62,9 +68,10 @@ def test_a_name_without_its_organisation() -> None:
 
 
 def test_an_unknown_id_is_told_the_nearest_shape() -> None:
-    assert hub_ids.near("someone/Qwen3-4B-Nobody").startswith("the nearest known is Qwen/Qwen3-4B")
+    assert hub_ids.near("x/Qwen3-4B-Nobody") == "the nearest known shape is qwen3-4b"
+    assert "llama-3.1-8b" in hub_ids.near("x/Nobodys-Llama-3.1-8B-Tune")
     assert hub_ids.near("someone/nothing-like-it") == ""
-    with pytest.raises(NotFoundError, match="the nearest known is"):
+    with pytest.raises(NotFoundError, match="the nearest known shape is qwen3-4b "):
         catalog.find("qwen3-4b-nobody")
 
 

@@ -27,9 +27,10 @@ class WorkloadWords(TypedDict, total=False):
 
     context_tokens, encoder_tokens: a number or ``"8k"``. batch_size: sequences. beams: per sequence.
     dtype, kv_dtype, state_dtype: number formats of weights, cache (``"q8_0:bf16"``: keys and values)
-    and recurrent states. tensor, pipeline: ranks. images, audio: what ``--images`` and ``--audio``
-    take (``"4x1920x1080"``, ``"30s"``), or several of them. draft: a model that drafts, as a spec, a name
-    or a path. mtp_layers: multi-token-prediction layers loaded to draft. speculative_tokens: of a step.
+    and recurrent states. tensor, pipeline: ranks. images, audio, video: what those options take
+    (``"4x1920x1080"``, ``"30s"``, ``"60s@2fps"``), or several of them. draft: a model that drafts, as
+    a spec, a name or a path. mtp_layers: multi-token-prediction layers loaded to draft.
+    speculative_tokens: of a step.
     lora_rank, max_loras, lora_modules: adapters, their number, the layers that they change.
     """
 
@@ -44,6 +45,7 @@ class WorkloadWords(TypedDict, total=False):
     pipeline: int
     images: str | Sequence[str]
     audio: str | Sequence[str]
+    video: str | Sequence[str]
     draft: Model | None
     mtp_layers: int | None
     speculative_tokens: int | None
@@ -135,14 +137,15 @@ def workload_of(
         return workload, ()
     given = renamed(words)
     known(function, given, known_words or WorkloadWords.__annotations__)
-    images, audio = _several(given.pop("images", ())), _several(given.pop("audio", ()))
+    put = MediaWords(
+        **{name: _several(given.pop(name, ())) for name in ("images", "audio", "video")}
+    )
     asked = asked_of(given)
     asked = changed(asked, beside=with_adapters(asked.beside, spec, given))
-    if not images and not audio and not spec.towers:
+    if not put and not spec.towers:
         return choose_workload(spec, asked)
     from kvcalc.convert.media import with_media
 
-    put = MediaWords(images=images, audio=audio)
     seen, places = with_media(changed(asked, put=put), spec, where)
     filled, notes = choose_workload(spec, seen)
     return filled, (*places, *notes)

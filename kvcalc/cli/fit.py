@@ -82,7 +82,7 @@ def fit(
     draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
     speculative_tokens: parts.SpeculativeTokens = None, lora_rank: parts.LoraRank = None,
     max_loras: parts.MaxLoras = None, lora_modules: parts.LoraModules = None,
-    images: media.Images = None, audio: media.Audio = None,
+    images: media.Images = None, audio: media.Audio = None, video: media.Video = None,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -109,7 +109,7 @@ def fit(
     drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers}) or lora.said
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
-    put = media.media_words(images, audio)
+    put = media.media_words(images, audio, video)
     one = gpus is None and not (together or _several(models))
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     if name in local.LOCAL and one:

@@ -150,7 +150,7 @@ def fit_locally(
     if put:
         from kvcalc.convert.media import media_items
 
-        media, seen = media_items(spec, path, put.images, put.audio)
+        media, seen = media_items(spec, path, put)
         tokens += sum(item.context_tokens for item in media)
         question = replace(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):

@@ -1,4 +1,4 @@
-"""``--images`` and ``--audio``: what is put into each request beside its text."""
+"""``--images``, ``--audio`` and ``--video``: what is put into each request beside its text."""
 
 from typing import Annotated
 
@@ -21,8 +21,20 @@ Audio = Annotated[
         help="Sound in each sequence, on top of --context: 30s, 2x30s.",
     ),
 ]
+Video = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--video",
+        metavar="SECONDS@FPS",
+        help="Video in each sequence, on top of --context: 60s@2fps, 2x60s@2fps@1280x720.",
+    ),
+]
 
 
-def media_words(images: list[str] | None, audio: list[str] | None) -> MediaWords:
+def media_words(
+    images: list[str] | None, audio: list[str] | None, video: list[str] | None
+) -> MediaWords:
     """What is put into each request."""
-    return MediaWords(images=tuple(images or ()), audio=tuple(audio or ()))
+    return MediaWords(
+        images=tuple(images or ()), audio=tuple(audio or ()), video=tuple(video or ())
+    )

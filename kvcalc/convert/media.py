@@ -5,7 +5,7 @@ A folder or a config.json says which tower there is, and ``preprocessor_config.j
 the processor, whose class's own settings are taken, and the answer says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
+from kvcalc.media.videos import WORDED, video_rule
 from kvcalc.media.words import MediaItem, Placeholders
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
@@ -27,12 +28,18 @@ _WHOLE = {
     "mllama": "mllama", "minimax_m3_vl": "minimax_m3_vl", "qwen3_5": "qwen3_5",
     "qwen3_5_moe": "qwen3_5_moe", "ministral3": "mistral3", "kimi_k25": "kimi_k25",
 }  # fmt: skip
-_TOWERS = {"image": ("vision",), "audio": ("audio", "speech")}
+_TOWERS = {"image": ("vision",), "audio": ("audio", "speech"), "video": ("vision",)}
+_WORDS = {"image": "images", "audio": "sound", "video": "video"}
+# Files that say how a processor is set, and the parts of them that are one processor's.
+_FILES, _PARTS = (
+    ("processor_config.json", "preprocessor_config.json"), ("image_processor", "feature_extractor")
+)  # fmt: skip
+_VIDEO_FILES = ("processor_config.json", "video_preprocessor_config.json")
 
 
 def with_media(asked: Asked, spec: ModelSpec, where: str) -> tuple[Asked, tuple[str, ...]]:
     """The question with the places of what is put in, and what was assumed. Raises as ``media_items``."""
-    media, notes = media_items(spec, where, asked.put.images, asked.put.audio)
+    media, notes = media_items(spec, where, asked.put)
     largest = _largest(spec, where) if spec.towers else None
     return replace(asked, put=MediaWords(), media=media, largest_item=largest), notes
 
@@ -48,21 +55,21 @@ def _largest(spec: ModelSpec, where: str) -> int | None:
 
 
 def media_items(
-    spec: ModelSpec, where: str, images: Sequence[str], sounds: Sequence[str]
+    spec: ModelSpec, where: str, put: MediaWords
 ) -> tuple[tuple[MediaItem, ...], tuple[str, ...]]:
     """What is put in, with its places, and what was assumed. where: the path of the model's files.
 
     Raises UsageError for a model that takes no such thing, UnsupportedError where the processor is
     not known.
     """
-    if not images and not sounds:
+    if not put:
         return (), ()
     model_type, source = _source(spec, where)
     items: list[MediaItem] = []
-    if images:
+    if put.images:
         _takes(spec, "image", source)
         rule = image_rule(model_type, source)
-        for each in map(asked.images, images):
+        for each in map(asked.images, put.images):
             size = each.size or rule.largest()
             places = _some(rule.placeholders(size), model_type)
             items.append(
@@ -71,23 +78,46 @@ def media_items(
                     separators=places.separators, encoder_tokens=getattr(rule, "encoder_tokens", 0),
                 )
             )  # fmt: skip
-    if sounds:
+    if put.audio:
         _takes(spec, "audio", source)
         hears = audio_rule(model_type, source)
-        for sound in map(asked.sounds, sounds):
+        for sound in map(asked.sounds, put.audio):
             heard = hears.placeholders(int(sound.seconds * hears.sampling_rate))
             places = _some(heard, model_type)
             items.append(
                 MediaItem(kind="audio", count=sound.count, size=sound.size, tokens=places.tokens,
                           separators=places.separators)
             )  # fmt: skip
+    items += _videos(spec, where, model_type, put.video)
     notes = [str(item) for item in items]
+    if put.video and model_type in WORDED:
+        notes.append(
+            f"{WORDED[model_type]} beside each group of frames is not counted: a tokenizer divides it"
+        )
     if source.settings is None:
         notes.append(
             f"sizes as transformers' processor of {model_type} has them by default: the model's own "
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
         )
     return tuple(items), tuple(notes)
+
+
+def _videos(
+    spec: ModelSpec, where: str, model_type: str, words: Sequence[str]
+) -> Iterator[MediaItem]:
+    """Videos as their processor has them, whose settings are in a file of their own."""
+    if not words:
+        return
+    _, source = _source(spec, where, _VIDEO_FILES, ("video_processor",))
+    _takes(spec, "video", source)
+    rule = video_rule(model_type, source)
+    for each in map(asked.videos, words):
+        frame = each.frame or rule.largest(each.num_frames)
+        places = _some(rule.placeholders(each.num_frames, frame), model_type)
+        yield MediaItem(
+            kind="video", count=each.count, size=f"{each.size} of {frame}", tokens=places.tokens,
+            separators=places.separators,
+        )  # fmt: skip
 
 
 def _some(places: Placeholders, model_type: str) -> Placeholders:
@@ -97,24 +127,28 @@ def _some(places: Placeholders, model_type: str) -> Placeholders:
     return places
 
 
-def _source(spec: ModelSpec, where: str) -> tuple[str, Source]:
+def _source(
+    spec: ModelSpec, where: str, files: Sequence[str] = _FILES, parts: Sequence[str] = _PARTS
+) -> tuple[str, Source]:
     path = Path(where)
     config = path / "config.json" if path.is_dir() else path
     if config.suffix == ".json" and config.is_file():
         values = read_json(config)
         stated = values.get("model_type")
-        return str(stated or spec.model_type), Source(values, _settings(config.parent))
+        return str(stated or spec.model_type), Source(
+            values, _settings(config.parent, files, parts)
+        )
     model_type = spec.model_type or ""
     return _WHOLE.get(model_type, model_type), Source({}, None)
 
 
-def _settings(folder: Path) -> Mapping[str, Any] | None:
+def _settings(folder: Path, files: Sequence[str], parts: Sequence[str]) -> Mapping[str, Any] | None:
     """The processor's settings that lie in a model's folder."""
     found: dict[str, Any] = {}
-    for name in ("processor_config.json", "preprocessor_config.json"):
+    for name in files:
         if (folder / name).is_file():
             values = read_json(folder / name)
-            for part in ("image_processor", "feature_extractor"):
+            for part in parts:
                 inner = values.get(part)
                 if isinstance(inner, Mapping):
                     found |= inner
@@ -127,5 +161,6 @@ def _takes(spec: ModelSpec, kind: str, source: Source) -> None:
     words = _TOWERS[kind]
     stated = any(key.startswith(words) and source.config[key] for key in source.config)
     named = any(word in part for part in spec.left_out for word in words)
-    if not stated and not named:
-        raise UsageError(f"{spec.name} has no tower for {'images' if kind == 'image' else 'sound'}")
+    counted = any(tower.component in words for tower in spec.towers.values())
+    if not stated and not named and not counted:
+        raise UsageError(f"{spec.name} has no tower for {_WORDS[kind]}")

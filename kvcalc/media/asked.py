@@ -16,13 +16,14 @@ MAX_ITEMS = 1 << 20
 
 @frozen(kw_only=True)
 class MediaWords:
-    """What is put into each request, as it was written: words of ``--images`` and ``--audio``."""
+    """What is put into each request, as it was written: words of ``--images``, ``--audio``, ``--video``."""
 
     images: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
+    video: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.images or self.audio)
+        return bool(self.images or self.audio or self.video)
 
 
 NOTHING = MediaWords()
@@ -47,6 +48,21 @@ class Sounds:
     def size(self) -> str:
         """``30s``."""
         return f"{float(self.seconds):g}s"
+
+
+@frozen
+class Videos:
+    """``count`` videos of the same length; num_frames: that the model is shown of each."""
+
+    count: int
+    seconds: Fraction
+    num_frames: int
+    frame: Image | None
+
+    @property
+    def size(self) -> str:
+        """``60s, 120 frames``."""
+        return f"{float(self.seconds):g}s, {self.num_frames:,} frames"
 
 
 def images(text: str) -> Images:
@@ -78,6 +94,31 @@ def sounds(text: str) -> Sounds:
             f"--audio {text}: a sound has more than 0 and at most {MAX_SECONDS:,} seconds"
         )
     return Sounds(_count(int(match[1] or 1), "--audio"), seconds)
+
+
+def videos(text: str) -> Videos:
+    """``60s@2fps``, ``2x60s@2fps@1280x720``. Raises UsageError for anything else."""
+    match = re.fullmatch(
+        r"(?:(\d{1,7})x)?(\d{1,6}(?:\.\d{1,6})?)s@(\d{1,4}(?:\.\d{1,6})?)fps(?:@(\d{1,6})x(\d{1,6}))?",
+        text.strip().lower(),
+    )
+    if match is None:
+        hint = f": write {text}@2fps" if re.fullmatch(r"\d+s", text) else ""
+        raise UsageError(
+            f"--video {text!r} has no length and frames a second, such as 60s@2fps or "
+            f"60s@2fps@1280x720{hint}"
+        )
+    seconds, rate = Fraction(match[2]), Fraction(match[3])
+    if not 0 < seconds <= MAX_SECONDS or not 0 < rate <= 1000:
+        raise UsageError(
+            f"--video {text}: a video has more than 0 and at most {MAX_SECONDS:,} seconds, each of more "
+            "than 0 and at most 1,000 frames"
+        )
+    frame = Image(int(match[4]), int(match[5])) if match[4] else None
+    if frame is not None and not (1 <= frame.width <= MAX_SIDE and 1 <= frame.height <= MAX_SIDE):
+        raise UsageError(f"--video {text}: a side has 1 to {MAX_SIDE:,} pixels")
+    num_frames = max(1, int(seconds * rate))
+    return Videos(_count(int(match[1] or 1), "--video"), seconds, num_frames, frame)
 
 
 def _count(number: int, option: str) -> int:

@@ -43,11 +43,11 @@ class Placeholders:
 class MediaItem:
     """Equal items of one request, and the places that each takes.
 
-    size: ``1920x1080`` or ``30s``, as it was asked for or as the largest. encoder_tokens: keys of one
-    item in cross-attention layers, where the model has such.
+    size: ``1920x1080``, ``30s`` or a video's length and frames, as it was asked for or as the largest.
+    encoder_tokens: keys of one item in cross-attention layers, where the model has such.
     """
 
-    kind: Literal["image", "audio"]
+    kind: Literal["image", "audio", "video"]
     count: int
     size: str
     tokens: int

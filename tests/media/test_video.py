@@ -1,0 +1,121 @@
+"""Tokens of video, as transformers 5.23.0's processors counted them (``python -m tests.media.videos``)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.cli.app import main
+from kvcalc.errors import UsageError
+from kvcalc.media.asked import videos
+from kvcalc.media.source import Source
+from kvcalc.media.videos import VIDEOS, video_rule
+from kvcalc.media.words import Image
+
+# frames, height, width -> tokens, with the settings of the processor's class.
+COUNTED = [
+    ("qwen2_vl", 120, 720, 1280, 43200), ("qwen2_vl", 16, 360, 640, 2392),
+    ("qwen2_vl", 4, 64, 64, 288), ("qwen2_vl", 31, 1080, 1920, 11520),
+    ("qwen3_vl", 120, 720, 1280, 180), ("qwen3_vl", 16, 360, 640, 360),
+    ("qwen3_vl", 4, 64, 64, 72), ("qwen3_vl", 31, 1080, 1920, 288),
+    ("glm4v", 120, 720, 1280, 27840), ("glm4v", 16, 360, 640, 2392),
+    ("glm4v", 4, 64, 64, 8), ("glm4v", 31, 1080, 1920, 29696),
+    # ceil(27 / 2)^2 a frame and a row end; 16 * 16 / 4; 16 * 16 + 1; 256.
+    ("llava_onevision", 32, 1, 1, 32 * 196 + 1), ("llava_next_video", 8, 1, 1, 8 * 64),
+    ("video_llava", 8, 1, 1, 8 * 257), ("internvl", 8, 1, 1, 8 * 256),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model_type", "frames", "height", "width", "tokens"), COUNTED)
+def test_as_the_processor_counts(
+    model_type: str, frames: int, height: int, width: int, tokens: int
+) -> None:
+    rule = video_rule(model_type, Source({}, None))
+    assert rule.placeholders(frames, Image(width, height)).tokens == tokens
+
+
+@pytest.mark.parametrize("model_type", VIDEOS)
+def test_no_frame_has_more_places_than_the_largest(model_type: str) -> None:
+    rule = video_rule(model_type, Source({}, None))
+    for frames in (2, 33, 240):
+        most = rule.placeholders(frames, rule.largest(frames)).tokens
+        for sides in ((64, 64), (1280, 720), (3000, 500)):
+            assert rule.placeholders(frames, Image(*sides)).tokens <= most
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "frames", "size"),
+    [
+        ("60s@2fps", 1, 120, None),
+        ("3x10s@0.5fps", 3, 5, None),
+        ("1.5s@24fps@1280x720", 1, 36, Image(1280, 720)),
+        ("0.1s@1fps", 1, 1, None),
+    ],
+)
+def test_words(text: str, count: int, frames: int, size: Image | None) -> None:
+    found = videos(text)
+    assert (found.count, found.num_frames, found.frame) == (count, frames, size)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("60s", "write 60s@2fps"),
+        ("60@2fps", "no length and frames a second"),
+        ("0s@2fps", "more than 0 and at most 86,400 seconds"),
+        ("60s@0fps", "at most 1,000 frames"),
+        ("60s@2fps@99999x1", "1 to 65,536 pixels"),
+        ("0x60s@2fps", "--video: 1 to"),
+    ],
+)
+def test_words_that_say_nothing(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        videos(text)
+
+
+def config_of(folder: Path, processor: dict[str, Any] | None = None) -> Path:
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    if processor is not None:
+        (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+CONFIG = {
+    "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "tie_word_embeddings": False,
+    "text_config": {
+        "model_type": "qwen2_5_vl_text", "vocab_size": 1000, "hidden_size": 256,
+        "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 65536, "tie_word_embeddings": False,
+    },
+    "vision_config": {
+        "model_type": "qwen2_5_vl", "depth": 2, "hidden_size": 64, "intermediate_size": 128,
+        "num_heads": 4, "out_hidden_size": 256, "patch_size": 14, "spatial_merge_size": 2,
+        "temporal_patch_size": 2, "in_channels": 3, "fullatt_block_indexes": [1],
+        "window_size": 112,
+    },
+}  # fmt: skip
+
+
+def estimated(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    with pytest.raises(SystemExit):
+        main(["estimate", *words, "--format", "json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_video_joins_the_context_as_its_settings_say(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = config_of(tmp_path, {"size": {"shortest_edge": 3136, "longest_edge": 12845056}})
+    asked = (str(folder), "--context", "1k", "--video", "60s@2fps@1280x720")
+    found = estimated(capsys, *asked)
+    # 60 pairs of frames of 728 x 1288: 26 * 46 merged patches, with published bounds.
+    (media,) = found["workload"]["media"]
+    assert (media["kind"], media["tokens"]) == ("video", 60 * 26 * 46)
+    assert found["workload"]["context_tokens"] == 1024 + 60 * 26 * 46
+
+
+def test_a_model_that_sees_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    found = estimated(capsys, "llama-3-8b", "--video", "60s@2fps")
+    assert "no tower for video" in found["error"]["message"]

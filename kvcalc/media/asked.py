@@ -55,7 +55,7 @@ class Videos:
     """``count`` videos of the same length; num_frames: that the model is shown of each."""
 
     count: int
-    seconds: Fraction
+    seconds: "Fraction"
     num_frames: int
     frame: Image | None
 
@@ -108,6 +108,8 @@ def videos(text: str) -> Videos:
             f"--video {text!r} has no length and frames a second, such as 60s@2fps or "
             f"60s@2fps@1280x720{hint}"
         )
+    from fractions import Fraction
+
     seconds, rate = Fraction(match[2]), Fraction(match[3])
     if not 0 < seconds <= MAX_SECONDS or not 0 < rate <= 1000:
         raise UsageError(

@@ -73,8 +73,13 @@ class BudgetedVideo:
         kept = max(step, round(num_frames / step) * step)
         cells = max(1, self.longest_edge // (factor * factor * kept))
         sides = [n for n in range(1, math.isqrt(cells) + 1) if cells // n <= 200 * n] or [1]
-        side = max(sides, key=lambda n: (n * (cells // n), n))
-        return Image(cells // side * factor, side * factor)
+        whole = [Image(cells // n * factor, n * factor) for n in sides]
+        # A side is never less than one merged patch: of many frames a narrow one may have more.
+        narrow = [Image(n * factor, factor) for n in range(1, 201)]
+        return max(
+            [*whole, *narrow],
+            key=lambda image: self.placeholders(max(step, num_frames), image).tokens,
+        )
 
     def _of_a_frame(self) -> PixelBudget:
         return PixelBudget(

@@ -122,6 +122,10 @@ class Weights(TypedDict):
         files: of a GGUF type.
         by_dtype: of a checkpoint as stored, bytes by format.
         beside: of a checkpoint, what is stored beside the weights.
+        loaded_bytes_per_device: with an engine whose own classes are known, what they allocate on each
+            rank; null where this model or layout is not, as an assumption says.
+        buffer_bytes_per_device: what they hold beside that is no weight, such as rotary tables.
+        loaded_reasons: what makes the difference from the checkpoint.
     """
 
     bytes: int
@@ -131,6 +135,9 @@ class Weights(TypedDict):
     files: NotRequired[list[File]]
     by_dtype: NotRequired[dict[str, int]]
     beside: NotRequired[list[Beside]]
+    loaded_bytes_per_device: NotRequired[list[int] | None]
+    buffer_bytes_per_device: NotRequired[list[int] | None]
+    loaded_reasons: NotRequired[list[Waste] | None]
 
 
 class CacheTensor(TypedDict):

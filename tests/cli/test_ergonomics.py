@@ -323,7 +323,7 @@ def test_a_narrow_terminal_loses_no_number(
         ("estimate llama-3-8b --engine vlm", "(did you mean 'vllm'?)"),
         ("estimate gpt2 --ctx 1k", "no such option: --ctx; here it is --context (see"),
         ("estimate gpt2 --contex 1k", "no such option: --contex; did you mean --context"),
-        ("estimate gpt2 --gpu h100", "'kvcalc capacity', 'kvcalc log' and 'kvcalc fit' have it"),
+        ("estimate gpt2 --max-num-seqs 4", "'kvcalc capacity' and 'kvcalc fit' have it"),
         ("estimate gpt2 --plot a.svg", "'kvcalc compare' has it"),
         ("estimate gpt2 -o a.json", "the answer goes to a file with '> FILE'"),
         ("capacity gpt2 --batch 4", "here it is --max-num-seqs N"),

@@ -151,6 +151,22 @@ def _version(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.version = Said(found["version"], line.number)
 
 
+def _slots(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """What a running llama-server says (server.py): its slots, and the cells of each."""
+    start.say("--parallel", int(found["slots"]), line.number)
+    start.say("--ctx-size", int(found["slots"]) * int(found["cells"]), line.number)
+    start.figures.append(printed("cells", found["cells"], line.number))
+
+
+def _running(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """What a running Ollama says (server.py): one model's context, and bytes of all that it holds."""
+    start.wrapper = "Ollama"
+    start.say("--ctx-size", int(found["context"]), line.number)
+    start.figures.append(printed("cells", found["context"], line.number))
+    for name, group in (("all that it holds", "size"), ("of it on devices", "vram")):
+        start.memory[name] = printed(name, found[group], line.number, of="Ollama")
+
+
 def _runner(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.wrapper = "Ollama"
 
@@ -249,6 +265,16 @@ MESSAGES = (
     _M("layers to GPU", r"offloaded (\d+)/(\d+) layers to GPU", _offloaded),
     _M("compute capability", r"Device \d+: ([^,]{3,60}), compute capability", _gpu),
     _M("build: ", r"build: (?P<version>\d+ \(\w+\))", _version),
+    _M(
+        "llama-server answers",
+        r"llama-server answers: (?P<slots>\d+) slots of (?P<cells>\d+) tokens",
+        _slots,
+    ),
+    _M(
+        "ollama answers",
+        r"ollama answers: (?P<context>\d+) tokens, (?P<size>\d+) bytes, (?P<vram>\d+) on devices",
+        _running,
+    ),
     _M("LM STUDIO", r"LM STUDIO", _wrapper("LM Studio")),
     _M("ollama", r"ollama(?:/| runner|\.exe| serve|-engine)", _wrapper("Ollama"), proves=False),
     _M(

@@ -250,8 +250,11 @@ def _metrics(start: Start, found: "re.Match[str]", line: LogLine) -> None:
             start.say(flag, value, line.number)
     for label, quantity in (("num_gpu_blocks", "num_blocks"), ("kv_cache_size_tokens", "tokens")):
         value = scalar(labels.get(label, "None"))
-        if isinstance(value, int):
+        if isinstance(value, int) and value > 0:
             start.figures.append(printed(quantity, str(value), line.number))
+    held = scalar(labels.get("kv_cache_max_concurrency", "None"))
+    if isinstance(held, float):
+        start.figures.append(printed("max_concurrency", f"{held:.6f}", line.number, digits=6))
 
 
 _N = r"(\d(?:[\d,]*\d)?)"

@@ -11,6 +11,7 @@ from fractions import Fraction
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.pool import capacity
+from kvcalc.engines.llama_cpp.setup import CELLS
 from kvcalc.engines.result import Cache, CapacityResult
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
@@ -71,6 +72,12 @@ class Compared:
                 yield found
 
     def _observe(self, figure: Figure) -> Observation:
+        if figure.quantity == "cells":
+            cells = self.result.max_model_len or 0
+            agrees = 0 <= cells - figure.value < CELLS
+            return observed(
+                figure, cells, cells, cells, agrees, "cells of one slot, in steps of 256"
+            )
         sizes = list(self._sizes(figure))
         for name, size in sizes:
             if near(size, figure):
@@ -219,6 +226,10 @@ def _assumed(name: str, value: object) -> str:
 
 def _memory(start: Start) -> Iterator[Item]:
     """What lies where, as the log says it."""
+    if "all that it holds" in start.memory:
+        for name, figure in start.memory.items():
+            yield Item(name=name, bytes=int(figure.value), line=figure.line)
+        return
     kinds = ("weights", "caches", "states", "compute", "output")
     devices = list(dict.fromkeys(figure.of for figure in start.memory.values()))
     for device in devices:

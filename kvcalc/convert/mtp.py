@@ -4,22 +4,30 @@ No causal model of transformers builds them, so a family reads the trunk alone. 
 number is known and their tensors are not: they are named as left out. Sources of what each stores:
 deepseek_v3: the tensors of DeepSeek-V3's index (see kvcalc/stack/mtp.py); glm4_moe, glm_moe_dsa,
 qwen3_5, nemotron_h: vLLM models/glm4_moe_mtp.py, deepseek_mtp.py, qwen3_5_mtp.py, nemotron_h_mtp.py;
-mimo: vLLM models/mimo_mtp.py.
+mimo, ernie4_5_moe, longcat_flash, qwen3_next: vLLM models/<type>_mtp.py; glm4_moe_lite: the index of
+GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4, minimax_m3: vllm/models/<type>.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from kvcalc.attention.v4_window import SharedKeyValueWindow
 from kvcalc.convert.config import Config
+from kvcalc.ffn.gated import GatedFeedForward
+from kvcalc.ffn.moe import MixtureOfExperts
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.stack.mtp import MultiTokenPrediction
 
-# model_type -> whether the checkpoint stores copies of embedding and head with each module.
-_COPIES = {
-    "deepseek_v3": True, "deepseek_v32": True, "glm4_moe": True, "glm_moe_dsa": False,
-    "qwen3_5_text": False, "qwen3_5_moe_text": False, "mimo": False, "nemotron_h": False,
+# model_type -> the copies of embedding and head that the checkpoint stores with each module.
+_COPIES: dict[str, str] = {
+    "deepseek_v3": "both", "deepseek_v32": "both", "glm4_moe": "both", "glm4_moe_lite": "both",
+    "glm_moe_dsa": "", "qwen3_next": "", "qwen3_5_text": "", "qwen3_5_moe_text": "", "mimo": "",
+    "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
+    "minimax_m3_vl_text": "",
 }  # fmt: skip
+# All modules of these have one projection and one last norm between them: one module is told, several not.
+_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"))
 _NEMOTRON = ("*E", ["attention", "moe"], ["full_attention", "moe"])
 
 
@@ -32,18 +40,24 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
     if not modules:
         return spec
     model_type = own_type if own_type in _COPIES else c.model_type
-    found = _block(spec, model_type, values) if model_type in _COPIES else None
+    known = model_type in _COPIES and not (modules > 1 and model_type in _ONE_GLUE)
+    found = _block(spec, model_type, values) if known else None
     if found is None:
         plural = "s" if modules > 1 else ""
         left_out = (f"{modules} multi-token-prediction layer{plural}", *spec.left_out)
         return replace(spec, left_out=left_out)
     name, block = found
-    copies = spec.vocab_size if _COPIES[model_type] else None
+    copies = _COPIES[model_type]
     return replace(
         spec,
         blocks={**spec.blocks, name: block},
-        mtp=MultiTokenPrediction(num_layers=modules, block=name, vocab_size=copies),
-    )
+        mtp=MultiTokenPrediction(
+            num_layers=modules, block=name, vocab_size=spec.vocab_size if copies else None,
+            copies="embedding" if copies == "embedding" else "both",
+            projection="separate" if model_type == "deepseek_v4" else "fused",
+            folds=model_type == "deepseek_v4", final_norm=model_type != "ernie4_5_moe",
+        ),
+    )  # fmt: skip
 
 
 def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple[str, Block] | None:
@@ -55,8 +69,12 @@ def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple
         if stated not in _NEMOTRON or not {"*", "E"} <= spec.blocks.keys():
             return None
         return "mtp", Block(attention=spec.blocks["*"].attention, ffn=spec.blocks["E"].ffn)
-    indexed = model_type in ("deepseek_v32", "glm_moe_dsa")
-    dense = model_type in ("mimo", "qwen3_5_text")
+    if model_type == "deepseek_v4":
+        return _window(spec)
+    if model_type == "ernie4_5_moe":
+        return _dense(spec, values)
+    indexed = model_type in ("deepseek_v32", "glm_moe_dsa", "minimax_m3_vl_text")
+    dense = model_type in ("mimo", "qwen3_5_text", "longcat_flash")
     for group in reversed(spec.layers):
         for name in reversed(group.names):
             block = spec.blocks[name]
@@ -66,3 +84,43 @@ def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple
             if not indexed or getattr(attention, "indexer", None) is not None:
                 return name, block
     return None
+
+
+def _dense(spec: ModelSpec, values: Mapping[str, Any]) -> tuple[str, Block] | None:
+    """ERNIE 4.5's: the trunk's attention, and a feed-forward layer as its dense layers have."""
+    last = spec.blocks[spec.layers[-1].names[-1]]
+    width = values.get("intermediate_size")
+    if last.attention is None or not isinstance(width, int) or values.get("use_bias"):
+        return None
+    ffn = GatedFeedForward(kind="gated", intermediate_size=width)
+    own = Block(attention=last.attention, ffn=ffn)
+    return next(
+        ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
+    )
+
+
+def _window(spec: ModelSpec) -> tuple[str, Block] | None:
+    """DeepSeek-V4's: a window alone, and experts that a router chooses."""
+    ffns = [
+        block.ffn
+        for block in spec.blocks.values()
+        if isinstance(block.ffn, MixtureOfExperts) and block.ffn.hash_vocab_size is None
+    ]
+    attention: Any = next(iter(spec.blocks.values())).attention
+    if not ffns or attention is None:
+        return None
+    shape = {name: getattr(attention, name) for name in _SHAPE}
+    own = Block(attention=SharedKeyValueWindow(kind="v4_window", **shape), ffn=ffns[0])
+    return next(
+        ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
+    )
+
+
+_SHAPE = (
+    "num_attention_heads",
+    "head_dim",
+    "q_lora_rank",
+    "o_groups",
+    "o_lora_rank",
+    "sliding_window",
+)

@@ -173,6 +173,9 @@ def mtp_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
     block = spec.blocks[spec.mtp.block]
     layer = tuple(block.parameters(spec.hidden_size, spec.norm))
     glue = tuple(spec.mtp.glue_parameters(spec.hidden_size))
+    if spec.hyper_connections is not None and spec.mtp.folds:
+        layer += tuple(spec.hyper_connections.layer_parameters(spec.hidden_size))
+        glue += tuple(spec.hyper_connections.final_parameters(spec.hidden_size))
     yield ParamGroup("mtp.{}.", tuple(range(spec.mtp.num_layers)), layer + glue, "last")
 
 

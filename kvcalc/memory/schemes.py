@@ -8,7 +8,7 @@ from kvcalc.dtypes import BLOCK, Format, weight_format
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe, weight_word
 from kvcalc.frozen import frozen
-from kvcalc.memory.inventory import ParamGroup, parameter_groups
+from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
 from kvcalc.memory.ledger import Scheme, Stored, Weight, make_rows
 from kvcalc.mlx_types import mlx_recipe
 from kvcalc.spec.model import ModelSpec, TensorFormat
@@ -63,12 +63,17 @@ class Checkpoint:
         default = formats.pop("default", weight_format("bf16"))
         word = spec.weight_dtypes.get("default", "")
         self._usual = ByComponent(self.name, default, formats, word)
+        self._spec = spec
         self._rules = [_Rule(rule) for rule in spec.weight_formats]
         self._names = dict.fromkeys(name for rule in spec.weight_formats for name in rule.tensors)
 
     def finish(self) -> None:
         """Raise UnsupportedError where a rule named a tensor that the model does not have."""
+        modules = {rule_name(group.prefix + tensor.name) for group in mtp_groups(self._spec)
+                   for tensor in group.tensors}  # fmt: skip
         for name in self._names:
+            if name in modules:
+                continue
             raise UnsupportedError(
                 f"weight_formats: no tensor of the model is called {name}; 'kvcalc explain --all' has "
                 f"the mechanisms' names"

@@ -17,8 +17,9 @@ ByLayer = Mapping[int | None, Told]
 
 
 def rule_name(name: str) -> str:
-    """What rules call a tensor of the inventory: ``layers.{}.ffn.up_proj.weight`` is ffn.up_proj."""
-    return name.replace("layers.{}.", "").removesuffix(".weight")
+    """What rules call a tensor of the inventory: ``layers.{}.ffn.up_proj.weight`` is ffn.up_proj, one of a
+    module of multi-token prediction mtp.ffn.up_proj."""
+    return name.replace("layers.{}.", "").replace("mtp.{}.", "mtp.").removesuffix(".weight")
 
 
 def parse_layers(text: str) -> frozenset[int]:

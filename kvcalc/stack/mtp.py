@@ -12,7 +12,8 @@ Equation (DeepSeek-V3, arXiv 2412.19437, section 2.2, equations 21 to 23), for m
 Every module has one whole layer (``block``) with a cache of its own, kept only where the modules
 draft tokens. Embedding and head are the main model's; DeepSeek-V3, GLM-4.5 and their heirs store
 copies in the checkpoint all the same (``vocab_size``), Qwen3-Next does not.
-DeepSeek-V4 has e_proj and h_proj, both d x d, where others have one d x 2d matrix.
+DeepSeek-V4 has e_proj and h_proj, both d x d, where others have one d x 2d matrix, and the connections of
+its residual streams in each module (kvcalc/stack/hyper_connections.py).
 Qwen3-Next calls them fc, pre_fc_norm_embedding, pre_fc_norm_hidden and norm.
 Tensor parallelism keeps the glue on every rank.
 
@@ -44,6 +45,8 @@ class MultiTokenPrediction:
         final_norm: each module has a norm before the head.
         vocab_size: rows of the copies of embedding and head that the checkpoint stores with each
             module; absent when the modules only use the main model's.
+        copies: which of the two it stores (LongCat-Flash: the embedding).
+        folds: each module folds the residual streams into one before its norm (DeepSeek-V4).
     """
 
     num_layers: Modules
@@ -51,6 +54,8 @@ class MultiTokenPrediction:
     projection: Literal["fused", "separate"] = "fused"
     final_norm: bool = True
     vocab_size: Rows | None = None
+    copies: Literal["both", "embedding"] = "both"
+    folds: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
@@ -72,4 +77,5 @@ class MultiTokenPrediction:
             shape = (self.vocab_size, hidden_size)
             by_row = Shard(0, (Part(self.vocab_size, self.vocab_size, pad=True),))
             yield ParamTensor("embed_tokens.weight", shape, "embedding", by_row, quantised=True)
-            yield ParamTensor("shared_head.head.weight", shape, "head", by_row, quantised=True)
+            if self.copies == "both":
+                yield ParamTensor("shared_head.head.weight", shape, "head", by_row, quantised=True)

@@ -98,7 +98,49 @@ def test_mimo_predicts_with_a_layer_like_its_others() -> None:
 
 
 def test_mtp_layers_whose_tensors_are_not_known_are_named() -> None:
-    assert "1 multi-token-prediction layer" in imported("deepseek-v4-flash").left_out
+    config = {
+        "model_type": "exaone_moe", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "num_nextn_predict_layers": 1,
+        "intermediate_size": 96, "moe_intermediate_size": 32, "num_experts": 4,
+        "num_experts_per_tok": 2, "tie_word_embeddings": False,
+    }  # fmt: skip
+    spec = spec_from_config(config, "small", "config.json").spec
+    assert "1 multi-token-prediction layer" in spec.left_out
+
+
+def test_longcat_and_its_mtp_layer_are_the_published_sum() -> None:
+    """meituan-longcat/LongCat-Flash-Chat: safetensors total 561,862,880,256, router biases included."""
+    spec = load("longcat-flash")
+    summary = summarise(spec)
+    apart = count_parameters(mtp_groups(spec))
+    assert summary.total + summary.buffers + apart == 561_862_880_256
+
+
+# vLLM 0.33's own MTP classes on the meta device, without its tables, of small drawn configs.
+SMALL_MODULES = [
+    ("deepseek_v4", {
+        "num_hidden_layers": 3, "hidden_size": 48, "vocab_size": 64, "num_attention_heads": 4,
+        "head_dim": 32, "q_lora_rank": 16, "o_groups": 2, "o_lora_rank": 6, "sliding_window": 8,
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 42,
+        "n_shared_experts": 1, "hc_mult": 4, "compress_ratios": [0, 4, 128, 0],
+        "num_hash_layers": 1, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 8,
+        "tie_word_embeddings": False,
+    }, 51_131 - 60),  # vLLM pads the four sinks to 64
+    ("ernie4_5_moe", {
+        "num_hidden_layers": 3, "hidden_size": 96, "vocab_size": 128, "num_attention_heads": 6,
+        "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 28, "moe_num_experts": 4,
+        "moe_k": 2, "moe_intermediate_size": 20, "use_bias": False, "tie_word_embeddings": True,
+    }, 51_456),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "parameters"), SMALL_MODULES, ids=[row[0] for row in SMALL_MODULES]
+)
+def test_modules_are_vllms_classes(kind: str, values: dict[str, Any], parameters: int) -> None:
+    config = values | {"model_type": kind, "num_nextn_predict_layers": 1}
+    spec = spec_from_config(config, "small", "config.json").spec
+    assert count_parameters(mtp_groups(spec)) == parameters
 
 
 SHIPPED = [case for case in CASES if case["name"] in shipped()]

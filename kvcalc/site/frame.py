@@ -81,7 +81,8 @@ def render(page: Page) -> str:
     )
     form = f'<script src="{top}assets/model.js" defer></script>\n' if page.script else ""
     return filled("frame.html", {
-        "about": text(page.about), "version": text(__version__), "top": top, "script": form,
+        "about": text(page.about.replace("`", "")), "version": text(__version__), "top": top,
+        "script": form,
         "title": text(page.title if page.title == "kvcalc" else f"{page.title} · kvcalc"),
         "home": _current(page.path, "index.html"), "menu": menu, "body": page.body,
     })  # fmt: skip

@@ -75,7 +75,7 @@ def _paragraph(lines: list[str]) -> str:
     if marked is not None:
         items = re.split(rf"\n(?={_MARK.pattern})", "\n".join(lines))
         kind = "ul" if marked[0] == "* " else "ol"
-        return _list(kind, (inline(_joined([_MARK.sub("", item)])) for item in items))
+        return _list(kind, (inline(_joined([_MARK.sub("", item, count=1)])) for item in items))
     pairs = list(pairwise(lines))
     if any(_indented(b) and not _indented(a) and a[-1] != ":" for a, b in pairs):
         return _hanging(lines)
@@ -151,12 +151,13 @@ def _table(lines: list[str]) -> str:
     ]
     kinds = [' class="n"' if one else "" for one in right]
 
-    def row(line: str, tag: str) -> str:
-        pairs = zip(kinds, cells(line), strict=False)
-        return f"<tr>{''.join(f'<{tag}{kind}>{inline(cell)}</{tag}>' for kind, cell in pairs)}</tr>"
+    def row(line: list[str], head: str = "td") -> str:
+        # A cell without words heads nothing.
+        tags = [head if cell else "td" for cell in line]
+        found = zip(tags, kinds, line, strict=False)
+        return f"<tr>{''.join(f'<{tag}{kind}>{inline(cell)}</{tag}>' for tag, kind, cell in found)}</tr>"
 
-    body = "\n".join(row(line, "td") for line in lines[2:])
+    head, body = row(cells(lines[0]), "th"), "\n".join(map(row, rows))
     return (
-        f'<div class="scroll"><table><thead>{row(lines[0], "th")}</thead>\n<tbody>{body}</tbody>'
-        "</table></div>\n"
+        f'<div class="scroll"><table><thead>{head}</thead>\n<tbody>{body}</tbody></table></div>\n'
     )

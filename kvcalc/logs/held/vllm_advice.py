@@ -14,7 +14,7 @@ from kvcalc.errors import KvcalcError
 from kvcalc.logs.answer import Advice, Item
 from kvcalc.logs.held.common import command, truth
 from kvcalc.logs.held.vllm import Compared
-from kvcalc.units import format_bytes
+from kvcalc.units import format_as_logged
 
 # What people give a server that has its GPU for itself.
 _MOST_SHARE = Fraction(95, 100)
@@ -105,17 +105,45 @@ def verdict(pooled: Pooled) -> Iterator[str]:
     held = f"{float(pool.max_concurrency):.2f}"
     if pool.max_concurrency < 1:
         yield (
-            f"One request of {length:,} tokens takes {format_bytes(need)}, and there are "
-            f"{format_bytes(pooled.bytes)}: vLLM does not start. The longest that fits is "
+            f"One request of {length:,} tokens takes {format_as_logged(need)}, and there are "
+            f"{format_as_logged(pooled.bytes)}: vLLM does not start. The longest that fits is "
             f"{pool.estimated_max_model_len or 0:,} tokens."
         )
         return
+    # What some releases state as needed leaves groups out; the pool's own blocks do not.
+    whole = next((item.bytes for item in request_items(pooled)), need)
     yield (
-        f"One request of {length:,} tokens takes {format_bytes(need)} of "
-        f"{format_bytes(pooled.bytes)}: {held} of "
+        f"One request of {length:,} tokens takes {format_as_logged(whole)} of "
+        f"{format_as_logged(pooled.bytes)}: {held} of "
         "them at once. Shorter requests take less: the server runs more of those, "
         "and queues what does not fit."
     )
+
+
+def limits(pooled: Pooled) -> Iterator[str]:
+    """What limits: the weights' part of what vLLM may use, and the largest part of a request that is
+    no need of the model's."""
+    logged, start = pooled.start.memory, pooled.start
+    total, weights, share = (
+        logged.get("device"),
+        logged.get("weights"),
+        start.value("--gpu-memory-utilization"),
+    )
+    if total is not None and weights is not None and isinstance(share, float):
+        may = int(total.value * Fraction(str(share)))
+        if weights.value * 2 >= may:
+            yield (
+                f"The weights limit it: {format_as_logged(int(weights.value))} of the "
+                f"{format_as_logged(may)} that vLLM may use on a device."
+            )
+    items = list(request_items(pooled))
+    wasted = [each for each in items[2:] if each.why and not each.name.startswith("of it")]
+    if wasted and items[0].bytes and wasted[0].bytes * 20 >= items[0].bytes:
+        first = wasted[0]
+        yield (
+            f"{first.bytes * 100 // items[0].bytes} % of a request is no need of the attention's: "
+            f"{first.name} ({first.why})."
+        )
 
 
 def advice(pooled: Pooled) -> tuple[Advice, ...]:
@@ -184,7 +212,7 @@ def _changes(pooled: Pooled) -> Iterator[_Change]:
                 "--enforce-eager",
                 request,
                 size + more,
-                f"; {format_bytes(more)} more, and slower decoding",
+                f"; {format_as_logged(more)} more, and slower decoding",
             )
 
 
@@ -213,7 +241,7 @@ def _memory(pooled: Pooled) -> Iterator[_Change]:
     if whole and asked < _MOST_SHARE and "--kv-cache-memory-bytes" not in start.flags:
         more = int(whole * (_MOST_SHARE - asked))
         yield (f"--gpu-memory-utilization {float(_MOST_SHARE):g}", request, size + more,
-               f"; {format_bytes(more)} more, which nothing else may hold")  # fmt: skip
+               f"; {format_as_logged(more)} more, which nothing else may hold")  # fmt: skip
     weights = start.memory.get("weights")
     if weights is not None:
         layout = request.layout

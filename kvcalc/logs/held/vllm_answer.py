@@ -3,7 +3,14 @@
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.logs.facts import Start
-from kvcalc.logs.held.vllm_advice import Pooled, advice, memory_items, request_items, verdict
+from kvcalc.logs.held.vllm_advice import (
+    Pooled,
+    advice,
+    limits,
+    memory_items,
+    request_items,
+    verdict,
+)
 from kvcalc.logs.held.vllm_tries import compare
 from kvcalc.logs.parts import parts_of
 from kvcalc.spec.catalog import Found
@@ -23,7 +30,7 @@ def answer(
         memory=tuple(memory_items(pooled)),
         request=tuple(request_items(pooled)),
         request_title=f"one request of {compared.plan.max_model_len:,} tokens",
-        verdict=tuple(verdict(pooled)),
+        verdict=(*verdict(pooled), *limits(pooled)),
         assumed=assumed,
         notes=(*notes, *compared.plan.notes),
     )

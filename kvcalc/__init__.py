@@ -4,7 +4,8 @@
 >>> kvcalc.estimate("llama-3-8b", context_tokens="8k").cache.bytes
 1073741824
 
-Get a model: ``load`` finds one by shipped name, hub id or path, ``shipped`` lists the names;
+Get a model: ``load`` finds one by shipped name, hub id or path, ``shipped`` lists the names,
+``models`` filters and sorts the shipped ones by attention, size, context, age;
 ``load_spec_text`` reads YAML, ``spec_from_config`` the values of a Hugging Face config; ``dump`` writes
 YAML; ``with_attention`` makes the same model with another attention.
 
@@ -28,12 +29,14 @@ __all__ = [
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
-    "load_spec_text", "read_log", "shipped", "spec_from_config", "traffic", "which", "with_attention",
+    "load_spec_text", "models", "read_log", "shipped", "spec_from_config", "traffic", "which",
+    "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
+    from kvcalc.api.listing import models
     from kvcalc.api.logs import read_log
     from kvcalc.api.serving import capacity, fit, traffic, which
     from kvcalc.api.specs import check, diff, grid
@@ -73,6 +76,7 @@ else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
+        "kvcalc.api.listing": ("models",),
         "kvcalc.api.logs": ("read_log",),
         "kvcalc.api.serving": ("capacity", "fit", "traffic", "which"),
         "kvcalc.api.specs": ("check", "diff", "grid"),

@@ -36,7 +36,16 @@ FailOn = Literal["increase", "any", "none"]
 Pair = tuple[Side | None, Side | None]
 
 # What says where a spec is from; none of it changes a number.
-_PROVENANCE = ("name", "source", "hub_id", "notes", "left_out", "model_type", "checkpoint")
+_PROVENANCE = (
+    "name",
+    "source",
+    "hub_id",
+    "released",
+    "notes",
+    "left_out",
+    "model_type",
+    "checkpoint",
+)
 # What holds a spec's numbers instead of making them.
 _LIMITS = ("expect", "budgets")
 

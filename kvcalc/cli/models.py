@@ -18,13 +18,43 @@ def models(
             show_default="all",
         ),
     ] = "",
+    attention: Annotated[
+        str | None, typer.Option(help="With attention or a mixer of a kind.", metavar="gqa,mla,...")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Of one family.", metavar="qwen")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Parameters from and to.", metavar="7b-14b|70b-|-3b")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="With these parts.", metavar="vision,audio,text")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Made for as many tokens, or more.", metavar="128k")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="That came out in a month, or later.", metavar="2026-05")
+    ] = None,
+    newest: Annotated[
+        int | None, typer.Option(help="The last ones that came out.", metavar="N")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="What they are sorted by.",
+            metavar="name|family|size|active|context|cache|newest|oldest",
+            show_default="name",
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     format: options.OutputFormat = "table",
 ) -> None:
-    """The shipped models: parameters, attention, bytes of a token.
+    """The shipped models, by attention, size, context, age.
 
-    Example: kvcalc models qwen
+    Example: kvcalc models --attention mla --context 128k --sort size
     """
+    from kvcalc.memory.listing import wanted
     from kvcalc.report.answers.models import answer
     from kvcalc.spec.catalog import match
 
-    show(format, answer(match(pattern)))
+    question = wanted(attention, family, size, modality, context, since, newest, sort, reverse)
+    show(format, answer(match(pattern), question))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.spec import index
+from kvcalc.spec.model import ModelSpec
 
 FILE = os.path.join(os.path.dirname(__file__), "shipped.jsonl")
 
@@ -49,7 +50,20 @@ def _counted(path: Path) -> dict[str, Any]:
         "hub_id": spec.hub_id[0] if spec.hub_id else "",
         # At the length that a question has where none is given.
         "next_token_bytes": function.next_token_bytes(DEFAULT_CONTEXT),
+        "context": spec.max_position_embeddings,
+        "modality": modality(spec),
+        "released": spec.released,
     }
+
+
+def modality(spec: ModelSpec) -> str:
+    """``text``, ``text+vision``, ``text+vision+audio``, ``text+audio``: what goes in or comes out.
+
+    A tower counts whether or not its parameters do; an encoder without a vocabulary hears.
+    """
+    parts = " ".join((*spec.towers, *spec.left_out))
+    hears = "audio" in parts or (spec.encoder is not None and spec.encoder.embedding == "none")
+    return "text" + "+vision" * ("vision" in parts) + "+audio" * hears
 
 
 def texts() -> dict[str, str]:

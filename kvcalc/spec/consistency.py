@@ -1,5 +1,6 @@
 """Rules across the parts of a spec: what its mechanisms and its stack must agree on."""
 
+import re
 from collections.abc import Iterator
 from math import lcm, prod
 from typing import Any
@@ -13,6 +14,7 @@ from kvcalc.spec.stored_formats import stored_format
 from kvcalc.spec.tensor_formats import parse_layers
 from kvcalc.tensors import EveryToken
 
+_MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
 # The longest time after which blocks of all sizes of a model begin anew together, in tokens.
 MAX_PERIOD = 1 << 16
 
@@ -89,6 +91,8 @@ def _block(where: str, block: Block, hidden_size: int) -> Iterator[Finding]:
 def _provenance(spec: ModelSpec) -> Iterator[Finding]:
     if not spec.source:
         yield "KV502", "source", "name where the dimensions were read"
+    if spec.released is not None and not _MONTH.fullmatch(spec.released):
+        yield "KV106", "released", "a month is written 2025-04"
 
 
 def _stacks(spec: ModelSpec) -> Iterator[Finding]:

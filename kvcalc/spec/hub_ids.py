@@ -49,7 +49,7 @@ class HubId:
         held = {} if own else {"expect": base.expect, "budgets": base.budgets}
         return replace(
             base, name=model_name(self.id.split("/")[1]), source=(self.source,), hub_id=(self.id,),
-            **{"expect": None, "budgets": (), **held, **own},
+            released=None, **{"expect": None, "budgets": (), **held, **own},
         )  # fmt: skip
 
     def told(self, base: ModelSpec, model: ModelSpec) -> tuple[str, ...]:

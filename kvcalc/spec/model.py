@@ -347,6 +347,8 @@ class ModelSpec:
         name: how kvcalc calls the model.
         source: where the dimensions were read: an address, a paper, a file and revision.
         hub_id: the model's ids on the Hugging Face hub.
+        released: the month in which it came out, such as 2025-04; that of a shipped one is when its
+            repository was made on the hub, as llmfit 1.1.17 (PyPI) lists it.
         model_type: the model_type of its Hugging Face config.
         notes: what a reader should know.
         left_out: parts of the checkpoint that are not counted, such as a speech decoder.
@@ -386,6 +388,7 @@ class ModelSpec:
     name: str
     source: tuple[str, ...]
     hub_id: tuple[str, ...] = ()
+    released: str | None = None
     model_type: str | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

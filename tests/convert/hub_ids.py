@@ -36,8 +36,8 @@ FACTS = Path(__file__).with_name("hub_facts.tsv")
 LLMFIT = "llmfit 1.1.17 (PyPI), its numbers and the parameters of its files"
 STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
-    *hub_ids.OWN, "name", "source", "hub_id", "model_type", "notes", "left_out", "blocks", "layers",
-    "expect", "budgets",
+    *hub_ids.OWN, "name", "source", "hub_id", "released", "model_type", "notes", "left_out", "blocks",
+    "layers", "expect", "budgets",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from kvcalc.memory.listing import Wanted, chosen
 from kvcalc.memory.shipped import records
 from kvcalc.report.sheet import (
     Answer,
@@ -19,19 +20,20 @@ from kvcalc.report.sheet import (
 
 KEYS = (
     "name", "family", "parameters", "active_parameters", "attention", "bytes_per_token",
-    "fixed_bytes_per_sequence", "hub_id", "next_token_bytes",
+    "fixed_bytes_per_sequence", "hub_id", "next_token_bytes", "context", "modality", "released",
 )  # fmt: skip
 _COLUMNS = (
     Column("model", "name"), Column("family", "family"), Column("parameters", "parameters"),
     Column(None, "active_parameters"), Column("attention", "attention", wraps=True),
     Column("a token at 8k", "next_token_bytes"), Column(None, "bytes_per_token"),
     Column("windows and states", "fixed_bytes_per_sequence"), Column(None, "hub_id"),
+    Column("context", "context"), Column(None, "modality"), Column("released", "released"),
 )  # fmt: skip
 
 
-def answer(found: dict[str, Path]) -> Answer:
-    """found: name -> file."""
-    rows = records(found.values())
+def answer(found: dict[str, Path], question: Wanted) -> Answer:
+    """found: name -> file. question: which of them, in which order."""
+    rows = chosen(records(found.values()), question)
     return Answer(
         lambda: [Sheet("", "", (Table("", _COLUMNS, tuple(map(_row, rows))),), keys=KEYS)],
         lambda: {"models": rows},
@@ -49,5 +51,8 @@ def _row(record: dict[str, Any]) -> Row:
         Bytes(record["bytes_per_token"]),
         Bytes(record["fixed_bytes_per_sequence"]),
         record["hub_id"],
+        "" if record["context"] is None else Count(record["context"]),
+        record["modality"],
+        record["released"] or "",
     )
     return Row(cells)

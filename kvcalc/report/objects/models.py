@@ -11,6 +11,8 @@ class ModelRow(TypedDict):
         bytes_per_token: beyond every window.
         fixed_bytes_per_sequence: full windows and states.
         hub_id: empty where it has none.
+        context: the tokens that it was made for. modality: text, with +vision, +audio.
+        released: the month in which it came out.
     """
 
     name: str
@@ -22,6 +24,9 @@ class ModelRow(TypedDict):
     fixed_bytes_per_sequence: int
     hub_id: str
     next_token_bytes: int
+    context: int | None
+    modality: str
+    released: str | None
 
 
 class Models(TypedDict):

@@ -1,11 +1,11 @@
 """Laws that hold for any model, whatever its numbers: tried on random specs of every mechanism."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvcalc import estimate
@@ -19,49 +19,55 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import PerBlock, Share, Tail
 from tests.spec.random_specs import sizes, specs
 
-random_specs = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-lengths = st.integers(0, 400)
 BF16 = CacheDtypes()
 
 
-@given(specs(), lengths, lengths, lengths)
-@random_specs
-def test_more_tokens_never_take_less(spec: ModelSpec, tokens: int, more: int, source: int) -> None:
-    function = cache_function(spec, BF16)
-    assert function.most(tokens, source) <= function.most(tokens + more, source)
-    assert function.most(tokens, source) <= function.most(tokens, source + more)
+@dataclass(frozen=True)
+class Asked:
+    """What a law is asked about, beside a spec."""
+
+    tokens: int
+    more: int
+    source: int
+    batch: int
+    beams: int
+    repeat: int
+    ranks: int
 
 
-@given(specs(), st.integers(0, 150), st.integers(0, 50))
-@random_specs
-def test_the_peak_is_the_most_of_all_lengths(spec: ModelSpec, tokens: int, source: int) -> None:
-    function = cache_function(spec, BF16)
-    held = [function.at(length, source) for length in range(tokens + 1)]
-    assert function.most(tokens, source) == max(held)
+def more_tokens_never_take_less(spec: ModelSpec, asked: Asked) -> None:
+    function, tokens, source = cache_function(spec, BF16), asked.tokens, asked.source
+    assert function.most(tokens, source) <= function.most(tokens + asked.more, source)
+    assert function.most(tokens, source) <= function.most(tokens, source + asked.more)
 
 
-@given(specs(), st.integers(1, 9), st.integers(1, 3), lengths)
-@random_specs
-def test_sequences_add_up(spec: ModelSpec, batch: int, beams: int, tokens: int) -> None:
+def the_peak_is_the_most_of_all_lengths(spec: ModelSpec, asked: Asked) -> None:
+    function, tokens = cache_function(spec, BF16), asked.tokens % 151
+    held = [function.at(length, asked.source) for length in range(tokens + 1)]
+    assert function.most(tokens, asked.source) == max(held)
+
+
+def sequences_add_up(spec: ModelSpec, asked: Asked) -> None:
+    tokens = asked.tokens
     one = estimate(spec, context_tokens=tokens, encoder_tokens=tokens)
     many = estimate(
-        spec, context_tokens=tokens, encoder_tokens=tokens, batch_size=batch, beams=beams
+        spec,
+        context_tokens=tokens,
+        encoder_tokens=tokens,
+        batch_size=asked.batch,
+        beams=asked.beams,
     )
-    assert many.cache.bytes == batch * beams * one.cache.bytes
+    assert many.cache.bytes == asked.batch * asked.beams * one.cache.bytes
     assert many.cache.bytes_per_token == one.cache.bytes_per_token
     assert many.weight_bytes == one.weight_bytes
 
 
-@given(specs(), lengths)
-@random_specs
-def test_groups_add_up_to_the_cache(spec: ModelSpec, tokens: int) -> None:
-    cache = estimate(spec, context_tokens=tokens).cache
+def groups_add_up_to_the_cache(spec: ModelSpec, asked: Asked) -> None:
+    cache = estimate(spec, context_tokens=asked.tokens).cache
     assert sum(group.bytes for group in cache.groups) == cache.bytes
 
 
-@given(specs())
-@random_specs
-def test_one_more_period_of_tokens_takes_the_slope(spec: ModelSpec) -> None:
+def one_more_period_of_tokens_takes_the_slope(spec: ModelSpec, asked: Asked) -> None:
     function = cache_function(spec, BF16)
     period = lcm(*(_period(extent) for extent, _ in function.terms))
     # By then every window of a random spec (at most 128 tokens and as many sinks) is full.
@@ -81,10 +87,10 @@ def _period(extent: Any) -> int:
             return 1
 
 
-@given(specs(), st.integers(1, 3), lengths)
-@random_specs
-def test_layers_add_up(spec: ModelSpec, repeat: int, tokens: int) -> None:
-    assume(spec.recursion is None)
+def layers_add_up(spec: ModelSpec, asked: Asked) -> None:
+    if spec.recursion is not None:
+        return
+    repeat, tokens = asked.repeat, asked.tokens
     group = replace(spec.layers[0], repeat=1)
     one = replace(spec, layers=(group,))
     repeated = replace(spec, layers=(replace(group, repeat=repeat),))
@@ -97,9 +103,7 @@ def test_layers_add_up(spec: ModelSpec, repeat: int, tokens: int) -> None:
     assert summarise(looped).total <= summarise(repeated).total
 
 
-@given(specs())
-@random_specs
-def test_components_add_up(spec: ModelSpec) -> None:
+def components_add_up(spec: ModelSpec, asked: Asked) -> None:
     parameters = summarise(spec)
     assert sum(parameters.by_component.values()) == parameters.total
     assert 0 <= parameters.active_without_embedding <= parameters.active <= parameters.total
@@ -107,17 +111,12 @@ def test_components_add_up(spec: ModelSpec) -> None:
     assert sum(by_component.values()) == total == 2 * parameters.total
 
 
-@given(specs(), st.sampled_from([2, 4, 8]), lengths)
-@random_specs
-def test_ranks_hold_the_whole_between_them(spec: ModelSpec, ranks: int, tokens: int) -> None:
+def ranks_hold_the_whole_between_them(spec: ModelSpec, asked: Asked) -> None:
+    ranks, tokens = asked.ranks, asked.tokens
     try:
         shard = cache_function(spec, BF16, ranks).at(tokens, tokens)
-    except UnsupportedError:
-        assume(False)
-        return
-    whole = cache_function(spec, BF16).at(tokens, tokens)
-    assert shard <= whole <= ranks * shard
-    try:
+        whole = cache_function(spec, BF16).at(tokens, tokens)
+        assert shard <= whole <= ranks * shard
         devices = device_weight_bytes(spec, "bf16", ranks, 1)
     except UnsupportedError:
         return
@@ -125,6 +124,26 @@ def test_ranks_hold_the_whole_between_them(spec: ModelSpec, ranks: int, tokens: 
     assert len(devices) == ranks
     assert max(devices) <= total + 2 * spec.vocab_size * ranks * spec.hidden_size
     assert sum(devices) >= total
+
+
+LAWS = (
+    more_tokens_never_take_less, the_peak_is_the_most_of_all_lengths, sequences_add_up,
+    groups_add_up_to_the_cache, one_more_period_of_tokens_takes_the_slope, layers_add_up,
+    components_add_up, ranks_hold_the_whole_between_them,
+)  # fmt: skip
+_lengths, _few = st.integers(0, 400), st.integers(1, 3)
+
+
+@given(
+    specs(),
+    st.builds(Asked, _lengths, _lengths, _lengths, st.integers(1, 9), _few, _few,
+              st.sampled_from([2, 4, 8])),
+)  # fmt: skip
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+def test_laws(spec: ModelSpec, asked: Asked) -> None:
+    """Every law on every spec: drawing one costs more than asking all of them."""
+    for law in LAWS:
+        law(spec, asked)
 
 
 def softmax(kind: Any, heads: int, kv_heads: int, head_dim: int, **fields: Any) -> Any:

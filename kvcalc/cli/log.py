@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kvcalc.cli import completion, options
+from kvcalc.cli.output import note
 from kvcalc.cli.show import show
 
 _ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio")
@@ -57,6 +58,11 @@ def log(
     name = None if engine is None else options.engine_name(engine)
     with pieces_of(file) as pieces:
         found = answer_of(pieces, model, name, flags, gpu)
-    show(format, answer(found), quiet=quiet)
+    said = (*found.assumed, *found.notes)
+    show(format, answer(found), quiet=quiet, notes=said)
+    if format == "json" and not quiet:
+        # The contract's object has no place for them.
+        for each in said:
+            note(each)
     if found.disagrees:
         raise typer.Exit(1)

@@ -115,6 +115,10 @@ def _kv_buffer(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.figures.append(printed("buffer", found["size"], line.number, unit=MIB, digits=2, of=of))
 
 
+def _swa_full(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    start.say("--swa-full", True, line.number)
+
+
 def _drafts(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.dims.setdefault("draft context", Said(True, line.number))
 
@@ -261,6 +265,7 @@ MESSAGES = (
     ),
     _M("kv_size = ", r"kv_size = (\d+), ", _cells),
     _M("n_ctx_slot", r"id_slot=0 n_ctx_slot=(\d+)", _cells),
+    _M("using full-size SWA cache", r"using full-size SWA cache", _swa_full),
     _M("creating MTP draft context", r"creating MTP draft context", _drafts),
     _M("layers to GPU", r"offloaded (\d+)/(\d+) layers to GPU", _offloaded),
     _M("compute capability", r"Device \d+: ([^,]{3,60}), compute capability", _gpu),

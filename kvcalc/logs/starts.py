@@ -1,9 +1,9 @@
 """From a log to the starts of engines in it: which engine, which lines, which of several."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from kvcalc.errors import UsageError
+from kvcalc.errors import UsageError, one_line
 from kvcalc.logs import llama_cpp, sglang, tensorrt_llm, vllm
 from kvcalc.logs.command import command_flags
 from kvcalc.logs.dialect import Dialect, Message, match
@@ -28,19 +28,20 @@ MAX_STARTS, MAX_FIGURES = 500, 4_000
 class Reading:
     """What a log says. starts: of every engine, in order. others: (line, program) that are not read.
 
-    models: (line, model, engine) of every start. short: not all of the log's lines were looked at.
+    short: not all of the log's lines were looked at. first: (line, words) of the first that says something.
     """
 
     starts: list[Start] = field(default_factory=list)
     others: list[tuple[int, str]] = field(default_factory=list)
     short: bool = False
+    first: tuple[int, str] | None = None
 
 
 def read_starts(pieces: Iterable[bytes]) -> Reading:
     """Every start in a log. Takes no more memory for a longer one."""
     keys = {key for dialect in DIALECTS.values() for key in dialect.words_of_lines()}
     reader = _Reader()
-    for count, line in enumerate(read(pieces, {*keys, *_OTHERS})):
+    for count, line in enumerate(read(reader.watched(pieces), {*keys, *_OTHERS})):
         if count >= MAX_LINES:
             reader.reading.short = True
             break
@@ -59,6 +60,17 @@ class _Reader:
             (dialect, message) for dialect in DIALECTS.values() for message in dialect.messages
         ]
         self._draft = False
+
+    def watched(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces as they are; the first line with words in it is remembered."""
+        for piece in pieces:
+            if self.reading.first is None:
+                for number, line in enumerate(piece.split(b"\n", 200), 1):
+                    words = line.decode("utf-8", "replace").strip("` \r\t>")
+                    if words:
+                        self.reading.first = number, one_line(words[:80])
+                        break
+            yield piece
 
     def take(self, line: LogLine) -> None:
         text = line.text
@@ -188,7 +200,8 @@ def _nothing(reading: Reading, engine: str | None) -> str:
         line, program = reading.others[0]
         return f"line {line} is of {program}, whose logs are not read: only those of {names} are"
     which = "no line" if engine is None else f"no line of {DIALECTS[engine].words}"
-    return f"{which} says what a cache took: logs of {names} are read from their start on"
+    first = f", and line {reading.first[0]} begins '{reading.first[1]}'" if reading.first else ""
+    return f"{which} says what a cache took{first}: logs of {names} are read from their start on"
 
 
 _LOOKED_FOR = {

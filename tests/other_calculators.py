@@ -41,6 +41,10 @@ from vramcalc.arch import Arch
 from vramcalc.memory import kv_cache
 print(kv_cache(Arch.from_config(c), 1, t, 2))
 """,
+    "kvfit==0.3.0": """
+from kvfit.architectures import estimate_cache
+print(int(sum(part.bytes for part in estimate_cache(c, context_tokens=t).components)))
+""",
     "llm-mem==0.1.1": """
 from llm_mem import llm_memory_calculator as module
 module.hf_hub_download = lambda **asked: str(path)

@@ -4,7 +4,6 @@ Usage: python sweep.py [FILE.png]
 """
 
 import sys
-from dataclasses import asdict
 
 import matplotlib
 import pandas
@@ -18,7 +17,7 @@ points = kvcalc.grid(
     contexts=["1k", "8k", "32k", "128k"],
     batches=[1, 32],
 )
-frame = pandas.DataFrame(map(asdict, points))
+frame = pandas.DataFrame(points)
 frame["cache_gib"] = frame["cache_bytes"] / 2**30  # a quotient for the eye; the bytes are exact
 
 table = frame[frame["batch_size"] == 1].pivot(

@@ -141,6 +141,7 @@ def fit(
         max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
         max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
         eager=eager,
+        kv_stated=words.get("kv_dtype") is not None,
     )
     return ask(Planner(spec), device, request)
 
@@ -182,6 +183,7 @@ def which(
         max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
         max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
         eager=eager,
+        kv_stated=given.get("kv_dtype") is not None,
     )
     named = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
     if not named or not all(isinstance(each, str) for each in named):

@@ -110,25 +110,25 @@ def fit(
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio, video)
-    one = gpus is None and not (together or _several(models))
+    several = together or _several(models)
+    one = gpus is None and not several
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, drafts)
         if dtype or flag or len(named) > 1 or first is None or local.is_file(found):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             slots = local.slots(batch, kv_dtype, given)
-            length = options.tokens(context, "--context")
-            return local.fit_locally(found, name, on, dtype, length, slots, engine_version, why,
-                                     format, quiet, put=put, path=models[0])  # fmt: skip
-    several = together or _several(models)
+            return local.fit_locally(found, name, on, dtype, options.tokens(context, "--context"),
+                slots, engine_version, why, format, quiet, put=put, path=models[0])  # fmt: skip
     _refuse_several(flag if name in local.LOCAL else None, lora.said if several else None)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
-    beside = beside_of(draft, mtp_layers, speculative_tokens)
     asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype,
-                   Layout(tp, pp, dp, expert_parallel), beside, put)  # fmt: skip
+                   Layout(tp, pp, dp, expert_parallel),
+                   beside_of(draft, mtp_layers, speculative_tokens), put)  # fmt: skip
     request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
+    request = replace(request, kv_stated=kv_dtype is not None)
     if together:
         return _together(models, device, asked, request, why, format, quiet)
     if _several(models) or _by_file(name, dtype, gpus):

@@ -25,6 +25,7 @@ class FitRequest:
     memory that the engine may use, None the one that it takes by itself. max_num_batched_tokens,
     max_num_seqs: its scheduler step; None takes what the engine chooses for the device, and no fewer
     requests than are asked for. eager: no CUDA graphs. notes: what was assumed of the question.
+    kv_stated: the cache's format was said, so that bf16 is not what the engine takes by itself.
     """
 
     workload: Workload
@@ -35,6 +36,7 @@ class FitRequest:
     max_num_seqs: int | None = None
     eager: bool = False
     notes: tuple[str, ...] = ()
+    kv_stated: bool = False
 
     @property
     def layout(self) -> Layout:

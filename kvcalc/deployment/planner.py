@@ -43,8 +43,9 @@ def question_of(
     free_share: of the free memory, for engines whose share is of that.
     """
     record, workload = request.record, request.workload
-    # Engines call the format of the activations 'auto'.
-    kv_dtype = None if workload.cache.kv_name == "bf16" else workload.cache.kv_name
+    # Engines call the format of the activations 'auto', which a checkpoint may declare otherwise.
+    left_open = workload.cache.kv_name == "bf16" and not request.kv_stated
+    kv_dtype = None if left_open else workload.cache.kv_name
     setting = Setting(
         workload=changed(workload, context_tokens=max(1, workload.context_tokens)),
         kv_dtype=kv_dtype,

@@ -111,3 +111,20 @@ def test_memory_for_less_than_a_state_says_what_helps() -> None:
         "qwen3.6-27b", "vllm", available=memory.bytes, max_model_len=8192, max_num_seqs=512
     )
     assert any("--max-num-seqs" in note and "does not start" in note for note in found.notes)
+
+
+def test_a_format_that_was_said_is_not_left_to_the_checkpoint(tmp_path: Path) -> None:
+    """vLLM's auto takes the fp8 that ModelOpt declared; --kv-dtype bf16 does not."""
+    config = {
+        "model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288, "vocab_size": 151936,
+        "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        "max_position_embeddings": 40960, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+        "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8",
+                                "kv_cache_quant_algo": "FP8", "ignore": ["lm_head"]},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    path = str(tmp_path / "config.json")
+    words = {"gpu": "l40s", "dtype": "fp8", "context_tokens": 32768}
+    largest = [kvcalc.fit(path, **words, **more).largest_batch  # type: ignore[arg-type]
+               for more in ({}, {"kv_dtype": "bf16"}, {"kv_dtype": "fp8"})]  # fmt: skip
+    assert largest == [13, 6, 13]

@@ -6,11 +6,13 @@ from typing import Any
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.drafts import check_kind
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
+from kvcalc.memory.beside import mtp_modules
 from kvcalc.memory.cache import tensor_bytes
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import decoder_layers
@@ -157,8 +159,11 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
         layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
     if stage.stop == len(decoder_layers(spec)):
         if request.draft is not None:
+            check_kind(request.draft.spec, rules.drafts, f"SGLang {rules.version}")
             _draft_model(request.draft.spec, request, layers)
         elif request.mtp_layers:
+            if spec.mtp is not None:
+                mtp_modules(spec, request.mtp_layers)
             _draft(request.mtp_layers, layers)
     return layers
 

@@ -5,6 +5,7 @@
     last.
 0.5.11: the full and the window pool are sized at once (HybridSWAPoolConfigurator); before, tokens of
     equal layers were counted first, rounded to a page, and divided between the pools.
+0.5.11: DFlash drafts (absent 0.5.9); 0.5.16: DSpark (absent 0.5.14); 0.5.20: Domino (absent 0.5.18).
 0.5.13: states and those of draft tokens share the memory of states; before, the drafts' were taken
     from the whole first.
 0.5.14: draft layers widen a token; without a radix cache the window pool is sized for the requests.
@@ -47,6 +48,7 @@ class Rules:
     sparse_auto_is_fp8: bool
     raw_on_blackwell: bool
     glm_rows_on_sm12: bool
+    drafts: tuple[str, ...]
 
 
 def rules_for(version: str | None) -> Rules:
@@ -77,4 +79,11 @@ def rules_for(version: str | None) -> Rules:
         sparse_auto_is_fp8=number >= (0, 5, 5),
         raw_on_blackwell=number >= (0, 5, 11),
         glm_rows_on_sm12=number >= (0, 5, 18),
+        drafts=(
+            "eagle",
+            "eagle3",
+            *(["dflash"] if number >= (0, 5, 10) else []),
+            *(["dspark"] if number >= (0, 5, 15) else []),
+            *(["domino"] if number >= (0, 5, 19) else []),
+        ),
     )

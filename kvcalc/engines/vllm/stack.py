@@ -19,6 +19,7 @@ VLLM_PP_LAYER_PARTITION.
 from itertools import pairwise
 from math import lcm
 
+from kvcalc.engines.drafts import check_kind
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.page import Entry, Page
@@ -27,6 +28,7 @@ from kvcalc.engines.vllm.resolve import resolve
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
+from kvcalc.memory.beside import mtp_modules
 from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.layers import decoder_layers
@@ -259,6 +261,7 @@ class Stack:
             raise UsageError(
                 "--draft and --mtp-layers: vLLM drafts in one way: leave one of them out"
             )
+        check_kind(draft, self.rules.drafts, f"vLLM {self.rules.version}")
         if self.request.speculative_tokens is None and self.hybrid:
             raise UsageError(
                 "--draft: this model keeps a state for each draft token: say --speculative-tokens"
@@ -297,6 +300,7 @@ class Stack:
                 f"--mtp-layers 0 for a drafter without one"
             )
         if self.spec.mtp is not None:
+            mtp_modules(self.spec, self.num_draft_layers)
             return self.spec.blocks[self.spec.mtp.block]
         for layer in reversed(decoder_layers(self.spec)):
             attention = self.spec.blocks[layer.block].attention

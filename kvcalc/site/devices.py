@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kvcalc.deployment.answer import FitRequest
-from kvcalc.deployment.choice import Choice, choose
+from kvcalc.deployment.choice import Choice, Way, choose
 from kvcalc.deployment.hardware import Accelerator, find
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import KvcalcError
@@ -25,8 +25,6 @@ SERVERS = (
 )
 HOME = ("rtx-3060-12gb", "rtx-4060-ti-16gb", "rx-7900-xtx", "rtx-4090", "rtx-5090",
         "strix-halo-128gb", "m4-pro-48gb", "m4-max-128gb")  # fmt: skip
-
-_PUBLISHED = {"checkpoint": "as published"}
 
 
 def sheet(subject: Subject) -> Sheet:
@@ -61,41 +59,28 @@ def _home(subject: Subject, planner: Planner) -> Iterator[Row]:
     for device in map(find, HOME):
         engine = "mlx" if device.vendor == "Apple" else "llama.cpp"
         request = FitRequest(workload=subject.estimate.workload, engine=engine)
-        yield _row(
-            device, choose(device, [(subject.name, planner, request)], None, every=False)[0], ""
-        )
+        choice = choose(device, [(subject.name, planner, request)], None, every=False)[0]
+        yield _row(device, choice, "")
 
 
 def _row(device: Accelerator, choice: Choice, last: str) -> Row:
+    """last: what stands behind an answer; where there is none, by how much it does not fit, or why."""
+    about: tuple[Cell, ...] = (device.name, Bytes(device.bytes))
     best = choice.best
-    cells: tuple[Cell, ...]
     if choice.reason:
-        cells = (
-            device.name,
-            Bytes(device.bytes),
-            Toned("-", "faint"),
-            None,
-            None,
-            None,
-            choice.reason,
-        )
-    elif best is None:
+        return Row((*about, Toned("-", "faint"), None, None, None, choice.reason))
+    if best is None:
         least = choice.ways[-1]
-        over = (
-            f"{format_bytes(least.weight_bytes)} in {_PUBLISHED.get(least.dtype, least.dtype)}"
-            if least.weight_bytes
-            else ""
-        )
-        cells = (device.name, Bytes(device.bytes), "does not fit", None, None, None,
-                 last or over)  # fmt: skip
-    else:
-        tight = " (tight)" if best.verdict == "tight" else ""
-        cells = (
-            device.name, Bytes(device.bytes), _PUBLISHED.get(best.dtype, best.dtype) + tight,
-            None if best.weight_bytes is None else Bytes(best.weight_bytes),
-            _number(best.longest_context), _number(best.largest_batch), last,
-        )  # fmt: skip
-    return Row(cells)
+        over = f"{format_bytes(least.weight_bytes)} in {_name(least)}" if least.weight_bytes else ""
+        return Row((*about, "does not fit", None, None, None, last or over))
+    tight = " (tight)" if best.verdict == "tight" else ""
+    weights = None if best.weight_bytes is None else Bytes(best.weight_bytes)
+    far = (_number(best.longest_context), _number(best.largest_batch))
+    return Row((*about, _name(best) + tight, weights, *far, last))
+
+
+def _name(way: Way) -> str:
+    return "as published" if way.dtype == "checkpoint" else way.dtype
 
 
 def _number(count: int | None) -> str:

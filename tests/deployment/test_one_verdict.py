@@ -92,7 +92,7 @@ ASKED = [
     ("gemma-3-12b", "rtx-5090", "--context", "32k", "--engine", "tensorrt-llm", "--batch", "9"),
     ("llama-3.1-8b", "l4", "--context", "32k", "--engine", "sglang", "--memory-utilization", "0.8"),
     ("llama-3.1-8b", "t4", "--context", "8k", "--engine", "logical"),
-    ("t5-3b", "t4", "--context", "16k", "--batch", "2"),
+    ("t5-3b", "t4", "--context", "16k", "--batch", "2", "--engine-version", "0.9.0"),
     ("qwen3-32b", "rtx-4090", "--context", "16k"),
     ("deepseek-v3", "h200", "--tp", "8", "--context", "4k", "--batch", "256"),
 ]  # fmt: skip
@@ -179,3 +179,13 @@ def test_capacity_takes_quantised_weights_and_passes_on_what_was_asked(capsys: C
     assert status == 1
     assert any(change["what"].startswith("--dtype fp8") for change in answer["changes"])
     assert run(capsys, "capacity", "qwen3-30b-a3b", *flags, "--dtype", "fp8")[0] == 0
+
+
+def test_a_model_that_vllm_has_no_class_for_fits_nowhere(capsys: Capture) -> None:
+    """Its newest release runs no T5 (models/registry.py), as ``estimate --engine vllm`` says, too."""
+    for command in (("fit", "t5-base", "--gpu", "h100-80gb"), ("fit", "t5-b*", "--gpu", "h100-80gb"),
+                    ("capacity", "t5-base", "--engine", "vllm", "--gpu", "h100-80gb", "--max-model-len",
+                     "512", "--encoder-context", "512")):  # fmt: skip
+        status, answer = run(capsys, *command)
+        assert status == 2
+        assert "no class for model_type t5" in answer["error"]["message"]

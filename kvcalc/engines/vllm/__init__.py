@@ -32,20 +32,26 @@ def _serve(setting: Setting) -> VllmFlags:
 
 
 def _capacity(spec: ModelSpec, request: VllmFlags) -> CapacityResult:
+    from kvcalc.engines.vllm.classes import check_class
     from kvcalc.engines.vllm.pool import capacity
 
+    check_class(spec, request.engine_version)
     return capacity(spec, request)
 
 
 def _hold(spec: ModelSpec, request: VllmFlags) -> Holding:
+    from kvcalc.engines.vllm.classes import check_class
     from kvcalc.engines.vllm.holding import hold
 
+    check_class(spec, request.engine_version)
     return hold(spec, request)
 
 
 def _admission(spec: ModelSpec, request: VllmFlags) -> Admission:
     from kvcalc.engines.vllm.admission import VllmAdmission
+    from kvcalc.engines.vllm.classes import check_class
 
+    check_class(spec, request.engine_version)
     return VllmAdmission(spec, request)
 
 

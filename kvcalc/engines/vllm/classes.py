@@ -3,7 +3,9 @@
 Read in vllm/model_executor/models/ (the file stands beside each); what was built is in LOADED.md.
 """
 
+from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
+from kvcalc.spec.model import ModelSpec
 
 _ROUTER, _CORRECTION, _OTHER = "routers in float32", "router corrections in float32", "float32"
 # Whatever the class: the layers that several of them share keep these so.
@@ -128,3 +130,16 @@ ABSENT: dict[str, str] = {
     "ouro": "its last release with one is 0.26.0",
     "mllama_text_model": "its last release with one is 0.10.2",
 }  # fmt: skip
+
+
+def check_class(spec: ModelSpec, version: str | None) -> None:
+    """Raises UnsupportedError for a model that the newest release has no class for.
+
+    version: as asked; what an earlier release has is not listed.
+    """
+    kind = spec.model_type
+    if kind in ABSENT and version is None:
+        raise UnsupportedError(
+            f"{spec.name}: vLLM 0.33.0 has no class for model_type {kind} ({ABSENT[kind]}); "
+            "--engine transformers runs it"
+        )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from kvcalc.engines.engine import Device
 from kvcalc.engines.loaded import Loaded, load
-from kvcalc.engines.vllm.classes import ABSENT, CLASSES, ModelClass
+from kvcalc.engines.vllm.classes import CLASSES, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.layout import Layout
@@ -66,11 +66,7 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
         return "the spec names no model_type, and what is loaded is a class's: say model_type"
     if kind in CLASSES and not spec.towers:
         return CLASSES[kind]
-    if kind in ABSENT and version is None:
-        raise UnsupportedError(
-            f"{spec.name}: vLLM 0.33.0 has no class for model_type {kind} ({ABSENT[kind]}); "
-            f"--engine transformers runs it"
-        )
+    check_class(spec, version)
     return f"vLLM's class for model_type {kind} was not built here, so what it loads is not known"
 
 

@@ -41,8 +41,8 @@ def page(subjects: Sequence[Subject], sections: Sequence[Section]) -> Page:
     logged = sum(len(accuracy.figures(engine_of(name).words)) for name in ENGINES)
     mechanisms = [one for one in sections if one.chapter not in (mechanism.SPEC, mechanism.BESIDE)]
     numbers = (
-        ("models", f"{len(subjects):,}", "with source"),
-        ("mechanisms", f"{len(mechanisms):,}", "with equation"),
+        ("models", f"{len(subjects):,}", "each with its source"),
+        ("mechanisms", f"{len(mechanisms):,}", "each with its source"),
         ("accountings", f"{len(ENGINES):,}", "libraries and engines"),
         ("figures of logs", f"{logged:,}", "replayed"),
     )

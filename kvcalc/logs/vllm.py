@@ -236,6 +236,19 @@ def _layers(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     start.say("VLLM_PP_LAYER_PARTITION", found[1], line.number)
 
 
+# Arguments of a program's own call, a line each.
+_TYPED = (
+    "model", "max_model_len", "max_num_seqs", "tensor_parallel_size", "gpu_memory_utilization",
+    "kv_cache_dtype", "max_num_batched_tokens", "enforce_eager", "pipeline_parallel_size",
+    "enable_prefix_caching",
+)  # fmt: skip
+
+
+def _typed(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """An argument of ``LLM(...)`` in somebody's program."""
+    put(start, found["name"], found["value"].strip("\"'"), line.number, sure=False)
+
+
 def _metrics(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     """vllm:cache_config_info of /metrics: the whole of CacheConfig as labels."""
     labels = dict(re.findall(r'(\w+)="([^"]*)"', found[1]))
@@ -333,10 +346,10 @@ MESSAGES = (
     ),
     _M(
         "To serve at least one request",
-        rf"To serve at least one request with the model'?s'? max seq len \({_N}\), \("
+        rf"To serve at least one request with the model\S{{0,3}} max seq len \({_N}\), \("
         rf"?([\d.]+) GiB KV ?cache is needed, which "
         rf"is larger than the available KV cache memory \(([\d.]+) GiB\)(?:.{{0,120}}"
-        rf"?estimated maximum model length is {_N}(?=\D))?",
+        rf"?estimated maximum model length is {_N}\.)?",
         _refused,
         cuts=True,
     ),
@@ -402,6 +415,16 @@ MESSAGES = (
         _layers,
         proves=False,
     ),
+    *(
+        _M(
+            f"{name}=",
+            rf"^\s*(?P<name>{name})=(?P<value>\"[^\"]+\"|'[^']+'|[\w.]+),?$",
+            _typed,
+            proves=False,
+        )
+        for name in _TYPED
+    ),
+    _M("vllm-", r"\bvllm-(?P<version>\d+\.\d+\.\d+[\w.]*)[+-]", _version, proves=False),
     _M("KV cache format for", r"Using (\w+) KV cache format for \w+ backend", _format),
     _M("vllm:cache_config_info{", r"vllm:cache_config_info\{(.*)\}", _metrics, begins=True),
     _M("NVIDIA ", r"(?:GPU \d+: |Device \d+: |^)(NVIDIA [A-Z][\w -]{2,40})", _gpu, proves=False),

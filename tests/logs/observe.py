@@ -101,16 +101,17 @@ def _kept(text: str, wrapped: str, engine: str | None) -> str:
                         break
             if hit is not None:
                 spans.append(hit.span())
-        if any(word in text for word in dialect.commands) and not spans:
+        if any(word in text for word in dialect.commands):
             told = [
                 f"{option} {value}".strip()
                 for option, value in options(text)
                 if option.replace("_", "-") in dialect.options or option in dialect.options
             ]
-            served = re.search(
-                r"(?:vllm serve|trtllm-serve) +[^\s-]\S*|llama-server|sglang.launch_server", text
-            )
-            return " ".join([served[0] if served else dialect.commands[0], *told])
+            served = re.search(_SERVED, text)
+            partition = re.search(r"VLLM_PP_LAYER_PARTITION=\S+ ", text)
+            return " ".join([
+                (partition[0] if partition else "") + (served[0] if served else dialect.commands[0]), *told,
+            ])  # fmt: skip
     if not spans:
         return ""
     kept = whole[min(begin for begin, _ in spans) : max(end for _, end in spans)]

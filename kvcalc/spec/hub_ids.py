@@ -26,6 +26,8 @@ OWN = (
     "max_position_embeddings", "vocab_size", "tie_word_embeddings", "head", "head_bias",
     "head_transform", "pooler", "class_tensors", "mtp", "weight_dtypes", "weight_formats", "declared_cache",
 )  # fmt: skip
+# Organisations that have another name on the hub today.
+_RENAMED = {"cohereforai": "coherelabs", "thudm": "zai-org", "neuralmagic": "redhatai"}
 FORMATS = ("weight_dtypes", "weight_formats", "declared_cache")
 
 
@@ -94,14 +96,21 @@ def entries() -> Iterator[HubId]:
 def find(name: str) -> HubId | None:
     """The entry of an id, or of its name without the organisation's; None where there is none.
 
-    Letters' case does not matter; ``Meta-`` before a name and ``-hf`` behind it may be left out.
+    Letters' case does not matter; ``Meta-`` before a name and ``-hf`` behind it may be left out, and
+    the organisation may go by a name that it had before.
     Raises NotFoundError where several ids have that name and are not the same model.
     """
     lowered = name.lower()
     if re.search(r"[\t\n]", lowered) or not lowered:
         return None
     if "/" in lowered:
-        place = _text().lower().find(f"\n{lowered}\t")
+        organisation, _, bare = lowered.partition("/")
+        of = _RENAMED.get(organisation, organisation)
+        places = (
+            _text().lower().find(f"\n{each}\t")
+            for each in (lowered, f"{of}/{bare}", f"{of}/{bare}-hf", f"{of}/meta-{bare}")
+        )
+        place = next((found for found in places if found >= 0), -1)
         return None if place < 0 else read(_text()[place + 1 : _text().index("\n", place + 1)])
     found = [entry for entry in entries() if lowered in bare_names(entry.id)]
     same = {(entry.spec, entry.own) for entry in found}

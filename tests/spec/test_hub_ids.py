@@ -33,6 +33,8 @@ def test_every_id_has_a_spec_and_is_there_once() -> None:
         ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b", 32_768, 152_064, 7_615_616_512),
         ("Qwen/QwQ-32B", "qwen2.5-32b", 40_960, 152_064, 32_763_876_352),
         ("Qwen/Qwen3-8B-Base", "qwen3-8b", 32_768, 151_936, 8_190_735_360),
+        # Its base's head is tied; its files have one.
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "qwen2-1.5b", 131_072, 151_936, 1_777_088_000),
         # Its files have no head.
         ("Qwen/Qwen3-Embedding-8B", "qwen3-8b", 40_960, 151_665, 7_567_295_488),
         # https://huggingface.co/Qwen/Qwen3-4B-Instruct-2507: 262,144 natively; Qwen3-4B: 32,768 + 8,192.
@@ -63,6 +65,10 @@ def test_a_name_without_its_organisation() -> None:
     for name in ("meta-llama-3.1-8b-instruct", "Llama-3.1-8B-Instruct", "llama-3-8b-instruct"):
         assert locate(name).assumptions
     assert locate("LLAMA-2-7B-CHAT").path == "model_specs/llama/llama-2-7b.yaml"
+    # Names of before: the organisation's, the repository's.
+    assert locate("CohereForAI/aya-23-8B").spec.name == "aya-23-8b"
+    assert locate("meta-llama/Llama-3-8B-Instruct").path == "model_specs/llama/llama-3-8b.yaml"
+    assert locate("meta-llama/Llama-2-7b-chat").path == "model_specs/llama/llama-2-7b.yaml"
     # The id that a spec is written for is that model: there is nothing to say.
     assert locate("Qwen/Qwen3-8B").assumptions == locate("qwen3-8b").assumptions == ()
 

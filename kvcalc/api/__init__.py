@@ -20,6 +20,7 @@ from kvcalc.errors import UsageError
 from kvcalc.memory import cache
 from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.estimate import Estimate, answer
+from kvcalc.memory.towers import only_of
 from kvcalc.memory.workload import Workload
 from kvcalc.spec import variants
 from kvcalc.spec.model import ModelSpec
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
 
 def estimate(
-    model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]
-) -> Estimate:
+    model: Model, workload: Workload | None = None, *, only: str | None = None,
+    **words: Unpack[WorkloadWords],
+) -> Estimate:  # fmt: skip
     """Parameters, weights, cache and workspace of a model for a workload.
 
     workload: a whole one, such as another answer's; otherwise the words of ``WorkloadWords``.
+    only: ``"language"`` leaves out towers and projectors.
     Raises UsageError for impossible options and UnsupportedError, which names the tensor, where a
     number format or a parallel layout does not fit the model; a name or path raises as ``load``.
 
@@ -42,7 +45,9 @@ def estimate(
     """
     spec = spec_of(model)
     where = "" if isinstance(model, ModelSpec) else str(model)
-    return answer(spec, *workload_of("estimate", spec, workload, words, where=where))
+    asked, notes = workload_of("estimate", spec, workload, words, where=where)
+    alone, said = only_of(spec, only)
+    return answer(alone, asked, (*said, *notes))
 
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:

@@ -16,6 +16,7 @@ from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.towers import only_of
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import Found, expand
 from kvcalc.spec.model import ModelSpec
@@ -53,6 +54,15 @@ Workspace = Annotated[
 ]
 
 
+Only = Annotated[
+    str | None,
+    typer.Option(
+        help="The language model alone: no towers, no projectors.", metavar="language",
+        autocompletion=lambda: ["language"],
+    ),
+]  # fmt: skip
+
+
 @frozen(kw_only=True)
 class _Question:
     """What was asked of every model. kv_dtype: in the engine's words."""
@@ -65,6 +75,7 @@ class _Question:
     set_fields: tuple[str, ...]
     workspace: bool
     lora: parts.Lora = parts.NONE
+    only: str | None = None
     device: "Accelerator | None" = None
 
 
@@ -82,7 +93,7 @@ def estimate(
     kv_dtype: options.KvDtypeAsked = None, state_dtype: options.StateDtype = None,
     engine: options.WhichEngine = NEED, engine_version: options.EngineVersion = None,
     tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
-    set_fields: options.SetFields = None, lengths: Lengths = None,
+    set_fields: options.SetFields = None, only: Only = None, lengths: Lengths = None,
     available: options.Available = None, block_size: options.BlockSize = None,
     shared_prefix: options.SharedPrefix = None, workspace: Workspace = False, gpu: _Gpu = None,
     format: options.OutputFormat = "table", quiet: options.Quiet = False,
@@ -105,7 +116,7 @@ def estimate(
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
-        lora=parts.Lora(lora_rank, max_loras, lora_modules),
+        lora=parts.Lora(lora_rank, max_loras, lora_modules), only=only,
         device=equal_gpus(gpu, tp * pp),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
@@ -139,6 +150,7 @@ def _traffic(
         "--images": question.asked.put.images,
         "--audio": question.asked.put.audio,
         "--video": question.asked.put.video,
+        "--only": question.only,
         "--draft": asked.beside.draft is not None,
         "--mtp-layers": asked.beside.mtp_layers is not None,
         question.lora.said or "--lora-rank": question.lora.said,
@@ -188,6 +200,10 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
 
         put, places = with_media(put, spec, found.path)
         notes = (*places, *notes)
+    if question.only is not None:
+        spec, said = only_of(spec, question.only)
+        notes = (*said, *notes)
+        stored = None if said else stored
     asked = changed(
         put,
         dtype=question.asked.dtype or ("checkpoint" if kept else None),

@@ -11,7 +11,7 @@ from pathlib import Path
 from kvcalc.errors import FileError, UsageError, one_line
 
 # What drawings are made of, for a stream that has no such characters.
-_ASCII = str.maketrans("─│┈└▏▎▍▌▋▊▉█▒▓▞░▚▕…·×", "-|.+########%@/.\\|~.x")
+_ASCII = str.maketrans("─│┈└▏▎▍▌▋▊▉█▒▓▞░▚▕▟…·×", "-|.+########%@/.\\|=~.x")
 
 
 def open_closed() -> None:

@@ -237,7 +237,7 @@ def _with_towers(
     from kvcalc.convert.towers import towers_of
 
     if isinstance(values.get("quantization"), Mapping):
-        said = "mlx_lm leaves it out of the files that it makes"
+        said = "files that mlx_lm makes have none (those of mlx_vlm keep it)"
         return spec, (*(f"{name}; {said}" for name in left_out),)
     found = towers_of(values, model_type, spec, path, assumptions)
     if found.reason:

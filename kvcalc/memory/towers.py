@@ -5,7 +5,8 @@ published, and so do the rows here: bf16 (or fp16, fp32 where that is asked for)
 files of its own says otherwise: llama.cpp writes a projector file, mlx-lm drops the towers.
 """
 
-from kvcalc.frozen import remembered
+from kvcalc.errors import UsageError
+from kvcalc.frozen import changed, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component
@@ -28,6 +29,36 @@ def tower_groups(spec: ModelSpec) -> tuple[ParamGroup, ...]:
 
 def _group(name: str, group: TowerGroup) -> ParamGroup:
     return ParamGroup(f"towers.{name}.{group.prefix}", group.layers, group.tensors, "first")
+
+
+def language_model_of(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The language model alone, and what to say of the towers that it goes without."""
+    if not spec.towers:
+        return spec, ()
+    counted = sum(
+        tensor.numel * group.count
+        for group in tower_groups(spec)
+        for tensor in group.tensors
+        if not tensor.buffer
+    )
+    # Rules of the checkpoint's formats that are about the towers go with them.
+    kept = [
+        changed(rule, tensors=names)
+        for rule in spec.weight_formats
+        if (names := tuple(name for name in rule.tensors if not name.startswith("towers.")))
+    ]
+    alone = changed(spec, towers={}, weight_formats=tuple(kept))
+    names = ", ".join(spec.towers)
+    return alone, (f"the language model alone: {counted:,} parameters of {names} not counted",)
+
+
+def only_of(spec: ModelSpec, only: str | None) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The part of a model that is asked for. Raises UsageError for a part that is none."""
+    if only is None:
+        return spec, ()
+    if only != "language":
+        raise UsageError(f"only {only}: a part that can be asked for alone is language")
+    return language_model_of(spec)
 
 
 @remembered

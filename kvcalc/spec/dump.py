@@ -25,7 +25,8 @@ def to_plain(value: Any) -> Any:
                 default = field.default_factory()
             if default is MISSING or item != default:
                 plain[field.name] = to_plain(item)
-        return plain
+        # What a mapping is comes first, also where its class extends another.
+        return {"kind": plain.pop("kind"), **plain} if "kind" in plain else plain
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

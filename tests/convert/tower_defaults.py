@@ -19,8 +19,12 @@ _NO_TOWER = ("text_config", "talker_config", "token2wav_config", "code2wav_confi
 # Classes that a tower may have beside the default of its multimodal class.
 _BESIDE = (
     "clip_vision_model", "siglip_vision_model", "siglip2_vision_model", "pixtral", "internvl_vision",
-    "idefics2_vision", "idefics3_vision",
+    "idefics2_vision", "idefics3_vision", "gemma4_vision", "gemma4_audio",
 )  # fmt: skip
+
+
+# Towers that a class builds only where a file describes them.
+_OPTIONAL = {"gemma4": {"vision_config": "gemma4_vision", "audio_config": "gemma4_audio"}}
 
 
 def table() -> dict[str, Any]:
@@ -29,20 +33,28 @@ def table() -> dict[str, Any]:
 
     before = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {"classes": {}, "parts": {}}
     classes = {name: class_entry(name) for name in _BESIDE}
-    parts: dict[str, Any] = {}
+    parts: dict[str, dict[str, str]] = {}
     for name in sorted(READERS):
         if not is_of_this_release(name):
             parts[name] = before["parts"][name]
-            classes |= {own: before["classes"][own] for own in parts[name].values()}
+            known = before["classes"]
+            classes |= {own: known[own] for own in (p.rstrip("!") for p in parts[name].values())}
             continue
-        parts[name] = {}
+        parts[name] = dict(_OPTIONAL.get(name, {}))
         for key, value in CONFIG_MAPPING[name]().to_dict().items():
             tower = key not in (*_NO_TOWER, TEXT_CONFIGS.get(name, ("",))[0])
             if tower and isinstance(value, dict) and value.get("model_type") in CONFIG_MAPPING:
                 own = value["model_type"]
                 classes[own] = class_entry(own)
-                parts[name][key] = own
+                parts[name][key] = own + _only(CONFIG_MAPPING[name], key)
     return {"classes": dict(sorted(classes.items())), "parts": parts}
+
+
+def _only(cls: Any, key: str) -> str:
+    """A mark where the class makes a nested config of one class, whatever type the file states."""
+    from transformers import AutoConfig
+
+    return "" if getattr(cls, "sub_configs", {}).get(key, AutoConfig) is AutoConfig else "!"
 
 
 def class_entry(model_type: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def draw_whole(model_type: str, seed: int) -> Draw:
         config["tie_word_embeddings"] = tied
     table = tower_defaults()
     for part, own in table["parts"][model_type].items():
+        own = own.rstrip("!")
         entry = table["classes"][own]
         config[part] = {"model_type": own, **_tower(entry["defaults"], rng)}
     config |= _top(model_type, rng)

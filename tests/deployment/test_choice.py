@@ -32,18 +32,22 @@ def test_a_pattern_says_which_fit_in_what_and_how_far(capsys: Capture) -> None:
     found = ask(capsys, "qwen3-*b", "gemma-3-*", context="16k")
     assert found["engine"]["name"] == "vllm"
     assert best(found) == {
+        "qwen3-vl-30b-a3b": ("int4_g128", 19808),
         "qwen3-30b-a3b": ("int4_g128", 33504),
         "qwen3-14b": ("fp8", 26992),
-        "gemma-3-12b": ("fp8", 90080),
+        "gemma-3-12b": ("fp8", 76992),
+        "qwen3-vl-8b": ("bf16", 19392),
         "qwen3-8b": ("bf16", 30848),
-        "qwen3-4b": ("bf16", 40960),
+        "qwen3-vl-4b": ("bf16", 80528),
         "gemma-3-4b": ("bf16", 131072),
+        "qwen3-4b": ("bf16", 40960),
+        "qwen3-vl-2b": ("bf16", 145728),
         "qwen3-1.7b": ("bf16", 40960),
         "gemma-3-1b": ("bf16", 32768),
         "qwen3-0.6b": ("bf16", 40960),
         "gemma-3-270m": ("bf16", 32768),
     }
-    assert list(best(found)) == [each["model"] for each in found["models"]][:10]
+    assert list(best(found)) == [each["model"] for each in found["models"]][:14]
     assert not found["models"][-1]["fits"]
 
 

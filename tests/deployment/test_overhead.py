@@ -57,7 +57,8 @@ def test_every_startup_lies_in_the_band(
     # The pipelined startups report the first stage, which has no sampler.
     items = overheads(spec, Batch(8192, 1024), tensor, pipeline, last_stage=pipeline == 1,
                       activation_bytes=size)  # fmt: skip
-    for item, logged in zip(items, (activation, graphs, libraries), strict=True):
+    # A model with towers has one more: its cache of embeddings, which the log does not state.
+    for item, logged in zip(items[:3], (activation, graphs, libraries), strict=True):
         least, most = item.least / GIB - 0.005, item.most / GIB + 0.005
         assert least <= logged <= most, (item.name, least, logged, most)
     if weights is not None:

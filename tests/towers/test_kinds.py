@@ -294,3 +294,36 @@ def test_round_trip() -> None:
     from kvcalc.spec.dump import dump
 
     assert load_spec_text(dump(small()), "small.yaml") == small()
+
+
+def test_the_language_model_alone() -> None:
+    import kvcalc
+    from kvcalc.errors import UsageError
+
+    found = kvcalc.estimate(small(), only="language")
+    assert found.parameters.total == found.parameters.language_model == 88_640
+    assert found.weight_bytes == 177_280
+    assert any("29,344 parameters of vision, projector not counted" in a for a in found.assumptions)
+    # A model without towers has nothing to leave out, and nothing to say.
+    plain = kvcalc.estimate("gpt2", only="language")
+    assert plain.assumptions == kvcalc.estimate("gpt2").assumptions
+    with pytest.raises(UsageError, match="language"):
+        kvcalc.estimate(small(), only="vision")
+
+
+def test_the_answer_shows_each_part() -> None:
+    import kvcalc
+    from kvcalc.report.answers.estimate import to_object
+
+    found = to_object("small.yaml", kvcalc.estimate(small()))
+    parameters = found["parameters"]
+    assert parameters["total"] == 117_984
+    assert parameters["language_model"] == 88_640
+    assert parameters["by_component"]["vision"] == 27_232
+    assert parameters["by_component"]["projector"] == 2_112
+    assert "audio" not in parameters["by_component"]
+    assert found["weights"]["bytes"] == 235_968
+    assert found["weights"]["by_component"]["vision"] == 54_464
+    plain = to_object("gpt2", kvcalc.estimate("gpt2"))
+    assert plain["parameters"]["language_model"] == plain["parameters"]["total"] == 124_439_808
+    assert not {"vision", "audio", "projector"} & plain["parameters"]["by_component"].keys()

@@ -177,7 +177,7 @@ def gemma4(whole: Whole) -> Towers:
     if whole.has("vision_config"):
         c = whole.part("vision_config")
         c.skip("pooling_kernel_size", "use_clipped_linears", "max_position_embeddings",
-               "default_output_length")  # fmt: skip
+               "default_output_length", "global_head_dim")  # fmt: skip
         if c.flag("standardize"):
             c.assume("standardize", True, "two vectors of the tower are buffers, not counted")
         bias: tuple[Side, ...] = ("q", "k", "v", "o") if c.flag("attention_bias") else ()
@@ -210,11 +210,11 @@ def _usm(c: Config) -> UniversalSpeech:
            "attention_invalid_logits_value", "attention_logit_cap", "gradient_clipping",
            "residual_weight", "use_clipped_linears")  # fmt: skip
     channels = tuple(c.numbers("subsampling_conv_channels", 2, least=1) or ())
-    # Two convolutions of stride 2 leave a quarter of the 128 bins.
+    # The class works the matrix's width out of the first convolution's channels.
     return UniversalSpeech(
         kind="usm", hidden_size=c.hidden_size, num_hidden_layers=c.num_layers,
         num_attention_heads=c.num_heads, conv_kernel_size=c.number("conv_kernel_size"),
-        stem_channels=channels, stem_features=32 * channels[-1],
+        stem_channels=channels, stem_features=channels[0] // 4 * channels[1],
         output_size=c.number("output_proj_dims"),
     )  # fmt: skip
 

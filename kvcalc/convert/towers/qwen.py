@@ -23,7 +23,9 @@ Towers = dict[str, "Tower"]
 
 def _vit(c: Config, width: int, inner: int, **fields: Any) -> VisionTransformer:
     """What these configs call alike: depth, num_heads, in_channels, frames."""
-    c.skip("tokens_per_second", "window_size", "fullatt_block_indexes")
+    # Files of the first releases hold keys that the classes never read.
+    c.skip("tokens_per_second", "window_size", "fullatt_block_indexes", "spatial_patch_size",
+           "in_chans")  # fmt: skip
     return vit(
         c, hidden_size=width, num_hidden_layers=c.number("depth"),
         num_attention_heads=c.number("num_heads"), intermediate_size=inner,

@@ -115,14 +115,25 @@ def internvl(c: Config) -> VisionTransformer:
                qk_norm="full" if c.flag("use_qk_norm") else "none")  # fmt: skip
 
 
+# What Kimi K2.5's own files call the fields that the class has without these letters.
+_VT = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
+
+
 def kimi(c: Config) -> VisionTransformer:
-    c.skip("pos_emb_time", "merge_kernel_size")
+    for key in _VT:
+        c.also(key, f"vt_{key}")
+    for side in ("height", "width", "time"):
+        c.also(f"pos_emb_{side}", f"init_pos_emb_{side}")
+    c.skip("pos_emb_time", "init_pos_emb_time", "merge_kernel_size", "pos_emb_type",
+           "mm_projector_type", "projector_hidden_act", "projector_ln_eps", "video_attn_type",
+           "mm_hidden_size", "text_hidden_size", "merge_type", "_attn_implementation")  # fmt: skip
     return vit(c, num_channels=c.number("num_channels", 3), patch_bias=True,
                positions=c.number("pos_emb_height") * c.number("pos_emb_width"))  # fmt: skip
 
 
 def minimax_m3(c: Config) -> VisionTransformer:
-    c.skip("image_size", "spatial_merge_size")
+    c.skip("image_size", "spatial_merge_size", "projection_dim", "position_embedding_type",
+           "vocab_size", "img_token_compression_config")  # fmt: skip
     return vit(c, temporal_patch_size=c.number("temporal_patch_size"), embedding_norm=True,
                final_norm=False)  # fmt: skip
 

@@ -1,11 +1,13 @@
 """A multimodal config as its towers' readers see it: nested configs with the defaults of their classes.
 
 defaults.json (``python -m tests.convert.tower_defaults`` writes it) has, for each nested class, its
-fields' defaults, and for each multimodal class the type of a nested config that does not say its own.
+fields' defaults, and for each multimodal class the type of a nested config that does not say its own; a
+``!`` behind it says that the class takes no other.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.config import Config, reader
@@ -16,7 +18,6 @@ from kvcalc.spec.model import ModelSpec
 def tower_defaults() -> dict[str, Any]:
     """What transformers' classes of towers hold when a file says nothing."""
     import json
-    from pathlib import Path
 
     text = Path(__file__).with_name("defaults.json").read_text("utf-8")
     table: dict[str, Any] = json.loads(text)
@@ -53,7 +54,9 @@ class Whole:
             self.top.wrong(key, "expected an object")
         if stated is None:
             self.top.refuse(key, "the file does not describe it")
-        own = stated.get("model_type") or table["parts"].get(self.model_type, {}).get(key, "")
+        usual = table["parts"].get(self.model_type, {}).get(key, "")
+        # Where the class takes no other, files say what they like: the whole model's type, or another's.
+        own = usual.rstrip("!") if usual.endswith("!") else stated.get("model_type") or usual
         entry = table["classes"].get(own)
         if entry is None:
             self.top.refuse(key, f"a tower of model_type '{own}' is not accounted for")

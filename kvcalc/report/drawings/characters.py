@@ -14,6 +14,7 @@ BLOCKS = {
     "feed-forward": "░",
     "experts": "▚",
     "other weights": "▕",
+    "towers": "▟",
     CACHE: "█",
 }
 # Lengths on a logarithmic axis are told in parts of an octave, in integers.

@@ -33,6 +33,7 @@ PARTS: dict[str, tuple[Component, ...]] = {
     "feed-forward": ("ffn",),
     "experts": ("experts",),
     "other weights": ("router", "norm", "other"),
+    "towers": ("vision", "audio", "projector"),
 }
 CACHE = "cache"
 

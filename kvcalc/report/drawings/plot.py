@@ -30,6 +30,7 @@ PART_STYLES = {
     "feed-forward": ("#009e73", ""),
     "experts": ("#cc79a7", "..."),
     "other weights": ("#666666", ""),
+    "towers": ("#d55e00", "||"),
     CACHE: ("#e69f00", "xx"),
 }
 _SETTINGS = {

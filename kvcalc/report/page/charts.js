@@ -141,7 +141,8 @@ const charts = (() => {
     1: (pattern) => add(pattern, "path", { d: "M-1 7L7 -1M3 9L9 3M-1 1L1 -1", class: "hatch" }),
     2: (pattern) => add(pattern, "path", { d: "M-1 -1L9 9M-1 7L1 9M7 -1L9 1", class: "hatch" }),
     4: (pattern) => add(pattern, "circle", { cx: 4, cy: 4, r: 1.2, class: "hatch-dot" }),
-    6: (pattern) => add(pattern, "path", { d: "M0 0L8 8M8 0L0 8", class: "hatch" }),
+    6: (pattern) => add(pattern, "path", { d: "M2 0V8M6 0V8", class: "hatch" }),
+    7: (pattern) => add(pattern, "path", { d: "M0 0L8 8M8 0L0 8", class: "hatch" }),
   };
 
   // One pattern per part: a colour, and for most a hatch, so that a print in grey reads the same.

@@ -22,7 +22,7 @@ def test_the_table_is_written_by_its_program() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spec_is_what_its_twin_had(name: str) -> None:
     spec, row = load(name), table()["twins"][name]
-    assert summarise(twin_of(spec).spec).total == row["parameters"]
+    assert summarise(twin_of(spec).spec).language_model == row["parameters"]
     groups = accounting(spec, CacheDtypes(), TRANSFORMERS).groups
     encoder_tokens = (spec.encoder.tokens or 7) if spec.encoder is not None else 0
     kept = compile_groups(groups, CacheDtypes()).at(row["tokens"], encoder_tokens)

@@ -48,8 +48,8 @@ def language_model_of(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
         if (names := tuple(name for name in rule.tensors if not name.startswith("towers.")))
     ]
     alone = changed(spec, towers={}, weight_formats=tuple(kept))
-    names = ", ".join(spec.towers)
-    return alone, (f"the language model alone: {counted:,} parameters of {names} not counted",)
+    said = ", ".join(spec.towers)
+    return alone, (f"the language model alone: {counted:,} parameters of {said} not counted",)
 
 
 def only_of(spec: ModelSpec, only: str | None) -> tuple[ModelSpec, tuple[str, ...]]:

@@ -29,6 +29,15 @@ QWEN: dict[str, Any] = {
     },
 }  # fmt: skip
 
+SMALL: dict[str, Any] = {
+    "model_type": "llava", "tie_word_embeddings": False, "text_config": CONFIG,
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 16,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2,
+        "vision_use_head": False,
+    },
+}  # fmt: skip
+
 
 def test_qwen2_5_vl_7b() -> None:
     found = spec_from_config(QWEN, "qwen", "a test")
@@ -56,9 +65,16 @@ def test_what_no_reader_accounts_for_is_left_out_and_named() -> None:
 
 
 def test_a_tower_of_another_type_is_left_out_and_named() -> None:
-    found = spec_from_config(changed(model_type="resnet"), "qwen", "a test")
+    tower = SMALL["vision_config"] | {"model_type": "resnet"}
+    found = spec_from_config(SMALL | {"vision_config": tower}, "llava", "a test")
     [name] = found.spec.left_out
     assert "'resnet' is not accounted for" in name
+
+
+def test_files_that_give_the_tower_the_whole_models_type() -> None:
+    # Qwen's own files do: the class is the tower's all the same.
+    spec = spec_from_config(changed(model_type="qwen2_5_vl"), "qwen", "a test").spec
+    assert summarise(spec).by_component["vision"] == 676_550_144
 
 
 @pytest.mark.parametrize("vision", [{"depth": -1}, {"hidden_size": "wide"}, {"num_heads": 7}])
@@ -68,15 +84,6 @@ def test_a_wrong_tower_is_an_error(vision: dict[str, Any]) -> None:
 
 
 # ------------------------------------------------------------------ towers in files
-
-SMALL: dict[str, Any] = {
-    "model_type": "llava", "tie_word_embeddings": False, "text_config": CONFIG,
-    "vision_config": {
-        "model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 16,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2,
-        "vision_use_head": False,
-    },
-}  # fmt: skip
 
 
 def folder(path: Path, tower: Tensors) -> str:

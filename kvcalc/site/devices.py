@@ -52,7 +52,8 @@ def _servers(subject: Subject, planner: Planner) -> Iterator[Row]:
     for device in map(find, SERVERS):
         request = FitRequest(workload=subject.estimate.workload)
         choice = choose(device, [(subject.name, planner, request)], None, every=False)[0]
-        yield _row(device, choice, _fewest(planner, device, request) if not choice.reason else "")
+        last = _fewest(planner, device, request) if not choice.reason else ""
+        yield _row(device, choice, last, _refusal(subject, request))
 
 
 def _home(subject: Subject, planner: Planner) -> Iterator[Row]:
@@ -60,15 +61,21 @@ def _home(subject: Subject, planner: Planner) -> Iterator[Row]:
         engine = "mlx" if device.vendor == "Apple" else "llama.cpp"
         request = FitRequest(workload=subject.estimate.workload, engine=engine)
         choice = choose(device, [(subject.name, planner, request)], None, every=False)[0]
-        yield _row(device, choice, "")
+        yield _row(device, choice, "", _refusal(subject, request))
 
 
-def _row(device: Accelerator, choice: Choice, last: str) -> Row:
+def _refusal(subject: Subject, request: FitRequest) -> str:
+    """Why the engine does not hold the model's cache, on however large a device."""
+    rows = (row for row in subject.engines if row.engine == request.engine)
+    return next((row.refusal for row in rows if row.refusal), "")
+
+
+def _row(device: Accelerator, choice: Choice, last: str, refusal: str) -> Row:
     """last: what stands behind an answer; where there is none, by how much it does not fit, or why."""
     about: tuple[Cell, ...] = (device.name, Bytes(device.bytes))
     best = choice.best
-    if choice.reason:
-        return Row((*about, Toned("-", "faint"), None, None, None, choice.reason))
+    if choice.reason or (best is None and refusal):
+        return Row((*about, Toned("-", "faint"), None, None, None, choice.reason or refusal))
     if best is None:
         least = choice.ways[-1]
         over = f"{format_bytes(least.weight_bytes)} in {_name(least)}" if least.weight_bytes else ""

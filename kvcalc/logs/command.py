@@ -5,15 +5,18 @@ from kvcalc.logs.facts import Said, Start
 from kvcalc.logs.lines import LogLine
 
 # Words before a model that stands without an option.
-_SERVES = ("vllm serve ", "trtllm-serve serve ", "trtllm-serve ")
+_SERVES = {
+    "vllm serve ": "vllm", "trtllm-serve serve ": "tensorrt-llm", "trtllm-serve ": "tensorrt-llm",
+    "ollama run ": "llama.cpp",
+}  # fmt: skip
 
 
 def command_flags(dialect: Dialect, start: Start, line: LogLine) -> None:
     """What a line of a shell says. What the engine printed itself holds over it."""
     text = line.text
-    for words in _SERVES:
+    for words, engine in _SERVES.items():
         begin = text.find(words)
-        if begin < 0 or dialect.name not in ("vllm", "tensorrt-llm"):
+        if begin < 0 or dialect.name != engine:
             continue
         after = text[begin + len(words) :].split()
         if after and not after[0].startswith("-") and start.model is None:

@@ -176,12 +176,20 @@ def _runner(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 
 
 def _ollama_cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
-    """Its own engine prints one decimal of a unit for each device."""
-    figure = printed(
-        "bytes", found["size"], line.number, unit=UNITS[found["unit"]], digits=1, of=found["device"]
+    """Its own engine prints the caches of each device, in one decimal of a unit."""
+    unit = UNITS[found["unit"]]
+    start.figures.append(
+        printed("buffer", found["size"], line.number, unit=unit, digits=1, of="model")
     )
-    start.figures.append(figure)
     start.wrapper = "Ollama"
+
+
+def _ollama_model(start: Start, found: "re.Match[str]", line: LogLine) -> None:
+    """What its own engine says of a file; it names few."""
+    start.wrapper = "Ollama"
+    start.dims["arch"] = Said(found["arch"], line.number)
+    if found["name"]:
+        start.dims["general.name"] = Said(found["name"], line.number)
 
 
 _M = Message
@@ -283,6 +291,12 @@ MESSAGES = (
     _M("LM STUDIO", r"LM STUDIO", _wrapper("LM Studio")),
     _M("ollama", r"ollama(?:/| runner|\.exe| serve|-engine)", _wrapper("Ollama"), proves=False),
     _M(
+        "file_type=",
+        r'architecture=(?P<arch>\w+) file_type=\S+ name="(?P<name>[^"]*)"',
+        _ollama_model,
+        begins=True,
+    ),
+    _M(
         'msg="kv cache" device=',
         r'msg="kv cache" device=(?P<device>\S+) size="(?P<size>[\d.]+) (?P<unit>[KMGT]iB)"',
         _ollama_cache,
@@ -294,6 +308,7 @@ DIALECT = Dialect(
     words="llama.cpp",
     messages=MESSAGES,
     commands=(
+        "ollama run ",
         "llama-server",
         "llama-cli",
         "runner --ollama-engine",

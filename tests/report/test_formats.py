@@ -19,6 +19,10 @@ from kvcalc.units import format_bytes
 
 Capture = pytest.CaptureFixture[str]
 TRACE = "prompt_tokens,output_tokens\n100,20\n1000,200\n"
+VLLM = (
+    "vllm serve Qwen/Qwen3-8B --max-model-len 40960\nAvailable KV cache memory: 5.98 GiB\n"
+    "GPU KV cache size: 43,536 tokens\n"
+)
 # What no format may take for anything but words: a formula, markdown, HTML, a mention, rich's markup.
 HOSTILE = "=cmd|<i>@all`x`[bold]:smile:"
 
@@ -49,6 +53,7 @@ SAID = {
     "compare llama-3-8b --attention mha,gqa": (4294967296, 1073741824),
     "capacity qwen3-8b --available 5.98GiB --max-model-len 32k": (2721, 43536, 2359296, 4831838208),
     "capacity llama-3-8b --engine llama.cpp --ctx-size 8192": (1073741824,),
+    "log vllm.log": (43536, 6419644416),
     "fit llama-3-8b --gpu h100-80gb --context 8k": (16060522496, 1073741824),
     "models llama-3-8b": (131072,),
     # 512 + 64 elements of two bytes a token in each of 61 layers.
@@ -62,6 +67,7 @@ def test_every_format_tells_the_same_integers(
     command: str, format: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "trace.csv").write_text(TRACE)
+    (tmp_path / "vllm.log").write_text(VLLM)
     monkeypatch.chdir(tmp_path)
     word = "text" if command.startswith("explain") and format == "table" else format
     out = run(capsys, *command.split(), "--format", word)

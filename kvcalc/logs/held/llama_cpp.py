@@ -20,7 +20,7 @@ from kvcalc.logs.held.common import changed, command, distinct, near, observed, 
 from kvcalc.logs.parts import parts_of
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import format_bytes
+from kvcalc.units import format_as_logged
 
 
 def answer(
@@ -295,7 +295,7 @@ def _advice(compared: Compared, called: str) -> Iterator[Advice]:
             continue
         size = sum(cache.bytes for cache in after.caches)
         if size * 103 <= before * 100:
-            said = f"caches of {format_bytes(size)} instead of {format_bytes(before)}"
+            said = f"caches of {format_as_logged(size)} instead of {format_as_logged(before)}"
             tried.append((size, Advice(change, said, command("llama.cpp", called, asked))))
     tried.sort(key=lambda each: each[0])
     yield from (each for _, each in tried[:3])

@@ -34,7 +34,7 @@ _WORDS = {
     "available_bytes": "memory for the cache", "tokens": "cache size in tokens", "num_blocks": "blocks",
     "max_concurrency": "maximum concurrency", "bytes_per_request": "needed for one request",
     "estimated_max_model_len": "longest request that fits", "block_tokens": "tokens of a block",
-    "padding_layers": "padding layers", "cpu_blocks": "blocks in RAM", "bytes": "bytes", "k_bytes": "K",
+    "padding_layers": "padding layers", "cpu_blocks": "blocks in RAM", "bytes": "size", "k_bytes": "K",
     "v_bytes": "V", "r_bytes": "convolutions", "s_bytes": "states", "cells": "cells",
 }  # fmt: skip
 

@@ -4,13 +4,14 @@ No causal model of transformers builds them, so a family reads the trunk alone. 
 number is known and their tensors are not: they are named as left out. Sources of what each stores:
 deepseek_v3: the tensors of DeepSeek-V3's index (see kvcalc/stack/mtp.py); glm4_moe, glm_moe_dsa,
 qwen3_5, nemotron_h: vLLM models/glm4_moe_mtp.py, deepseek_mtp.py, qwen3_5_mtp.py, nemotron_h_mtp.py;
-mimo, ernie4_5_moe, longcat_flash, qwen3_next: vLLM models/<type>_mtp.py; glm4_moe_lite: the index of
-GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4, minimax_m3: vllm/models/<type>.
+mimo, ernie4_5_moe, exaone_moe, longcat_flash, qwen3_next, step3p5: vLLM models/<type>_mtp.py;
+glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
+minimax_m3: vllm/models/<type>.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kvcalc.attention.v4_window import SharedKeyValueWindow
 from kvcalc.convert.config import Config
@@ -20,14 +21,14 @@ from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.stack.mtp import MultiTokenPrediction
 
 # model_type -> the copies of embedding and head that the checkpoint stores with each module.
-_COPIES: dict[str, str] = {
+_COPIES: dict[str, Literal["", "both", "embedding", "head"]] = {
     "deepseek_v3": "both", "deepseek_v32": "both", "glm4_moe": "both", "glm4_moe_lite": "both",
     "glm_moe_dsa": "", "qwen3_next": "", "qwen3_5_text": "", "qwen3_5_moe_text": "", "mimo": "",
     "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
-    "minimax_m3_vl_text": "",
+    "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "",
 }  # fmt: skip
 # All modules of these have one projection and one last norm between them: one module is told, several not.
-_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"))
+_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe"))
 _NEMOTRON = ("*E", ["attention", "moe"], ["full_attention", "moe"])
 
 
@@ -53,7 +54,7 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
         blocks={**spec.blocks, name: block},
         mtp=MultiTokenPrediction(
             num_layers=modules, block=name, vocab_size=spec.vocab_size if copies else None,
-            copies="embedding" if copies == "embedding" else "both",
+            copies=copies or "both",
             projection="separate" if model_type == "deepseek_v4" else "fused",
             folds=model_type == "deepseek_v4", final_norm=model_type != "ernie4_5_moe",
         ),
@@ -62,6 +63,8 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
 
 def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple[str, Block] | None:
     """The block of one module: the last of the trunk's that has what a module has."""
+    if model_type in ("step3p5", "exaone_moe"):
+        return _stated(spec, values, first=model_type == "exaone_moe")
     if values.get("mtp_use_dedicated_embeddings") or values.get("mtp_layer_types"):
         return None
     if model_type == "nemotron_h":
@@ -96,6 +99,26 @@ def _dense(spec: ModelSpec, values: Mapping[str, Any]) -> tuple[str, Block] | No
     own = Block(attention=last.attention, ffn=ffn)
     return next(
         ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
+    )
+
+
+def _stated(spec: ModelSpec, values: Mapping[str, Any], first: bool) -> tuple[str, Block] | None:
+    """A dense block of the kind that the file states: in ``mtp_layer_types``, or behind the trunk's layers
+    in ``layer_types`` (Step-3.5), or as the first of these (EXAONE-MoE)."""
+    number = 0 if first else sum(group.repeat * len(group.names) for group in spec.layers)
+    every = list(values.get("layer_types") or ())
+    kinds = set(values.get("mtp_layer_types") or every[number : number + 1 if first else None])
+    if len(kinds) != 1 or "sparse" in (values.get("mtp_mlp_layer_types") or ()):
+        return None
+    local = kinds == {"sliding_attention"}
+    return next(
+        (
+            (name, block)
+            for name, block in spec.blocks.items()
+            if isinstance(block.ffn, GatedFeedForward)
+            and (getattr(block.attention, "sliding_window", None) is not None) == local
+        ),
+        None,
     )
 
 

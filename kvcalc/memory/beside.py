@@ -5,7 +5,8 @@ one. The parts stand with the head, on the last pipeline stage, adapters with th
 
 * ``--mtp-layers N``: N of the modules that the checkpoint stores (kvcalc/stack/mtp.py). Engines give
   them the model's own embedding and head (vLLM 0.33, v1/spec_decode/llm_base_proposer.py,
-  _maybe_share_embeddings and _maybe_share_lm_head), so copies of those are not counted.
+  _maybe_share_embeddings and _maybe_share_lm_head), so copies of those are not counted. Step-3.5's modules
+  keep a head each (models/step3p5_mtp.py, has_own_lm_head).
 * ``--draft MODEL``: another model, or a head trained for this one (kvcalc/stack/drafts), with all that its
   own checkpoint stores, in its own formats; its cache has the formats of the model's.
 """
@@ -141,8 +142,10 @@ def _them(number: int) -> str:
 
 def _mtp(spec: ModelSpec, asked: int, dtype: str, ranks: int) -> PartBeside:
     modules = mtp_modules(spec, asked)
+    own_head = spec.mtp is not None and spec.mtp.copies == "head"
+    shared = ("embedding",) if own_head else ("embedding", "head")
     found = [changed(group, layers=group.layers[:modules], tensors=tuple(
-        tensor for tensor in group.tensors if tensor.component not in ("embedding", "head")
+        tensor for tensor in group.tensors if tensor.component not in shared
     )) for group in mtp_groups(spec)]  # fmt: skip
     gguf = recipe(dtype)
     if mlx_recipe(dtype) is not None:
@@ -165,7 +168,7 @@ def _mtp(spec: ModelSpec, asked: int, dtype: str, ranks: int) -> PartBeside:
         types=types,
         groups=_mtp_cache(spec, modules),
         notes=(f"{modules} multi-token-prediction layer{'s' * (modules != 1)} loaded to draft, with "
-               "the model's own embedding and head",),
+               f"the model's own embedding{' and head' * (not own_head)}",),
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class MultiTokenPrediction:
         final_norm: each module has a norm before the head.
         vocab_size: rows of the copies of embedding and head that the checkpoint stores with each
             module; absent when the modules only use the main model's.
-        copies: which of the two it stores (LongCat-Flash: the embedding).
+        copies: which of the two it stores (LongCat-Flash: the embedding; Step-3.5: the head).
         folds: each module folds the residual streams into one before its norm (DeepSeek-V4).
     """
 
@@ -54,7 +54,7 @@ class MultiTokenPrediction:
     projection: Literal["fused", "separate"] = "fused"
     final_norm: bool = True
     vocab_size: Rows | None = None
-    copies: Literal["both", "embedding"] = "both"
+    copies: Literal["both", "embedding", "head"] = "both"
     folds: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:
@@ -76,6 +76,7 @@ class MultiTokenPrediction:
         if self.vocab_size is not None:
             shape = (self.vocab_size, hidden_size)
             by_row = Shard(0, (Part(self.vocab_size, self.vocab_size, pad=True),))
-            yield ParamTensor("embed_tokens.weight", shape, "embedding", by_row, quantised=True)
-            if self.copies == "both":
+            if self.copies != "head":
+                yield ParamTensor("embed_tokens.weight", shape, "embedding", by_row, quantised=True)
+            if self.copies != "embedding":
                 yield ParamTensor("shared_head.head.weight", shape, "head", by_row, quantised=True)

@@ -109,14 +109,23 @@ def test_mtp_layers_whose_tensors_are_not_known_are_named() -> None:
     assert "1 multi-token-prediction layer" in spec.left_out
 
 
-def test_longcat_and_its_mtp_layer_are_the_published_sum() -> None:
-    """meituan-longcat/LongCat-Flash-Chat: safetensors total 561,862,880,256, router biases included."""
-    spec = load("longcat-flash")
+@pytest.mark.parametrize(
+    ("name", "total"), [("longcat-flash", 561_862_880_256), ("step-3.7-flash", 199_384_301_376)]
+)
+def test_a_model_and_its_mtp_layers_are_the_published_sum(name: str, total: int) -> None:
+    """The safetensors totals of meituan-longcat/LongCat-Flash-Chat and stepfun-ai/Step-3.5-Flash (the
+    language model of 3.7), router biases included."""
+    spec = load(name)
     summary = summarise(spec)
     apart = count_parameters(mtp_groups(spec))
-    assert summary.total + summary.buffers + apart == 561_862_880_256
+    assert summary.total + summary.buffers + apart == total
 
 
+_SMALL = {
+    "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "head_dim": 32,
+    "vocab_size": 1024, "num_hidden_layers": 4, "tie_word_embeddings": False, "sliding_window": 64,
+    "moe_intermediate_size": 64,
+}  # fmt: skip
 # vLLM 0.33's own MTP classes on the meta device, without its tables, of small drawn configs.
 SMALL_MODULES = [
     ("deepseek_v4", {
@@ -132,6 +141,19 @@ SMALL_MODULES = [
         "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 28, "moe_num_experts": 4,
         "moe_k": 2, "moe_intermediate_size": 20, "use_bias": False, "tie_word_embeddings": True,
     }, 51_456),
+    ("step3p5", _SMALL | {
+        "num_attention_groups": 4, "layer_types": ["full_attention"] + ["sliding_attention"] * 6,
+        "moe_layers_enum": "2,3", "moe_num_experts": 8, "moe_top_k": 2, "share_expert_dim": 64,
+        "num_nextn_predict_layers": 3, "attention_other_setting": {
+            "attention_type": "sliding_attention", "num_attention_heads": 12,
+            "num_attention_groups": 4, "head_dim": 32, "true_head_dim": 32},
+        "use_head_wise_attn_gate": True, "use_moe_router_bias": True,
+    }, 2_372_544 + 3 * 1024 * 256),  # three modules, and the head that each of them keeps
+    ("exaone_moe", _SMALL | {
+        "num_key_value_heads": 4, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+        "sliding_window_pattern": 4, "first_k_dense_replace": 1, "num_experts": 8,
+        "num_experts_per_tok": 2, "num_shared_experts": 1,
+    }, 722_240),
 ]  # fmt: skip
 
 
@@ -139,7 +161,7 @@ SMALL_MODULES = [
     ("kind", "values", "parameters"), SMALL_MODULES, ids=[row[0] for row in SMALL_MODULES]
 )
 def test_modules_are_vllms_classes(kind: str, values: dict[str, Any], parameters: int) -> None:
-    config = values | {"model_type": kind, "num_nextn_predict_layers": 1}
+    config = {"model_type": kind, "num_nextn_predict_layers": 1} | values
     spec = spec_from_config(config, "small", "config.json").spec
     assert count_parameters(mtp_groups(spec)) == parameters
 

@@ -48,6 +48,7 @@ class Dialect:
         yield from self.commands
 
 
+MAX_MESSAGE = 1 << 13
 _COMPILED: dict[str, "re.Pattern[str]"] = {}
 
 
@@ -55,14 +56,15 @@ def match(message: Message, text: str) -> "re.Match[str] | None":
     found = _COMPILED.get(message.pattern)
     if found is None:
         found = _COMPILED[message.pattern] = re.compile(message.pattern)
-    return found.search(text)
+    # Only arguments are longer; no line of somebody's makes an expression run for long.
+    return found.search(text if "?P<rest>" in message.pattern else text[:MAX_MESSAGE])
 
 
 # ------------------------------------------------------------------- what people wrote: flags
 
 _OPTION = re.compile(
     r"""(?<![\w-])(--?[A-Za-z][\w-]*)"""
-    r"""(?:(?:=|\s+)(?!--?[A-Za-z])("[^"]*"|'\{.*?\}'|'[^']*'|\{[^{}]*\}|[^\s"']+))?"""
+    r"""(?:(?:=|\s+)(?!--?[A-Za-z])("[^"]*"|'[^']*'|\{[^{}]*\}|[^\s"']+))?"""
 )
 _PAIR = re.compile(
     r"""['"]?\b([a-z][a-z0-9_]*)['"]?\s*[=:]\s*("[^"]*"|'[^']*'|<[^<>]*>|[^\s,'"(){}\[\]]+)(?=[\s,)}\]]|$)"""

@@ -15,7 +15,7 @@ from kvcalc.frozen import frozen
 
 # As much is read at once; no more of one line is looked at; no more lines are kept, and of one text.
 PIECE_BYTES = 1 << 19
-MAX_LINE_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 15
 MAX_LINES = 20_000
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|(?<![\w\]])\[(?:\d{1,3}(?:;\d{1,3})*)?m")

@@ -197,10 +197,12 @@ def _heads(spec: ModelSpec, row: Facts) -> bool:
 
 
 def _parameters(model: ModelSpec, row: Facts) -> bool:
-    """Whether the files hold as many, with or without the layers that predict further tokens."""
+    """Whether the files hold as many: with or without the layers that predict further tokens, and the
+    numbers of its positions that older files of BERT's kind have beside the weights."""
     total = summarise(model).total
     beside = count_parameters(mtp_groups(model)) if model.mtp else 0
-    return row.parameters in (total, total + beside)
+    numbers = row.context if "bert" in row.model_type else 0
+    return row.parameters in (total, total + beside, total + numbers)
 
 
 def written() -> tuple[list[HubId], list[str]]:

@@ -42,21 +42,21 @@ def test_by_family_modality_context_and_age() -> None:
 
 
 def test_sorted_as_asked_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("qwen3-", "--size", "1b-9b", "--sort", "size")
-    expected = ["qwen3-1.7b", "qwen3-4b", "qwen3-8b"]
+    asked = ("falcon3-", "--size", "3b-9b", "--sort", "size")
+    expected = ["falcon3-3b", "falcon3-7b"]
     found = json.loads(run(capsys, *asked, "--format", "json")[1])["models"]
     assert [each["name"] for each in found] == expected
-    assert found[1]["context"] == 40_960
+    assert found[1]["context"] == 32_768
     assert found[1]["modality"] == "text"
-    assert found[1]["released"] == "2025-04"
+    assert found[1]["released"] == "2024-11"
     back = json.loads(run(capsys, *asked, "--reverse", "--format", "json")[1])["models"]
     assert [each["name"] for each in back] == expected[::-1]
     rows = run(capsys, *asked, "--format", "csv")[1].splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == expected
     assert rows[0].endswith("context,modality,released")
     table = run(capsys, *asked)[1]
-    assert table.index("qwen3-1.7b") < table.index("qwen3-4b") < table.index("qwen3-8b")
-    assert "40,960" in table
+    assert table.index("falcon3-3b") < table.index("falcon3-7b")
+    assert "32,768" in table
 
 
 def test_sizes() -> None:

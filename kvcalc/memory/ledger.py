@@ -13,7 +13,7 @@ from typing import Protocol, get_args
 
 from kvcalc.dtypes import Format
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.inventory import ParamGroup, Place
 from kvcalc.spec.layers import Layer
 from kvcalc.spec.stored import TypeTotal as TypeTotal
@@ -128,6 +128,13 @@ class Row:
         if self.stored.num_bytes is not None:
             return 0
         return self.bytes - self.count * self.stored.format.element_bytes(prod(self.shape))
+
+    def again(self, format: Format) -> "Row":
+        """The same tensor in another format."""
+        stored = changed(self.stored, format=format)
+        return changed(
+            self, stored=stored, bytes_each=_bytes(self.weight, stored, self.stored.shape)
+        )
 
     def shape_bytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of a share of one layer's tensor, given as a shape of the whole weight.

@@ -15,13 +15,18 @@ the meta device (tests/engines/vllm_loaded.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
 from typing import ClassVar, NamedTuple
 
-from kvcalc.dtypes import weight_format
+from kvcalc.dtypes import Format, weight_format
 from kvcalc.engines.loaded import SHARED_HEADS, UNEVEN, WHOLE, Held
 from kvcalc.engines.vllm.buffers import buffer_bytes
 from kvcalc.engines.vllm.classes import ModelClass
+from kvcalc.engines.vllm.quantised import (
+    attention_scales,
+    check_blocks,
+    expert_bias,
+    format_of,
+)
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.ledger import Row, Stored, Weight, rank_shape
@@ -34,6 +39,10 @@ FLOAT32 = "float32"
 ROUTER = "routers in float32"
 CORRECTION = "router corrections in float32"
 HEAD_BIAS = "bias of the head"
+SCALES_FP32 = "scales in float32"
+SHAPES = "shapes of packed matrices"
+SCALES = "scales of attention"
+EXPERT_BIASES = "biases of GPTQ experts"
 OWN_HEAD = "head of its own"
 GROUP_INDEX = "group index of GPTQ"
 KEY_BIASES = "biases of keys"
@@ -67,9 +76,11 @@ class VllmClasses:
         self.rows = ledger(spec, dtype).rows
 
     def held(self, ranks: int) -> Iterable[Held]:
+        """Every tensor of a rank; see the module."""
         stored = {row.weight for row in self.rows}
         for row in self.rows:
             yield Held(row, tuple(self._steps(row, ranks)))
+            yield from self._beside(row, ranks)
         if self.found.own_head and self.spec.tie_word_embeddings is True:
             yield self._own_head(ranks)
         for group in parameter_groups(self.spec):
@@ -80,60 +91,84 @@ class VllmClasses:
                 if self.found.key_biases and tensor.name.endswith("k_proj.weight"):
                     yield self._key_bias(weight, ranks)
 
+    def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
+        """What a quantised tensor's method creates beside it."""
+        num_bytes, reason = 0, SCALES
+        if row.weight.tensor.name == "attention.k_proj.weight":
+            num_bytes = attention_scales(row)
+        elif row.component == "experts" and row.weight.tensor.quantised:
+            shape, inner = self._share_of_experts(row.weight.tensor, ranks)
+            num_bytes, reason = expert_bias(row, shape, inner), EXPERT_BIASES
+        if num_bytes:
+            yield Held(changed(row, bytes_each=0), ((reason, num_bytes),), False)
+
     def _steps(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
-        tensor, format = row.weight.tensor, row.stored.format
+        tensor = row.weight.tensor
         if row.name == "head.bias" and not self.found.own:
             yield HEAD_BIAS, 0
             return
         if row.name == "head.weight" and self.found.no_head:
             yield OWN_HEAD, 0
             return
-        if tensor.component == "experts" and (self.experts_over or self._padded(row)):
+        if tensor.component == "experts" and tensor.experts_per_token is not None:
             yield from self._experts(row, ranks)
             return
         whole = row.name in self.found.whole or not (self.found.divided or row.place != "layers")
         shape = tensor.shape if whole else rank_shape(tensor, ranks)
-        size = row.shape_bytes(shape)
-        yield (WHOLE if whole else _first_reason(tensor, ranks)), size
+        check_blocks(row, ranks)
+        yield (WHOLE if whole else _first_reason(tensor, ranks)), row.shape_bytes(shape)
         if _is_vocabulary(tensor) and not whole:
             rows = -(-tensor.shape[0] // _PADDING) * _PADDING
             shape = (rows // ranks, *shape[1:])
-            size = row.shape_bytes(shape)
-            yield VOCABULARY, size
-        if format.column_bytes:
-            size -= format.column_bytes * shape[-1] * prod(shape[:-2]) * tensor.fused
-            yield GROUP_INDEX, size
+            yield VOCABULARY, row.shape_bytes(shape)
         if kept := self.found.float32(row.name):
             yield kept, FP32.tensor(shape)
+        elif (created := format_of(row, 0)) != row.stored.format:
+            yield _reason(row.stored.format), row.again(created).shape_bytes(shape)
 
-    def _padded(self, row: Row) -> bool:
-        """Whether the kernel pads the tensor: MXFP4 experts and their biases, or a class's least."""
-        return bool(self.found.least_inner) or (
-            self.padding is not None and row.weight.tensor.experts_per_token is not None
-        )
-
-    def _experts(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
-        tensor = row.weight.tensor
-        count, *sizes = tensor.shape
+    def _share_of_experts(self, tensor: ParamTensor, ranks: int) -> tuple[tuple[int, ...], int]:
+        """A rank's share of stacked experts, and the inner width of one there."""
         over = self.experts_over
         if over:
-            count = -(-count // over)
-        inner = next((axis for axis in (tensor.shard.axis,)), None) if tensor.shard else None
-        parts = len(tensor.shard.parts) if tensor.shard else 1
-        if tensor.shard is not None and not over:
-            share = [part.per_rank(ranks) for part in tensor.shard.parts]
-            sizes[tensor.shard.axis - 1] = sum(share)
-        if over:
-            yield EXPERTS, row.shape_bytes((count, *sizes))
-        elif self.padding is None:
-            yield UNEVEN, row.shape_bytes((count, *sizes))
+            shape = (-(-tensor.shape[0] // over), *tensor.shape[1:])
+        else:
+            shape = tensor.shape if not self.found.divided else rank_shape(tensor, ranks)
+        if tensor.shard is None:
+            return shape, 0
+        return shape, shape[tensor.shard.axis] // len(tensor.shard.parts)
+
+    def _experts(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
+        tensor, over = row.weight.tensor, self.experts_over
+        shape, inner = self._share_of_experts(tensor, ranks)
+        first = EXPERTS if over else _first_reason(tensor, ranks)
+        created = format_of(row, inner)
+        if created == row.stored.format:
+            made = row
+            if not self._padded(row):
+                yield first, row.shape_bytes(shape)
+                return
+        else:
+            made = row.again(created)
+            yield _reason(row.stored.format), made.shape_bytes(shape)
+        if self._padded(row):
+            yield PADDED, made.shape_bytes(self._pad(tensor, shape, ranks))
+
+    def _pad(self, tensor: ParamTensor, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+        """Stacked experts as the kernel wants the inner width of a rank and the hidden size."""
         hidden_by, inner_by = self.padding or Padding(1, 1)
-        for axis, size in enumerate(sizes):
-            by = parts * inner_by if inner == axis + 1 else hidden_by
-            if inner == axis + 1 and self.found.least_inner and ranks > 1 and not over:
+        cut = tensor.shard.axis % len(shape) if tensor.shard is not None else -1
+        parts = len(tensor.shard.parts) if tensor.shard is not None else 1
+        sizes = []
+        for axis, size in enumerate(shape[1:], 1):
+            by = parts * inner_by if axis == cut else hidden_by
+            if axis == cut and ranks > 1 and not self.experts_over:
                 size = max(size, parts * self.found.least_inner)
-            sizes[axis] = -(-size // by) * by
-        yield PADDED, row.shape_bytes((count, *sizes))
+            sizes.append(-(-size // by) * by)
+        return (shape[0], *sizes)
+
+    def _padded(self, row: Row) -> bool:
+        """Whether a kernel or the class pads the tensor."""
+        return self.padding is not None or bool(self.found.least_inner)
 
     def _own_head(self, ranks: int) -> Held:
         table = next(row for row in self.rows if row.name == "embedding.weight")
@@ -159,6 +194,10 @@ class VllmClasses:
         FLOAT32: "the class keeps them so, whatever the model's format",
         HEAD_BIAS: "the Transformers backend's head has none",
         OWN_HEAD: "the class ties its head, or does not, whatever the checkpoint does",
+        SCALES_FP32: "a scale of a block or a channel is float32, whatever it is stored in",
+        SHAPES: "once for matrices that are fused",
+        SCALES: "of queries, keys and values, until they are loaded",
+        EXPERT_BIASES: "zeros, whatever the model has",
         GROUP_INDEX: "not needed where the checkpoint does not sort by activation",
         KEY_BIASES: "one tensor holds the biases of q, k and v",
         PADDED: "as the kernel wants the inner width of a rank and the hidden size",
@@ -168,6 +207,13 @@ class VllmClasses:
     @property
     def notes(self) -> tuple[str, ...]:
         return ()
+
+
+def _reason(format: Format) -> str:
+    """Why a quantised tensor is not created as it is stored."""
+    if format.column_bytes:
+        return GROUP_INDEX
+    return SHAPES if format.name.endswith("+16") else SCALES_FP32
 
 
 def _float32(weight: Weight) -> Row:

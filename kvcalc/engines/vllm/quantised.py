@@ -1,0 +1,87 @@
+"""Quantised tensors as vLLM's linear and expert methods create them, where that is not as they are stored.
+
+* Scales of blocks and of channels are float32 (quantization/fp8.py, compressed_tensors/schemes/).
+* GPTQ's group index is not created (auto_gptq.py). Its experts have biases, whatever the model has
+  (AutoGPTQMoEMethod); not where the group does not divide a rank's inner width, which moe_wna16.py
+  runs with a smaller one, as it does AWQ's.
+* compressed-tensors' packed matrices have their shape once for what is fused; for experts in the
+  model's format (compressed_tensors_wNa16.py, compressed_tensors_moe/).
+* An attention layer has scales of its queries, keys and values as parameters until they are loaded:
+  four of FP8's (kv_cache.py), three and zero points of compressed-tensors'.
+"""
+
+from math import gcd
+
+from kvcalc.dtypes import Format
+from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
+from kvcalc.memory.ledger import Row
+
+_FUSED = ("k_proj.weight", "v_proj.weight", "up_proj.weight", "kv_a_proj_with_mqa.weight")
+_CHANNEL = ("fp8_row", "int8_channel")
+
+
+def format_of(row: Row, inner: int) -> Format:
+    """The format that a row's tensor is created in. inner: an expert's inner width on a rank; 0 for
+    what is no expert. Raises UnsupportedError where the method refuses the width."""
+    format = row.stored.format
+    if format.tile and format.tile_bytes > 1:
+        tile = gcd(format.tile, inner) if inner else format.tile
+        return changed(format, tile=tile, tile_columns=0, tile_bytes=4)
+    if format.name in _CHANNEL:
+        return changed(format, row_bytes=4)
+    group = format.block_elements
+    if format.name.startswith(("gptq", "awq", "int4")) and inner % group:
+        if format.name.startswith("int4"):
+            raise UnsupportedError(
+                f"{row.name}: vLLM does not cut groups of {group}, and a rank's inner width is {inner}: "
+                "fewer tensor ranks, or --expert-parallel"
+            )
+        return _regrouped(format, gcd(group, inner))
+    if format.column_bytes:
+        return changed(format, column_bytes=0)
+    if format.name.endswith("+16"):
+        if inner:
+            return changed(format, once_bytes=2 if row.weight.tensor.fused > 1 else 4)
+        return changed(format, once_bytes=0 if row.name.endswith(_FUSED) else 16)
+    return format
+
+
+def _regrouped(format: Format, group: int) -> Format:
+    """The same with smaller groups: a scale of two bytes for each, and a zero point of AWQ's."""
+    bits = 8 * (format.block_bytes - 2) // format.block_elements
+    zeros = 0 if format.name.startswith("gptq") else format.zero_bits
+    return changed(
+        format, block_elements=group, block_bytes=group * bits // 8 + 2, column_bytes=0,
+        zero_bits=zeros,
+    )  # fmt: skip
+
+
+def check_blocks(row: Row, ranks: int) -> None:
+    """Refuse blocks of a linear layer that tensor ranks would cut (quantization/fp8.py,
+    validate_fp8_block_shape). Raises UnsupportedError."""
+    tile, shard = row.stored.format.tile, row.weight.tensor.shard
+    if ranks == 1 or not tile or shard is None:
+        return
+    for part in shard.parts:
+        if (share := part.per_rank(ranks)) % tile:
+            raise UnsupportedError(
+                f"{row.name}: vLLM does not cut blocks of {tile} x {tile}, and a rank's share is {share}: "
+                "fewer tensor ranks"
+            )
+
+
+def expert_bias(row: Row, shape: tuple[int, ...], inner: int) -> int:
+    """Bytes of the bias that GPTQ's method adds to a tensor of experts of this shape on a rank."""
+    format = row.stored.format
+    if not format.name.startswith("gptq") or inner % format.block_elements:
+        return 0
+    return 2 * shape[0] * shape[1]
+
+
+def attention_scales(row: Row) -> int:
+    """Bytes of the parameters beside a layer's attention, by the format of its matrices."""
+    name = row.stored.format.name
+    if name in _CHANNEL or name.endswith("+16"):
+        return 3 * 4 + 3 * 2
+    return 4 * 2 if name.startswith("fp8") and (name.endswith("+4") or "block" in name) else 0

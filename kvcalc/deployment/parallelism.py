@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.loaded import Loaded
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.beside import (
@@ -30,22 +31,21 @@ class Stage:
 
 
 def stages_of(
-    spec: ModelSpec, dtype: str, dtypes: CacheDtypes, layout: Layout, beside: Beside = NOTHING
-) -> tuple[Stage, ...]:
+    spec: ModelSpec, dtype: str, dtypes: CacheDtypes, layout: Layout, beside: Beside = NOTHING,
+    loaded: Loaded | None = None,
+) -> tuple[Stage, ...]:  # fmt: skip
     """Every stage of a layout; the last has what is loaded beside the model.
+
+    loaded: the weights as an engine's classes allocate them; None: as the checkpoint is divided.
 
     Raises UnsupportedError where the ranks do not divide the model, UsageError where a flag does
     not apply to it.
     """
     ranges = decoder_stages(spec, layout.pipeline)
-    weights = device_weight_bytes(spec, dtype, layout.tensor, layout.pipeline)[:: layout.tensor]
-    if layout.expert:
-        weights = [
-            total + moved
-            for total, moved in zip(
-                weights, _moved_experts(spec, dtype, layout, ranges), strict=True
-            )
-        ]
+    if loaded is not None:
+        weights = loaded.fullest_of_stages(layout.tensor)
+    else:
+        weights = _divided(spec, dtype, layout, ranges)
     made, key = _caches(spec), (dtypes, layout.tensor, layout.pipeline)
     if key not in made:
         made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
@@ -60,6 +60,15 @@ def stages_of(
         Stage(layers, weight, cache)
         for layers, weight, cache in zip(ranges, weights, caches, strict=True)
     )
+
+
+def _divided(spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]) -> list[int]:
+    """The checkpoint's bytes on a device of each stage."""
+    weights = device_weight_bytes(spec, dtype, layout.tensor, layout.pipeline)[:: layout.tensor]
+    if not layout.expert:
+        return weights
+    moved = _moved_experts(spec, dtype, layout, ranges)
+    return [total + more for total, more in zip(weights, moved, strict=True)]
 
 
 @remembered

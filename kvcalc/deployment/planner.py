@@ -18,6 +18,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch, Setting, Share
 from kvcalc.engines.holding import Holding
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
@@ -32,6 +33,7 @@ from kvcalc.units import MAX_TOKENS
 
 # The memory for the cache on each stage, and the engine's rules.
 _Prepared = tuple[list[int], Admission]
+_Key = tuple[str, CacheDtypes, Layout, Beside]
 _TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
 
 
@@ -65,19 +67,34 @@ class Planner:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._stages: dict[tuple[str, CacheDtypes, Layout, Beside], tuple[Stage, ...]] = {}
+        self._stages: dict[tuple[_Key, Loaded | None], tuple[Stage, ...]] = {}
+        self._loads: dict[tuple[str, str | None, str, Layout, int | None], Loaded | None] = {}
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._needs: dict[CacheDtypes, CacheFunction] = {}
         self._weights: dict[str, int] = {}
         self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
-    def stages(self, request: FitRequest) -> tuple[Stage, ...]:
+    def stages(self, request: FitRequest, device: Accelerator | None = None) -> tuple[Stage, ...]:
+        """device: whose kernels decide what is loaded; None where only the cache is asked about."""
         workload = request.workload
         key = (workload.dtype, workload.cache, request.layout, workload.beside)
-        if key not in self._stages:
-            self._stages[key] = stages_of(self.spec, *key)
-        return self._stages[key]
+        loaded = None if device is None else self._loaded(request, device)
+        known = self._stages.setdefault((key, loaded), ())
+        if not known:
+            known = self._stages[key, loaded] = stages_of(self.spec, *key, loaded)
+        return known
+
+    def _loaded(self, request: FitRequest, device: Accelerator) -> Loaded | None:
+        """The weights as the engine's own classes allocate them, where that is known."""
+        loads, dtype = request.record.loads, request.workload.dtype
+        if loads is None:
+            return None
+        key = (request.engine, request.engine_version, dtype, request.layout, device.sm)
+        if key not in self._loads:
+            found = loads(self.spec, dtype, request.layout, request.engine_version, device)
+            self._loads[key] = found if isinstance(found, Loaded) else None
+        return self._loads[key]
 
     def weight_bytes(self, dtype: str) -> int:
         """All weights in a format, on however many devices. Raises as ``rank_bytes`` does."""
@@ -166,7 +183,7 @@ class Planner:
     def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:
         """(at the model's value, least, most) bytes left for the cache on a device of each stage."""
         budget, rooms = self.budget(device, request), []
-        for number, stage in enumerate(self.stages(request)):
+        for number, stage in enumerate(self.stages(request, device)):
             items = self.overheads(device, request, number)
             left = budget - stage.weight_bytes
             taken = (sum(item.bytes for item in items), sum(item.most for item in items),
@@ -283,7 +300,7 @@ class Planner:
         held = self.holding(device, request)
         needs, found = self._logical(request), []
         for number, (stage, room) in enumerate(
-            zip(self.stages(request), self.room(device, request), strict=True)
+            zip(self.stages(request, device), self.room(device, request), strict=True)
         ):
             need = reserved = needs[number]
             waste: tuple[Waste, ...] = ()

@@ -19,6 +19,7 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.layers import Layer, decoder_layers
 from kvcalc.spec.model import ModelSpec
 
+
 WHOLE = "whole on every rank"
 SHARED_HEADS = "KV heads and groups that ranks share"
 STAGES = "on several stages"
@@ -83,11 +84,10 @@ class Loaded:
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...] = ()
 
-    @property
-    def fullest_bytes(self) -> int:
-        """Parameters and known buffers of the fullest device."""
+    def fullest_of_stages(self, tensor: int) -> list[int]:
+        """Parameters and known buffers on a device of each pipeline stage."""
         buffers = self.buffer_bytes_per_device or (0,) * len(self.bytes_per_device)
-        return max(map(sum, zip(self.bytes_per_device, buffers, strict=True)))
+        return [sum(each) for each in zip(self.bytes_per_device, buffers, strict=True)][::tensor]
 
 
 def load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loaded:

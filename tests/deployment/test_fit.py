@@ -157,7 +157,7 @@ def test_pipeline_stages_where_tensor_ranks_do_not_fit() -> None:
     """Llama-3.1-70B in 4 bits on two RTX 3090: what NCCL takes with two ranks is what is missing."""
     found = changes("llama-3.1-70b", "rtx-3090", context_tokens=4096, dtype="int4_g128",
                     layout=Layout(2))  # fmt: skip
-    assert found[-1] == "--tp 1 --pp 2"
+    assert "--tp 1 --pp 2 --enforce-eager" in found
 
 
 def test_an_unlisted_device_by_its_memory() -> None:

@@ -1,0 +1,255 @@
+"""Builds models with vLLM's own classes and writes what each rank allocates: vllm_loaded.jsonl, LOADED.md.
+
+    PYTHONPATH=<repository>:<folder of the unpacked wheel> python -m tests.engines.vllm_loaded
+
+in an environment as tests/engines/vllm_stand_in.py describes; two minutes. ``test_vllm_loaded.py``
+replays the table without vLLM. Rows: the models that kvcalc ships and whose config is in
+tests/convert/real_configs.json; dimensions that no model has, drawn anew for every model_type with a
+class there; and quantised checkpoints, on three kinds of GPU.
+"""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.convert.dimensions import Dimensions
+from tests.convert.draws import Draw, draw
+
+HERE = Path(__file__).parent
+TABLE = HERE / "vllm_loaded.jsonl"
+DEFAULTS = json.loads((HERE.parents[1] / "kvcalc/convert/class_defaults.json").read_text("utf-8"))
+REAL: dict[str, Draw] = {
+    case["name"]: case["config"]
+    for case in json.loads((HERE.parent / "convert/real_configs.json").read_text("utf-8"))
+}
+TENSOR = (1, 2, 4, 8)
+GPUS = {"h100-80gb": (9, 0), "a100-80gb": (8, 0), "b200": (10, 0)}
+SEEDS = (0, 1)
+# As the classes have them, so that a draw is what a checkpoint may be.
+_AS_BUILT = (
+    "tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias", "attention_out_bias", "qkv_bias",
+    "bias", "use_qkv_bias", "lm_head_bias", "mamba_proj_bias", "use_conv_bias", "mamba_conv_bias",
+    "conv_bias", "use_post_norm", "qk_layernorm", "use_qk_norm", "mlp_layer_types", "ffn_hidden_size",
+    "moe_latent_size",
+)  # fmt: skip
+_LATENT = {
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "kv_lora_rank": 512,
+}  # fmt: skip
+QUANTISED: dict[str, Draw] = {
+    "mxfp4": {"quant_method": "mxfp4"},
+    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic"},
+    "fp8_block": {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3",
+                  "weight_block_size": [128, 128]},
+    "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True},
+    "gptq8": {"quant_method": "gptq", "bits": 8, "group_size": 128, "desc_act": False, "sym": True},
+    "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True,
+            "version": "gemm"},
+    "ct_fp8": {"type": "float", "num_bits": 8, "strategy": "channel", "format": "float-quantized"},
+    "ct_int8": {"type": "int", "num_bits": 8, "strategy": "channel", "format": "int-quantized"},
+    "ct_int4": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 128,
+                "format": "pack-quantized"},
+}  # fmt: skip
+_DENSE, _SPARSE = ("llama-3.1-8b", "qwen3-32b"), ("qwen3-30b-a3b", "mixtral-8x7b", "minimax-m2.5")
+MADE = {
+    "mxfp4": ("gpt-oss-20b", "gpt-oss-120b"),
+    "fp8_block": ("qwen3-32b", "qwen3-30b-a3b", "deepseek-v3", "minimax-m2.5"),
+    "gptq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b"),
+    "awq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b"),
+    "fp8": (*_DENSE, "qwen3-30b-a3b"),
+    "gptq8": _DENSE,
+    "ct_fp8": (*_DENSE, "qwen3-30b-a3b"),
+    "ct_int8": _DENSE,
+    "ct_int4": (*_DENSE, "qwen3-30b-a3b"),
+}
+
+
+class Wide(Dimensions):
+    """Sizes that eight ranks divide."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.heads, self.kv_heads = rng.choice([(8, 1), (8, 2), (8, 4), (8, 8), (16, 2), (16, 8)])
+        self.head_dim = rng.choice([32, 64, 128])
+        self.hidden = self.heads * rng.choice([32, 64])
+        self.layers, self.experts = rng.randint(3, 5), rng.choice([8, 16])
+
+    def even(self, low: int, high: int) -> int:
+        return 64 * self.rng.randint(low // 8, high // 8)
+
+
+def drawn(kind: str, seed: int) -> Draw:
+    """A config of dimensions that no model has."""
+    defaults = DEFAULTS[kind]["defaults"]
+    config = draw(kind, seed, defaults, Wide)
+    config = {key: defaults[key] if key in _AS_BUILT and key in defaults else value
+              for key, value in config.items()}  # fmt: skip
+    for key, times in (("vocab_size", 7), ("max_position_embeddings", 8)):
+        if config.get(key):
+            config[key] *= times
+    if "kv_lora_rank" in config:
+        config |= _LATENT | ({"head_dim": 64} if "head_dim" in config else {})
+    if config.get("mlp_layer_types"):
+        del config["mlp_layer_types"]
+    return config
+
+
+_PLAIN = (
+    "llama-3-8b llama-3-70b llama-3.2-1b llama-3.2-3b llama-2-7b qwen2.5-7b qwen2.5-14b qwen2.5-32b "
+    "qwen2.5-72b qwen3-4b qwen3-8b qwen3-14b mistral-7b codellama-34b yi-34b smollm2-1.7b"
+).split()
+
+
+def plain() -> dict[str, Draw]:
+    """Configs of shipped models of one gated block, from their specs."""
+    from kvcalc.spec.catalog import load, shipped
+
+    found: dict[str, Draw] = {}
+    for name in _PLAIN:
+        if name not in shipped():
+            continue
+        spec = load(name)
+        (block,) = spec.blocks.values()
+        attention: Any = block.attention
+        ffn: Any = block.ffn
+        found[name] = {
+            "model_type": spec.model_type, "hidden_size": spec.hidden_size,
+            "vocab_size": spec.vocab_size, "tie_word_embeddings": bool(spec.tie_word_embeddings),
+            "num_hidden_layers": sum(each.repeat * len(each.names) for each in spec.layers),
+            "num_attention_heads": attention.num_attention_heads, "head_dim": attention.head_dim,
+            "num_key_value_heads": attention.num_key_value_heads,
+            "intermediate_size": ffn.intermediate_size, "sliding_window": None,
+            "max_position_embeddings": spec.max_position_embeddings,
+        }  # fmt: skip
+    return found
+
+
+def quantised(name: str, word: str) -> Draw:
+    """A real config with the quantization_config of a quantised checkpoint of it."""
+    config, how = dict(REAL[name]), dict(QUANTISED[word])
+    layers = range(config["num_hidden_layers"])
+    gates = [f"model.layers.{i}.mlp.gate" for i in layers] if "moe" in config["model_type"] else []
+    if word.startswith("ct_"):
+        form = how.pop("format")
+        weights = how | {"symmetric": True, "dynamic": False}
+        acts = {
+            "input_activations": {**how, "strategy": "token", "dynamic": True, "symmetric": True}
+        }
+        group = {"targets": ["Linear"], "weights": weights, **(acts if word != "ct_int4" else {})}
+        how = {"quant_method": "compressed-tensors", "format": form, "ignore": ["lm_head", *gates],
+               "quantization_status": "compressed", "config_groups": {"group_0": group}}  # fmt: skip
+    elif word == "mxfp4":
+        how["modules_to_not_convert"] = ["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                         "model.embed_tokens", "lm_head"]  # fmt: skip
+    elif word.startswith("gptq") and gates:
+        how["dynamic"] = {r"-:.*mlp\.gate$": {}}
+    elif gates:
+        how["modules_to_not_convert"] = gates
+    return {**config, "quantization_config": how, "torch_dtype": "bfloat16"}
+
+
+# Keys that vLLM's classes read of a config and transformers' do not.
+_READ: dict[str, Draw] = {
+    "afmoe": {"n_group": 1, "topk_group": 1, "route_norm": True, "route_scale": 1.0,
+              "score_func": "sigmoid"},
+    "minimax_m2": {"rotary_dim": 64, "scoring_func": "sigmoid", "use_routing_bias": True},
+    "mimo_v2_flash": {"layernorm_epsilon": 1e-5},
+    "kimi_linear": {"mla_use_nope": True},
+    **{kind: {"topk_method": "noaux_tc", "scoring_func": "sigmoid", "n_group": 1, "topk_group": 1}
+       for kind in ("deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_linear", "glm_moe_dsa")},
+    "deepseek_v2": {"n_group": 1, "topk_group": 1, "topk_method": "greedy",
+                    "scoring_func": "softmax"},
+}  # fmt: skip
+
+
+def ready(config: Draw) -> Draw:
+    """The config with what vLLM's class reads beside it."""
+    kind, config = config["model_type"], dict(config)
+    for key, value in _READ.get(kind, {}).items():
+        config.setdefault(key, value)
+    if kind == "glm4_moe":
+        config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    if kind == "lfm2" and "intermediate_size" in config:
+        for key in ("block_dim", "conv_dim", "conv_dim_out"):
+            config.setdefault(key, config["hidden_size"])
+        config.setdefault("block_ff_dim", config["intermediate_size"])
+    if kind in ("glm4_moe_lite", "glm_moe_dsa", "deepseek_v2", "deepseek_v3", "deepseek_v32"):
+        config.setdefault("first_k_dense_replace", 1)
+    return config
+
+
+def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
+    """(what a row says of a case, its config)."""
+    from kvcalc.engines.vllm.classes import CLASSES
+    from kvcalc.spec.catalog import load, shipped
+
+    for name, config in {**REAL, **plain()}.items():
+        if name not in shipped():
+            continue
+        spec = load(name)
+        if spec.model_type in CLASSES and not spec.towers:
+            longest = spec.max_position_embeddings
+            known = {"max_position_embeddings": longest} if longest else {}
+            yield {"shipped": name, "gpu": "h100-80gb"}, config | known
+    for kind in sorted(CLASSES):
+        if kind in DEFAULTS and kind not in ("kimi_linear",):
+            for seed in SEEDS:
+                yield {"drawn": kind, "seed": seed, "gpu": "h100-80gb"}, drawn(kind, seed)
+    for word, names in MADE.items():
+        for name in names:
+            for gpu in GPUS:
+                yield {"made": name, "quantised": word, "gpu": gpu}, quantised(name, word)
+    for name in ("qwen3-30b-a3b", "gpt-oss-120b", "deepseek-v2-lite"):
+        yield {"shipped": name, "expert": True, "gpu": "h100-80gb"}, REAL[name]
+
+
+def measure(gpu: str) -> Iterator[dict[str, Any]]:
+    """Every case of one kind of GPU, in this process."""
+    from tests.engines import vllm_stand_in as stand_in
+
+    stand_in.prepare(GPUS[gpu])
+    for about, config in cases():
+        if about["gpu"] != gpu:
+            continue
+        sizes: list[list[int] | None] = []
+        kind, refusal = "", ""
+        for tensor in TENSOR:
+            try:
+                module = stand_in.build(ready(config), tensor, about.get("expert", False))
+            except Exception as error:
+                sizes.append(None)
+                refusal = f"{type(error).__name__}: {error}".split("[type=")[0][:160]
+                continue
+            kind = type(module).__name__
+            sizes.append([sum(each[2] for each in found.values())
+                          for found in stand_in.tensors(module)])  # fmt: skip
+        if kind:
+            yield {
+                **about,
+                "class": kind,
+                "sizes": sizes,
+                **({"refusal": refusal} if refusal else {}),
+            }
+
+
+def main() -> None:
+    """Measure on each kind of GPU, then write the table and the page."""
+    if len(sys.argv) > 1:
+        for row in measure(sys.argv[1]):
+            print("row " + json.dumps(row), flush=True)
+        return
+    rows: list[str] = []
+    for gpu in GPUS:
+        run = subprocess.run([sys.executable, "-m", "tests.engines.vllm_loaded", gpu],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+        rows += [line[4:] for line in run.stdout.splitlines() if line.startswith("row ")]
+    head = json.dumps({"vllm": "0.33.0", "transformers": "5.20.0", "device": "meta",
+                       "date": "2026-11-29", "tensor": TENSOR})  # fmt: skip
+    TABLE.write_text("\n".join((head, *rows)) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

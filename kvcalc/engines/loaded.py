@@ -19,7 +19,6 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.layers import Layer, decoder_layers
 from kvcalc.spec.model import ModelSpec
 
-
 WHOLE = "whole on every rank"
 SHARED_HEADS = "KV heads and groups that ranks share"
 STAGES = "on several stages"

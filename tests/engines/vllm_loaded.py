@@ -99,8 +99,8 @@ def drawn(kind: str, seed: int) -> Draw:
 
 _PLAIN = (
     "llama-3-8b llama-3-70b llama-3.2-1b llama-3.2-3b llama-2-7b qwen2.5-7b qwen2.5-14b qwen2.5-32b "
-    "qwen2.5-72b qwen3-4b qwen3-8b qwen3-14b mistral-7b codellama-34b yi-34b smollm2-1.7b"
-).split()
+    "qwen2.5-72b qwen3-4b qwen3-8b qwen3-14b codellama-34b yi-34b smollm2-1.7b"
+)
 
 
 def plain() -> dict[str, Draw]:
@@ -108,7 +108,7 @@ def plain() -> dict[str, Draw]:
     from kvcalc.spec.catalog import load, shipped
 
     found: dict[str, Draw] = {}
-    for name in _PLAIN:
+    for name in _PLAIN.split():
         if name not in shipped():
             continue
         spec = load(name)

@@ -51,7 +51,7 @@ def test_the_words_of_the_release_before_count_and_warn() -> None:
 def test_which_models_fit() -> None:
     found = kvcalc.which(["qwen3-14b", "qwen3-32b"], "rtx-4090", context_tokens="16k")
     assert [choice.best and choice.best.dtype for choice in found.choices] == ["fp8", None]
-    assert found.to_dict()["models"][0]["best"]["longest_context"] == 26992
+    assert found.to_dict()["models"][0]["best"]["longest_context"] == 26928
     assert found.rows()[0]["dtype"] == "fp8"
     mac = kvcalc.which("qwen3-32b", "m3-max-64gb", context_tokens="16k")
     assert mac.request.engine == "mlx"

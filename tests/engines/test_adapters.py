@@ -2,7 +2,7 @@
 
 vLLM 0.33.0: LoRAModelManager itself, run on the classes of a small model on the meta device (four slots of
 rank 16, hidden size 256, inner 512, 8 heads of 32 with 4 KV heads, 1,000 tokens, two layers).
-SGLang 0.5.23: LoRAMemoryPool's shapes, by hand from get_lora_A_shape and get_lora_B_shape.
+SGLang 0.5.23: LoRAMemoryPool itself, on the meta device.
 """
 
 from typing import Any
@@ -68,11 +68,17 @@ def test_vllm_rounds_the_rank_up_to_one_that_it_has() -> None:
 
 def test_sglangs_pool() -> None:
     """qkv A [4, 48, 256] B [4, 512, 16], o A [4, 16, 256] B [4, 256, 16], gate_up A [4, 32, 256]
-    B [4, 1024, 16], down A [4, 16, 512] B [4, 256, 16]; of two layers, in bf16; all: the tables."""
+    B [4, 1024, 16], down A [4, 16, 512] B [4, 256, 16]; of two layers, in bf16; all: the tables, twice."""
     spec = small("llama")
     assert reserved(spec, "sglang", 1, "q_proj") == 327_680
     assert reserved(spec, "sglang", 1, *["q_proj", "o_proj", "gate_proj", "down_proj"]) == 1_048_576
-    assert reserved(spec, "sglang", 1) == 1_048_576 + 321_536
+    assert reserved(spec, "sglang", 1) == 1_048_576 + 2 * 321_536
+    assert [reserved(spec, "sglang", ranks) for ranks in (2, 4, 8)] == [
+        1_271_808, 1_058_816, 960_512,
+    ]  # fmt: skip
+    assert [reserved(spec, "sglang", ranks, "q_proj") for ranks in (2, 4, 8)] == [
+        262_144, 229_376, 221_184,
+    ]  # fmt: skip
     # phi3 packs q, k and v itself; the pool has three matrices A all the same.
     assert reserved(small("phi3"), "sglang", 1, "qkv_proj") == 327_680
 

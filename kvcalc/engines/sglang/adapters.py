@@ -4,9 +4,11 @@
 * The layers that ``--lora-target-modules`` names, a packed one whole: A of qkv_proj has three times the
   rank, of gate_up_proj twice (get_stacked_multiply), whatever the checkpoint packs.
 * all: every layer, the token table [rank, vocabulary] and [hidden, rank], whole on every rank, and the
-  head, whose B ranks divide (get_embedding_lora_A_shape, get_embedding_lora_B_shape).
+  head, whose B ranks divide (get_embedding_lora_A_shape, get_embedding_lora_B_shape). Both stand there
+  twice: init_embedding_buffer gives the table's buffers and the head's each one for either name.
 
-Read in 0.5.23. Accounted for where every layer is softmax attention and a gated feed-forward layer.
+Held to the class itself (0.5.23) on the meta device. Accounted for where every layer is softmax attention
+and a gated feed-forward layer.
 """
 
 from kvcalc.errors import UnsupportedError
@@ -19,6 +21,8 @@ _BYTES = 2
 _PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _SLICES = {"qkv_proj": 3, "gate_up_proj": 2}
 _PAD = 64
+# How often the tables' buffers are made.
+_TIMES = 2
 
 
 @frozen
@@ -37,7 +41,7 @@ class SglangReservation:
         if not adapters.named:
             padded = -(-spec.vocab_size // _PAD) * _PAD
             head = padded // ranks if ranks > 1 else spec.vocab_size
-            elements += rank * (spec.vocab_size + 2 * spec.hidden_size + head)
+            elements += _TIMES * rank * (spec.vocab_size + 2 * spec.hidden_size + head)
         return _BYTES * adapters.count * elements
 
     def notes(self, adapters: Adapters, spec: ModelSpec) -> tuple[str, ...]:

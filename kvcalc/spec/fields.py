@@ -1,7 +1,7 @@
 """The fields of the spec's dataclasses, as the reader and the JSON Schema need them."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -46,3 +46,15 @@ def spec_fields(cls: Any) -> dict[str, SpecField]:
             meta |= {"count": count, "min": count.least}
         found[field.name] = SpecField(kind, meta, nullable, required, default)
     return found
+
+
+@cache
+def required_fields(cls: Any) -> tuple[str, ...]:
+    """The names of the fields that have to stand in a file."""
+    return tuple(name for name, field in spec_fields(cls).items() if field.required)
+
+
+@cache
+def is_word(kind: Any) -> bool:
+    """Whether a value of this type is one word of YAML, other than one of several to choose from."""
+    return isinstance(kind, type) and not is_dataclass(kind)

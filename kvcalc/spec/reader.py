@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 
 from kvcalc.errors import Problem
-from kvcalc.spec.fields import spec_fields
+from kvcalc.spec.fields import is_word, required_fields, spec_fields
 from kvcalc.spec.model import Bytes, LayerGroup, Tokens
+from kvcalc.spec.parser import Parser
 from kvcalc.spec.words import (
     MAX_QUOTED,
     home_of,
@@ -40,25 +41,6 @@ MAX_NODES = 50_000
 MAX_PROBLEMS = 200
 MAX_MESSAGE = 400
 MAX_INTEGER = 10**15
-
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _LOADER(_PARSER):  # type: ignore[misc]
-    """The parser, which remembers what a plain word resolves to: specs say the same words."""
-
-    _resolved: ClassVar[dict[str, str]] = {}
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        if kind is not yaml.ScalarNode or not implicit[0] or len(value) > 40:
-            return super().resolve(kind, value, implicit)
-        tag = self._resolved.get(value)
-        if tag is None:
-            if len(self._resolved) > 4096:
-                self._resolved.clear()
-            tag = self._resolved[value] = super().resolve(kind, value, implicit)
-        return tag
-
 
 # Where text may have lines; a name with a line break would be a line of its own in what is printed.
 _PROSE = ("notes", "source", "left_out")
@@ -134,7 +116,7 @@ class SpecReader:
         try:
             if text.count("[") + text.count("{") > 4 * MAX_DEPTH or _STEEP.search(text):
                 self._refuse_deep(text)
-            node = yaml.compose(text, Loader=_LOADER)
+            node = yaml.compose(text, Loader=Parser)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             where = (mark.line + 1, mark.column + 1) if mark else (0, 0)
@@ -149,7 +131,7 @@ class SpecReader:
 
     def _refuse_deep(self, text: str) -> None:
         depth = 0
-        for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        for number, event in enumerate(yaml.parse(text, Loader=Parser)):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -212,6 +194,8 @@ class SpecReader:
         if node.tag not in _TAGS[type(node)]:
             self.problem("KV108", where, mark, f"a spec has no tags: remove {_tag(node)}")
             return FAILED
+        if isinstance(node, yaml.ScalarNode):
+            return self._read(node, kind, where, mark, meta)
         self._open.add(id(node))
         try:
             return self._read(node, kind, where, mark, meta)
@@ -221,13 +205,13 @@ class SpecReader:
     def _read(self, node: yaml.Node, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
         if "named" in meta:
             return self._named(node, meta["kinds"], where, mark)
+        if isinstance(node, yaml.ScalarNode) and is_word(kind) and "lazy" not in meta:
+            return self._scalar(node, kind, where, mark, meta)
         if "kinds" in meta:
             return self._mechanism(node, meta["kinds"], where, mark)
         if "lazy" in meta:
             module, name = meta["lazy"]
             return self._dataclass(node, getattr(import_module(module), name), where, mark)
-        if isinstance(kind, type) and isinstance(node, yaml.ScalarNode) and not is_dataclass(kind):
-            return self._scalar(node, kind, where, mark, meta)
         if is_dataclass(kind):
             return self._dataclass(node, kind, where, mark)
         origin = get_origin(kind)
@@ -414,8 +398,8 @@ class SpecReader:
                     values[key] = FAILED
                 continue
             values[key] = self.read(value, field.kind, path, field.meta)
-        for name, field in known.items():
-            if field.required and name not in values:
+        for name in required_fields(cls):
+            if name not in values:
                 self.problem("KV103", f"{prefix}{name}", mark, missing(name))
                 values[name] = FAILED
         if any(value is FAILED for value in values.values()):

@@ -1,0 +1,32 @@
+"""The YAML parser, libyaml's where it is there, which remembers what words resolve to."""
+
+from typing import Any, ClassVar
+
+import yaml
+
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_COLLECTIONS = {
+    yaml.SequenceNode: "tag:yaml.org,2002:seq",
+    yaml.MappingNode: "tag:yaml.org,2002:map",
+}
+
+
+class Parser(_PARSER):  # type: ignore[misc]
+    """Asked for the tag of every node; specs say the same plain words."""
+
+    _resolved: ClassVar[dict[str, str]] = {}
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """As the parser's own, which has no rules by path."""
+        if kind is not yaml.ScalarNode:
+            return _COLLECTIONS[kind]
+        if not implicit[0]:
+            return "tag:yaml.org,2002:str"
+        tag = self._resolved.get(value)
+        if tag is None:
+            tag = super().resolve(kind, value, implicit)
+            if len(value) <= 40:
+                if len(self._resolved) > 4096:
+                    self._resolved.clear()
+                self._resolved[value] = tag
+        return tag

@@ -83,3 +83,18 @@ def test_a_layer_count_that_is_another_models() -> None:
             "llama_kv_cache: size = 1.00 MiB ( 256 cells, 1 layers, 1/1 seqs), K (f16): 0.50 MiB, "
             "V (f16): 0.50 MiB\n"
         )
+
+
+def test_no_room_for_a_cache_is_no_small_cache() -> None:
+    """vLLM prints what is left of its share below nothing, too."""
+    answer = read(
+        "Initializing a V1 LLM engine (v0.11.0) with config: model='meta-llama/Llama-3.1-8B-Instruct', "
+        "dtype=torch.bfloat16, max_seq_len=8192, tensor_parallel_size=1, kv_cache_dtype=auto, \n"
+        "Model loading took 14.9889 GiB and 12.7 seconds\n"
+        "Available KV cache memory: -2.81 GiB\n"
+    )
+    assert answer.verdict[0].startswith("No room is left for the cache: 1.00 GiB are needed")
+    assert [each.agrees for each in answer.observations] == [None]
+    # Half of the weights, less what is missing: 4.68 GiB on each of two devices, 65,536 bytes a token.
+    assert answer.advice[0].change == "--tensor-parallel-size 2"
+    assert answer.advice[0].effect.startswith("9.37x at 8,192 tokens")

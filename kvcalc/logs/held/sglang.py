@@ -24,6 +24,8 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes
 
 _TORCH = {"float8_e4m3fn": "fp8_e4m3", "float8_e5m2": "fp8_e5m2", "uint8": None}
+# What activations and graphs take of what the pools leave, and more.
+_KEPT = 6 << 30
 _DRAFTS = {"NEXTN", "EAGLE", "FROZEN_KV_MTP"}
 
 
@@ -362,9 +364,20 @@ def _changes(compared: Compared, base: SglangFlags) -> Iterator[tuple[str, Sglan
         yield (f"--tp-size {2 * layout.tensor}",
                replace(base, layout=replace(layout, tensor=2 * layout.tensor), available=wider),
                f"; about: each device has half of the weights, {format_bytes(more)} more")  # fmt: skip
-    left = compared.start.memory.get("left after the pools")
-    if left is not None and left.value > 6 << 30:
-        more = int(left.value) - (4 << 30)
-        wider = Available.exactly(base.available.bytes + more)
-        yield ("--mem-fraction-static, higher", replace(base, available=wider),
-               f"; {format_bytes(more)} of what was left free, 4 GiB kept")  # fmt: skip
+    yield from _larger_share(compared, base)
+
+
+def _larger_share(compared: Compared, base: SglangFlags) -> Iterator[tuple[str, SglangFlags, str]]:
+    """A larger static share, where much is left free after the pools and the log says of how much."""
+    assert base.available is not None
+    logged, share = compared.start.memory, compared.start.value("--mem-fraction-static")
+    left, before = logged.get("left after the pools"), logged.get("free before loading")
+    if left is None or before is None or not isinstance(share, float) or left.value <= _KEPT:
+        return
+    steps = int((left.value - _KEPT) * 100 / before.value)
+    if steps < 1:
+        return
+    more = int(before.value) * steps // 100
+    wider = Available.exactly(base.available.bytes + more)
+    yield (f"--mem-fraction-static {share + steps / 100:.2f}", replace(base, available=wider),
+           f"; about {format_bytes(more)} of what was left free")  # fmt: skip

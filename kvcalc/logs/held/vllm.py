@@ -119,6 +119,8 @@ class Compared:
         memory = self.available
         if memory is None:
             memory = Available.exactly(max(1, self.blocks or 1) * self.block_bytes)
+        if memory.bytes < self.block_bytes:
+            memory = Available.exactly(self.block_bytes)
         return capacity(self.spec, replace(self.request, available=memory))
 
     # ------------------------------------------------------------- the figures

@@ -36,6 +36,11 @@ class Pooled:
             size = max(memory.least, blocks * compared.block_bytes)
         self.bytes = max(size, compared.block_bytes)
         self.pool = compared.plan.pool(self.bytes)
+        least = min((int(figure.value) for figure in compared.memories), default=self.bytes)
+        # vLLM prints what is left, below nothing, too.
+        self.short = least < compared.block_bytes
+        if self.short:
+            self.bytes, self.pool = least, replace(self.pool, max_concurrency=Fraction(0))
 
     def with_memory(self, request: VllmFlags, num_bytes: int) -> Pool | None:
         try:
@@ -69,7 +74,8 @@ def memory_items(pooled: Pooled) -> Iterator[Item]:
         if figure is not None:
             yield Item(name=name, bytes=int(figure.value), line=figure.line, depth=1)
     line = pooled.compared.memories[0].line if pooled.compared.memories else 0
-    yield Item(name="the cache", bytes=pooled.bytes, line=line, depth=1)
+    yield Item(name="the cache", bytes=pooled.bytes, line=line, depth=1,
+               why="more than there is" if pooled.bytes < 0 else "")  # fmt: skip
 
 
 def request_items(pooled: Pooled) -> Iterator[Item]:
@@ -102,6 +108,13 @@ def verdict(pooled: Pooled) -> Iterator[str]:
     if pool.max_concurrency is None or pool.tokens is None:
         return
     need = pool.bytes_per_request or 0
+    if pooled.short:
+        yield (
+            f"No room is left for the cache: {format_as_logged(need)} are needed for one request of "
+            f"{length:,} tokens, and there are {format_as_logged(pooled.bytes)}. vLLM does not start: "
+            "weights and all else have to take less, or vLLM to be given more."
+        )
+        return
     held = f"{float(pool.max_concurrency):.2f}"
     if pool.max_concurrency < 1:
         yield (

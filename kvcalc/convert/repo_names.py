@@ -39,8 +39,8 @@ class Way:
     suffix: what ends the name; the model's stands before it. organisations: whose names mean that,
     all where none is named. file_type: what llama.cpp or mlx-lm made, as --dtype has it; fields of the
     match stand in braces. stated: the quantization_config that says the same. words: for the answer.
-    write: what to write where the name does not decide. experts: whether a mixture of experts is made
-    the same way.
+    write: what to write where the name does not decide. experts: model types of mixtures of experts
+    that are made the same way.
     """
 
     suffix: str
@@ -49,7 +49,7 @@ class Way:
     stated: Mapping[str, Any] | None = None
     words: str = ""
     write: str = ""
-    experts: bool = False
+    experts: tuple[str, ...] = ()
 
 
 def _compressed(bits: int, kind: str, strategy: str, layout: str, **more: Any) -> dict[str, Any]:
@@ -76,10 +76,10 @@ WAYS = (
     Way(r"-unsloth-bnb-4bit|-dynamic-bnb-4bit", write="nf4_double", words="some modules stay wider"),
     Way(r"-bnb-4bit", stated=_NF4, words="bitsandbytes' NF4 with nested scales"),
     Way(r"(?:-mlx)?-(?P<bits>[234568])bits?-g?s?(?P<group>32|64|128)(?:-dwq\S*)?", _MLX,
-        "mlx-{bits}bit-g{group}", experts=True),
-    Way(r"(?:-mlx)?-(?P<bits>[234568])bits?(?:-dwq\S*)?", _MLX, "mlx-{bits}bit", experts=True),
-    Way(r"(?:-mlx)?-(?P<mode>mxfp4|mxfp8|nvfp4)", ("mlx-community",), "mlx-{mode}", experts=True),
-    Way(r"(?:-mlx)?-(?P<plain>bf16|fp16)", file_type="{plain}", experts=True),
+        "mlx-{bits}bit-g{group}"),
+    Way(r"(?:-mlx)?-(?P<bits>[234568])bits?(?:-dwq\S*)?", _MLX, "mlx-{bits}bit"),
+    Way(r"(?:-mlx)?-(?P<mode>mxfp4|mxfp8|nvfp4)", ("mlx-community",), "mlx-{mode}"),
+    Way(r"(?:-mlx)?-(?P<plain>bf16|fp16)", file_type="{plain}"),
     Way(r"-awq(?:-int4)?", ("qwen", "thebloke", "casperhansen", "hugging-quants", "solidrust"),
         stated=_AWQ, words="AWQ of 4 bits in groups of 128"),
     Way(r"-awq(?:-\w+)?", write="awq_g128", words="how large AWQ's groups are"),
@@ -87,7 +87,8 @@ WAYS = (
         words="GPTQ of 4 bits in groups of 128"),
     Way(r"-gptq-int8", ("qwen",), stated={**_GPTQ, "bits": 8}, words="GPTQ of 8 bits in groups of 128"),
     Way(r"-gptq(?:-\w+)*", write="gptq_g128", words="GPTQ's bits and groups, which differ by branch"),
-    Way(r"-fp8", ("qwen",), stated=_TILES, words="FP8 in tiles of 128 x 128"),
+    Way(r"-fp8", ("qwen",), stated=_TILES, words="FP8 in tiles of 128 x 128",
+        experts=("qwen3_moe",)),
     Way(r"-fp8", ("nvidia",), stated={**_MODELOPT, "quant_algo": "FP8"},
         words="FP8 with a scale for each matrix"),
     Way(r"-fp8", _COMPRESSED, stated=_compressed(8, "float", "tensor", "float-quantized"),
@@ -182,9 +183,9 @@ def _gguf_word(name: str, kind: str) -> str:
 def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
     """The model with the formats that a quantization_config would state."""
     assert way.stated is not None
-    if not way.experts and any(getattr(b.ffn, "kind", "") == "moe" for b in spec.blocks.values()):
+    if _mixed(spec) and spec.model_type not in way.experts:
         raise UsageError(
-            f"{name}: its name does not say which parts of a mixture of experts stay wider than "
+            f"{name}: its name does not say which parts of a model of this kind stay wider than "
             f"{way.words}; a copy of its config.json does"
         )
     if spec.model_type is None:
@@ -204,3 +205,10 @@ def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
         plain, weight_dtypes=published.dtypes, weight_formats=published.rules,
         declared_cache=published.cache,
     )  # fmt: skip
+
+
+def _mixed(spec: ModelSpec) -> bool:
+    """Whether it has parts that are often left as they are: experts, recurrences, towers."""
+    blocks = spec.blocks.values()
+    parts = any(block.recurrent or getattr(block.ffn, "kind", "") == "moe" for block in blocks)
+    return bool(parts or spec.towers or any("tower" in each for each in spec.left_out))

@@ -95,6 +95,9 @@ class Shapes:
         self.by_shape: dict[str, list[str]] = {}
         for name, spec in self.specs.items():
             self.by_shape.setdefault(shape(spec), []).append(name)
+        self.by_width: dict[tuple[str | None, int], list[str]] = {}
+        for name, spec in self.specs.items():
+            self.by_width.setdefault((spec.model_type, spec.hidden_size), []).append(name)
         self.named = {each: name for name, spec in self.specs.items() for each in spec.hub_id}
 
     def entry(self, hub_id: str, source: str, config: dict[str, Any]) -> HubId | None:
@@ -157,9 +160,8 @@ def facts() -> list[Facts]:
 def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
     """The line of an id of which numbers are known; None where they are no shipped spec's."""
     found = []
-    for name, spec in shapes.specs.items():
-        if (spec.model_type, spec.hidden_size) != (row.model_type, row.hidden_size):
-            continue
+    for name in shapes.by_width.get((row.model_type, row.hidden_size), ()):
+        spec = shapes.specs[name]
         if towers(spec) or spec.towers or spec.own_dtype == "checkpoint" or not _heads(spec, row):
             continue
         model = replace(spec, vocab_size=row.vocab_size, max_position_embeddings=row.context)

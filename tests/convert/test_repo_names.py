@@ -44,6 +44,7 @@ def test_the_name_says_what_the_config_said() -> None:
             assert own == weight_bytes(read.spec, read.spec.own_dtype), entry.id
     assert set(compared) >= {
         "Qwen/Qwen3-4B-AWQ", "Qwen/Qwen3-0.6B-GPTQ-Int8", "Qwen/Qwen3-32B-FP8", "Qwen/Qwen3-0.6B-FP8",
+        "Qwen/Qwen3-30B-A3B-FP8", "Qwen/Qwen3-235B-A22B-FP8",
         "nvidia/Llama-3.1-70B-Instruct-FP8",
     }  # fmt: skip
 
@@ -88,7 +89,8 @@ def test_a_repository_is_told_by_its_name(
         ("someone/Qwen3-8B-AWQ", "qwen3-8b --dtype awq_g128 is one way"),
         ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "qwen3-8b --dtype nf4_double is one way"),
         ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b --dtype fp8 is one way"),
-        ("nvidia/Qwen3-30B-A3B-FP8", "which parts of a mixture of experts stay wider"),
+        ("Qwen/Qwen3.5-27B-FP8", "which parts of a model of this kind stay wider"),
+        ("nvidia/Qwen3-30B-A3B-FP8", "which parts of a model of this kind stay wider"),
         ("unsloth/Qwen3-8B-GGUF:Q4_K_XXL", "--dtype q4_k_m"),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ deepseek_v3: the tensors of DeepSeek-V3's index (see kvcalc/stack/mtp.py); glm4_
 qwen3_5, nemotron_h: vLLM models/glm4_moe_mtp.py, deepseek_mtp.py, qwen3_5_mtp.py, nemotron_h_mtp.py;
 mimo, ernie4_5_moe, exaone_moe, longcat_flash, qwen3_next, step3p5: vLLM models/<type>_mtp.py;
 glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
-minimax_m3: vllm/models/<type>.
+minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _COPIES: dict[str, Literal["", "both", "embedding", "head"]] = {
     "deepseek_v3": "both", "deepseek_v32": "both", "glm4_moe": "both", "glm4_moe_lite": "both",
     "glm_moe_dsa": "", "qwen3_next": "", "qwen3_5_text": "", "qwen3_5_moe_text": "", "mimo": "",
     "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
-    "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "",
+    "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "", "bailing_hybrid": "",
 }  # fmt: skip
 # All modules of these have one projection and one last norm between them: one module is told, several not.
 _ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe"))

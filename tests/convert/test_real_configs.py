@@ -154,6 +154,12 @@ SMALL_MODULES = [
         "sliding_window_pattern": 4, "first_k_dense_replace": 1, "num_experts": 8,
         "num_experts_per_tok": 2, "num_shared_experts": 1,
     }, 722_240),
+    ("bailing_hybrid", _SMALL | {
+        "num_key_value_heads": 8, "sliding_window": None, "num_experts": 8, "num_experts_per_tok": 2,
+        "num_shared_experts": 1, "first_k_dense_replace": 1, "layer_group_size": 4, "kv_lora_rank": 64,
+        "q_lora_rank": 96, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+        "short_conv_kernel_size": 4,
+    }, 759_208 - 8),  # without the router's bias
 ]  # fmt: skip
 
 

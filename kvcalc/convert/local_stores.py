@@ -50,10 +50,25 @@ def load_ollama(source: str) -> Imported:
         if manifest.is_file():
             return _from_manifest(store, manifest, f"{match['name']}-{match['tag']}")
     looked = ", ".join(str(store) for store in _ollama_stores())
+    same = _same_shape(match["name"], match["tag"]) or f"'kvcalc models {match['name']}'"
     raise NotFoundError(
         f"no model {source} in Ollama's store ({looked}): 'ollama pull {source}' brings it, or name "
-        f"a shipped model ('kvcalc models {match['name']}') with --dtype q4_k_m"
+        f"a shipped model ({same}) with --dtype q4_k_m"
     )
+
+
+def _same_shape(name: str, tag: str) -> str:
+    """The shipped model that a name and its tag mean: ``gemma3:27b-it-qat`` is gemma-3-27b's shape."""
+    from kvcalc.names import parts
+    from kvcalc.spec.catalog import shipped
+
+    words = tag.lower().split("-")
+    for count in range(len(words), 0, -1):
+        wanted = parts("-".join((name, *words[:count])))
+        found = [each for each in shipped() if parts(each) == wanted]
+        if len(found) == 1:
+            return found[0]
+    return ""
 
 
 def _ollama_stores() -> list[Path]:

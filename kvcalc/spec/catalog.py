@@ -38,7 +38,8 @@ def shipped() -> dict[str, Path]:
 
 
 def match(pattern: str) -> dict[str, Path]:
-    """Shipped specs whose name or family holds ``pattern``, or whose name fits it as a glob.
+    """Shipped specs whose name or family holds ``pattern``, or whose name fits it as a glob; else the
+    one whose shape a hub id has.
 
     Raises NotFoundError naming what was meant when none does.
     """
@@ -51,7 +52,12 @@ def match(pattern: str) -> dict[str, Path]:
         if fnmatch(name, lowered) or lowered in name or lowered in path.parent.name
     }
     if not found:
-        raise NotFoundError(_suggest(pattern))
+        from kvcalc.spec import hub_ids as known
+
+        entry = known.find(pattern)
+        if entry is None:
+            raise NotFoundError(_suggest(pattern))
+        return {entry.spec: shipped()[entry.spec]}
     return found
 
 

@@ -1,6 +1,7 @@
 """Ollama's names and store, LM Studio's folders, and folders of GGUF files; all made up here."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,19 @@ def test_a_folder_of_one_model_with_its_projector(tmp_path: Path) -> None:
     header(tmp_path / "Qwen3-0.6B-Q4_0.gguf")
     with pytest.raises(UsageError, match=r"several models: name one of Qwen3-0\.6B-Q4_0\.gguf, "):
         locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("qwen3:8b", "qwen3-8b"), ("llama3.1:8b-instruct-q4_K_M", "llama-3.1-8b"),
+     ("gemma3:27b-it-qat", "gemma-3-27b"), ("gpt-oss:20b", "gpt-oss-20b"),
+     ("nobody:7b", "'kvcalc models nobody'")],
+)  # fmt: skip
+def test_a_name_that_is_not_here_is_told_the_shape(
+    name: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    with pytest.raises(
+        NotFoundError, match=re.escape(f"a shipped model ({shape}) with --dtype q4_k_m")
+    ):
+        locate(name)

@@ -59,6 +59,10 @@ def test_sorted_as_asked_in_every_format(capsys: pytest.CaptureFixture[str]) -> 
     assert "32,768" in table
 
 
+def test_by_the_id_of_a_hub() -> None:
+    assert [each["name"] for each in kvcalc.models("Qwen/Qwen3-4B-Instruct-2507")] == ["qwen3-4b"]
+
+
 def test_sizes() -> None:
     assert size_range("1.5b-70b") == (1_500_000_000, 70_000_000_000)
     assert size_range("350m-") == (350_000_000, None)

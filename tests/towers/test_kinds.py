@@ -327,3 +327,14 @@ def test_the_answer_shows_each_part() -> None:
     plain = to_object("gpt2", kvcalc.estimate("gpt2"))
     assert plain["parameters"]["language_model"] == plain["parameters"]["total"] == 124_439_808
     assert not {"vision", "audio", "projector"} & plain["parameters"]["by_component"].keys()
+
+
+def test_explain_lists_the_towers_tensors() -> None:
+    import kvcalc
+
+    text = kvcalc.explain(small(), context_tokens=8)
+    assert "vision: vit, vision, 27,232 parameters" in text
+    assert "    patch_embedding.weight: 32 * 3 * 4 * 4 = 1,536\n" in text
+    assert "    layers.N.attention.q_proj.weight: 32 * 32 * 3 layers = 3,072\n" in text
+    assert "  together 29,344 parameters\n" in text
+    assert "towers" not in kvcalc.explain("gpt2", context_tokens=8)

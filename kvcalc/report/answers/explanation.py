@@ -11,6 +11,7 @@ from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
+from kvcalc.report.answers.towers import tower_lines, tower_objects
 from kvcalc.report.sheet import Answer, Bytes, Column, Count, Row, Shape, Sheet, Table, Verbatim
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
@@ -65,6 +66,7 @@ def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> di
         "peak_tokens": length,
         "groups": groups,
         "bytes": sum(group["bytes"] for group in groups),
+        **({"towers": tower_objects(spec)} if spec.towers else {}),
         "wrong_claims": list(wrong_claims(spec, workload)),
         "assumptions": list(notes),
     }
@@ -123,6 +125,7 @@ def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:
         lines += ["Together", f"  {words}", f"  = {total:,} bytes ({format_bytes(total)})", ""]
     elif not total_words:
         lines += ["This model keeps nothing between steps: 0 bytes.", ""]
+    lines += tower_lines(spec)
     claims = wrong_claims(spec, workload)
     if claims:
         lines.append("Popular claims that are wrong for this model")

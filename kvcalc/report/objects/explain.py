@@ -64,6 +64,26 @@ class Group(TypedDict):
     bytes: int
 
 
+class TowerTensor(TypedDict):
+    """A tower's tensor; parameters are those of all layers that own one."""
+
+    name: str
+    shape: list[int]
+    layers: int
+    parameters: int
+    buffer: bool
+
+
+class Tower(TypedDict):
+    """A tower or projector beside the language model."""
+
+    name: str
+    kind: str
+    component: str
+    parameters: int
+    tensors: list[TowerTensor]
+
+
 class Explained(TypedDict):
     """A model. peak_tokens: where the most is held, at or below the context."""
 
@@ -73,6 +93,7 @@ class Explained(TypedDict):
     peak_tokens: int
     groups: list[Group]
     bytes: int
+    towers: NotRequired[list[Tower]]
     wrong_claims: list[str]
     assumptions: list[str]
 

@@ -1,6 +1,8 @@
-"""The four proofs that hold the calculator's inventory against models that run.
+"""The proofs that hold the calculator's inventory against models that run.
 
-*parameters*   the whole model at true size on the meta device: names, shapes, dtypes, total;
+*parameters*   the language model at true size on the meta device: names, shapes, dtypes, total;
+*towers*       where there are any: each at true size on the meta device, names and shapes, and a pass
+               that reaches every weight;
 *cache*        what the model kept after a prefill and after every decode step, in bf16: layers of
                true size on the meta device, then all layers made small, with values;
 *sufficient*   decoding with that cache gives what one pass without it gives, float64, within 1e-9;
@@ -24,6 +26,7 @@ from kvcalc.verify.prove.necessary import prove_necessary
 from kvcalc.verify.prove.parameters import prove_parameters
 from kvcalc.verify.prove.small import Run
 from kvcalc.verify.prove.sufficient import prove_sufficient
+from kvcalc.verify.prove.towers import prove_towers
 from kvcalc.verify.reduce import reduced
 
 Say = Callable[[str], None]
@@ -42,6 +45,9 @@ def verify(spec: ModelSpec, say: Say = lambda text: None) -> Verification:
     started = time.monotonic()
     say(f"{spec.name}: parameters at true size on the meta device")
     proofs = [prove_parameters(spec)]
+    if spec.towers:
+        say(f"{spec.name}: towers at true size on the meta device")
+        proofs.append(prove_towers(spec))
     small = reduced(spec)
     try:
         run = Run(small.spec)

@@ -13,7 +13,7 @@ def tower_objects(spec: ModelSpec) -> list[dict[str, Any]]:
     for name, tower in spec.towers.items():
         prefix = f"towers.{name}."
         groups = [group for group in tower_groups(spec) if group.prefix.startswith(prefix)]
-        tensors = [
+        tensors: list[dict[str, Any]] = [
             {
                 "name": group.prefix.removeprefix(prefix) + tensor.name,
                 "shape": list(tensor.shape),

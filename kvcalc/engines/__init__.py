@@ -34,6 +34,7 @@ ENGINES: dict[str, str] = {
     "mlx": "kvcalc.engines.mlx",
     "transformers-cb": "kvcalc.engines.transformers_cb",
     "tpu-inference": "kvcalc.engines.tpu_inference",
+    "onnxruntime-genai": "kvcalc.engines.onnxruntime_genai",
     "lmdeploy": "kvcalc.engines.lmdeploy",
     "exllamav3": "kvcalc.engines.exllamav3",
 }
@@ -42,6 +43,7 @@ ALIASES = {
     "mlx-lm": "mlx", "llama-cpp": "llama.cpp", "llamacpp": "llama.cpp",
     "trt-llm": "tensorrt-llm", "trtllm": "tensorrt-llm", "hf": "transformers",
     "lmstudio": "lm-studio", "vllm-tpu": "tpu-inference",
+    "onnx-genai": "onnxruntime-genai", "ort-genai": "onnxruntime-genai",
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
 SERVING, NEED = "vllm", "logical"

@@ -21,7 +21,8 @@ RING = "rings beyond the window"
 class Kept:
     """Equal layers. rows: (name, part, bytes of a row, bytes of it that are needed) of one layer.
 
-    window: rows that are needed at most; None: all. masked: all are kept, whatever the window. ring: rows
+    window: rows that are needed at most; None: all. slack: rows kept beyond them. masked: all are
+    kept, whatever the window. ring: rows
     that a sequence has for its window, whatever its length. once: a slot a sequence, likewise. idle:
     pages that no layer reads, as the layers read another's.
     """
@@ -31,6 +32,7 @@ class Kept:
     layers: tuple[int, ...]
     rows: tuple[tuple[str, Part, int, int], ...]
     window: int | None = None
+    slack: int = 0
     masked: bool = False
     ring: int | None = None
     once: bool = False
@@ -55,7 +57,9 @@ class Kept:
             return 1
         if self.ring is not None:
             return self.ring
-        rows = tokens if self.window is None or self.masked else min(tokens, self.window)
+        rows = (
+            tokens if self.window is None or self.masked else min(tokens, self.window + self.slack)
+        )
         return -(-rows // page) * page
 
 
@@ -68,7 +72,7 @@ def hold(
 
     padded: what fills a row up to more than its values, as a cause of waste, and why.
     """
-    widest = max((one.window or 0 for stage in stages for one in stage), default=0)
+    widest = max(((one.window or 0) + one.slack for stage in stages for one in stage), default=0)
 
     def stage_bytes(length: int) -> tuple[int, ...]:
         return tuple(sum(slab.bytes for slab in _slabs(stage, length, page)) for stage in stages)
@@ -104,7 +108,7 @@ def _share(stage: tuple[Kept, ...], tokens: int, page: int, padded: tuple[str, s
     for one in stage:
         count, wanted = len(one.layers), one.needed(tokens)
         size = one.row_bytes * count
-        cause = IDLE if one.idle else ROUNDING if one.ring is None else RING
+        cause = IDLE if one.idle else RING if one.ring is not None or one.slack else ROUNDING
         if one.masked and cause == ROUNDING:
             lost[MASKED] += (tokens - wanted) * size
             wanted = tokens
@@ -121,6 +125,6 @@ def _share(stage: tuple[Kept, ...], tokens: int, page: int, padded: tuple[str, s
 _WHY = {
     ROUNDING: "the last page is not full",
     MASKED: "layers with a window keep every token, and mask what is out of it",
-    RING: "a window's ring of whole pages, with room for drafts, whatever the length",
+    RING: "a window's buffer has rows beyond it",
     IDLE: "layers that read another layer's keys and values have pages of their own all the same",
 }

@@ -90,7 +90,9 @@ def render() -> str:
         if misses:
             lines += ["", "### Not reproduced, and why", "", *misses]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join((*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3(), _tpu()))
+    return "\n".join(
+        (*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3(), _tpu(), _onnx())
+    )
 
 
 def _mlx() -> str:
@@ -208,6 +210,29 @@ def _tpu() -> str:
             lines.append(
                 f"| {heads} | {width} | {pages[heads, width, dtype, 1, 16]:,} | {narrow:,} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def _onnx() -> str:
+    """Its runtime's buffers, small models."""
+    table = json.loads((HERE / "onnxruntime_genai.json").read_text("utf-8"))
+    lines = [
+        "## onnxruntime-genai", "",
+        f"It logs no sizes. onnxruntime-genai {table['onnxruntime-genai']} exported and ran small "
+        f"random models "
+        f"on a CPU on {table['measured']}, and stated the shape of every buffer. The tests hold kvcalc "
+        f"to all "
+        "(`tests/engines/test_onnxruntime_genai.py`, written by `python -m "
+        "tests.engines.onnxruntime_genai_measured`); rows of the first layers' keys:", "",
+        "| model_type | export | max_length | sequences | rows of each layer |",
+        "|---|---|---:|---:|---|",
+    ]  # fmt: skip
+    for name, exports in table["models"].items():
+        for label, row in exports.items():
+            buffers = row["runs"][0]["past_key_names"]
+            rows = ", ".join(str(shape[2]) for shape, _ in buffers)
+            longest = 1000 if "300" in label else 60
+            lines.append(f"| {name} | {label} | {longest} | {buffers[0][0][0]} | {rows} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
 """tpu-inference: vLLM on TPUs, pages of whole lanes (pool.py)."""
 
-from kvcalc.engines.engine import Engine, Setting
+from kvcalc.engines.engine import Device, Engine, Setting
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.tpu_inference.flags import TpuFlags
@@ -29,6 +29,15 @@ def _hold(spec: ModelSpec, request: TpuFlags) -> Holding:
     return hold(spec, request)
 
 
+def _runs_on(device: Device, version: str | None) -> str | None:
+    """vLLM's plugin for TPUs (docs.vllm.ai, installation)."""
+    if device.vendor in ("Google", ""):
+        return None
+    return (
+        "it is vLLM's plugin for TPUs; --engine vllm has pages of GPUs (docs.vllm.ai, installation)"
+    )
+
+
 ENGINE = Engine(
     name="tpu-inference",
     words="tpu-inference",
@@ -37,4 +46,5 @@ ENGINE = Engine(
     serve=_serve,
     capacity=_capacity,
     hold=_hold,
+    runs_on=_runs_on,
 )

@@ -84,7 +84,6 @@ def default_batch(device: Device) -> Batch:
 
 # Accelerators that a plugin of its own runs, whose memory follows other rules.
 _PLUGINS = {
-    "Google": "tpu-inference",
     "Intel": "vllm-gaudi",
     "Huawei": "vllm-ascend",
     "Apple": "vllm-metal",
@@ -114,6 +113,11 @@ def _runs_on(device: Device, version: str | None) -> str | None:
         return (
             "of AMD's it runs on MI200 and later, Radeon 7700 to 7900 and 9000, Ryzen AI "
             "(docs.vllm.ai, installation, GPU)"
+        )
+    if device.vendor == "Google":
+        return (
+            "the plugin tpu-inference does, with pages of its own: --engine tpu-inference --available SIZE "
+            "(docs.vllm.ai, installation)"
         )
     plugin = _PLUGINS.get(device.vendor)
     if plugin is not None:

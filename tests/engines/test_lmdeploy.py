@@ -91,6 +91,14 @@ def test_values_of_mla_have_scales_and_no_bytes() -> None:
     )
 
 
+def test_policies_have_numbers() -> None:
+    """--quant-policy 8 is int8, 42 turbo_quant."""
+    spec = load("llama-3-8b")
+    for number, word in (("8", "int8"), ("42", "turbo_quant"), ("0", "auto"), ("fp8_e4m3", "fp8")):
+        flags = (LmdeployFlags(kv_dtype=number), LmdeployFlags(kv_dtype=word))
+        assert block_bytes(kept_of(spec, flags[0]), 64) == block_bytes(kept_of(spec, flags[1]), 64)
+
+
 def test_the_need_and_its_blocks() -> None:
     """llama-3-8b, 65 tokens: two blocks of 8,388,608 bytes."""
     found = workload_cache("lmdeploy", load("llama-3-8b"), Workload(context_tokens=65))

@@ -46,7 +46,7 @@ def bits_of(request: Exllamav3Flags) -> tuple[int, int]:
     name = request.kv_dtype or "fp16"
     if name in ("auto", "fp16", "float16"):
         return 16, 16
-    found = re.fullmatch(r"q([2-8])(?::q([2-8]))?", name.lower())
+    found = re.fullmatch(r"q?([2-8])(?::q?([2-8]))?", name.lower())
     if found is None:
         raise UsageError(
             f"--kv-dtype {name}: exllamav3 keeps fp16, or 2 to 8 bits: q4, or q8:q4 with other bits for "

@@ -37,6 +37,12 @@ _POLICIES = {
     "int8": (8, 8, 2, 2), "int4": (4, 4, 2, 2), "turbo_quant": (4, 2, 2, 1),
     "fp8": (8, 8, 0, 0), "fp8_e5m2": (8, 8, 0, 0),
 }  # fmt: skip
+# As --quant-policy takes them, too.
+_NUMBERS = {
+    "none": "auto", "0": "auto", "4": "int4", "8": "int8", "16": "fp8", "17": "fp8_e5m2", "42":
+    "turbo_quant",
+    "fp8_e4m3": "fp8",
+}  # fmt: skip
 _MODEL = ("auto", "bf16", "fp16", "bfloat16", "float16")
 
 
@@ -52,7 +58,8 @@ def _kept(spec: ModelSpec, group: CacheGroup, request: LmdeployFlags) -> Kept:
     if group.mechanism == "gated_deltanet":
         return _slot(group, request)
     heads, width, values = _heads(spec, group, request)
-    name = request.kv_dtype or "auto"
+    asked = request.kv_dtype or "auto"
+    name = _NUMBERS.get(asked, asked)
     if name not in _POLICIES and name not in _MODEL:
         raise UsageError(f"--kv-dtype {name}: lmdeploy has auto, {', '.join(_POLICIES)}")
     k_bits, v_bits, k_more, v_more = _POLICIES.get(name, (16, 16, 0, 0))

@@ -15,7 +15,7 @@ def hold(spec: ModelSpec, request: LmdeployFlags) -> Holding:
         (kept_of(spec, request),), request.max_model_len or 1, block,
         version=RELEASE,
         formats={
-            "kv": "rows as lmdeploy stores them, scales beside each head",
+            "kv": "rows as lmdeploy stores them: scales beside each head, MiniCPM3's for all heads",
             "index": "",
             "state": "states in the model's format",
         },

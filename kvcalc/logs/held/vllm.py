@@ -82,7 +82,14 @@ class Compared:
             return int(figure.value)
         for figure in self.start.of("tokens"):
             found = self.blocks_of(figure)
-            if found is not None:
+            ranges = self.ranges()
+            # Tokens that no memory of the log makes are a figure that differs, not the pool.
+            within = (
+                any(least <= found <= most for least, most in ranges)
+                if found is not None
+                else False
+            )
+            if found is not None and (not ranges or within or self.hidden):
                 return found
         return None
 
@@ -253,21 +260,19 @@ class Compared:
                 value = exact(min(max(figure.value, least), most))
                 return observed(figure, value, exact(least), exact(most), True, said)
         ranges = self.ranges()
-        first = next(filter(None, spans), None)
-        if first is not None:
-            least, most = (of(blocks) for blocks in first)
-            return observed(figure, exact(least), exact(least), exact(most), False,
-                            "of the tokens that the log prints")  # fmt: skip
-        if not ranges:
+        for ends in ranges:
+            least, most = (of(end) for end in ends)
+            if figure.least <= most and figure.most >= least:
+                value = exact(min(max(figure.value, least), most))
+                return observed(figure, value, exact(least), exact(most), True, said)
+        first = next(filter(None, (*spans, *ranges)), None)
+        if first is None:
             return observed(
                 figure, None, None, None, None, "the log gives neither memory nor tokens"
             )
-        least, most = (of(end) for end in ranges[0])
-        agrees = figure.least <= most and figure.most >= least
-        memory = self.available
-        assert memory is not None
-        value = self.plan.pool(max(memory.bytes, self.block_bytes)).max_concurrency or Fraction(0)
-        return observed(figure, exact(value), exact(least), exact(most), agrees, said)
+        least, most = (of(blocks) for blocks in first)
+        why = "of the tokens that the log prints" if first in spans else said
+        return observed(figure, exact(least), exact(least), exact(most), False, why)
 
     def _estimate(self, figure: Figure) -> Observation:
         memory = self.available

@@ -26,8 +26,8 @@ from kvcalc.report.sheet import (
 )
 
 KEYS = (
-    "model", "part", "name", "line", "logged", "predicted", "least", "most", "agrees", "reason", "bytes",
-    "change", "effect", "command",
+    "model", "part", "name", "line", "logged", "predicted", "difference", "least", "most", "agrees",
+    "reason", "bytes", "change", "effect", "command",
 )  # fmt: skip
 # What people call a quantity.
 _WORDS = {
@@ -113,7 +113,8 @@ def _headline(found: LogAnswer) -> str:
 def _figures(found: LogAnswer) -> Table:
     columns = (
         Column("line", "line"), Column("figure", "name"), Column("logged", "logged", right=True),
-        Column("kvcalc", "predicted", right=True), Column(""), Column("why", "reason", wraps=True),
+        Column("kvcalc", "predicted", right=True), Column("difference", "difference", right=True),
+        Column(""), Column("why", "reason", wraps=True),
         Column(None, "least"), Column(None, "most"), Column(None, "agrees"),
     )  # fmt: skip
     rows = []
@@ -124,6 +125,7 @@ def _figures(found: LogAnswer) -> Table:
             f"{name}, {each.of}" if each.of else name,
             _cell(each.quantity, each.logged),
             _cell(each.quantity, each.predicted),
+            _difference(each),
             _mark(each),
             _why(each),
             _plain(each.least),
@@ -132,6 +134,21 @@ def _figures(found: LogAnswer) -> Table:
         )
         rows.append(Row(cells))
     return Table("figure", columns, tuple(rows))
+
+
+def _difference(each: Observation) -> Cell:
+    """Logged less predicted; nothing where the log prints no more digits than agree."""
+    if each.predicted is None:
+        return None
+    more = each.logged - each.predicted
+    if each.quantity == "max_concurrency":
+        return "none" if abs(more) * 200 <= 1 else Decimal(Fraction(more), "x")
+    if not more:
+        return "none"
+    size = each.quantity.endswith("bytes") or each.quantity == "bytes_per_request"
+    if size and each.agrees:
+        return "none"
+    return ExactBytes(int(more), signed=True, after=" B") if size else Count(int(more), signed=True)
 
 
 def _mark(each: Observation) -> Cell:

@@ -140,9 +140,9 @@ def _difference(each: Observation) -> Cell:
     """Logged less predicted; nothing where the log prints no more digits than agree."""
     if each.predicted is None:
         return None
-    more = each.logged - each.predicted
+    more = Fraction(each.logged) - Fraction(each.predicted)
     if each.quantity == "max_concurrency":
-        return "none" if abs(more) * 200 <= 1 else Decimal(Fraction(more), "x")
+        return "none" if abs(more) * 200 <= 1 else Decimal(more, "x")
     if not more:
         return "none"
     size = each.quantity.endswith("bytes") or each.quantity == "bytes_per_request"

@@ -59,6 +59,17 @@ SOURCES = {
                    "distributed/utils.py"),
         words=(("arg_groups/choices.py", "ATTENTION_BACKEND_CHOICES"),),
     ),
+    "transformers": Sources(
+        package="transformers", classes=("cache_utils.py",), functions=("cache_utils.py",),
+    ),
+    "mlx": Sources(
+        package="mlx_lm", classes=("models/cache.py",),
+        functions=("models/cache.py", "utils.py", "generate.py"),
+    ),
+    "onnxruntime-genai": Sources(
+        package="onnxruntime_genai",
+        functions=("models/quantization/quant_config.py", "models/builders/base.py"),
+    ),
     "transformers-cb": Sources(
         package="transformers",
         classes=(f"{_BATCHING}/cache.py",),

@@ -1,5 +1,6 @@
 """``kvcalc capacity``: what a serving engine will allocate, in the terms of its own log."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -88,7 +89,7 @@ def capacity(
     _refuse_beside(name, draft, lora)
     if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
-        return local.table(locate(model).spec, name, machine, dtype, context, given, engine_version,
+        return local.table(locate(model), name, machine, dtype, context, given, engine_version,
                            format, quiet)  # fmt: skip
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
     found = locate(model)
@@ -102,6 +103,7 @@ def capacity(
         draft=beside_of(draft).draft, adapters=lora.of(NOTHING, found.spec, name).adapters,
     )  # fmt: skip
     result = ask(found.spec, question)
+    result = replace(result, notes=(*found.assumptions, *result.notes))
     show(format, answer(result, found.spec.source, found.path), quiet=quiet)
 
 

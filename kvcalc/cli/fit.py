@@ -31,9 +31,8 @@ from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers import fit as answers
-from kvcalc.spec.catalog import expand, is_pattern
+from kvcalc.spec.catalog import Found, expand, is_pattern
 from kvcalc.spec.file_spec import FileSpec
-from kvcalc.spec.model import ModelSpec
 
 _Gpu = Annotated[
     list[str] | None,
@@ -115,11 +114,11 @@ def fit(
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, drafts)
-        if dtype or flag or len(named) > 1 or first is None or local.is_file(found):
+        if dtype or flag or len(named) > 1 or first is None or local.is_file(found.spec):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             slots = local.slots(batch, kv_dtype, given)
-            return local.fit_locally(found, name, on, dtype, options.tokens(context, "--context"),
-                slots, engine_version, why, format, quiet, put=put, path=models[0])  # fmt: skip
+            said = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
+            return local.fit_locally(found, name, on, *said, quiet, True, put, models[0])
     _refuse_several(flag if name in local.LOCAL else None, lora.said if several else None)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
@@ -144,13 +143,13 @@ def _refuse_several(flag: str | None, adapters: str | None) -> None:
         raise UsageError(f"{adapters} is of one model, whose layers adapters change: name one")
 
 
-def _placeable(model: str, engine: str, drafts: str | None) -> ModelSpec:
+def _placeable(model: str, engine: str, drafts: str | None) -> Found:
     """A model whose tensors llama.cpp places. drafts: the option that asked for one beside it."""
     if drafts is not None:
         raise UsageError(
             f"{drafts}: how {options.record(engine).words} places it is not accounted for"
         )
-    return locate(model).spec
+    return locate(model)
 
 
 def _file_type(models: list[str]) -> str | None:
@@ -221,7 +220,8 @@ def _one(
     found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
     put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
-    request = replace(request, workload=choose_workload(spec, put)[0], notes=seen)
+    notes = (*found.assumptions, *seen)
+    request = replace(request, workload=choose_workload(spec, put)[0], notes=notes)
     if device is None:
         fits = list(_everywhere(Planner(spec), request, advise=format == "json"))
         show(format, answers.answer_all(fits), quiet=quiet)

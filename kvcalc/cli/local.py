@@ -12,6 +12,7 @@ from kvcalc.media.asked import NOTHING, MediaWords
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion
+    from kvcalc.spec.catalog import Found
     from kvcalc.spec.model import ModelSpec
 
 # Engines that are llama.cpp, with defaults of their own.
@@ -102,7 +103,7 @@ def is_table(
 
 
 def table(
-    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, asked: str | None,
+    found: "Found", engine: str, machine: Any, dtype: str | None, asked: str | None,
     given: dict[str, Any], version: str | None, format: str, quiet: bool,
 ) -> None:  # fmt: skip
     """``capacity``: the table for these flags, as they are; cells in all are --ctx-size."""
@@ -114,12 +115,12 @@ def table(
     if cells is not None:
         context = max(1, cells // count)
     given = cache_types(given.pop("kv_dtype", None), given)
-    fit_locally(spec, engine, machine, dtype, context, given, version, "",
+    fit_locally(found, engine, machine, dtype, context, given, version, "",
                 format, quiet, solving=False)  # fmt: skip
 
 
 def fit_locally(
-    spec: "ModelSpec", engine: str, machine: Any, dtype: str | None, context: int | None,
+    found: "Found", engine: str, machine: Any, dtype: str | None, context: int | None,
     given: dict[str, Any], version: str | None, why: str, format: str, quiet: bool,
     solving: bool = True, put: MediaWords = NOTHING, path: str = "",
 ) -> int:  # fmt: skip
@@ -135,6 +136,7 @@ def fit_locally(
             options.record("llama.cpp").check_device(device, version)
     runner = runner_of(engine)
     flags, notes = runner.flags(given, version)
+    spec, notes = found.spec, (*found.assumptions, *notes)
     question = LocalQuestion(
         dtype=_FILES.get(dtype or "", dtype or "checkpoint"),
         flags=flags, machine=machine, why=why, engine=engine, words=runner.words, defaults=notes,
@@ -155,9 +157,9 @@ def fit_locally(
         question = replace(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):
         return _files(spec, question, tokens, format, quiet)
-    found = fit_local(spec, question, tokens)
-    show(format, answer(found), quiet=quiet)
-    return 0 if found.verdict != "does not fit" else 1
+    fits = fit_local(spec, question, tokens)
+    show(format, answer(fits), quiet=quiet)
+    return 0 if fits.verdict != "does not fit" else 1
 
 
 def _files(

@@ -59,8 +59,15 @@ def which(
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=tuple(_notes(device, questions[0][1], first, measured)),
+        notes=(*_found(names), *_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
+
+
+def _found(names: list[str]) -> Iterator[str]:
+    """What was assumed to find models that are no shipped ones by their own names."""
+    for name in names:
+        if "/" in name:
+            yield from locate(name).assumptions
 
 
 def side_by_side(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kvcalc.cli.app import main
 from kvcalc.convert.locate import locate
 from kvcalc.errors import NotFoundError
 from kvcalc.memory.weights import summarise
@@ -71,6 +72,22 @@ def test_a_name_without_its_organisation() -> None:
     assert locate("meta-llama/Llama-2-7b-chat").path == "model_specs/llama/llama-2-7b.yaml"
     # The id that a spec is written for is that model: there is nothing to say.
     assert locate("Qwen/Qwen3-8B").assumptions == locate("qwen3-8b").assumptions == ()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("estimate",), ("compare",), ("explain",), ("capacity", "--engine", "vllm", "--gpu", "h100"),
+     ("capacity", "--engine", "llama.cpp", "--ctx-size", "8k"), ("fit", "--gpu", "h100"),
+     ("fit", "--gpu", "rtx-4090", "--dtype", "q4_k_m"), ("fit", "qwen3-4b", "--gpu", "h100")],
+)  # fmt: skip
+def test_every_answer_says_whose_shape_it_is(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*arguments, "Qwen/Qwen3-4B-Instruct-2507"])
+    said = "Qwen/Qwen3-4B-Instruct-2507 has the shape of qwen3-4b, its context is 262,144 tokens"
+    # An explanation is text, in lines of its own.
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_id_is_told_the_nearest_shape() -> None:

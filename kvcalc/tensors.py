@@ -215,7 +215,11 @@ class Part:
             return self.size // self.units
         if self.pad:
             return -(-self.size // ranks)
-        raise ValueError(f"{self.units} cannot be divided among {ranks} ranks")
+        near = [each for each in range(1, self.units + 1) if self.units % each == 0]
+        below = max((each for each in near if each < ranks), default=1)
+        above = min((each for each in near if each > ranks), default=None)
+        ways = f"{below} does" if above is None else f"{below} and {above} do"
+        raise ValueError(f"{self.units} cannot be divided among {ranks} ranks; {ways}")
 
 
 @frozen

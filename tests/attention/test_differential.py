@@ -27,7 +27,7 @@ def test_tensor_parallelism_keeps_pairs_together(sums: Any) -> None:
     assert sums.per_rank(layer, 4)["key"] == (2, 64)
     assert sums.per_rank(layer, 8)["key"] == (2, 64)
     assert sums.weights_per_rank(layer, 2048, 8)["q_proj.weight"] == (256, 2048)
-    with pytest.raises(ValueError, match="16 cannot be divided among 32 ranks"):
+    with pytest.raises(ValueError, match="16 cannot be divided among 32 ranks; 16 does"):
         sums.weights_per_rank(layer, 2048, 32)
 
 

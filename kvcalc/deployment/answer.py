@@ -80,7 +80,8 @@ class Device:
     """One device of one stage. free: what is left for the cache; least, most: its band.
 
     cache_bytes: the logical need of the requests. reserved_bytes: what the engine takes for them;
-    reserved_bytes - cache_bytes is the sum of ``waste``.
+    reserved_bytes - cache_bytes is the sum of ``waste``. beside: what of the weights is loaded beside the
+    model, by part.
     """
 
     stage: int
@@ -93,6 +94,7 @@ class Device:
     cache_bytes: int
     reserved_bytes: int
     waste: tuple[Waste, ...] = ()
+    beside: tuple[tuple[str, int], ...] = ()
 
 
 @frozen

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.loaded import Loaded
 from kvcalc.errors import UsageError
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.beside import (
     NOTHING,
     Beside,
@@ -23,11 +23,15 @@ from kvcalc.spec.model import ModelSpec
 
 @frozen
 class Stage:
-    """One pipeline stage: the weights of the fullest of its devices, and a sequence's cache there."""
+    """One pipeline stage: the weights of the fullest of its devices, and a sequence's cache there.
+
+    beside: what of the weights is loaded beside the model, by part.
+    """
 
     layers: range
     weight_bytes: int
     cache: CacheFunction
+    beside: tuple[tuple[str, int], ...] = ()
 
 
 def stages_of(
@@ -56,10 +60,12 @@ def stages_of(
     if groups := groups_beside(spec, beside):
         more = compile_groups(groups, dtypes, layout.tensor)
         caches[-1] = CacheFunction((*caches[-1].terms, *more.terms))
-    return tuple(
+    stages = [
         Stage(layers, weight, cache)
         for layers, weight, cache in zip(ranges, weights, caches, strict=True)
-    )
+    ]
+    stages[-1] = changed(stages[-1], beside=tuple((part.name, part.rank_bytes) for part in parts))
+    return tuple(stages)
 
 
 def _divided(spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]) -> list[int]:

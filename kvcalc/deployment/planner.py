@@ -314,7 +314,7 @@ class Planner:
                               f"the formats that {request.engine_words} keeps them in"),)  # fmt: skip
             found.append(Device(number, stage.layers, stage.weight_bytes,
                                 self.overheads(device, request, number), *room,
-                                need, reserved, waste))  # fmt: skip
+                                need, reserved, waste, stage.beside))  # fmt: skip
         return tuple(found)
 
     def holding(self, device: Accelerator, request: FitRequest) -> Holding | None:

@@ -104,3 +104,8 @@ def test_a_gpu_has_the_draft_s_weights_less() -> None:
     )
     left = [each.pool.available_bytes for each in (with_draft, without)]
     assert left[1] - left[0] == 849_379_328
+
+
+def test_fit_says_what_is_not_the_models_own() -> None:
+    [stage] = kvcalc.fit("llama-3-8b", gpu="h100-80gb", draft=eagle3()).devices
+    assert stage.beside == (("draft", 849_379_328),)

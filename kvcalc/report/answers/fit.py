@@ -95,6 +95,7 @@ def _device(device: Device) -> dict[str, Any]:
     return {
         "layers": [device.layers.start, device.layers.stop - 1],
         "weights_bytes": device.weight_bytes,
+        "beside_bytes": dict(device.beside),
         "overheads": [
             {
                 "name": item.name,
@@ -173,7 +174,7 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     yield "memory", Bytes(fit.device.bytes), "", None, None
     if not of_free and of < 1:
         yield share, Bytes(fit.budget), "", None, None
-    yield "weights", Bytes(device.weight_bytes), "", None, None
+    yield "weights", Bytes(device.weight_bytes), _parts(device), None, None
     for item in device.overheads:
         yield item.name, Bytes(item.bytes), *_band(item.least, item.most)
     what = "free" if of_free else "left for the cache"
@@ -185,6 +186,12 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
     if request.record.hold is not None:
         reserved = f"reserved by {request.engine_words}"
         yield reserved, Bytes(device.reserved_bytes), _why(device), None, None
+
+
+def _parts(device: Device) -> str:
+    """What of the weights is not the model's own."""
+    parts = [f"{name} {format_bytes(num_bytes)}" for name, num_bytes in device.beside]
+    return f"{', '.join(parts)} of it" if parts else ""
 
 
 def _band(least: int, most: int) -> tuple[Cell, Cell, Cell]:

@@ -65,12 +65,14 @@ class Stage(TypedDict):
 
     Fields:
         layers: the first and the last.
+        beside_bytes: what of the weights is loaded beside the model: mtp, draft, adapters.
         cache_bytes: the need.
         reserved_bytes: what the engine takes for it.
     """
 
     layers: list[int]
     weights_bytes: int
+    beside_bytes: dict[str, int]
     overheads: list[Overhead]
     free_bytes: int
     free_least_bytes: int

@@ -52,6 +52,8 @@ _MAX_KINDS = 50_000
 _HELD, _MOST = 64, 8 << 20
 # No terminal is narrower.
 _NARROW = 40
+# More lines than this in one piece that are all of kinds never seen are nobody's paste.
+_PASTED = 2_500
 
 
 def read(pieces: Iterable[bytes], keys: Iterable[str]) -> Iterator[LogLine]:
@@ -65,42 +67,54 @@ def read(pieces: Iterable[bytes], keys: Iterable[str]) -> Iterator[LogLine]:
     number, rest = 1, b""
     for piece in pieces:
         text = rest + piece
-        lines = text.split(b"\n")
-        if len(lines) <= _HELD and len(text) < _MOST:
-            rest = text
+        end = _end(text)
+        if end < 0:
+            # No line is whole yet; what is longer than any message is not kept.
+            rest = text if len(text) < _MOST else text[:MAX_LINE_BYTES]
             continue
-        held = min(_HELD, len(lines) - 1)
-        yield from _telling(lines[:-held] if held else lines, lines, number, words, dull)
-        number += len(lines) - held
-        rest = b"\n".join(lines[-held:])[-_MOST:] if held else b""
-    lines = rest.split(b"\n")
-    yield from _telling(lines, lines, number, words, dull)
+        kinds = text[:end].translate(None, _UNLIKE).split(b"\n")
+        yield from _telling(text, kinds, number, words, dull)
+        number += len(kinds)
+        rest = text[end + 1 :]
+    yield from _telling(rest, rest.translate(None, _UNLIKE).split(b"\n"), number, words, dull)
+
+
+def _end(text: bytes) -> int:
+    """Where the lines end that can be looked at: the last few may be continued by the next piece."""
+    end = len(text)
+    for _ in range(_HELD):
+        before = text.rfind(b"\n", 0, end)
+        if before < 0:
+            return -1 if len(text) < _MOST else text.rfind(b"\n")
+        end = before
+    return end
 
 
 def _telling(
-    own: list[bytes], lines: list[bytes], number: int, words: list[bytes], dull: set[bytes]
+    whole: bytes, kinds: list[bytes], number: int, words: list[bytes], dull: set[bytes]
 ) -> Iterator[LogLine]:
-    """own: the first of the lines, which are looked at; the others may continue them."""
-    kinds = b"\n".join(own).translate(None, _UNLIKE).split(b"\n")
+    """kinds: of the first lines of the text, which are looked at; the others may continue them."""
     fresh = set(kinds).difference(dull)
     if not fresh:
         return
+    lines = whole.split(b"\n")
     places = [place for place, kind in enumerate(kinds) if kind in fresh]
-    text = b"\n".join([own[place] for place in places])
+    text = b"\n".join([lines[place] for place in places])
     there = [word for word in words if word in text]
-    spans = {place: _across(lines, place) for place in places}
-    text = b"\n".join(spans.values())
-    broken = [word for word in words if word in text]
+    # A terminal breaks what is pasted, which is short; a server's own file has no broken lines.
+    spans = {place: _across(lines, place) for place in places} if len(places) <= _PASTED else {}
+    across = b"\n".join(spans.values())
+    broken = [word for word in words if word in across]
     skip = 0
     for place in places:
-        line, span = own[place], spans[place]
+        line, span = lines[place], spans.get(place, b"")
         if any(word in line for word in there):
             if place >= skip:
                 found, skip = _line(lines, place, number)
                 yield found
         elif any(word in span and word not in lines[place + 1] for word in broken):
-            whole = [line + lines[place + 1], *lines[place + 2 : place + 3]]
-            found, _ = _line(whole, 0, number + place)
+            joined = [line + lines[place + 1], *lines[place + 2 : place + 3]]
+            found, _ = _line(joined, 0, number + place)
             yield found
         elif len(dull) < _MAX_KINDS and len(kinds[place]) < 400:
             dull.add(kinds[place])

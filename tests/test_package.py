@@ -14,7 +14,7 @@ from kvcalc.cli.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-SUFFIXES = {".py", ".json", ".jsonl", ".yaml", ".md", ".html", ".css", ".js", ".txt"}
+SUFFIXES = {".py", ".json", ".jsonl", ".yaml", ".md", ".html", ".css", ".js", ".txt", ".tsv"}
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workl
 every combination of models (each a ``Variant``), contexts, batches and cache formats;
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
 as text. ``fit`` says whether a workload fits an accelerator, ``which`` which of several models do and
-in which format, ``capacity`` what a serving engine
-allocates, ``traffic`` what requests of many lengths hold, ``read_log`` why an engine's log says what it
+in which format, ``capacity`` what a serving engine allocates, ``loaded`` what its classes make of the
+weights, ``traffic`` what requests of many lengths hold, ``read_log`` why an engine's log says what it
 says; ``check`` and ``diff`` are the commands.
 An answer has ``to_dict()`` (the object of ``--format json``), ``rows()`` for a data frame, and shows
 itself in a notebook.
@@ -29,7 +29,7 @@ __all__ = [
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
-    "load_spec_text", "models", "read_log", "shipped", "spec_from_config", "traffic", "which",
+    "load_spec_text", "loaded", "models", "read_log", "shipped", "spec_from_config", "traffic", "which",
     "with_attention",
 ]  # fmt: skip
 
@@ -37,6 +37,7 @@ TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcal
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
     from kvcalc.api.listing import models
+    from kvcalc.api.loading import loaded
     from kvcalc.api.logs import read_log
     from kvcalc.api.serving import capacity, fit, traffic, which
     from kvcalc.api.specs import check, diff, grid
@@ -77,6 +78,7 @@ else:
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
         "kvcalc.api.listing": ("models",),
+        "kvcalc.api.loading": ("loaded",),
         "kvcalc.api.logs": ("read_log",),
         "kvcalc.api.serving": ("capacity", "fit", "traffic", "which"),
         "kvcalc.api.specs": ("check", "diff", "grid"),

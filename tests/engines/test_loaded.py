@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
@@ -103,3 +104,24 @@ def test_several_gpus_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, *asked, "--gpu", "h100-80gb", "--gpu", "h100-80gb")[0] == 0
     assert run(capsys, *asked, "--gpu", "h100-80gb", "--gpu", "a100-80gb")[0] == 2
     assert run(capsys, *asked, *("--gpu", "h100-80gb") * 3)[0] == 2
+
+
+def test_the_library_says_it() -> None:
+    found = kvcalc.loaded("gpt-oss-120b", tensor=2, gpu="h100-80gb")
+    assert found.bytes_per_device == (33_328_681_344,) * 2
+    with pytest.raises(UnsupportedError, match="needs --gpu"):
+        kvcalc.loaded("gpt-oss-120b", tensor=2)
+    with pytest.raises(UnsupportedError, match="SGLang's classes were not built"):
+        kvcalc.loaded("llama-3-8b", "sglang")
+
+
+# max_position_embeddings rows of a head's width in bf16, and four float32 scales a layer.
+@pytest.mark.parametrize(
+    ("name", "num_bytes"),
+    [("llama-3.1-8b", 131_072 * 128 * 2 + 32 * 16), ("glm-4.5-air", 131_072 * 64 * 2 + 46 * 16),
+     ("deepseek-v3", 163_840 * 64 * 2 + 61 * 16)],
+)  # fmt: skip
+def test_rotary_tables_stand_on_every_rank(name: str, num_bytes: int) -> None:
+    for tensor in (1, 8):
+        found = held(name, Layout(tensor), dtype="bf16")
+        assert found.buffer_bytes_per_device == (num_bytes,) * tensor

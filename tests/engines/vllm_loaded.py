@@ -21,6 +21,7 @@ from tests.convert.draws import Draw, draw
 
 HERE = Path(__file__).parent
 TABLE = HERE / "vllm_loaded.jsonl"
+PAGE = HERE.parents[1] / "kvcalc/engines/vllm/LOADED.md"
 DEFAULTS = json.loads((HERE.parents[1] / "kvcalc/convert/class_defaults.json").read_text("utf-8"))
 REAL: dict[str, Draw] = {
     case["name"]: case["config"]
@@ -28,7 +29,7 @@ REAL: dict[str, Draw] = {
 }
 TENSOR = (1, 2, 4, 8)
 GPUS = {"h100-80gb": (9, 0), "a100-80gb": (8, 0), "b200": (10, 0)}
-SEEDS = (0, 1)
+SEEDS = (0,)
 # As the classes have them, so that a draw is what a checkpoint may be.
 _AS_BUILT = (
     "tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias", "attention_out_bias", "qkv_bias",
@@ -67,6 +68,10 @@ MADE = {
 }
 
 
+# Types whose language model is described in a config within their config, and one whose heads are few.
+_UNDRAWN = ("kimi_linear", "qwen3_5", "qwen3_5_moe")
+
+
 class Wide(Dimensions):
     """Sizes that eight ranks divide."""
 
@@ -92,8 +97,13 @@ def drawn(kind: str, seed: int) -> Draw:
             config[key] *= times
     if "kv_lora_rank" in config:
         config |= _LATENT | ({"head_dim": 64} if "head_dim" in config else {})
-    if config.get("mlp_layer_types"):
-        del config["mlp_layer_types"]
+    for key in ("mlp_layer_types", "indexer_types"):
+        if config.get(key):
+            del config[key]
+    if "linear_num_key_heads" in config:
+        config |= {"linear_num_key_heads": 8, "linear_num_value_heads": 16}
+    if kind == "nemotron_h":
+        config["n_shared_experts"] = 1
     return config
 
 
@@ -195,14 +205,14 @@ def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
             known = {"max_position_embeddings": longest} if longest else {}
             yield {"shipped": name, "gpu": "h100-80gb"}, config | known
     for kind in sorted(CLASSES):
-        if kind in DEFAULTS and kind not in ("kimi_linear",):
+        if kind in DEFAULTS and kind not in _UNDRAWN:
             for seed in SEEDS:
                 yield {"drawn": kind, "seed": seed, "gpu": "h100-80gb"}, drawn(kind, seed)
     for word, names in MADE.items():
         for name in names:
-            for gpu in GPUS:
+            for gpu in GPUS if word in ("mxfp4", "fp8_block", "gptq") else ("h100-80gb",):
                 yield {"made": name, "quantised": word, "gpu": gpu}, quantised(name, word)
-    for name in ("qwen3-30b-a3b", "gpt-oss-120b", "deepseek-v2-lite"):
+    for name in ("qwen3-30b-a3b", "gpt-oss-120b"):
         yield {"shipped": name, "expert": True, "gpu": "h100-80gb"}, REAL[name]
 
 
@@ -235,8 +245,58 @@ def measure(gpu: str) -> Iterator[dict[str, Any]]:
             }
 
 
+_PAGE = """# Weights as vLLM loads them
+
+Bytes of parameters that one tensor rank holds, and of buffers beside them (rotary tables, scales), as
+vLLM {vllm}'s own model classes make them: built on PyTorch's meta device with transformers
+{transformers}, {date}, a stand-in platform that says it is the GPU of the row, and
+`process_weights_after_loading` not run. kvcalc answers every row of `tests/engines/vllm_loaded.jsonl`
+to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
+of model, and of {made} quantised checkpoints. This page is written from it by
+`python -m tests.engines.vllm_loaded page`.
+
+`kvcalc estimate MODEL --engine vllm --tp N --gpu GPU` says which reasons make the difference from the
+checkpoint, and how much each is.
+
+| model | weights | GPU | class | checkpoint | TP 1 | TP 2 | TP 4 | TP 8 | buffers |
+|---|---|---|---|---:|---:|---:|---:|---:|---:|
+"""
+
+
+def page() -> str:
+    """The table for people: shipped and quantised models."""
+    from kvcalc.convert.hf import spec_from_config
+    from kvcalc.memory.weights import ledger
+    from kvcalc.spec.catalog import load
+
+    head, *rows = [json.loads(line) for line in TABLE.read_text("utf-8").splitlines()]
+    kinds = {key: {row[key] for row in rows if key in row} for key in ("shipped", "drawn")}
+    made = {(row["made"], row["quantised"]) for row in rows if "made" in row}
+    counts = {"rows": len(rows), "made": len(made),
+              **{key: len(found) for key, found in kinds.items()}}  # fmt: skip
+    lines = [_PAGE.format(**head | counts)]
+    for row in rows:
+        if "drawn" in row:
+            continue
+        if "made" in row:
+            name, form = row["made"], row["quantised"].replace("ct_", "compressed-tensors ")
+            stored = ledger(spec_from_config(quantised(name, row["quantised"]), name, "").spec,
+                            "checkpoint").bytes  # fmt: skip
+        else:
+            name, form = row["shipped"], "bf16, experts whole" if row.get("expert") else "bf16"
+            stored = ledger(load(name), "bf16").bytes
+        sizes = [f"{size[0]:,}" if size else "refused" for size in row["sizes"]]
+        buffers = next(f"{size[1]:,}" for size in row["sizes"] if size)
+        cells = (name, form, row["gpu"], row["class"], f"{stored:,}", *sizes, buffers)
+        lines.append("| " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
 def main() -> None:
     """Measure on each kind of GPU, then write the table and the page."""
+    if sys.argv[1:] == ["page"]:
+        PAGE.write_text(page(), "utf-8")
+        return
     if len(sys.argv) > 1:
         for row in measure(sys.argv[1]):
             print("row " + json.dumps(row), flush=True)
@@ -249,6 +309,7 @@ def main() -> None:
     head = json.dumps({"vllm": "0.33.0", "transformers": "5.20.0", "device": "meta",
                        "date": "2026-11-29", "tensor": TENSOR})  # fmt: skip
     TABLE.write_text("\n".join((head, *rows)) + "\n", "utf-8")
+    PAGE.write_text(page(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ def _admission(spec: ModelSpec, request: SglangFlags) -> Admission:
     return SglangAdmission(spec, request)
 
 
+def _loads(
+    spec: ModelSpec, dtype: str, layout: Layout, version: str | None, device: Device | None
+) -> str:
+    return "SGLang's classes were not built here, so what they allocate is not known; vLLM's are"
+
+
 def _takes(version: str | None) -> tuple[Item, ...]:
     """Activations and graphs live in what its share leaves."""
     return ("libraries",)
@@ -79,6 +85,7 @@ ENGINE = Engine(
     hold=_hold,
     admission=_admission,
     takes=_takes,
+    loads=_loads,
     share=_share,
     drafts=True,
     adapters=SglangReservation(),

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.frozen import frozen
+from kvcalc.spec.catalog import shipped
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
@@ -53,6 +54,13 @@ _TABLES: dict[str, Tables] = {
 }  # fmt: skip
 
 
+# A spec does not say how positions are scaled, which linear, longrope and dynamic scaling make more rows
+# of. Of the shipped models of the classes above these do; llama3's and YaRN's scaling does not where
+# the config's longest is the scaled length.
+_SCALED = frozenset(name for name in shipped() if name.startswith(("phi-3", "phi-4", "deepseek-coder",
+                    "minicpm3", "ministral", "internlm", "longchat", "vicuna", "yarn")))  # fmt: skip
+
+
 def buffer_bytes(
     spec: ModelSpec, found: ModelClass, layers: Sequence[int], first: bool
 ) -> int | None:
@@ -64,7 +72,7 @@ def buffer_bytes(
     if not attention:
         return scales
     tables = _TABLES.get(spec.model_type or "")
-    if tables is None:
+    if tables is None or spec.name not in shipped() or spec.name in _SCALED:
         return None
     beside = tables.beside if first else 0
     if not tables.count:

@@ -84,34 +84,31 @@ arcee cwm glm gpt_neox helium hunyuan_v1_dense jais2 ministral nanochat olmo phi
 smollm3 starcoder2 vaultgemma cohere_compass_text
 """
 _EXPERTS = "aria_text hunyuan_v1_moe mellum phimoe dots1 solar_open kolibri1"
-_UNDIVIDED = "biogpt bitnet gpt_bigcode persimmon youtu"
 _NORMS = ("layers.{}.attention.q_norm.weight", "layers.{}.attention.k_norm.weight")
 
 CLASSES: dict[str, ModelClass] = {
     **{kind: ModelClass(name) for kind, name in _PLAIN.items()},
     **{kind: ModelClass(_TRANSFORMERS) for kind in _DENSE.split()},
     **{kind: ModelClass(_TRANSFORMERS_MOE) for kind in _EXPERTS.split()},
-    **{kind: ModelClass(_TRANSFORMERS, divided=False) for kind in _UNDIVIDED.split()},
+    "persimmon": ModelClass(_TRANSFORMERS, divided=False),
     "jetmoe": ModelClass(_TRANSFORMERS_MOE, divided=False),
     "olmo2": ModelClass(_TRANSFORMERS, whole=_NORMS),
     "olmo3": ModelClass(_TRANSFORMERS, whole=_NORMS),
     "flex_olmo": ModelClass(_TRANSFORMERS_MOE, whole=_NORMS),
-    "afmoe": ModelClass("AfmoeForCausalLM", router=True, own_head=True),
+    "afmoe": ModelClass("AfmoeForCausalLM", router=True, own_head=True, kept=("ffn.router.bias",)),
     "cohere2_moe": ModelClass("Cohere2MoeForCausalLM", no_head=True),
     "deepseek_v2": ModelClass("DeepseekV2ForCausalLM", own_head=True),
     "ernie4_5_moe": ModelClass("Ernie4_5_MoeForCausalLM", router=True, kept=("ffn.router.bias",)),
     "glm4_moe": ModelClass("Glm4MoeForCausalLM", router=True),
-    "glm4_moe_lite": ModelClass("Glm4MoeLiteForCausalLM"),
-    "hy_v3": ModelClass("HYV3ForCausalLM", router=True, own_head=True),
+    "glm4_moe_lite": ModelClass("Glm4MoeLiteForCausalLM", router=True),
     "kimi_linear": ModelClass(
         "KimiLinearForCausalLM", kept=("recurrent.conv1d.weight",), least_inner=256
     ),
     "laguna": ModelClass("LagunaForCausalLM", kept=("ffn.router.bias",)),
     "lfm2": ModelClass("Lfm2ForCausalLM", no_head=True),
-    "longcat_flash": ModelClass("LongcatFlashForCausalLM", router=True),
     "mimo_v2_flash": ModelClass("MiMoV2FlashForCausalLM", router=True),
     "minimax_m2": ModelClass("MiniMaxM2ForCausalLM", router=True),
-    "olmoe": ModelClass("OlmoeForCausalLM", own_head=True),
+    "olmoe": ModelClass("OlmoeForCausalLM", own_head=True, whole=_NORMS),
     "whisper": ModelClass(
         "WhisperForConditionalGeneration", whole=("embedding.weight",), key_biases=True
     ),

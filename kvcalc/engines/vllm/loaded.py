@@ -185,7 +185,15 @@ class VllmClasses:
         return Held(row, ((KEY_BIASES, _BF16.tensor(rank_shape(bias, ranks))),), False)
 
     def buffers(self, layers: Sequence[int], ends: tuple[bool, bool]) -> int | None:
-        return buffer_bytes(self.spec, self.found, layers, ends[0])
+        found = buffer_bytes(self.spec, self.found, layers, ends[0])
+        if found is None or self.experts_over < 2:
+            return found
+        # Where each expert is: a number of 32 bits (fused_moe/expert_map_manager.py).
+        return found + sum(
+            4 * row.weight.tensor.shape[0] * len({*layers}.intersection(row.layers))
+            for row in self.rows
+            if row.weight.tensor.name.endswith("experts.down_proj")
+        )
 
     why: ClassVar[dict[str, str]] = {
         VOCABULARY: "to a multiple of 64 rows, then divided",

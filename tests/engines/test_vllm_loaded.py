@@ -1,0 +1,79 @@
+"""What vLLM's own classes allocated on the meta device, replayed: vllm_loaded.jsonl, byte for byte.
+
+Each line is a model (shipped, drawn, or quantised as a checkpoint of it is), a GPU, and for tensor
+ranks of 1, 2, 4 and 8 the bytes of parameters and of buffers that one rank's module had; null where
+vLLM refused. ``tests.engines.vllm_loaded`` writes it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.convert.hf import spec_from_config
+from kvcalc.deployment.hardware import find
+from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.vllm.loading import loaded
+from kvcalc.errors import UnsupportedError
+from kvcalc.memory.layout import Layout
+from kvcalc.spec.catalog import load
+from kvcalc.spec.model import ModelSpec
+from tests.engines import vllm_loaded
+
+LINES = (Path(__file__).parent / "vllm_loaded.jsonl").read_text("utf-8").splitlines()
+HEAD, ROWS = json.loads(LINES[0]), [json.loads(line) for line in LINES[1:]]
+
+
+def spec_of(row: dict[str, Any]) -> tuple[ModelSpec, str]:
+    """The model of a row, and its format."""
+    if "shipped" in row:
+        return load(row["shipped"]), "bf16"
+    if "drawn" in row:
+        config = vllm_loaded.drawn(row["drawn"], row["seed"])
+        return spec_from_config(config, row["drawn"], "drawn").spec, "bf16"
+    config = vllm_loaded.quantised(row["made"], row["quantised"])
+    return spec_from_config(config, row["made"], "made").spec, "checkpoint"
+
+
+def name_of(row: dict[str, Any]) -> str:
+    model = row.get("shipped") or row.get("drawn") or row["made"]
+    return f"{model}-{row.get('quantised', 'bf16')}-{row['gpu']}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_a_rank_holds_what_vllms_class_makes(row: dict[str, Any]) -> None:
+    spec, dtype = spec_of(row)
+    for tensor, sizes in zip(HEAD["tensor"], row["sizes"], strict=True):
+        layout = Layout(tensor, expert=row.get("expert", False))
+        if sizes is None:
+            # A refusal of vLLM's may be of a kernel alone, which says nothing of the weights.
+            continue
+        found = loaded(spec, dtype, layout, None, find(row["gpu"]))
+        assert isinstance(found, Loaded), found
+        parameters, buffers = sizes
+        assert found.bytes_per_device == (parameters,) * tensor
+        assert found.buffer_bytes_per_device in (None, (buffers,) * tensor)
+        reasons = sum(reason.bytes for reason in found.reasons)
+        assert found.checkpoint_bytes + reasons == sum(found.bytes_per_device)
+
+
+def test_the_table_is_wide_enough() -> None:
+    shipped = {row["shipped"] for row in ROWS if "shipped" in row}
+    assert len(shipped) >= 40
+    assert len({row["drawn"] for row in ROWS if "drawn" in row}) >= 60
+    assert {row["gpu"] for row in ROWS} == set(vllm_loaded.GPUS)
+
+
+# vLLM refuses what the heads do not divide into (config/model.py), and blocks that ranks would cut.
+def test_what_a_class_rejects_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="12 cannot be divided among 8 ranks"):
+        loaded(load("gpt2"), "bf16", Layout(8), None, None)
+    spec = spec_from_config(vllm_loaded.quantised("qwen3-30b-a3b", "ct_int4"), "x", "made").spec
+    with pytest.raises(UnsupportedError, match="vLLM does not cut groups of 128"):
+        loaded(spec, "checkpoint", Layout(4), None, None)
+
+
+def test_the_page_is_written_from_the_table() -> None:
+    said = "python -m tests.engines.vllm_loaded page"
+    assert vllm_loaded.PAGE.read_text("utf-8") == vllm_loaded.page(), said

@@ -139,7 +139,7 @@ def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest, 
     if record.placed is not None:
         placed = record.placed(planner.spec, device, request.workload, num_bytes)
         return Way(
-            dtype=dtype, verdict=placed.verdict, weight_bytes=num_bytes,
+            dtype=dtype, verdict=placed.verdict, weight_bytes=placed.file_bytes or num_bytes,
             free_bytes=placed.free_bytes, longest_context=placed.longest_context,
             largest_batch=placed.largest_batch, command=line,
             # Others that run it are not started so.

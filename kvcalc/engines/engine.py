@@ -80,7 +80,7 @@ class Placed:
     """One device as an engine's own table has it. free_bytes: what is left.
 
     longest_context: for the batch; largest_batch: for the context; 0: none, None: any. command: what
-    starts it so.
+    starts it so. file_bytes: weights of the file that is placed, where it is not the whole model.
     """
 
     verdict: Literal["fits", "tight", "does not fit"]
@@ -88,6 +88,7 @@ class Placed:
     longest_context: int | None
     largest_batch: int | None
     command: str = ""
+    file_bytes: int | None = None
 
 
 def weights_on(device: Device) -> tuple[str, ...]:

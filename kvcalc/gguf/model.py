@@ -29,6 +29,11 @@ def architecture_of(spec: ModelSpec) -> Architecture:
             f"whether one does, is not known"
         )
     found = ARCHITECTURES.get(spec.model_type)
+    if found is None and spec.towers:
+        raise UnsupportedError(
+            f"{spec.name}: which of llama.cpp's architectures holds the language model inside a "
+            f"{spec.model_type} is not known here; the path of its .gguf file says it"
+        )
     if found is None:
         raise UnsupportedError(
             f"llama.cpp v0.5.0 has no architecture for model_type {spec.model_type}: there is no "

@@ -12,6 +12,7 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.file_types import Recipe
 from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
+from kvcalc.gguf.projector import has_projector, projector_format
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.inventory import ParamGroup
@@ -34,9 +35,12 @@ class GgufScheme:
     name: str
     ways: dict[tuple[str, str], dict[_Way, list[int]]]
     computed: tuple[GgufTensor, ...]
+    spec: ModelSpec
 
     def store(self, weight: Weight) -> Sequence[Stored]:
         """Its parts, layers of one type together; none for what no file holds (a pooler)."""
+        if weight.group.prefix.startswith("towers."):
+            return self._projected(weight)
         found = self.ways.get((weight.group.prefix, weight.tensor.name), {})
         if not weight.group.layers:
             return tuple(self._stored(weight, way, None) for way in found)
@@ -44,6 +48,11 @@ class GgufScheme:
         own = set(weight.group.layers)
         kept = {way: tuple(item for item in layers if item in own) for way, layers in found.items()}
         return tuple(self._stored(weight, way, layers) for way, layers in kept.items() if layers)
+
+    def _projected(self, weight: Weight) -> Sequence[Stored]:
+        if weight.tensor.buffer or not has_projector(self.spec):
+            return ()
+        return (Stored(projector_format(self.spec, weight.tensor)),)
 
     def _stored(self, weight: Weight, way: _Way, layers: tuple[int, ...] | None) -> Stored:
         _, kind, shape, tensors = way
@@ -81,7 +90,7 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
             held = [layer for layer, each in zip(layers, kinds, strict=False) if each == kind]
             found[stem, kind, shape, tensors] = held
     _check(file.model.tensors, types)
-    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in computed))
+    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in computed), spec)
 
 
 # Prefix and name of a weight, part of the file's name, shape, tensors of the file.

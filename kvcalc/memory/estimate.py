@@ -17,6 +17,7 @@ from kvcalc.memory.ledger import TypeTotal, merged_types
 from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import decoder_stages
+from kvcalc.memory.towers import tower_words
 from kvcalc.memory.weights import (
     ParameterSummary,
     count_parameters,
@@ -372,14 +373,34 @@ def _range(
     return least, found["expected"], workload.num_sequences * worst.most(workload.context_tokens)
 
 
-def _with_mtp(spec: ModelSpec, gguf: Recipe) -> Iterator[str]:
+def _beside_file(spec: ModelSpec, gguf: Recipe) -> Iterator[str]:
+    from kvcalc.gguf.projector import said_of_projector
     from kvcalc.gguf.scheme import whole_file_bytes
 
+    yield from said_of_projector(spec)
     if spec.mtp is not None and (whole := whole_file_bytes(spec, gguf)) is not None:
         yield (
             f"a file with the multi-token-prediction layers, which llama.cpp's converter writes "
             f"unless told not to, has tensors of {whole:,} bytes; it loads them to speculate only"
         )
+
+
+def _format_notes(spec: ModelSpec, dtype: str) -> Iterator[str]:
+    if (gguf := recipe(dtype)) is not None:
+        yield (
+            f"weights as the tensors of the GGUF file that llama.cpp v0.5.0 quantises to "
+            f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
+        )
+        yield from _beside_file(spec, gguf)
+    elif mlx_recipe(dtype) is not None:
+        yield (
+            "weights as mlx_lm.convert (mlx-lm 0.32.2) makes them: tables and head quantised as well; "
+            "what the group does not divide, or the model's class excepts, stays in the model's format"
+        )
+        if spec.towers:
+            yield f"not in these bytes: {tower_words(spec)}, which mlx_lm drops"
+    elif dtype not in ("fp32", "bf16", "fp16"):
+        yield f"{dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"
 
 
 def _assumptions(
@@ -402,21 +423,8 @@ def _assumptions(
         notes.append(
             f"weights in the checkpoint's formats: {held} bytes; --dtype bf16 for one format"
         )
-    elif (gguf := recipe(workload.dtype)) is not None:
-        notes.append(
-            f"weights as the tensors of the GGUF file that llama.cpp v0.5.0 quantises to "
-            f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
-        )
-        notes += _with_mtp(spec, gguf)
-    elif mlx_recipe(workload.dtype) is not None:
-        notes.append(
-            "weights as mlx_lm.convert (mlx-lm 0.32.2) makes them: tables and head quantised as well; "
-            "what the group does not divide, or the model's class excepts, stays in the model's format"
-        )
-    elif workload.dtype not in ("fp32", "bf16", "fp16"):
-        notes.append(
-            f"{workload.dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"
-        )
+    else:
+        notes += _format_notes(spec, workload.dtype)
     if parameters.buffers:
         notes.append(f"{parameters.buffers} router biases and tables are buffers, counted apart")
     if mtp and not workload.beside.mtp_layers:

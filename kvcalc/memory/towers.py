@@ -31,6 +31,17 @@ def _group(name: str, group: TowerGroup) -> ParamGroup:
     return ParamGroup(f"towers.{name}.{group.prefix}", group.layers, group.tensors, "first")
 
 
+def tower_words(spec: ModelSpec) -> str:
+    """``419,816,304 parameters of vision, projector``."""
+    counts: dict[str, int] = {}
+    for group in tower_groups(spec):
+        for tensor in group.tensors:
+            if not tensor.buffer:
+                number = tensor.numel * group.count
+                counts[tensor.component] = counts.get(tensor.component, 0) + number
+    return f"{sum(counts.values()):,} parameters of {', '.join(counts)}"
+
+
 def language_model_of(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
     """The language model alone, and what to say of the towers that it goes without."""
     if not spec.towers:

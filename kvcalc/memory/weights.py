@@ -12,7 +12,6 @@ stay in the default format, as quantised checkpoints keep them.
 
 from collections.abc import Iterable
 
-from kvcalc.file_types import recipe
 from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.census import uniform_bytes
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
@@ -118,8 +117,8 @@ def _ledgers(spec: ModelSpec) -> dict[str, Ledger]:
 
 
 def tower_rows(spec: ModelSpec, dtype: str, scheme: Scheme) -> tuple[Row, ...]:
-    """The towers' weights; none in the files of programs that have them elsewhere, or not at all."""
-    if recipe(dtype) is not None or mlx_recipe(dtype) is not None:
+    """The towers' weights, a projector file's with a GGUF type; none where mlx-lm drops them."""
+    if mlx_recipe(dtype) is not None:
         return ()
     return tuple(make_rows(tower_groups(spec), scheme))
 

@@ -64,6 +64,7 @@ ENGINE = Engine(
     placed=_placed,
     files=True,
     placed_note="every layer and cache on the device, at the upper end of the bands: with --ram, or a "
-    "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too",
+    "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too; a projector (--mmproj) "
+    "comes on top",
     runs_on=_runs_on,
 )

@@ -20,6 +20,7 @@ from kvcalc.engines.llama_cpp.solve import Solved, as_asked, solve
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
+from kvcalc.gguf.projector import projector_bytes
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
@@ -256,10 +257,12 @@ def _notes(
         f"outside: what drivers hold beside llama.cpp's buffers, {format_bytes(OUTSIDE.least)} as printed "
         "for an RTX 4090 to what llama.cpp's own --fit leaves free"
     )
-    if question.media:
+    if spec.towers or question.media:
+        size = projector_bytes(spec)
         yield (
-            "the projector (--mmproj), a file of its own on the first device, and what it takes to see "
-            "are not in this table"
+            f"the projector (--mmproj), a file of its own on the first device"
+            f"{f' ({format_bytes(size)} in f16)' if size else ''}, and what it takes to see are not in "
+            f"this table"
         )
     kept = found.table.uses[-1].kept
     if question.machine.ram is not None:

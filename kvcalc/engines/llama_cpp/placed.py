@@ -10,6 +10,7 @@ from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.engines.llama_cpp.setup import CELLS
 from kvcalc.engines.llama_cpp.solve import as_asked
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.gguf.projector import projector_bytes
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MAX_TOKENS
@@ -28,8 +29,10 @@ def placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: in
     loaded = Loaded(spec, workload.dtype, flags)
     found = as_asked(loaded, machine, whole)
     free = found.table.uses[0].free() or 0
+    file_bytes = weight_bytes - projector_bytes(spec)
     if found.verdict == "does not fit":
-        return Placed(verdict="does not fit", free_bytes=free, longest_context=0, largest_batch=0)
+        return Placed(verdict="does not fit", free_bytes=free, longest_context=0, largest_batch=0,
+                      file_bytes=file_bytes)  # fmt: skip
 
     def spare(tokens: int, sequences: int) -> int:
         """Bytes that are left where the verdict is the same; below zero where it is not."""
@@ -55,7 +58,7 @@ def placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: in
         verdict="fits" if found.verdict == "fits" else "tight", free_bytes=free,
         longest_context=longest,
         largest_batch=_most_slots(lambda number: spare(asked, number), slots),
-        command=command(loaded, question, whole),
+        command=command(loaded, question, whole), file_bytes=file_bytes,
     )  # fmt: skip
 
 

@@ -124,14 +124,25 @@ def _weights(estimate: Estimate) -> dict[str, Any]:
     }
     gguf = recipe(estimate.workload.dtype)
     if gguf is not None:
-        name = f"{estimate.spec.name}-{gguf.file_type.name}.gguf"
-        result["files"] = [{"name": name, "bytes": estimate.weight_bytes}]
+        result["files"] = _files(estimate, gguf.file_type.name)
     if estimate.stored is not None:
         result["by_dtype"] = estimate.stored.by_dtype
         result["beside"] = [
             {"what": what, "bytes": num_bytes} for what, num_bytes in estimate.stored.beside
         ]
     return result
+
+
+def _files(estimate: Estimate, type_name: str) -> list[dict[str, Any]]:
+    """The model's GGUF file, the projector's, a draft's and the adapters': together all weights."""
+    name = estimate.spec.name
+    held = estimate.weight_bytes_by_component
+    projector = sum(held.get(component, 0) for component in TOWER_COMPONENTS)
+    own = [part for part in estimate.beside if part.name != "mtp"]
+    rest = estimate.weight_bytes - projector - sum(part.bytes for part in own)
+    files = {f"{name}-{type_name}.gguf": rest, f"mmproj-{name}-F16.gguf": projector}
+    files |= {f"{name}-{part.name}.gguf": part.bytes for part in own}
+    return [{"name": file, "bytes": num_bytes} for file, num_bytes in files.items() if num_bytes]
 
 
 def _by_component(counts: dict[Component, int]) -> dict[str, int]:

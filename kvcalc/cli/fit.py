@@ -119,7 +119,7 @@ def fit(
             slots = local.slots(batch, kv_dtype, given)
             said = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
             return local.fit_locally(found, name, on, *said, quiet, True, put, models[0])
-    _refuse_several(flag if name in local.LOCAL else None, lora.said if several else None)
+    _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
@@ -135,9 +135,14 @@ def fit(
     return _one(models[0], device, asked, request, lora, format, quiet)
 
 
-def _refuse_several(flag: str | None, adapters: str | None) -> None:
-    """Refuse what is of one model where several are asked about. Raises UsageError."""
-    if flag is not None:
+def _refuse_several(
+    engine: str, flag: str | None, adapters: str | None, kv_dtype: str | None
+) -> None:
+    """Refuse what is of one model where several are asked about, and cache types that llama.cpp has
+    not. Raises UsageError."""
+    if engine in local.LOCAL:
+        local.cache_types(kv_dtype, {})
+    if flag is not None and engine in local.LOCAL:
         raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
     if adapters is not None:
         raise UsageError(f"{adapters} is of one model, whose layers adapters change: name one")

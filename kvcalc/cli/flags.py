@@ -71,15 +71,21 @@ def _option(word: str, flag: Flag) -> Any:
     if flag.default:
         shown["show_default"] = flag.default
     if flag.kind == "switch":
-        return Annotated[bool | None, typer.Option(f"{spelt}/--no-{spelt[2:]}", **shown)]
+        return Annotated[
+            bool | None, typer.Option(f"{spelt}/--no-{spelt[2:]}", *flag.also, **shown)
+        ]
     if flag.kind == "number":
-        return Annotated[int | None, options.num(spelt, flag.help, least=flag.least)]
+        return Annotated[
+            int | None, options.num(spelt, flag.help, least=flag.least, also=flag.also)
+        ]
     metavar = {"tokens": "TOKENS", "share": "SHARE", "numbers": "N,...", "format": "DTYPE",
                "text": "TEXT"}  # fmt: skip
     if flag.kind == "format":
         values = flag.values or _FORMATS.get(word, ())
         shown["autocompletion"] = completion.one_of(values)
-    return Annotated[str | None, typer.Option(spelt, metavar=metavar[flag.kind], **shown)]
+    return Annotated[
+        str | None, typer.Option(spelt, *flag.also, metavar=metavar[flag.kind], **shown)
+    ]
 
 
 def read(word: str, value: Any) -> Any:

@@ -62,9 +62,12 @@ def cache_types(kv_dtype: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """``--kv-dtype K:V`` under llama.cpp's names. Raises UsageError where both are given and differ."""
     if kv_dtype is None:
         return given
-    key, colon, value = kv_dtype.partition(":")
+    from kvcalc.engines.llama_cpp import flags
+
     found = dict(given)
-    for name, asked in (("cache_type_k", key), ("cache_type_v", value if colon else key)):
+    for name, asked in zip(
+        ("cache_type_k", "cache_type_v"), flags.cache_types(kv_dtype), strict=True
+    ):
         before = found.get(name)
         if before is not None and _format(before) != _format(asked):
             raise UsageError(

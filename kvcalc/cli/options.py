@@ -77,9 +77,9 @@ def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
     )
 
 
-def num(name: str, text: str, least: int = 1, **more: Any) -> Any:
-    """An option that takes a whole number."""
-    return typer.Option(name, help=text, metavar="N", min=least, **more)
+def num(name: str, text: str, least: int = 1, also: tuple[str, ...] = (), **more: Any) -> Any:
+    """An option that takes a whole number. also: its other spellings."""
+    return typer.Option(name, *also, help=text, metavar="N", min=least, **more)
 
 
 def gpu_option(text: str) -> Any:

@@ -21,6 +21,7 @@ class Flag:
 
     help: what it says, for people. kind: how its value is written. default: what holds where it is
     left out, in words. least: the smallest number. values: formats that it takes, for completion.
+    also: the engine's other spellings, a switch's with what turns it off: ``-kvo/-nkvo``.
     """
 
     help: str
@@ -28,22 +29,23 @@ class Flag:
     default: str = ""
     least: int = 1
     values: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
-def tokens(help: str, default: str = "") -> Flag:
-    return Flag(help=help, kind="tokens", default=default)
+def tokens(help: str, default: str = "", *, also: tuple[str, ...] = ()) -> Flag:
+    return Flag(help=help, kind="tokens", default=default, also=also)
 
 
-def number(help: str, least: int = 1) -> Flag:
-    return Flag(help=help, kind="number", least=least)
+def number(help: str, least: int = 1, *, also: tuple[str, ...] = ()) -> Flag:
+    return Flag(help=help, kind="number", least=least, also=also)
 
 
-def text(help: str, default: str = "") -> Flag:
-    return Flag(help=help, kind="text", default=default)
+def text(help: str, default: str = "", *, also: tuple[str, ...] = ()) -> Flag:
+    return Flag(help=help, kind="text", default=default, also=also)
 
 
-def switch(help: str) -> Flag:
-    return Flag(help=help, kind="switch")
+def switch(help: str, *, also: tuple[str, ...] = ()) -> Flag:
+    return Flag(help=help, kind="switch", also=also)
 
 
 def share(help: str) -> Flag:

@@ -2,7 +2,7 @@
 
 from kvcalc.engines.engine import Device, Engine, Placed, Setting
 from kvcalc.engines.holding import Holding
-from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags, cache_types
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import CapacityResult
 from kvcalc.file_types import LADDER
@@ -12,11 +12,11 @@ from kvcalc.spec.model import ModelSpec
 
 def _serve(setting: Setting) -> LlamaCppFlags:
     workload = setting.workload
-    key, colon, value = (setting.kv_dtype or "").partition(":")
+    key, value = cache_types(setting.kv_dtype) if setting.kv_dtype else (None, None)
     given = {
         "ctx_size": workload.context_tokens,
-        "cache_type_k": key or None,
-        "cache_type_v": (value if colon else key) or None,
+        "cache_type_k": key,
+        "cache_type_v": value,
         "state_dtype": workload.cache.state,
     }
     return LlamaCppFlags.of(

@@ -14,7 +14,7 @@ from kvcalc.engines.llama_cpp.memory import (
     names_of,
 )
 from kvcalc.engines.llama_cpp.placement import HOST
-from kvcalc.engines.llama_cpp.placing import Placing
+from kvcalc.engines.llama_cpp.placing import Placing, is_open
 from kvcalc.engines.llama_cpp.setup import CELLS, UBATCH, format_name
 from kvcalc.engines.llama_cpp.solve import Solved, as_asked, solve
 from kvcalc.engines.llama_cpp.versions import VERSION
@@ -116,7 +116,7 @@ def _answer(loaded: Loaded, question: LocalQuestion) -> Solved:
 def open_flags(flags: LlamaCppFlags) -> frozenset[str]:
     """What the flags leave to be found."""
     found = set()
-    if flags.n_gpu_layers in (None, "auto"):
+    if is_open(flags.n_gpu_layers):
         found.add("layers")
     if flags.n_cpu_moe is None and not flags.cpu_moe and flags.override_tensor is None:
         found.add("experts")

@@ -27,13 +27,18 @@ class Placing:
 
 def layers_of(given: str | None) -> int | None:
     """``--n-gpu-layers``: None for all of them; Raises UsageError for what is no number."""
-    if given is None or given in ("all", "auto"):
+    if given == "all" or is_open(given):
         return None
     try:
-        number = int(given)
+        number = int(given or "")
     except ValueError:
-        raise UsageError(f"--n-gpu-layers {given}: a number of layers, or all") from None
+        raise UsageError(f"--n-gpu-layers {given}: a number of layers, all or auto") from None
     return None if number < 0 else number
+
+
+def is_open(given: str | None) -> bool:
+    """Whether ``--n-gpu-layers`` leaves it to be found: arg.cpp reads auto as -1, and all as -2."""
+    return given in (None, "auto", "-1")
 
 
 def overrides_of(given: str | None) -> tuple[tuple[str, str], ...]:

@@ -125,3 +125,10 @@ def test_rotary_tables_stand_on_every_rank(name: str, num_bytes: int) -> None:
     for tensor in (1, 8):
         found = held(name, Layout(tensor), dtype="bf16")
         assert found.buffer_bytes_per_device == (num_bytes,) * tensor
+
+
+# 10,485,760 positions of 128 bf16 numbers, 48 layers' scales, and the tower's 577 positions.
+def test_llama_4_scout_with_its_tower() -> None:
+    found = held("llama-4-scout", Layout(8), dtype="bf16")
+    assert found.bytes_per_device == (27_170_135_488,) * 8
+    assert found.buffer_bytes_per_device == (2_684_354_560 + 768 + 203_104,) * 8

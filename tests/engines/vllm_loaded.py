@@ -72,6 +72,15 @@ MADE = {
 _UNDRAWN = ("kimi_linear", "qwen3_5", "qwen3_5_moe")
 
 
+# meta-llama/Llama-4-Scout-17B-16E: what its config says of the tower.
+_LLAMA4_VISION = {
+    "model_type": "llama4_vision_model", "hidden_size": 1408, "num_hidden_layers": 34,
+    "num_attention_heads": 16, "intermediate_size": 5632, "patch_size": 14, "image_size": 336,
+    "vision_output_dim": 4096, "projector_input_dim": 4096, "projector_output_dim": 4096,
+    "pixel_shuffle_ratio": 0.5, "num_channels": 3,
+}  # fmt: skip
+
+
 class Wide(Dimensions):
     """Sizes that eight ranks divide."""
 
@@ -200,9 +209,11 @@ def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
         if name not in shipped():
             continue
         spec = load(name)
-        if spec.model_type in CLASSES and not spec.towers:
+        if spec.model_type in CLASSES and (not spec.towers or spec.model_type == "llama4"):
             longest = spec.max_position_embeddings
             known = {"max_position_embeddings": longest} if longest else {}
+            if spec.towers:
+                known = {"vision_config": _LLAMA4_VISION}
             yield {"shipped": name, "gpu": "h100-80gb"}, config | known
     for kind in sorted(CLASSES):
         if kind in DEFAULTS and kind not in _UNDRAWN:

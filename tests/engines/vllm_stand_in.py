@@ -217,13 +217,14 @@ def build(config: dict[str, Any], tensor: int, expert: bool = False, rank: int =
 
 def tensors(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """(parameters, buffers) by name: shape, dtype, bytes. What two names share is counted once, and
-    a view of another tensor not at all."""
+    a view of a parameter not at all."""
+    own = {id(each) for each in module.parameters()}
     return tuple(  # type: ignore[return-value]
         {
             name: (tuple(each.shape), str(each.dtype).removeprefix("torch."),
                    each.numel() * each.element_size())
             for name, each in found
-            if each._base is None
+            if each._base is None or id(each._base) not in own
         }
         for found in (module.named_parameters(), module.named_buffers())
     )  # fmt: skip

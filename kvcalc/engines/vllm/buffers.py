@@ -47,6 +47,8 @@ _TABLES: dict[str, Tables] = {
     **dict.fromkeys(("gemma", "gemma2"), Tables(beside=_NORMALIZER)),
     "gemma3_text": Tables(2, beside=_NORMALIZER),
     "deepseek_v32": Tables(2),
+    # Its tower turns 577 positions by 44 complex numbers each.
+    "llama4": Tables(beside=203_104),
     "gpt_oss": Tables(element_bytes=4),
     **dict.fromkeys(("glm4", "glm4_moe", "nemotron", "minimax_m2"), Tables(share=_HALF)),
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text",

@@ -24,7 +24,8 @@ class ModelClass:
 
     own_head: it has a head although the table is tied; no_head: it has none although it is not.
     least_inner: what a rank's share of an expert's inner width is padded to. key_biases: q, k and v
-    share a bias, so that k, which has none, gets zeros.
+    share a bias, so that k, which has none, gets zeros. towers: the ends of the names of its towers'
+    tensors that ranks divide, each with the axis; the others stand whole.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelClass:
     no_head: bool = False
     least_inner: int = 0
     key_biases: bool = False
+    towers: tuple[tuple[str, int], ...] = ()
 
     @property
     def own(self) -> bool:
@@ -84,6 +86,14 @@ arcee cwm glm gpt_neox helium hunyuan_v1_dense jais2 ministral nanochat olmo phi
 smollm3 starcoder2 vaultgemma cohere_compass_text
 """
 _EXPERTS = "aria_text hunyuan_v1_moe mellum phimoe dots1 solar_open kolibri1"
+# Llama 4's (models/mllama4.py, unless --mm-encoder-tp-mode data).
+_LLAMA4_TOWERS = (
+    ("vision.patch_embedding.weight", 0),
+    *((f"attention.{name}_proj.{what}", 0) for name in "qkv" for what in ("weight", "bias")),
+    ("attention.o_proj.weight", 1), ("ffn.up_proj.weight", 0), ("ffn.up_proj.bias", 0),
+    ("ffn.down_proj.weight", 1), ("adapter.linear_1.weight", 0), ("adapter.linear_2.weight", 1),
+    ("projector.linear_1.weight", 0),
+)  # fmt: skip
 _NORMS = ("layers.{}.attention.q_norm.weight", "layers.{}.attention.k_norm.weight")
 
 CLASSES: dict[str, ModelClass] = {
@@ -106,6 +116,7 @@ CLASSES: dict[str, ModelClass] = {
     ),
     "laguna": ModelClass("LagunaForCausalLM", kept=("ffn.router.bias",)),
     "lfm2": ModelClass("Lfm2ForCausalLM", no_head=True),
+    "llama4": ModelClass("Llama4ForConditionalGeneration", towers=_LLAMA4_TOWERS),
     "mimo_v2_flash": ModelClass("MiMoV2FlashForCausalLM", router=True),
     "minimax_m2": ModelClass("MiniMaxM2ForCausalLM", router=True),
     "olmoe": ModelClass("OlmoeForCausalLM", own_head=True, whole=_NORMS),

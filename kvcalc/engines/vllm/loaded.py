@@ -27,6 +27,7 @@ from kvcalc.engines.vllm.quantised import (
     expert_bias,
     format_of,
 )
+from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.ledger import Row, Stored, Weight, rank_shape
@@ -110,6 +111,9 @@ class VllmClasses:
         if row.name == "head.weight" and self.found.no_head:
             yield OWN_HEAD, 0
             return
+        if row.name.startswith("towers."):
+            yield from self._tower(row, ranks)
+            return
         if tensor.component == "experts" and tensor.experts_per_token is not None:
             yield from self._experts(row, ranks)
             return
@@ -125,6 +129,20 @@ class VllmClasses:
             yield kept, FP32.tensor(shape)
         elif (created := format_of(row, 0)) != row.stored.format:
             yield _reason(row.stored.format), row.again(created).shape_bytes(shape)
+
+    def _tower(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
+        """A tower's tensor: the class divides some."""
+        axis = next((at for end, at in self.found.towers if row.name.endswith(end)), None)
+        if axis is None:
+            yield WHOLE, row.bytes_each
+            return
+        shape = list(row.weight.tensor.shape)
+        if shape[axis] % ranks:
+            raise UnsupportedError(
+                f"{row.name} {shape}: {shape[axis]} cannot be divided among {ranks} ranks"
+            )
+        shape[axis] //= ranks
+        yield UNEVEN, row.shape_bytes(tuple(shape))
 
     def _share_of_experts(self, tensor: ParamTensor, ranks: int) -> tuple[tuple[int, ...], int]:
         """A rank's share of stacked experts, and the inner width of one there."""

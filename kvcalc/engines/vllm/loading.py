@@ -64,7 +64,7 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
     kind = spec.model_type
     if kind is None:
         return "the spec names no model_type, and what is loaded is a class's: say model_type"
-    if kind in CLASSES and not spec.towers:
+    if kind in CLASSES and bool(spec.towers) == bool(CLASSES[kind].towers):
         return CLASSES[kind]
     check_class(spec, version)
     return f"vLLM's class for model_type {kind} was not built here, so what it loads is not known"

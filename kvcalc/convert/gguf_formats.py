@@ -82,11 +82,12 @@ def _groups(
     where: str,
 ) -> Iterator[Group]:
     """What holds what in one place: by name, and what has no name of the table by its component."""
+    fused = not any(tensor.name == f"{where}ffn_gate.weight" for tensor, _ in taken)
     holders: list[tuple[set[str], list[Piece]]] = []
     unnamed: dict[Component, list[Piece]] = {}
     for tensor, component in taken:
         piece = Piece(tensor.dtype, tensor.num_bytes)
-        names = {name for name in _slots(tensor.name.removeprefix(where)) if name in slots}
+        names = {name for name in _slots(tensor.name.removeprefix(where), fused) if name in slots}
         if not names:
             unnamed.setdefault(component, []).append(piece)
             continue
@@ -110,8 +111,14 @@ def _groups(
         yield Group(tuple(ordered), tuple(pieces))
 
 
-def _slots(name: str) -> tuple[str, ...]:
-    """What a tensor may hold; a bias of the table's names holds those matrices' biases."""
+def _slots(name: str, fused: bool) -> tuple[str, ...]:
+    """What a tensor may hold; a bias of the table's names holds those matrices' biases.
+
+    fused: no gate stands in a tensor of its own, so the one called up holds it, where there is one
+    (phi3.cpp, glm4.cpp: ffn_up has twice the rows).
+    """
+    if name == "ffn_up.weight" and fused:
+        return ("ffn.gate_proj", "ffn.up_proj")
     if name in _NAMES:
         return _NAMES[name]
     stem, _, suffix = name.rpartition(".")

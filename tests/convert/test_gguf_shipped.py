@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from kvcalc.convert.gguf import read_gguf
 from kvcalc.convert.gguf_model import load_gguf
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.errors import UnsupportedError
+from kvcalc.file_types import recipe
 from kvcalc.gguf.model import gguf_model, gguf_model_with_mtp
+from kvcalc.gguf.quantise import tensor_types
 from kvcalc.gguf.tensors import GgufModel
-from kvcalc.memory.weights import summarise
+from kvcalc.memory.weights import ledger, summarise
 from kvcalc.spec.catalog import load
 from tests.gguf.headers import keys_of, write
 
@@ -41,6 +44,35 @@ def test_a_shipped_model_imports(tmp_path: Path, name: str) -> None:
     # The towers are in a file of their own.
     assert summarise(found.spec).total == summarise(spec).language_model
     assert found.weights is not None
+
+
+# Bytes of each type in a Q4_K_M file, as llama.cpp's rule gives them out. phi-3 and glm-4 fuse gate and
+# up, the 9B is told by its tensors, as MPT (fused queries, keys and values) and BERT are, whose pooler is
+# in no file; Llama 4's towers are in another.
+TYPES = {
+    "phi-3-medium-4k": {"q4_K": 6_285_496_320, "q6_K": 2_285_068_800, "f32": 1_658_880},
+    "glm-4-32b-0414": {"q4_K": 15_378_481_152, "q6_K": 4_286_177_280, "f32": 6_021_120},
+    "glm-4-9b": {"q4_K": 3_663_986_688, "q8_0": 1_192_099_840, "q5_0": 771_358_720,
+                 "q6_K": 526_417_920, "f32": 2_064_384},
+    "mpt-7b": {"q4_K": 2_566_914_048, "q6_K": 1_710_858_240, "f32": 1_064_960},
+    "all-minilm-l6-v2": {"q8_0": 12_766_320, "q5_0": 4_663_296, "q4_K": 1_327_104, "q6_K": 967_680,
+                         "f32": 912_384, "bytes": 0},
+    "llama-4-maverick": {"q4_K": 187_650_478_080, "q6_K": 55_038_681_600, "f32": 64_901_120},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_tensor_keeps_its_type(tmp_path: Path, name: str) -> None:
+    asked, model = recipe("q4_k_m"), gguf_model(load(name))
+    assert asked is not None
+    kinds = tensor_types(model, asked)
+    quantised = replace(model, tensors=tuple(
+        replace(tensor, source=kind) for tensor, kind in zip(model.tensors, kinds, strict=True)
+    ))  # fmt: skip
+    path = write(tmp_path / "model.gguf", quantised, keys_of(load(name), model))
+    found = ledger(load_gguf(path).spec, "checkpoint")
+    assert {each.type: each.bytes for each in found.types} == TYPES[name]
+    assert found.bytes == sum(tensor.num_bytes for tensor in read_gguf(path).tensors)
 
 
 def test_layers_that_predict_further_tokens_stand_beside(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from kvcalc.gguf.tensors import GgufModel, GgufTensor
 from kvcalc.spec.layers import decoder_layers, encoder_layers
 from kvcalc.spec.model import ModelSpec
 
+# ggml.h, enum ggml_type.
 NUMBERS = {
-    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "i32": 26,
-    "bf16": 30,
+    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q4_K": 12,
+    "q6_K": 14, "i32": 26, "bf16": 30,
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_a_pattern_says_which_fit_in_what_and_how_far(capsys: Capture) -> None:
         "qwen3-vl-30b-a3b": ("int4_g128", 19808),
         "qwen3-30b-a3b": ("int4_g128", 33392),
         "qwen3-14b": ("fp8", 26928),
-        "gemma-3-12b": ("fp8", 76992),
+        "gemma-3-12b": ("fp8", 67776),
         "qwen3-vl-8b": ("bf16", 19392),
         "qwen3-8b": ("bf16", 30784),
         "qwen3-vl-4b": ("bf16", 80528),

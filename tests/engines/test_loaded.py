@@ -132,3 +132,14 @@ def test_llama_4_scout_with_its_tower() -> None:
     found = held("llama-4-scout", Layout(8), dtype="bf16")
     assert found.bytes_per_device == (27_170_135_488,) * 8
     assert found.buffer_bytes_per_device == (2_684_354_560 + 768 + 203_104,) * 8
+
+
+# "Model loading took" of public start-ups on an H100 (llm-d-planner, v0.19.0), in GiB to two decimals:
+# parameters and rotary tables of one rank.
+@pytest.mark.parametrize(
+    ("name", "tensor", "logged"),
+    [("llama-3.1-8b", 1, 14.99), ("llama-3.1-8b", 2, 7.51), ("llama-3.1-8b", 4, 3.77)],
+)
+def test_model_loading_took(name: str, tensor: int, logged: float) -> None:
+    found = held(name, Layout(tensor), "h100-80gb", "bf16").fullest_of_stages(tensor)
+    assert round(found[0] / 2**30, 2) == logged

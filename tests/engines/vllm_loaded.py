@@ -81,6 +81,10 @@ _LLAMA4_VISION = {
 }  # fmt: skip
 
 
+# Published configs of models with towers, as far as they decide tensors.
+_SEEING: dict[str, Draw] = json.loads((HERE / "vllm_towers.json").read_text("utf-8"))
+
+
 class Wide(Dimensions):
     """Sizes that eight ranks divide."""
 
@@ -202,18 +206,18 @@ def ready(config: Draw) -> Draw:
 
 def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
     """(what a row says of a case, its config)."""
-    from kvcalc.engines.vllm.classes import CLASSES
+    from kvcalc.engines.vllm.classes import CLASSES, TOWERED
     from kvcalc.spec.catalog import load, shipped
 
-    for name, config in {**REAL, **plain()}.items():
+    for name, config in {**REAL, **plain(), **_SEEING}.items():
         if name not in shipped():
             continue
         spec = load(name)
-        if spec.model_type in CLASSES and (not spec.towers or spec.model_type == "llama4"):
+        if spec.model_type in (TOWERED if spec.towers else CLASSES):
             longest = spec.max_position_embeddings
             known = {"max_position_embeddings": longest} if longest else {}
             if spec.towers:
-                known = {"vision_config": _LLAMA4_VISION}
+                known = {"vision_config": _LLAMA4_VISION} if spec.model_type == "llama4" else {}
             yield {"shipped": name, "gpu": "h100-80gb"}, config | known
     for kind in sorted(CLASSES):
         if kind in DEFAULTS and kind not in _UNDRAWN:

@@ -47,8 +47,6 @@ _TABLES: dict[str, Tables] = {
     **dict.fromkeys(("gemma", "gemma2"), Tables(beside=_NORMALIZER)),
     "gemma3_text": Tables(2, beside=_NORMALIZER),
     "deepseek_v32": Tables(2),
-    # Its tower turns 577 positions by 44 complex numbers each.
-    "llama4": Tables(beside=203_104),
     "gpt_oss": Tables(element_bytes=4),
     **dict.fromkeys(("glm4", "glm4_moe", "nemotron", "minimax_m2"), Tables(share=_HALF)),
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text",
@@ -63,6 +61,16 @@ _SCALED = frozenset(name for name in shipped() if name.startswith(("phi-3", "phi
                     "minicpm3", "ministral", "internlm", "longchat", "vicuna", "yarn")))  # fmt: skip
 
 
+# With towers: Llama 4's turns 577 positions by 44 complex numbers; Gemma 3's counts 4,096 positions, and
+# the table of its full attention, scaled by 8, has 8 times the rows of the other; Qwen2.5-VL's turns 8,192
+# by 40 numbers, and positions of three kinds take 4 times the rows.
+_TOWERED = {
+    "llama4": Tables(beside=203_104),
+    "gemma3_text": Tables(9, beside=_NORMALIZER + 8 * 4096),
+    "qwen2_5_vl": Tables(4, beside=655_360),
+}
+
+
 def buffer_bytes(
     spec: ModelSpec, found: ModelClass, layers: Sequence[int], first: bool
 ) -> int | None:
@@ -73,7 +81,7 @@ def buffer_bytes(
     scales = (_SCALES + (4 if spec.model_type == "kimi_linear" else 0)) * (len(attention) + crossed)
     if not attention:
         return scales
-    tables = _TABLES.get(spec.model_type or "")
+    tables = (_TOWERED if spec.towers else _TABLES).get(spec.model_type or "")
     if tables is None or spec.name not in shipped() or spec.name in _SCALED:
         return None
     beside = tables.beside if first else 0

@@ -86,14 +86,14 @@ arcee cwm glm gpt_neox helium hunyuan_v1_dense jais2 ministral nanochat olmo phi
 smollm3 starcoder2 vaultgemma cohere_compass_text
 """
 _EXPERTS = "aria_text hunyuan_v1_moe mellum phimoe dots1 solar_open kolibri1"
-# Llama 4's (models/mllama4.py, unless --mm-encoder-tp-mode data).
-_LLAMA4_TOWERS = (
-    ("vision.patch_embedding.weight", 0),
+# Towers of the families below (unless --mm-encoder-tp-mode data).
+_TOWERS = (
     *((f"attention.{name}_proj.{what}", 0) for name in "qkv" for what in ("weight", "bias")),
-    ("attention.o_proj.weight", 1), ("ffn.up_proj.weight", 0), ("ffn.up_proj.bias", 0),
-    ("ffn.down_proj.weight", 1), ("adapter.linear_1.weight", 0), ("adapter.linear_2.weight", 1),
-    ("projector.linear_1.weight", 0),
+    ("attention.o_proj.weight", 1), ("ffn.gate_proj.weight", 0), ("ffn.gate_proj.bias", 0),
+    ("ffn.up_proj.weight", 0), ("ffn.up_proj.bias", 0), ("ffn.down_proj.weight", 1),
+    ("linear_1.weight", 0), ("linear_1.bias", 0), ("linear_2.weight", 1),
 )  # fmt: skip
+_GEMMA3 = "Gemma3ForConditionalGeneration"
 _NORMS = ("layers.{}.attention.q_norm.weight", "layers.{}.attention.k_norm.weight")
 
 CLASSES: dict[str, ModelClass] = {
@@ -116,13 +116,23 @@ CLASSES: dict[str, ModelClass] = {
     ),
     "laguna": ModelClass("LagunaForCausalLM", kept=("ffn.router.bias",)),
     "lfm2": ModelClass("Lfm2ForCausalLM", no_head=True),
-    "llama4": ModelClass("Llama4ForConditionalGeneration", towers=_LLAMA4_TOWERS),
     "mimo_v2_flash": ModelClass("MiMoV2FlashForCausalLM", router=True),
     "minimax_m2": ModelClass("MiniMaxM2ForCausalLM", router=True),
     "olmoe": ModelClass("OlmoeForCausalLM", own_head=True, whole=_NORMS),
     "whisper": ModelClass(
         "WhisperForConditionalGeneration", whole=("embedding.weight",), key_biases=True
     ),
+}
+
+# The same for models with their towers.
+TOWERED: dict[str, ModelClass] = {
+    "llama4": ModelClass(
+        "Llama4ForConditionalGeneration", towers=(("patch_embedding.weight", 0), *_TOWERS)
+    ),
+    "gemma3": ModelClass(_GEMMA3, towers=_TOWERS),
+    "gemma3_text": ModelClass(_GEMMA3, towers=_TOWERS),
+    "qwen2_5_vl": ModelClass("Qwen2_5_VLForConditionalGeneration", towers=_TOWERS),
+    "qwen3_vl": ModelClass("Qwen3VLForConditionalGeneration", towers=_TOWERS),
 }
 
 _TEXT = "its encoder-decoders of text left with its V0 engine"

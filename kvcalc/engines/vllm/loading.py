@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from kvcalc.engines.engine import Device
 from kvcalc.engines.loaded import Loaded, load
-from kvcalc.engines.vllm.classes import CLASSES, ModelClass, check_class
+from kvcalc.engines.vllm.classes import CLASSES, TOWERED, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.layout import Layout
@@ -64,8 +64,9 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
     kind = spec.model_type
     if kind is None:
         return "the spec names no model_type, and what is loaded is a class's: say model_type"
-    if kind in CLASSES and bool(spec.towers) == bool(CLASSES[kind].towers):
-        return CLASSES[kind]
+    known = TOWERED if spec.towers else CLASSES
+    if kind in known:
+        return known[kind]
     check_class(spec, version)
     return f"vLLM's class for model_type {kind} was not built here, so what it loads is not known"
 

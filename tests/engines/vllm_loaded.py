@@ -2,7 +2,7 @@
 
     PYTHONPATH=<repository>:<folder of the unpacked wheel> python -m tests.engines.vllm_loaded
 
-in an environment as tests/engines/vllm_stand_in.py describes; two minutes. ``test_vllm_loaded.py``
+in an environment as tests/engines/vllm_stand_in.py describes; five minutes. ``... page`` writes the page alone. ``test_vllm_loaded.py``
 replays the table without vLLM. Rows: the models that kvcalc ships and whose config is in
 tests/convert/real_configs.json; dimensions that no model has, drawn anew for every model_type with a
 class there; and quantised checkpoints, on three kinds of GPU.
@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,7 @@ def main() -> None:
                              capture_output=True, text=True, check=True)  # fmt: skip
         rows += [line[4:] for line in run.stdout.splitlines() if line.startswith("row ")]
     head = json.dumps({"vllm": "0.33.0", "transformers": "5.20.0", "device": "meta",
-                       "date": "2026-11-29", "tensor": TENSOR})  # fmt: skip
+                       "date": date.today().isoformat(), "tensor": TENSOR})  # fmt: skip
     TABLE.write_text("\n".join((head, *rows)) + "\n", "utf-8")
     PAGE.write_text(page(), "utf-8")
 

@@ -2,10 +2,10 @@
 
     PYTHONPATH=<repository>:<folder of the unpacked wheel> python -m tests.engines.vllm_loaded
 
-in an environment as tests/engines/vllm_stand_in.py describes; five minutes. ``... page`` writes the page alone. ``test_vllm_loaded.py``
-replays the table without vLLM. Rows: the models that kvcalc ships and whose config is in
-tests/convert/real_configs.json; dimensions that no model has, drawn anew for every model_type with a
-class there; and quantised checkpoints, on three kinds of GPU.
+in an environment as tests/engines/vllm_stand_in.py describes; five minutes. ``... page`` writes the page
+alone. ``test_vllm_loaded.py`` replays the table without vLLM. Rows: the models that kvcalc ships and whose
+config is in tests/convert/real_configs.json or vllm_towers.json; dimensions that no model has, drawn anew
+for every model_type with a class there; and quantised checkpoints, on three kinds of GPU.
 """
 
 import json

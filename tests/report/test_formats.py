@@ -54,7 +54,8 @@ SAID = {
     "capacity qwen3-8b --available 5.98GiB --max-model-len 32k": (2721, 43536, 2359296, 4831838208),
     "capacity llama-3-8b --engine llama.cpp --ctx-size 8192": (1073741824,),
     "log vllm.log": (43536, 6419644416),
-    "fit llama-3-8b --gpu h100-80gb --context 8k": (16060522496, 1073741824),
+    # The weights and the rotary table, as vLLM's class has them (kvcalc/engines/vllm/LOADED.md).
+    "fit llama-3-8b --gpu h100-80gb --context 8k": (16062620160, 1073741824),
     "models llama-3-8b": (131072,),
     # 512 + 64 elements of two bytes a token in each of 61 layers.
     "explain deepseek-v3 --context 8k": (8388608, 1048576),

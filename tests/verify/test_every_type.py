@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "kvcalc"
 # Fields that say where numbers are from, how they are stored, or what they are held to: no tensor
 # of a reference model depends on them. ``mtp`` is counted apart and has no reference module.
 NOT_OF_THE_MODEL = {
-    "ModelSpec": {"name", "source", "hub_id", "released", "model_type", "notes", "left_out",
+    "ModelSpec": {"name", "source", "hub_id", "released", "model_type", "checkpoint", "notes", "left_out",
                   "max_position_embeddings", "weight_dtypes", "weight_formats", "declared_cache",
                   "expect", "budgets", "mtp"},
     "Expect": None, "Budget": None, "MultiTokenPrediction": None,

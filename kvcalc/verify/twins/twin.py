@@ -42,6 +42,12 @@ TWIN_TYPES = {
     "qwen3_5": "qwen3_5_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
 }
+# Whole models whose language model is a type of its own under no name that a spec would have.
+_WHOLE = (
+    "cohere_compass", "gemma3", "glm4v", "glm_ocr", "idefics3", "internvl", "lfm2_vl", "llava",
+    "llava_next", "llava_onevision", "muse_glimmer", "paligemma", "qwen2_5_vl", "qwen2_audio",
+    "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "voxtral",
+)  # fmt: skip
 # Model types that are in a repository's own code only.
 NO_TWIN = {
     "hunyuan": "Hunyuan-Large is remote code; transformers has hunyuan_v1_dense and hunyuan_v1_moe",
@@ -52,6 +58,13 @@ NO_TWIN = {
     "rwkv7": "RWKV-7 is remote code",
     "step3_vl": "Step-3 is remote code",
     "step3p7": "its config states heads per layer kind in a way that kvcalc does not write",
+    "mimo": "MiMo-7B is remote code",
+    "nemotron-nas": "Llama 3.3 Nemotron Super is remote code",
+    **dict.fromkeys(
+        _WHOLE,
+        "kvcalc writes no config of a whole multimodal model; tests/convert holds its parameters to "
+        "transformers' class, and its language model has the layers of specs that have twins",
+    ),
     "zamba": "its states are split by mixer head; tests/convert holds its bytes to the class's",
 }
 # Types whose config lists its layers one by one: nothing but the spec says which is which.
@@ -103,6 +116,11 @@ def twin_of(spec: ModelSpec) -> Twin:
             f"it writes {sum(map(len, WRITERS.values()))} others"
         )
     difference, built = "", spec
+    if spec.towers:
+        difference = (
+            "the twin is its language model: towers are held to their classes by tests/convert"
+        )
+        built = replace(spec, towers={}, checkpoint=None)
     if model_type in ("t5", "mt5") and spec.tie_word_embeddings is False:
         difference, built = _FORCED_TIE, replace(spec, tie_word_embeddings=True)
     elif model_type == "longcat_flash":

@@ -55,6 +55,7 @@ CAUSAL: dict[str, Writer] = {
     "qwen3": qwen3,
     "qwen3_5": qwen3_5,
     "qwen3_5_moe": qwen3_next,
+    "qwen3_5_moe_text": qwen3_next,
     "qwen3_moe": qwen3_moe,
     "qwen3_next": qwen3_next,
 }

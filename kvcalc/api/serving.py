@@ -27,6 +27,7 @@ from kvcalc.deployment.capacity import capacity as allocate
 from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, find, of_size
+from kvcalc.deployment.needless import needless_eager, refuse_needless
 from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.which import engine_for
 from kvcalc.deployment.which import which as answer
@@ -132,6 +133,10 @@ def fit(
             f"{asked.dtype} is a file of llama.cpp's, which places it layer by layer: kvcalc.which says "
             "whether it fits; name an engine to ask another"
         )
+    refuse_needless(
+        name, {"memory_utilization": memory_utilization, "max_num_seqs": max_num_seqs,
+               "max_num_batched_tokens": max_num_batched_tokens, "eager": eager},
+    )  # fmt: skip
     asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
     request = FitRequest(
         workload=asked,
@@ -142,6 +147,7 @@ def fit(
         max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
         eager=eager,
         kv_stated=words.get("kv_dtype") is not None,
+        notes=needless_eager(name, eager),
     )
     return ask(Planner(spec), device, request)
 

@@ -95,7 +95,7 @@ def capacity(
     found = locate(model)
     question = Question(
         engine=name, engine_version=engine_version, available=_available(available),
-        device=options.device(options.one_gpu(options.gpu_list(gpu)), gpu_memory),
+        device=options.device(options.one_gpu(options.gpu_list(gpu), tp * pp), gpu_memory),
         dtype=dtype, eager=enforce_eager,
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),

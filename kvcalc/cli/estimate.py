@@ -1,5 +1,6 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -211,7 +212,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         beside=question.lora.of(question.asked.beside, spec, question.engine),
     )
     workload, filled = choose_workload(spec, asked)
-    notes, real = (*filled, *notes), None
+    notes, real = (*filled, *_unread(question), *notes), None
     if question.attention is None:
         result = answer(spec, workload, notes, _accounting(question, spec, workload), stored)
     else:
@@ -223,6 +224,19 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
         accounting = _accounting(question, spec, workload)
         result = against_real(answer(spec, workload, (*how, *notes), accounting), real)
     return found, result, real
+
+
+def _unread(question: _Question) -> Iterator[str]:
+    """What was said and decides nothing. Raises UsageError for draft tokens that nobody drafts."""
+    beside, tensors = question.asked.beside, _counts_tensors(question.engine)
+    drafted = beside.draft is not None or beside.mtp_layers
+    if question.engine == NEED and beside.speculative_tokens is not None and not drafted:
+        raise UsageError(
+            "--speculative-tokens says nothing of the logical need: name what drafts (--draft, "
+            "--mtp-layers) or an --engine"
+        )
+    if question.device is not None and (tensors or question.engine == options.ALL_ENGINES):
+        yield "--gpu decides nothing here: with --engine vllm or sglang it does"
 
 
 def _counts_tensors(engine: str) -> bool:

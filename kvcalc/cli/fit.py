@@ -17,6 +17,7 @@ from kvcalc.convert.media import with_media
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, catalogue
+from kvcalc.deployment.needless import needless_eager, refuse_needless
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
@@ -109,30 +110,37 @@ def fit(
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio, video)
-    several = together or _several(models)
-    one = gpus is None and not several
+    one = not (several := together or _several(models)) and gpus is None
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
+    said = (memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager)
+    _refuse_server(name, *said, dp > 1, expert_parallel, speculative_tokens)
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, drafts)
         if dtype or flag or len(named) > 1 or first is None or local.is_file(found.spec):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             slots = local.slots(batch, kv_dtype, given)
-            said = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
-            return local.fit_locally(found, name, on, *said, quiet, True, put, models[0])
+            how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
+            return local.fit_locally(found, name, on, *how, quiet, True, put, models[0])
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
-    device = _one_accelerator(options.one_gpu(named), gpus, gpu_memory)
+    device = _one_accelerator(options.one_gpu(named, tp * pp * dp), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
     asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype,
                    Layout(tp, pp, dp, expert_parallel),
                    beside_of(draft, mtp_layers, speculative_tokens), put)  # fmt: skip
-    request = _request(name, engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
-    request = replace(request, kv_stated=kv_dtype is not None)
-    if together:
-        return _together(models, device, asked, request, why, format, quiet)
-    if _several(models) or _by_file(name, dtype, gpus):
-        return _which(models, device, asked, request, why, format, quiet)
+    run = (engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
+    request = replace(_request(name, *run), kv_stated=kv_dtype is not None)
+    if together or _several(models) or _by_file(name, dtype, gpus):
+        several_of = _together if together else _which
+        return several_of(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, lora, format, quiet)
+
+
+def _refuse_server(engine: str, *values: object) -> None:
+    """Refuse a server's options where a model is placed by its engine's own table. Raises UsageError."""
+    names = ("--memory-utilization", "--max-num-seqs", "--max-num-batched-tokens",
+             "--enforce-eager", "--dp", "--expert-parallel", "--speculative-tokens")  # fmt: skip
+    refuse_needless(engine, dict(zip(names, values, strict=True)))
 
 
 def _refuse_several(
@@ -209,6 +217,7 @@ def _request(
         workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
         utilization=share(memory_utilization, "--memory-utilization", most=1),
         max_num_batched_tokens=step_tokens, max_num_seqs=step_requests, eager=eager,
+        notes=needless_eager(name, eager),
     )  # fmt: skip
 
 
@@ -225,7 +234,7 @@ def _one(
     found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
     put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
-    notes = (*found.assumptions, *seen)
+    notes = (*request.notes, *found.assumptions, *seen)
     request = replace(request, workload=choose_workload(spec, put)[0], notes=notes)
     if device is None:
         fits = list(_everywhere(Planner(spec), request, advise=format == "json"))

@@ -318,14 +318,27 @@ def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
     return [gpus] if isinstance(gpus, str) else list(gpus or ())
 
 
-def one_gpu(gpus: list[str]) -> str | None:
-    """The one accelerator of an engine that runs on equal ones. Raises UsageError for several."""
-    if len(gpus) > 1:
+def one_gpu(gpus: list[str], ranks: int = 1) -> str | None:
+    """The accelerator of an engine that runs on equal ones: named once, or once for each rank.
+
+    Raises UsageError for different ones, and for another number of them.
+    """
+    if len(gpus) < 2:
+        return gpus[0] if gpus else None
+    from kvcalc.deployment.hardware import find
+
+    said = f"--gpu {' --gpu '.join(gpus)}"
+    if len({find(gpu).name for gpu in gpus}) > 1:
         raise UsageError(
-            f"--gpu {' --gpu '.join(gpus)}: the number of equal devices is --tp and --pp; "
-            "--engine llama.cpp runs on different ones"
+            f"{said}: the number of equal devices is --tp and --pp; --engine llama.cpp runs on "
+            "different ones"
         )
-    return gpus[0] if gpus else None
+    if len(gpus) != ranks:
+        also = f", and --tp and --pp say {ranks}" if ranks > 1 else ""
+        raise UsageError(
+            f"{said}: {len(gpus)} devices{also}: write --gpu {gpus[0]} --tp {len(gpus)}"
+        )
+    return gpus[0]
 
 
 def device(gpu: str | None, gpu_memory: str | None) -> "Accelerator | None":

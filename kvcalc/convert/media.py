@@ -163,4 +163,8 @@ def _takes(spec: ModelSpec, kind: str, source: Source) -> None:
     named = any(word in part for part in spec.left_out for word in words)
     counted = any(tower.component in words for tower in spec.towers.values())
     if not stated and not named and not counted:
-        raise UsageError(f"{spec.name} has no tower for {_WORDS[kind]}")
+        heard = kind == "audio" and spec.encoder is not None and spec.encoder.conv_stem
+        also = (
+            ": its encoder is counted, and has the same positions whatever the length; leave it out"
+        )
+        raise UsageError(f"{spec.name} has no tower for {_WORDS[kind]}{also if heard else ''}")

@@ -1,6 +1,7 @@
 """What if: the same model with any field changed."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 import yaml
@@ -52,8 +53,21 @@ def _indices(items: list[Any]) -> list[str]:
     return [str(index) for index in range(len(items))]
 
 
+def _places(plain: Any, key: str, walked: str = "") -> Iterator[str]:
+    """Where a field stands that is no field of the spec itself."""
+    items = enumerate(plain) if isinstance(plain, list) else plain.items()
+    for name, item in items:
+        if name == key and walked:
+            yield walked + key
+        if isinstance(item, (dict, list)):
+            yield from _places(item, key, f"{walked}{name}.")
+
+
 def _assign(plain: Any, path: str, value: Any) -> None:
     keys = path.replace("[", ".").replace("]", "").split(".")
+    own = {field.name for field in fields(ModelSpec)}
+    if len(keys) == 1 and path not in own and (places := list(_places(plain, path))):
+        raise UsageError(f"--set {path}: say where it stands: {' or '.join(places[:4])}")
     here, walked = plain, ""
     for key in keys[:-1]:
         if isinstance(here, list) and key in _indices(here):

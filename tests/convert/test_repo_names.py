@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.convert import repo_names
 from kvcalc.convert.locate import locate
@@ -130,3 +131,9 @@ def test_the_type_stays_with_a_changed_model_and_chooses_the_engine(
     fit = run(capsys, "fit", model, "--gpu", "rtx-4090")[1]
     assert "llama.cpp" in fit
     assert "q4_k_m" in fit
+
+
+def test_googles_own_q4_0_leaves_the_token_table_in_f16() -> None:
+    # 17.2 GB, and 15.6 with the table quantised: stduhpf/google-gemma-3-27b-it-qat-q4_0-gguf-small.
+    answer = kvcalc.estimate("google/gemma-3-27b-it-qat-q4_0-gguf", only="language").to_dict()
+    assert answer["weights"]["bytes"] == 17_223_756_800

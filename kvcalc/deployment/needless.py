@@ -1,0 +1,29 @@
+"""Options that an engine does not read: refused, or said, since an answer without them is another's."""
+
+from collections.abc import Mapping
+
+from kvcalc.engines import engine_of
+from kvcalc.errors import UsageError
+
+
+def refuse_needless(engine: str, given: Mapping[str, object]) -> None:
+    """Raise UsageError for what was said to an engine that places a model by its own table.
+
+    given: the options of a server (its share of the memory, its step, its ranks beside --tp and --pp),
+    each with its value. Such an engine has none of them.
+    """
+    record = engine_of(engine)
+    if record.placed is None:
+        return
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{record.words} has no {option}: leave it out")
+
+
+def needless_eager(engine: str, eager: bool) -> tuple[str, ...]:
+    """The note on running without CUDA graphs where the engine's graphs take nothing that is counted."""
+    record = engine_of(engine)
+    counted = record.takes is not None and "CUDA graphs" in record.takes(None)
+    if not eager or counted:
+        return ()
+    return (f"no CUDA graphs: that changes nothing here, {record.words} counts none",)

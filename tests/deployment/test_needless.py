@@ -1,0 +1,88 @@
+"""What an engine does not read is refused: an answer without it is to another question."""
+
+import pytest
+
+import kvcalc
+from tests.scratch import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--memory-utilization 0.5", "--max-num-seqs 8", "--max-num-batched-tokens 512", "--dp 2",
+     "--expert-parallel", "--speculative-tokens 3", "--enforce-eager"],
+)  # fmt: skip
+@pytest.mark.parametrize("asked", ["--dtype q4_k_m", "--engine llama.cpp"])
+def test_llama_cpp_has_no_options_of_a_server(asked: str, option: str, capsys: Capture) -> None:
+    code, _, err = run(capsys, *f"fit mixtral-8x7b --gpu h100 {asked} {option}".split())
+    assert code == 2
+    assert f"llama.cpp has no {option.split()[0]}: leave it out" in err
+
+
+@pytest.mark.parametrize("engine", ["sglang", "tensorrt-llm", "logical"])
+def test_graphs_that_are_not_counted_are_said(engine: str, capsys: Capture) -> None:
+    found = run(capsys, *f"fit qwen3-8b --gpu h100 --engine {engine} --enforce-eager".split())
+    assert "no CUDA graphs: that changes nothing here" in found[1]
+    (note,) = [one for one in kvcalc.fit("qwen3-8b", gpu="h100", engine=engine, eager=True).notes
+               if "CUDA graphs" in one]  # fmt: skip
+    assert note.startswith("no CUDA graphs: that changes nothing here")
+
+
+def test_the_library_refuses_alike() -> None:
+    with pytest.raises(kvcalc.UsageError, match=r"llama\.cpp has no memory_utilization"):
+        kvcalc.fit("qwen3-8b", gpu="h100", engine="llama.cpp", memory_utilization="0.5")
+
+
+def test_equal_devices_may_be_listed_one_by_one(capsys: Capture) -> None:
+    once = run(capsys, *["fit", "qwen3-8b", "--tp", "2", "--format", "json", "--gpu", "h100"])
+    both = run(
+        capsys,
+        "fit",
+        "qwen3-8b",
+        "--gpu",
+        "h100",
+        *["--gpu", "h100", "--tp", "2", "--format", "json"],
+    )
+    assert both == once
+    code, _, err = run(capsys, *["fit", "qwen3-8b", "--gpu", "h100", "--gpu", "h100"])
+    assert (code, "2 devices: write --gpu h100 --tp 2" in err) == (2, True)
+    code, _, err = run(capsys, *["fit", "qwen3-8b", "--gpu", "h100", "--gpu", "h100", "--tp", "4"])
+    assert (code, "2 devices, and --tp and --pp say 4" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("--gpu h100", "--gpu decides nothing here: with --engine vllm or sglang it does"),
+        (
+            "--encoder-context 100",
+            "--encoder-context decides nothing here: the model has no encoder",
+        ),
+        (
+            "--state-dtype fp16",
+            "--state-dtype decides nothing here: no layer keeps a recurrent state",
+        ),
+    ],
+)
+def test_an_estimate_says_what_decides_nothing(asked: str, said: str, capsys: Capture) -> None:
+    assert said in run(capsys, "estimate", "qwen3-8b", *asked.split())[1]
+
+
+def test_draft_tokens_need_a_drafter_or_an_engine(capsys: Capture) -> None:
+    code, _, err = run(capsys, *["estimate", "qwen3-8b", "--speculative-tokens", "3"])
+    assert (code, "name what drafts" in err) == (2, True)
+    assert (
+        run(capsys, *["estimate", "qwen3-8b", "--speculative-tokens", "3", "--engine", "vllm"])[0]
+        == 0
+    )
+
+
+def test_a_field_without_its_place_is_told_where_it_stands(capsys: Capture) -> None:
+    code, _, err = run(capsys, *["compare", "qwen3-8b", "--set", "num_key_value_heads=4"])
+    assert (code, "blocks.decoder.attention.num_key_value_heads" in err) == (2, True)
+
+
+def test_sound_for_whisper_is_refused_with_what_it_has(capsys: Capture) -> None:
+    code, _, err = run(capsys, *["estimate", "whisper-large-v3", "--audio", "30s"])
+    assert (code, "its encoder is counted" in err) == (2, True)

@@ -173,6 +173,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     **dict.fromkeys(("t5", "mt5"), Architecture(name="t5")),
 }
+# Models with towers: the class that converts the whole one's language model.
+ARCHITECTURES |= {
+    whole: ARCHITECTURES[inside]
+    for whole, inside in (
+        ("glm4v", "glm4"), ("lfm2_vl", "lfm2"), ("qwen2_audio", "qwen2"),
+        *((whole, "llama") for whole in ("voxtral", "idefics3", "smolvlm")),
+    )
+}  # fmt: skip
 # The language models inside these, where a config names them alone.
 ARCHITECTURES |= {
     f"{name}_text": ARCHITECTURES[name]

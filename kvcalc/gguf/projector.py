@@ -5,8 +5,9 @@ too (Gemma3VisionModel.tensor_force_quant). Convolutions over time are split, qu
 are split or fused: the elements are the same. The file's header comes on top.
 
 Source: llama.cpp v0.5.0, conversion/base.py (MmprojModel), gemma.py, qwenvl.py, qwen3vl.py, llama4.py,
-kimivl.py, minimax.py. Worked number: Gemma 3 4B, 851,226,048 bytes of 439 tensors; the published file
-has 851,251,104.
+kimivl.py, minimax.py, smolvlm.py, internvl.py, lfm2.py, llava.py, ultravox.py;
+``python -m tests.gguf.projectors_measured`` runs the converter on small models. Worked number:
+Gemma 3 4B, 851,226,048 bytes of 439 tensors; the published file has 851,251,104.
 """
 
 from kvcalc.dtypes import GGML, Format
@@ -18,13 +19,22 @@ from kvcalc.tensors import ParamTensor
 # beginning, beside vectors.
 _POSITIONS = ("position_embedding", "tokens")
 _PROJECTORS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("gemma3", "gemma3_text"), (*_POSITIONS, "patch_embedding")),
+    **dict.fromkeys(
+        ("gemma3", "gemma3_text", "idefics3", "smolvlm"), (*_POSITIONS, "patch_embedding")
+    ),
     **dict.fromkeys(
         ("gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe",
-         "llama4", "kimi_k25", "minimax_m3_vl"),
+         "llama4", "kimi_k25", "minimax_m3_vl", "glm4v", "glm_ocr", "internvl", "lfm2_vl", "mistral3",
+         "qwen2_audio", "voxtral"),
         _POSITIONS,
     ),
 }  # fmt: skip
+
+
+# Those whose converter keeps queries, keys and values in one tensor.
+_FUSED = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v", "glm_ocr")
+_OF_FUSED = ("attention.k_proj.", "attention.v_proj.")
+_WITH_FRAMES = 5
 
 
 def has_projector(spec: ModelSpec) -> bool:
@@ -36,6 +46,14 @@ def projector_format(spec: ModelSpec, tensor: ParamTensor) -> Format:
     """How the projector file of a spec that has one stores a tower's tensor."""
     wide = len(tensor.shape) < 2 or tensor.name.startswith(_PROJECTORS[spec.model_type or ""])
     return GGML["f32" if wide else "f16"]
+
+
+def projector_tensors(spec: ModelSpec, tensor: ParamTensor) -> int:
+    """How many tensors of the file it is: each frame of a patch is one; q, k and v may be one."""
+    if tensor.name == "patch_embedding.weight" and len(tensor.shape) == _WITH_FRAMES:
+        return tensor.shape[2]
+    fused = spec.model_type in _FUSED and tensor.component == "vision"
+    return 0 if fused and tensor.name.startswith(_OF_FUSED) else 1
 
 
 def projector_bytes(spec: ModelSpec) -> int:

@@ -12,7 +12,7 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.file_types import Recipe
 from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
-from kvcalc.gguf.projector import has_projector, projector_format
+from kvcalc.gguf.projector import has_projector, projector_format, projector_tensors
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.inventory import ParamGroup
@@ -52,7 +52,8 @@ class GgufScheme:
     def _projected(self, weight: Weight) -> Sequence[Stored]:
         if weight.tensor.buffer or not has_projector(self.spec):
             return ()
-        return (Stored(projector_format(self.spec, weight.tensor)),)
+        tensors = projector_tensors(self.spec, weight.tensor)
+        return (Stored(projector_format(self.spec, weight.tensor), tensors=tensors),)
 
     def _stored(self, weight: Weight, way: _Way, layers: tuple[int, ...] | None) -> Stored:
         _, kind, shape, tensors = way

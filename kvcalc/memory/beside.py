@@ -28,6 +28,7 @@ from kvcalc.memory.ledger import (
     type_totals,
 )
 from kvcalc.memory.schemes import scheme_of
+from kvcalc.memory.towers import TOWER_COMPONENTS
 from kvcalc.memory.weights import count_parameters, device_weight_bytes, ledger, summarise
 from kvcalc.mlx_types import mlx_recipe
 from kvcalc.spec.layers import decoder_layers
@@ -190,9 +191,8 @@ def _in_gguf(spec: ModelSpec, gguf: Recipe, modules: int, ranks: int) -> tuple[T
         raise UnsupportedError(
             "how llama.cpp divides multi-token-prediction layers is not known here"
         )
-    less = (
-        TypeTotal(each.type, -each.tensors, -each.bytes) for each in ledger(spec, gguf.word).types
-    )
+    rows = [row for row in ledger(spec, gguf.word).rows if row.component not in TOWER_COMPONENTS]
+    less = (TypeTotal(each.type, -each.tensors, -each.bytes) for each in type_totals(rows))
     return merged_types([*whole, *less])
 
 

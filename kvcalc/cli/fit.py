@@ -106,21 +106,20 @@ def fit(
     dtype = dtype or _file_type(models)
     named = options.gpu_list(gpu)
     lora = parts.Lora(lora_rank, max_loras, lora_modules)
-    drafts = _first({"--draft": draft, "--mtp-layers": mtp_layers}) or lora.said
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio, video)
     one = not (several := together or _several(models)) and gpus is None
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     said = (memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager)
-    _refuse_server(name, *said, dp > 1, expert_parallel, speculative_tokens)
+    _refuse_server(name, *said, dp > 1, expert_parallel, None if draft else speculative_tokens)
     if name in local.LOCAL and one:
-        found = _placeable(models[0], name, drafts)
-        if dtype or flag or len(named) > 1 or first is None or local.is_file(found.spec):
+        found = _placeable(models[0], name, _first({"--mtp-layers": mtp_layers}) or lora.said)
+        if dtype or flag or draft or len(named) > 1 or first is None or local.is_file(found.spec):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
-            slots = local.slots(batch, kv_dtype, given)
+            slots = local.slots(batch, kv_dtype, given, speculative_tokens)
             how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
-            return local.fit_locally(found, name, on, *how, quiet, True, put, models[0])
+            return local.fit_locally(found, name, on, *how, quiet, True, put, models[0], draft)
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named, tp * pp * dp), gpus, gpu_memory)

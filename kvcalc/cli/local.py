@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from kvcalc.cli import options
 from kvcalc.cli.show import show
+from kvcalc.convert.beside import beside_of
 from kvcalc.errors import UsageError
 from kvcalc.media.asked import NOTHING, MediaWords
 
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion
+    from kvcalc.memory.beside import Draft
     from kvcalc.spec.catalog import Found
     from kvcalc.spec.model import ModelSpec
 
@@ -82,14 +84,17 @@ def _format(name: str) -> str:
     return {"f16": "fp16", "f32": "fp32"}.get(name.lower(), name.lower())
 
 
-def slots(batch: int, kv_dtype: str | None, given: dict[str, Any]) -> dict[str, Any]:
+def slots(
+    batch: int, kv_dtype: str | None, given: dict[str, Any], speculative: int | None = None
+) -> dict[str, Any]:
     """The flags with ``--kv-dtype`` under llama.cpp's names, and ``--batch`` and ``--parallel``, which are
-    the same thing. Raises UsageError where they differ."""
+    the same thing. speculative: draft tokens of a step. Raises UsageError where they differ."""
     given = cache_types(kv_dtype, given)
     parallel = given.get("parallel")
     if parallel is not None and batch not in (1, parallel):
         raise UsageError(f"--batch {batch} and --parallel {parallel} say different things")
-    return given | {"parallel": parallel or (batch if batch > 1 else None)}
+    one = parallel or (batch if batch > 1 else None)
+    return given | {"parallel": one, "speculative_tokens": speculative}
 
 
 def is_table(
@@ -125,10 +130,10 @@ def table(
 def fit_locally(
     found: "Found", engine: str, machine: Any, dtype: str | None, context: int | None,
     given: dict[str, Any], version: str | None, why: str, format: str, quiet: bool,
-    solving: bool = True, put: MediaWords = NOTHING, path: str = "",
+    solving: bool = True, put: MediaWords = NOTHING, path: str = "", draft: str | None = None,
 ) -> int:  # fmt: skip
     """Answer, and the exit status. put: what comes on top of the context; path: the model's. solving:
-    where the flags leave open what lies where."""
+    where the flags leave open what lies where. draft: the model that drafts."""
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion, fit_local
     from kvcalc.engines.llama_cpp.runners import runner_of
@@ -143,8 +148,7 @@ def fit_locally(
     question = LocalQuestion(
         dtype=_FILES.get(dtype or "", dtype or "checkpoint"),
         flags=flags, machine=machine, why=why, engine=engine, words=runner.words, defaults=notes,
-        opens=runner.opens,
-        solving=solving,
+        opens=runner.opens, solving=solving, draft=_draft(draft, runner.words),
     )  # fmt: skip
     longest = spec.max_position_embeddings
     tokens = context if context is not None else min(8192, longest or 8192)
@@ -163,6 +167,13 @@ def fit_locally(
     fits = fit_local(spec, question, tokens)
     show(format, answer(fits), quiet=quiet)
     return 0 if fits.verdict != "does not fit" else 1
+
+
+def _draft(model: str | None, words: str) -> "Draft | None":
+    """Raises UsageError for a program that has no option for one."""
+    if model is not None and words != "llama.cpp":
+        raise UsageError(f"--draft: how {words} places it is not accounted for")
+    return beside_of(model).draft
 
 
 def _files(

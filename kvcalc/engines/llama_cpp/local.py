@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kvcalc.engines.llama_cpp.alongside import Alongside
+from kvcalc.engines.llama_cpp.file import is_gguf
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.memory import (
     CHECKPOINTS,
@@ -22,6 +24,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.gguf.projector import projector_bytes
 from kvcalc.media.words import MediaItem
+from kvcalc.memory.beside import Draft
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
@@ -36,7 +39,7 @@ class LocalQuestion:
     found; ctx_size is one request's. solving: whether it is. why: why llama.cpp, where that was not
     said. engine, words: whose defaults these are. defaults: those, with their sources. opens: what of
     where things lie the engine can be told. media: of one request, among
-    the context's tokens."""
+    the context's tokens. draft: the model that drafts."""
 
     dtype: str
     flags: LlamaCppFlags
@@ -48,6 +51,13 @@ class LocalQuestion:
     opens: frozenset[str] = frozenset(("layers", "experts", "shares"))
     defaults: tuple[str, ...] = ()
     media: tuple[MediaItem, ...] = ()
+    draft: Draft | None = None
+
+    def load(self, spec: ModelSpec, tokens: int) -> Loaded:
+        """The model and what is loaded beside it, every slot with so many tokens. Raises as ``load``."""
+        size = projector_bytes(spec) if self.media else 0
+        beside = Alongside(projector_bytes=size, draft=self.draft)
+        return load(spec, self.dtype, self.with_context(tokens), beside)
 
     @property
     def slots(self) -> int:
@@ -93,7 +103,7 @@ def fit_local(spec: ModelSpec, question: LocalQuestion, context: int) -> LocalFi
     if context < 1:
         raise UsageError("--context 0: a server holds at least one token")
     question.flags.check()
-    loaded = load(spec, question.dtype, question.with_context(context))
+    loaded = question.load(spec, context)
     found = _answer(loaded, question)
     longest = _longest(spec, question, found)
     return LocalFit(
@@ -130,7 +140,7 @@ def _longest(spec: ModelSpec, question: LocalQuestion, found: Solved) -> int | N
 
     def fits(tokens: int) -> bool:
         try:
-            loaded = load(spec, question.dtype, question.with_context(tokens))
+            loaded = question.load(spec, tokens)
             return as_asked(loaded, question.machine, found.placing).verdict == found.verdict
         except KvcalcError:
             return False
@@ -202,6 +212,12 @@ def _flags(loaded: Loaded, question: LocalQuestion, placing: Placing) -> Iterato
         yield "--kv-unified"
     if setup.swa_full:
         yield "--swa-full"
+    if loaded.beside.projector_bytes:
+        yield from ("--mmproj", "PROJECTOR.gguf")
+    if question.draft is not None:
+        yield from ("-md", "DRAFT.gguf", "-ngld", "99")
+        if asked.speculative_tokens is not None:
+            yield from ("--spec-draft-n-max", str(asked.speculative_tokens))
     if asked.flash_attn not in (None, "auto"):
         yield from ("--flash-attn", str(asked.flash_attn))
 
@@ -222,7 +238,7 @@ def _changes(
     for key, value in _CACHES[1:]:
         narrower = changed(question, flags=changed(flags, cache_type_k=key, cache_type_v=value))
         try:
-            other_loaded = load(spec, question.dtype, narrower.with_context(context))
+            other_loaded = narrower.load(spec, context)
             other = _answer(other_loaded, narrower)
         except KvcalcError:
             continue
@@ -257,13 +273,7 @@ def _notes(
         f"outside: what drivers hold beside llama.cpp's buffers, {format_bytes(OUTSIDE.least)} as printed "
         "for an RTX 4090 to what llama.cpp's own --fit leaves free"
     )
-    if spec.towers or question.media:
-        size = projector_bytes(spec)
-        yield (
-            f"the projector (--mmproj), a file of its own on the first device"
-            f"{f' ({format_bytes(size)} in f16)' if size else ''}, and what it takes to see are not in "
-            f"this table"
-        )
+    yield from _beside(spec, question, loaded)
     kept = found.table.uses[-1].kept
     if question.machine.ram is not None:
         said = "; ".join(f"{what} up to {format_bytes(size)}" for what, size in kept)
@@ -283,6 +293,28 @@ def _notes(
         yield "the token table is the output as well and lies in RAM: every token reads it"
     if loaded.file.tied and found.table.placement.output is not HOST:
         yield "the token table is the output as well: it lies in RAM and on the output's device"
+
+
+def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterator[str]:
+    """What is said of the projector and of the draft."""
+    if loaded.beside.projector_bytes:
+        yield (
+            "projector: the tensors of the file that --mmproj names, in F16, on the first device; the "
+            "buffer of the graph that sees is not predicted"
+        )
+    elif spec.towers or question.media:
+        size = projector_bytes(spec)
+        known = f" ({format_bytes(size)} in f16; --images 1 counts it)" if size else ""
+        yield (
+            f"the projector (--mmproj), a file of its own on the first device{known}, and what it takes to "
+            "see are not in this table"
+        )
+    if question.draft is not None:
+        own = "its file's types" if is_gguf(question.draft.spec) else question.dtype
+        yield (
+            f"draft: {question.draft.spec.name}, its weights in {own}, all its layers on the device, its "
+            "cache in F16 with the model's cells (llama-server -md)"
+        )
 
 
 def where_line(fit: LocalFit, weights: str = "") -> str:

@@ -10,14 +10,22 @@ as well. The host holds what is not offloaded, the output buffer and what the se
 from collections.abc import Sequence
 
 from kvcalc.engines.engine import Device
+from kvcalc.engines.llama_cpp.alongside import (
+    ALONE,
+    Alongside,
+    Beside,
+    check_draft,
+    draft_flags,
+    with_draft,
+)
 from kvcalc.engines.llama_cpp.caches import caches_of, groups_kept
 from kvcalc.engines.llama_cpp.compute import Band, compute_buffers
-from kvcalc.engines.llama_cpp.file import ModelFile, model_file
+from kvcalc.engines.llama_cpp.file import ModelFile, is_gguf, model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.placement import HOST, Place, Placement, place
 from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.engines.llama_cpp.setup import Setup, resolve
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.inventory import CacheGroup
 from kvcalc.spec.model import ModelSpec
@@ -59,7 +67,7 @@ class Use:
     """What one device, or the host, holds.
 
     memory: None where it was not said. layers: of the model, the output counted. kept: (what, bytes)
-    of what the server keeps in RAM, at most.
+    of what the server keeps in RAM, at most. beside: what lies there of other models.
     """
 
     name: str
@@ -72,12 +80,22 @@ class Use:
     compute: Band
     outside: Band
     kept: tuple[tuple[str, int], ...] = ()
+    beside: tuple[Beside, ...] = ()
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every compute buffer has an upper end."""
+        return all(each.most is not None for each in self._computes())
+
+    def _computes(self) -> tuple[Band, ...]:
+        return (self.compute, *(each.compute for each in self.beside))
 
     def taken(self, most: bool) -> int:
         """Without what the server keeps, at one end of the bands."""
         ends = [(band.most if most and band.most is not None else band.least)
                 for band in (self.compute, self.outside)]  # fmt: skip
         held = self.model_bytes + self.cache_bytes + self.output_bytes
+        held += sum(each.taken(most) for each in self.beside)
         return self.reserve + held + sum(ends)
 
     def free(self, most: bool = True) -> int | None:
@@ -109,12 +127,21 @@ class Table:
 
 
 class Loaded:
-    """One model in one type, set up by flags: asked for many placements.
+    """One model in one type, set up by flags: asked for many placements. beside: what is loaded with it.
 
     Raises UnsupportedError for what llama.cpp cannot run, UsageError for flags that make no sense.
     """
 
-    def __init__(self, spec: ModelSpec, dtype: str, flags: LlamaCppFlags) -> None:
+    def __init__(
+        self, spec: ModelSpec, dtype: str, flags: LlamaCppFlags, beside: Alongside = ALONE
+    ) -> None:
+        self.beside = beside
+        self.draft: Loaded | None = None
+        if beside.draft is not None:
+            check_draft(spec, beside.draft.spec)
+            kind = "checkpoint" if is_gguf(beside.draft.spec) else dtype
+            self.draft = Loaded(beside.draft.spec, kind, draft_flags(flags))
+            flags = with_draft(flags)
         self.spec, self.flags = spec, flags
         self.file: ModelFile = model_file(spec, dtype)
         self.groups = groups_kept(spec)
@@ -147,13 +174,40 @@ class Loaded:
             for number, device in enumerate(machine.devices)
         ]
         uses.append(self._host(machine, placed, compute))
-        used = [use.compute for use in uses if use.layers or use.name == "host"]
+        uses = self._with_beside(uses, machine, placing)
+        used = [use.bounded for use in uses if use.layers or use.beside or use.name == "host"]
         host = uses[-1]
         return Table(
             uses=tuple(uses), placement=placed,
             read_bytes=placed.read_bytes + host.cache_bytes,
-            predicted=all(band.most is not None for band in used), why=why,
+            predicted=all(used), why=why,
         )  # fmt: skip
+
+    def _with_beside(self, uses: list[Use], machine: Machine, placing: Placing) -> list[Use]:
+        """What is loaded beside the model, on the devices where it lies."""
+        found: list[list[Beside]] = [[] for _ in uses]
+        if self.beside.projector_bytes:
+            size = self.beside.projector_bytes
+            found[0].append(Beside(name="projector", model_bytes=size, compute=Band(0, None)))
+        if self.draft is not None:
+            for at, use in enumerate(self._draft_uses(self.draft, machine, placing)):
+                part = Beside(
+                    name="draft", model_bytes=use.model_bytes, cache_bytes=use.cache_bytes,
+                    output_bytes=use.output_bytes, compute=use.compute,
+                )  # fmt: skip
+                if part.taken(most=True) or part.compute.most is None:
+                    found[at].append(part)
+        return [changed(use, beside=tuple(own)) if own else use
+                for use, own in zip(uses, found, strict=True)]  # fmt: skip
+
+    def _draft_uses(self, draft: "Loaded", machine: Machine, placing: Placing) -> tuple[Use, ...]:
+        if len(machine.devices) > 1 and placing.one is None:
+            raise UnsupportedError(
+                f"--draft {draft.spec.name}: how llama.cpp deals a draft to several devices is not "
+                "accounted for: --split-mode none puts both on one"
+            )
+        own = Placing(one=placing.one, offload_cache=placing.offload_cache)
+        return draft.table(machine, own).uses
 
     def _pipelined(self, machine: Machine, placing: Placing) -> bool:
         """Several devices that hold all layers and all tensors of them (llama_context::llama_context)."""
@@ -222,16 +276,16 @@ def _check_flash(setup: Setup, flash: bool) -> None:
 
 
 @remembered
-def _loaded(spec: ModelSpec) -> dict[tuple[str, LlamaCppFlags], Loaded]:
+def _loaded(spec: ModelSpec) -> dict[tuple[str, LlamaCppFlags, Alongside], Loaded]:
     return {}
 
 
-def load(spec: ModelSpec, dtype: str, flags: LlamaCppFlags) -> Loaded:
+def load(spec: ModelSpec, dtype: str, flags: LlamaCppFlags, beside: Alongside = ALONE) -> Loaded:
     """A model set up by flags, made once for each. Raises as ``Loaded`` does."""
     made = _loaded(spec)
-    key = (dtype, flags)
+    key = (dtype, flags, beside)
     if key not in made:
-        made[key] = Loaded(spec, dtype, flags)
+        made[key] = Loaded(spec, dtype, flags, beside)
     return made[key]
 
 

@@ -60,7 +60,7 @@ def _holds(table: Table) -> bool:
     """Whether the devices hold it at the upper end, and RAM at the lower (a prompt cache can shrink)."""
     *devices, host = table.uses
     for use in devices:
-        spare = 0 if use.compute.most is not None or not use.layers else _UNKNOWN
+        spare = 0 if use.bounded or not (use.layers or use.beside) else _UNKNOWN
         if use.memory is not None and use.taken(True) + spare > use.memory:
             return False
     return host.holds(False)
@@ -128,4 +128,5 @@ def _room(table: Table, number: Place) -> int:
     bands = [use.compute, *(other.compute for other in table.uses[:-1] if other.layers)]
     compute = max(band.most if band.most is not None else band.least + _UNKNOWN for band in bands)
     outside = max(each.outside.most or 0 for each in table.uses)
-    return use.memory - use.reserve - compute - outside - MIB
+    beside = sum(each.taken(most=True) for each in use.beside)
+    return use.memory - use.reserve - beside - compute - outside - MIB

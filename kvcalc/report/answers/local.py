@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kvcalc.engines.llama_cpp.alongside import Beside
 from kvcalc.engines.llama_cpp.local import LocalFit, headline
 from kvcalc.engines.llama_cpp.memory import Use
 from kvcalc.report.answers.estimate import media_objects
@@ -91,6 +92,18 @@ def _use(use: Use) -> dict[str, Any]:
         "outside_least_bytes": use.outside.least,
         "kept": [{"name": name, "most_bytes": size} for name, size in use.kept],
         "free_bytes": use.free(),
+        **({"beside": [_beside(each) for each in use.beside]} if use.beside else {}),
+    }
+
+
+def _beside(part: Beside) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "model_bytes": part.model_bytes,
+        "cache_bytes": part.cache_bytes,
+        "compute_bytes": part.compute.most,
+        "compute_least_bytes": part.compute.least,
+        "output_bytes": part.output_bytes,
     }
 
 
@@ -103,8 +116,8 @@ def sheet(fit: LocalFit) -> Sheet:
         Column("free", "free_bytes", right=True), Column(None, "output_bytes"),
         Column(None, "compute_bytes"), Column(None, "compute_most_bytes"),
     )  # fmt: skip
-    rows = tuple(Row(tuple(_cells(use))) for use in fit.table.uses)
-    parts.append(Table("device", columns, rows))
+    rows = (row for use in fit.table.uses for row in (_cells(use), *map(_own_cells, use.beside)))
+    parts.append(Table("device", columns, tuple(Row(tuple(cells)) for cells in rows)))
     answers = (Column("how it runs", "name", wraps=True), Column("", "note", wraps=True),
                Column(None, "value"))  # fmt: skip
     parts.append(Table("answer", answers, tuple(map(Row, _answers(fit))), headed=False))
@@ -129,6 +142,22 @@ def _cells(use: Use) -> Iterator[Cell]:
     yield None if free is None else Mebibytes(free)
     yield Bytes(use.output_bytes)
     yield Bytes(use.compute.least)
+    yield None if most is None else Bytes(most)
+
+
+def _own_cells(part: Beside) -> Iterator[Cell]:
+    """A row below the device's: what lies there beside the model, counted in what is free."""
+    most = part.compute.most
+    yield f"  {part.name}"
+    yield None
+    yield None
+    yield Mebibytes(part.model_bytes)
+    yield Mebibytes(part.cache_bytes)
+    yield "not predicted" if most is None else Mebibytes(most + part.output_bytes)
+    yield None
+    yield None
+    yield Bytes(part.output_bytes)
+    yield Bytes(part.compute.least)
     yield None if most is None else Bytes(most)
 
 

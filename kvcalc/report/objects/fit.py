@@ -128,6 +128,17 @@ class Kept(TypedDict):
     most_bytes: int
 
 
+class Beside(TypedDict):
+    """The projector or the draft on a device; compute_bytes: at most, null where not predicted."""
+
+    name: str
+    model_bytes: int
+    cache_bytes: int
+    compute_bytes: int | None
+    compute_least_bytes: int
+    output_bytes: int
+
+
 class Use(TypedDict):
     """A device, or the host as the last.
 
@@ -148,6 +159,7 @@ class Use(TypedDict):
     outside_least_bytes: int
     kept: list[Kept]
     free_bytes: int
+    beside: NotRequired[list[Beside]]
 
 
 class Placement(TypedDict):

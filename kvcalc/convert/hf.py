@@ -179,6 +179,8 @@ _TOWERS = {
     "vq_config": "image tokenizer",
     "qformer_config": "Q-Former",
     "talker_config": "speech decoder",
+    "token2wav_config": "vocoder",
+    "code2wav_config": "vocoder",
     "mm_vision_config": "vision tower",
 }
 
@@ -222,7 +224,9 @@ def _text_config(
         raise SpecError(f"{path}: {key}.model_type: {message}", (problem,))
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
-        return _text_config(inner, own, path, assumptions, depth + 1)[0], towers
+        config, parts = _text_config(inner, own, path, assumptions, depth + 1)
+        stated = (name for name in towers if name.endswith(" of the config)"))
+        return config, tuple(dict.fromkeys((*parts, *stated)))
     own = OUTSIDE.get(own, own)
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
@@ -239,7 +243,7 @@ def _with_towers(
     if isinstance(values.get("quantization"), Mapping):
         said = "files that mlx_lm makes have none (those of mlx_vlm keep it)"
         return spec, (*(f"{name}; {said}" for name in left_out),)
-    found = towers_of(values, model_type, spec, path, assumptions)
+    found = towers_of(*_innermost(values, model_type), spec, path, assumptions)
     if found.reason:
         return spec, (*(f"{name}; {found.reason}" for name in left_out),)
     if not found.towers:
@@ -247,6 +251,13 @@ def _with_towers(
     rest = tuple(name for name in left_out if not any(f"({key} " in name for key in found.keys))
     others = tuple(name for name in rest if " of the config)" in name)
     return replace(spec, towers=found.towers), others
+
+
+def _innermost(values: Mapping[str, Any], model_type: str) -> tuple[Mapping[str, Any], str]:
+    """The multimodal config that holds the language model itself: Qwen-Omni's thinker, or the file."""
+    inner = values.get(_language_model(model_type)[0])
+    own = inner.get("model_type", "") if isinstance(inner, dict) else ""
+    return (inner, own) if isinstance(inner, dict) and own in TEXT_CONFIGS else (values, model_type)
 
 
 def _language_model(model_type: str) -> tuple[str, str, str]:

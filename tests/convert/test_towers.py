@@ -121,3 +121,32 @@ def test_a_tower_that_is_another_than_the_files_is_not_counted_twice(tmp_path: P
         "towers not counted: the config's have 5,488 parameters, the files' 12,288" in said
         for said in locate(path).assumptions
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "vision", "audio", "heads"),
+    [
+        # transformers 5.23.0, Qwen2_5OmniThinkerForConditionalGeneration on the meta device:
+        # 11,338,288,896 in all.
+        ("qwen2_5_omni", "qwen2_5_omni_text", 3_083_025_152, 639_647_232, {}),
+        # Qwen3OmniMoeThinkerForConditionalGeneration; 28 heads do not divide 2,048.
+        ("qwen3_omni_moe", "qwen3_omni_moe_text", 566_949_104, 649_894_784, {"head_dim": 128}),
+    ],
+)
+def test_a_multimodal_config_inside_another_has_its_towers(
+    kind: str, text: str, vision: int, audio: int, heads: dict[str, int]
+) -> None:
+    thinker = {
+        "model_type": f"{kind}_thinker",
+        "vision_config": {"model_type": f"{kind}_vision_encoder"},
+        "audio_config": {"model_type": f"{kind}_audio_encoder"},
+        "text_config": {"model_type": text, **heads},
+    }
+    whole = {"model_type": kind, "thinker_config": thinker, "talker_config": {}}
+    found = spec_from_config(whole, source="omni", name="omni")
+    counted = summarise(found.spec)
+    components = counted.by_component
+    assert (components["vision"], components["audio"]) == (vision, audio)
+    assert found.spec.left_out == ("speech decoder (talker_config of the config)",)
+    if kind == "qwen2_5_omni":
+        assert counted.total == 11_338_288_896

@@ -56,6 +56,10 @@ def qwen2_5_vl(c: Config) -> Towers:
     return {"vision": vision, "merger": merger}
 
 
+# The types whose class has layers that are read early by itself.
+_EARLY = ("qwen3_vl_vision", "qwen3_vl_moe_vision", "qwen3_omni_moe_vision_encoder")
+
+
 def qwen3_vl(c: Config) -> Towers:
     """Learned positions, a bias of the patches, and a merger for each layer that is read early."""
     width = c.number("hidden_size")
@@ -65,7 +69,8 @@ def qwen3_vl(c: Config) -> Towers:
     towers: Towers = {"vision": vision}
     towers["merger"] = Mlp(kind="mlp", component="vision", in_features=merged, sizes=(merged, out),
                            norm="layernorm", norm_size=width)  # fmt: skip
-    early = c.listed("deepstack_visual_indexes", default=None)
+    key = "deepstack_visual_indexes"
+    early = c.listed(key) if c.model_type in _EARLY else c.listed(key, default=None)
     if early:
         towers["deepstack"] = Mlp(kind="mlp", component="vision", in_features=merged,
                                   sizes=(merged, out), norm="layernorm", copies=len(early))  # fmt: skip

@@ -15,6 +15,7 @@ from kvcalc.convert.gguf_architectures import ARCHITECTURES, Architecture
 from kvcalc.convert.gguf_formats import with_gguf_formats
 from kvcalc.convert.gguf_keys import Keys
 from kvcalc.convert.gguf_layers import LayerTensors, feed_forward, mla, norms, recurrent, softmax
+from kvcalc.convert.gguf_projector import said_of_projector, with_projector
 from kvcalc.convert.imported import Imported, model_name
 from kvcalc.convert.parts import stack
 from kvcalc.convert.stored import StoredTensor, model_stem, stored_weights
@@ -48,7 +49,7 @@ def load_gguf(path: str | Path) -> Imported:
     Raises SpecError for a file that is wrong, FileError for one that cannot be read, and
     UnsupportedError naming the architecture, key or tensor that kvcalc cannot account for.
     """
-    return import_header(read_gguf(path))
+    return with_projector(import_header(read_gguf(path)), Path(path))
 
 
 def import_header(header: GgufHeader) -> Imported:
@@ -76,7 +77,7 @@ class _Model:
         self.header = header
         self.keys = keys = Keys(header)
         if keys.architecture not in ARCHITECTURES:
-            raise UnsupportedError(_unknown(header.path, keys.architecture))
+            raise UnsupportedError(_unknown(header, keys.architecture))
         self.architecture: Architecture = ARCHITECTURES[keys.architecture]
         self.assumptions: list[str] = []
         self.beside: dict[str, list[StoredTensor]] = {}
@@ -457,9 +458,10 @@ def _name_sources(blocks: dict[str, Block], order: list[str]) -> dict[str, Block
     return named
 
 
-def _unknown(path: str, architecture: str) -> str:
+def _unknown(header: GgufHeader, architecture: str) -> str:
+    path = header.path
     if architecture == "clip":
-        return f"{path}: a projector for images or audio (architecture 'clip'), no language model"
+        return said_of_projector(header)
     near = hint(architecture, ARCHITECTURES)
     said = f" ({near})" if near else ""
     return (

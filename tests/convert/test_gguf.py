@@ -419,3 +419,35 @@ def test_broken_splits(tmp_path: Path) -> None:
     ):
         with pytest.raises(SpecError, match=message):
             read_gguf(split(tmp_path, f"n{number}", **wrong)[0])
+
+
+def _projector(folder: Path, name: str, width: int) -> None:
+    tensors: list[Tensor] = [
+        ("v.blk.0.attn_q.weight", (64, 64), Type.F16),
+        ("mm.0.weight", (width, 64), Type.F16),
+    ]
+    write(folder / name, "clip", {"clip.vision.projection_dim": width}, tensors)
+
+
+def test_the_projector_file_of_the_folder_is_named_with_its_bytes(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    width = load_gguf(path).spec.hidden_size
+    _projector(tmp_path, "mmproj-F16.gguf", width)
+    found = load_gguf(path)
+    elements = 64 * 64 + width * 64
+    said = f"projector file mmproj-F16.gguf ({elements:,} parameters)"
+    assert found.weights is not None
+    assert (said, 2 * elements) in found.weights.beside
+    assert said in found.spec.left_out
+
+
+def test_a_projector_of_another_width_is_another_models(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    _projector(tmp_path, "mmproj-F16.gguf", 4321)
+    assert load_gguf(path).spec.left_out == ()
+
+
+def test_a_projector_alone_is_told_by_its_size(tmp_path: Path) -> None:
+    _projector(tmp_path, "mmproj-F16.gguf", 32)
+    with pytest.raises(UnsupportedError, match="6,144 parameters in 2 tensors of 12,288 bytes"):
+        load_gguf(tmp_path / "mmproj-F16.gguf")

@@ -120,6 +120,7 @@ def fit(
             slots = local.slots(batch, kv_dtype, given, speculative_tokens)
             how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
             return local.fit_locally(found, name, on, *how, quiet, True, put, models[0], draft)
+    flag = flag or _first({"--draft": draft, "--mtp-layers": mtp_layers})
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
     device = _one_accelerator(options.one_gpu(named, tp * pp * dp), gpus, gpu_memory)

@@ -270,6 +270,11 @@ def _own(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
                     "decoder_start_token_id": 0}  # fmt: skip
         case "deepseek32" | "glm-dsa" | "minimax-m3" | "deepseek4":
             return _indexer(spec, model, first)
+        case "qwen2vl":
+            return {"rope.dimension_sections": [16, 24, 24, 0]}
+        case "qwen3vl" | "qwen3vlmoe":
+            return {"rope.dimension_sections": [24, 20, 20, 0],
+                    "n_deepstack_layers": getattr(spec.towers.get("deepstack"), "copies", None)}  # fmt: skip
         case "llama4":
             return {
                 "interleave_moe_layer_step": 2

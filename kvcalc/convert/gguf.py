@@ -326,16 +326,19 @@ class _Reader:
         if self._strings > MAX_STRINGS:
             raise _bad(self.path, f"{self.what} is an array of {count} texts")
         unpack = struct.Struct(self._order + "Q").unpack_from
-        data, at, held = self._data, self._at, len(self._data)
-        for _ in range(count):
-            if at + 8 > held:
+        at, left = self._at, count
+        while left:
+            # A vocabulary has 150,000 of them: nothing but the length is looked at, until data run out.
+            data = self._data
+            try:
+                while left:
+                    at += 8 + unpack(data, at)[0]
+                    left -= 1
+            except (struct.error, OverflowError, IndexError):
                 self._at = at
                 self._grow(at + 8)
-                data, held = self._data, len(self._data)
-            at += 8 + unpack(data, at)[0]
-            if at > held:
-                self._grow(at)
-                data, held = self._data, len(self._data)
+        if at > len(self._data):
+            self._grow(at)
         self._at = at
 
     def _tensors(self, count: int, alignment: int) -> tuple[tuple[StoredTensor, ...], int]:

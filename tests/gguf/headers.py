@@ -273,8 +273,8 @@ def _own(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
         case "qwen2vl":
             return {"rope.dimension_sections": [16, 24, 24, 0]}
         case "qwen3vl" | "qwen3vlmoe":
-            return {"rope.dimension_sections": [24, 20, 20, 0],
-                    "n_deepstack_layers": getattr(spec.towers.get("deepstack"), "copies", None)}  # fmt: skip
+            taken = getattr(spec.towers.get("deepstack"), "copies", None)
+            return {"rope.dimension_sections": [24, 20, 20, 0], "n_deepstack_layers": taken}
         case "llama4":
             return {
                 "interleave_moe_layer_step": 2

@@ -67,6 +67,10 @@ _OUTSIDE = frozenset((
 ))  # fmt: skip
 
 
+# More than any model is wide, and any server has slots.
+_MOST = 1 << 20
+
+
 def adapters_of(
     spec: ModelSpec,
     rank: int | None,
@@ -95,6 +99,9 @@ def adapters_of(
     for word in words:
         _check(spec, word, known)
     every = tuple(layer for found in known.values() for layer in found)
+    for name, value in (("lora_rank", rank), ("max_loras", count)):
+        if value > _MOST:
+            raise UsageError(f"{name} {value}: at most {_MOST:,}")
     return Adapters(
         rank=rank, count=count, every=every, named=words, unclear=_unclear(spec, known),
         reservation=_reservation(engine),

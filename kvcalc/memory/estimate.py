@@ -31,6 +31,7 @@ from kvcalc.mlx_types import instead_of, mlx_recipe
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
+from kvcalc.units import MAX_TOKENS
 
 DEFAULT_CONTEXT = 8192
 
@@ -179,6 +180,8 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
                         ("pp", layout.pipeline), ("dp", layout.data)):  # fmt: skip
         if value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
+        if value > MAX_TOKENS:
+            raise UsageError(f"{name} {value}: more than any machine holds (at most 2^40)")
     if (context_tokens or 0) < 0 or (asked.encoder_tokens or 0) < 0:
         raise UsageError("a token count cannot be negative")
     longest = spec.max_position_embeddings

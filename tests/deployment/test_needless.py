@@ -86,3 +86,28 @@ def test_a_field_without_its_place_is_told_where_it_stands(capsys: Capture) -> N
 def test_sound_for_whisper_is_refused_with_what_it_has(capsys: Capture) -> None:
     code, _, err = run(capsys, *["estimate", "whisper-large-v3", "--audio", "30s"])
     assert (code, "its encoder is counted" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("estimate qwen3-8b --batch 99999999999999999", "more than any machine holds"),
+        (
+            "estimate qwen3-8b --lora-rank 8 --max-loras 99999999999",
+            "max_loras 99999999999: at most",
+        ),
+        # llama.cpp v0.5.0, llama-context.cpp: n_seq_max must be <= 256.
+        (
+            "capacity qwen3-8b --engine llama.cpp --ctx-size 4096 --parallel 300",
+            "at most 256 sequences",
+        ),
+        (
+            "capacity qwen3-8b --engine llama.cpp --ctx-size 4096 --flash-attn maybe",
+            "on, off, auto",
+        ),
+        ("fit qwen3-8b --gpu rtx-4090 --dtype q4_k_m --batch 300", "at most 256 sequences"),
+    ],
+)
+def test_numbers_beyond_reason(line: str, said: str, capsys: Capture) -> None:
+    code, _, err = run(capsys, *line.split())
+    assert (code, said in err) == (2, True)

@@ -28,6 +28,7 @@ def _serve(setting: Setting) -> LlamaCppFlags:
 def _capacity(spec: ModelSpec, request: LlamaCppFlags) -> CapacityResult:
     from kvcalc.engines.llama_cpp.pool import capacity
 
+    request.check()
     return capacity(spec, request)
 
 

@@ -11,6 +11,9 @@ from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.request import CapacityRequest
 from kvcalc.errors import UsageError
 
+# The most sequences of a context (llama-cparams.h, LLAMA_MAX_SEQ).
+MAX_SLOTS = 256
+
 # common/arg.cpp, kv_cache_types.
 CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
@@ -104,6 +107,11 @@ class LlamaCppFlags(CapacityRequest):
             raise UsageError(
                 f"--engine-version {self.engine_version}: the rules of llama.cpp here are those of "
                 f"{VERSION}"
+            )
+        if (self.parallel or 1) > MAX_SLOTS:
+            raise UsageError(
+                f"--parallel {self.parallel}: llama.cpp runs at most {MAX_SLOTS} sequences at once "
+                "(LLAMA_MAX_SEQ)"
             )
         if self.flash_attn not in (None, "on", "off", "auto"):
             raise UsageError(f"--flash-attn {self.flash_attn}: choose from on, off, auto")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kvcalc.engines.engine import Device, Placed
-from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
+from kvcalc.engines.llama_cpp.flags import MAX_SLOTS, LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalQuestion, command
 from kvcalc.engines.llama_cpp.memory import Loaded, Machine
 from kvcalc.engines.llama_cpp.placing import Placing
@@ -14,9 +14,6 @@ from kvcalc.gguf.projector import projector_bytes
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MAX_TOKENS
-
-# The most sequences of a context (llama-cparams.h, LLAMA_MAX_SEQ).
-_SLOTS = 256
 
 
 def placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: int) -> Placed:
@@ -76,9 +73,9 @@ def _flags(workload: Workload, tokens: int, sequences: int) -> LlamaCppFlags:
 def _most_slots(spare: Callable[[int], int], least: int) -> int:
     """The most slots, from a number that fits."""
     above = least * 2
-    while above < _SLOTS and spare(above) >= 0:
+    while above < MAX_SLOTS and spare(above) >= 0:
         least, above = above, above * 2
-    return _most(spare, least, max(least, min(above, _SLOTS)))
+    return _most(spare, least, max(least, min(above, MAX_SLOTS)))
 
 
 def _most(spare: Callable[[int], int], least: int, most: int) -> int:

@@ -1,5 +1,6 @@
 """The projector and the draft in llama.cpp's table, held to buffers that llama-server printed."""
 
+import json
 from typing import Any
 
 import pytest
@@ -78,3 +79,23 @@ def test_a_projector_lies_on_the_first_device(capsys: Capture) -> None:
     assert rows == ["rtx-4090", "projector", "rtx-4090", "host"]
     assert "811.79 MiB" in shown
     assert "--mmproj PROJECTOR.gguf" in shown
+
+
+def test_without_layers_on_it_the_device_still_holds_the_projector(capsys: Capture) -> None:
+    asked = (
+        "--gpu",
+        "rtx-4090",
+        "--dtype",
+        "q4_k_m",
+        "-ngl",
+        "0",
+        "--images",
+        "1",
+        "--format",
+        "json",
+    )
+    _, shown, _ = run(capsys, "fit", "gemma-3-4b", *asked)
+    device = json.loads(shown)["devices"][0]
+    assert (device["model_bytes"], device["outside_bytes"]) == (0, 1024 * MIB)
+    (projector,) = device["beside"]
+    assert (projector["model_bytes"], projector["compute_bytes"]) == (851_226_048, None)

@@ -12,8 +12,9 @@ Source: llama.cpp v0.5.0, the files named.
 """
 
 from kvcalc.engines.llama_cpp.compute import Band
+from kvcalc.engines.llama_cpp.file import is_gguf
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.beside import Draft
 from kvcalc.spec.model import ModelSpec
@@ -63,6 +64,18 @@ def check_draft(spec: ModelSpec, draft: ModelSpec) -> None:
             f"{said}: vocab_size: {draft.vocab_size}, and {spec.name} has {spec.vocab_size}: llama.cpp "
             f"takes drafts whose vocabularies differ by up to {_WORDS}"
         )
+
+
+def draft_type(draft: ModelSpec, dtype: str) -> str:
+    """The type of the draft's weights: its file's, or the model's. Raises UsageError for neither."""
+    if is_gguf(draft):
+        return "checkpoint"
+    if dtype == "checkpoint":
+        raise UsageError(
+            f"--draft {draft.name}: the model is a file, and of the draft no types are known: name its "
+            ".gguf file, too"
+        )
+    return dtype
 
 
 def draft_flags(flags: LlamaCppFlags) -> LlamaCppFlags:

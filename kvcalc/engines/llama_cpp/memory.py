@@ -16,11 +16,12 @@ from kvcalc.engines.llama_cpp.alongside import (
     Beside,
     check_draft,
     draft_flags,
+    draft_type,
     with_draft,
 )
 from kvcalc.engines.llama_cpp.caches import caches_of, groups_kept
 from kvcalc.engines.llama_cpp.compute import Band, compute_buffers
-from kvcalc.engines.llama_cpp.file import ModelFile, is_gguf, model_file
+from kvcalc.engines.llama_cpp.file import ModelFile, model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.placement import HOST, Place, Placement, place
 from kvcalc.engines.llama_cpp.placing import Placing
@@ -139,7 +140,7 @@ class Loaded:
         self.draft: Loaded | None = None
         if beside.draft is not None:
             check_draft(spec, beside.draft.spec)
-            kind = "checkpoint" if is_gguf(beside.draft.spec) else dtype
+            kind = draft_type(beside.draft.spec, dtype)
             self.draft = Loaded(beside.draft.spec, kind, draft_flags(flags))
             flags = with_draft(flags)
         self.spec, self.flags = spec, flags
@@ -197,8 +198,9 @@ class Loaded:
                 )  # fmt: skip
                 if part.taken(most=True) or part.compute.most is None:
                     found[at].append(part)
-        return [changed(use, beside=tuple(own)) if own else use
-                for use, own in zip(uses, found, strict=True)]  # fmt: skip
+        devices = (*map(_outside, machine.devices), Band(0, 0))
+        return [changed(use, beside=tuple(own), outside=outside) if own else use
+                for use, own, outside in zip(uses, found, devices, strict=True)]  # fmt: skip
 
     def _draft_uses(self, draft: "Loaded", machine: Machine, placing: Placing) -> tuple[Use, ...]:
         if len(machine.devices) > 1 and placing.one is None:
@@ -223,13 +225,11 @@ class Loaded:
     ) -> Use:  # fmt: skip
         model = placed.model_bytes(number, device.vendor in ("NVIDIA", "AMD"))
         layers = sum(at == number for at in placed.layers)
-        windows = getattr(device, "system", "") == "windows"
-        outside = OUTSIDE_WINDOWS if windows else OUTSIDE
         return Use(
             name=device.name, memory=device.bytes or None, reserve=machine.reserve, layers=layers,
             model_bytes=model, cache_bytes=self._cache(placed, number), output_bytes=0,
             compute=compute.get(number, Band(0, 0)),
-            outside=outside if model or layers else Band(0, 0),
+            outside=_outside(device) if model or layers else Band(0, 0),
         )  # fmt: skip
 
     def _host(self, machine: Machine, placed: Placement, compute: dict[Place, Band]) -> Use:
@@ -252,6 +252,10 @@ class Loaded:
         # The extra layers lie behind the others.
         last = placed.cache_place(self.file.num_layers - 1)
         return own + (self.draft_bytes if last == at else 0)
+
+
+def _outside(device: Device) -> Band:
+    return OUTSIDE_WINDOWS if getattr(device, "system", "") == "windows" else OUTSIDE
 
 
 def _layer_caches(

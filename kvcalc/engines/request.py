@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Self
 
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.errors import UsageError
 from kvcalc.memory.beside import Draft
@@ -52,6 +53,16 @@ class Available:
         return shown if self.exact else f"{shown} ({self.least:,} to {self.most:,} bytes)"
 
 
+def _state(word: str) -> str | None:
+    """A format of recurrent states in its one spelling; None for ``auto``, the engine's own."""
+    if word in ("auto", "fp8_inc"):
+        return None if word == "auto" else word
+    try:
+        return CacheDtypes.parse("bf16", word).state
+    except ValueError as error:
+        raise UsageError(f"--state-dtype: {error}") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CapacityRequest:
     """What was asked, in the words of the command line; an engine adds its flags, None its default.
@@ -74,6 +85,9 @@ class CapacityRequest:
         for name, ranks in (("tensor", self.layout.tensor), ("pipeline", self.layout.pipeline)):
             if ranks < 1:
                 raise UsageError(f"{name} must be at least 1")
+        word: str | None = getattr(self, "state_dtype", None)
+        if word is not None:
+            object.__setattr__(self, "state_dtype", _state(word))
 
     @classmethod
     def of(cls, words: str, given: Mapping[str, Any], **common: Any) -> Self:

@@ -208,6 +208,15 @@ def _rules(rank: Rank, request: TensorrtLlmFlags) -> Iterator[str]:
 
 
 def _notes(spec: ModelSpec, rank: Rank, request: TensorrtLlmFlags) -> Iterator[str]:
+    ranks = request.layout.tensor
+    for block in spec.blocks.values():
+        heads = getattr(block.attention, "num_attention_heads", ranks)
+        if heads % ranks:
+            yield (
+                f"TensorRT-LLM does not start: {ranks} ranks do not divide {heads} query heads "
+                "(Attention.__init__)"
+            )
+            break
     if request.kv_dtype in (None, "auto") and (name := declared(spec)) is not None:
         yield f"auto is {name}, as the checkpoint declares for its cache (hf_quant_config.json)"
     if request.engine_version is None and (request.available or request.tokens):

@@ -109,8 +109,8 @@ def format_count(number: int) -> str:
 
 
 def format_tokens(tokens: int) -> str:
-    """Print a token count with k or m where that is exact: ``131072`` is ``128k``."""
+    """Print a token count with k or m where that is exact: ``131072`` is ``128k``, ``18964`` ``18,964``."""
     for unit, name in ((MIB, "m"), (KIB, "k")):
         if tokens and tokens % unit == 0:
             return f"{tokens // unit}{name}"
-    return str(tokens)
+    return f"{tokens:,}" if tokens >= 10000 else str(tokens)

@@ -63,6 +63,7 @@ def test_counts_and_tokens() -> None:
     assert format_count(671026404352) == "671.03 B"
     assert format_count(999) == "999"
     assert (format_tokens(131072), format_tokens(1000), format_tokens(0)) == ("128k", "1000", "0")
+    assert format_tokens(18964) == "18,964"
 
 
 def test_a_logged_size_is_rounded_as_python_prints_it() -> None:

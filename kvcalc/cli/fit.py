@@ -1,7 +1,6 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.which import engine_for
 from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.media.asked import MediaWords
 from kvcalc.memory.beside import Beside
@@ -237,7 +236,7 @@ def _one(
     notes = (*request.notes, *found.assumptions, *seen)
     request = replace(request, workload=choose_workload(spec, put)[0], notes=notes)
     if device is None:
-        fits = list(_everywhere(Planner(spec), request, advise=format == "json"))
+        fits = _everywhere(Planner(spec), request, advise=format == "json")
         show(format, answers.answer_all(fits), quiet=quiet)
     else:
         fits = [ask(Planner(spec), device, request, model)]
@@ -335,22 +334,25 @@ def _step(
     return options.tokens(tokens, "--max-num-batched-tokens")
 
 
-def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> Iterator[Fit]:
-    """The answer for every accelerator that the engine runs on, and a note on those it does not.
+def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:
+    """The answer for every accelerator that the engine runs the model on, and a note on the others.
 
-    advise: whether the format has a place for what would make it fit.
+    advise: whether the format has a place for what would make it fit. Raises UnsupportedError where the
+    engine runs the model on none.
     """
     record = request.record
     without = [
         one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
     ]
-    note = (
+    note: tuple[str, ...] = (
         (f"{record.words} does not run on {len(without)} others: --gpu NAME says why",)
         if without
         else ()
     )
     # Devices with the same memory, under the same rules, have the same answer but for their names.
-    known: dict[tuple[object, ...], Fit] = {}
+    known: dict[tuple[object, ...], Fit | UnsupportedError] = {}
+    refused: list[tuple[Accelerator, UnsupportedError]] = []
+    fits: list[Fit] = []
     for device in catalogue():
         if device.name in without:
             continue
@@ -358,6 +360,19 @@ def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> Iterator
                  was_measured(device.name, request.engine, request.engine_version),
                  device.name if advise else "")  # fmt: skip
         if rules not in known:
-            known[rules] = ask(planner, device, request, advise=advise)
-        answer = replace(known[rules], device=device)
-        yield replace(answer, notes=(*notes_for(planner.spec, answer), *note))
+            try:
+                known[rules] = ask(planner, device, request, advise=advise)
+            except UnsupportedError as error:
+                known[rules] = error
+        found = known[rules]
+        if isinstance(found, UnsupportedError):
+            refused.append((device, found))
+        else:
+            fits.append(replace(found, device=device))
+    if not fits and refused:
+        raise refused[0][1]
+    if refused:
+        first, reason = refused[0]
+        others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
+        note = (*note, others)
+    return [replace(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]

@@ -2,7 +2,8 @@
 
 A folder or a config.json says which tower there is, and ``preprocessor_config.json`` (or
 ``processor_config.json``) beside it how the processor is set. A shipped spec has neither: its type names
-the processor, whose class's own settings are taken, and the answer says so.
+the processor, whose settings are the published ones where they are known to differ from the class's own
+(``kvcalc/media/published.py``), and the answer says which.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
+from kvcalc.media.published import image_settings
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
 from kvcalc.media.videos import WORDED, video_rule
@@ -94,7 +96,13 @@ def media_items(
         notes.append(
             f"{WORDED[model_type]} beside each group of frames is not counted: a tokenizer divides it"
         )
-    if source.settings is None:
+    if source.published and source.settings and put.images:
+        bounds = ", ".join(f"{key} {value}" for key, value in source.settings.items())
+        notes.append(
+            f"images as the published preprocessor_config.json has them ({bounds}): a server that sets "
+            "less makes fewer tokens of a large one"
+        )
+    if source.settings is None or (source.published and put.video):
         notes.append(
             f"sizes as transformers' processor of {model_type} has them by default: the model's own "
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
@@ -139,7 +147,8 @@ def _source(
             values, _settings(config.parent, files, parts)
         )
     model_type = spec.model_type or ""
-    return _WHOLE.get(model_type, model_type), Source({}, None)
+    settings = image_settings(spec.hub_id) if files is _FILES else None
+    return _WHOLE.get(model_type, model_type), Source({}, settings, settings is not None)
 
 
 def _settings(folder: Path, files: Sequence[str], parts: Sequence[str]) -> Mapping[str, Any] | None:

@@ -15,10 +15,14 @@ MAX_TILES = 128
 
 @frozen
 class Source:
-    """config.json and the processor's settings. settings: None where there is no such file."""
+    """config.json and the processor's settings.
+
+    settings: None where there is no such file. published: they are from no file, but known of the model.
+    """
 
     config: Mapping[str, Any]
     settings: Mapping[str, Any] | None
+    published: bool = False
 
     def get(self, *keys: str, default: int, most: int = MAX_PIXELS) -> int:
         """A whole number of the settings, else of the config, else the class's default.

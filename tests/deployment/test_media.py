@@ -83,3 +83,11 @@ def test_the_library_asks_the_same(tmp_path: Path) -> None:
 
     found = kvcalc.fit("gemma-3-4b", "h100", context_tokens="8k", images="2x1024x768")
     assert found.request.workload.context_tokens == 8192 + 2 * 260
+
+
+def test_the_first_line_says_what_the_images_are(capsys: Capture) -> None:
+    # Qwen2.5-VL: 2,691 tokens and 2 separators an image of 1920x1080 (tests/media).
+    with pytest.raises(SystemExit):
+        main(["fit", "qwen2.5-vl-7b", "--gpu", "rtx-4090", "--images", "4x1920x1080"])
+    said = capsys.readouterr().out.splitlines()[1]
+    assert said.startswith("18,964 tokens (10,772 for 4 x image of 1920x1080) x 1 in bf16")

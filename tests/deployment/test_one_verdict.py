@@ -140,6 +140,17 @@ def test_it_is_said_of_all_accelerators_once(capsys: Capture, format: str) -> No
     assert capsys.readouterr().out.count("the model was made for at most 8192 tokens") == 1
 
 
+def test_a_gpu_that_the_model_does_not_run_on_is_left_out(capsys: Capture) -> None:
+    """vLLM has no kernel for MXFP4 below compute capability 8.0, a Titan V among them."""
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "gpt-oss-20b", "--gpus", "all", "--context", "32k"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "\nh100-80gb " in said
+    assert "\ntitan-v " not in said
+    assert "others, titan-v among them: vLLM runs MXFP4 from" in said
+
+
 def test_an_encoder_holds_any_number_of_requests(capsys: Capture) -> None:
     status, answer = run(capsys, "fit", "bert-base-uncased", "--gpu", "t4", "--batch", "1000000")
     assert (status, answer["largest_batch"]) == (0, None)

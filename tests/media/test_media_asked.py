@@ -73,6 +73,16 @@ def test_the_file_beside_the_config_decides(
     assert assumed is (settings is None)
 
 
+def test_a_shipped_model_is_asked_as_it_is_published() -> None:
+    """1920x1080 under Qwen2.5-VL's published bounds: 2,691 tokens, 1,222 under the class's own (5.23.0)."""
+    answer = kvcalc.estimate("qwen2.5-vl-7b", context_tokens="8k", images="4x1920x1080")
+    (item,) = answer.workload.media
+    assert (item.tokens, item.separators) == (2691, 2)
+    assert answer.workload.context_tokens == 18964
+    assert any("max_pixels 12845056" in note for note in answer.assumptions)
+    assert not any("by default" in note for note in answer.assumptions)
+
+
 @pytest.mark.parametrize("words", [{"images": "1"}, {"audio": "30s"}])
 def test_a_model_without_a_tower_takes_none(words: dict[str, str]) -> None:
     with pytest.raises(kvcalc.UsageError, match="llama-3-8b has no tower"):

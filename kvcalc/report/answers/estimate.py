@@ -9,6 +9,7 @@ from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.towers import TOWER_COMPONENTS
 from kvcalc.memory.whatif import as_mha
+from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
 from kvcalc.report.answers.types import types_tables
@@ -250,12 +251,21 @@ def _media_object(item: MediaItem) -> dict[str, Any]:
     }
 
 
+def tokens_asked(workload: Workload) -> str:
+    """``8k tokens``; with media ``13,088 tokens (4,896 for 4 x image of 1920x1080)``."""
+    if not workload.media:
+        return f"{format_tokens(workload.context_tokens)} tokens"
+    items = ", ".join(
+        f"{item.context_tokens:,} for {item.count} x {item.kind} of {item.size}"
+        for item in workload.media
+    )
+    return f"{workload.context_tokens:,} tokens ({items})"
+
+
 def question(estimate: Estimate) -> str:
     """``128k tokens x 8``: what was asked."""
     workload = estimate.workload
-    said = f"{format_tokens(workload.context_tokens)} tokens x {workload.batch_size}"
-    if workload.media:
-        said = f"{sum(item.count for item in workload.media)} media in {said}"
+    said = f"{tokens_asked(workload)} x {workload.batch_size}"
     if workload.encoder_tokens:
         said += f", encoder {format_tokens(workload.encoder_tokens)}"
     if workload.beams > 1:

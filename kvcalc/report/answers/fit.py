@@ -7,7 +7,7 @@ from typing import Any
 from kvcalc.deployment.answer import Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.memory.layout import Layout
-from kvcalc.report.answers.estimate import media_objects
+from kvcalc.report.answers.estimate import media_objects, tokens_asked
 from kvcalc.report.sheet import (
     Answer,
     Bytes,
@@ -152,7 +152,7 @@ def _headline(fit: Fit) -> str:
     """One sentence: what was asked, and the verdict."""
     request, asked = fit.request, fit.request.workload
     encoder = f" and {asked.encoder_tokens:,} of the encoder" if asked.encoder_tokens else ""
-    each = f"{format_tokens(asked.context_tokens)} tokens{encoder} x {asked.batch_size}"
+    each = f"{tokens_asked(asked)}{encoder} x {asked.batch_size}"
     devices = request.layout.devices
     return (
         f"{each} in {asked.cache.kv_name}, weights in {asked.dtype}, on {devices} x "

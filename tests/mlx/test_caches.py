@@ -165,3 +165,14 @@ def test_the_most_at_any_shorter_length() -> None:
         for top in lengths
     }
     assert {top: most_held(function, top) for top in lengths} == brute
+
+
+@pytest.mark.parametrize(
+    ("model_type", "arrays"), [("llama", 786_432), ("gemma3_text", 655_360), ("mamba2", 156_672)]
+)
+def test_a_prompt_caches_file_holds_the_buffers_whole(model_type: str, arrays: int) -> None:
+    """save_prompt_cache of mlx-lm 0.32.2 after 300 tokens: bytes of the file's arrays."""
+    config = next(each for each in ENTRIES.values() if each["model_type"] == model_type)
+    spec = spec_from_config(config, "small", "config.json").spec
+    found = ENGINE.allocated(spec, MlxFlags(max_model_len=300))
+    assert any(note.startswith(f"{arrays:,} bytes of arrays") for note in found.notes)

@@ -195,7 +195,7 @@ class _Rules:
     def notes(self) -> Iterator[str]:
         yield (
             f"the caches of mlx-lm {RELEASE} after generate_step read exactly this context as a prompt: "
-            "in steps of 2,048, the last token alone"
+            "in steps of 2,048, the last token alone; of a batch, every prompt takes what the longest does"
         )
         if self.ignored:
             sizes = ", ".join(

@@ -86,11 +86,12 @@ def capacity(
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
     lora = parts.Lora(lora_rank, max_loras, lora_modules)
-    _refuse_beside(name, draft, lora)
-    if name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given):
+    placed = name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given)
+    _refuse_beside(name, None if placed else draft, lora)
+    if placed:
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
         return local.table(locate(model), name, machine, dtype, context, given, engine_version,
-                           format, quiet)  # fmt: skip
+                           format, quiet, draft)  # fmt: skip
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
     found = locate(model)
     question = Question(
@@ -111,9 +112,10 @@ def _refuse_beside(name: str, draft: str | None, lora: parts.Lora) -> None:
     """Refuse parts beside a model whose tensors are placed one by one. Raises UsageError."""
     apart = "--draft" if draft is not None else lora.said
     if apart is not None and name in local.LOCAL:
-        raise UsageError(
-            f"{apart}: where {options.record(name).words} places it is not accounted for"
-        )
+        words = options.record(name).words
+        if draft is not None:
+            raise UsageError(f"--draft: {words} places it on a device: say which, --gpu NAME")
+        raise UsageError(f"{apart}: where {words} places it is not accounted for")
 
 
 def _with_context(name: str, given: dict[str, Any], context: int | None) -> dict[str, Any]:

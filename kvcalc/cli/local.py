@@ -112,7 +112,7 @@ def is_table(
 
 def table(
     found: "Found", engine: str, machine: Any, dtype: str | None, asked: str | None,
-    given: dict[str, Any], version: str | None, format: str, quiet: bool,
+    given: dict[str, Any], version: str | None, format: str, quiet: bool, draft: str | None = None,
 ) -> None:  # fmt: skip
     """``capacity``: the table for these flags, as they are; cells in all are --ctx-size."""
     context = options.tokens(asked, "--context")
@@ -124,7 +124,7 @@ def table(
         context = max(1, cells // count)
     given = cache_types(given.pop("kv_dtype", None), given)
     fit_locally(found, engine, machine, dtype, context, given, version, "",
-                format, quiet, solving=False)  # fmt: skip
+                format, quiet, solving=False, draft=draft)  # fmt: skip
 
 
 def fit_locally(

@@ -99,3 +99,13 @@ def test_without_layers_on_it_the_device_still_holds_the_projector(capsys: Captu
     assert (device["model_bytes"], device["outside_bytes"]) == (0, 1024 * MIB)
     (projector,) = device["beside"]
     assert (projector["model_bytes"], projector["compute_bytes"]) == (851_226_048, None)
+
+
+def test_capacity_has_the_draft_where_it_has_a_device(capsys: Capture) -> None:
+    """Qwen3-0.6B: 114,688 bytes a token in 16 bits, 8,192 tokens."""
+    asked = ("capacity", "qwen3-8b", "--engine", "llama.cpp", "--draft", "qwen3-0.6b", "-c", "8k")
+    _, shown, _ = run(capsys, *asked, "--gpu", "rtx-4090", "--dtype", "q4_k_m", "--format", "json")
+    assert json.loads(shown)["devices"][0]["beside"][0]["cache_bytes"] == 8192 * 114_688
+    status, _, said = run(capsys, *asked)
+    assert status == 2
+    assert "--gpu NAME" in said

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from kvcalc.convert.media import with_media
 from kvcalc.errors import KvcalcError
+from kvcalc.media.asked import MediaWords
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.weights import weight_bytes
@@ -38,12 +40,19 @@ def asked_of(budget: Budget) -> Asked:
         encoder_tokens=budget.encoder_context or None,
         dtype=budget.dtype,
         kv_dtype=budget.kv_dtype,
+        put=MediaWords(images=budget.images, audio=budget.audio, video=budget.video),
     )
+
+
+def workload_of(spec: ModelSpec, asked: Asked) -> Workload:
+    """The workload, media among it as the class's own processor counts them. Raises KvcalcError."""
+    seen, _ = with_media(asked, spec, "")
+    return choose_workload(spec, seen)[0]
 
 
 def exceeded(spec: ModelSpec, budget: Budget, where: str) -> Iterator[Finding]:
     """KV401 for each limit of one budget that is exceeded. Raises KvcalcError by name."""
-    workload, _ = choose_workload(spec, asked_of(budget))
+    workload = workload_of(spec, asked_of(budget))
     function = cache_function(spec, workload.cache)
     weights, _ = weight_bytes(spec, workload.dtype)
     cache = workload.num_sequences * _held(function, workload, workload.context_tokens)

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from kvcalc.checks.budget_language import LIMITS, ComparedWorkload, Policy, PolicyBudget
-from kvcalc.checks.budgets import asked_of, exceeded
+from kvcalc.checks.budgets import asked_of, exceeded, workload_of
 from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.dtypes import CacheDtypes
@@ -30,7 +30,7 @@ from kvcalc.errors import FileError, KvcalcError, Problem, UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import cache_function
-from kvcalc.memory.estimate import answer, choose_workload
+from kvcalc.memory.estimate import answer
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.weights import summarise
 from kvcalc.memory.workload import Workload
@@ -294,4 +294,4 @@ def _on_gpus(spec: ModelSpec, budget: PolicyBudget, where: str) -> Iterator[Find
 
 def _workload(spec: ModelSpec, budget: PolicyBudget) -> Workload:
     asked = replace(asked_of(budget), layout=Layout(budget.tp, budget.pp))
-    return choose_workload(spec, asked)[0]
+    return workload_of(spec, asked)

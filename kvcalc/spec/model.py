@@ -306,6 +306,9 @@ class Budget:
         encoder_context: encoder tokens per sequence.
         dtype: number format of the weights.
         kv_dtype: number format of the cache.
+        images: images in each sequence, on top of context: 4x1920x1080, "3" of the largest, or a list.
+        audio: sound in each sequence: 30s, 2x30s.
+        video: video in each sequence: 60s@2fps.
         cache: bytes that the cache may take.
         weights: bytes that the weights may take.
         total: bytes that weights and cache may take together.
@@ -316,6 +319,9 @@ class Budget:
     encoder_context: Tokens = Tokens(0)
     dtype: str | None = None
     kv_dtype: str = "bf16"
+    images: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    video: tuple[str, ...] = ()
     cache: Bytes | None = None
     weights: Bytes | None = None
     total: Bytes | None = None

@@ -150,3 +150,9 @@ def test_a_multimodal_config_inside_another_has_its_towers(
     assert found.spec.left_out == ("speech decoder (talker_config of the config)",)
     if kind == "qwen2_5_omni":
         assert counted.total == 11_338_288_896
+
+
+def test_a_towers_type_that_is_no_text_is_a_problem_of_the_file() -> None:
+    wrong = {**SMALL, "vision_config": {**SMALL["vision_config"], "model_type": ["siglip"]}}
+    with pytest.raises(SpecError, match=r"vision_config\.model_type: expected text"):
+        spec_from_config(wrong, source="llava", name="llava")

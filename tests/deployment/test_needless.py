@@ -106,8 +106,23 @@ def test_sound_for_whisper_is_refused_with_what_it_has(capsys: Capture) -> None:
             "on, off, auto",
         ),
         ("fit qwen3-8b --gpu rtx-4090 --dtype q4_k_m --batch 300", "at most 256 sequences"),
+        (
+            "capacity qwen3-8b --engine vllm --available 9GiB --state-dtype banana",
+            "is not a number format",
+        ),
+        (
+            "capacity qwen3-next-80b-a3b --engine sglang --available 9GiB --state-dtype banana",
+            "is not a number format",
+        ),
     ],
 )
 def test_numbers_beyond_reason(line: str, said: str, capsys: Capture) -> None:
     code, _, err = run(capsys, *line.split())
     assert (code, said in err) == (2, True)
+
+
+def test_ranks_that_do_not_divide_the_query_heads_are_said(capsys: Capture) -> None:
+    # TensorRT-LLM 1.2, _torch/modules/attention.py: num_heads % tp_size.
+    line = "capacity qwen3-8b --engine tensorrt-llm --tokens 64 --tp"
+    assert "does not start: 3 ranks" in run(capsys, *line.split(), "3")[1]
+    assert "does not start" not in run(capsys, *line.split(), "4")[1]

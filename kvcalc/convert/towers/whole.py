@@ -57,6 +57,8 @@ class Whole:
         usual = table["parts"].get(self.model_type, {}).get(key, "")
         # Where the class takes no other, files say what they like: the whole model's type, or another's.
         own = usual.rstrip("!") if usual.endswith("!") else stated.get("model_type") or usual
+        if not isinstance(own, str):
+            self.top.wrong(f"{key}.model_type", "expected text")
         entry = table["classes"].get(own)
         if entry is None:
             self.top.refuse(key, f"a tower of model_type '{own}' is not accounted for")

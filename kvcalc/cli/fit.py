@@ -132,7 +132,7 @@ def fit(
     if together or _several(models) or _by_file(name, dtype, gpus):
         several_of = _together if together else _which
         return several_of(models, device, asked, request, why, format, quiet)
-    return _one(models[0], device, asked, request, lora, format, quiet)
+    return _one(models[0], device, asked, request, lora, format, quiet, not (engine or dtype))
 
 
 def _refuse_server(engine: str, *values: object) -> None:
@@ -220,6 +220,12 @@ def _request(
     )  # fmt: skip
 
 
+_FILES_TOO = (
+    "vLLM was asked about, as no engine was named: --engine llama.cpp lists the GGUF files of a model "
+    "that fit, --ram SIZE those that run with a part in RAM"
+)
+
+
 def _one(
     model: str,
     device: Accelerator | None,
@@ -228,8 +234,12 @@ def _one(
     lora: parts.Lora,
     format: str,
     quiet: bool,
+    open_: bool,
 ) -> int:
-    """One model on one device, or on every one that is known; the exit status."""
+    """One model on one device, or on every one that is known; the exit status.
+
+    open_: whether neither an engine nor a type was named, so that another may run what this one does not.
+    """
     found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
     put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
@@ -240,6 +250,8 @@ def _one(
         show(format, answers.answer_all(fits), quiet=quiet)
     else:
         fits = [ask(Planner(spec), device, request, model)]
+        if open_ and request.engine == "vllm" and fits[0].verdict == "does not fit":
+            fits = [replace(fits[0], notes=(*fits[0].notes, _FILES_TOO))]
         show(format, answers.answer(fits[0]), quiet=quiet)
     return 0 if any(one.verdict != "does not fit" for one in fits) else 1
 

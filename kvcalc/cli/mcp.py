@@ -19,7 +19,9 @@ INSTRUCTIONS = (
 def mcp() -> None:
     """Commands as tools for an agent, over stdin and stdout.
 
-    A server of the Model Context Protocol. It reads files that are named to it and writes none.
+    A server of the Model Context Protocol. It reads files that are named to it and writes none. It
+    needs the extra: pip install 'kvcalc[mcp]'. A client starts it itself: "command": "kvcalc",
+    "args": ["mcp"].
 
     Example: kvcalc mcp
     """

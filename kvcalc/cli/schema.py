@@ -24,7 +24,7 @@ def schema(
         ),
     ] = None,
 ) -> None:
-    """The JSON Schema of a spec, of kvcalc.yaml, or of an answer in JSON.
+    """The JSON Schema of a spec, of kvcalc.yaml or of an answer.
 
     It is draft-07, which check-jsonschema and editors read.
 

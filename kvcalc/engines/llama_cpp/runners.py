@@ -42,7 +42,8 @@ class Runner:
         for name, value, source in self.defaults:
             if name not in said:
                 said[name] = value
-                notes.append(f"{option_of(name)} {value}: {self.words}'s default ({source})")
+                set_to = "" if value is True else f" {value}"
+                notes.append(f"{option_of(name)}{set_to}: {self.words}'s default ({source})")
         return LlamaCppFlags.of(self.words, said, engine_version=version), tuple(notes)
 
 
@@ -65,8 +66,8 @@ RUNNERS: dict[str, Runner] = {
         context=_by_memory,
         defaults=(
             ("parallel", 1, "envconfig/config.go, NumParallel"),
-            ("cache_type_k", "fp16", "envconfig/config.go, KvCacheType"),
-            ("cache_type_v", "fp16", "envconfig/config.go, KvCacheType"),
+            ("cache_type_k", "f16", "envconfig/config.go, KvCacheType"),
+            ("cache_type_v", "f16", "envconfig/config.go, KvCacheType"),
         ),
         has=frozenset(
             ("parallel", "cache_type_k", "cache_type_v", "flash_attn", "n_gpu_layers", "ubatch")
@@ -81,8 +82,8 @@ RUNNERS: dict[str, Runner] = {
         context=_four_thousand,
         defaults=(
             ("parallel", 4, "docs/app/advanced/parallel-requests"),
-            ("cache_type_k", "fp16", "llm-load-model-config: no type is set"),
-            ("cache_type_v", "fp16", "llm-load-model-config: no type is set"),
+            ("cache_type_k", "f16", "llm-load-model-config: no type is set"),
+            ("cache_type_v", "f16", "llm-load-model-config: no type is set"),
             ("kv_unified", True, "0.4.0: its slots share one cache"),
         ),
         has=frozenset(

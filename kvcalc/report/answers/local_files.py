@@ -1,6 +1,7 @@
 """``kvcalc fit`` of one model under llama.cpp without a type: which file, with which flags."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.engines.llama_cpp.files import LocalFiles, file_bytes
@@ -23,7 +24,7 @@ KEYS = (
     "longest_context", "verdict", "command",
 )  # fmt: skip
 _COLUMNS = (
-    Column("weights in", "dtype"), Column("buffers", "model_bytes"),
+    Column("weights in", "dtype"), Column("weights", "model_bytes"),
     Column("on devices", right=True), Column(None, "layers_on_devices"),
     Column("experts in RAM", "experts_in_ram", right=True),
     Column("read of RAM a token", "read_bytes_per_token"),
@@ -53,7 +54,15 @@ def sheet(found: LocalFiles) -> Sheet:
     the one that reads the least of RAM."""
     first, whole, widest = found.fits[0], found.whole, found.widest
     rows = tuple(map(_row, found.fits))
-    parts: list[Part] = [Line(where_line(first), close=True), Table("", _COLUMNS, rows)]
+    # Nobody reads a column of a dense model's experts.
+    columns = tuple(
+        replace(column, title=None)
+        if column.key == "experts_in_ram"
+        and all(fit.placing.num_cpu_moe == 0 for fit in found.fits)
+        else column
+        for column in _COLUMNS
+    )
+    parts: list[Part] = [Line(where_line(first), close=True), Table("", columns, rows)]
     if whole is not None:
         parts.append(_paste(whole, "the widest that reads nothing of RAM"))
     elif widest is not None and not first.question.machine.devices:

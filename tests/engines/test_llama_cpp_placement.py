@@ -9,6 +9,7 @@ import pytest
 
 from kvcalc.convert.gguf_model import load_gguf
 from kvcalc.deployment.hardware import find
+from kvcalc.engines.llama_cpp.compute import Constants, constants
 from kvcalc.engines.llama_cpp.file import model_file
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
@@ -104,6 +105,16 @@ def test_compute_buffers(
     assert table.predicted
     if device is not None:
         assert [mib(use.compute.least) for use in table.uses] == [device, host]
+
+
+def test_widths_of_a_plain_graph_that_were_not_measured() -> None:
+    """Qwen2.5-VL 7B with half its feed-forward: 28,416 floats less of the 64,008 that were measured."""
+    spec = spec_of("qwen2.5-vl-7b")
+    (name,) = spec.blocks
+    narrow: Any = spec.blocks[name].ffn
+    block = replace(spec.blocks[name], ffn=replace(narrow, intermediate_size=9472))
+    found = constants(replace(spec, blocks={name: block}), "qwen2vl", 1)
+    assert found == Constants((35_592, 35_592), 7177, measured=False)
 
 
 def test_weights_in_ram_make_a_band_that_holds_what_was_printed() -> None:

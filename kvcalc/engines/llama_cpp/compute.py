@@ -23,11 +23,15 @@ from kvcalc.spec.model import ModelSpec
 _TABLE = Path(__file__).with_name("compute.txt")
 # Architectures whose graph is the plain one of a gated decoder: 3 * intermediate + 2 * hidden, and the
 # queries where they are not as wide as the model. Held by the table wherever it has them.
-_PLAIN = {"llama", "qwen2", "qwen3", "phi3", "granite", "olmo", "glm4", "chatglm", "mistral3"}
+_PLAIN = {
+    "llama", "qwen2", "qwen2vl", "qwen3", "phi3", "granite", "olmo", "glm4", "chatglm", "mistral3",
+}  # fmt: skip
 # Further copies of a graph's inputs where devices form a pipeline (GGML_SCHED_MAX_COPIES - 1).
 _COPIES = 3
-# Positions, row numbers of the caches: a few integers a token.
-_INTEGERS = 5
+# Positions, row numbers of the caches: a few integers a token, on the device and in RAM. Qwen2-VL has
+# four positions a token.
+_INTEGERS = (5, 5)
+_FOUR_POSITIONS = (8, 9)
 
 
 @frozen
@@ -99,8 +103,9 @@ def constants(spec: ModelSpec, architecture: str, masks: int) -> Constants | Non
     width: int = getattr(ffn, "intermediate_size")  # noqa: B009
     # Queries of another width than the model's do not take the place of what was freed before them.
     beside = queries * (0, 1, 2)[(queries != spec.hidden_size) + (queries < spec.hidden_size)]
-    floats = 3 * width + 2 * spec.hidden_size + beside + _INTEGERS
-    return Constants((floats, floats), 2 * spec.hidden_size + _INTEGERS, False)
+    integers, host = _FOUR_POSITIONS if architecture == "qwen2vl" else _INTEGERS
+    floats = 3 * width + 2 * spec.hidden_size + beside + integers
+    return Constants((floats, floats), 2 * spec.hidden_size + host, False)
 
 
 def compute_buffers(

@@ -127,10 +127,10 @@ def hint(word: str, known: Collection[str], facts: Mapping[str, str] | None = No
 
     facts: name -> what tells it from its neighbours.
     """
-    near = meant(word, known)
-    if near:
+    near, begun = meant(word, known), family(word, known)
+    # A word that begins names is no slip of another: bert-base is not bart-base.
+    if near and (not begun or {*near} & {*begun} or parts(near[0]) == parts(word)):
         return f"did you mean {listed(near, facts)}?"
-    begun = family(word, known)
     if begun and begun != list(known):
         return f"it may be {listed(begun, facts)}"
     return ""

@@ -99,3 +99,10 @@ def test_a_memory_needs_its_unit() -> None:
             kvcalc.fit("llama-3-8b", gpu_memory=size)
         with pytest.raises(UsageError, match="has no unit"):
             kvcalc.capacity("llama-3-8b", "vllm", available=size)
+
+
+def test_a_word_that_begins_names_is_no_slip_of_another() -> None:
+    known = ["bart-base", "bert-base-cased", "bert-base-uncased"]
+    assert hint("bert-base", known) == "it may be bert-base-cased or bert-base-uncased"
+    assert hint("brat-base", known) == "did you mean bart-base?"
+    assert hint("bert-base-case", known) == "did you mean bert-base-cased?"

@@ -24,3 +24,10 @@ def test_no_row_is_a_miss() -> None:
     assert page.count("### Not reproduced, and why") >= 2
     assert "vllm-003" in page
     assert re.search(r"\| vLLM \| \d{2,} \|", page)
+
+
+def test_the_picture_of_the_readme_has_every_figure() -> None:
+    from tests.engines import picture
+
+    again = "python -m tests.engines.picture writes it again"
+    assert picture.FILE.read_text("utf-8") == picture.text(), again

@@ -31,8 +31,8 @@ def architecture_of(spec: ModelSpec) -> Architecture:
     found = ARCHITECTURES.get(spec.model_type)
     if found is None and spec.towers:
         raise UnsupportedError(
-            f"{spec.name}: which of llama.cpp's architectures holds the language model inside a "
-            f"{spec.model_type} is not known here; the path of its .gguf file says it"
+            f"{spec.name}: which of llama.cpp's architectures holds the language model inside "
+            f"model_type {spec.model_type} is not known here; the path of its .gguf file says it"
         )
     if found is None:
         raise UnsupportedError(

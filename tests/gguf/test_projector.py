@@ -54,5 +54,5 @@ def test_towers_that_mlx_drops_are_named() -> None:
 
 
 def test_a_multimodal_type_without_a_known_file_is_refused_with_what_is_true() -> None:
-    with pytest.raises(kvcalc.UnsupportedError, match="inside a llava is not known here"):
+    with pytest.raises(kvcalc.UnsupportedError, match="inside model_type llava is not known"):
         kvcalc.estimate("llava-1.5-7b", dtype="q4_k_m")

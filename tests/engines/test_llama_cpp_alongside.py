@@ -75,8 +75,8 @@ def test_a_projector_lies_on_the_first_device(capsys: Capture) -> None:
     asked = ("--gpu", "rtx-4090", "--gpu", "rtx-4090", "--dtype", "q4_k_m", "--engine", "llama.cpp")
     _, shown, _ = run(capsys, "fit", "gemma-3-4b", *asked, "--images", "1")
     lines = [line.split() for line in shown.splitlines()]
-    rows = [line[0] for line in lines if line and line[0] in ("rtx-4090", "projector", "host")]
-    assert rows == ["rtx-4090", "projector", "rtx-4090", "host"]
+    rows = [line[0] for line in lines if line and line[0] in ("rtx-4090", "+", "host")]
+    assert rows == ["rtx-4090", "+", "rtx-4090", "host"]
     assert "811.79 MiB" in shown
     assert "--mmproj PROJECTOR.gguf" in shown
 

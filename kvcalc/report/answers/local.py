@@ -148,7 +148,7 @@ def _cells(use: Use) -> Iterator[Cell]:
 def _own_cells(part: Beside) -> Iterator[Cell]:
     """A row below the device's: what lies there beside the model, counted in what is free."""
     most = part.compute.most
-    yield f"  {part.name}"
+    yield f"+ {part.name}"
     yield None
     yield None
     yield Mebibytes(part.model_bytes)

@@ -192,8 +192,10 @@ def _nothing(reading: Reading, engine: str | None) -> str:
     proven = next((start for start in starts if start.version or start.model), None)
     if proven is not None:
         words = DIALECTS[proven.engine].words
+        begin, end = proven.first, proven.last
+        where = f"line {begin} is" if begin == end else f"lines {begin} to {end} are"
         return (
-            f"lines {proven.first} to {proven.last} are of {words}, and none says what its cache took: "
+            f"{where} of {words}, and none says what its cache took: "
             f"paste the lines from the start of the server on, {_LOOKED_FOR[proven.engine]} among them"
         )
     if reading.others:

@@ -55,7 +55,7 @@ def test_windows_billed_whole_are_what_limits() -> None:
         "Available KV cache memory: 12.00 GiB\n"
     )
     assert (
-        "81 % of a request is no need of the attention's: windows billed as full"
+        "81 % of a request is beyond what the attention needs: windows billed as full"
         in answer.verdict[1]
     )
     assert answer.advice[0].change == "--no-disable-hybrid-kv-cache-manager"

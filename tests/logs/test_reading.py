@@ -115,7 +115,7 @@ def test_two_engines_in_one_log() -> None:
     [
         (("hello", "world"), "no line says what a cache took"),
         (("", "2024 text_generation_launcher: Args"), "line 2 is of text-generation-inference"),
-        ((ENGINE,), "lines 1 to 1 are of vLLM, and none says what its cache took"),
+        ((ENGINE,), "line 1 is of vLLM, and none says what its cache took"),
         (FIGURES, "does not say which model"),
         ((*(line.replace("qwen3.6-35b-a3b-nvfp4", "acme-1t") for line in LOG),),
          r"line 2 names the model '/cache/acme-1t', which no shipped spec is: give --model"),

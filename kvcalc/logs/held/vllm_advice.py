@@ -154,7 +154,7 @@ def limits(pooled: Pooled) -> Iterator[str]:
     if wasted and items[0].bytes and wasted[0].bytes * 20 >= items[0].bytes:
         first = wasted[0]
         yield (
-            f"{first.bytes * 100 // items[0].bytes} % of a request is no need of the attention's: "
+            f"{first.bytes * 100 // items[0].bytes} % of a request is beyond what the attention needs: "
             f"{first.name} ({first.why})."
         )
 

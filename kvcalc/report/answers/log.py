@@ -101,8 +101,9 @@ def _headline(found: LogAnswer) -> str:
     compared = [each for each in found.observations if each.agrees is not None]
     wrong = [each for each in compared if each.agrees is False]
     if wrong:
-        lines = ", ".join(str(each.line) for each in wrong)
-        return f"{len(wrong)} of {len(compared)} figures are not what they should be: line {lines}."
+        lines = ", ".join(str(line) for line in sorted({each.line for each in wrong}))
+        where = f"lines {lines}" if "," in lines else f"line {lines}"
+        return f"{len(wrong)} of {len(compared)} figures are not what they should be: {where}."
     if not compared:
         return "Nothing in this log could be predicted."
     if len(compared) == 1:

@@ -91,3 +91,11 @@ def test_the_first_line_says_what_the_images_are(capsys: Capture) -> None:
         main(["fit", "qwen2.5-vl-7b", "--gpu", "rtx-4090", "--images", "4x1920x1080"])
     said = capsys.readouterr().out.splitlines()[1]
     assert said.startswith("18,964 tokens (10,772 for 4 x image of 1920x1080) x 1 in bf16")
+
+
+@pytest.mark.parametrize(("size", "tokens"), [("1920x1080", 2691), ("4000x3000", 4096)])
+def test_llama_cpp_bounds_an_image(capsys: Capture, size: str, tokens: int) -> None:
+    """clip.cpp: Qwen-VL's projectors make 4,096 tokens at most; the published bounds 15,301."""
+    line = f"fit qwen2.5-vl-7b --gpu rtx-4090 --context 8k --images 1x{size} --dtype q4_k_m"
+    _, found = asked(capsys, line)
+    assert found["workload"]["context_tokens"] == 8192 + tokens + 2

@@ -199,7 +199,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
     if put.put:
         from kvcalc.convert.media import with_media
 
-        put, places = with_media(put, spec, found.path)
+        put, places = with_media(put, spec, found.path, question.engine)
         notes = (*places, *notes)
     if question.only is not None:
         spec, said = only_of(spec, question.only)

@@ -161,8 +161,7 @@ def fit_locally(
         from kvcalc.media.llama_cpp import bounded
 
         media, seen = media_items(spec, path, put)
-        said, (media, less) = set(map(str, media)), bounded(spec.model_type, media)
-        seen = (*(map(str, media)), *(note for note in seen if note not in said), *less)
+        media, seen = bounded(spec.model_type, media, seen)
         tokens += sum(item.context_tokens for item in media)
         question = replace(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):

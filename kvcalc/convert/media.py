@@ -16,6 +16,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
+from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.published import image_settings
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
@@ -39,9 +40,16 @@ _FILES, _PARTS = (
 _VIDEO_FILES = ("processor_config.json", "video_preprocessor_config.json")
 
 
-def with_media(asked: Asked, spec: ModelSpec, where: str) -> tuple[Asked, tuple[str, ...]]:
-    """The question with the places of what is put in, and what was assumed. Raises as ``media_items``."""
+def with_media(
+    asked: Asked, spec: ModelSpec, where: str, engine: str = ""
+) -> tuple[Asked, tuple[str, ...]]:
+    """The question with the places of what is put in, and what was assumed. Raises as ``media_items``.
+
+    engine: whose bounds on an image are held, where it has its own.
+    """
     media, notes = media_items(spec, where, asked.put)
+    if engine in PROGRAMS:
+        media, notes = bounded(spec.model_type, media, notes)
     largest = _largest(spec, where) if spec.towers else None
     return replace(asked, put=MediaWords(), media=media, largest_item=largest), notes
 

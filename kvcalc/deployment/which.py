@@ -16,7 +16,6 @@ from kvcalc.engines import SERVING
 from kvcalc.errors import KvcalcError, SpecError, UsageError
 from kvcalc.file_types import recipe
 from kvcalc.frozen import changed
-from kvcalc.media.llama_cpp import bounded
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import expand
@@ -84,9 +83,7 @@ def side_by_side(
 
 def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
     found = locate(name)
-    put, _ = with_media(asked, found.spec, found.path)
-    if request.record.placed is not None:
-        put = changed(put, media=bounded(found.spec.model_type, put.media)[0])
+    put, _ = with_media(asked, found.spec, found.path, request.engine)
     workload = choose_workload(found.spec, put)[0]
     return name, Planner(found.spec), changed(request, workload=workload)
 

@@ -99,3 +99,15 @@ def test_llama_cpp_bounds_an_image(capsys: Capture, size: str, tokens: int) -> N
     line = f"fit qwen2.5-vl-7b --gpu rtx-4090 --context 8k --images 1x{size} --dtype q4_k_m"
     _, found = asked(capsys, line)
     assert found["workload"]["context_tokens"] == 8192 + tokens + 2
+
+
+def test_estimate_and_several_models_hold_the_same_bound(capsys: Capture) -> None:
+    _, found = asked(
+        capsys, "estimate qwen2.5-vl-7b --engine llama.cpp --context 8k --images 2x4000x3000"
+    )
+    assert found["workload"]["context_tokens"] == 8192 + 2 * 4098
+    line = (
+        "fit qwen2.5-vl-7b qwen2.5-vl-3b --gpu rtx-4090 --engine llama.cpp --context 8k --images 1"
+    )
+    _, found = asked(capsys, line)
+    assert {each["context_tokens"] for each in found["models"]} == {8192 + 4098}

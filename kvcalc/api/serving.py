@@ -40,6 +40,7 @@ from kvcalc.errors import UsageError
 from kvcalc.memory.beside import NOTHING, Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Workload
+from kvcalc.spec.model import ModelSpec
 from kvcalc.units import parse_memory
 
 Share = Fraction | float | str | None
@@ -122,8 +123,9 @@ def fit(
     """
     spec = spec_of(model)
     asked, _ = workload_of(
-        "fit", spec, workload, words, FitWords.__annotations__ | (fit.__kwdefaults__ or {})
-    )
+        "fit", spec, workload, words, FitWords.__annotations__ | (fit.__kwdefaults__ or {}),
+        "" if isinstance(model, ModelSpec) else str(model),
+    )  # fmt: skip
     device = _device(gpu, gpu_memory)
     if device is None:
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")

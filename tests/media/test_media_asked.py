@@ -71,6 +71,8 @@ def test_the_file_beside_the_config_decides(
     ]
     assumed = any("by default" in note for note in answer.assumptions)
     assert assumed is (settings is None)
+    fit = kvcalc.fit(tmp_path, "h100", context_tokens=100, images="1x4000x3000", engine="logical")
+    assert fit.request.workload.context_tokens == 102 + tokens
 
 
 def test_a_shipped_model_is_asked_as_it_is_published() -> None:

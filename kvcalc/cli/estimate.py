@@ -226,16 +226,20 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
     return found, result, real
 
 
+# The engines whose formats and padding the GPU decides, and that ask for draft tokens.
+_SERVERS = ("vllm", "sglang")
+
+
 def _unread(question: _Question) -> Iterator[str]:
     """What was said and decides nothing. Raises UsageError for draft tokens that nobody drafts."""
-    beside, tensors = question.asked.beside, _counts_tensors(question.engine)
+    beside, read = question.asked.beside, question.engine in _SERVERS
     drafted = beside.draft is not None or beside.mtp_layers
-    if question.engine == NEED and beside.speculative_tokens is not None and not drafted:
+    if beside.speculative_tokens is not None and not (drafted or read):
         raise UsageError(
-            "--speculative-tokens says nothing of the logical need: name what drafts (--draft, "
-            "--mtp-layers) or an --engine"
+            "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or "
+            "--engine vllm or sglang"
         )
-    if question.device is not None and (tensors or question.engine == options.ALL_ENGINES):
+    if question.device is not None and not read:
         yield "--gpu decides nothing here: with --engine vllm or sglang it does"
 
 

@@ -55,6 +55,7 @@ def test_equal_devices_may_be_listed_one_by_one(capsys: Capture) -> None:
     ("asked", "said"),
     [
         ("--gpu h100", "--gpu decides nothing here: with --engine vllm or sglang it does"),
+        ("--gpu h100 --engine llama.cpp", "--gpu decides nothing here"),
         (
             "--encoder-context 100",
             "--encoder-context decides nothing here: the model has no encoder",

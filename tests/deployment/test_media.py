@@ -89,7 +89,12 @@ def test_the_first_line_says_what_the_images_are(capsys: Capture) -> None:
     # Qwen2.5-VL: 2,691 tokens and 2 separators an image of 1920x1080 (tests/media).
     with pytest.raises(SystemExit):
         main(["fit", "qwen2.5-vl-7b", "--gpu", "rtx-4090", "--images", "4x1920x1080"])
-    said = capsys.readouterr().out.splitlines()[1]
+    lines = capsys.readouterr().out.splitlines()
+    # The largest image, of 16,384 tokens of 3,584 elements in two bytes; no band of one figure.
+    assert [line.split() for line in lines if "encoder cache  " in line] == [
+        ["encoder", "cache", "112.00", "MiB"]
+    ]
+    said = lines[1]
     assert said.startswith("18,964 tokens (10,772 for 4 x image of 1920x1080) x 1 in bf16")
 
 

@@ -195,7 +195,8 @@ def _parts(device: Device) -> str:
 
 
 def _band(least: int, most: int) -> tuple[Cell, Cell, Cell]:
-    return f"{format_bytes(least)} to {format_bytes(most)}", Bytes(least), Bytes(most)
+    said = f"{format_bytes(least)} to {format_bytes(most)}" if least != most else ""
+    return said, Bytes(least), Bytes(most)
 
 
 def _why(device: Device) -> str:

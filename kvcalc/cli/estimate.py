@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcalc.cli import beside as parts
-from kvcalc.cli import completion, media, options
+from kvcalc.cli import completion, local, media, options
 from kvcalc.cli.show import show
 from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
@@ -226,7 +226,7 @@ def _one(model: str, question: _Question) -> tuple[Found, Estimate, Estimate | N
     return found, result, real
 
 
-# The engines whose formats and padding the GPU decides, and that ask for draft tokens.
+# The engines whose formats and padding the GPU decides.
 _SERVERS = ("vllm", "sglang")
 
 
@@ -234,10 +234,11 @@ def _unread(question: _Question) -> Iterator[str]:
     """What was said and decides nothing. Raises UsageError for draft tokens that nobody drafts."""
     beside, read = question.asked.beside, question.engine in _SERVERS
     drafted = beside.draft is not None or beside.mtp_layers
-    if beside.speculative_tokens is not None and not (drafted or read):
+    asks = not (_counts_tensors(question.engine) or question.engine in local.LOCAL)
+    if beside.speculative_tokens is not None and not (drafted or asks):
         raise UsageError(
-            "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or "
-            "--engine vllm or sglang"
+            "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or an "
+            "--engine such as vllm"
         )
     if question.device is not None and not read:
         yield "--gpu decides nothing here: with --engine vllm or sglang it does"

@@ -183,7 +183,10 @@ def test_every_answer_of_the_library_is_exported() -> None:
         (lambda: kvcalc.check(["a"]), "a path is text or a Path"),  # type: ignore[arg-type]
         (lambda: kvcalc.which(5, "t4"), "models are names, patterns"),  # type: ignore[arg-type]
         (lambda: kvcalc.estimate("gemma-3-27b", images=2.5), "media are words"),  # type: ignore[arg-type]
-        (lambda: kvcalc.fit("gpt2", "t4", dtype="q4_k_m"), "q4_k_m is a file of llama.cpp's"),
+        (
+            lambda: kvcalc.fit("gpt2", "t4", dtype="q4_k_m"),
+            "llama.cpp places a model layer by layer, as q4_k_m is its type",
+        ),
         (lambda: kvcalc.estimate("gpt2", context="8k"), "estimate has no context"),  # type: ignore[call-arg]
         (
             lambda: kvcalc.estimate("gpt2", kvcalc.estimate("gpt2").workload, beams=2),

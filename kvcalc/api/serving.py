@@ -119,7 +119,8 @@ def fit(
     engine: None takes mlx for an mlx type or a Mac, else vLLM, as the command does.
     gpu: a name of the catalogue, such as ``h100-80gb``, or gpu_memory, ``"80GiB"``. data, expert:
     replicas of the attention, and whole experts on each rank. Raises NotFoundError for an unknown
-    name, UnsupportedError for what the engine does not run.
+    name, UnsupportedError for what the engine does not run, UsageError for one that
+    places a model layer by layer (llama.cpp), whose question is ``which``.
     """
     spec = spec_of(model)
     asked, _ = workload_of(
@@ -130,15 +131,16 @@ def fit(
     if device is None:
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
     name, _ = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
-    if engine is None and engine_of(name).placed is not None:
-        raise UsageError(
-            f"{asked.dtype} is a file of llama.cpp's, which places it layer by layer: kvcalc.which says "
-            "whether it fits; name an engine to ask another"
-        )
     refuse_needless(
         name, {"memory_utilization": memory_utilization, "max_num_seqs": max_num_seqs,
                "max_num_batched_tokens": max_num_batched_tokens, "eager": eager},
     )  # fmt: skip
+    if engine_of(name).placed is not None:
+        more = f", as {asked.dtype} is its type" if engine is None else ""
+        raise UsageError(
+            f"{engine_of(name).words} places a model layer by layer{more}: kvcalc.which says whether and "
+            "how far it fits"
+        )
     asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
     request = FitRequest(
         workload=asked,

@@ -100,7 +100,7 @@ def _choice(device: Accelerator, asked: Asked, dtype: str | None, every: bool) -
     formats = (dtype,) if dtype is not None else formats_of(planner, request.record, device)
     for each in formats:
         try:
-            way = _way(device, name, planner, request.of(dtype=each), every)
+            way = way_of(device, name, planner, request.of(dtype=each), every)
         except SpecError:
             raise
         except KvcalcError as error:
@@ -126,7 +126,9 @@ def _narrowing(ways: list[Way]) -> Iterator[Way]:
         yield way
 
 
-def _way(device: Accelerator, name: str, planner: Planner, request: FitRequest, every: bool) -> Way:
+def way_of(
+    device: Accelerator, name: str, planner: Planner, request: FitRequest, every: bool
+) -> Way:
     """One format. every: exact bytes of what cannot fit, too. Raises for what the engine refuses."""
     record, dtype, layout = request.record, request.workload.dtype, request.layout
     record.check_device(device, request.engine_version)

@@ -8,6 +8,7 @@ from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.choice import Asked as AskedOf
 from kvcalc.deployment.choice import Choices, choose
 from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.lacking import lacking
 from kvcalc.deployment.notes import overhead_note
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
@@ -54,12 +55,13 @@ def which(
     if not any(choice.ways for choice in choices):
         raise UsageError(choices[0].reason)
     first = questions[0][2]
+    lack = lacking(device, questions[0], choices[0]) if len(choices) == 1 else ()
     record = first.record
     measured = was_measured(device.name, record.name, request.engine_version)
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=(*_found(names), *_notes(device, questions[0][1], first, measured)),
+        notes=(*lack, *_found(names), *_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
 
 

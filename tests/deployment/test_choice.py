@@ -159,3 +159,36 @@ def test_programs_that_run_llama_cpp_are_not_given_its_command(capsys: Capture) 
 
 def test_nothing_fits(capsys: Capture) -> None:
     ask(capsys, "qwen3-32b", "qwen3-14b", gpu="gtx-1660", status=1, context="4k", engine="logical")
+
+
+def status_of(arguments: list[str]) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+def test_what_is_lacking_is_said_with_a_device_that_has_it(capsys: Capture) -> None:
+    """gpt-oss-120b on Macs: 51.84 GiB of 64 GiB are the GPU's as users' own logs print it (the catalogue's
+    note); 60.77 GiB are the published files'. The command that is named says 'fits' itself."""
+    found = ask(capsys, "gpt-oss-120b", gpu="m3-max-64gb", status=1)
+    assert found["assumptions"][:2] == [
+        "the checkpoint takes 60.77 GiB of weights alone, 8.93 GiB more than the 51.84 GiB that a program "
+        "may use",
+        "the smallest of the catalogue's Apple devices that holds it: kvcalc fit gpt-oss-120b --gpu "
+        "m2-max-96gb --engine mlx --context 8k",
+    ]
+    assert status_of(found["assumptions"][1].split("kvcalc ")[1].split()) == 0
+
+
+def test_the_narrowest_file_says_what_is_lacking(capsys: Capture) -> None:
+    """llama.cpp with RAM: 227.38 GiB of DeepSeek-V3's q2_k against an RTX 4090's 23.64 GiB and 64."""
+    asked = ["fit", "deepseek-v3", "--gpu", "rtx-4090", "--ram", "64GiB", "--context", "32k"]
+    assert status_of(asked) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "q2_k, the narrowest, takes 227.38 GiB of weights alone, 139.74 GiB more than the 87.64 GiB that "
+        "the devices and RAM have together"
+    ) in out
+    assert "holds nothing" not in out
+    assert status_of([*asked, "--format", "csv"]) == 1
+    assert all(row.endswith("does not fit,") for row in capsys.readouterr().out.splitlines()[1:])

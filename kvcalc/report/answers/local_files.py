@@ -18,6 +18,7 @@ from kvcalc.report.sheet import (
     Sheet,
     Table,
 )
+from kvcalc.units import format_bytes
 
 KEYS = (
     "model", "dtype", "model_bytes", "layers_on_devices", "experts_in_ram", "read_bytes_per_token",
@@ -83,7 +84,8 @@ def _row(fit: LocalFit) -> Row:
         fit.question.dtype, Bytes(file_bytes(fit)),
         f"{placed.num_offloaded} of {layers}" if fits else None, Count(placed.num_offloaded),
         experts if fits else None, Bytes(fit.table.read_bytes) if fits else None,
-        None if longest is None or not fits else Count(longest), fit.verdict, fit.command,
+        None if longest is None or not fits else Count(longest), fit.verdict,
+        fit.command if fits else None,
     ))  # fmt: skip
 
 
@@ -91,8 +93,28 @@ def _paste(fit: LocalFit, said: str) -> Line:
     return Line(fit.command, lead=f"{said}, {fit.question.dtype}:")
 
 
+def _lacking(narrowest: LocalFit) -> str:
+    """Why nothing fits, by the smallest file."""
+    machine, weights = narrowest.question.machine, file_bytes(narrowest)
+    memory = sum(machine.free) + (machine.ram or 0)
+    where = "the devices and RAM have together" if machine.devices else "RAM has"
+    if weights <= memory:
+        return (
+            f"{narrowest.question.dtype}, the narrowest, leaves {format_bytes(memory - weights)} of the "
+            f"{format_bytes(memory)} that {where}: --dtype {narrowest.question.dtype} shows what takes more"
+        )
+    return (
+        f"{narrowest.question.dtype}, the narrowest, takes {format_bytes(weights)} of weights alone, "
+        f"{format_bytes(weights - memory)} more than the {format_bytes(memory)} that {where}"
+    )
+
+
 def _notes(found: LocalFiles) -> Iterator[str]:
     """What holds for every type: the notes of the first that they share."""
+    if found.widest is None:
+        yield _lacking(found.fits[-1])
+        yield from (f"{dtype}: {reason}" for dtype, reason in found.left_out)
+        return
     others = [set(fit.notes) for fit in found.fits[1:]]
     for note in found.fits[0].notes:
         if all(note in other for other in others):

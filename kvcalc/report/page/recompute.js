@@ -180,7 +180,7 @@ const kvcalc = (() => {
   function formatTokens(tokens) {
     for (const [name, unit] of [["m", 1048576n], ["k", 1024n]])
       if (tokens && tokens % unit === 0n) return `${tokens / unit}${name}`;
-    return String(tokens);
+    return tokens >= 10000n ? digits(tokens) : String(tokens);
   }
 
   const digits = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");

@@ -106,11 +106,15 @@ def _check(record: AnyEngine, question: Question, request: CapacityRequest) -> N
         raise UsageError(
             "say how much memory there is: --gpu GPU, --gpu-memory or --available SIZE"
         )
-    given = "--dtype" if question.dtype is not None else "--enforce-eager"
-    if (question.dtype is not None or question.eager) and device is None:
-        raise UsageError(f"{given} says what is left of a GPU: give --gpu, too")
-    if (question.dtype is not None or question.eager) and stated:
+    weights = (
+        ("--dtype", question.dtype), ("--enforce-eager", question.eager),
+        ("--max-loras", question.adapters),
+    )  # fmt: skip
+    given = next((option for option, value in weights if value), None)
+    if given is not None and stated:
         raise UsageError(f"{given} says what is left of a GPU, which was stated: leave it out")
+    if given is not None and device is None:
+        raise UsageError(f"{given} says what is left of a GPU: give --gpu, too")
     of_free = record.share_of == "free" and question.available is not None
     if question.utilization is not None and not of_free:
         if stated:

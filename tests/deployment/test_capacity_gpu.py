@@ -84,6 +84,10 @@ def test_context_is_the_longest_request_or_the_cells(capsys: pytest.CaptureFixtu
         (("--engine", "vllm", "--gpu", "h1000"), "no accelerator"),
         (("--dtype", "fp8", "--available", "1GiB"), "--dtype says what is left of a GPU"),
         (("--enforce-eager", "--available", "1GiB"), "--enforce-eager says what is left"),
+        (
+            ("--available", "9GiB", "--max-loras", "2", "--lora-rank", "16"),
+            "--max-loras says what is left of a GPU, which was stated",
+        ),
         (("--gpu", "h100", "--context", "8k", "--max-model-len", "8k"), "give one of them"),
     ],
 )

@@ -1,6 +1,7 @@
 """The site in a real browser: forms that compute what kvcalc computes, the search, wide and narrow."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def visit(browser: Browser, page: str, site: Path) -> None:
     browser.call("POST", f"{browser.session}/url", {"url": (site / page).as_uri()})
+    # On a busy machine the driver answers before the page's deferred scripts have run.
+    for _ in range(200):
+        if browser.run("return document.readyState") == "complete":
+            return
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -19,18 +19,21 @@
     }
   }
 
+  // Tokens as they are typed: without the commas that they are read with.
+  const typed = (tokens) => kvcalc.formatTokens(tokens).replaceAll(",", "");
+
   function fillChoices() {
     const option = (select, value, text, chosen) => select.add(new Option(text, value, chosen, chosen));
     for (const name of data.kv_dtypes) option(choices.kvDtype, name, name, name === data.question.kv_dtype);
     for (const name of data.dtypes)
       option(choices.dtype, name, name === "published" ? "as published" : name, name === data.question.dtype);
     data.ranks.forEach((rank, index) => option(choices.rank, index, rank, index === data.question.rank));
-    fields.context.value = kvcalc.formatTokens(BigInt(data.question.context));
+    fields.context.value = typed(BigInt(data.question.context));
     fields.batch.value = data.question.batch;
     if (data.models.some((model) => model.encoder && model.encoderTokens === null)) {
       byId("encoder-label").hidden = false;
       const given = data.question.encoder;
-      fields.encoder.value = given === null ? "" : kvcalc.formatTokens(BigInt(given));
+      fields.encoder.value = given === null ? "" : typed(BigInt(given));
     }
   }
 
@@ -113,7 +116,7 @@
         held: (context) => workload.batch * kvcalc.most(terms, context, encoder(context)) };
     });
     charts.lines(places.lines, data, curves, workload, (context) => {
-      fields.context.value = kvcalc.formatTokens(context);
+      fields.context.value = typed(context);
       recompute();
     });
     charts.bars(places.bars, data, answers);

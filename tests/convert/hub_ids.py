@@ -167,7 +167,7 @@ def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
         model = replace(spec, vocab_size=row.vocab_size, max_position_embeddings=row.context)
         if row.task == "embedding" and spec.tie_word_embeddings is False:
             model = replace(model, head="none", tie_word_embeddings=None)
-        if _parameters(model, row):
+        if parameters_are(model, row):
             windowed = any(
                 getattr(b.attention, "sliding_window", None) for b in spec.blocks.values()
             )
@@ -198,7 +198,7 @@ def _heads(spec: ModelSpec, row: Facts) -> bool:
     )
 
 
-def _parameters(model: ModelSpec, row: Facts) -> bool:
+def parameters_are(model: ModelSpec, row: Facts) -> bool:
     """Whether the files hold as many: with or without the layers that predict further tokens, and the
     numbers of its positions that older files of BERT's kind have beside the weights."""
     total = summarise(model).total

@@ -26,6 +26,14 @@ def test_every_id_has_a_spec_and_is_there_once() -> None:
     assert sum(bool(entry.source) for entry in entries) >= 900
 
 
+def test_every_id_has_the_parameters_that_its_files_hold() -> None:
+    """Those that specs name themselves, too: a base's vocabulary is often not its instruct's."""
+    rows = [row for row in importer.facts() if hub_ids.find(row.id) is not None]
+    assert len(rows) >= 960
+    wrong = [row.id for row in rows if not importer.parameters_are(locate(row.id).spec, row)]
+    assert wrong == []
+
+
 # The context and the vocabulary of each config as published, the total of the model's files or card.
 @pytest.mark.parametrize(
     ("hub_id", "spec", "context", "vocabulary", "total"),

@@ -1,7 +1,7 @@
 """What the engines' comparisons share: flags of a log as typed values, commands to paste."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -120,3 +120,19 @@ def changed(request: Request, changes: Iterable[tuple[str, object]]) -> Request:
     """The question with other values of some flags."""
     given: dict[str, Any] = dict(changes)
     return replace(request, **given)
+
+
+Change = tuple[str, object]
+
+
+def one_or_two(choices: Sequence[tuple[str, Sequence[object]]]) -> Iterator[tuple[Change, ...]]:
+    """What may be tried for flags that a log leaves out: nothing, each value alone, two flags at once."""
+    yield ()
+    for name, values in choices:
+        for value in values:
+            yield ((name, value),)
+    for place, (name, values) in enumerate(choices):
+        for other, others in choices[place + 1 :]:
+            for value in values:
+                for second in others:
+                    yield ((name, value), (other, second))

@@ -16,7 +16,17 @@ from kvcalc.engines.sglang.pool import capacity
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
-from kvcalc.logs.held.common import changed, command, distinct, near, observed, truth, whole, word
+from kvcalc.logs.held.common import (
+    changed,
+    command,
+    distinct,
+    near,
+    observed,
+    one_or_two,
+    truth,
+    whole,
+    word,
+)
 from kvcalc.logs.parts import parts_of
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import Found
@@ -258,15 +268,7 @@ def _tries(start: Start, request: SglangFlags) -> Iterator[tuple[tuple[str, obje
         choices.append(("state_dtype", ("bf16",)))
     if start.version is None:
         choices.append(("engine_version", ("0.5.16", "0.5.9")))
-    yield ()
-    for name, values in choices:
-        for value in values:
-            yield ((name, value),)
-    for place, (name, values) in enumerate(choices):
-        for other, others in choices[place + 1 :]:
-            for value in values:
-                for second in others:
-                    yield ((name, value), (other, second))
+    yield from one_or_two(choices)
 
 
 def _assumed(name: str, value: object) -> str:

@@ -16,7 +16,16 @@ from kvcalc.engines.tensorrt_llm.pool import FREE_FRACTION, capacity
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
-from kvcalc.logs.held.common import changed, command, distinct, near, observed, whole, word
+from kvcalc.logs.held.common import (
+    changed,
+    command,
+    distinct,
+    near,
+    observed,
+    one_or_two,
+    whole,
+    word,
+)
 from kvcalc.logs.parts import parts_of
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import Found
@@ -174,15 +183,7 @@ def _tries(start: Start, request: TensorrtLlmFlags) -> Iterator[tuple[tuple[str,
         choices.append(
             ("memory_utilization", (Fraction(17, 20), Fraction(19, 20), Fraction(99, 100)))
         )
-    yield ()
-    for name, values in choices:
-        for value in values:
-            yield ((name, value),)
-    for place, (name, values) in enumerate(choices):
-        for other, others in choices[place + 1 :]:
-            for value in values:
-                for second in others:
-                    yield ((name, value), (other, second))
+    yield from one_or_two(choices)
 
 
 def _assumed(name: str, value: object) -> str:

@@ -9,7 +9,7 @@ from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.versions import NEWEST
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.logs.facts import Start
-from kvcalc.logs.held.common import changed
+from kvcalc.logs.held.common import changed, one_or_two
 from kvcalc.logs.held.vllm import Compared
 from kvcalc.logs.held.vllm_question import question
 from kvcalc.logs.vllm import PRINTED_AT
@@ -116,15 +116,7 @@ def _tries(
         choices.append(("prefix_caching", (True, False)))
     if "--block-size" not in start.flags:
         choices.append(("block_size", (32, 64, 128)))
-    yield ()
-    for name, values in choices:
-        for value in values:
-            yield ((name, value),)
-    for place, (name, values) in enumerate(choices):
-        for other, others in choices[place + 1 :]:
-            for value in values:
-                for second in others:
-                    yield ((name, value), (other, second))
+    yield from one_or_two(choices)
 
 
 def _of(said: str) -> str:

@@ -6,7 +6,7 @@ the processor, whose settings are the published ones where they are known to dif
 (``kvcalc/media/published.py``), and the answer says which.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
-from kvcalc.media.published import image_settings
+from kvcalc.media.published import Kind, published, published_config
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
 from kvcalc.media.videos import WORDED, video_rule
@@ -33,11 +33,15 @@ _WHOLE = {
 }  # fmt: skip
 _TOWERS = {"image": ("vision",), "audio": ("audio", "speech"), "video": ("vision",)}
 _WORDS = {"image": "images", "audio": "sound", "video": "video"}
-# Files that say how a processor is set, and the parts of them that are one processor's.
-_FILES, _PARTS = (
-    ("processor_config.json", "preprocessor_config.json"), ("image_processor", "feature_extractor")
-)  # fmt: skip
-_VIDEO_FILES = ("processor_config.json", "video_preprocessor_config.json")
+# Where transformers finds how a processor is set: its part of processor_config.json, else the first of
+# these files (5.23.0: image_processing_base.py, feature_extraction_utils.py, video_processing_utils.py).
+_PROCESSORS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+    "image": ("image_processor", ("preprocessor_config.json",)),
+    "audio": ("feature_extractor", ("preprocessor_config.json",)),
+    "video": (
+        "video_processor", ("video_preprocessor_config.json", "preprocessor_config.json")
+    ),
+}  # fmt: skip
 
 
 def with_media(
@@ -56,7 +60,7 @@ def with_media(
 
 def _largest(spec: ModelSpec, where: str) -> int | None:
     """Tokens of the largest image; None for a model that sees none, or whose processor is not known."""
-    model_type, source = _source(spec, where)
+    model_type, source = _source(spec, where, "image")
     try:
         rule = image_rule(model_type, source)
         return rule.placeholders(rule.largest()).tokens
@@ -74,58 +78,66 @@ def media_items(
     """
     if not put:
         return (), ()
-    model_type, source = _source(spec, where)
+    read: tuple[tuple[Kind, Callable[..., Iterator[MediaItem]], Sequence[str]], ...] = (
+        ("image", _images, put.images), ("audio", _sounds, put.audio), ("video", _videos, put.video)
+    )  # fmt: skip
     items: list[MediaItem] = []
-    if put.images:
-        _takes(spec, "image", source)
-        rule = image_rule(model_type, source)
-        for each in map(asked.images, put.images):
-            size = each.size or rule.largest()
-            places = _some(rule.placeholders(size), model_type)
-            items.append(
-                MediaItem(
-                    kind="image", count=each.count, size=str(size), tokens=places.tokens,
-                    separators=places.separators, encoder_tokens=getattr(rule, "encoder_tokens", 0),
-                )
-            )  # fmt: skip
-    if put.audio:
-        _takes(spec, "audio", source)
-        hears = audio_rule(model_type, source)
-        for sound in map(asked.sounds, put.audio):
-            heard = hears.placeholders(int(sound.seconds * hears.sampling_rate))
-            places = _some(heard, model_type)
-            items.append(
-                MediaItem(kind="audio", count=sound.count, size=sound.size, tokens=places.tokens,
-                          separators=places.separators)
-            )  # fmt: skip
-    items += _videos(spec, where, model_type, put.video)
-    notes = [str(item) for item in items]
-    if put.video and model_type in WORDED:
-        notes.append(
-            f"{WORDED[model_type]} beside each group of frames is not counted: a tokenizer divides it"
+    notes: list[str] = []
+    for kind, made_of, words in read:
+        if words:
+            model_type, source = _source(spec, where, kind)
+            _takes(spec, kind, source)
+            items += made_of(model_type, source, words)
+            notes += _assumed(kind, model_type, source)
+    return tuple(items), (*map(str, items), *dict.fromkeys(notes))
+
+
+def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
+    """Where the settings are from, when not from a file of the model's, and what they leave open."""
+    if kind == "video" and model_type in WORDED:
+        yield f"{WORDED[model_type]} beside each group of frames is not counted: a tokenizer divides it"
+    if source.published:
+        yield (
+            f"{_WORDS[kind]} as the published {source.published} sets the processor "
+            f"({_flat(source.settings or {})}), unless the server sets it otherwise"
         )
-    if source.published and source.settings and put.images:
-        bounds = ", ".join(f"{key} {value}" for key, value in source.settings.items())
-        notes.append(
-            f"images as the published preprocessor_config.json has them ({bounds}): a server that sets "
-            "less makes fewer tokens of a large one"
-        )
-    if source.settings is None or (source.published and put.video):
-        notes.append(
+    if source.settings is None:
+        yield (
             f"sizes as transformers' processor of {model_type} has them by default: the model's own "
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
         )
-    return tuple(items), tuple(notes)
 
 
-def _videos(
-    spec: ModelSpec, where: str, model_type: str, words: Sequence[str]
-) -> Iterator[MediaItem]:
-    """Videos as their processor has them, whose settings are in a file of their own."""
-    if not words:
-        return
-    _, source = _source(spec, where, _VIDEO_FILES, ("video_processor",))
-    _takes(spec, "video", source)
+def _flat(settings: Mapping[str, Any]) -> str:
+    """Settings in words, those inside another by both names."""
+    pairs = (
+        (f"{key}.{inner}", number)
+        for key, value in settings.items()
+        for inner, number in (value.items() if isinstance(value, Mapping) else [("", value)])
+    )
+    return ", ".join(f"{key.rstrip('.')} {number}" for key, number in pairs)
+
+
+def _images(model_type: str, source: Source, words: Sequence[str]) -> Iterator[MediaItem]:
+    rule = image_rule(model_type, source)
+    for each in map(asked.images, words):
+        size = each.size or rule.largest()
+        places = _some(rule.placeholders(size), model_type)
+        yield MediaItem(
+            kind="image", count=each.count, size=str(size), tokens=places.tokens,
+            separators=places.separators, encoder_tokens=getattr(rule, "encoder_tokens", 0),
+        )  # fmt: skip
+
+
+def _sounds(model_type: str, source: Source, words: Sequence[str]) -> Iterator[MediaItem]:
+    rule = audio_rule(model_type, source)
+    for each in map(asked.sounds, words):
+        places = _some(rule.placeholders(int(each.seconds * rule.sampling_rate)), model_type)
+        yield MediaItem(kind="audio", count=each.count, size=each.size, tokens=places.tokens,
+                        separators=places.separators)  # fmt: skip
+
+
+def _videos(model_type: str, source: Source, words: Sequence[str]) -> Iterator[MediaItem]:
     rule = video_rule(model_type, source)
     for each in map(asked.videos, words):
         frame = each.frame or rule.largest(each.num_frames)
@@ -143,37 +155,36 @@ def _some(places: Placeholders, model_type: str) -> Placeholders:
     return places
 
 
-def _source(
-    spec: ModelSpec, where: str, files: Sequence[str] = _FILES, parts: Sequence[str] = _PARTS
-) -> tuple[str, Source]:
+def _source(spec: ModelSpec, where: str, kind: Kind) -> tuple[str, Source]:
+    """The model_type that names the processor, and how it is set."""
     path = Path(where)
     config = path / "config.json" if path.is_dir() else path
     if config.suffix == ".json" and config.is_file():
         values = read_json(config)
         stated = values.get("model_type")
-        return str(stated or spec.model_type), Source(
-            values, _settings(config.parent, files, parts)
-        )
+        return str(stated or spec.model_type), Source(values, _settings(config.parent, kind))
     model_type = spec.model_type or ""
-    settings = image_settings(spec.hub_id) if files is _FILES else None
-    return _WHOLE.get(model_type, model_type), Source({}, settings, settings is not None)
+    known = published(spec.hub_id, kind)
+    return _WHOLE.get(model_type, model_type), Source(
+        published_config(spec.hub_id),
+        known.settings if known else None,
+        known.file if known else "",
+    )
 
 
-def _settings(folder: Path, files: Sequence[str], parts: Sequence[str]) -> Mapping[str, Any] | None:
-    """The processor's settings that lie in a model's folder."""
-    found: dict[str, Any] = {}
-    for name in files:
-        if (folder / name).is_file():
-            values = read_json(folder / name)
-            for part in parts:
-                inner = values.get(part)
-                if isinstance(inner, Mapping):
-                    found |= inner
-            found |= values
-    return found or None
+def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
+    """How the processor is set that lies in a model's folder; None where no file says it."""
+    part, files = _PROCESSORS[kind]
+    around = folder / "processor_config.json"
+    whole = read_json(around) if around.is_file() else {}
+    own = whole.get(part)
+    if not isinstance(own, Mapping):
+        own = next((read_json(folder / name) for name in files if (folder / name).is_file()), None)
+    # What the processor of all kinds is told, such as image_seq_len, stands around its parts.
+    return {**whole, **own} if own is not None else whole or None
 
 
-def _takes(spec: ModelSpec, kind: str, source: Source) -> None:
+def _takes(spec: ModelSpec, kind: Kind, source: Source) -> None:
     """Refuse what the model has no tower for."""
     words = _TOWERS[kind]
     stated = any(key.startswith(words) and source.config[key] for key in source.config)

@@ -1,21 +1,86 @@
-"""Processors' settings as they are published beside weights, where they differ from the class's own.
+"""Processors' settings as they are published beside weights.
 
-A shipped spec has no ``preprocessor_config.json`` beside it. Qwen2-VL and Qwen2.5-VL are published with
-the bounds of their architecture, which make up to twelve times the tokens of the class's: ``min_pixels``
-3,136 and ``max_pixels`` 12,845,056 (16,384 tokens), quoted for Qwen2.5-VL-7B-Instruct in mlx-vlm's issue
-1175; its class has 1,003,520 (Qwen2VLImageProcessor, transformers 5.23.0).
+A shipped spec has no ``preprocessor_config.json`` beside it. What is known of the file on the Hub stands
+here, each with where it was read; of the rest the values of the processor's class hold, and the answer
+says so. The two may differ thirtyfold.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-_QWEN2 = {"min_pixels": 3136, "max_pixels": 12845056}
-# The beginning of a hub id -> what the images' processor is set to.
-_IMAGES: Mapping[str, Mapping[str, int]] = {"Qwen/Qwen2-VL-": _QWEN2, "Qwen/Qwen2.5-VL-": _QWEN2}
+from kvcalc.frozen import frozen
+
+Kind = Literal["image", "audio", "video"]
 
 
-def image_settings(hub_ids: Sequence[str]) -> Mapping[str, int] | None:
-    """What the images' processor of a published model is set to; None where the class's own holds."""
-    found = [
-        one for hub_id in hub_ids for start, one in _IMAGES.items() if hub_id.startswith(start)
-    ]
-    return found[0] if found else None
+@frozen
+class Published:
+    """The settings of one processor. file: which file of the model's has them."""
+
+    file: str
+    settings: Mapping[str, Any]
+
+
+def _edges(least: int, most: int) -> Mapping[str, Any]:
+    return {"size": {"shortest_edge": least, "longest_edge": most}}
+
+
+# mlx-vlm's issue 1175 quotes Qwen2.5-VL-7B-Instruct's. There is no file for video beside it, so that
+# transformers 5.23.0 takes the images' for it (video_processing_utils.py, get_video_processor_dict).
+_QWEN2 = Published("preprocessor_config.json", {"min_pixels": 3136, "max_pixels": 12845056})
+# Qwen3-VL-2B-Instruct's as transformers prints it, and the files of Qwen3.5-2B-Base, Qwen3.6-35B-A3B-FP8
+# and Qwen3.8-27B, as programs that read them quote them: the same in all four.
+_QWEN3 = Published("preprocessor_config.json", _edges(65536, 16777216))
+_QWEN3_VIDEO = Published("video_preprocessor_config.json", _edges(4096, 25165824))
+# GLM-OCR's file at revision 2e85a628; zai-org/GLM-V's issue 151: 2184 x 2184 pixels at most, which of
+# two frames are these.
+_GLM = Published("preprocessor_config.json", _edges(12544, 9633792))
+# https://huggingface.co/HuggingFaceTB/SmolVLM-Instruct (README): 81 tokens of 384 x 384 pixels, the
+# longest edge 4 * 384 unless it is set.
+_SMOLVLM = Published(
+    "preprocessor_config.json",
+    {"size": {"longest_edge": 1536}, "max_image_size": {"longest_edge": 384}, "image_seq_len": 81},
+)
+# The file that LTX-2's text encoder, a Gemma 3, has beside it; the class has 224 x 224.
+_GEMMA3 = Published(
+    "preprocessor_config.json", {"image_seq_length": 256, "size": {"height": 896, "width": 896}}
+)
+# The beginning of a hub id -> what each processor is set to.
+_MODELS: Mapping[str, Mapping[Kind, Published]] = {
+    "Qwen/Qwen2-VL-": {"image": _QWEN2, "video": _QWEN2},
+    "Qwen/Qwen2.5-VL-": {"image": _QWEN2, "video": _QWEN2},
+    "Qwen/Qwen3-VL-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
+    "Qwen/Qwen3.5-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
+    "Qwen/Qwen3.6-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
+    "Qwen/Qwen3.8-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
+    "zai-org/GLM-4.1V-": {"image": _GLM},
+    "zai-org/GLM-OCR": {"image": _GLM},
+    "HuggingFaceTB/SmolVLM-Instruct": {"image": _SMOLVLM},
+    "google/gemma-3-": {"image": _GEMMA3},
+}
+# The beginning of a hub id -> how config.json says that images are cut: the defaults of LlavaNextConfig
+# and LlavaOnevisionConfig (transformers 5.23.0), which were written for these models.
+_CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "llava-hf/llava-v1.6-": {
+        "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+    },
+    "llava-hf/llava-onevision-": {
+        "image_grid_pinpoints": [
+            [384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)
+        ]
+    },
+}
+
+
+def published(hub_ids: Sequence[str], kind: Kind) -> Published | None:
+    """How a published model's processor of this kind is set; None where it was not read."""
+    return next((found[kind] for found in _of(_MODELS, hub_ids) if kind in found), None)
+
+
+def published_config(hub_ids: Sequence[str]) -> Mapping[str, Any]:
+    """What config.json says of images, beside the tower's own dimensions."""
+    return next(iter(_of(_CONFIGS, hub_ids)), {})
+
+
+def _of(table: Mapping[str, Mapping[Any, Any]], hub_ids: Sequence[str]) -> list[Mapping[Any, Any]]:
+    return [one for hub_id in hub_ids for start, one in table.items() if hub_id.startswith(start)]

@@ -17,12 +17,13 @@ MAX_TILES = 128
 class Source:
     """config.json and the processor's settings.
 
-    settings: None where there is no such file. published: they are from no file, but known of the model.
+    settings: None where there is no such file. published: the name of the model's file on the Hub that
+    they are known of, where they were read from none here.
     """
 
     config: Mapping[str, Any]
     settings: Mapping[str, Any] | None
-    published: bool = False
+    published: str = ""
 
     def get(self, *keys: str, default: int, most: int = MAX_PIXELS) -> int:
         """A whole number of the settings, else of the config, else the class's default.

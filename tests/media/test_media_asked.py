@@ -85,6 +85,28 @@ def test_a_shipped_model_is_asked_as_it_is_published() -> None:
     assert not any("by default" in note for note in answer.assumptions)
 
 
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("smolvlm-2.2b", 1053), ("glm-ocr", 2691), ("gemma-3-4b", 256),
+        ("llava-v1.6-mistral-7b", 1948), ("llava-onevision-0.5b", 7269),
+    ],
+)  # fmt: skip
+def test_shipped_models_have_their_published_settings(model: str, tokens: int) -> None:
+    """1920x1080, counted by transformers 5.23.0's processors, set as the model's files are."""
+    (item,) = kvcalc.estimate(model, images="1x1920x1080").workload.media
+    assert item.tokens == tokens
+
+
+def test_each_processor_of_one_file_has_its_own_settings(tmp_path: Path) -> None:
+    """Those of sound are none of the images': a part of processor_config.json each (5.23.0)."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    parts = {"image_processor": PUBLISHED, "feature_extractor": {"max_pixels": 3136}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(parts), "utf-8")
+    (item,) = kvcalc.estimate(tmp_path, context_tokens=100, images="1x4000x3000").workload.media
+    assert item.tokens == 15301
+
+
 @pytest.mark.parametrize("words", [{"images": "1"}, {"audio": "30s"}])
 def test_a_model_without_a_tower_takes_none(words: dict[str, str]) -> None:
     with pytest.raises(kvcalc.UsageError, match="llama-3-8b has no tower"):

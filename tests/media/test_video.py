@@ -74,10 +74,10 @@ def test_words_that_say_nothing(text: str, said: str) -> None:
         videos(text)
 
 
-def config_of(folder: Path, processor: dict[str, Any] | None = None) -> Path:
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    if processor is not None:
-        (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))
+def config_of(folder: Path, **files: dict[str, Any]) -> Path:
+    """A model's folder: config.json, and the files of these names."""
+    for name, values in {"config": CONFIG, **files}.items():
+        (folder / f"{name}.json").write_text(json.dumps(values))
     return folder
 
 
@@ -104,16 +104,44 @@ def estimated(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+PUBLISHED = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+LESS = {"size": {"shortest_edge": 3136, "longest_edge": 200704}}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"video_preprocessor_config": PUBLISHED},
+        # No file for video: the images' is taken for it, as in Qwen2.5-VL's repository.
+        {"preprocessor_config": PUBLISHED},
+        {"video_preprocessor_config": PUBLISHED, "preprocessor_config": LESS},
+        {"processor_config": {"video_processor": PUBLISHED}, "video_preprocessor_config": LESS},
+        {"processor_config": {"image_processor": LESS}, "preprocessor_config": PUBLISHED},
+    ],
+)
 def test_a_video_joins_the_context_as_its_settings_say(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, Any]
 ) -> None:
-    folder = config_of(tmp_path, {"size": {"shortest_edge": 3136, "longest_edge": 12845056}})
-    asked = (str(folder), "--context", "1k", "--video", "60s@2fps@1280x720")
+    """The file that transformers 5.23.0 loads of each (get_video_processor_dict) says 3136 and 12845056."""
+    asked = (str(config_of(tmp_path, **files)), "--context", "1k", "--video", "60s@2fps@1280x720")
     found = estimated(capsys, *asked)
     # 60 pairs of frames of 728 x 1288: 26 * 46 merged patches, with published bounds.
     (media,) = found["workload"]["media"]
     assert (media["kind"], media["tokens"]) == ("video", 60 * 26 * 46)
     assert found["workload"]["context_tokens"] == 1024 + 60 * 26 * 46
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"), [("qwen3-vl-8b", 11400), ("qwen3.5-9b", 11400), ("qwen2.5-vl-7b", 71760)]
+)
+def test_a_shipped_model_sees_video_as_it_is_published(
+    capsys: pytest.CaptureFixture[str], model: str, tokens: int
+) -> None:
+    """120 frames of 1280x720, counted by transformers 5.23.0's processors with the published settings."""
+    found = estimated(capsys, model, "--video", "60s@2fps@1280x720")
+    (media,) = found["workload"]["media"]
+    assert media["tokens"] == tokens
+    assert any("as the published" in note for note in found["assumptions"])
 
 
 def test_a_model_that_sees_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

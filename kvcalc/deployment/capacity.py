@@ -1,6 +1,6 @@
 """What an engine allocates: of a stated memory, or of what a GPU has left: ``kvcalc capacity``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -70,7 +70,17 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     beyond = beyond_longest(spec, _longest(request))
     if beyond is not None:
         result = changed(result, notes=(beyond + past_the_longest(record.name), *result.notes))
-    return changed(result, notes=(*result.notes, *notes), source=spec.source)
+    said = (*result.notes, *notes, *_of_one_replica(question, stated=not notes))
+    return changed(result, notes=said, source=spec.source)
+
+
+def _of_one_replica(question: Question, stated: bool) -> Iterator[str]:
+    """What replicas and divided experts do not change. stated: whether the memory was."""
+    layout = question.layout
+    if layout.data > 1:
+        yield f"--dp {layout.data}: each replica has a pool of its own, and this is one's"
+    if layout.expert and stated:
+        yield "--expert-parallel divides weights, not a cache: of a stated memory it changes nothing"
 
 
 def _request(record: AnyEngine, question: Question) -> CapacityRequest:

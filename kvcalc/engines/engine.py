@@ -107,6 +107,7 @@ class Engine(Generic[F]):
     """One engine.
 
     name: as ``--engine`` takes it. words: as sentences name it. version: the newest known release.
+    oldest: the oldest whose rules were read; None where another place refuses releases.
     flags: the dataclass of its flags. serve: its flags for a workload; refuses what it has not.
 
     accounting: the tensors it keeps, for a release. hold: its blocks for one sequence of the flags.
@@ -141,6 +142,7 @@ class Engine(Generic[F]):
     version: str | None
     flags: type[F]
     serve: Callable[[Setting], F]
+    oldest: str | None = None
     accounting: Callable[[ModelSpec, CacheDtypes, str | None], Accounting] | None = None
     hold: Callable[[ModelSpec, F], Holding] | None = None
     capacity: Callable[[ModelSpec, F], CapacityResult] | None = None
@@ -221,17 +223,21 @@ class Engine(Generic[F]):
     def unread(self, version: str | None) -> tuple[str, ...]:
         """What is assumed of a release that is newer than the newest whose rules were read.
 
-        Raises UsageError for a word that is no release, and for another release of an engine of which
-        one was read (llama.cpp's).
+        Raises UsageError for a word that is no release, for one that is older than the oldest whose
+        rules were read, and for another release of an engine of which one was read (llama.cpp's).
         """
         if version is None or self.version is None:
             return ()
-        known, given = (
-            tuple(map(int, re.findall(r"\d+", each)))[:3] for each in (self.version, version)
-        )
+        known, given = _numbers(self.version), _numbers(version)
         if not given or (self.version.startswith("v") and given != known):
             raise UsageError(
                 f"--engine-version {version}: the rules of {self.words} here are those of {self.version}"
+            )
+        # "0.5" is the newest 0.5.
+        if self.oldest is not None and given < _numbers(self.oldest)[: len(given)]:
+            raise UsageError(
+                f"--engine-version {version}: {self.oldest} is the oldest release of {self.words} "
+                "whose rules were read"
             )
         if given <= known:
             return ()
@@ -265,6 +271,10 @@ class Engine(Generic[F]):
         reason = self.runs_on(device, version)
         if reason is not None:
             raise UnsupportedError(f"{self.words} does not run on {device.name}: {reason}")
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", release)))[:3]
 
 
 AnyEngine = Engine[Any]

@@ -192,3 +192,13 @@ def test_the_narrowest_file_says_what_is_lacking(capsys: Capture) -> None:
     assert "holds nothing" not in out
     assert status_of([*asked, "--format", "csv"]) == 1
     assert all(row.endswith("does not fit,") for row in capsys.readouterr().out.splitlines()[1:])
+
+
+def test_what_is_to_be_seen_puts_the_projector_on_the_device(capsys: Capture) -> None:
+    """gemma-3-4b's projector, 811.79 MiB in f16; 264 more tokens make the context longer, too."""
+    sizes = []
+    for words in ({}, {"images": ["1"]}):
+        found = ask(capsys, "gemma-3-4b", "qwen2.5-vl-3b", dtype="q4_k_m", context="8k", **words)
+        each = next(each for each in found["models"] if each["model"] == "gemma-3-4b")
+        sizes.append((each["best"]["weights_bytes"], each["best"]["free_bytes"]))
+    assert sizes == [(2483352832, 21383120015), (3334578880, 20520883919)]

@@ -14,7 +14,8 @@ from kvcalc.deployment.hardware import find
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines import ENGINES, engine_of
 from kvcalc.engines.flags import flags_of, option_of
-from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.engines.workload import holding
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load
 from tests.engines import accuracy
@@ -73,3 +74,52 @@ def test_a_release_that_nobody_read_is_said() -> None:
     for known in (None, "0.33.0", "0.10.2"):
         found = kvcalc.capacity("llama-3-8b", "vllm", available="9GiB", engine_version=known)
         assert "newer than" not in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "oldest"),
+    [("vllm", "0.0.1", "0.1.7"), ("sglang", "0.2", "0.3.0"), ("tensorrt-llm", "0.8", "1.1"),
+     ("tensorrt-llm", "0", "1.1")],
+)  # fmt: skip
+def test_a_release_older_than_those_that_were_read_is_refused(
+    engine: str, version: str, oldest: str
+) -> None:
+    for ask in (
+        lambda: kvcalc.capacity("llama-3-8b", engine, available="9GiB", engine_version=version),
+        lambda: holding(engine, load("llama-3-8b"), Workload(context_tokens=512), None, version),
+    ):
+        with pytest.raises(UsageError, match=f"{re.escape(oldest)} is the oldest release"):
+            ask()
+    found = kvcalc.capacity("llama-3-8b", engine, available="9GiB", engine_version=oldest)
+    assert (found.pool.tokens or 0) > 70_000
+
+
+def test_vllm_builds_without_tags_and_latents_of_its_first_engine_are_refused() -> None:
+    with pytest.raises(UsageError, match="a source tree without tags"):
+        kvcalc.capacity(
+            "llama-3-8b", "vllm", available="9GiB", engine_version="0.1.dev20073+g8e685d198"
+        )
+    # 0.6.4 kept 192-wide keys of every head (ModelConfig.get_head_size), 0.7.3 aligned latents.
+    with pytest.raises(UnsupportedError, match=r"latent attention before 0\.8"):
+        kvcalc.capacity("deepseek-v2-lite", "vllm", available="9GiB", engine_version="0.7.3")
+
+
+def test_llama_cpp_runs_at_most_256_sequences() -> None:
+    said = r"--batch 257: llama\.cpp runs at most 256 sequences at once"
+    for engine in ("llama.cpp", "ollama"):
+        with pytest.raises(UsageError, match=said):
+            holding(
+                engine, load("llama-3-8b"), Workload(context_tokens=512, batch_size=257), None, None
+            )
+    most = Workload(context_tokens=512, batch_size=256)
+    assert holding("llama.cpp", load("llama-3-8b"), most, None, None).shares
+
+
+def test_replicas_and_divided_experts_are_not_silent_beside_a_memory() -> None:
+    alone = kvcalc.capacity("qwen3-30b-a3b", "vllm", available="9GiB")
+    four = kvcalc.capacity("qwen3-30b-a3b", "vllm", available="9GiB", data=4, expert=True)
+    assert four.pool == alone.pool
+    assert four.notes[-2:] == (
+        "--dp 4: each replica has a pool of its own, and this is one's",
+        "--expert-parallel divides weights, not a cache: of a stated memory it changes nothing",
+    )

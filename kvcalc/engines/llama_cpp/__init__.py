@@ -2,7 +2,7 @@
 
 from kvcalc.engines.engine import Device, Engine, Placed, Setting
 from kvcalc.engines.holding import Holding
-from kvcalc.engines.llama_cpp.flags import LlamaCppFlags, cache_types
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags, cache_types, check_slots
 from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.engines.result import CapacityResult
 from kvcalc.file_types import LADDER
@@ -12,6 +12,7 @@ from kvcalc.spec.model import ModelSpec
 
 def _serve(setting: Setting) -> LlamaCppFlags:
     workload = setting.workload
+    check_slots(workload.num_sequences, "--batch")
     key, value = cache_types(setting.kv_dtype) if setting.kv_dtype else (None, None)
     given = {
         "ctx_size": workload.context_tokens,
@@ -66,6 +67,6 @@ ENGINE = Engine(
     files=True,
     placed_note="every layer and cache on the device, at the upper end of the bands: with --ram, or a "
     "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too; a projector (--mmproj) "
-    "comes on top",
+    "lies there only where something is to be seen (--images 1)",
     runs_on=_runs_on,
 )

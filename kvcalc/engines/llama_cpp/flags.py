@@ -18,6 +18,14 @@ MAX_SLOTS = 256
 CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
 
+def check_slots(sequences: int, option: str) -> None:
+    """Raises UsageError for more sequences than a context has."""
+    if sequences > MAX_SLOTS:
+        raise UsageError(
+            f"{option} {sequences}: llama.cpp runs at most {MAX_SLOTS} sequences at once (LLAMA_MAX_SEQ)"
+        )
+
+
 def _type(letter: str) -> Flag:
     help = f"Format of {letter} (llama.cpp)."
     short = f"-ct{letter.lower()}"
@@ -108,10 +116,6 @@ class LlamaCppFlags(CapacityRequest):
                 f"--engine-version {self.engine_version}: the rules of llama.cpp here are those of "
                 f"{VERSION}"
             )
-        if (self.parallel or 1) > MAX_SLOTS:
-            raise UsageError(
-                f"--parallel {self.parallel}: llama.cpp runs at most {MAX_SLOTS} sequences at once "
-                "(LLAMA_MAX_SEQ)"
-            )
+        check_slots(self.parallel or 1, "--parallel")
         if self.flash_attn not in (None, "on", "off", "auto"):
             raise UsageError(f"--flash-attn {self.flash_attn}: choose from on, off, auto")

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from kvcalc.engines.engine import Device, Placed
-from kvcalc.engines.llama_cpp.flags import MAX_SLOTS, LlamaCppFlags
+from kvcalc.engines.llama_cpp.alongside import Alongside
+from kvcalc.engines.llama_cpp.flags import MAX_SLOTS, LlamaCppFlags, check_slots
 from kvcalc.engines.llama_cpp.local import LocalQuestion, command
 from kvcalc.engines.llama_cpp.memory import Loaded, Machine
 from kvcalc.engines.llama_cpp.placing import Placing
@@ -17,16 +18,20 @@ from kvcalc.units import MAX_TOKENS
 
 
 def placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: int) -> Placed:
-    """What ``fit`` says of it with every layer on the device. Raises for what llama.cpp refuses."""
+    """What ``fit`` says of it with every layer on the device, and the projector where there is something
+    to see. Raises for what llama.cpp refuses."""
     if workload.layout.devices > 1:
         raise UsageError("llama.cpp has no --tp, --pp or --dp: give one --gpu for each device")
     machine = Machine(devices=(device,))
     asked, slots = max(1, workload.context_tokens), workload.batch_size
+    check_slots(slots, "--batch")
     whole, flags = Placing(), _flags(workload, asked, slots)
-    loaded = Loaded(spec, workload.dtype, flags)
+    size = projector_bytes(spec)
+    beside = Alongside(projector_bytes=size if workload.media else 0)
+    loaded = Loaded(spec, workload.dtype, flags, beside)
     found = as_asked(loaded, machine, whole)
     free = found.table.uses[0].free() or 0
-    file_bytes = weight_bytes - projector_bytes(spec)
+    file_bytes = weight_bytes - (size - beside.projector_bytes)
     if found.verdict == "does not fit":
         return Placed(verdict="does not fit", free_bytes=free, longest_context=0, largest_batch=0,
                       file_bytes=file_bytes)  # fmt: skip
@@ -34,7 +39,7 @@ def placed(spec: ModelSpec, device: Device, workload: Workload, weight_bytes: in
     def spare(tokens: int, sequences: int) -> int:
         """Bytes that are left where the verdict is the same; below zero where it is not."""
         try:
-            other = Loaded(spec, workload.dtype, _flags(workload, tokens, sequences))
+            other = Loaded(spec, workload.dtype, _flags(workload, tokens, sequences), beside)
             again = as_asked(other, machine, whole)
         except KvcalcError:
             return -1

@@ -6,7 +6,7 @@ from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.sglang.adapters import SglangReservation
 from kvcalc.engines.sglang.flags import SglangFlags
-from kvcalc.engines.sglang.versions import NEWEST
+from kvcalc.engines.sglang.versions import NEWEST, OLDEST
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 
@@ -79,6 +79,7 @@ ENGINE = Engine(
     name="sglang",
     words="SGLang",
     version=NEWEST,
+    oldest=OLDEST,
     flags=SglangFlags,
     serve=_serve,
     capacity=_capacity,

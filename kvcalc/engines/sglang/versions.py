@@ -14,7 +14,9 @@
 0.5.18: layers that take another's top-k have no index keys; DSA's draft layers are counted apart.
 0.5.22: draft layers are added to a token's bytes, not multiplied in.
 
-Before 0.5.7 windows and states were sized by other rules, which are not accounted for.
+0.3.0, 0.4.0, 0.4.6 and 0.4.9 have the tokens and rows of 0.5.3 for attention alone (profile_max_num_token,
+MHATokenToKVPool, MLATokenToKVPool). Before 0.5.7 windows and states were sized by other rules, which are
+not accounted for.
 """
 
 import re
@@ -23,7 +25,7 @@ from fractions import Fraction
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
 
-NEWEST = "0.5.23"
+OLDEST, NEWEST = "0.3.0", "0.5.23"
 # --swa-full-tokens-ratio, --mamba-full-memory-ratio.
 WINDOW_RATIO, STATE_RATIO = Fraction(8, 10), Fraction(9, 10)
 

@@ -9,7 +9,7 @@ from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.vllm.adapters import VllmReservation
 from kvcalc.engines.vllm.flags import VllmFlags
-from kvcalc.engines.vllm.versions import NEWEST, rules_for
+from kvcalc.engines.vllm.versions import NEWEST, OLDEST, rules_for
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import GIB
@@ -132,6 +132,7 @@ ENGINE = Engine(
     name="vllm",
     words="vLLM",
     version=NEWEST,
+    oldest=OLDEST,
     flags=VllmFlags,
     serve=_serve,
     capacity=_capacity,

@@ -81,6 +81,11 @@ class PageMaker:
         kept = tuple(attention.cache())
         if not kept:
             return
+        if attention.kind == "mla" and self.rules.v0:
+            raise UnsupportedError(
+                "how vLLM kept latent attention before 0.8 is not accounted for: keys and values of every "
+                "head at first, then latents whose rows are aligned"
+            )
         if attention.kind == "mla" and self.spec.model_type in _WITHOUT_LATENTS:
             yield self._unfolded(attention, tokens)
         elif attention.kind == "mla":

@@ -1,6 +1,8 @@
 """Which rules a version of vLLM follows. Each boundary was read in the releases' own sources.
 
-V0 (before 0.8): every layer of a model has a page in every block, windows included.
+V0 (0.1.7, 0.2.0, 0.4.0, 0.5.4, 0.6.4, 0.7.3; before 0.8): every layer of a model has a page in every
+    block, windows included (CacheEngine.get_cache_block_size). MLA was kept as keys and values of every
+    head (absent in 0.6.4: get_head_size), then as latents whose rows were aligned to 256 bytes (0.7.3).
 0.9.1: hybrid KV cache manager (PR 17996): layer groups of one page size share one pool.
 0.10.0: chunked attention has pages of its own kind (absent in 0.9.2: plain full attention), and
     recurrent layers have pages at all.
@@ -46,7 +48,7 @@ from functools import cache
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
 
-NEWEST = "0.33.0"
+OLDEST, NEWEST = "0.1.7", "0.33.0"
 _Version = tuple[int, int, int, int]
 
 
@@ -100,11 +102,21 @@ class Rules:
     blocks_for_graphs: bool
 
 
+def is_untagged(version: str) -> bool:
+    """Whether a version is what setuptools-scm makes of a tree without tags: 0.1.dev20073+g8e685d198."""
+    return version.startswith("0.1.dev")
+
+
 def _parse(text: str) -> _Version:
     """``0.20.1rc1.dev16+g7a`` is before 0.20.1; ``0.24`` is 0.24.0; ``v0`` is 0.7."""
     cleaned = text.strip().lower().lstrip("~v")
     if cleaned == "0":
         return (0, 7, 0, 0)
+    if is_untagged(cleaned):
+        raise UsageError(
+            f"--engine-version {text}: a build of a source tree without tags, which may be of any age: "
+            "write the release that it was made after"
+        )
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(.*)", cleaned)
     if match is None:
         raise UsageError(

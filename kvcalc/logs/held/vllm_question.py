@@ -2,6 +2,7 @@
 
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.engines.vllm.flags import VllmFlags
+from kvcalc.engines.vllm.versions import is_untagged
 from kvcalc.errors import UnsupportedError
 from kvcalc.logs.facts import Start
 from kvcalc.logs.held.common import truth, whole, word
@@ -21,6 +22,8 @@ def question(start: Start, spec: ModelSpec, device: Accelerator | None) -> VllmF
     )  # fmt: skip
     drafts, layers = _speculation(start, spec)
     version = None if start.version is None else str(start.version.value)
+    if version is not None and is_untagged(version):
+        version = None
     off = truth(start, "--disable-hybrid-kv-cache-manager")
     packed = start.value("kv_cache_format")
     return VllmFlags(

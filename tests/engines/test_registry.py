@@ -91,7 +91,7 @@ def test_a_release_older_than_those_that_were_read_is_refused(
         with pytest.raises(UsageError, match=f"{re.escape(oldest)} is the oldest release"):
             ask()
     found = kvcalc.capacity("llama-3-8b", engine, available="9GiB", engine_version=oldest)
-    assert (found.pool.tokens or 0) > 70_000
+    assert (found.pool.tokens or 0) > 60_000
 
 
 def test_vllm_builds_without_tags_and_latents_of_its_first_engine_are_refused() -> None:

@@ -26,7 +26,7 @@ from typing import Literal
 from kvcalc.counts import Inner, Taps, Width
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
-from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
+from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
 
 
 @frozen(kw_only=True)
@@ -73,7 +73,7 @@ class Mamba1:
         if self.conv_bias:
             yield ParamTensor("conv1d.bias", (inner,), "recurrent", by_channel)
         yield from linear("in_proj", 2 * inner, hidden_size, "recurrent",
-                          bias=self.proj_bias, shard=split(0, 2 * inner, inner))  # fmt: skip
+                          bias=self.proj_bias, shard=Shard(0, (Part(inner, inner),) * 2))  # fmt: skip
         yield from linear("x_proj", rank + 2 * state, inner, "recurrent", shard=split(1, inner))
         yield from linear("dt_proj", inner, rank, "recurrent", bias=True, shard=by_channel)
         yield from linear("out_proj", hidden_size, inner, "recurrent",

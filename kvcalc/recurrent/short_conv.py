@@ -20,10 +20,10 @@ Reference code: transformers models/lfm2/modeling_lfm2.py (Lfm2ShortConv).
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.counts import Scaled, Taps
+from kvcalc.counts import Inner, Taps
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
-from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, linear, split
+from kvcalc.tensors import ONCE, CacheTensor, ParamTensor, Part, Shard, linear, split
 
 
 @frozen(kw_only=True)
@@ -38,7 +38,7 @@ class ShortConv:
     """
 
     kind: Literal["short_conv"]
-    hidden_size: Scaled
+    hidden_size: Inner
     conv_L_cache: Taps
     conv_bias: bool = False
 
@@ -54,7 +54,7 @@ class ShortConv:
         if self.conv_bias:
             yield ParamTensor("conv.bias", (width,), "recurrent", split(0, width))
         yield from linear("in_proj", 3 * width, hidden_size, "recurrent",
-                          bias=self.conv_bias, shard=split(0, 3 * width, width))  # fmt: skip
+                          bias=self.conv_bias, shard=Shard(0, (Part(width, width),) * 3))  # fmt: skip
         yield from linear("out_proj", hidden_size, width, "recurrent",
                           bias=self.conv_bias, shard=split(1, width))  # fmt: skip
 

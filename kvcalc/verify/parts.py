@@ -19,9 +19,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Module(nn.Module):
-    """A module whose call returns a tensor, and which says so to the type checker."""
+    """A module whose call returns a tensor, and which says so to the type checker.
+
+    rank, num_ranks: its place among tensor-parallel ranks (kvcalc/verify/shards.py), for what goes by
+    the index of a head; alone it is the first of one.
+    """
 
     __call__: Callable[..., Tensor]
+    rank: int = 0
+    num_ranks: int = 1
 
 
 class Linear(nn.Linear):

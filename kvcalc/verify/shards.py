@@ -10,7 +10,7 @@ is looked up by the rank that has the row; logits are gathered; a norm over divi
 its mean over all ranks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +18,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kvcalc.attention.nsa import NativeSparseAttention
 from kvcalc.counts import Kind, counts
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.spec.model import Block, ModelSpec
-from kvcalc.tensors import ParamTensor, Part
+from kvcalc.tensors import CacheTensor, ParamTensor, Part
+from kvcalc.verify.attention.moa import Experts as HeadExperts
 from kvcalc.verify.ffn.moe import Experts
 from kvcalc.verify.model import Head, ReferenceModel
-from kvcalc.verify.parts import Embedding, Linear, Norm, up
+from kvcalc.verify.parts import Embedding, Linear, Module, Norm, up
+from kvcalc.verify.places import inventory, label, place_of
 
-# Kinds whose reference modules do not divide: decays and slopes that go by the head's index, sums over
-# divided channels inside the module, heads that are experts. A kind that is not here is tried.
-UNDIVIDED = ("gla", "nsa", "moa", "mamba1", "lightning", "retnet", "short_conv")
+# Kinds whose reference modules do not divide, and why. A kind that is not here is tried.
+UNDIVIDED = {
+    "gla": "a rank holds the up-projections of its own latents whole, where the list has an even "
+    "share of every one: as many bytes of other tensors",
+}
 STACK = ("altup", "laurel", "per_layer_embeddings", "recursion", "pooler")
 
 
@@ -61,17 +66,30 @@ def refuse(spec: ModelSpec, ranks: int) -> None:
         for part in block.mechanisms():
             if part.kind in UNDIVIDED:
                 raise UnsupportedError(
-                    f"tensor parallelism: {part.kind} (block {name}) is not sharded here"
+                    f"tensor parallelism: {part.kind} (block {name}) is not sharded here: "
+                    f"{UNDIVIDED[part.kind]}"
                 )
-    for group in parameter_groups(spec):
-        for tensor in group.tensors:
-            try:
-                tensor.per_rank(ranks)
-            except ValueError as error:
+            if isinstance(part, NativeSparseAttention) and ranks > part.num_key_value_heads:
                 raise UnsupportedError(
-                    f"tensor parallelism over {ranks} ranks: {group.prefix}{tensor.name} "
-                    f"{list(tensor.shape)}: {error}"
-                ) from None
+                    f"tensor parallelism over {ranks} ranks: nsa (block {name}) chooses blocks for "
+                    f"all queries of a KV head together, and it has {part.num_key_value_heads}"
+                )
+    for where, tensor in _tensors(spec):
+        try:
+            tensor.per_rank(ranks)
+        except ValueError as error:
+            raise UnsupportedError(
+                f"tensor parallelism over {ranks} ranks: {where} {list(tensor.shape)}: {error}"
+            ) from None
+
+
+def _tensors(spec: ModelSpec) -> Iterator[tuple[str, ParamTensor | CacheTensor]]:
+    """Every weight and every cached tensor, with its name."""
+    for group in parameter_groups(spec):
+        for weight in group.tensors:
+            yield group.prefix + weight.name, weight
+    for layers, kept in inventory(spec):
+        yield label(place_of(layers, layers.layers[0]), kept.name), kept
 
 
 def of_rank(spec: ModelSpec, ranks: int) -> ModelSpec:
@@ -180,7 +198,9 @@ def connect(model: ReferenceModel, spec: ModelSpec, ranks: Ranks) -> None:
                 elif isinstance(module, Norm) and name == "weight":
                     _instead(module, _normed(module, ranks))
     for module in modules.values():
-        if isinstance(module, Experts):
+        if isinstance(module, Module):
+            module.rank, module.num_ranks = ranks.rank, ranks.size
+        if isinstance(module, (Experts, HeadExperts)):
             setattr(module, "total", ranks.add)  # noqa: B010
         elif isinstance(module, Head):
             _instead(module, _gathered(module, ranks, spec.vocab_size))

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.verify import parallel, shards
+from kvcalc.verify.parts import Module
 from kvcalc.verify.runner import one_thread
 from tests.verify.specs import FFN, GQA, HEAD, SPECS
 
@@ -70,15 +71,35 @@ def planted_cache() -> None:
     SoftmaxAttention.cache = wrong  # type: ignore[method-assign]
 
 
+def planted_place() -> None:
+    """No module is told which rank it is on."""
+    right = shards.connect
+
+    def wrong(model: Any, spec: Any, ranks: Any) -> None:
+        right(model, spec, ranks)
+        for module in model.modules():
+            if isinstance(module, Module):
+                module.rank = 0
+
+    parallel.connect = wrong
+
+
 PLANTED: dict[str, Callable[[], None]] = {
     "planted-order": planted_order,
     "planted-replication": planted_replication,
     "planted-cache": planted_cache,
+    "planted-place": planted_place,
 }
+# The spec that a fault is planted in, where it is not gqa's.
+PLANTED_IN = {"planted-place": "lightning"}
+
+
+def _spec_of(name: str) -> str:
+    return PLANTED_IN.get(name, "gqa") if name in PLANTED else name
 
 
 def found_in(name: str, rank: int, size: int) -> dict[str, Any]:
-    text = MOE if name == "experts" else SPECS["gqa" if name in PLANTED else name]
+    text = MOE if name == "experts" else SPECS[_spec_of(name)]
     right = shards.cut, SoftmaxAttention.parameters, SoftmaxAttention.cache
     if name in PLANTED:
         PLANTED[name]()
@@ -89,7 +110,7 @@ def found_in(name: str, rank: int, size: int) -> dict[str, Any]:
         with torch.inference_mode(), one_thread():
             mine = parallel.one_rank(spec, small, ranks, "cpu")
     finally:
-        shards.cut = right[0]
+        shards.cut, parallel.connect = right[0], shards.connect
         SoftmaxAttention.parameters = right[1]  # type: ignore[method-assign]
         SoftmaxAttention.cache = right[2]  # type: ignore[method-assign]
     everybody: list[Any] = [None] * size

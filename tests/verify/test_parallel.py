@@ -23,9 +23,10 @@ from tests.verify.specs import SPECS, attention
 pytestmark = pytest.mark.torch
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PLANTED = ("planted-order", "planted-replication", "planted-cache", "planted-place")
 NAMES = (
     "gqa", "mqa", "gates", "window", "mla", "mamba2", "gated-deltanet", "encoder-decoder",
-    "csa", "tpa", "rwkv7", "rg-lru",
+    "csa", "tpa", "rwkv7", "rg-lru", "mamba1", "short-conv", "lightning", "retnet", "nsa", "moa",
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def torchrun(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 def found() -> list[dict[str, Any]]:
     """What two ranks found, and what four did: one process that forks, so torch is imported once."""
     groups = (
-        ("2", *NAMES, "experts", "planted-order", "planted-replication", "planted-cache"),
+        ("2", *NAMES, "experts", *PLANTED),
         ("4", "gqa", "mla", "mamba2", "experts"),
     )
     done = subprocess.run(
@@ -109,6 +110,8 @@ def test_wrong_shards_are_caught(two: dict[str, Any]) -> None:
         "attention.k_proj.weight: formula [16, 64] on each rank, measured [8, 64]"
         in (replication["failures"][0])
     )
+    # Every rank takes its heads' decays for those of the first heads.
+    assert two["planted-place"]["passed"] == [True, True, False]
     cache = two["planted-cache"]
     assert cache["passed"] == [True, False, True]
     assert "rank 0: layers.0.attention.key: formula [1, 2, " in cache["failures"][0]
@@ -126,8 +129,15 @@ def test_the_command_prints_on_rank_0_only() -> None:
 
 
 def test_a_mechanism_that_is_not_sharded_is_named() -> None:
-    with pytest.raises(UnsupportedError, match=r"nsa \(block a\) is not sharded"):
-        refuse(load_spec_text(SPECS["nsa"]), 2)
+    with pytest.raises(
+        UnsupportedError, match=r"gla \(block a\) is not sharded here: a rank holds"
+    ):
+        refuse(load_spec_text(SPECS["gla"]), 2)
+    # Two KV heads, whose queries choose blocks together; and whose caches are not copied in moa.
+    with pytest.raises(UnsupportedError, match=r"over 4 ranks: nsa \(block a\) chooses blocks"):
+        refuse(load_spec_text(SPECS["nsa"]), 4)
+    with pytest.raises(UnsupportedError, match=r"over 4 ranks: layers.0.attention.key \[2, 8\]"):
+        refuse(load_spec_text(SPECS["moa"]), 4)
     seven = attention("kind: mha, num_attention_heads: 7, num_key_value_heads: 7, head_dim: 8")
     with pytest.raises(
         UnsupportedError, match=r"q_proj.weight .* 7 cannot be divided among 2 ranks"

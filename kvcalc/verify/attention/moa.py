@@ -6,6 +6,8 @@ Kept: ``key`` (B, n_kv, S, d_h) after its rotary embedding, and ``value``, once 
 token's route depends on that token alone.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,10 +28,14 @@ from kvcalc.verify.parts import (
 
 
 class Experts(nn.Module):
-    """The query and output projections of all experts, and the router between them."""
+    """The query and output projections of all experts, and the router between them.
+
+    total: what adds up the shares of ranks that divide an expert's heads (kvcalc/verify/shards.py).
+    """
 
     def __init__(self, c: Fields, hidden_size: int) -> None:
         super().__init__()
+        self.total: Callable[[Tensor], Tensor] = torch.Tensor.contiguous
         inner = c.num_key_value_heads * c.head_dim
         self.input_linear = weight(c.num_experts, inner, hidden_size)
         self.output_linear = weight(c.num_experts, hidden_size, inner)
@@ -59,7 +65,7 @@ class MixtureOfAttentionHeads(Module):
         self.sight.keep(cache, "value", v, 2, step)
         scores, chosen = experts.router(x).topk(self.c.num_experts_per_tok, -1)  # (B, T, k)
         shares = up(scores).softmax(-1).to(x.dtype)
-        y = torch.zeros_like(x) + experts.bias
+        y = torch.zeros_like(x)
         for one in range(self.c.num_experts_per_tok):
             index = chosen[..., one]  # (B, T): this token's expert
             q = torch.einsum("btd,btid->bti", x, experts.input_linear[index])
@@ -67,4 +73,4 @@ class MixtureOfAttentionHeads(Module):
             out = attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, T, n_kv * d_h)
             out = torch.einsum("bti,btdi->btd", out, experts.output_linear[index])
             y = y + shares[..., one, None] * out
-        return y
+        return experts.total(y) + experts.bias

@@ -82,8 +82,8 @@ class NativeSparseAttention(Module):
         else:
             wk, wv, near = k, v, self.near.mask(step.order, order)
         window = attend(q, wk, wv, near)
-        gates = self.g_proj(x).sigmoid()  # (B, T, 3 [* H])
-        gates = unfold(gates, -1, (3, -1)).permute(2, 0, 3, 1).unsqueeze(-1)  # (3, B, H | 1, T, 1)
+        gates = self.g_proj(x).sigmoid()  # (B, T, [H *] 3): a head's three stand together
+        gates = unfold(gates, -1, (-1, 3)).permute(3, 0, 2, 1).unsqueeze(-1)  # (3, B, H | 1, T, 1)
         y = gates[0] * compressed + gates[1] * selected + gates[2] * window
         return self.o_proj(merged(y))
 

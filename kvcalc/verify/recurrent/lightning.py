@@ -27,9 +27,9 @@ class LightningAttention(Module):
 
     def forward(self, x: Tensor, cache: State | None, step: Step) -> Tensor:
         c, H, d_h = self.c, self.c.num_attention_heads, self.c.head_dim
-        q, k, v = unfold(up(F.silu(self.qkv_proj(x))), -1, (3, H, d_h)).unbind(2)
-        head = torch.arange(1, H + 1, device=x.device, dtype=q.dtype)
-        decay = torch.exp(-(2.0 ** (-8 * head / H)))[:, None, None]  # (H, 1, 1)
+        q, k, v = unfold(up(F.silu(self.qkv_proj(x))), -1, (H, 3, d_h)).unbind(3)
+        head = self.rank * H + torch.arange(1, H + 1, device=x.device, dtype=q.dtype)
+        decay = torch.exp(-(2.0 ** (-8 * head / (H * self.num_ranks))))[:, None, None]  # (H, 1, 1)
         kv = recall(cache, "kv_state", x, c.state_dtype, H, d_h, d_h)
         outs = []
         for t in range(x.shape[1]):

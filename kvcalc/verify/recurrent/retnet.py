@@ -45,7 +45,7 @@ class RetNet(Module):
         q = up(rotary(heads(self.q_proj(x), h), step.positions)) * c.head_k_dim**-0.5
         k = up(rotary(heads(self.k_proj(x), h), step.positions))  # (B, h, T, d_k)
         v = up(heads(self.v_proj(x), h))  # (B, h, T, d_v)
-        head = torch.arange(h, device=x.device, dtype=q.dtype)
+        head = self.rank * h + torch.arange(h, device=x.device, dtype=q.dtype)
         decay = (1 - 2.0 ** (-5 - head))[:, None, None]  # (h, 1, 1)
         S = recall(cache, "kv_state", x, c.state_dtype, h, c.head_k_dim, c.head_v_dim)
         outs = []

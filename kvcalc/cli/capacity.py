@@ -93,10 +93,11 @@ def capacity(
         return local.table(locate(model), name, machine, dtype, context, given, engine_version,
                            format, quiet, draft)  # fmt: skip
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
-    found = locate(model)
+    found, named = locate(model), options.gpu_list(gpu)
+    tp = options.tensor_ranks(named, tp, pp * dp)
     question = Question(
         engine=name, engine_version=engine_version, available=_available(available),
-        device=options.device(options.one_gpu(options.gpu_list(gpu), tp * pp), gpu_memory),
+        device=options.device(options.one_gpu(named, tp * pp), gpu_memory),
         dtype=dtype, eager=enforce_eager,
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
         model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),

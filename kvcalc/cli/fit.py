@@ -122,6 +122,7 @@ def fit(
     flag = flag or _first({"--draft": draft, "--mtp-layers": mtp_layers})
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
+    tp = options.tensor_ranks(named, tp, pp * dp)
     device = _one_accelerator(options.one_gpu(named, tp * pp * dp), gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
     asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype,

@@ -318,6 +318,14 @@ def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
     return [gpus] if isinstance(gpus, str) else list(gpus or ())
 
 
+def tensor_ranks(gpus: list[str], tp: int, others: int) -> int:
+    """What --tp is: as many as the equal devices that are listed, where nothing says how they share.
+
+    others: --pp x --dp.
+    """
+    return max(1, len(gpus)) if tp * others == 1 else tp
+
+
 def one_gpu(gpus: list[str], ranks: int = 1) -> str | None:
     """The accelerator of an engine that runs on equal ones: named once, or once for each rank.
 
@@ -334,9 +342,9 @@ def one_gpu(gpus: list[str], ranks: int = 1) -> str | None:
             "different ones"
         )
     if len(gpus) != ranks:
-        also = f", and --tp and --pp say {ranks}" if ranks > 1 else ""
         raise UsageError(
-            f"{said}: {len(gpus)} devices{also}: write --gpu {gpus[0]} --tp {len(gpus)}"
+            f"{said}: {len(gpus)} devices, and --tp and --pp say {ranks}: write --gpu {gpus[0]} --tp "
+            f"{len(gpus)}"
         )
     return gpus[0]
 

@@ -45,8 +45,11 @@ def test_equal_devices_may_be_listed_one_by_one(capsys: Capture) -> None:
         *["--gpu", "h100", "--tp", "2", "--format", "json"],
     )
     assert both == once
-    code, _, err = run(capsys, *["fit", "qwen3-8b", "--gpu", "h100", "--gpu", "h100"])
-    assert (code, "2 devices: write --gpu h100 --tp 2" in err) == (2, True)
+    listed = run(capsys, *["fit", "qwen3-8b", *["--gpu", "h100"] * 2, "--format", "json"])
+    assert listed == once
+    assert run(capsys, *["capacity", "qwen3-8b", *["--gpu", "h100"] * 2]) == run(
+        capsys, *["capacity", "qwen3-8b", "--gpu", "h100", "--tp", "2"]
+    )
     code, _, err = run(capsys, *["fit", "qwen3-8b", "--gpu", "h100", "--gpu", "h100", "--tp", "4"])
     assert (code, "2 devices, and --tp and --pp say 4" in err) == (2, True)
 

@@ -36,7 +36,8 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
             "any log, and may be up to a tenth less"
         )
     elif device.vendor:
-        yield f"{device.name}: {device.nominal}, seen by programs as printed in {device.source}"
+        seen = format_bytes(device.bytes)
+        yield f"{device.name}: of its {device.nominal} a program sees {seen}, as printed in {device.source}"
     yield from _beside(device)
     yield from request.notes
     workload = request.workload

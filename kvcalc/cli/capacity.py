@@ -93,14 +93,14 @@ def capacity(
         return local.table(locate(model), name, machine, dtype, context, given, engine_version,
                            format, quiet, draft)  # fmt: skip
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
-    found, named = locate(model), options.gpu_list(gpu)
-    tp = options.tensor_ranks(named, tp, pp * dp)
+    found = locate(model)
+    server, layout = options.server(options.gpu_list(gpu), Layout(tp, pp, dp, expert_parallel))
     question = Question(
         engine=name, engine_version=engine_version, available=_available(available),
-        device=options.device(options.one_gpu(named, tp * pp), gpu_memory),
+        device=options.device(server, gpu_memory),
         dtype=dtype, eager=enforce_eager,
         utilization=flags.share(memory_utilization, "--memory-utilization", most=1),
-        model_dtype=model_dtype, layout=Layout(tp, pp, dp, expert_parallel),
+        model_dtype=model_dtype, layout=layout,
         flags=_with_context(name, given, options.tokens(context, "--context")),
         draft=beside_of(draft).draft, adapters=lora.of(NOTHING, found.spec, name).adapters,
     )  # fmt: skip

@@ -122,11 +122,10 @@ def fit(
     flag = flag or _first({"--draft": draft, "--mtp-layers": mtp_layers})
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
-    tp = options.tensor_ranks(named, tp, pp * dp)
-    device = _one_accelerator(options.one_gpu(named, tp * pp * dp), gpus, gpu_memory)
+    server, layout = options.server(named, Layout(tp, pp, dp, expert_parallel))
+    device = _one_accelerator(server, gpus, gpu_memory)
     step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
-    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype,
-                   Layout(tp, pp, dp, expert_parallel),
+    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout,
                    beside_of(draft, mtp_layers, speculative_tokens), put)  # fmt: skip
     run = (engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
     request = replace(_request(name, *run), kv_stated=kv_dtype is not None)

@@ -20,6 +20,7 @@ from kvcalc.units import parse_memory, parse_tokens
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.engine import AnyEngine
+    from kvcalc.memory.layout import Layout
 
 
 # Attention to put in place of the model's own; gqa:4 and mla:512 say a size.
@@ -318,21 +319,16 @@ def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
     return [gpus] if isinstance(gpus, str) else list(gpus or ())
 
 
-def tensor_ranks(gpus: list[str], tp: int, others: int) -> int:
-    """What --tp is: as many as the equal devices that are listed, where nothing says how they share.
+def server(gpus: list[str], layout: "Layout") -> "tuple[str | None, Layout]":
+    """The accelerator of an engine that runs on equal ones, named once or once a rank, and the layout.
 
-    others: --pp x --dp.
-    """
-    return max(1, len(gpus)) if tp * others == 1 else tp
-
-
-def one_gpu(gpus: list[str], ranks: int = 1) -> str | None:
-    """The accelerator of an engine that runs on equal ones: named once, or once for each rank.
-
-    Raises UsageError for different ones, and for another number of them.
+    Equal devices that are listed are tensor ranks where nothing says how they share. Raises UsageError
+    for different ones, and for another number of them than of ranks.
     """
     if len(gpus) < 2:
-        return gpus[0] if gpus else None
+        return (gpus[0] if gpus else None), layout
+    from dataclasses import replace
+
     from kvcalc.deployment.hardware import find
 
     said = f"--gpu {' --gpu '.join(gpus)}"
@@ -341,12 +337,14 @@ def one_gpu(gpus: list[str], ranks: int = 1) -> str | None:
             f"{said}: the number of equal devices is --tp and --pp; --engine llama.cpp runs on "
             "different ones"
         )
+    if (ranks := layout.tensor * layout.pipeline * layout.data) == 1:
+        return gpus[0], replace(layout, tensor=len(gpus))
     if len(gpus) != ranks:
         raise UsageError(
             f"{said}: {len(gpus)} devices, and --tp and --pp say {ranks}: write --gpu {gpus[0]} --tp "
             f"{len(gpus)}"
         )
-    return gpus[0]
+    return gpus[0], layout
 
 
 def device(gpu: str | None, gpu_memory: str | None) -> "Accelerator | None":

@@ -337,11 +337,11 @@ def server(gpus: list[str], layout: "Layout") -> "tuple[str | None, Layout]":
             f"{said}: the number of equal devices is --tp and --pp; --engine llama.cpp runs on "
             "different ones"
         )
-    if (ranks := layout.tensor * layout.pipeline * layout.data) == 1:
+    if layout.devices == 1:
         return gpus[0], replace(layout, tensor=len(gpus))
-    if len(gpus) != ranks:
+    if len(gpus) != layout.devices:
         raise UsageError(
-            f"{said}: {len(gpus)} devices, and --tp and --pp say {ranks}: write --gpu {gpus[0]} --tp "
+            f"{said}: {len(gpus)} devices, and --tp and --pp say {layout.devices}: write --gpu {gpus[0]} --tp "
             f"{len(gpus)}"
         )
     return gpus[0], layout

@@ -341,8 +341,8 @@ def server(gpus: list[str], layout: "Layout") -> "tuple[str | None, Layout]":
         return gpus[0], replace(layout, tensor=len(gpus))
     if len(gpus) != layout.devices:
         raise UsageError(
-            f"{said}: {len(gpus)} devices, and --tp and --pp say {layout.devices}: write --gpu {gpus[0]} --tp "
-            f"{len(gpus)}"
+            f"{said}: {len(gpus)} devices, and --tp and --pp say {layout.devices}: write --gpu {gpus[0]} "
+            f"--tp {len(gpus)}"
         )
     return gpus[0], layout
 

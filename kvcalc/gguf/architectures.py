@@ -177,7 +177,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 ARCHITECTURES |= {
     whole: ARCHITECTURES[inside]
     for whole, inside in (
-        ("glm4v", "glm4"), ("lfm2_vl", "lfm2"), ("qwen2_audio", "qwen2"),
+        ("gemma4_unified", "gemma4"), ("glm4v", "glm4"), ("lfm2_vl", "lfm2"), ("qwen2_audio", "qwen2"),
         *((whole, "llama") for whole in ("voxtral", "idefics3", "smolvlm")),
     )
 }  # fmt: skip

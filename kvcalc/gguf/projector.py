@@ -25,7 +25,7 @@ _PROJECTORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe",
          "llama4", "kimi_k25", "minimax_m3_vl", "glm4v", "glm_ocr", "internvl", "lfm2_vl", "mistral3",
-         "qwen2_audio", "voxtral"),
+         "ministral3",         "qwen2_audio", "voxtral"),
         _POSITIONS,
     ),
 }  # fmt: skip
@@ -35,11 +35,14 @@ _PROJECTORS: dict[str, tuple[str, ...]] = {
 _FUSED = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v", "glm_ocr")
 _OF_FUSED = ("attention.k_proj.", "attention.v_proj.")
 _WITH_FRAMES = 5
+# Towers whose converter keeps some matrices in f32 and adds bounds as tensors: not measured.
+_NOT_MEASURED = ("usm",)
 
 
 def has_projector(spec: ModelSpec) -> bool:
     """Whether the towers' file is accounted for."""
-    return bool(spec.towers) and spec.model_type in _PROJECTORS
+    measured = all(tower.kind not in _NOT_MEASURED for tower in spec.towers.values())
+    return bool(spec.towers) and measured and spec.model_type in _PROJECTORS
 
 
 def projector_format(spec: ModelSpec, tensor: ParamTensor) -> Format:

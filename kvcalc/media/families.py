@@ -354,6 +354,7 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "gemma3": _gemma3,
     "gemma3n": _fixed(256, 4, 768),
     "gemma4": _gemma4,
+    "gemma4_unified": _gemma4,
     "llama4": _llama4,
     "mllama": _mllama,
     "pixtral": _longest_edge(1024, 16, 1),

@@ -53,6 +53,15 @@ def _gemma4_audio(source: Source) -> AudioRule:
     )
 
 
+def _gemma4_unified_audio(source: Source) -> AudioRule:
+    """Samples as they are, 640 a place and the last ones filled up (processing_gemma4_unified.py)."""
+    samples = source.get("audio_samples_per_token", default=640)
+    return ConvolvedFrames(
+        kind="convolved_frames", hop_length=samples, frame_length=samples, pad_left=samples - 1,
+        separators=2,
+    )  # fmt: skip
+
+
 def _phi4_audio(source: Source) -> AudioRule:
     return ConvolvedFrames(
         kind="convolved_frames",
@@ -89,6 +98,7 @@ AUDIO: dict[str, Callable[[Source], AudioRule]] = {
     "voxtral": _whisper((3, 1, 1), (3, 2, 1), (4, 4, 0), window=3000, pad=True),
     "gemma3n": _gemma3n_audio,
     "gemma4": _gemma4_audio,
+    "gemma4_unified": _gemma4_unified_audio,
     "phi4_multimodal": _phi4_audio,
     "granite_speech": _granite_speech,
 }

@@ -26,6 +26,8 @@ WHOLE = {
     "llava-1.5-7b": 7_063_427_072,
     "llava-onevision-0.5b": 893_675_552,
     "llava-v1.6-mistral-7b": 7_566_747_648,
+    "ministral-3-3b": 3_849_090_048,
+    "ministral-3-8b": 8_918_026_240,
     "muse-glimmer-30b": 29_776_626_688,
     "paligemma-3b": 2_923_466_480,
     "qwen2-vl-2b": 2_208_985_600,
@@ -40,6 +42,7 @@ WHOLE = {
     "qwen3-vl-32b": 33_357_390_064,
     "qwen3-vl-235b-a22b": 235_670_022_896,
     "smolvlm-2.2b": 2_246_272_880,
+    "step-3": 320_969_912_832,
 }
 WITH_MTP = {
     "glm-ocr": 1_325_258_240,
@@ -55,7 +58,24 @@ WITH_MTP = {
     "qwen3.6-35b-a3b": 35_951_822_704,
     "qwen3.8-27b": 27_781_427_952,
 }
-WITH_BUFFERS = {"kimi-k2.5": 1_026_879_376_368, "minimax-m3": 427_040_140_160}
+# Corrections of routers, and scalars of layers.
+WITH_BUFFERS = {
+    "gemma-4-12b": 11_959_730_224,
+    "kimi-k2.5": 1_026_879_376_368,
+    "minimax-m3": 427_040_140_160,
+}
+# Files hold more than is loaded: (their parameters, what no model reads or no spec says).
+WITH_MORE = {
+    # Keys, values and their norms of 20 and 18 layers that read another's: 16 * (2 * 1536 * 256 + 256) +
+    # 4 * (2 * 1536 * 512 + 512), and 15 * (2 * 2560 * 512 + 256) + 3 * (2 * 2560 * 1024 + 512).
+    "gemma-4-e2b": (5_123_178_051, 18_880_512),
+    "gemma-4-e4b": (7_996_156_490, 55_055_616),
+    # Attention residuals of 4 * 7,168 in each of 93 layers and 2 * 7,168 behind them, a norm of 3,584 in
+    # the 92 layers of experts, and decays of 128 heads, not 96, in the 69 layers of KDA.
+    "kimi-k3": (2_779_931_837_184, 2_680_832 + 329_728 + 2_208),
+    # Scales of float8: 16 of each layer's matrices and 384 of its experts', in 36 layers.
+    "mistral-small-4": (119_401_317_952, 14_400),
+}
 WITH_A_STORED_HEAD = {
     "gemma-4-26b": 26_544_131_376,
     "gemma-4-31b": 32_682_372_656,
@@ -78,6 +98,18 @@ def test_the_files_have_the_modules_that_predict_tokens(model: str, published: i
 def test_the_files_have_the_routers_correction(model: str, published: int) -> None:
     weights = summarise(kvcalc.load(model))
     assert weights.total + weights.buffers == published
+
+
+@pytest.mark.parametrize(("model", "published", "more"), [(k, *v) for k, v in WITH_MORE.items()])
+def test_the_files_have_weights_that_no_spec_says(model: str, published: int, more: int) -> None:
+    weights = summarise(kvcalc.load(model))
+    assert weights.total + weights.buffers + more == published
+
+
+def test_step_3_7_has_its_mtp_and_the_routers_correction() -> None:
+    spec = kvcalc.load("step-3.7-flash")
+    weights = summarise(spec)
+    assert weights.total + weights.buffers + count_parameters(mtp_groups(spec)) == 201_365_316_160
 
 
 @pytest.mark.parametrize(("model", "published"), WITH_A_STORED_HEAD.items())

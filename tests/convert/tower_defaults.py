@@ -20,11 +20,15 @@ _NO_TOWER = ("text_config", "talker_config", "token2wav_config", "code2wav_confi
 _BESIDE = (
     "clip_vision_model", "siglip_vision_model", "siglip2_vision_model", "pixtral", "internvl_vision",
     "idefics2_vision", "idefics3_vision", "gemma4_vision", "gemma4_audio",
+    "gemma4_unified_vision", "gemma4_unified_audio",
 )  # fmt: skip
 
 
 # Towers that a class builds only where a file describes them.
-_OPTIONAL = {"gemma4": {"vision_config": "gemma4_vision", "audio_config": "gemma4_audio"}}
+_OPTIONAL = {
+    name: {"vision_config": f"{name}_vision", "audio_config": f"{name}_audio"}
+    for name in ("gemma4", "gemma4_unified")
+}
 
 
 def table() -> dict[str, Any]:

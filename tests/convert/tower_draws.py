@@ -80,6 +80,8 @@ def _tower(defaults: Draw, rng: random.Random) -> Draw:
         "window_kernel_size": [rng.randint(1, 3), 2], "hidden_stride": rng.randint(1, 2),
         "num_visual_indicator_tokens": rng.randint(2, 5), "use_fine_route": rng.random() < 0.5,
         "merge_kernel_size": [rng.randint(1, 3), 2], "projection_dim": 8 * rng.randint(2, 9),
+        "mm_embed_dim": 8 * rng.randint(2, 9), "mm_posemb_size": rng.randint(9, 30),
+        "audio_embed_dim": 8 * rng.randint(2, 9), "pooling_kernel_size": rng.randint(1, 3),
     }  # fmt: skip
     found = {name: value for name, value in drawn_fields.items() if name in defaults}
     if isinstance(defaults.get("mlp_ratio"), float):

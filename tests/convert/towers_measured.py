@@ -5,6 +5,7 @@ whole model, and a digest of its towers' tensors by layer and shape (what librar
 ``defaults``: every type of CONFIG_MAPPING that has a causal or conditional-generation class, with the
 class's own defaults: the parameters that transformers builds, and what kvcalc says of them. For
 multimodal types the config stands there, so that tests count it again without transformers.
+Types named behind the command are measured alone.
 tests/convert/towers_measured.json holds what came out. `--show TYPE` prints where the tensors differ.
 """
 
@@ -237,12 +238,16 @@ def show(model_type: str) -> None:
             return
 
 
-def main() -> None:
+def main(only: list[str]) -> None:
+    """only: the types to measure again; all where none is named."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    drawn = {name: drawn_rows(name) for name in TYPES}
-    rows = {name: default_row(name) for name in CONFIG_MAPPING}
-    defaults = {name: row for name, row in sorted(rows.items()) if row is not None}
+    before = table() if only else {"drawn": {}, "defaults": {}}
+    drawn = {name: drawn_rows(name) for name in TYPES if not only or name in only}
+    rows = {name: default_row(name) for name in CONFIG_MAPPING if not only or name in only}
+    measured = {name: row for name, row in rows.items() if row is not None}
+    drawn = dict(sorted({**before["drawn"], **drawn}.items()))
+    defaults = dict(sorted({**before["defaults"], **measured}.items()))
     counts = {
         "types": len(defaults),
         "equal": sum(row.get("kvcalc") == "equal" for row in defaults.values()),
@@ -264,4 +269,4 @@ if __name__ == "__main__":
     if "--show" in sys.argv:
         show(sys.argv[sys.argv.index("--show") + 1])
     else:
-        main()
+        main(sys.argv[1:])

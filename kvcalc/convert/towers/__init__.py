@@ -82,12 +82,14 @@ READERS: dict[str, str] = {
     "minicpmv4_6": "parts.minicpmv",
     "minicpmv4_7": "parts.minicpmv",
     "ovis2": "parts.ovis2",
-    "gemma4": "parts.gemma4",
     "nemotron_h_omni": "parts.nemotron_omni",
     "qwen2_5_omni_thinker": "parts.omni_thinker",
     "qwen3_omni_moe_thinker": "parts.omni_moe_thinker",
     "granite_docling": "parts.granite_docling",
     "lfm3_vl": "parts.lfm3_vl",
+    # Gemma's own
+    "gemma4": "gemma.gemma4",
+    "gemma4_unified": "gemma.gemma4_unified",
     # sound
     "qwen2_audio": "sound.qwen2_audio",
     "musicflamingo": "sound.audioflamingo3",

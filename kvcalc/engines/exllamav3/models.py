@@ -17,6 +17,7 @@ _ABSENT = {
     "deepseek_v4": "the rings and compressors of its class",
     "gemma4": "its class, which was not built here",
     "gemma4_text": "its class, which was not built here",
+    "gemma4_unified": "its class, which was not built here",
     "bailing_hybrid": "its class, which was not built here",
     "mimo_v2_flash": "its class, which was not built here",
 }

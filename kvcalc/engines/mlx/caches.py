@@ -45,8 +45,8 @@ QUANTIZED_START = 5000
 
 # Classes whose make_cache has rotating buffers for windows.
 _WINDOWS = frozenset((
-    "afmoe", "cohere2", "exaone4", "gemma3", "gemma3n", "gemma4", "gpt_oss", "laguna", "mellum",
-    "mimo_v2_flash", "olmo3", "recurrent_gemma", "step3p5",
+    "afmoe", "cohere2", "exaone4", "gemma3", "gemma3n", "gemma4", "gemma4_unified", "gpt_oss", "laguna",
+    "mellum", "mimo_v2_flash", "olmo3", "recurrent_gemma", "step3p5",
 ))  # fmt: skip
 # Those that have them where layer_types says so, which a config with one window for all does not.
 _BY_LAYER = frozenset(("llama", "ministral3"))

@@ -70,8 +70,8 @@ _FLOAT32_GATES_SINCE = (5, 24, 0)
 _MEASURED_TYPES = """
 albert apertus bamba bart bert bitnet bloom codegen cohere cohere2 cwm dbrx deberta-v2 deepseek_v2
 deepseek_v3 deepseek_v32 deepseek_v4 distilbert dots1 electra ernie4_5 ernie4_5_moe exaone4 falcon
-falcon_h1 falcon_mamba gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4 gemma4_text glm glm4
-glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite
+falcon_h1 falcon_mamba gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4 gemma4_text gemma4_unified glm
+glm4 glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite
 granitemoe granitemoehybrid hunyuan_v1_dense hunyuan_v1_moe internlm3 jamba jetmoe kimi_k2
 kimi_k25 kimi_linear lfm2 lfm2_moe llama llama4 llama4_text longcat_flash m2m_100 mamba mamba2
 mbart mimo_v2_flash minicpm3 minimax minimax_m2 minimax_m3_vl minimax_m3_vl_text ministral3

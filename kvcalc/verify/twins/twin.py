@@ -35,6 +35,7 @@ WRITERS: dict[str, dict[str, Writer]] = {
 # another name for DeepSeek-V3's.
 TWIN_TYPES = {
     "gemma4": "gemma4_text",
+    "gemma4_unified": "gemma4_unified_text",
     "kimi_k2": "deepseek_v3",
     "kimi_k25": "deepseek_v3",
     "llama4": "llama4_text",
@@ -70,8 +71,9 @@ NO_TWIN = {
 # Types whose config lists its layers one by one: nothing but the spec says which is which.
 _LISTED = {
     "bamba": "attn_layer_indices", "deepseek_v4": "layer_types", "gemma4": "layer_types",
-    "glm_moe_dsa": "indexer_types", "granitemoehybrid": "layer_types", "kimi_linear":
-    "linear_attn_config", "lfm2": "full_attn_idxs", "lfm2_moe": "layer_types", "nemotron_h":
+    "gemma4_unified": "layer_types", "glm_moe_dsa": "indexer_types",
+    "granitemoehybrid": "layer_types", "kimi_linear": "linear_attn_config",
+    "lfm2": "full_attn_idxs", "lfm2_moe": "layer_types", "nemotron_h":
     "layers_block_type", "zamba2": "layers_block_type",
 }  # fmt: skip
 _FORCED_TIE = (

@@ -83,5 +83,6 @@ CAUSAL: dict[str, Writer] = {
     "gemma3_text": gemma2,
     "gemma3n_text": gemma3n,
     "gemma4": gemma4,
+    "gemma4_unified": gemma4,
     "recurrent_gemma": recurrent_gemma,
 }

@@ -80,9 +80,8 @@ def _tower(defaults: Draw, rng: random.Random) -> Draw:
         "window_kernel_size": [rng.randint(1, 3), 2], "hidden_stride": rng.randint(1, 2),
         "num_visual_indicator_tokens": rng.randint(2, 5), "use_fine_route": rng.random() < 0.5,
         "merge_kernel_size": [rng.randint(1, 3), 2], "projection_dim": 8 * rng.randint(2, 9),
-        "mm_embed_dim": 8 * rng.randint(2, 9), "mm_posemb_size": rng.randint(9, 30),
-        "audio_embed_dim": 8 * rng.randint(2, 9), "pooling_kernel_size": rng.randint(1, 3),
     }  # fmt: skip
+    drawn_fields |= _further_fields(random.Random(f"{heads} {width} {layers}"))
     found = {name: value for name, value in drawn_fields.items() if name in defaults}
     if isinstance(defaults.get("mlp_ratio"), float):
         found["mlp_ratio"] = float(found["mlp_ratio"])
@@ -90,6 +89,14 @@ def _tower(defaults: Draw, rng: random.Random) -> Draw:
         if isinstance(defaults.get(name), list):
             found[name] = [found[name]] * 2
     return found
+
+
+def _further_fields(rng: random.Random) -> Draw:
+    """Fields of later classes: drawn apart, so that the draws of the earlier ones stay as they are."""
+    return {
+        "mm_embed_dim": 8 * rng.randint(2, 9), "mm_posemb_size": rng.randint(9, 30),
+        "audio_embed_dim": 8 * rng.randint(2, 9), "pooling_kernel_size": rng.randint(1, 3),
+    }  # fmt: skip
 
 
 def _top(model_type: str, rng: random.Random) -> Draw:

@@ -9,6 +9,7 @@ keeps four float32 scales (layers/attention/attention.py, set_default_quant_scal
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.frozen import frozen
@@ -57,8 +58,9 @@ _TABLES: dict[str, Tables] = {
 # A spec does not say how positions are scaled, which linear, longrope and dynamic scaling make more rows
 # of. Of the shipped models of the classes above these do; llama3's and YaRN's scaling does not where
 # the config's longest is the scaled length.
-_SCALED = frozenset(name for name in shipped() if name.startswith(("phi-3", "phi-4", "deepseek-coder",
-                    "minicpm3", "ministral", "internlm", "longchat", "vicuna", "yarn")))  # fmt: skip
+_SCALED = (
+    "phi-3", "phi-4", "deepseek-coder", "minicpm3", "ministral", "internlm", "longchat", "vicuna", "yarn",
+)  # fmt: skip
 
 
 # With towers: Llama 4's turns 577 positions by 44 complex numbers; Gemma 3's counts 4,096 positions, and
@@ -82,7 +84,7 @@ def buffer_bytes(
     if not attention:
         return scales
     tables = (_TOWERED if spec.towers else _TABLES).get(spec.model_type or "")
-    if tables is None or spec.name not in shipped() or spec.name in _SCALED:
+    if tables is None or spec.name not in _unscaled():
         return None
     beside = tables.beside if first else 0
     if not tables.count:
@@ -93,6 +95,12 @@ def buffer_bytes(
     (width,) = widths
     rows = spec.max_position_embeddings
     return scales + beside + tables.count * rows * width * tables.element_bytes
+
+
+@cache
+def _unscaled() -> frozenset[str]:
+    """The shipped models of which it is known that nothing stretches their positions."""
+    return frozenset(name for name in shipped() if not name.startswith(_SCALED))
 
 
 def _width(attention: object, share: Fraction) -> int:

@@ -7,7 +7,8 @@ src/llama-memory-recurrent.cpp (a layer's cache lies with the layer).
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from kvcalc.engines.llama_cpp.file import EXPERTS, FileTensor, ModelFile
 from kvcalc.engines.llama_cpp.placing import Placing
@@ -19,6 +20,7 @@ Place = int | None
 HOST: Place = None
 # Tensors start on multiples of this in a device's buffer (CUDA's 128; Vulkan's is less).
 _ALIGNED = 128
+_EXPERT_LAYER = re.compile(rf"blk\.(\d+){EXPERTS.pattern}")
 _BUFFER = re.compile(r"(CPU|CPU_REPACK|CUDA|ROCm|HIP|Vulkan|SYCL|MTL|Metal|MUSA|CANN|OpenCL|GPU)"
                      r"(?:_Host|(\d+)?(?:_Split|_Mapped)?)?", re.IGNORECASE)  # fmt: skip
 
@@ -86,7 +88,7 @@ def place(file: ModelFile, free: Sequence[int], placing: Placing) -> Placement:
     placed: list[tuple[FileTensor, Place]] = []
     for tensor in file.tensors:
         for at in _places(tensor, layers):
-            moved = next((to for pattern, to in overrides if pattern.search(tensor.name)), at)
+            moved = next((to for moves, to in overrides if moves(tensor.name)), at)
             placed.append((tensor, moved))
     again = file.table_bytes if file.tied else 0
     if again and layers[-1] is not HOST:
@@ -165,12 +167,16 @@ def _places(tensor: FileTensor, layers: tuple[Place, ...]) -> Iterable[Place]:
 # ---------------------------------------------------------------- tensors moved by pattern
 
 
-def _overrides(
-    file: ModelFile, placing: Placing, count: int
-) -> tuple[tuple[re.Pattern[str], Place], ...]:
-    found = [(_pattern(text), _buffer(buffer, count)) for text, buffer in placing.overrides]
-    for (text, _), (pattern, _) in zip(placing.overrides, found, strict=True):
-        if not any(pattern.search(tensor.name) for tensor in file.tensors):
+# Whether a tensor is moved, by its name.
+_Moves = Callable[[str], object]
+
+
+def _overrides(file: ModelFile, placing: Placing, count: int) -> tuple[tuple[_Moves, Place], ...]:
+    found: list[tuple[_Moves, Place]] = [
+        (_pattern(text).search, _buffer(buffer, count)) for text, buffer in placing.overrides
+    ]
+    for (text, _), (moves, _) in zip(placing.overrides, found, strict=True):
+        if not any(moves(tensor.name) for tensor in file.tensors):
             raise UsageError(
                 f"--override-tensor {text}: no tensor of {file.architecture} is called so; "
                 f"they are {', '.join(_names(file))}"
@@ -180,11 +186,18 @@ def _overrides(
             raise UsageError("--cpu-moe, --n-cpu-moe: the model has no experts: leave them out")
         number = placing.num_cpu_moe
         if number is None:
-            found.append((EXPERTS, HOST))
+            found.append((EXPERTS.search, HOST))
         else:
-            found += [(re.compile(rf"blk\.{i}{EXPERTS.pattern}"), HOST)
-                      for i in range(min(number, file.num_layers))]  # fmt: skip
+            first = min(number, file.num_layers)
+            found.append((lambda name: _expert_layer(name) in range(first), HOST))
     return tuple(found)
+
+
+@lru_cache(1 << 14)
+def _expert_layer(name: str) -> int | None:
+    """The layer whose experts a tensor is of: it is asked for by every placement that is tried."""
+    match = _EXPERT_LAYER.search(name)
+    return None if match is None else int(match[1])
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -6,7 +6,8 @@ Layers go to the devices by their free memory, as llama.cpp deals them; where th
 several devices, by numbers of layers of their own.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 from kvcalc.engines.llama_cpp.file import EXPERTS
 from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Table
@@ -47,13 +48,23 @@ def solve(loaded: Loaded, machine: Machine, asked: Placing, free: frozenset[str]
     What fits nowhere is answered with as little on the devices as there can be.
     """
     last: Solved | None = None
-    for placing in _candidates(loaded, asked, free):
+    candidates: Iterable[Placing] = _candidates(loaded, asked, free)
+    if _too_large(loaded, machine):
+        candidates = deque(candidates, maxlen=1)  # the last one, which is the answer
+    for placing in candidates:
         for dealt in _dealt(loaded, machine, placing, free):
             last = as_asked(loaded, machine, dealt)
             if _holds(last.table):
                 return last
     assert last is not None
     return last
+
+
+def _too_large(loaded: Loaded, machine: Machine) -> bool:
+    """Whether the weights alone are more than all memory there is, so that no placement holds."""
+    rooms = [machine.ram, *(device.bytes or None for device in machine.devices)]
+    sizes = [room for room in rooms if room is not None]
+    return len(sizes) == len(rooms) and loaded.file.bytes > sum(sizes)
 
 
 def _holds(table: Table) -> bool:

@@ -1,8 +1,9 @@
 """A log, read and held against kvcalc: what ``kvcalc log`` and ``kvcalc.read_log`` answer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kvcalc.deployment.hardware import Accelerator
+from kvcalc.engines import engine_of
 from kvcalc.errors import UsageError
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.logs.dialect import options
@@ -39,8 +40,24 @@ def answer_of(
     notes += [
         f"line {line} is cut before its number ends: '...{text}'" for line, text in start.cut[:3]
     ]
+    notes += _of_release(start)
     device = device_of(start)
     return _compare(start, found, called, device, (*taken, *notes))
+
+
+def _of_release(start: Start) -> Iterator[str]:
+    """What is assumed of a release that nobody read. llama.cpp's logs say builds, not releases."""
+    if start.version is None or start.engine == "llama.cpp":
+        return
+    version = str(start.version.value)
+    record = engine_of(start.engine)
+    try:
+        yield from record.unread(version)
+    except UsageError:
+        yield (
+            f"line {start.version.line}: {record.words} {version} is no release whose rules were read; "
+            f"{record.oldest} is the oldest"
+        )
 
 
 def _said_besides(start: Start, text: str) -> None:

@@ -37,6 +37,7 @@ FLAGS = {
     "disable_hybrid_kv_cache_manager": "--disable-hybrid-kv-cache-manager",
     "mamba_ssm_cache_dtype": "--mamba-ssm-cache-dtype",
     "kv_cache_memory_bytes": "--kv-cache-memory-bytes", "cpu_offload_gb": "--cpu-offload-gb",
+    "enable_lora": "--enable-lora", "language_model_only": "--language-model-only",
 }  # fmt: skip
 _OPTIONS = {option: name for name, option in reversed(FLAGS.items())} | {
     "-tp": "tensor_parallel_size", "-pp": "pipeline_parallel_size", "-dp": "data_parallel_size",

@@ -27,9 +27,11 @@ import test_vllm_logs as vllm  # noqa: E402
 from kvcalc.engines.request import Available  # noqa: E402
 from kvcalc.engines.vllm.flags import VllmFlags  # noqa: E402
 from kvcalc.engines.vllm.pool import capacity as vllm_capacity  # noqa: E402
+from kvcalc.logs.read import answer_of  # noqa: E402
 from kvcalc.memory.layout import Layout  # noqa: E402
 from kvcalc.spec.catalog import load  # noqa: E402
 from tests.logs import observe  # noqa: E402
+from tests.logs import test_loading as loading  # noqa: E402
 
 _HEAD = """\
 # Predicted and logged
@@ -52,7 +54,9 @@ vLLM's and SGLang's functions on stacks of layers, release by release
 library prints for GGUF metadata that its own conversion made of a config
 (`test_llama_cpp_computed.py`). TensorRT-LLM's rules were read, not run.
 
-Other memory than the cache's (weights, activations, graphs) is not on this page.
+*Weights as loaded* are what vLLM's own classes allocate (`kvcalc/engines/vllm/LOADED.md`): at the lower end
+without tables, at the upper with the blocks of torch's allocator (`kvcalc/logs/held/loading.py`).
+Activations and graphs are not on this page.
 """
 _COLUMNS = ("log", "model", "asked", "figure", "logged", "kvcalc", "verdict", "assumed")
 Row = tuple[str, ...]
@@ -62,7 +66,7 @@ def render() -> str:
     """The whole page."""
     parts = [_HEAD]
     engines = (
-        ("vLLM", vllm, _with_pasted("vllm", [*_vllm(), *_startups()])),
+        ("vLLM", vllm, _with_pasted("vllm", [*_vllm(), *_startups(), *_loaded()])),
         ("SGLang", sglang, _with_pasted("sglang", list(_sglang()))),
         ("TensorRT-LLM", trt, _with_pasted("tensorrt-llm", list(_trt()))),
         ("llama.cpp", llama_cpp, _with_pasted("llama.cpp", list(_llama_cpp()))),
@@ -342,8 +346,10 @@ def _pasted_row(pasted: dict[str, Any], answer: Any, each: Any) -> Row | None:
     if "does not show" in each.reason:
         return None
     unit = 1 << 20 if pasted["engine"] == "llama.cpp" else 1 << 30
+    words = {"loaded_bytes": "weights as loaded", "file_bytes": "tensors of the file"}
     default = (
-        f"{each.quantity.removesuffix('_bytes')}, {'MiB' if unit == 1 << 20 else 'GiB'}",
+        f"{words.get(each.quantity, each.quantity.removesuffix('_bytes'))}, "
+        f"{'MiB' if unit == 1 << 20 else 'GiB'}",
         unit,
     )
     figure, size = _FIGURES.get(each.quantity, default)
@@ -387,6 +393,20 @@ def _startups() -> Iterator[Row]:
         yield _row(log, "tokens, of these blocks", f"{tokens:,}", [f"{pool.tokens:,}"])
         found = f"{float(pool.max_concurrency or Fraction(0)):.2f}"
         yield _row(log, "concurrency, of these blocks", concurrency, [found])
+
+
+def _loaded() -> Iterator[Row]:
+    """Weights of the same startups, as loaded."""
+    for row in loading.ROWS:
+        _, ranks, stages, dtype, method, logged, least, _, most, agrees = row
+        if agrees is None:
+            continue
+        answer = answer_of([loading.log(row)], gpu="h100")
+        flags = ", ".join((f"TP {ranks}", f"PP {stages}", dtype, f"quantization {method}"))
+        span = f"{least / (1 << 30):.2f} to {most / (1 << 30):.2f}"
+        by_name = "format" if method not in ("None", "fp8") else ""
+        yield ("[llm-d-planner](https://github.com/llm-d-incubation/llm-d-planner)", answer.model, flags,
+               "weights as loaded, GiB", logged, span, "in range", by_name)  # fmt: skip
 
 
 def _sglang() -> Iterator[Row]:

@@ -17,6 +17,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.logs.held.common import changed, command, distinct, near, observed, truth, whole, word
+from kvcalc.logs.held.gguf_file import weights
 from kvcalc.logs.parts import parts_of
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
@@ -27,7 +28,7 @@ def answer(
     start: Start, found: Found, called: str, device: Accelerator | None, notes: tuple[str, ...]
 ) -> LogAnswer:
     compared, assumed = compare(start, found.spec)
-    rows = tuple(compared.observations())
+    rows = (*compared.observations(), *weights(start, found.spec))
     result = compared.result
     return LogAnswer(
         **parts_of(start, found), rules=result.version, observations=rows,

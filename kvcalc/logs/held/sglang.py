@@ -27,6 +27,7 @@ from kvcalc.logs.held.common import (
     whole,
     word,
 )
+from kvcalc.logs.held.loading import weights
 from kvcalc.logs.parts import parts_of
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import Found
@@ -44,7 +45,10 @@ def answer(
 ) -> LogAnswer:
     compared, assumed = compare(start, found.spec, device)
     result = compared.result
-    rows = tuple(compared.observations())
+    rows = (
+        *compared.observations(),
+        *weights(start, found.spec, compared.request.layout, device),
+    )
     return LogAnswer(
         **parts_of(start, found), rules=result.version, observations=rows,
         advice=tuple(_advice(compared, called, device)), memory=tuple(_memory(compared)),

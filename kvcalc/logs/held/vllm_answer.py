@@ -3,6 +3,7 @@
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.logs.facts import Start
+from kvcalc.logs.held.loading import weights
 from kvcalc.logs.held.vllm_advice import (
     Pooled,
     advice,
@@ -25,7 +26,10 @@ def answer(
     return LogAnswer(
         **parts_of(start, found),
         rules=rules,
-        observations=tuple(compared.observations()),
+        observations=(
+            *compared.observations(),
+            *weights(start, found.spec, compared.request.layout, device),
+        ),
         advice=advice(pooled),
         memory=tuple(memory_items(pooled)),
         request=tuple(request_items(pooled)),

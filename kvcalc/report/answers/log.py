@@ -32,6 +32,7 @@ KEYS = (
 # What people call a quantity.
 _WORDS = {
     "available_bytes": "memory for the cache", "tokens": "cache size in tokens", "num_blocks": "blocks",
+    "loaded_bytes": "weights as loaded", "file_bytes": "tensors of the file",
     "max_concurrency": "maximum concurrency", "bytes_per_request": "needed for one request",
     "estimated_max_model_len": "longest request that fits", "block_tokens": "tokens of a block",
     "padding_layers": "padding layers", "cpu_blocks": "blocks in RAM", "bytes": "size", "k_bytes": "K",

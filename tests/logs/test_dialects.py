@@ -94,7 +94,7 @@ def test_no_room_for_a_cache_is_no_small_cache() -> None:
         "Available KV cache memory: -2.81 GiB\n"
     )
     assert answer.verdict[0].startswith("No room is left for the cache: 1.00 GiB are needed")
-    assert [each.agrees for each in answer.observations] == [None]
+    assert [each.agrees for each in answer.observations] == [None, True]
     # Half of the weights, less what is missing: 4.68 GiB on each of two devices, 65,536 bytes a token.
     assert answer.advice[0].change == "--tensor-parallel-size 2"
     assert answer.advice[0].effect.startswith("9.37x at 8,192 tokens")

@@ -43,7 +43,7 @@ def test_one_screen_says_why_and_what_to_change(log: str, capsys: Capture) -> No
     status, out, _ = run(capsys, "log", log)
     assert status == 0
     assert len(out.splitlines()) < 40
-    assert "The log's 3 figures are as they should be." in out
+    assert "The log's 4 figures are as they should be." in out
     assert "One request of 40,960 tokens takes 5.62 GiB of 5.75 GiB: 1.02 of them at once." in out
     assert re.search(r"--kv-cache-dtype fp8 +2\.04x", out)
     assert re.search(r"--max-model-len 20480 +2\.04x", out)

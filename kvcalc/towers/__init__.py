@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvcalc.towers.conformer import ConformerEncoder
     from kvcalc.towers.mlp import Mlp
+    from kvcalc.towers.mobilenet import MobileNet
     from kvcalc.towers.perceiver import Perceiver
     from kvcalc.towers.qformer import QFormer
     from kvcalc.towers.sam import SegmentAnything
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from kvcalc.towers.vit import VisionTransformer
 
     Tower = (
-        VisionTransformer | SegmentAnything | SpeechEncoder | ConformerEncoder | UniversalSpeech
+        VisionTransformer | SegmentAnything | MobileNet | SpeechEncoder | ConformerEncoder | UniversalSpeech
         | Mlp | Perceiver | QFormer | Sequence
     )  # fmt: skip
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, str]] = {
     "vit": ("kvcalc.towers.vit", "VisionTransformer"),
     "sam": ("kvcalc.towers.sam", "SegmentAnything"),
+    "mobilenet": ("kvcalc.towers.mobilenet", "MobileNet"),
     "speech": ("kvcalc.towers.speech", "SpeechEncoder"),
     "conformer": ("kvcalc.towers.conformer", "ConformerEncoder"),
     "usm": ("kvcalc.towers.usm", "UniversalSpeech"),

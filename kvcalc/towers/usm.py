@@ -5,7 +5,7 @@
               5 * d^2 + c + 2 norms            q, k, v, o, one of relative positions, a scale a channel
               2 d * d + d * K + d * d + 2 norms    a gated convolution of K taps
               a norm at the end of the layer
-    a matrix with a bias to output_size
+    a matrix with a bias to output_size (Gemma 4; Gemma 3n has none)
 
     d  hidden_size    c  head_dim = d / num_attention_heads    K  conv_kernel_size
 
@@ -13,7 +13,7 @@ All norms are RMS norms; nothing but the last matrix has a bias. Bounds of clipp
 that a checkpoint holds as buffers; they are not counted.
 
 Zhang et al. 2023, arXiv 2303.01037. Reference code: transformers models/gemma4/modeling_gemma4.py
-(Gemma4AudioModel).
+(Gemma4AudioModel), gemma3n (Gemma3nAudioEncoder).
 
 Worked number: Gemma 4's defaults, d = 1024, 12 layers, 8 heads, K = 5, channels 128 and 32, output_size
 1536: 12 * 25,180,288 + 1,086,752 + 1,574,400 = 304,824,608.
@@ -41,7 +41,7 @@ class UniversalSpeech:
         conv_kernel_size: taps of the convolution in each layer.
         stem_channels: channels of the two convolutions in front.
         stem_features: what the matrix behind them reads: channels times the bins that are left.
-        output_size: width of the last matrix's output.
+        output_size: width of the last matrix's output, where there is one (Gemma 4).
     """
 
     kind: Literal["usm"]
@@ -52,7 +52,7 @@ class UniversalSpeech:
     conv_kernel_size: Taps
     stem_channels: tuple[int, ...]
     stem_features: Channels
-    output_size: Scaled
+    output_size: Scaled | None = None
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
@@ -68,8 +68,9 @@ class UniversalSpeech:
         yield TowerGroup("", (), tuple(self._stem()))
         layers = tuple(range(self.num_hidden_layers))
         yield TowerGroup("layers.{}.", layers, tuple(self._layer()))
-        last = dense("output_proj", self.output_size, width, part, bias=True)
-        yield TowerGroup("", (), tuple(last))
+        if self.output_size is not None:
+            last = dense("output_proj", self.output_size, width, part, bias=True)
+            yield TowerGroup("", (), tuple(last))
 
     def _stem(self) -> Iterator[ParamTensor]:
         part, channels = self.component, 1

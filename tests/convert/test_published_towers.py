@@ -70,6 +70,9 @@ WITH_MORE = {
     # 4 * (2 * 1536 * 512 + 512), and 15 * (2 * 2560 * 512 + 256) + 3 * (2 * 2560 * 1024 + 512).
     "gemma-4-e2b": (5_123_178_051, 18_880_512),
     "gemma-4-e4b": (7_996_156_490, 55_055_616),
+    # The same of 10 and of 15 layers of Gemma 3n: 2 * 2048 * 512 + 256 each.
+    "gemma-3n-e2b": (5_439_438_272, 20_974_080),
+    "gemma-3n-e4b": (7_849_978_192, 31_461_120),
     # Attention residuals of 4 * 7,168 in each of 93 layers and 2 * 7,168 behind them, a norm of 3,584 in
     # the 92 layers of experts, and decays of 128 heads, not 96, in the 69 layers of KDA.
     "kimi-k3": (2_779_931_837_184, 2_680_832 + 329_728 + 2_208),

@@ -96,6 +96,9 @@ def _further_fields(rng: random.Random) -> Draw:
     return {
         "mm_embed_dim": 8 * rng.randint(2, 9), "mm_posemb_size": rng.randint(9, 30),
         "audio_embed_dim": 8 * rng.randint(2, 9), "pooling_kernel_size": rng.randint(1, 3),
+        "conf_num_attention_heads": 2, "conf_num_hidden_layers": rng.randint(1, 3),
+        "conf_conv_kernel_size": rng.choice([3, 5]), "input_feat_size": rng.randint(8, 40),
+        "sscp_conv_channel_size": [rng.randint(3, 9), rng.randint(3, 9)],
     }  # fmt: skip
 
 
@@ -197,6 +200,12 @@ def _lfm3_vl(config: Draw, rng: random.Random) -> Draw:
     return config
 
 
+def _gemma3n(config: Draw, rng: random.Random) -> Draw:
+    """The one vision tower of timm's that files name, as wide as it is."""
+    config["vision_config"]["hidden_size"] = 2048
+    return config
+
+
 def _hidden_at_the_top(config: Draw, rng: random.Random) -> Draw:
     return config | {"hidden_size": config["text_config"]["hidden_size"]}
 
@@ -205,5 +214,6 @@ _OWN: dict[str, Any] = {
     "llava": _clip_default, "llava_next": _clip_default, "llava_onevision": _clip_default,
     "paligemma": _projection, "kimi_k25": _kimi, "minimax_m3_vl": _minimax_m3,
     "llama4": _llama4, "idefics2": _idefics2, "mllama": _mllama, "granite_docling": _granite_docling,
+    "gemma3n": _gemma3n,
     "nemotron_h_omni": _nemotron, "ovis2": _ovis2, "lfm3_vl": _lfm3_vl, "voxtral": _hidden_at_the_top,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.towers.conformer import ConformerEncoder
 from kvcalc.towers.mlp import Mlp
+from kvcalc.towers.mobilenet import ConvBlock, MobileNet
 from kvcalc.towers.perceiver import Perceiver
 from kvcalc.towers.qformer import QFormer
 from kvcalc.towers.sam import SegmentAnything
@@ -45,6 +46,17 @@ SAM: dict[str, Any] = {
 USM: dict[str, Any] = {
     "kind": "usm", "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 8,
     "conv_kernel_size": 5, "stem_channels": (128, 32), "stem_features": 1024, "output_size": 1536,
+}  # fmt: skip
+
+
+BLOCKS = (
+    ConvBlock(channels=8, expansion=2, kernel=3),
+    ConvBlock(channels=8, expansion=4, start_kernel=5, mid_kernel=3, repeat=2),
+    ConvBlock(channels=12, expansion=2, heads=3, head_dim=4, kv_kernel=3),
+)
+MOBILE: dict[str, Any] = {
+    "kind": "mobilenet", "stem_channels": 4, "blocks": BLOCKS, "fused_channels": 20,
+    "output_size": 24,
 }  # fmt: skip
 
 
@@ -193,6 +205,41 @@ def test_a_conformer_keeps_statistics_as_buffers() -> None:
     assert sum(tensor.numel for _, tensor in found if tensor.buffer) == 2 * 2048
 
 
+def test_blocks_of_convolutions() -> None:
+    found = shapes(MobileNet(**MOBILE))
+    assert found["stem.conv.weight"] == (4, 3, 3, 3)
+    assert found["stem.conv.bias"] == (4,)
+    tower = MobileNet(**MOBILE)
+    fused, inverted, attended = list(tower.groups())[1:4]
+    assert {tensor.name: tensor.shape for tensor in fused.tensors} == {
+        "up.conv.weight": (8, 4, 3, 3), "up.norm.weight": (8,),
+        "down.conv.weight": (8, 8, 1, 1), "down.norm.weight": (8,),
+    }  # fmt: skip
+    assert inverted.layers == (1, 2)
+    assert {tensor.name: tensor.shape for tensor in inverted.tensors} == {
+        "start.conv.weight": (8, 1, 5, 5), "start.norm.weight": (8,),
+        "up.conv.weight": (32, 8, 1, 1), "up.norm.weight": (32,),
+        "mid.conv.weight": (32, 1, 3, 3), "mid.norm.weight": (32,),
+        "down.conv.weight": (8, 32, 1, 1), "down.norm.weight": (8,), "gamma": (8,),
+    }  # fmt: skip
+    names = {tensor.name: tensor.shape for tensor in attended.tensors}
+    assert names["attention.q_proj.weight"] == (12, 8, 1, 1)
+    assert names["attention.k_proj.weight"] == (4, 8, 1, 1)
+    assert names["attention.v_down.conv.weight"] == (8, 1, 3, 3)
+    assert names["attention.gamma"] == (8,)
+    assert names["gamma"] == (12,)
+
+
+def test_gemma_3n() -> None:
+    # Gemma3nForConditionalGeneration of the defaults, transformers 5.23.0 and timm 1.0.31: 294,126,912
+    # of the vision tower and 681,348,640 of the audio tower.
+    from kvcalc.memory.weights import summarise
+    from kvcalc.spec.catalog import load
+
+    parts = summarise(load("gemma-3n-e4b")).by_component
+    assert (parts["vision"], parts["audio"]) == (294_126_912, 681_348_640)
+
+
 def test_only_some_layers_of_a_q_former_read_the_tower() -> None:
     [cross] = [
         group
@@ -225,6 +272,35 @@ def test_a_gated_projector() -> None:
         (QFormer(**QUERIES, vocab_size=100), "positions"),
         (QFormer(**{**QUERIES, "num_attention_heads": 7}), "num_attention_heads"),
         (SegmentAnything(**{**SAM, "global_attn_indexes": (12,)}), "global_attn_indexes"),
+        (MobileNet(**{**MOBILE, "blocks": ()}), "blocks"),
+        (MobileNet(**{**MOBILE, "fused_channels": 29}), "fused_channels"),
+        (
+            MobileNet(
+                **{
+                    **MOBILE,
+                    "stem_channels": 8,
+                    "blocks": (ConvBlock(channels=12, expansion=1, repeat=2),),
+                }
+            ),
+            "blocks[0].repeat",
+        ),
+        (
+            MobileNet(**{**MOBILE, "blocks": (ConvBlock(channels=20, expansion=1, heads=2),)}),
+            "blocks[0].heads",
+        ),
+        (
+            MobileNet(**{**MOBILE, "blocks": (ConvBlock(channels=20, expansion=1, kv_kernel=3),)}),
+            "blocks[0].kv_kernel",
+        ),
+        (
+            MobileNet(
+                **{
+                    **MOBILE,
+                    "blocks": (ConvBlock(channels=20, expansion=1, kernel=3, mid_kernel=3),),
+                }
+            ),
+            "blocks[0].kernel",
+        ),
         (UniversalSpeech(**{**USM, "stem_channels": (128,)}), "stem_channels"),
         (
             Sequence(kind="sequence", steps=(Step(name="a", sizes=(2, 2, 2)),)),

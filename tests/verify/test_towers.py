@@ -33,6 +33,10 @@ TOWERS = {
     "patch_embedding: linear, attention_bias: [], ffn_bias: false",
     "sam": "kind: sam, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, mlp_dim: 48, "
     "patch_size: 4, patches: 4, window_size: 2, global_attn_indexes: [1], output_channels: 8",
+    "mobilenet": "kind: mobilenet, stem_channels: 4, fused_channels: 20, output_size: 24, blocks: ["
+    "{channels: 8, expansion: 2, kernel: 3}, {channels: 8, expansion: 2, start_kernel: 3, mid_kernel: 5, "
+    "repeat: 2}, {channels: 8, expansion: 1, heads: 2, head_dim: 4, kv_kernel: 3}, "
+    "{channels: 12, expansion: 2, heads: 3, head_dim: 4}]",
     "speech": f"kind: speech, {TRANSFORMER}, num_mel_bins: 8, positions: 9, attention_bias: [q, v, o]",
     "speech_2d": f"kind: speech, {TRANSFORMER}, num_mel_bins: 16, stem: conv2d, conv_channels: 5, "
     "conv_out_features: 10",
@@ -41,6 +45,8 @@ TOWERS = {
     "conv_kernel_size: 3, output_size: 7",
     "usm": "kind: usm, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "
     "conv_kernel_size: 3, stem_channels: [8, 4], stem_features: 8, output_size: 24",
+    "usm_3n": "kind: usm, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "
+    "conv_kernel_size: 3, stem_channels: [8, 4], stem_features: 8",
     "mlp": "kind: mlp, in_features: 64, sizes: [48, 32], norm: layernorm, norm_size: 16, gated: 40, "
     "gated_out: 24, final_norm: rmsnorm",
     "mlp_copies": "kind: mlp, in_features: 64, sizes: [48, 32], norm: layernorm, copies: 3",

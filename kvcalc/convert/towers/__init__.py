@@ -88,6 +88,7 @@ READERS: dict[str, str] = {
     "granite_docling": "parts.granite_docling",
     "lfm3_vl": "parts.lfm3_vl",
     # Gemma's own
+    "gemma3n": "gemma.gemma3n",
     "gemma4": "gemma.gemma4",
     "gemma4_unified": "gemma.gemma4_unified",
     # sound

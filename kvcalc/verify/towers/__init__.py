@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MODULES: dict[str, tuple[str, str]] = {
     "vit": ("kvcalc.verify.towers.vit", "VisionTransformer"),
     "sam": ("kvcalc.verify.towers.sam", "SegmentAnything"),
+    "mobilenet": ("kvcalc.verify.towers.mobilenet", "MobileNet"),
     "speech": ("kvcalc.verify.towers.speech", "SpeechEncoder"),
     "conformer": ("kvcalc.verify.towers.conformer", "ConformerEncoder"),
     "usm": ("kvcalc.verify.towers.usm", "UniversalSpeech"),

@@ -90,7 +90,7 @@ class SpeechLayer(Module):
 
 
 class UniversalSpeech(TowerModule):
-    """The stem, the layers and a matrix to the projector's width."""
+    """The stem, the layers and a matrix to the projector's width, where there is one."""
 
     def __init__(self, c: Fields) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class UniversalSpeech(TowerModule):
         self.stem = nn.ModuleDict({"0": StemConv(1, first), "1": StemConv(first, second)})
         self.stem["input_proj"] = Linear(c.stem_features, c.hidden_size)
         self.layers = nn.ModuleList(SpeechLayer(c) for _ in range(c.num_hidden_layers))
-        self.output_proj = Linear(c.hidden_size, c.output_size, True)
+        self.output_proj = Linear(c.hidden_size, c.output_size, True) if c.output_size else None
 
     def example(self) -> Tensor:
         """Eight frames of as many bins as the stem's matrix reads, after two halvings."""
@@ -112,4 +112,4 @@ class UniversalSpeech(TowerModule):
         x = self.stem["input_proj"](y.permute(0, 2, 3, 1).flatten(2))
         for layer in self.layers:
             x = layer(x)
-        return self.output_proj(x)
+        return x if self.output_proj is None else self.output_proj(x)

@@ -181,8 +181,9 @@ def _staged(placement: Placement) -> int:
     two matrices of a whole layer."""
     if not placement.devices_of():
         return 0
-    held = sorted((tensor for tensor, at in placement.tensors
-                   if at is HOST and tensor.part == "layer"), key=lambda each: -each.bytes)  # fmt: skip
+    held = sorted((tensor for bundle, at in placement.bundles
+                   if at is HOST and bundle.part == "layer" for tensor in bundle.largest),
+                  key=lambda each: -each.bytes)  # fmt: skip
     if not held:
         return 0
     return held[0].bytes if held[0].active != (1, 1) else sum(each.bytes for each in held[:2])

@@ -7,34 +7,71 @@ src/llama-memory-recurrent.cpp (a layer's cache lies with the layer).
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
-from kvcalc.engines.llama_cpp.file import EXPERTS, FileTensor, ModelFile
+from kvcalc.engines.llama_cpp.file import EXPERTS, FileTensor, ModelFile, Part
 from kvcalc.engines.llama_cpp.placing import Placing
 from kvcalc.errors import UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import frozen, remembered
 
 # Where something lies: the number of a device, or the host's memory.
 Place = int | None
 HOST: Place = None
 # Tensors start on multiples of this in a device's buffer (CUDA's 128; Vulkan's is less).
 _ALIGNED = 128
-_EXPERT_LAYER = re.compile(rf"blk\.(\d+){EXPERTS.pattern}")
+_EXPERTS_OF = re.compile(rf"blk\.(\d+){EXPERTS.pattern}")
 _BUFFER = re.compile(r"(CPU|CPU_REPACK|CUDA|ROCm|HIP|Vulkan|SYCL|MTL|Metal|MUSA|CANN|OpenCL|GPU)"
                      r"(?:_Host|(\d+)?(?:_Split|_Mapped)?)?", re.IGNORECASE)  # fmt: skip
+
+
+@frozen
+class Bundle:
+    """Tensors of a file that lie together wherever they lie: a search asks for hundreds of placements.
+
+    experts_of: the layer whose experts they are; None for what is none. pattern: which of the patterns
+    that move tensors moves them.
+    """
+
+    part: Part
+    layer: int | None
+    experts_of: int | None
+    pattern: int | None
+    tensors: tuple[FileTensor, ...]
+
+    def bytes(self, cuda: bool) -> int:
+        """In a buffer. cuda: whether its backend is CUDA (or HIP), which pads rows."""
+        return self._padded if cuda else self._plain
+
+    @cached_property
+    def _plain(self) -> int:
+        return sum(_room(tensor.bytes) for tensor in self.tensors)
+
+    @cached_property
+    def _padded(self) -> int:
+        return sum(_room(tensor.bytes + tensor.padding) for tensor in self.tensors)
+
+    @cached_property
+    def read_bytes(self) -> int:
+        """What one token reads of them."""
+        return sum(tensor.read_bytes for tensor in self.tensors)
+
+    @cached_property
+    def largest(self) -> tuple[FileTensor, ...]:
+        """The two with the most bytes, the first of equal ones first."""
+        return tuple(sorted(self.tensors, key=lambda each: -each.bytes)[:2])
 
 
 @frozen
 class Placement:
     """Where layers and tensors lie. layers: of each layer, the output as the last.
 
-    tensors: with their places; copies (a tied table on the output's device) are tensors of their own.
+    bundles: with their places; copies (a tied table on the output's device) are bundles of their own.
     logits_bytes: of the token table where it is the output as well and lies in RAM: each token reads it.
     """
 
     layers: tuple[Place, ...]
-    tensors: tuple[tuple[FileTensor, Place], ...]
+    bundles: tuple[tuple[Bundle, Place], ...]
     offload_cache: bool
     num_devices: int
     logits_bytes: int
@@ -44,11 +81,7 @@ class Placement:
 
         cuda: whether the device's backend is CUDA (or HIP), which pads rows.
         """
-        return sum(
-            _room(tensor.bytes + tensor.padding * cuda)
-            for tensor, at in self.tensors
-            if at == place
-        )
+        return sum(bundle.bytes(cuda) for bundle, at in self.bundles if at == place)
 
     def cache_place(self, layer: int) -> Place:
         return self.layers[layer] if self.offload_cache else HOST
@@ -66,7 +99,7 @@ class Placement:
     def read_bytes(self) -> int:
         """Weights in RAM that one token reads."""
         return self.logits_bytes + sum(
-            tensor.read_bytes for tensor, at in self.tensors if at is HOST
+            bundle.read_bytes for bundle, at in self.bundles if at is HOST
         )
 
     def devices_of(self) -> set[Place]:
@@ -84,17 +117,22 @@ def place(file: ModelFile, free: Sequence[int], placing: Placing) -> Placement:
     """
     chosen = _devices(len(free), placing)
     layers = _deal(file.num_layers, [free[index] for index in chosen], placing, chosen)
-    overrides = _overrides(file, placing, len(free))
-    placed: list[tuple[FileTensor, Place]] = []
-    for tensor in file.tensors:
-        for at in _places(tensor, layers):
-            moved = next((to for moves, to in overrides if moves(tensor.name)), at)
-            placed.append((tensor, moved))
+    moves = [(_pattern(text), _buffer(name, len(free))) for text, name in placing.overrides]
+    bundles = _bundles(file, placing.overrides)
+    _check_experts(file, placing)
+    placed: list[tuple[Bundle, Place]] = []
+    for bundle in bundles:
+        for at in _places(bundle, layers):
+            if bundle.pattern is not None:
+                at = moves[bundle.pattern][1]
+            elif bundle.experts_of is not None and placing.in_ram(bundle.experts_of):
+                at = HOST
+            placed.append((bundle, at))
     again = file.table_bytes if file.tied else 0
     if again and layers[-1] is not HOST:
         pad = next(each.padding for each in file.tensors if each.name.endswith("token_embd.weight"))
         copy = FileTensor("output.weight", again, "output", padding=pad)
-        placed.append((copy, layers[-1]))
+        placed.append((Bundle("output", None, None, None, (copy,)), layers[-1]))
         again = 0
     return Placement(layers, tuple(placed), placing.offload_cache, len(free), again)
 
@@ -152,8 +190,8 @@ def _single(value: float) -> float:
     return found
 
 
-def _places(tensor: FileTensor, layers: tuple[Place, ...]) -> Iterable[Place]:
-    match tensor.part:
+def _places(bundle: Bundle, layers: tuple[Place, ...]) -> Iterable[Place]:
+    match bundle.part:
         case "input":
             return (HOST,)
         case "output":
@@ -161,43 +199,54 @@ def _places(tensor: FileTensor, layers: tuple[Place, ...]) -> Iterable[Place]:
         case "every":
             return dict.fromkeys(layers[:-1])
         case "layer":
-            return (layers[tensor.layer or 0],)
+            return (layers[bundle.layer or 0],)
 
 
 # ---------------------------------------------------------------- tensors moved by pattern
 
 
-# Whether a tensor is moved, by its name.
-_Moves = Callable[[str], object]
+def _bundles(file: ModelFile, overrides: tuple[tuple[str, str], ...]) -> tuple[Bundle, ...]:
+    made = _made(file)
+    patterns = tuple(text for text, _ in overrides)
+    if patterns not in made:
+        made[patterns] = tuple(_bundled(file, patterns))
+    return made[patterns]
 
 
-def _overrides(file: ModelFile, placing: Placing, count: int) -> tuple[tuple[_Moves, Place], ...]:
-    found: list[tuple[_Moves, Place]] = [
-        (_pattern(text).search, _buffer(buffer, count)) for text, buffer in placing.overrides
-    ]
-    for (text, _), (moves, _) in zip(placing.overrides, found, strict=True):
-        if not any(moves(tensor.name) for tensor in file.tensors):
+@remembered
+def _made(file: ModelFile) -> dict[tuple[str, ...], tuple[Bundle, ...]]:
+    """What was asked for so far."""
+    return {}
+
+
+def _bundled(file: ModelFile, texts: Sequence[str]) -> Iterator[Bundle]:
+    """Raises UsageError for a pattern that no tensor's name has."""
+    patterns, matched = [_pattern(text) for text in texts], set[int]()
+    found: dict[tuple[Part, int | None, int | None, int | None], list[FileTensor]] = {}
+    for tensor in file.tensors:
+        experts = _EXPERTS_OF.search(tensor.name)
+        moves = [i for i, pattern in enumerate(patterns) if pattern.search(tensor.name)]
+        matched.update(moves)
+        key = (
+            tensor.part,
+            tensor.layer,
+            int(experts[1]) if experts else None,
+            next(iter(moves), None),
+        )
+        found.setdefault(key, []).append(tensor)
+    for i, text in enumerate(texts):
+        if i not in matched:
             raise UsageError(
                 f"--override-tensor {text}: no tensor of {file.architecture} is called so; "
                 f"they are {', '.join(_names(file))}"
             )
-    if placing.num_cpu_moe != 0:
-        if not any(EXPERTS.search(tensor.name) for tensor in file.tensors):
-            raise UsageError("--cpu-moe, --n-cpu-moe: the model has no experts: leave them out")
-        number = placing.num_cpu_moe
-        if number is None:
-            found.append((EXPERTS.search, HOST))
-        else:
-            first = min(number, file.num_layers)
-            found.append((lambda name: _expert_layer(name) in range(first), HOST))
-    return tuple(found)
+    for key, tensors in found.items():
+        yield Bundle(*key, tuple(tensors))
 
 
-@lru_cache(1 << 14)
-def _expert_layer(name: str) -> int | None:
-    """The layer whose experts a tensor is of: it is asked for by every placement that is tried."""
-    match = _EXPERT_LAYER.search(name)
-    return None if match is None else int(match[1])
+def _check_experts(file: ModelFile, placing: Placing) -> None:
+    if placing.num_cpu_moe != 0 and not any(EXPERTS.search(each.name) for each in file.tensors):
+        raise UsageError("--cpu-moe, --n-cpu-moe: the model has no experts: leave them out")
 
 
 def _pattern(text: str) -> re.Pattern[str]:

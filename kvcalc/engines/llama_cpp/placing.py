@@ -24,6 +24,10 @@ class Placing:
     one: int | None = None
     offload_cache: bool = True
 
+    def in_ram(self, layer: int) -> bool:
+        """Whether the experts of a layer stay in RAM."""
+        return self.num_cpu_moe is None or layer < self.num_cpu_moe
+
 
 def layers_of(given: str | None) -> int | None:
     """``--n-gpu-layers``: None for all of them; Raises UsageError for what is no number."""

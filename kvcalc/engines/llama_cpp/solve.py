@@ -6,8 +6,7 @@ Layers go to the devices by their free memory, as llama.cpp deals them; where th
 several devices, by numbers of layers of their own.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kvcalc.engines.llama_cpp.file import EXPERTS
 from kvcalc.engines.llama_cpp.memory import Loaded, Machine, Table
@@ -47,10 +46,11 @@ def solve(loaded: Loaded, machine: Machine, asked: Placing, free: frozenset[str]
 
     What fits nowhere is answered with as little on the devices as there can be.
     """
+    candidates = list(_candidates(loaded, asked, free))
+    if not machine.devices or _too_large(loaded, machine):
+        # Without a device they are all one placement, and what is too large fits in none.
+        candidates = list(dict.fromkeys((candidates[0], candidates[-1])))
     last: Solved | None = None
-    candidates: Iterable[Placing] = _candidates(loaded, asked, free)
-    if _too_large(loaded, machine):
-        candidates = deque(candidates, maxlen=1)  # the last one, which is the answer
     for placing in candidates:
         for dealt in _dealt(loaded, machine, placing, free):
             last = as_asked(loaded, machine, dealt)
@@ -110,11 +110,11 @@ def _filled(loaded: Loaded, machine: Machine, placing: Placing) -> tuple[float, 
     table = loaded.table(machine, placing)
     costs: dict[int, int] = {}
     num_layers = len(table.placement.layers) - 1
-    for tensor, at in table.placement.tensors:
-        if at is HOST or tensor.part == "every":
+    for bundle, at in table.placement.bundles:
+        if at is HOST or bundle.part == "every":
             continue
-        layer = num_layers if tensor.part == "output" else tensor.layer or 0
-        costs[layer] = costs.get(layer, 0) + tensor.bytes
+        layer = num_layers if bundle.part == "output" else bundle.layer or 0
+        costs[layer] = costs.get(layer, 0) + sum(tensor.bytes for tensor in bundle.tensors)
     offloaded = [layer for layer, at in enumerate(table.placement.layers) if at is not HOST]
     for layer in offloaded:
         if placing.offload_cache:

@@ -4,7 +4,8 @@ No causal model of transformers builds them, so a family reads the trunk alone. 
 number is known and their tensors are not: they are named as left out. Sources of what each stores:
 deepseek_v3: the tensors of DeepSeek-V3's index (see kvcalc/stack/mtp.py); glm4_moe, glm_moe_dsa,
 qwen3_5, nemotron_h: vLLM models/glm4_moe_mtp.py, deepseek_mtp.py, qwen3_5_mtp.py, nemotron_h_mtp.py;
-mimo, ernie4_5_moe, exaone_moe, longcat_flash, qwen3_next, step3p5: vLLM models/<type>_mtp.py;
+mimo, mimo_v2, ernie4_5_moe, exaone_moe, exaone4_5, glm_ocr, hy_v3, longcat_flash, qwen3_next, step3p5: vLLM
+models/<type>_mtp.py; kimi_k3: vllm/models/kimi_k3/nvidia/mtp.py (no published file has any);
 glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
 minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py.
 """
@@ -26,9 +27,12 @@ _COPIES: dict[str, Literal["", "both", "embedding", "head"]] = {
     "glm_moe_dsa": "", "qwen3_next": "", "qwen3_5_text": "", "qwen3_5_moe_text": "", "mimo": "",
     "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
     "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "", "bailing_hybrid": "",
+    "glm_ocr_text": "both", "hy_v3": "", "mimo_v2_flash": "", "exaone4_5": "", "kimi_k3": "",
 }  # fmt: skip
 # All modules of these have one projection and one last norm between them: one module is told, several not.
-_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe"))
+_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe", "exaone4_5"))
+# Published files hold none, whatever the config says: MiniMax-M2's total is the trunk and its routers.
+_UNPUBLISHED = frozenset(("minimax_m2",))
 _NEMOTRON = ("*E", ["attention", "moe"], ["full_attention", "moe"])
 
 
@@ -45,7 +49,10 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
     found = _block(spec, model_type, values) if known else None
     if found is None:
         plural = "s" if modules > 1 else ""
-        left_out = (f"{modules} multi-token-prediction layer{plural}", *spec.left_out)
+        said = f"{modules} multi-token-prediction layer{plural}"
+        if model_type in _UNPUBLISHED:
+            said += ", which the published files do not hold"
+        left_out = (said, *spec.left_out)
         return replace(spec, left_out=left_out)
     name, block = found
     copies = _COPIES[model_type]
@@ -76,8 +83,13 @@ def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple
         return _window(spec)
     if model_type == "ernie4_5_moe":
         return _dense(spec, values)
+    if model_type == "mimo_v2_flash":
+        return _narrow(spec)
+    if model_type == "exaone4_5":
+        name = spec.layers[0].names[0]
+        return name, spec.blocks[name]
     indexed = model_type in ("deepseek_v32", "glm_moe_dsa", "minimax_m3_vl_text")
-    dense = model_type in ("mimo", "qwen3_5_text", "longcat_flash")
+    dense = model_type in ("mimo", "qwen3_5_text", "longcat_flash", "glm_ocr_text")
     for group in reversed(spec.layers):
         for name in reversed(group.names):
             block = spec.blocks[name]
@@ -97,6 +109,22 @@ def _dense(spec: ModelSpec, values: Mapping[str, Any]) -> tuple[str, Block] | No
         return None
     ffn = GatedFeedForward(kind="gated", intermediate_size=width)
     own = Block(attention=last.attention, ffn=ffn)
+    return next(
+        ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
+    )
+
+
+def _narrow(spec: ModelSpec) -> tuple[str, Block] | None:
+    """MiMo-V2's: a window's attention, and the dense layer that the first of the trunk has."""
+    blocks = list(spec.blocks.values())
+    window = next(
+        (each for each in blocks if getattr(each.attention, "sliding_window", None) is not None),
+        None,
+    )
+    dense = next((each for each in blocks if isinstance(each.ffn, GatedFeedForward)), None)
+    if window is None or dense is None:
+        return None
+    own = replace(window, ffn=dense.ffn)
     return next(
         ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
     )

@@ -98,6 +98,20 @@ def test_mimo_predicts_with_a_layer_like_its_others() -> None:
     assert count_parameters(mtp_groups(spec)) == 177_223_680 + 33_566_720
 
 
+def test_modules_that_no_published_file_holds_are_said_so() -> None:
+    """MiniMax-M2's page says 229 B parameters: the trunk's 228.7; three modules would be 11 B more."""
+    config = {
+        "model_type": "minimax_m2",
+        "num_mtp_modules": 3,
+        "architectures": ["MiniMaxM2ForCausalLM"],
+    }
+    spec = spec_from_config(config, "x", "config.json").spec
+    assert spec.mtp is None
+    assert spec.left_out == (
+        "3 multi-token-prediction layers, which the published files do not hold",
+    )
+
+
 def test_mtp_layers_whose_tensors_are_not_known_are_named() -> None:
     config = {
         "model_type": "exaone_moe", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100,
@@ -126,6 +140,8 @@ _SMALL = {
     "vocab_size": 1024, "num_hidden_layers": 4, "tie_word_embeddings": False, "sliding_window": 64,
     "moe_intermediate_size": 64,
 }  # fmt: skip
+_DENSE = {key: value for key, value in _SMALL.items()
+          if key not in ("sliding_window", "moe_intermediate_size")}  # fmt: skip
 # vLLM 0.33's own MTP classes on the meta device, without its tables, of small drawn configs.
 SMALL_MODULES = [
     ("deepseek_v4", {
@@ -160,6 +176,23 @@ SMALL_MODULES = [
         "q_lora_rank": 96, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
         "short_conv_kernel_size": 4,
     }, 759_208 - 8),  # without the router's bias
+    ("glm_ocr", {"text_config": _DENSE | {
+        "model_type": "glm_ocr_text", "num_key_value_heads": 4, "num_nextn_predict_layers": 1,
+    }, "vision_config": {}}, 1_246_976),  # with the table and the head, which its file holds
+    ("mimo_v2_flash", _SMALL | {
+        "num_key_value_heads": 4, "v_head_dim": 16, "swa_num_attention_heads": 8, "swa_head_dim": 32,
+        "swa_num_key_value_heads": 8, "swa_v_head_dim": 16, "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+    }, 722_184),
+    ("exaone4_5", {"text_config": _DENSE | {
+        "model_type": "exaone4", "num_key_value_heads": 4, "sliding_window": 64,
+        "sliding_window_pattern": 4,
+        "num_nextn_predict_layers": 1,
+    }, "vision_config": {}}, 722_240),
+    ("hy_v3", _DENSE | {
+        "num_key_value_heads": 4, "moe_intermediate_size": 64, "num_experts": 8, "num_experts_per_tok": 2,
+        "num_shared_experts": 1,
+    }, 773_440),  # without the router's bias
 ]  # fmt: skip
 
 

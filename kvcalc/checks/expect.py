@@ -13,6 +13,7 @@ Finding = tuple[str, str, str]
 
 def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
     """KV301 for each expected value that does not hold, KV302 when none is stated."""
+    yield from _published(spec)
     if spec.expect is None or spec.expect == Expect():
         computed = {name: found for name, _, found in _pairs(spec, Expect()) if found}
         if computed["active_parameters"] == computed["language_model"]:
@@ -31,6 +32,18 @@ def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
         if expected is not None and expected != found:
             message = f"expected {expected}, found {found} ({found - expected:+d})"
             yield "KV301", f"expect.{name}", message
+
+
+def _published(spec: ModelSpec) -> Iterator[Finding]:
+    """KV301 where the published files hold more or less than the model and what is said to be beside it."""
+    if spec.checkpoint is None:
+        return
+    stated, beside = spec.checkpoint.parameters, sum(spec.checkpoint.beside.values())
+    found = summarise(spec).total + beside
+    if stated != found:
+        parts = f" and {beside} beside it" if beside else ""
+        message = f"the files hold {stated}, the model{parts} {found} ({found - stated:+d})"
+        yield "KV301", "checkpoint.parameters", message
 
 
 def _pairs(spec: ModelSpec, expect: Expect) -> Iterator[tuple[str, int | None, int]]:

@@ -23,8 +23,9 @@ _POSITIONS = """
 """
 _COMPUTATION = """
     hidden_act hidden_activation activation activation_function ffn_activation act_fn
-    mlp_hidden_act layer_norm_eps layer_norm_epsilon layernorm_epsilon rms_norm_eps norm_eps
-    norm_epsilon rms_norm_epsilon clip_qkv final_logit_softcapping attn_logit_softcapping
+    mlp_hidden_act projector_hidden_act layer_norm_eps layer_norm_epsilon layernorm_epsilon
+    rms_norm_eps norm_eps norm_epsilon rms_norm_epsilon clip_qkv final_logit_softcapping
+    attn_logit_softcapping
     query_pre_attn_scalar logits_soft_cap logit_scale attention_multiplier embedding_multiplier
     residual_multiplier logits_scaling scale_attn_weights scale_attn_by_inverse_layer_idx
     reorder_and_upcast_attn residual_in_fp32 use_mambapy use_associative_scan use_mamba_kernels

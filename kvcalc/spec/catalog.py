@@ -129,14 +129,20 @@ def locate(model: str) -> Found:
     """Load a model and say where it was found, and whose shape it has. Raises as ``load`` does."""
     path = _file(model)
     if path is not None:
-        return Found(_read(path), _shown(path))
+        spec = _read(path)
+        return Found(spec, _shown(path), unread(spec))
     from kvcalc.spec import hub_ids as known
 
     path = find(model)
     entry, base = known.find(model), _read(path)
     assert entry is not None
     spec = entry.of(base)
-    return Found(spec, _shown(path), entry.told(base, spec))
+    return Found(spec, _shown(path), entry.told(base, spec) or unread(base))
+
+
+def unread(spec: ModelSpec) -> tuple[str, ...]:
+    """What there is to say of a spec whose source is not the model's own config."""
+    return tuple(f"{spec.name}: {text}" for text in spec.source if "itself was not read" in text)
 
 
 def _shown(path: Path) -> str:

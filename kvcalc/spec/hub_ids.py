@@ -1,8 +1,9 @@
 """Ids of the hub whose config was read: the shipped spec of the same shape, and what differs from it.
 
 ``hub_ids.tsv`` has a line for each: the id, the spec, the fields of ``ModelSpec`` that are its own (its
-context, its vocabulary, the formats of its files), and where its config was read. An id that a spec
-names itself has no fields; one whose config nobody read but the spec's author has no source. Written by
+context, its vocabulary, the formats of its files), where its config was read, and how many parameters its
+published files hold. An id that a spec names itself has no fields; one whose config nobody read but the
+spec's author has no source. Written by
 ``python -m tests.convert.hub_ids`` from configs that are kept beside it; the file is read only when a
 name is no shipped spec's.
 """
@@ -18,7 +19,7 @@ from kvcalc.errors import NotFoundError
 from kvcalc.frozen import frozen
 from kvcalc.names import listed, model_name
 from kvcalc.spec import index
-from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.model import ModelSpec, PublishedCount
 
 FILE = os.path.join(os.path.dirname(__file__), "hub_ids.tsv")
 # What a model of the same shape may have of its own. Everything else is the shape.
@@ -28,23 +29,34 @@ OWN = (
 )  # fmt: skip
 # Organisations that have another name on the hub today.
 _RENAMED = {"cohereforai": "coherelabs", "thudm": "zai-org", "neuralmagic": "redhatai"}
+# Where the parameters of files were read.
+FILES = "llmfit 1.1.17 (PyPI), the parameters of its files"
 FORMATS = ("weight_dtypes", "weight_formats", "declared_cache")
 
 
 @frozen
 class HubId:
-    """One line. own: the fields that differ from the spec's, as ``kvcalc.spec.index`` writes them."""
+    """One line. own: the fields that differ from the spec's, as ``kvcalc.spec.index`` writes them.
+
+    files: the parameters of its published files; empty where they are not known.
+    """
 
     id: str
     spec: str
     own: str = ""
     source: str = ""
+    files: str = ""
 
     def line(self) -> str:
-        return "\t".join((self.id, self.spec, self.own, self.source))
+        return "\t".join((self.id, self.spec, self.own, self.source, self.files))
 
     def of(self, base: ModelSpec) -> ModelSpec:
         """The model that the id names. base: the spec that it has the shape of."""
+        if base.hub_id[:1] == (self.id,) and not self.own:
+            return base
+        # What a spec says of published files is about its first id's.
+        base = replace(base, checkpoint=PublishedCount(parameters=int(self.files), source=FILES)
+                       if self.files else None)  # fmt: skip
         if not self.own and self.id in base.hub_id:
             return base
         own: dict[str, Any] = index.from_text(self.own) if self.own else {}
@@ -60,7 +72,8 @@ class HubId:
             return ()
         said = [f"{self.id} has the shape of {self.spec}"]
         if not self.source:
-            return (f"{said[0]}, which names it; its own config was not read",)
+            files = f"its files hold {int(self.files):,} parameters, " if self.files else ""
+            return (f"{said[0]}, which names it; {files}its own config was not read",)
         if model.max_position_embeddings is not None:
             context, other = model.max_position_embeddings, base.max_position_embeddings
             beside = f" ({self.spec}: {other:,})" if other is not None and other != context else ""

@@ -262,15 +262,19 @@ class Encoder:
 
 @frozen(kw_only=True)
 class PublishedCount:
-    """What the index of the published files says that they hold.
+    """What the published files of the first hub id hold.
 
     Fields:
-        parameters: elements of all its tensors; the index's total_size over the bytes of each.
-        source: where the index was read.
+        parameters: elements of all their tensors, as the hub counts them: the index's total_size over
+            the bytes of each.
+        source: where that was read.
+        beside: what of them is no parameter of the loaded model, by name: modules that predict further
+            tokens, buffers, a tied head that is stored once more, scales of a number format.
     """
 
     parameters: Parameters
     source: str
+    beside: dict[str, int] = field(default_factory=dict)
 
 
 @frozen(kw_only=True)
@@ -386,7 +390,7 @@ class ModelSpec:
         weight_formats: number formats of single tensors there, over what weight_dtypes says.
         declared_cache: the cache's format that the published checkpoint declares, by the tool that made
             it, such as modelopt or compressed-tensors; an engine's auto may take it.
-        checkpoint: parameters of the published files by their index, whatever is loaded of them.
+        checkpoint: what the published files hold, whatever is loaded of them.
         expect: values that ``kvcalc check`` holds.
         budgets: workloads that must stay within bounds.
     """

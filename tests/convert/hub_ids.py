@@ -23,13 +23,12 @@ from typing import Any
 
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.errors import SpecError, UnsupportedError
-from kvcalc.memory.inventory import mtp_groups
-from kvcalc.memory.weights import count_parameters, summarise
 from kvcalc.names import parts
 from kvcalc.spec import catalog, hub_ids, index
 from kvcalc.spec.hub_ids import HubId
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
+from tests.convert.published import explain
 
 CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
 FACTS = Path(__file__).with_name("hub_facts.tsv")
@@ -37,7 +36,7 @@ LLMFIT = "llmfit 1.1.17 (PyPI), its numbers and the parameters of its files"
 STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "released", "model_type", "notes", "left_out", "blocks",
-    "layers", "expect", "budgets",
+    "layers", "checkpoint", "expect", "budgets",
 }  # fmt: skip
 
 
@@ -109,6 +108,12 @@ class Shapes:
         """
         model = spec_from_config(config, "read", source).spec
         found = self.by_shape.get(shape(model), [])
+        named = self.specs.get(self.named.get(hub_id, ""))
+        if not found and named is not None and not model.towers:
+            # A copy of a config that leaves out what describes the towers.
+            bare = shape(replace(named, towers={}))
+            found, source = [named.name] * (shape(model) == bare), f"{source} (without its towers)"
+            model = replace(model, left_out=())
         if not found:
             return None
 
@@ -122,8 +127,13 @@ class Shapes:
             return None
         differs = own(with_mtp_of(base, model), base)
         if self.named.get(hub_id) == best:
-            # What the spec itself states of the formats of its files and of its modules stands.
-            differs = {key: held for key, held in differs.items() if key not in STATED}
+            # What the spec itself states of the formats of its files, of its modules, or of a context
+            # that the config leaves to its class, stands.
+            stated = (
+                *STATED,
+                *(("max_position_embeddings",) * (model.max_position_embeddings is None)),
+            )
+            differs = {key: held for key, held in differs.items() if key not in stated}
         elif differs.get("mtp") and differs["mtp"].block not in base.blocks:
             return None
         return HubId(hub_id, best, index.to_text(differs) if differs else "", source)
@@ -135,13 +145,13 @@ class Facts:
 
     id: str
     model_type: str
-    layers: int
-    hidden_size: int
-    heads: int
-    kv_heads: int
+    layers: int | None
+    hidden_size: int | None
+    heads: int | None
+    kv_heads: int | None
     head_dim: int | None
     intermediate_size: int | None
-    vocab_size: int
+    vocab_size: int | None
     context: int
     parameters: int
     task: str
@@ -151,8 +161,8 @@ def facts() -> list[Facts]:
     """Every id with the numbers of its config and its files."""
     rows = [line.split("\t") for line in FACTS.read_text("utf-8").splitlines()[1:]]
     return [
-        Facts(row[0], row[1], *map(int, row[2:6]), int(row[6]) if row[6] else None,
-              int(row[7]) if row[7] else None, *map(int, row[8:11]), row[11])
+        Facts(row[0], row[1], *(int(text) if text else None for text in row[2:9]),
+              *map(int, row[9:11]), row[11])
         for row in rows
     ]  # fmt: skip
 
@@ -160,6 +170,8 @@ def facts() -> list[Facts]:
 def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
     """The line of an id of which numbers are known; None where they are no shipped spec's."""
     found = []
+    if row.hidden_size is None or row.vocab_size is None:
+        return None
     for name in shapes.by_width.get((row.model_type, row.hidden_size), ()):
         spec = shapes.specs[name]
         if towers(spec) or spec.towers or spec.own_dtype == "checkpoint" or not _heads(spec, row):
@@ -199,12 +211,8 @@ def _heads(spec: ModelSpec, row: Facts) -> bool:
 
 
 def parameters_are(model: ModelSpec, row: Facts) -> bool:
-    """Whether the files hold as many: with or without the layers that predict further tokens, and the
-    numbers of its positions that older files of BERT's kind have beside the weights."""
-    total = summarise(model).total
-    beside = count_parameters(mtp_groups(model)) if model.mtp else 0
-    numbers = row.context if "bert" in row.model_type else 0
-    return row.parameters in (total, total + beside, total + numbers)
+    """Whether the files hold as many, but for parts that have a name (tests/convert/published.py)."""
+    return explain(model, row.parameters) is not None
 
 
 def written() -> tuple[list[HubId], list[str]]:
@@ -228,10 +236,14 @@ def written() -> tuple[list[HubId], list[str]]:
         if known is not None and (known.source or shapes.specs[known.spec].hub_id[0] == known.id):
             continue
         entry = by_facts(shapes, numbers)
-        if entry is None:
+        if entry is None and known is None:
             without.append(f"{numbers.id} (no shipped spec has its numbers)")
-        else:
+        elif entry is not None:
             found[numbers.id] = entry
+    for numbers in facts():
+        known = found.get(numbers.id)
+        if known is not None and parameters_are(known.of(shapes.specs[known.spec]), numbers):
+            found[numbers.id] = replace(known, files=str(numbers.parameters))
     return sorted(found.values(), key=lambda entry: entry.id.lower()), without
 
 

@@ -76,7 +76,8 @@ def seed_oss(c: Config) -> ModelSpec:
 def smollm3(c: Config) -> ModelSpec:
     """NoPE layers have the window when there is one (``no_rope_layers``)."""
     window = c.maybe("sliding_window") if c.flag("use_sliding_window") else None
-    c.skip("sliding_window", "no_rope_layers", "no_rope_layer_interval")
+    # The published config states max_window_layers, which the class does not read.
+    c.skip("sliding_window", "no_rope_layers", "no_rope_layer_interval", "max_window_layers")
 
     def pattern() -> list[str]:
         interval = c.number("no_rope_layer_interval", 4)

@@ -1,6 +1,6 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, tensor by tensor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvcalc.file_types import recipe
@@ -82,7 +82,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             | {part.name: part.parameters for part in estimate.beside},
             "buffers": parameters.buffers,
             "mtp": estimate.mtp_parameters,
-            **({} if spec.checkpoint is None else {"checkpoint": spec.checkpoint.parameters}),
+            **({"checkpoint": published} if (published := _published(estimate)) else {}),
         },
         "weights": _weights(estimate),
         "cache": _cache(estimate.cache),
@@ -99,6 +99,20 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         "assumptions": list(estimate.assumptions),
         "total_bytes": estimate.total_bytes,
     }
+
+
+def _published(estimate: Estimate) -> int | None:
+    """The parameters of the published files, where they are known and say more than the total does."""
+    spec = estimate.spec
+    if spec.checkpoint is None:
+        return None
+    stated = spec.checkpoint.parameters
+    return stated if spec.towers or stated != estimate.parameters.total else None
+
+
+def _beside_files(estimate: Estimate) -> Iterable[tuple[str, int]]:
+    """What the published files hold that is no parameter of the loaded model."""
+    return () if estimate.spec.checkpoint is None else estimate.spec.checkpoint.beside.items()
 
 
 def _buffer_object(item: WorkspaceItem) -> dict[str, Any]:
@@ -303,11 +317,12 @@ def _weights_table(estimate: Estimate) -> Table:
         if parameters.active_without_embedding != parameters.active:
             without = Count(parameters.active_without_embedding)
             sums.append(("without the token table", without, None))
-    if estimate.spec.checkpoint is not None:
-        sums.append(("published files", Count(estimate.spec.checkpoint.parameters), None))
+    if (published := _published(estimate)) is not None:
+        sums.append(("published files", Count(published), None))
+        sums += [(f"+ {name}", Count(held), None) for name, held in _beside_files(estimate)]
     for name, count, num_bytes in sums:
         tone = {"total": "strong", "active per token": "", "language model": ""}.get(name, "faint")
-        depth = 2 if name == "without the token table" else 1
+        depth = 2 if name == "without the token table" or name.startswith("+") else 1
         rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
     return Table("weights", columns, tuple(rows))
 

@@ -79,7 +79,8 @@ class Parameters(TypedDict):
         active_without_embedding: the same without the token table.
         buffers: what a checkpoint keeps that is no parameter, such as router biases.
         mtp: multi-token-prediction layers, which total does not count unless they are loaded.
-        checkpoint: the sum of the published safetensors index, where there is one.
+        checkpoint: what the published safetensors hold, where that is known; of a model without towers
+            only where it is not the total.
     """
 
     total: int

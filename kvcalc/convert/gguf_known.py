@@ -78,7 +78,8 @@ def _imported(
     notes = (f"the file's weights take {weights.bytes:,} bytes: {weights.describe()}",)
     found = replace(
         spec, name=model_name(model_stem(header.path)), source=(header.path, *spec.source),
-        notes=(*spec.notes, *notes), expect=None, budgets=(), weight_dtypes={}, weight_formats=(),
+        notes=(*spec.notes, *notes), checkpoint=None, expect=None, budgets=(), weight_dtypes={},
+        weight_formats=(),
     )  # fmt: skip
     found = with_files_formats(found, _groups(spec, held), "f32")
     told = (

@@ -168,7 +168,7 @@ def _made(name: str, way: Way, told: dict[str, str], base: Found, typed: str | N
     # A file is called by its model and its type.
     called = spec.name if way.suffix.endswith("gguf") else model_name(name.split("/")[1])
     made = replace(made, name=called, hub_id=(name.partition(":")[0],),
-                   expect=None, budgets=())  # fmt: skip
+                   checkpoint=None, expect=None, budgets=())  # fmt: skip
     note = f"{name}: by its name it is {spec.name}, and its files are {words}; they were not read"
     return Found(made, base.path, (note, *base.assumptions))
 

@@ -25,6 +25,8 @@ def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
     """
     plain = to_plain(spec)
     file_type = plain.pop("file_type", None)
+    # No published files are those of a changed model.
+    plain.pop("checkpoint", None)
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals:

@@ -70,7 +70,7 @@ def with_attention(spec: ModelSpec, text: str) -> tuple[ModelSpec, tuple[str, ..
         return spec, ()
     spec = replace(spec, weight_formats=tuple(_carried(spec.weight_formats)))
     # What was known of the model is not known of the variant.
-    return replace(spec, blocks=blocks, expect=Expect()), tuple(notes)
+    return replace(spec, blocks=blocks, checkpoint=None, expect=Expect()), tuple(notes)
 
 
 def _carried(rules: tuple[TensorFormat, ...]) -> Iterator[TensorFormat]:

@@ -175,3 +175,19 @@ def test_a_config_of_hugging_face_is_held_to_the_policy(tmp_path: Path) -> None:
     # Named, another tool's file is told what it lacks.
     (report,) = check_paths([tmp_path / "other/config.json"], tmp_path / "kvcalc.yaml")[:1]
     assert [(each.code, each.field) for each in report.problems] == [("KV103", "model_type")]
+
+
+def test_published_files_are_what_the_model_and_its_named_parts_add_up_to(tmp_path: Path) -> None:
+    """GPT-2's files have masks of 12 layers of 1,024 x 1,024: 12,582,912 beside 124,439,808."""
+    text = catalog.find("gpt2").read_text("utf-8")
+    write(tmp_path, "gpt2.yaml", text)
+    write(tmp_path, "other.yaml", text.replace("12582912", "12582911").replace("gpt2\n", "other\n"))
+    first, second = check_paths([tmp_path])
+    assert first.problems == ()
+    assert [(p.code, p.field, p.message) for p in second.problems] == [
+        (
+            "KV301",
+            "checkpoint.parameters",
+            "the files hold 137022720, the model and 12582911 beside it 137022719 (-1)",
+        )
+    ]

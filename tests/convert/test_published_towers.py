@@ -10,6 +10,8 @@ import pytest
 import kvcalc
 from kvcalc.report.answers.estimate import to_object
 from kvcalc.spec import catalog, hub_ids
+from kvcalc.spec.set_fields import with_fields
+from kvcalc.spec.variants import with_attention
 from tests.convert import hub_ids as importer
 
 FACTS = {row.id: row.parameters for row in importer.facts()}
@@ -95,3 +97,10 @@ def test_the_files_of_a_spec_are_not_those_of_its_other_ids() -> None:
             assert stated == base.checkpoint
         else:
             assert (stated and str(stated.parameters)) == (entry.files or None), entry.id
+
+
+def test_a_changed_model_is_no_published_one() -> None:
+    spec = SPECS["gpt2"]
+    assert spec.checkpoint is not None
+    assert with_fields(spec, ("hidden_size=1024",)).checkpoint is None
+    assert with_attention(spec, "gqa:4")[0].checkpoint is None

@@ -86,7 +86,7 @@ def grid(
     if not given:
         raise UsageError("grid needs a model: a variant, a spec, a name or a path")
     lengths = [tokens("contexts", each) for each in _several("contexts", contexts)]
-    return grids.grid(
+    points = grids.grid(
         [each if isinstance(each, Variant) else Variant(spec_of(each)) for each in given],
         contexts=[0 if each is None else each for each in lengths],
         batches=[whole("batches", each) for each in _several("batches", batches)],
@@ -96,6 +96,7 @@ def grid(
         dtype=word("dtype", dtype),
         by=by,
     )
+    return grids.rows(points)
 
 
 def _several(name: str, values: Sequence[T]) -> Sequence[T]:

@@ -14,7 +14,7 @@ from kvcalc.cli.progress import track
 from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
-from kvcalc.memory.grid import Row, Variant, assumptions, baseline, grid
+from kvcalc.memory.grid import Point, Variant, assumptions, baseline, grid
 from kvcalc.report.answers.compare import answer
 from kvcalc.spec.catalog import expand
 
@@ -109,16 +109,16 @@ def compare(
     }
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
     by = None if sort is Sort.given else sort.value
-    rows: Iterable[Row] = grid(variants, batches=batches, by=by, **question)
+    points: Iterable[Point] = grid(variants, batches=batches, by=by, **question)
     if not (format == "csv" and sys.stdout.isatty()):
-        rows = track(rows, total, "computing", quiet=quiet)
+        points = track(points, total, "computing", quiet=quiet)
     if plot is not None:
         _draw(plot, _picture(variants, batches, question), plot_format, force, models, quiet)
     if format == "table" and total > MAX_TABLE_ROWS:
         raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
     first = baseline(variants, question["kv_dtypes"])
     notes = assumptions(variants, contexts, question["encoder_tokens"])
-    show(format, answer(rows, first, notes), quiet=quiet, notes=notes)
+    show(format, answer(points, first, notes), quiet=quiet, notes=notes)
     if chart:
         from kvcalc.report.drawings import characters
 

@@ -1,6 +1,7 @@
 """Many workloads at once: every combination of models, contexts, batches and cache formats."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kvcalc.dtypes import CacheDtypes
@@ -51,6 +52,38 @@ class Row(NamedTuple):
     next_token_bytes: int
 
 
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A variant in one cache format at one length: what is the same for every batch.
+
+    sequence_bytes: the cache of one sequence. Two are equal only where they are one.
+    """
+
+    model: str
+    attention: str
+    kv_dtype: str
+    context_tokens: int
+    encoder_tokens: int
+    parameters: int
+    weight_bytes: int
+    sequence_bytes: int
+    bytes_per_token: int
+    next_token_bytes: int
+
+    def row(self, batch: int, first: int) -> Row:
+        """The whole row of a batch. first: the first variant's cache there."""
+        cache = self.sequence_bytes * batch
+        return Row(
+            self.model, self.attention, self.kv_dtype, self.context_tokens, self.encoder_tokens,
+            batch, self.parameters, self.weight_bytes, cache, self.bytes_per_token,
+            self.weight_bytes + cache, first, self.next_token_bytes,
+        )  # fmt: skip
+
+
+# A series, its batch, and the first variant's cache at the same workload: a row that is not written out.
+Point = tuple[Series, int, int]
+
+
 @frozen
 class _Column:
     """A variant in one cache format: everything that does not depend on the workload."""
@@ -63,6 +96,14 @@ class _Column:
     function: CacheFunction
     bytes_per_token: int
 
+    def at(self, context: int, encoder_tokens: int | None) -> Series:
+        length = encoder_length(self.variant.spec, context, encoder_tokens)[0]
+        return Series(
+            self.variant.spec.name, self.kinds, self.kv_dtype, context, length, self.parameters,
+            self.weight_bytes, self.function.most(context, length), self.bytes_per_token,
+            self.function.next_token_bytes(context),
+        )  # fmt: skip
+
 
 def grid(
     variants: Sequence[Variant],
@@ -74,8 +115,8 @@ def grid(
     state_dtype: str | None = None,
     dtype: str | None = None,
     by: str | None = None,
-) -> Iterator[Row]:
-    """Rows, workload by workload; within one workload as given, or sorted ``by`` cache or total.
+) -> Iterator[Point]:
+    """Points, workload by workload; within one workload as given, or sorted ``by`` cache or total.
 
     Each model's inventory is walked once per cache format, however many workloads there are.
     Raises UsageError for an unknown format and UnsupportedError for one that does not fit a model.
@@ -86,29 +127,23 @@ def grid(
         for variant in variants
     ]
     for context in contexts:
-        lengths = [
-            encoder_length(each.variant.spec, context, encoder_tokens)[0] for each in columns
-        ]
-        held = [
-            column.function.most(context, length)
-            for column, length in zip(columns, lengths, strict=True)
-        ]
-        grows = [column.function.next_token_bytes(context) for column in columns]
+        series = [column.at(context, encoder_tokens) for column in columns]
+        first = series[0].sequence_bytes
         for batch in batches:
-            first = held[0] * batch
-            rows = [
-                Row(
-                    column.variant.spec.name, column.kinds, column.kv_dtype, context, length,
-                    batch, column.parameters, column.weight_bytes, num_bytes * batch,
-                    column.bytes_per_token, column.weight_bytes + num_bytes * batch, first, grows_by,
-                )
-                for column, length, num_bytes, grows_by in zip(
-                    columns, lengths, held, grows, strict=True
-                )
-            ]  # fmt: skip
-            if by is not None:
-                rows.sort(key=lambda row: row.cache_bytes if by == "cache" else row.total_bytes)
-            yield from rows
+            for each in series if by is None else _sorted(series, batch, by):
+                yield each, batch, first * batch
+
+
+def _sorted(series: list[Series], batch: int, by: str) -> list[Series]:
+    return sorted(
+        series,
+        key=lambda each: each.sequence_bytes * batch + (0 if by == "cache" else each.weight_bytes),
+    )
+
+
+def rows(points: Iterable[Point]) -> Iterator[Row]:
+    """The points, every number written out."""
+    return (series.row(batch, first) for series, batch, first in points)
 
 
 def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str | None) -> _Column:

@@ -238,6 +238,15 @@ class Sheet:
     mark: str = ""
 
 
+class Shared:
+    """Cells of a record side by side that many others have too, as one object: formats write them once."""
+
+    __slots__ = ("cells",)
+
+    def __init__(self, cells: tuple[object, ...]) -> None:
+        self.cells = cells
+
+
 @frozen
 class Answer:
     """What a command found, for whatever format: each side is made when it is asked for.

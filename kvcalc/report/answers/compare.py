@@ -1,9 +1,11 @@
 """``kvcalc compare``: models side by side, ratios and bars at a glance."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
-from kvcalc.memory.grid import Row as Point
+from kvcalc.memory.grid import Point, Series, rows
+from kvcalc.memory.grid import Row as PointRow
 from kvcalc.report.sheet import (
     Answer,
     Bar,
@@ -14,6 +16,7 @@ from kvcalc.report.sheet import (
     Line,
     Part,
     Row,
+    Shared,
     Sheet,
     Table,
     Times,
@@ -32,7 +35,7 @@ KEYS = (
 def answer(points: Iterable[Point], first: str, notes: Sequence[str]) -> Answer:
     """points: read once, by the format that is asked for. first: what the ratios are to."""
     return Answer(
-        lambda: [sheet(list(points), first, notes)],
+        lambda: [sheet(list(rows(points)), first, notes)],
         lambda: to_object(points, first, notes),
         lambda: records(points),
     )
@@ -40,32 +43,53 @@ def answer(points: Iterable[Point], first: str, notes: Sequence[str]) -> Answer:
 
 def to_object(points: Iterable[Point], first: str, notes: Sequence[str]) -> dict[str, Any]:
     """Rows of numbers, one by one as they are computed."""
-    rows = (_object(point) for point in points)
-    return {"ratio_to": first, "rows": rows, "assumptions": list(notes)}
+    found = (_object(*point) for point in points)
+    return {"ratio_to": first, "rows": found, "assumptions": list(notes)}
 
 
-def _object(point: Point) -> dict[str, Any]:
-    found: dict[str, Any] = dict(zip(KEYS, _values(point), strict=True))
-    ratio = found["cache_ratio_to_first"]
-    # Six decimals, rounded in integers; JSON has no other number for them.
-    found["cache_ratio_to_first"] = float(ratio) if ratio else None
-    return found
+def _object(series: Series, batch: int, first: int) -> dict[str, Any]:
+    cache = series.sequence_bytes * batch
+    ratio = decimal_ratio(cache, first)
+    return {
+        "model": series.model,
+        "attention": series.attention,
+        "kv_dtype": series.kv_dtype,
+        "context_tokens": series.context_tokens,
+        "encoder_tokens": series.encoder_tokens,
+        "batch_size": batch,
+        "parameters": series.parameters,
+        "weight_bytes": series.weight_bytes,
+        "cache_bytes": cache,
+        "bytes_per_token": series.bytes_per_token,
+        "total_bytes": series.weight_bytes + cache,
+        # Six decimals, rounded in integers; JSON has no other number for them.
+        "cache_ratio_to_first": float(ratio) if ratio else None,
+        "next_token_bytes": series.next_token_bytes,
+    }
 
 
 def records(points: Iterable[Point]) -> Iterator[Sequence[object]]:
-    """A hundred thousand points are quicker without cells."""
+    """In the order of ``KEYS``, the ratio as a decimal of six digits. A hundred thousand points are
+    quicker without cells, and with what a series says once."""
     yield KEYS
-    for point in points:
-        yield _values(point)
+    for series, batch, first in points:
+        place, weights = _shared(series)
+        cache = series.sequence_bytes * batch
+        yield (place, batch, weights, cache, series.bytes_per_token, series.weight_bytes + cache,
+               decimal_ratio(cache, first), series.next_token_bytes)  # fmt: skip
 
 
-def _values(row: Point) -> tuple[str | int, ...]:
-    """In the order of ``KEYS``; the ratio as a decimal of six digits."""
-    ratio = decimal_ratio(row.cache_bytes, row.first_cache_bytes)
-    return (*row[:_RATIO], ratio, row.next_token_bytes)
-
-
-_RATIO = KEYS.index("cache_ratio_to_first")
+@lru_cache(1024)
+def _shared(series: Series) -> tuple[Shared, Shared]:
+    """The columns before the batch, and those after it."""
+    place = (
+        series.model,
+        series.attention,
+        series.kv_dtype,
+        series.context_tokens,
+        series.encoder_tokens,
+    )
+    return Shared(place), Shared((series.parameters, series.weight_bytes))
 
 
 def decimal_ratio(part: int, whole: int) -> str:
@@ -78,7 +102,7 @@ def decimal_ratio(part: int, whole: int) -> str:
     return f"{millionths // 10**6}.{millionths % 10**6:06d}"
 
 
-def sheet(points: list[Point], first: str, notes: Sequence[str]) -> Sheet:
+def sheet(points: list[PointRow], first: str, notes: Sequence[str]) -> Sheet:
     """One table; what is the same in every row is said once, above it."""
     one = points[0]
     contexts = {point.context_tokens for point in points}
@@ -115,7 +139,7 @@ def sheet(points: list[Point], first: str, notes: Sequence[str]) -> Sheet:
     return Sheet("", "", tuple(parts), tuple(notes), KEYS)
 
 
-def _cells(point: Point, largest: int) -> tuple[Cell, ...]:
+def _cells(point: PointRow, largest: int) -> tuple[Cell, ...]:
     return (
         Toned(point.model, "strong"), point.attention, point.kv_dtype, Tokens(point.context_tokens),
         Tokens(point.encoder_tokens) if point.encoder_tokens else None, Count(point.batch_size),

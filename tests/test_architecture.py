@@ -5,8 +5,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 
@@ -40,28 +39,40 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
-@cache
-def imports(path: Path, types_too: bool = True) -> frozenset[str]:
-    """Every module that a file imports, wherever the import stands.
+class Said(NamedTuple):
+    """What the tests ask of a file: its imports, those outside ``if TYPE_CHECKING``, and lines."""
 
-    ``from kvcalc import report`` imports kvcalc.report. types_too: those for type checkers as well.
-    """
-    found: set[str] = set()
-    tree = ast.parse(path.read_text("utf-8"))
+    imports: frozenset[str]
+    at_run_time: frozenset[str]
+    prints: tuple[int, ...]
+    long: tuple[str, ...]
+
+
+@cache
+def said(path: Path) -> Said:
+    """A file read once for all tests. ``from kvcalc import report`` imports kvcalc.report."""
+    found: dict[str, bool] = {}
     checking: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            checking.update(child for item in node.body for child in ast.walk(item))
-        if node in checking and not types_too:
-            continue
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: say the whole name, not a relative one"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                found.add(full if full in MODULES else node.module or "")
-    return frozenset(found)
+    prints, long = [], []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.If(test=ast.Name("TYPE_CHECKING")):
+                checking.update(child for item in node.body for child in ast.walk(item))
+            case ast.Import():
+                for alias in node.names:
+                    found[alias.name] = found.get(alias.name, False) or node not in checking
+            case ast.ImportFrom():
+                assert not node.level, f"{path}: say the whole name, not a relative one"
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    name = full if full in MODULES else node.module or ""
+                    found[name] = found.get(name, False) or node not in checking
+            case ast.Call(func=ast.Name("print")):
+                prints.append(node.lineno)
+            case ast.FunctionDef(lineno=first, end_lineno=int(last)) if last - first + 1 >= 60:
+                long.append(f"{path}:{first} {node.name}")
+    run = frozenset(name for name, there in found.items() if there)
+    return Said(frozenset(found), run, tuple(prints), tuple(long))
 
 
 def layer(module: str) -> str | None:
@@ -74,21 +85,23 @@ def own_layer(path: Path) -> str | None:
     return None if parts[0] in ("__init__", "__main__") else parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    own = own_layer(path)
-    if own is None:
-        return
-    assert own in RANK, f"{own} has no place among the layers"
-    for module in imports(path):
-        other = layer(module)
-        if other is not None:
-            assert RANK[other] <= RANK[own], f"{path} imports {module}, which stands above it"
+def test_imports_point_down() -> None:
+    owners = {path: own for path in FILES if (own := own_layer(path)) is not None}
+    assert {own for own in owners.values() if own not in RANK} == set(), (
+        "no place among the layers: give it one in LAYERS, and in CONTRIBUTING's picture"
+    )
+    wrong = [
+        f"{path} imports {module}, which stands above it"
+        for path, own in owners.items()
+        for module in said(path).imports
+        if (other := layer(module)) is not None and RANK[other] > RANK[own]
+    ]
+    assert not wrong
 
 
 def circles() -> list[set[str]]:
     """Modules that reach each other through imports: at the top, in functions and for types."""
-    leads = {name: imports(path) & MODULES.keys() - {name} for name, path in MODULES.items()}
+    leads = {name: said(path).imports & MODULES.keys() - {name} for name, path in MODULES.items()}
 
     def reached(start: str, by: dict[str, set[str]]) -> set[str]:
         seen, open_ends = set[str](), [start]
@@ -124,37 +137,39 @@ def test_an_import_by_name_and_one_for_types_are_seen(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\nfrom kvcalc import report\n"
         "if TYPE_CHECKING:\n    from kvcalc.cli.app import main\n"
     )
-    assert {"kvcalc.report", "kvcalc.cli.app"} <= imports(file)
-    assert "kvcalc.cli.app" not in imports(file, types_too=False)
+    assert {"kvcalc.report", "kvcalc.cli.app"} <= said(file).imports
+    assert "kvcalc.cli.app" not in said(file).at_run_time
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_torch_only_in_verify(path: Path) -> None:
-    heavy = {module.split(".")[0] for module in imports(path, types_too=False)} & {
-        "torch",
-        "transformers",
-        "numpy",
-    }
-    assert not heavy or own_layer(path) == "verify", f"{path} imports {heavy}"
+def test_torch_only_in_verify() -> None:
+    heavy = {"torch", "transformers", "numpy"}
+    wrong = [
+        f"{path} imports {module}, which only kvcalc/verify may"
+        for path in FILES
+        if own_layer(path) != "verify"
+        for module in said(path).at_run_time
+        if module.split(".")[0] in heavy
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_command_line_prints(path: Path) -> None:
-    if own_layer(path) in ("cli", None):
-        return
-    tree = ast.parse(path.read_text("utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert not [call for call in calls if ast.unparse(call.func) == "print"], path
+def test_only_the_command_line_prints() -> None:
+    wrong = [
+        f"{path}:{line} prints: return it, and let kvcalc/cli print it"
+        for path in FILES
+        if own_layer(path) not in ("cli", None)
+        for line in said(path).prints
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_function_fits_a_screen(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 500, path
-    long = {
-        f"{path}:{node.lineno} {node.name}"
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 >= 60
-    }
+def test_a_function_fits_a_screen() -> None:
+    long = [f"{where} has 60 lines or more" for path in FILES for where in said(path).long]
+    long += [
+        f"{path} has more than 500 lines"
+        for path in FILES
+        if path.read_text("utf-8").count("\n") > 500
+    ]
     assert not long
 
 

@@ -3,6 +3,7 @@
 Bytes are counted by hand. The model is tiny, its path the one that a GPU takes.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -30,6 +31,14 @@ from tests.verify.specs import SPECS
 pytestmark = pytest.mark.torch
 # 4 heads of 8, two layers: K and V of 4 * 8 * 2 bytes a token.
 MHA = load_spec_text(SPECS["mha"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays() -> None:
+    """The books are read after a collection, seven times a run: it passes over what one run imports."""
+    verify(MHA, 2, 1, "eager", TrackedCpu())
+    gc.collect()
+    gc.freeze()
 
 
 def proofs(found: Verification) -> dict[str, Proof]:

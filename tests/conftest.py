@@ -1,0 +1,14 @@
+"""What holds for every test: one thread, and a garbage collector that leaves alone what stays."""
+
+import gc
+import os
+
+# PyTorch's threads wait in loops: on tensors this small they take ten times the time that one does.
+# Set before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and ten thousand tests stay to the end: no later collection looks through them."""
+    gc.collect()
+    gc.freeze()

@@ -1,16 +1,21 @@
 """The steps of action.yml, run as bash; what the pre-commit hook is for."""
 
+import io
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 import yaml
 
+from kvcalc.cli.app import main
 from tests.scratch import Scratch
 
 pytestmark = pytest.mark.slow
@@ -45,12 +50,50 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
     scratch.git("update-ref", "refs/remotes/origin/main", commit)
     scratch.git("checkout", "-q", "-b", "pr")
     monkeypatch.chdir(scratch.folder)
-    # What 'Install kvcalc' would make of this source tree.
-    shim = tmp_path / "kvcalc" / "bin" / "kvcalc"
-    shim.parent.mkdir(parents=True)
-    shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m kvcalc "$@"\n')
-    shim.chmod(0o755)
+    # What a step finds where 'Install kvcalc' puts the program: one that asks this process.
+    shim = program(tmp_path)
+    shim.write_text(
+        """#!/bin/sh
+printf '%s\\0' "$@" >"$0.words"
+echo >"$0.asked"
+read -r status <"$0.done"
+cat "$0.err" >&2
+cat "$0.out"
+exit "$status"
+"""
+    )
+    for pipe in ("asked", "done"):
+        os.mkfifo(f"{shim}.{pipe}")
     return scratch
+
+
+@pytest.fixture
+def installed(scratch: Scratch) -> Scratch:
+    """The same, with what 'Install kvcalc' would make of this source tree."""
+    text = f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m kvcalc "$@"\n'
+    shim = program(scratch.folder.parent)
+    Path(f"{shim}.asked").unlink()
+    shim.write_text(text)
+    return scratch
+
+
+def program(temporary: Path) -> Path:
+    """An executable file where the steps look for kvcalc."""
+    shim = temporary / "kvcalc" / "bin" / "kvcalc"
+    shim.parent.mkdir(parents=True, exist_ok=True)
+    shim.touch(0o755)
+    return shim
+
+
+def answer(shim: Path) -> int:
+    """Run what a step asks for, here: a start of Python would cost five times the answer."""
+    words = Path(f"{shim}.words").read_bytes().decode().split("\0")[:-1]
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(words)
+    Path(f"{shim}.out").write_text(out.getvalue(), "utf-8")
+    Path(f"{shim}.err").write_text(err.getvalue(), "utf-8")
+    return int(ended.value.code or 0)
 
 
 class Step:
@@ -69,19 +112,46 @@ class Step:
         folder = {None: scratch.folder, "${{ runner.temp }}": temporary}
         summary = scratch.folder.parent / "summary.md"
         summary.write_text("")
-        done = subprocess.run(
-            ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]),
-            cwd=folder[step.get("working-directory")], capture_output=True, text=True, check=False,
-            env={
-                **os.environ, **environment, "RUNNER_TEMP": str(temporary),
+        self.status, self.out, self.err = run(
+            step["run"], folder[step.get("working-directory")], temporary / "kvcalc/bin/kvcalc",
+            {
+                **environment, "RUNNER_TEMP": str(temporary),
                 "PATH": f"{temporary / 'path'}:{os.environ['PATH']}",
                 "GITHUB_ACTION_PATH": str(temporary / "the action"),
                 "GITHUB_ACTIONS": "true", "GITHUB_WORKFLOW": "specs", "GITHUB_BASE_REF": "main",
                 "GITHUB_STEP_SUMMARY": str(summary),
             },
         )  # fmt: skip
-        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         self.summary = summary.read_text()
+
+
+def run(script: str, folder: Path, shim: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+    """(exit status, stdout, stderr) of a script in bash, whose calls of kvcalc are answered here."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ExitStack() as stack,
+        TemporaryFile("w+") as out,
+        TemporaryFile("w+") as err,
+    ):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        bash = subprocess.Popen(
+            ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
+            cwd=folder, stdout=out, stderr=err,
+        )  # fmt: skip
+        if Path(f"{shim}.asked").exists():
+            asked, done = (os.open(f"{shim}.{pipe}", os.O_RDWR) for pipe in ("asked", "done"))
+            stack.callback(os.close, asked)
+            stack.callback(os.close, done)
+            while bash.poll() is None:
+                if select.select([asked], [], [], 0.02)[0]:
+                    os.read(asked, 100)
+                    os.write(done, b"%d\n" % answer(shim))
+        status = bash.wait()
+        out.seek(0)
+        err.seek(0)
+        return status, out.read(), err.read()
 
 
 def check(scratch: Scratch, **inputs: str) -> Step:
@@ -106,6 +176,12 @@ def test_inputs_are_words_and_not_scripts(scratch: Scratch) -> None:
     step = compare(scratch, base="main; touch pwned")
     assert step.status == 2
     assert not (scratch.folder / "pwned").exists()
+
+
+def test_the_program_that_is_installed(installed: Scratch) -> None:
+    step = check(installed)
+    assert (step.status, step.out) == (0, "checked 10 specs and kvcalc.yaml: no problems\n")
+    assert compare(installed).status == 0
 
 
 def test_paths_with_spaces(scratch: Scratch) -> None:

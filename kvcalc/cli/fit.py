@@ -111,12 +111,13 @@ def fit(
     one = not (several := together or _several(models)) and gpus is None
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
     said = (memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager)
-    _refuse_server(name, *said, dp > 1, expert_parallel, None if draft else speculative_tokens)
+    drafts = draft or mtp_layers
+    _refuse_server(name, *said, dp > 1, expert_parallel, None if drafts else speculative_tokens)
     if name in local.LOCAL and one:
-        found = _placeable(models[0], name, _first({"--mtp-layers": mtp_layers}) or lora.said)
-        if dtype or flag or draft or len(named) > 1 or first is None or local.is_file(found.spec):
+        found = _placeable(models[0], name, lora.said)
+        if dtype or flag or drafts or len(named) > 1 or first is None or local.is_file(found.spec):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
-            slots = local.slots(batch, kv_dtype, given, speculative_tokens)
+            slots = local.slots(batch, kv_dtype, given, speculative_tokens, mtp_layers)
             how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
             return local.fit_locally(found, name, on, *how, quiet, True, put, models[0], draft)
     flag = flag or _first({"--draft": draft, "--mtp-layers": mtp_layers})

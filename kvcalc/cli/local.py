@@ -85,16 +85,18 @@ def _format(name: str) -> str:
 
 
 def slots(
-    batch: int, kv_dtype: str | None, given: dict[str, Any], speculative: int | None = None
-) -> dict[str, Any]:
+    batch: int, kv_dtype: str | None, given: dict[str, Any], speculative: int | None = None,
+    mtp: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The flags with ``--kv-dtype`` under llama.cpp's names, and ``--batch`` and ``--parallel``, which are
-    the same thing. speculative: draft tokens of a step. Raises UsageError where they differ."""
+    the same thing. speculative: draft tokens of a step. mtp: layers that draft. Raises UsageError where
+    they differ."""
     given = cache_types(kv_dtype, given)
     parallel = given.get("parallel")
     if parallel is not None and batch not in (1, parallel):
         raise UsageError(f"--batch {batch} and --parallel {parallel} say different things")
     one = parallel or (batch if batch > 1 else None)
-    return given | {"parallel": one, "speculative_tokens": speculative}
+    return given | {"parallel": one, "speculative_tokens": speculative, "mtp_layers": mtp or None}
 
 
 def is_table(

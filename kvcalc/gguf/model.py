@@ -78,9 +78,14 @@ def gguf_model(spec: ModelSpec) -> GgufModel:
 
 
 @remembered
-def gguf_model_with_mtp(spec: ModelSpec) -> GgufModel:
+def gguf_file_with_mtp(spec: ModelSpec) -> GgufFile:
     """The file that holds the layers predicting further tokens too, where the converter writes them."""
-    return _Writer(spec, mtp=True).model().model
+    return _Writer(spec, mtp=True).model()
+
+
+def gguf_model_with_mtp(spec: ModelSpec) -> GgufModel:
+    """The tensors of ``gguf_file_with_mtp``."""
+    return gguf_file_with_mtp(spec).model
 
 
 class _Writer:

@@ -109,3 +109,18 @@ def test_capacity_has_the_draft_where_it_has_a_device(capsys: Capture) -> None:
     status, _, said = run(capsys, *asked)
     assert status == 2
     assert "--gpu NAME" in said
+
+
+def test_layers_that_predict_tokens_lie_behind_the_model() -> None:
+    """Qwen3.5 9B's module in Q4_K_M, Q8_0 where its rule says so; 4 KV heads of 256 in F16 at 32,768 tokens
+    are 128 MiB; states have a row for each of three tokens that may be taken back."""
+    plain, drafting = ask("qwen3.5-9b"), ask("qwen3.5-9b", mtp_layers=1)
+    alone, device = plain.table.uses[0], drafting.table.uses[0]
+    assert (alone.layers, device.layers) == (33, 34)
+    assert mib(device.model_bytes - alone.model_bytes) == "143.99"
+    assert mib(device.cache_bytes - alone.cache_bytes) == "278.75"  # 128 and three rows of 50.25
+    assert [each.name for each in device.beside] == ["MTP graph"]
+    assert drafting.command.endswith("--spec-type draft-mtp")
+    assert drafting.verdict == "tight"
+    with pytest.raises(UnsupportedError, match="converter writes no layers of llama-3-8b"):
+        ask("llama-3-8b", mtp_layers=1)

@@ -12,7 +12,7 @@ from kvcalc.dtypes import GGML
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import recipe
 from kvcalc.frozen import changed, frozen, remembered
-from kvcalc.gguf.model import GgufFile, gguf_file
+from kvcalc.gguf.model import GgufFile, gguf_file, gguf_file_with_mtp
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
 from kvcalc.gguf.tensors import GgufTensor
 from kvcalc.memory.ledger import Row
@@ -76,24 +76,27 @@ class ModelFile:
 
 
 @remembered
-def _files(spec: ModelSpec) -> dict[str, ModelFile]:
+def _files(spec: ModelSpec) -> dict[tuple[str, bool], ModelFile]:
     return {}
 
 
-def model_file(spec: ModelSpec, dtype: str) -> ModelFile:
+def model_file(spec: ModelSpec, dtype: str, mtp: bool = False) -> ModelFile:
     """The file of a GGUF type, or the one that the spec was read from (``checkpoint``).
 
-    Raises UnsupportedError for an architecture that llama.cpp lacks and for a type whose blocks do
-    not divide a row, UsageError for a --dtype that no GGUF file has.
+    mtp: with the layers that predict further tokens. Raises UnsupportedError for an architecture that
+    llama.cpp lacks, for a type whose blocks do not divide a row and for layers that no file holds,
+    UsageError for a --dtype that no GGUF file has.
     """
     made = _files(spec)
-    if dtype not in made:
-        made[dtype] = _make(spec, dtype)
-    return made[dtype]
+    if (dtype, mtp) not in made:
+        made[dtype, mtp] = _make(spec, dtype, mtp)
+    return made[dtype, mtp]
 
 
-def _make(spec: ModelSpec, dtype: str) -> ModelFile:
-    file = gguf_file(spec)
+def _make(spec: ModelSpec, dtype: str, mtp: bool) -> ModelFile:
+    file = gguf_file_with_mtp(spec) if mtp else gguf_file(spec)
+    if mtp:
+        _check_mtp(spec, dtype, file)
     asked = recipe(dtype)
     pads = [0] * len(file.model.tensors)
     if asked is not None:
@@ -130,6 +133,19 @@ def _make(spec: ModelSpec, dtype: str) -> ModelFile:
     headed = names & {"output.weight", "dec.output.weight"}
     tied = not headed and spec.head == "lm"
     return ModelFile(file.model.architecture, tensors, file.model.num_layers, tied)
+
+
+def _check_mtp(spec: ModelSpec, dtype: str, file: GgufFile) -> None:
+    """Raise for layers that predict further tokens and are in no file, or in one of unknown types."""
+    if file.model == gguf_file(spec).model:
+        raise UnsupportedError(
+            f"--mtp-layers: llama.cpp's converter writes no layers of {spec.name} that predict further "
+            "tokens"
+        )
+    if dtype == "checkpoint":
+        raise UsageError(
+            "--mtp-layers: which of the file's tensors are of those layers is not read here: say --dtype"
+        )
 
 
 def _padding(tensor: GgufTensor, kind: str) -> int:

@@ -214,6 +214,10 @@ def _flags(loaded: Loaded, question: LocalQuestion, placing: Placing) -> Iterato
         yield "--swa-full"
     if loaded.beside.projector_bytes:
         yield from ("--mmproj", "PROJECTOR.gguf")
+    if asked.mtp_layers:
+        yield from ("--spec-type", "draft-mtp")
+        if asked.speculative_tokens is not None:
+            yield from ("--spec-draft-n-max", str(asked.speculative_tokens))
     if question.draft is not None:
         yield from ("-md", "DRAFT.gguf", "-ngld", "99")
         if asked.speculative_tokens is not None:
@@ -308,6 +312,11 @@ def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterato
         yield (
             f"the projector (--mmproj), a file of its own on the first device{known}, and what it takes to "
             "see are not in this table"
+        )
+    if question.flags.mtp_layers:
+        yield (
+            "MTP: the file's layers that predict further tokens lie behind the others and have a context "
+            "of their own, its cache in f16; the buffer of its graph is not predicted (--spec-type draft-mtp)"
         )
     if question.draft is not None:
         own = "its file's types" if is_gguf(question.draft.spec) else question.dtype

@@ -143,8 +143,11 @@ class Loaded:
             kind = draft_type(beside.draft.spec, dtype)
             self.draft = Loaded(beside.draft.spec, kind, draft_flags(flags))
             flags = with_draft(flags)
+        self.mtp = bool(flags.mtp_layers)
+        if self.mtp:
+            flags = with_draft(flags)
         self.spec, self.flags = spec, flags
-        self.file: ModelFile = model_file(spec, dtype)
+        self.file: ModelFile = model_file(spec, dtype, self.mtp)
         self.groups = groups_kept(spec)
         self.setup: Setup = resolve(spec, flags)
         self.flash = flags.flash_attn != "off"
@@ -175,7 +178,7 @@ class Loaded:
             for number, device in enumerate(machine.devices)
         ]
         uses.append(self._host(machine, placed, compute))
-        uses = self._with_beside(uses, machine, placing)
+        uses = self._with_beside(uses, machine, placing, placed)
         used = [use.bounded for use in uses if use.layers or use.beside or use.name == "host"]
         host = uses[-1]
         return Table(
@@ -184,12 +187,18 @@ class Loaded:
             predicted=all(used), why=why,
         )  # fmt: skip
 
-    def _with_beside(self, uses: list[Use], machine: Machine, placing: Placing) -> list[Use]:
+    def _with_beside(
+        self, uses: list[Use], machine: Machine, placing: Placing, placed: Placement
+    ) -> list[Use]:
         """What is loaded beside the model, on the devices where it lies."""
         found: list[list[Beside]] = [[] for _ in uses]
         if self.beside.projector_bytes:
             size = self.beside.projector_bytes
             found[0].append(Beside(name="projector", model_bytes=size, compute=Band(0, None)))
+        if self.mtp:
+            at_last = placed.layers[self.file.num_layers - 1]
+            number = len(uses) - 1 if at_last is HOST else at_last
+            found[number].append(Beside(name="MTP graph", model_bytes=0, compute=Band(0, None)))
         if self.draft is not None:
             for at, use in enumerate(self._draft_uses(self.draft, machine, placing)):
                 part = Beside(

@@ -7,9 +7,9 @@
   all its layers there, caches in F16 whatever the model's have (-ctkd, -ctvd), one row of states
   (common/speculative.cpp, common_base_params_to_speculative, common_speculative_init_result). Up to 128
   words of the vocabularies may differ (SPEC_VOCAB_MAX_SIZE_DIFFERENCE).
-* The file's own layers that predict further tokens (--spec-type draft-mtp; else they are skipped) lie behind
-  the model's and count as layers (llama_model_base::load_tensors, n_layer_all); their context has a cache in
-  F16 beside its layer (common_init_from_params, load_mtp; src/models/*.cpp, graph_mtp).
+* The file's own layers that predict further tokens (--spec-type draft-mtp; else they are skipped) lie
+  behind the model's and count as layers (llama_model_base::load_tensors, n_layer_all); their context has a
+  cache in F16 beside its layer (common_init_from_params, load_mtp; src/models/*.cpp, graph_mtp).
 
 Source: llama.cpp v0.5.0, the files named.
 """

@@ -316,7 +316,7 @@ def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterato
     if question.flags.mtp_layers:
         yield (
             "MTP: the file's layers that predict further tokens lie behind the others and have a context "
-            "of their own, its cache in f16; the buffer of its graph is not predicted (--spec-type draft-mtp)"
+            "of their own, its cache in f16; what its graph takes is not predicted (--spec-type draft-mtp)"
         )
     if question.draft is not None:
         own = "its file's types" if is_gguf(question.draft.spec) else question.dtype

@@ -196,9 +196,10 @@ class Loaded:
             size = self.beside.projector_bytes
             found[0].append(Beside(name="projector", model_bytes=size, compute=Band(0, None)))
         if self.mtp:
-            at_last = placed.layers[self.file.num_layers - 1]
-            number = len(uses) - 1 if at_last is HOST else at_last
-            found[number].append(Beside(name="MTP graph", model_bytes=0, compute=Band(0, None)))
+            last = placed.layers[self.file.num_layers - 1]
+            found[-1 if last is None else last].append(
+                Beside(name="MTP graph", model_bytes=0, compute=Band(0, None))
+            )
         if self.draft is not None:
             for at, use in enumerate(self._draft_uses(self.draft, machine, placing)):
                 part = Beside(

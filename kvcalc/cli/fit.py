@@ -103,19 +103,18 @@ def fit(
     """
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     dtype = dtype or _file_type(models)
-    named = options.gpu_list(gpu)
-    lora = parts.Lora(lora_rank, max_loras, lora_modules)
+    named, lora = options.gpu_list(gpu), parts.Lora(lora_rank, max_loras, lora_modules)
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio, video)
     one = not (several := together or _several(models)) and gpus is None
     name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
-    said = (memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager)
     drafts = draft or mtp_layers
-    _refuse_server(name, *said, dp > 1, expert_parallel, None if drafts else speculative_tokens)
+    _refuse_server(name, memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager,
+                   dp > 1, expert_parallel, None if drafts else speculative_tokens)  # fmt: skip
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, lora.said)
-        if dtype or flag or drafts or len(named) > 1 or first is None or local.is_file(found.spec):
+        if dtype or flag or drafts or len(named) > 1 or not first or local.is_file(found.spec):
             on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
             slots = local.slots(batch, kv_dtype, given, speculative_tokens, mtp_layers)
             how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)

@@ -7,11 +7,12 @@ on standard error and left out.
 
 hub_facts.tsv has, of more ids, the numbers of their configs and the parameters that their safetensors hold,
 as llmfit 1.1.17 (PyPI) read them from the hub for its list of models (its binary holds it as JSON). Such
-an id has the shape of a spec whose parameters, with that vocabulary, are exactly as many; nothing is told
-by it that leaves the total as it is: specs with windows, towers or formats of their own are no shape here,
-nor one that has a twin with a window. Taken over were those of 500 downloads and more whose context is one
-that a config of the shape was read with, or shorter (llmfit writes 4,096 where it found none, and
-multiplies a context by its rope_scaling's factor).
+an id has the shape of a spec whose parameters, with that vocabulary, are exactly as many, but for parts that
+have a name (tests/convert/published.py); nothing is told by it that leaves the total as it is: formats are
+no shape here, nor a spec that has a twin with a window; towers and windows are, where every model of the type
+has them. Taken over were those of 500 downloads and more whose context is one that a config of the shape was
+read with, or shorter (llmfit writes 4,096 where it found none, and multiplies a context by its rope_scaling's
+factor: Gemma 3's is divided by its 8 here).
 """
 
 import json
@@ -28,11 +29,33 @@ from kvcalc.spec import catalog, hub_ids, index
 from kvcalc.spec.hub_ids import HubId
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
-from tests.convert.published import explain
+from tests.convert.published import HEAD, MTP, explain
 
 CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
 FACTS = Path(__file__).with_name("hub_facts.tsv")
 LLMFIT = "llmfit 1.1.17 (PyPI), its numbers and the parameters of its files"
+# Types whose towers and windows are every model's of that type, so that what is trained further has them.
+WHOLE = frozenset(
+    [
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma3n_text",
+        "gemma4",
+        "gemma4_unified",
+        "glm4v",
+        "internvl",
+        "kimi_k25",
+        "mllama",
+        "olmo3",
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "qwen3_5",
+        "qwen3_5_moe",
+    ]
+)
 STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "released", "model_type", "notes", "left_out", "blocks",
@@ -55,7 +78,9 @@ def shape(spec: ModelSpec) -> str:
     order = {name: place for place, name in enumerate(names)}
     laid = [(order[layer.block], layer.weights, layer.recursion) for layer in layers]
     rest = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _NOT_SHAPE}
-    return repr((sorted(rest.items()), laid, [spec.blocks[name] for name in order]))
+    # Where the norms stand changes no tensor, and a config need not say.
+    blocks = [replace(spec.blocks[name], norm_position=None) for name in order]
+    return repr((sorted(rest.items()), laid, blocks))
 
 
 def own(model: ModelSpec, base: ModelSpec) -> dict[str, Any]:
@@ -94,9 +119,9 @@ class Shapes:
         self.by_shape: dict[str, list[str]] = {}
         for name, spec in self.specs.items():
             self.by_shape.setdefault(shape(spec), []).append(name)
-        self.by_width: dict[tuple[str | None, int], list[str]] = {}
+        self.by_width: dict[tuple[str, int], list[str]] = {}
         for name, spec in self.specs.items():
-            self.by_width.setdefault((spec.model_type, spec.hidden_size), []).append(name)
+            self.by_width.setdefault((_family(spec.model_type), spec.hidden_size), []).append(name)
         self.named = {each: name for name, spec in self.specs.items() for each in spec.hub_id}
 
     def entry(self, hub_id: str, source: str, config: dict[str, Any]) -> HubId | None:
@@ -172,21 +197,26 @@ def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
     found = []
     if row.hidden_size is None or row.vocab_size is None:
         return None
-    for name in shapes.by_width.get((row.model_type, row.hidden_size), ()):
+    for name in shapes.by_width.get((_family(row.model_type), row.hidden_size), ()):
         spec = shapes.specs[name]
-        if towers(spec) or spec.towers or spec.own_dtype == "checkpoint" or not _heads(spec, row):
+        if towers(spec) or spec.own_dtype == "checkpoint" or not _heads(spec, row):
             continue
         model = replace(spec, vocab_size=row.vocab_size, max_position_embeddings=row.context)
         if row.task == "embedding" and spec.tie_word_embeddings is False:
             model = replace(model, head="none", tie_word_embeddings=None)
-        if parameters_are(model, row):
-            windowed = any(
-                getattr(b.attention, "sliding_window", None) for b in spec.blocks.values()
-            )
-            if windowed and spec.max_position_embeddings == row.context:
-                return None
-            if not windowed:
-                found.append((name, model))
+        parts = explain(model, row.parameters)
+        # A head that is stored once more may be one of its own.
+        if parts is None or HEAD in parts:
+            continue
+        if model.mtp is not None and MTP not in parts:
+            model = replace(model, mtp=None)
+        found.append((name, model))
+    windowed = [name for name, _ in found if _windowed(shapes.specs[name])]
+    plain = [pair for pair in found if pair[0] not in windowed]
+    if plain:
+        # A window leaves the total as it is: which of the two it is, is not told.
+        contexts = {shapes.specs[name].max_position_embeddings for name in windowed}
+        found = [] if row.context in contexts else plain
 
     def far(pair: tuple[str, ModelSpec]) -> tuple[int, int, str]:
         name, model = pair
@@ -195,8 +225,21 @@ def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
     if not found:
         return None
     name, model = min(found, key=far)
-    differs = own(model, shapes.specs[name])
+    base = shapes.specs[name]
+    whole = bool(base.towers) or _windowed(base)
+    if whole and (base.model_type not in WHOLE or base.max_position_embeddings != row.context):
+        return None
+    differs = own(model, base)
     return HubId(row.id, name, index.to_text(differs) if differs else "", LLMFIT)
+
+
+def _family(model_type: str | None) -> str:
+    """A type and that of its language model are one family's."""
+    return (model_type or "").removesuffix("_text")
+
+
+def _windowed(spec: ModelSpec) -> bool:
+    return any(block.sliding_window for block in spec.blocks.values())
 
 
 def _heads(spec: ModelSpec, row: Facts) -> bool:

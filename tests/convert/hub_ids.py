@@ -5,14 +5,14 @@ and where. Every one is imported, and the spec whose layers, heads and widths ar
 what else differs is written beside it in kvcalc/spec/hub_ids.tsv. One that has no shipped shape is listed
 on standard error and left out.
 
-hub_facts.tsv has, of more ids, the numbers of their configs and the parameters that their safetensors hold,
-as llmfit 1.1.17 (PyPI) read them from the hub for its list of models (its binary holds it as JSON). Such
-an id has the shape of a spec whose parameters, with that vocabulary, are exactly as many, but for parts that
-have a name (tests/convert/published.py); nothing is told by it that leaves the total as it is: formats are
-no shape here, nor a spec that has a twin with a window; towers and windows are, where every model of the type
-has them. Taken over were those of 500 downloads and more whose context is one that a config of the shape was
-read with, or shorter (llmfit writes 4,096 where it found none, and multiplies a context by its rope_scaling's
-factor: Gemma 3's is divided by its 8 here).
+hub_facts.tsv has, of more ids, the numbers of their configs and the parameters that their safetensors
+hold, as llmfit 1.1.17 (PyPI) read them from the hub for its list of models (its binary holds it as JSON).
+Such an id has the shape of a spec whose parameters, with that vocabulary, are exactly as many, but for
+parts that have a name (tests/convert/published.py); nothing is told by it that leaves the total as it is:
+formats are no shape here, nor a spec that has a twin with a window; towers and windows are, where every
+model of the type has them. Taken over were those of 500 downloads and more whose context is one that a
+config of the shape was read with, or shorter, or that their name or card says (llmfit writes 4,096 where it
+found none, and multiplies a context by its rope_scaling's factor: Gemma 3's is divided by its 8 here).
 """
 
 import json
@@ -35,27 +35,11 @@ CONFIGS = Path(__file__).with_name("hub_configs.jsonl")
 FACTS = Path(__file__).with_name("hub_facts.tsv")
 LLMFIT = "llmfit 1.1.17 (PyPI), its numbers and the parameters of its files"
 # Types whose towers and windows are every model's of that type, so that what is trained further has them.
-WHOLE = frozenset(
-    [
-        "gemma2",
-        "gemma3",
-        "gemma3_text",
-        "gemma3n_text",
-        "gemma4",
-        "gemma4_unified",
-        "glm4v",
-        "internvl",
-        "kimi_k25",
-        "mllama",
-        "olmo3",
-        "qwen2_vl",
-        "qwen2_5_vl",
-        "qwen3_vl",
-        "qwen3_vl_moe",
-        "qwen3_5",
-        "qwen3_5_moe",
-    ]
-)
+WHOLE = (
+    "gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4", "gemma4_unified", "glm4v", "internvl",
+    "kimi_k25", "mllama", "olmo3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5",
+    "qwen3_5_moe",
+)  # fmt: skip
 STATED = (*hub_ids.FORMATS, "mtp")
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "released", "model_type", "notes", "left_out", "blocks",

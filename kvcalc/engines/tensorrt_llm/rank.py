@@ -1,5 +1,6 @@
 """What one pipeline rank of TensorRT-LLM holds: bytes of a token by window, bytes of a state."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,10 +86,8 @@ def rank_of(spec: ModelSpec, request: TensorrtLlmFlags, stage: range) -> Rank:
         raise UnsupportedError(f"TensorRT-LLM's pools for {spec.name} are not accounted for")
     rank = Rank()
     layers = decoder_layers(spec)
-    for layer in layers:
-        if layer.index not in stage:
-            continue
-        _add_layer(spec, spec.blocks[layer.block], request, rank)
+    for name, count in Counter(layer.block for layer in layers if layer.index in stage).items():
+        _add_layer(spec, spec.blocks[name], count, request, rank)
     if request.mtp_layers and stage.stop == len(layers):
         # get_pp_layers: the last rank holds the layers that speculate.
         if spec.mtp is None:
@@ -105,18 +104,20 @@ def rank_of(spec: ModelSpec, request: TensorrtLlmFlags, stage: range) -> Rank:
 def one_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags) -> Rank:
     """What a rank holds of one layer of this block."""
     rank = Rank()
-    _add_layer(spec, block, request, rank)
+    _add_layer(spec, block, 1, request, rank)
     return rank
 
 
-def _add_layer(spec: ModelSpec, block: Block, request: TensorrtLlmFlags, rank: Rank) -> None:
+def _add_layer(
+    spec: ModelSpec, block: Block, count: int, request: TensorrtLlmFlags, rank: Rank
+) -> None:
     kv, states = dtypes_of(spec, request)
     if block.cross_attention is not None:
         raise UnsupportedError("TensorRT-LLM's cross-attention pool is not accounted for")
     if block.attention is not None:
-        _add_attention(spec, block.attention, 1, kv, request, rank)
+        _add_attention(spec, block.attention, count, kv, request, rank)
     if block.recurrent is not None:
-        _add_state(block.recurrent, states, request, rank)
+        _add_state(block.recurrent, count, states, request, rank)
 
 
 def _add_attention(
@@ -167,12 +168,14 @@ def _window_of(tensor: CacheTensor, request: TensorrtLlmFlags) -> int | None:
     raise UnsupportedError(f"TensorRT-LLM keeps no such positions: {tensor.extent}")
 
 
-def _add_state(mixer: Any, states: CacheDtypes, request: TensorrtLlmFlags, rank: Rank) -> None:
+def _add_state(
+    mixer: Any, count: int, states: CacheDtypes, request: TensorrtLlmFlags, rank: Rank
+) -> None:
     if mixer.kind not in _RECURRENT:
         raise UnsupportedError(f"TensorRT-LLM's states of {mixer.kind} are not accounted for")
-    rank.state_layers += 1
+    rank.state_layers += count
     for tensor in mixer.cache():
-        num_bytes = tensor_bytes(tensor, states, request.layout.tensor)
+        num_bytes = tensor_bytes(tensor, states, request.layout.tensor) * count
         if tensor.role == "conv":
             rank.conv += num_bytes
         else:

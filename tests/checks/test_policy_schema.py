@@ -15,6 +15,7 @@ from kvcalc.checks.policy import read_policy
 from kvcalc.checks.policy_schema import FILE, schema
 from kvcalc.spec.fields import spec_fields
 from kvcalc.spec.schema import field_docs, text
+from tests.drawn import examples
 from tests.scratch import run
 
 VALIDATOR = Draft7Validator(schema())
@@ -109,7 +110,7 @@ def test_schema_and_reader_agree_about_every_field(tmp_path: Path, field: str) -
         agree(tmp_path, {"budgets": [{"models": "x", "weights": "1GiB", field: value}]})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(plain=policies)
 def test_schema_and_reader_agree(
     tmp_path_factory: pytest.TempPathFactory, plain: dict[str, Any]
@@ -117,7 +118,7 @@ def test_schema_and_reader_agree(
     agree(tmp_path_factory.mktemp("policy"), plain)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(budget=sound)
 def test_schema_and_reader_agree_across_fields(
     tmp_path_factory: pytest.TempPathFactory, budget: dict[str, Any]

@@ -13,6 +13,7 @@ from kvcalc.convert.gguf_model import load_gguf
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError
 from tests.convert.costs import answered_soon, linux, refused_cheaply
 from tests.convert.gguf_files import SMALL, SMALL_TENSORS, small
+from tests.drawn import examples
 
 pytestmark = pytest.mark.slow
 
@@ -169,7 +170,7 @@ def _only_expected(path: Path, data: bytes) -> None:
     answered_soon(lambda: load_gguf(path))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(edits=st.lists(st.tuples(st.integers(0, len(_SEED) - 1), st.integers(0, 255)), max_size=12),
        end=st.integers(0, len(_SEED)))  # fmt: skip
 def test_fuzz_changed_bytes(
@@ -182,7 +183,7 @@ def test_fuzz_changed_bytes(
     _only_expected(path, bytes(data[: end or None]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(body=st.binary(max_size=200), counts=st.tuples(st.integers(0, 5), st.integers(0, 5)))
 def test_fuzz_any_body(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, counts: tuple[int, int]
@@ -197,7 +198,7 @@ _VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(changes=st.dictionaries(st.sampled_from([*SMALL, "llama.expert_count",
                                                 "llama.attention.sliding_window",
                                                 "llama.attention.key_length"]), _VALUES, max_size=4),

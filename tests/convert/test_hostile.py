@@ -16,6 +16,7 @@ from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
 from kvcalc.errors import FileError, KvcalcError, NotFoundError, SpecError
 from kvcalc.reading import MAX_CONFIG_BYTES
+from tests.drawn import examples
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     model_type=st.sampled_from([*CONVERTERS, *TEXT_CONFIGS]),
     change=st.dictionaries(KEYS, VALUES, max_size=6),

@@ -23,6 +23,7 @@ from tests.convert.safetensors_files import (
     save,
     shards,
 )
+from tests.drawn import examples
 
 pytestmark = pytest.mark.slow
 
@@ -187,14 +188,14 @@ def _only_expected(folder: Path, data: bytes) -> None:
     answered_soon(lambda: load_model(str(folder)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(value=_JSON)
 def test_fuzz_headers(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     text = json.dumps(value).encode()
     _only_expected(tmp_path_factory.getbasetemp(), struct.pack("<Q", len(text)) + text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=8),
        end=st.integers(0, 4000))  # fmt: skip
 def test_fuzz_changed_bytes(
@@ -210,7 +211,7 @@ def test_fuzz_changed_bytes(
 _SHAPES = st.lists(st.sampled_from([1, 2, 16, 32, 64, 96, 100]), max_size=3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(changed=st.dictionaries(st.sampled_from([*llama(), "model.layers.9.x", "visual.a", "lm_head.x"]),
                                st.tuples(st.sampled_from(["BF16", "U8", "I32", "F8_E4M3"]), _SHAPES),
                                max_size=5),

@@ -17,6 +17,7 @@ from kvcalc.memory.weights import device_weight_bytes, summarise, weight_bytes
 from kvcalc.spec import catalog
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import PerBlock, Share, Tail
+from tests.drawn import examples
 from tests.spec.random_specs import sizes, specs
 
 BF16 = CacheDtypes()
@@ -139,7 +140,7 @@ _lengths, _few = st.integers(0, 400), st.integers(1, 3)
     st.builds(Asked, _lengths, _lengths, _lengths, st.integers(1, 9), _few, _few,
               st.sampled_from([2, 4, 8])),
 )  # fmt: skip
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 def test_laws(spec: ModelSpec, asked: Asked) -> None:
     """Every law on every spec: drawing one costs more than asking all of them."""
     for law in LAWS:

@@ -9,13 +9,14 @@ from kvcalc.spec import catalog
 from kvcalc.spec.dump import dump
 from kvcalc.spec.loader import load_spec_file, load_spec_text
 from kvcalc.spec.model import ModelSpec
+from tests.drawn import examples
 from tests.spec.random_specs import specs
 
 SHIPPED = catalog.shipped()
 
 
 @given(specs())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_specs_read_back(spec: ModelSpec) -> None:
     assert load_spec_text(dump(spec)) == spec
 

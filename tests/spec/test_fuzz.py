@@ -12,8 +12,9 @@ from kvcalc.spec.loader import Loaded, load_spec_text, read_spec
 from kvcalc.spec.problems import RULES
 from kvcalc.spec.set_fields import with_fields
 from kvcalc.spec.variants import CHOICES, with_attention
+from tests.drawn import examples
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 
 # One of each family is enough to start from; the smallest files mutate the fastest.
 PATHS = sorted(catalog.shipped().values(), key=lambda path: path.stat().st_size)

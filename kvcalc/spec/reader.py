@@ -10,16 +10,15 @@ error, soon, and prints nothing that a terminal would act on.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar
 
 import yaml
 
 from kvcalc.errors import Problem
-from kvcalc.spec.fields import is_word, required_fields, spec_fields
-from kvcalc.spec.model import Bytes, LayerGroup, Tokens
+from kvcalc.spec.fields import Form, SpecField, record_of, required_fields, spec_fields
+from kvcalc.spec.model import LayerGroup, Tokens
 from kvcalc.spec.parser import Parser
 from kvcalc.spec.words import (
     MAX_QUOTED,
@@ -40,12 +39,12 @@ MAX_DEPTH = 60
 MAX_NODES = 50_000
 MAX_PROBLEMS = 200
 MAX_MESSAGE = 400
-MAX_INTEGER = 10**15
 
 # Where text may have lines; a name with a line break would be a line of its own in what is printed.
 _PROSE = ("notes", "source", "left_out")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_SHORT_INTEGER = re.compile(r"0|[1-9][0-9]{0,19}")
 _SHORT = re.compile(r"[1-9][0-9]{0,9}[kKmM]")
 _SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
@@ -59,20 +58,20 @@ def _tags(*names: str) -> frozenset[str]:
 
 
 # What a node without a tag resolves to; anything else was written as a tag.
-_TAGS: dict[type, frozenset[str]] = {
-    yaml.ScalarNode: _tags("str", "int", "float", "bool", "null", "timestamp", "merge", "value"),
-    yaml.SequenceNode: _tags("seq"),
-    yaml.MappingNode: _tags("map"),
+_WORDS = _tags("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+_COLLECTIONS = {
+    yaml.SequenceNode: "tag:yaml.org,2002:seq",
+    yaml.MappingNode: "tag:yaml.org,2002:map",
 }
 _INT, _BOOL = "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool"
 _STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 
 FAILED: Any = object()
-_PLAIN: Mapping[str, Any] = {"min": 1}
 
 Mark = tuple[int, int]
-Items = list[tuple[str, Mark, yaml.Node]]
+# The values of a mapping, and the nodes of their keys.
+Items = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
 class _EnoughError(Exception):
@@ -80,12 +79,15 @@ class _EnoughError(Exception):
 
 
 class SpecReader:
-    """Reads one document. ``problems`` and ``marks`` (field path -> line, column) fill up."""
+    """Reads one document. ``problems`` and ``places`` (field path -> its node) fill up.
+
+    Lines and columns, and words for what is wrong, are worked out when somebody asks.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
-        self.marks: dict[str, Mark] = {}
+        self.places: dict[str, yaml.Node] = {}
         self._found: set[tuple[str, str, Mark, str]] = set()
         self._num_nodes = 0
         self._open: set[int] = set()
@@ -96,7 +98,7 @@ class SpecReader:
         """The text as ``cls``, or FAILED when anything is wrong with its form."""
         try:
             node = self._compose(text)
-            value = FAILED if node is None else self.read(node, cls, "")
+            value = FAILED if node is None else self.read(node, record_of(cls), "")
         except _EnoughError:
             return FAILED
         return FAILED if self.problems else value
@@ -106,7 +108,9 @@ class SpecReader:
         if len(text) > MAX_FILE_BYTES:
             self.problem("KV101", "", (0, 0), f"larger than {MAX_FILE_BYTES} bytes: not a spec")
             return None
-        character = _NOT_YAML.search(text)
+        # What prints may stand in YAML; to see that it does is quick.
+        prints = text.replace("\n", "").isprintable()
+        character = None if prints else _NOT_YAML.search(text)
         if character is not None:
             line = text.count("\n", 0, character.start()) + 1
             column = character.start() - text.rfind("\n", 0, character.start())
@@ -171,106 +175,66 @@ class SpecReader:
 
     def mark(self, where: str) -> Mark:
         """Line and column of a field, or of its nearest parent that stands in the file."""
-        while where and where not in self.marks:
+        while where and where not in self.places:
             where = where[: max(where.rfind("."), where.rfind("["), 0)]
-        return self.marks.get(where, (1, 1))
+        return _mark(self.places[where]) if where in self.places else (1, 1)
 
-    def _count(self, num_nodes: int, where: str, mark: Mark) -> None:
+    def _wrong(self, code: str, where: str, node: yaml.Node, message: str) -> Any:
+        """Record a problem where a node stands; FAILED."""
+        self.problem(code, where, _mark(node), message)
+        return FAILED
+
+    def _count(self, num_nodes: int, where: str, node: yaml.Node) -> None:
         self._num_nodes += num_nodes
         if self._num_nodes > MAX_NODES:
-            self.problem("KV101", where, mark, f"more than {MAX_NODES} values: not a spec")
+            self._wrong("KV101", where, node, f"more than {MAX_NODES} values: not a spec")
             raise _EnoughError
 
     # ------------------------------------------------------------ nodes
 
-    def read(self, node: yaml.Node, kind: Any, where: str, meta: Mapping[str, Any] = _PLAIN) -> Any:
-        """The value of a node as ``kind``, or FAILED after recording why not."""
-        mark = _mark(node)
-        self.marks.setdefault(where, mark)
-        self._count(1, where, mark)
-        if id(node) in self._open:
-            self.problem("KV108", where, mark, "an anchor that contains itself")
-            return FAILED
-        if node.tag not in _TAGS[type(node)]:
-            self.problem("KV108", where, mark, f"a spec has no tags: remove {_tag(node)}")
-            return FAILED
+    def read(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        """The value of a node as a field's, or FAILED after recording why not."""
+        self.places.setdefault(where, node)
+        self._count(1, where, node)
+        form = self._FORMS[field.form]
         if isinstance(node, yaml.ScalarNode):
-            return self._read(node, kind, where, mark, meta)
+            return form(self, node, field, where) if node.tag in _WORDS else self._tag(node, where)
+        if id(node) in self._open:
+            return self._wrong("KV108", where, node, "an anchor that contains itself")
+        if node.tag != _COLLECTIONS[type(node)]:
+            return self._tag(node, where)
         self._open.add(id(node))
         try:
-            return self._read(node, kind, where, mark, meta)
+            return form(self, node, field, where)
         finally:
             self._open.discard(id(node))
 
-    def _read(self, node: yaml.Node, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
-        if "named" in meta:
-            return self._named(node, meta["kinds"], where, mark)
-        if isinstance(node, yaml.ScalarNode) and is_word(kind) and "lazy" not in meta:
-            return self._scalar(node, kind, where, mark, meta)
-        if "kinds" in meta:
-            return self._mechanism(node, meta["kinds"], where, mark)
-        if "lazy" in meta:
-            module, name = meta["lazy"]
-            return self._dataclass(node, getattr(import_module(module), name), where, mark)
-        if is_dataclass(kind):
-            return self._dataclass(node, kind, where, mark)
-        origin = get_origin(kind)
-        if origin is tuple:
-            return self._tuple(node, get_args(kind)[0], where, mark, meta)
-        if origin is dict:
-            key_kind, item = get_args(kind)
-            return self._dict(node, key_kind, item, where, mark)
-        if not isinstance(node, yaml.ScalarNode):
-            self.problem("KV104", where, mark, f"expected {say(kind)}, found a {say_node(node)}")
-            return FAILED
-        return self._choice(node, get_args(kind), where, mark)
+    def _tag(self, node: yaml.Node, where: str) -> Any:
+        """Record a tag that was written."""
+        tag = shortened(node.tag.replace("tag:yaml.org,2002:", "!!"))
+        return self._wrong("KV108", where, node, f"a spec has no tags: remove {tag}")
 
-    def _choice(
-        self, node: yaml.ScalarNode, choices: tuple[str, ...], where: str, mark: Mark
-    ) -> Any:
+    def _no_word(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        message = f"expected {say(field.kind)}, found a {say_node(node)}"
+        return self._wrong("KV104", where, node, message)
+
+    def _choice(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            return self._no_word(node, field, where)
         text = node.value
-        if text not in choices:
-            message = f"{quoted(text)} is none of: {', '.join(choices)}{near(text, choices)}"
-            self.problem("KV106", where, mark, message)
-            return FAILED
+        if text not in field.words:
+            message = (
+                f"{quoted(text)} is none of: {', '.join(field.words)}{near(text, field.words)}"
+            )
+            return self._wrong("KV106", where, node, message)
         return text
 
-    def _scalar(self, node: yaml.ScalarNode, kind: Any, where: str, mark: Mark, meta: Any) -> Any:
-        text: str = node.value
-        if kind is str:
-            return self._text(node, where, mark)
-        if node.style in ("'", '"'):
-            message = f"expected {say(kind)}, found text: remove the quotes"
-            self.problem("KV104", where, mark, message)
-            return FAILED
-        if kind is int:
-            return self._integer(node, where, mark, meta)
-        if kind is bool:
-            if text not in ("true", "false") or node.tag != _BOOL:
-                self.problem("KV104", where, mark, f"expected true or false, found {_found(text)}")
-                return FAILED
-            return text == "true"
-        if kind not in (Tokens, Bytes):
-            return self._share(text, where, mark)
-        try:
-            parse = parse_tokens if kind is Tokens else parse_bytes
-            return kind(parse(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."))
-        except ValueError as error:
-            self.problem("KV104", where, mark, str(error))
-            return FAILED
-
-    def _share(self, text: str, where: str, mark: Mark) -> Any:
-        # Only mixtures of recursions have shares, and the module costs a tenth of an estimate.
-        from fractions import Fraction
-
-        if not re.fullmatch(_SHARE, text) or (share := Fraction(text)) > 1:
-            message = f"expected a share such as 2/3 or 0.5, found {_found(text)}"
-            self.problem("KV104", where, mark, message)
-            return FAILED
-        return share
-
-    def _text(self, node: yaml.ScalarNode, where: str, mark: Mark) -> Any:
+    def _text(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         text = node.value
+        if not isinstance(node, yaml.ScalarNode):
+            return self._no_word(node, field, where)
+        if node.tag == _STR and text.isprintable() and text.strip():
+            return text
         if node.tag != _STR:
             message = f"expected text, found {_found(text)}: quote it" if text else "has no value"
         elif not text.strip():
@@ -281,173 +245,221 @@ class SpecReader:
             message = f"a character that does not print, in {quoted(text)}"
         else:
             return text
-        self.problem("KV104", where, mark, message)
-        return FAILED
+        return self._wrong("KV104", where, node, message)
 
-    def _integer(self, node: yaml.ScalarNode, where: str, mark: Mark, meta: Any) -> Any:
-        text, least, count = node.value, meta["min"], meta.get("count")
+    def _plain(self, node: yaml.Node, field: SpecField, where: str) -> bool:
+        """Whether it is a word without quotes; recorded where it is not."""
+        if not isinstance(node, yaml.ScalarNode):
+            self._no_word(node, field, where)
+            return False
+        if node.style in ("'", '"'):
+            message = f"expected {say(field.kind)}, found text: remove the quotes"
+            self._wrong("KV104", where, node, message)
+            return False
+        return True
+
+    def _flag(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        if not self._plain(node, field, where):
+            return FAILED
+        text = node.value
+        if text not in ("true", "false") or node.tag != _BOOL:
+            message = f"expected true or false, found {_found(text)}"
+            return self._wrong("KV104", where, node, message)
+        return text == "true"
+
+    def _amount(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        if not self._plain(node, field, where):
+            return FAILED
+        text, parse = node.value, parse_tokens if field.kind is Tokens else parse_bytes
+        try:
+            return field.kind(parse(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."))
+        except ValueError as error:
+            return self._wrong("KV104", where, node, str(error))
+
+    def _share(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        # Only mixtures of recursions have shares, and the module costs a tenth of an estimate.
+        from fractions import Fraction
+
+        if not self._plain(node, field, where):
+            return FAILED
+        if not re.fullmatch(_SHARE, node.value) or (share := Fraction(node.value)) > 1:
+            message = f"expected a share such as 2/3 or 0.5, found {_found(node.value)}"
+            return self._wrong("KV104", where, node, message)
+        return share
+
+    def _integer(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        if not self._plain(node, field, where):
+            return FAILED
+        text: str = node.value
+        least, most = field.bounds
+        if node.tag == _INT and _SHORT_INTEGER.fullmatch(text) and least <= int(text) <= most:
+            return int(text)
         if not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
             if _SHORT.fullmatch(text):
                 hint = f": write {parse_tokens(text)}"
             message = f"expected a whole number, found {_found(text)}{hint}"
-            self.problem("KV104", where, mark, message)
-            return FAILED
+            return self._wrong("KV104", where, node, message)
         if node.tag != _INT:
-            message = f"a spec has no tags: remove {_tag(node)}"
-            self.problem("KV108", where, mark, message)
-            return FAILED
+            return self._tag(node, where)
         # Length first: int() of a million digits is slow.
-        great = len(text) > 20 or int(text) > (MAX_INTEGER if count is None else count.most)
-        if text.startswith("-") or (not great and int(text) < least):
+        count, great = field.meta.get("count"), len(text) > 20 or int(text) > most
+        if text.startswith("-") or not great:
             message = f"must be at least {least}, found {shortened(text)}"
-        elif great and count is None:
+        elif count is None:
             message = f"must be from {least} to 10^15, found {shortened(text)}"
-        elif great:
-            message = count.exceeded(shortened(text))
         else:
-            return int(text)
-        self.problem("KV107", where, mark, message)
-        return FAILED
+            message = count.exceeded(shortened(text))
+        return self._wrong("KV107", where, node, message)
 
-    def _tuple(self, node: yaml.Node, item: Any, where: str, mark: Mark, meta: Any) -> Any:
-        if isinstance(node, yaml.ScalarNode) and node.tag != _NULL and not is_dataclass(item):
+    def _list(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        item = field.item
+        if isinstance(node, yaml.SequenceNode):
+            values = [self.read(n, item, f"{where}[{i}]") for i, n in enumerate(node.value)]
+            return FAILED if any(value is FAILED for value in values) else tuple(values)
+        if isinstance(node, yaml.ScalarNode) and node.tag != _NULL and item.form != "record":
             # `bias: q` and `source: https://...` say the same as a list of one.
-            value = self._read(node, item, where, mark, meta)
+            value = self._FORMS[item.form](self, node, item, where)
             return FAILED if value is FAILED else (value,)
-        if not isinstance(node, yaml.SequenceNode):
-            message = f"expected a list, found a {say_node(node)}{_as_group(item, node)}"
-            self.problem("KV104", where, mark, message)
-            return FAILED
-        values = [self.read(n, item, f"{where}[{i}]", meta) for i, n in enumerate(node.value)]
-        return FAILED if any(value is FAILED for value in values) else tuple(values)
+        message = f"expected a list, found a {say_node(node)}{_as_group(item.kind, node)}"
+        return self._wrong("KV104", where, node, message)
 
-    def _dict(self, node: yaml.Node, key_kind: Any, kind: Any, where: str, mark: Mark) -> Any:
-        result: dict[str, Any] = {}
-        choices = get_args(key_kind)
-        items = self._items(node, where, mark)
+    def _mapping(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        items = self._items(node, where)
         if items is None:
             return FAILED
-        for key, key_mark, value in items:
+        result: dict[str, Any] = {}
+        for key, (at, value) in items.items():
             path = f"{where}.{shortened(key)}"
-            if choices and key not in choices:
-                message = f"unknown key {quoted(key)}{near(key, choices)}"
-                self.problem("KV102", path, key_mark, message)
+            if field.words and key not in field.words:
+                message = f"unknown key {quoted(key)}{near(key, field.words)}"
+                self._wrong("KV102", path, at, message)
                 continue
-            result[key] = self.read(value, kind, path)
+            result[key] = self.read(value, field.item, path)
         return FAILED if any(value is FAILED for value in result.values()) else result
 
-    def _named(self, node: yaml.Node, package: str, where: str, mark: Mark) -> Any:
+    def _mechanisms(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         """Mechanisms by names that the file gives them."""
-        items = self._items(node, where, mark)
+        items = self._items(node, where)
         if items is None:
             return FAILED
         result: dict[str, Any] = {}
-        for key, key_mark, value in items:
+        for key, (at, value) in items.items():
             if not _NAME.fullmatch(key):
                 message = f"a name is letters, digits and underscores, not {quoted(key)}"
-                self.problem("KV104", f"{where}.{shortened(key)}", key_mark, message)
+                self._wrong("KV104", f"{where}.{shortened(key)}", at, message)
                 continue
-            result[key] = self._mechanism(value, package, f"{where}.{key}", _mark(value))
+            result[key] = self._mechanism(value, field, f"{where}.{key}")
         return FAILED if any(value is FAILED for value in result.values()) else result
 
-    def _mechanism(self, node: yaml.Node, package: str, where: str, mark: Mark) -> Any:
-        """A mapping whose ``kind`` picks one of the package's mechanisms."""
-        registry: dict[str, tuple[str, str]] = import_module(package).KINDS
-        items = self._items(node, where, mark)
+    def _mechanism(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        """A mapping whose ``kind`` picks one of a package's mechanisms."""
+        registry: dict[str, tuple[str, str]] = import_module(field.meta["kinds"]).KINDS
+        items = self._items(node, where)
         if items is None:
             return FAILED
-        kind = next((value for key, _, value in items if key == "kind"), None)
-        if kind is None:
+        if "kind" not in items:
             message = f"required and missing; one of {', '.join(registry)}"
-            self.problem("KV103", f"{where}.kind", mark, message)
-            return FAILED
+            return self._wrong("KV103", f"{where}.kind", node, message)
+        kind = items["kind"][1]
         name = kind.value if isinstance(kind, yaml.ScalarNode) else ""
         if name not in registry:
             meant = meanings(name)
             elsewhere = "" if registry.keys() & {*meant} else home_of(name, *meant)
             hint = elsewhere or near(name, registry) or _known(registry)
             found = quoted(name) if name else f"({say_node(kind)})"
-            self.problem("KV106", f"{where}.kind", _mark(kind), f"unknown kind {found}{hint}")
-            return FAILED
+            return self._wrong("KV106", f"{where}.kind", kind, f"unknown kind {found}{hint}")
         module, cls = registry[name]
-        return self._fields(items, getattr(import_module(module), cls), where, mark)
+        return self._fields(node, items, getattr(import_module(module), cls), where)
 
-    def _dataclass(self, node: yaml.Node, cls: Any, where: str, mark: Mark) -> Any:
-        items = self._items(node, where, mark)
-        return FAILED if items is None else self._fields(items, cls, where, mark)
+    def _record(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        items = self._items(node, where)
+        return FAILED if items is None else self._fields(node, items, field.cls, where)
 
-    def _fields(self, items: Items, cls: Any, where: str, mark: Mark) -> Any:
+    def _fields(self, node: yaml.Node, items: Items, cls: Any, where: str) -> Any:
         known = spec_fields(cls)
         values: dict[str, Any] = {}
         prefix = f"{where}." if where else ""
-        for key, key_mark, value in items:
+        for key, (at, value) in items.items():
             field = known.get(key)
             if field is None:
                 hint = near(key, known) or _as_group(cls, value, key)
                 message = f"unknown key {quoted(key)}{hint}"
-                self.problem("KV102", f"{prefix}{shortened(key)}", key_mark, message)
+                self._wrong("KV102", f"{prefix}{shortened(key)}", at, message)
                 continue
             path = f"{prefix}{key}"
-            if value.tag == _NULL and isinstance(value, yaml.ScalarNode):
-                if field.nullable:
-                    self.marks.setdefault(path, key_mark)
-                    values[key] = None
-                else:
-                    self.problem("KV104", path, key_mark, "has no value")
-                    values[key] = FAILED
-                continue
-            values[key] = self.read(value, field.kind, path, field.meta)
+            if value.tag != _NULL or not isinstance(value, yaml.ScalarNode):
+                values[key] = self.read(value, field, path)
+            elif field.nullable:
+                self.places.setdefault(path, at)
+                values[key] = None
+            else:
+                values[key] = self._wrong("KV104", path, at, "has no value")
         for name in required_fields(cls):
             if name not in values:
-                self.problem("KV103", f"{prefix}{name}", mark, missing(name))
-                values[name] = FAILED
+                values[name] = self._wrong("KV103", f"{prefix}{name}", node, missing(name))
         if any(value is FAILED for value in values.values()):
             return FAILED
         return cls(**values)
 
-    def _items(self, node: yaml.Node, where: str, mark: Mark) -> Items | None:
-        """Keys and value nodes of a mapping, ``<<`` merged in; a mapping's own keys win."""
+    def _items(self, node: yaml.Node, where: str, at: yaml.Node | None = None) -> Items | None:
+        """Keys and values of a mapping, ``<<`` merged in; a mapping's own keys win. at: that ``<<``."""
         if not isinstance(node, yaml.MappingNode):
-            self.problem("KV104", where, mark, f"expected a mapping, found a {say_node(node)}")
+            self._wrong("KV104", where, node, f"expected a mapping, found a {say_node(node)}")
             return None
-        self._count(len(node.value), where, mark)
-        own: dict[str, tuple[Mark, yaml.Node]] = {}
-        merged: dict[str, tuple[Mark, yaml.Node]] = {}
+        self._count(len(node.value), where, at or node)
+        own: Items = {}
+        merged: Items = {}
         for key_node, value in node.value:
-            key_mark = _mark(key_node)
-            if key_node.tag == _MERGE:
-                for key, at, inherited in self._merged(value, where, key_mark):
-                    merged.setdefault(key, (at, inherited))
-                continue
-            if not isinstance(key_node, yaml.ScalarNode):
-                message = f"a key is a word, not a {say_node(key_node)}"
-                self.problem("KV104", where, key_mark, message)
-                continue
             key = key_node.value
-            if key_node.tag not in _TAGS[yaml.ScalarNode]:
-                message = f"a spec has no tags: remove {_tag(key_node)}"
-                self.problem("KV108", f"{where}.{shortened(key)}".lstrip("."), key_mark, message)
-            elif not key or not key.isprintable():
-                self.problem("KV104", where, key_mark, f"a key is a word, not {quoted(key)}")
-            elif key in own:
-                message = f"{quoted(key)} already stands at line {own[key][0][0]}"
-                self.problem("KV105", f"{where}.{shortened(key)}".lstrip("."), key_mark, message)
-            else:
-                own[key] = (key_mark, value)
-        items = {**merged, **own} if merged else own
-        return [(key, at, value) for key, (at, value) in items.items()]
+            if key_node.tag == _MERGE:
+                for inherited, found in self._merged(value, where, key_node):
+                    merged.setdefault(inherited, found)
+            elif self._is_key(key_node, own, where):
+                own[key] = (key_node, value)
+        return {**merged, **own} if merged else own
 
-    def _merged(self, node: yaml.Node, where: str, mark: Mark) -> Iterator[Any]:
+    def _is_key(self, node: yaml.Node, own: Items, where: str) -> bool:
+        """Whether a node can be a further key of a mapping; recorded where it cannot."""
+        if not isinstance(node, yaml.ScalarNode):
+            self._wrong("KV104", where, node, f"a key is a word, not a {say_node(node)}")
+            return False
+        key = node.value
+        if node.tag not in _WORDS:
+            self._tag(node, f"{where}.{shortened(key)}".lstrip("."))
+        elif not key or not key.isprintable():
+            self._wrong("KV104", where, node, f"a key is a word, not {quoted(key)}")
+        elif key in own:
+            message = f"{quoted(key)} already stands at line {_mark(own[key][0])[0]}"
+            self._wrong("KV105", f"{where}.{shortened(key)}".lstrip("."), node, message)
+        else:
+            return True
+        return False
+
+    def _merged(self, node: yaml.Node, where: str, at: yaml.Node) -> Iterator[Any]:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
             if not isinstance(source, yaml.MappingNode) or id(source) in self._open:
-                self.problem("KV108", where, mark, "<< merges a mapping that was anchored before")
+                self._wrong("KV108", where, at, "<< merges a mapping that was anchored before")
                 continue
-            self._count(1, where, mark)
+            self._count(1, where, at)
             self._open.add(id(source))
-            yield from self._items(source, where, mark) or ()
+            yield from (self._items(source, where, at) or {}).items()
             self._open.discard(id(source))
+
+    _FORMS: ClassVar[dict[Form, Callable[["SpecReader", Any, SpecField, str], Any]]] = {
+        "text": _text,
+        "integer": _integer,
+        "flag": _flag,
+        "amount": _amount,
+        "share": _share,
+        "choice": _choice,
+        "list": _list,
+        "mapping": _mapping,
+        "record": _record,
+        "mechanism": _mechanism,
+        "mechanisms": _mechanisms,
+    }
 
 
 # ---------------------------------------------------------------- words for messages
@@ -473,11 +485,6 @@ def _known(registry: Iterable[str]) -> str:
 def _mark(node: yaml.Node) -> Mark:
     start = node.start_mark
     return (start.line + 1, start.column + 1)
-
-
-def _tag(node: yaml.Node) -> str:
-    """A node's tag as it was written."""
-    return shortened(node.tag.replace("tag:yaml.org,2002:", "!!"))
 
 
 def _found(text: str) -> str:

@@ -17,9 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from kvcalc.spec.fields import SpecField, spec_fields
+from kvcalc.spec.fields import MAX_INTEGER, SpecField, spec_fields
 from kvcalc.spec.model import Bytes, ModelSpec, Tokens
-from kvcalc.spec.reader import MAX_INTEGER
 
 FILE = Path(__file__).with_name("schema.json")
 

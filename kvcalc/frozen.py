@@ -149,16 +149,25 @@ def remembered(function: Callable[[Value], Answer]) -> Callable[[Value], Answer]
 
     By identity, not by value as functools.cache does: a spec holds dictionaries, which do not hash.
     """
-    answers: dict[int, tuple[Value, Answer]] = {}
+    return remembers(64)(function)
 
-    def ask(value: Value) -> Answer:
-        # The value is kept beside its answer, so that no other one can be given its identity.
-        found = answers.get(id(value))
-        if found is None:
-            if len(answers) == 64:
-                del answers[next(iter(answers))]
-            found = answers[id(value)] = (value, function(value))
-        return found[1]
 
-    ask.__doc__, ask.__name__ = function.__doc__, function.__name__
-    return ask
+def remembers(most: int) -> Callable[[Callable[[Value], Answer]], Callable[[Value], Answer]]:
+    """``remembered`` for the last ``most`` values."""
+
+    def decorate(function: Callable[[Value], Answer]) -> Callable[[Value], Answer]:
+        answers: dict[int, tuple[Value, Answer]] = {}
+
+        def ask(value: Value) -> Answer:
+            # The value is kept beside its answer, so that no other one can be given its identity.
+            found = answers.get(id(value))
+            if found is None:
+                if len(answers) == most:
+                    del answers[next(iter(answers))]
+                found = answers[id(value)] = (value, function(value))
+            return found[1]
+
+        ask.__doc__, ask.__name__ = function.__doc__, function.__name__
+        return ask
+
+    return decorate

@@ -22,7 +22,6 @@ from kvcalc.checks.policy import LoadedPolicy, find_policy, policy_findings, rea
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
 from kvcalc.spec.catalog import SUFFIXES
-from kvcalc.spec.loader import Loaded
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.problems import RULES
 
@@ -73,17 +72,18 @@ def check_file(path: Path, policy: LoadedPolicy | None = None) -> Report:
 
     Raises NotFoundError or FileError when it cannot be read.
     """
-    folder = path.absolute().parent
-    beside = folder / APART
-    held = is_config(path) and beside.is_file()
-    apart = at_most(beside, MAX_CONFIG_BYTES) if held else None
-    loaded = read_model(path, str(path), folder=folder.name, apart=apart).loaded
+    folder, apart = "", None
+    if is_config(path):
+        beside = path.absolute().with_name(APART)
+        folder = beside.parent.name
+        apart = at_most(beside, MAX_CONFIG_BYTES) if beside.is_file() else None
+    loaded = read_model(path, str(path), folder=folder, apart=apart).loaded
     if loaded.spec is None or loaded.problems:
         # Numbers of an inconsistent spec mean nothing.
         return Report(str(path), loaded.spec, loaded.problems)
     problems = [
         Problem(code, loaded.path, *loaded.mark(where), where, message)
-        for code, where, message in (() if is_foreign(path) else _findings(loaded, loaded.spec))
+        for code, where, message in (() if is_foreign(path) else _findings(path.stem, loaded.spec))
     ]
     if policy is not None:
         for code, cause, field, message in policy_findings(policy, loaded.spec, loaded.path):
@@ -129,13 +129,14 @@ def check_paths(
         else:
             for spec in _specs_under(path) if path.is_dir() else [path]:
                 specs.setdefault(os.path.abspath(spec), spec)
+    named = {*paths}
     nearest: dict[Path, LoadedPolicy | None] = {}
     reports = []
     for path in watch(specs.values(), len(specs)):
         if path.parent not in nearest:
             file = policy or find_policy(path.parent)
             nearest[path.parent] = None if file is None else _read(file, policies)
-        reports.append(_check(path, nearest[path.parent], explicit=path in paths))
+        reports.append(_check(path, nearest[path.parent], explicit=path in named))
     held: dict[str, list[Report]] = {}
     for report in reports:
         governing = nearest[Path(report.path).parent]
@@ -181,8 +182,7 @@ def _policy_report(loaded: LoadedPolicy, held: list[Report], is_nearest: bool) -
     return Report(loaded.path, None, problems, is_policy=True)
 
 
-def _findings(loaded: Loaded, spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
-    stem = Path(loaded.path).stem
+def _findings(stem: str, spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
     if spec.name != stem:
         message = f"'{spec.name}' stands in a file named '{stem}': call the file {spec.name}.yaml, "
         yield "KV501", "name", f"{message}or, where its name is right, write name: {stem}"

@@ -5,10 +5,11 @@ Layers made from the same block are listed once with the layers they stand for, 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.frozen import changed, frozen, remembered
-from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers
+from kvcalc.spec.layers import Layer, decoder_layers, encoder_layers, owners, uses
 from kvcalc.spec.model import Block, ModelSpec, norm_tensors
 from kvcalc.tensors import (
     CacheTensor,
@@ -24,6 +25,7 @@ from kvcalc.tensors import (
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from kvcalc.mechanism import Mechanism
     from kvcalc.stack.recursion import Case
 
 # Where a block keeps its caches, in the order that tables show them.
@@ -90,20 +92,37 @@ def _most_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
 
 
 def _kept(spec: ModelSpec, case: "Case") -> tuple[CacheGroup, ...]:
-    runs: dict[tuple[str, str, Fraction | None], list[int]] = {}
-    for stack, layers in (("decoder", decoder_layers(spec)), ("encoder", encoder_layers(spec))):
-        for layer in layers:
-            share = None if layer.recursion is None else _share(spec, layer, case)
-            runs.setdefault((stack, layer.block, share), []).append(layer.index)
     groups = []
-    for (stack, block, share), indices in runs.items():
+    for stack, block, share, indices in _runs(spec, case):
         for slot in SLOTS:
             mechanism = getattr(spec.blocks[block], slot)
-            tensors = () if mechanism is None else _thinned(tuple(mechanism.cache()), share)
+            tensors = () if mechanism is None else _thinned(_cache_of(mechanism), share)
             if tensors:
-                kept_in = tuple(indices)
-                groups.append(CacheGroup(stack, block, slot, mechanism.kind, kept_in, tensors))
+                groups.append(CacheGroup(stack, block, slot, mechanism.kind, indices, tensors))
     return tuple(groups)
+
+
+def _runs(
+    spec: ModelSpec, case: "Case"
+) -> "Iterator[tuple[str, str, Fraction | None, tuple[int, ...]]]":
+    """Equal layers: the stack, the block, the share of the tokens that reaches them, which they are."""
+    if spec.recursion is None:
+        for block, indices in uses(decoder_layers(spec)).items():
+            yield "decoder", block, None, indices
+    else:
+        runs: dict[tuple[str, Fraction | None], list[int]] = {}
+        for layer in decoder_layers(spec):
+            runs.setdefault((layer.block, _share(spec, layer, case)), []).append(layer.index)
+        for (block, share), places in runs.items():
+            yield "decoder", block, share, tuple(places)
+    for block, indices in uses(encoder_layers(spec)).items():
+        yield "encoder", block, None, indices
+
+
+@lru_cache(maxsize=1024)
+def _cache_of(mechanism: "Mechanism") -> tuple[CacheTensor, ...]:
+    """Remembered: models of one family have the same mechanisms."""
+    return tuple(mechanism.cache())
 
 
 def _share(spec: ModelSpec, layer: Layer, case: "Case") -> "Fraction | None":
@@ -171,7 +190,7 @@ def mtp_groups(spec: ModelSpec) -> Iterator[ParamGroup]:
     if spec.mtp is None:
         return
     block = spec.blocks[spec.mtp.block]
-    layer = tuple(block.parameters(spec.hidden_size, spec.norm))
+    layer = block.parameters(spec.hidden_size, spec.norm)
     glue = tuple(spec.mtp.glue_parameters(spec.hidden_size))
     if spec.hyper_connections is not None and spec.mtp.folds:
         layer += tuple(spec.hyper_connections.layer_parameters(spec.hidden_size))
@@ -186,21 +205,15 @@ def _layer_groups(
     decoder = not prefix.startswith("encoder")
     # An encoder stands whole on the first stage.
     place: Place = "layers" if decoder else "first"
-    owners: dict[str, list[int]] = {}
-    uses: dict[str, list[int]] = {}
-    for layer in layers:
-        uses.setdefault(layer.block, []).append(layer.index)
-        if layer.weights == layer.index:
-            owners.setdefault(layer.block, []).append(layer.index)
-    for name, indices in owners.items():
+    for name, indices in owners(layers).items():
         block = spec.blocks[name]
-        tensors = tuple(block.parameters(hidden_size, spec.norm, encoder_width))
+        tensors = block.parameters(hidden_size, spec.norm, encoder_width)
         if decoder:
             tensors += tuple(_per_layer(spec))
-        yield ParamGroup(prefix, tuple(indices), tensors, place)
+        yield ParamGroup(prefix, indices, tensors, place)
         if block.adapter is not None:
             own = tuple(block.adapter.layer_parameters(hidden_size))
-            yield ParamGroup(f"{prefix}adapter.", tuple(uses[name]), own, place)
+            yield ParamGroup(f"{prefix}adapter.", uses(layers)[name], own, place)
 
 
 def _per_layer(spec: ModelSpec) -> Iterator[ParamTensor]:

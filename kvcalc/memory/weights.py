@@ -12,7 +12,7 @@ stay in the default format, as quantised checkpoints keep them.
 
 from collections.abc import Iterable
 
-from kvcalc.frozen import changed, frozen, remembered
+from kvcalc.frozen import changed, frozen, remembered, remembers
 from kvcalc.memory.census import uniform_bytes
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
 from kvcalc.memory.ledger import COMPONENTS, Ledger, Row, Scheme, make_rows, rank_shape
@@ -52,25 +52,48 @@ def _summarise(spec: ModelSpec) -> ParameterSummary:
     by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     active = looked_up = buffers = 0
     for group in parameter_groups(spec):
-        for tensor in group.tensors:
-            if tensor.buffer:
-                buffers += tensor.numel * group.count
-                continue
-            by_component[tensor.component] += tensor.numel * group.count
-            active += tensor.active_numel * group.count
-            if _only_looked_up(spec, group, tensor):
-                looked_up += tensor.numel
+        counted = _count(group.tensors)
+        counted.add(by_component, group.count)
+        active += counted.active * group.count
+        buffers += counted.buffers * group.count
+        if not group.layers:
+            looked_up += sum(t.numel for t in group.tensors if _only_looked_up(spec, group, t))
     language_model = sum(by_component.values())
     for group in tower_groups(spec):
-        for tensor in group.tensors:
-            if tensor.buffer:
-                buffers += tensor.numel * group.count
-            else:
-                by_component[tensor.component] += tensor.numel * group.count
+        counted = _count(group.tensors)
+        counted.add(by_component, group.count)
+        buffers += counted.buffers * group.count
     total = sum(by_component.values())
     return ParameterSummary(
         total, language_model, active, active - looked_up, by_component, buffers
     )
+
+
+@frozen
+class _Counted:
+    """Parameters of some tensors by component, those that a token passes, and buffers."""
+
+    by_component: dict[Component, int]
+    active: int
+    buffers: int
+
+    def add(self, totals: dict[Component, int], times: int) -> None:
+        for component, count in self.by_component.items():
+            totals[component] += count * times
+
+
+@remembers(1024)
+def _count(tensors: tuple[ParamTensor, ...]) -> _Counted:
+    by_component: dict[Component, int] = {}
+    active = buffers = 0
+    for tensor in tensors:
+        if tensor.buffer:
+            buffers += tensor.numel
+            continue
+        had = by_component.get(tensor.component, 0)
+        by_component[tensor.component] = had + tensor.numel
+        active += tensor.active_numel
+    return _Counted(by_component, active, buffers)
 
 
 def count_parameters(groups: Iterable[ParamGroup]) -> int:
@@ -84,7 +107,7 @@ def count_parameters(groups: Iterable[ParamGroup]) -> int:
 
 
 def _only_looked_up(spec: ModelSpec, group: ParamGroup, tensor: ParamTensor) -> bool:
-    if group.layers or tensor.name not in _LOOKED_UP:
+    if tensor.buffer or tensor.name not in _LOOKED_UP:
         return False
     return not (_tied(spec) and tensor.name == "embedding.weight" and not group.prefix)
 

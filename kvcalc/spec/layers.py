@@ -8,10 +8,11 @@ or ``kv_cache: shared`` in a recursion.
 A mixture of recursions (kvcalc/stack/recursion.py) is laid over the whole stack.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from kvcalc.frozen import frozen, remembered
+from kvcalc.frozen import frozen, remembered, remembers
 from kvcalc.spec.model import Block, LayerGroup, ModelSpec
 
 if TYPE_CHECKING:
@@ -40,33 +41,59 @@ def num_layers(groups: tuple[LayerGroup, ...]) -> int:
     return sum(group.repeat * group.loops * len(group.names) for group in groups)
 
 
-def lay_out(groups: tuple[LayerGroup, ...], blocks: dict[str, Block]) -> Iterator[Layer]:
+def lay_out(groups: tuple[LayerGroup, ...], blocks: dict[str, Block]) -> tuple[Layer, ...]:
     """The stack layer by layer, recursion aside."""
-    index = 0
+    return _lay_out(groups, frozenset(name for name in blocks if blocks[name].share_weights))
+
+
+@lru_cache(maxsize=256)
+def _lay_out(groups: tuple[LayerGroup, ...], sharing: frozenset[str]) -> tuple[Layer, ...]:
+    """Remembered: many models have the same stack. sharing: blocks whose layers share weights."""
+    layers: list[Layer] = []
     shared: dict[str, int] = {}
     for group in groups:
         names = group.names * group.repeat
-        start = index
+        start = len(layers)
         for loop in range(group.loops):
             for offset, name in enumerate(names):
+                index = len(layers)
                 weights = start + offset if loop else index
-                if blocks[name].share_weights:
+                if name in sharing:
                     weights = shared.setdefault(name, weights)
-                yield Layer(index, name, weights)
-                index += 1
+                layers.append(Layer(index, name, weights))
+    return tuple(layers)
+
+
+@remembers(256)
+def owners(layers: tuple[Layer, ...]) -> dict[str, tuple[int, ...]]:
+    """The layers that own the weights of each block, in the order of the stack."""
+    return _by_block(layer for layer in layers if layer.weights == layer.index)
+
+
+@remembers(256)
+def uses(layers: tuple[Layer, ...]) -> dict[str, tuple[int, ...]]:
+    """The layers that are made from each block, in the order of the stack."""
+    return _by_block(layers)
+
+
+def _by_block(layers: Iterable[Layer]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[int]] = {}
+    for layer in layers:
+        found.setdefault(layer.block, []).append(layer.index)
+    return {block: tuple(indices) for block, indices in found.items()}
 
 
 @remembered
 def decoder_layers(spec: ModelSpec) -> tuple[Layer, ...]:
     """The decoder's (or only) stack. Raises ValueError when a recursion does not divide it."""
-    layers = tuple(lay_out(spec.layers, spec.blocks))
+    layers = lay_out(spec.layers, spec.blocks)
     return layers if spec.recursion is None else tuple(_recurse(layers, spec.recursion))
 
 
 @remembered
 def encoder_layers(spec: ModelSpec) -> tuple[Layer, ...]:
     """The encoder's stack; empty where there is none."""
-    return tuple(lay_out(spec.encoder.layers, spec.blocks)) if spec.encoder else ()
+    return lay_out(spec.encoder.layers, spec.blocks) if spec.encoder else ()
 
 
 def _recurse(layers: tuple[Layer, ...], recursion: "Recursion") -> Iterator[Layer]:

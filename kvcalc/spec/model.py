@@ -7,6 +7,7 @@ with ``kinds`` holds one of the mechanisms registered in that package.
 
 from collections.abc import Iterator
 from dataclasses import field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from kvcalc.counts import (
@@ -153,18 +154,28 @@ class Block:
 
     def parameters(
         self, hidden_size: int, norm: NormKind, encoder_hidden_size: int | None = None
-    ) -> Iterator[ParamTensor]:
+    ) -> tuple[ParamTensor, ...]:
         """Every weight tensor of one layer made from this block."""
-        for slot, part in self.slots.items():
-            if self.cross_attention is not None and slot == "cross_attention":
-                tensors = self.cross_attention.parameters(hidden_size, encoder_hidden_size)
-            else:
-                tensors = part.parameters(hidden_size)
-            yield from prefixed(slot, tensors)
-        for index in range(self.num_norms):
-            yield from norm_tensors(f"norms.{index}", norm, hidden_size)
-        if self.layer_scalar:
-            yield ParamTensor("layer_scalar", (1,), "other", buffer=True)
+        return _weights_of(self, hidden_size, norm, encoder_hidden_size)
+
+
+@lru_cache(maxsize=1024)
+def _weights_of(
+    block: Block, hidden_size: int, norm: NormKind, encoder_hidden_size: int | None
+) -> tuple[ParamTensor, ...]:
+    """Remembered: models of one family are made from the same blocks."""
+    found: list[ParamTensor] = []
+    for slot, part in block.slots.items():
+        if block.cross_attention is not None and slot == "cross_attention":
+            tensors = block.cross_attention.parameters(hidden_size, encoder_hidden_size)
+        else:
+            tensors = part.parameters(hidden_size)
+        found += prefixed(slot, tensors)
+    for index in range(block.num_norms):
+        found += norm_tensors(f"norms.{index}", norm, hidden_size)
+    if block.layer_scalar:
+        found.append(ParamTensor("layer_scalar", (1,), "other", buffer=True))
+    return tuple(found)
 
 
 @frozen(kw_only=True)

@@ -59,7 +59,7 @@ def _tags(*names: str) -> frozenset[str]:
 
 # What a node without a tag resolves to; anything else was written as a tag.
 _WORDS = _tags("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-_COLLECTIONS = {
+_COLLECTIONS: dict[type, str] = {
     yaml.SequenceNode: "tag:yaml.org,2002:seq",
     yaml.MappingNode: "tag:yaml.org,2002:map",
 }

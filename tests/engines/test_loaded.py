@@ -111,8 +111,16 @@ def test_the_library_says_it() -> None:
     assert found.bytes_per_device == (33_328_681_344,) * 2
     with pytest.raises(UnsupportedError, match="needs --gpu"):
         kvcalc.loaded("gpt-oss-120b", tensor=2)
-    with pytest.raises(UnsupportedError, match="SGLang's classes were not built"):
-        kvcalc.loaded("llama-3-8b", "sglang")
+    # SGLang's rotary tables are float32: 8,192 positions of 128 numbers.
+    other = kvcalc.loaded("llama-3-8b", "sglang")
+    assert (other.bytes_per_device, other.buffer_bytes_per_device) == (
+        (16_060_522_496,),
+        (4_194_304,),
+    )
+    with pytest.raises(
+        UnsupportedError, match=r"SGLang 0\.5\.23 has no class for model_type falcon"
+    ):
+        kvcalc.loaded("falcon-7b", "sglang")
 
 
 # max_position_embeddings rows of a head's width in bf16, and four float32 scales a layer.

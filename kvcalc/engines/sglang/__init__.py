@@ -3,6 +3,7 @@
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
+from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.sglang.adapters import SglangReservation
 from kvcalc.engines.sglang.flags import SglangFlags
@@ -44,8 +45,10 @@ def _admission(spec: ModelSpec, request: SglangFlags) -> Admission:
 
 def _loads(
     spec: ModelSpec, dtype: str, layout: Layout, version: str | None, device: Device | None
-) -> str:
-    return "SGLang's classes were not built here, so what they allocate is not known; vLLM's are"
+) -> Loaded | str:
+    from kvcalc.engines.sglang.loading import loaded
+
+    return loaded(spec, dtype, layout, version, device)
 
 
 def _takes(version: str | None) -> tuple[Item, ...]:

@@ -77,24 +77,48 @@ def buffer_bytes(
     spec: ModelSpec, found: ModelClass, layers: Sequence[int], first: bool
 ) -> int | None:
     """Bytes of a rank that has these decoder layers; None where the tables are not known."""
-    blocks = [spec.blocks[decoder_layers(spec)[index].block] for index in layers]
-    attention = [block.attention for block in blocks if block.attention is not None]
-    crossed = sum(block.cross_attention is not None for block in blocks)
-    scales = (_SCALES + (4 if spec.model_type == "kimi_linear" else 0)) * (len(attention) + crossed)
+    attention = attention_of(spec, layers)
+    each = _SCALES + (4 if spec.model_type == "kimi_linear" else 0)
+    scales = each * (len(attention) + crossed_of(spec, layers))
     if not attention:
         return scales
-    tables = (_TOWERED if spec.towers else _TABLES).get(spec.model_type or "")
-    if tables is None or spec.name not in _unscaled():
+    tables = tables_of(spec)
+    if tables is None:
         return None
-    beside = tables.beside if first else 0
+    numbers = table_numbers(spec, attention, tables)
+    if numbers is None:
+        return None
+    return scales + (tables.beside if first else 0) + numbers * tables.element_bytes
+
+
+def tables_of(spec: ModelSpec) -> Tables | None:
+    """A model's tables; None where they are not known, or their rows are not."""
+    if spec.name not in _unscaled():
+        return None
+    return (_TOWERED if spec.towers else _TABLES).get(spec.model_type or "")
+
+
+def table_numbers(spec: ModelSpec, attention: Sequence[object], tables: Tables) -> int | None:
+    """How many numbers the tables of these attentions have; None where they differ."""
     if not tables.count:
-        return scales + beside
+        return 0
     widths = {_width(mechanism, tables.share) for mechanism in attention}
     if len(widths) != 1 or spec.max_position_embeddings is None:
         return None
     (width,) = widths
-    rows = spec.max_position_embeddings
-    return scales + beside + tables.count * rows * width * tables.element_bytes
+    return tables.count * spec.max_position_embeddings * width
+
+
+def attention_of(spec: ModelSpec, layers: Sequence[int]) -> list[object]:
+    """The attentions of some decoder layers."""
+    blocks = (spec.blocks[decoder_layers(spec)[index].block] for index in layers)
+    return [block.attention for block in blocks if block.attention is not None]
+
+
+def crossed_of(spec: ModelSpec, layers: Sequence[int]) -> int:
+    """How many of them look at an encoder, too."""
+    blocks = (spec.blocks[decoder_layers(spec)[index].block] for index in layers)
+    return sum(block.cross_attention is not None for block in blocks)
 
 
 @cache

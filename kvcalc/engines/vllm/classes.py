@@ -25,7 +25,9 @@ class ModelClass:
     own_head: it has a head although the table is tied; no_head: it has none although it is not.
     least_inner: what a rank's share of an expert's inner width is padded to. key_biases: q, k and v
     share a bias, so that k, which has none, gets zeros. towers: the ends of the names of its towers'
-    tensors that ranks divide, each with the axis; the others stand whole.
+    tensors that ranks divide, each with the axis; the others stand whole. tower_inner: what the width
+    within a tower's layer is padded to. plain_corrections: the router's correction is in the model's
+    format. no_towers: they are not loaded unless asked for.
     """
 
     name: str
@@ -38,6 +40,9 @@ class ModelClass:
     least_inner: int = 0
     key_biases: bool = False
     towers: tuple[tuple[str, int], ...] = ()
+    tower_inner: int = 1
+    plain_corrections: bool = False
+    no_towers: bool = False
 
     @property
     def own(self) -> bool:
@@ -87,7 +92,7 @@ smollm3 starcoder2 vaultgemma cohere_compass_text
 """
 _EXPERTS = "aria_text hunyuan_v1_moe mellum phimoe dots1 solar_open kolibri1"
 # Towers of the families below (unless --mm-encoder-tp-mode data).
-_TOWERS = (
+TOWERS = (
     *((f"attention.{name}_proj.{what}", 0) for name in "qkv" for what in ("weight", "bias")),
     ("attention.o_proj.weight", 1), ("ffn.gate_proj.weight", 0), ("ffn.gate_proj.bias", 0),
     ("ffn.up_proj.weight", 0), ("ffn.up_proj.bias", 0), ("ffn.down_proj.weight", 1),
@@ -127,12 +132,12 @@ CLASSES: dict[str, ModelClass] = {
 # The same for models with their towers.
 TOWERED: dict[str, ModelClass] = {
     "llama4": ModelClass(
-        "Llama4ForConditionalGeneration", towers=(("patch_embedding.weight", 0), *_TOWERS)
+        "Llama4ForConditionalGeneration", towers=(("patch_embedding.weight", 0), *TOWERS)
     ),
-    "gemma3": ModelClass(_GEMMA3, towers=_TOWERS),
-    "gemma3_text": ModelClass(_GEMMA3, towers=_TOWERS),
-    "qwen2_5_vl": ModelClass("Qwen2_5_VLForConditionalGeneration", towers=_TOWERS),
-    "qwen3_vl": ModelClass("Qwen3VLForConditionalGeneration", towers=_TOWERS),
+    "gemma3": ModelClass(_GEMMA3, towers=TOWERS),
+    "gemma3_text": ModelClass(_GEMMA3, towers=TOWERS),
+    "qwen2_5_vl": ModelClass("Qwen2_5_VLForConditionalGeneration", towers=TOWERS),
+    "qwen3_vl": ModelClass("Qwen3VLForConditionalGeneration", towers=TOWERS),
 }
 
 _TEXT = "its encoder-decoders of text left with its V0 engine"

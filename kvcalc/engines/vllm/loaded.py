@@ -48,6 +48,8 @@ OWN_HEAD = "head of its own"
 GROUP_INDEX = "group index of GPTQ"
 KEY_BIASES = "biases of keys"
 PADDED = "experts padded"
+TOWER = "towers padded"
+NO_TOWERS = "towers not loaded"
 EXPERTS = "experts dealt out whole"
 
 _PADDING = 64  # DEFAULT_VOCAB_PADDING_SIZE
@@ -65,7 +67,8 @@ class VllmClasses:
     """One model's class in vLLM. Raises UnsupportedError where ``--dtype`` cannot be given a format.
 
     padding: (hidden, inner) multiples of the kernel that runs MXFP4 experts; None where a model
-    without them does not ask. expert, data: ranks that share whole experts.
+    without them does not ask. expert, data: ranks that share whole experts. SGLang's layers, which
+    are adapted from these, differ in what its own subclass says (engines/sglang/loaded.py).
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class VllmClasses:
         """Every tensor of a rank; see the module."""
         stored = {row.weight for row in self.rows}
         for row in self.rows:
-            yield Held(row, tuple(self._steps(row, ranks)))
+            yield Held(row, tuple(self._steps(row, self._ranks(row, ranks))))
             yield from self._beside(row, ranks)
         if self.found.own_head and self.spec.tie_word_embeddings is True:
             yield self._own_head(ranks)
@@ -88,9 +91,17 @@ class VllmClasses:
             for tensor in group.tensors:
                 weight = Weight(group, tensor)
                 if tensor.buffer and self.found.own and weight not in stored:
-                    yield Held(row := _float32(weight), ((CORRECTION, row.bytes_each),), False)
+                    yield self._correction(weight)
                 if self.found.key_biases and tensor.name.endswith("k_proj.weight"):
                     yield self._key_bias(weight, ranks)
+
+    def _ranks(self, row: Row, ranks: int) -> int:
+        """Among how many ranks the row is divided."""
+        return ranks
+
+    def _created(self, row: Row, inner: int) -> Format:
+        """The format that a row's tensor is created in, as ``format_of`` has it."""
+        return format_of(row, inner)
 
     def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
         """What a quantised tensor's method creates beside it."""
@@ -127,22 +138,29 @@ class VllmClasses:
             yield VOCABULARY, row.shape_bytes(shape)
         if kept := self.found.float32(row.name):
             yield kept, FP32.tensor(shape)
-        elif (created := format_of(row, 0)) != row.stored.format:
+        elif (created := self._created(row, 0)) != row.stored.format:
             yield _reason(row.stored.format), row.again(created).shape_bytes(shape)
 
     def _tower(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
         """A tower's tensor: the class divides some."""
+        if self.found.no_towers:
+            yield NO_TOWERS, 0
+            return
         axis = next((at for end, at in self.found.towers if row.name.endswith(end)), None)
         if axis is None:
             yield WHOLE, row.bytes_each
             return
-        shape = list(row.weight.tensor.shape)
+        shape, by = list(row.weight.tensor.shape), self.found.tower_inner
+        if ".ffn." in row.name and shape[axis] % by:
+            yield UNEVEN, row.bytes_each // ranks
+            shape[axis] += -shape[axis] % by
         if shape[axis] % ranks:
             raise UnsupportedError(
                 f"{row.name} {shape}: {shape[axis]} cannot be divided among {ranks} ranks"
             )
+        padded = shape[axis] != row.weight.tensor.shape[axis]
         shape[axis] //= ranks
-        yield UNEVEN, row.shape_bytes(tuple(shape))
+        yield (TOWER if padded else UNEVEN), row.shape_bytes(tuple(shape))
 
     def _share_of_experts(self, tensor: ParamTensor, ranks: int) -> tuple[tuple[int, ...], int]:
         """A rank's share of stacked experts, and the inner width of one there."""
@@ -159,7 +177,7 @@ class VllmClasses:
         tensor, over = row.weight.tensor, self.experts_over
         shape, inner = self._share_of_experts(tensor, ranks)
         first = EXPERTS if over else _first_reason(tensor, ranks)
-        created = format_of(row, inner)
+        created = self._created(row, inner)
         if created == row.stored.format:
             made = row
             if not self._padded(row):
@@ -190,10 +208,18 @@ class VllmClasses:
 
     def _own_head(self, ranks: int) -> Held:
         table = next(row for row in self.rows if row.name == "embedding.weight")
-        *_, (_, size) = self._steps(table, ranks)
+        rows, width = table.weight.tensor.shape
+        size = table.shape_bytes((-(-rows // _PADDING) * _PADDING // ranks, width))
         group = changed(table.weight.group, place="last")
         row = Row(Weight(group, table.weight.tensor), table.stored, (), 0)
         return Held(row, ((OWN_HEAD, size),), False)
+
+    def _correction(self, weight: Weight) -> Held:
+        """The correction of a router's scores, which the checkpoint's format says nothing of."""
+        kept = _BF16 if self.found.plain_corrections else FP32
+        size = kept.tensor(weight.tensor.shape)
+        row = Row(weight, Stored(kept), weight.group.layers, size)
+        return Held(row, ((CORRECTION, size),), False)
 
     def _key_bias(self, weight: Weight, ranks: int) -> Held:
         tensor = weight.tensor
@@ -227,6 +253,8 @@ class VllmClasses:
         GROUP_INDEX: "not needed where the checkpoint does not sort by activation",
         KEY_BIASES: "one tensor holds the biases of q, k and v",
         PADDED: "as the kernel wants the inner width of a rank and the hidden size",
+        NO_TOWERS: "the server takes no media of this model unless it is told to",
+        TOWER: "the width within a layer to a multiple of 8",
         EXPERTS: "expert parallelism: each rank has experts of its own, whole",
     }
 
@@ -240,11 +268,6 @@ def _reason(format: Format) -> str:
     if format.column_bytes:
         return GROUP_INDEX
     return SHAPES if format.name.endswith("+16") else SCALES_FP32
-
-
-def _float32(weight: Weight) -> Row:
-    """A buffer that the checkpoint's format says nothing of."""
-    return Row(weight, Stored(FP32), weight.group.layers, FP32.tensor(weight.tensor.shape))
 
 
 def _is_vocabulary(tensor: ParamTensor) -> bool:

@@ -1,0 +1,71 @@
+"""What SGLang's own classes allocated on the meta device, replayed: sglang_loaded.jsonl, byte for byte.
+
+Each line is a model (shipped, drawn, or quantised as a checkpoint of it is), a GPU, and for tensor ranks
+of 1, 2, 4 and 8 the bytes of parameters and of buffers that one rank's module had; null where SGLang
+refused. ``tests.engines.sglang_loaded`` writes it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcalc.deployment.hardware import find
+from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.sglang.loading import loaded
+from kvcalc.memory.layout import Layout
+from kvcalc.spec.catalog import load
+from tests.engines import sglang_loaded
+from tests.engines.test_vllm_loaded import spec_of
+
+LINES = (Path(__file__).parent / "sglang_loaded.jsonl").read_text("utf-8").splitlines()
+HEAD, ROWS = json.loads(LINES[0]), [json.loads(line) for line in LINES[1:]]
+
+
+def name_of(row: dict[str, Any]) -> str:
+    model = row.get("shipped") or row.get("drawn") or row["made"]
+    return f"{model}-{row.get('quantised', 'bf16')}-{row['gpu']}-{row.get('replicas', 1)}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_a_rank_holds_what_sglangs_class_makes(row: dict[str, Any]) -> None:
+    spec, dtype = spec_of(row)
+    replicas = row.get("replicas", 1)
+    for tensor, sizes in zip(HEAD["tensor"], row["sizes"], strict=True):
+        if sizes is None:
+            continue
+        layout = Layout(tensor // replicas, data=replicas, expert=row.get("expert", False))
+        found = loaded(spec, dtype, layout, None, find(row["gpu"]))
+        assert isinstance(found, Loaded), found
+        parameters, buffers = sizes
+        assert found.bytes_per_device == (parameters,) * layout.tensor
+        assert found.buffer_bytes_per_device in (None, (buffers,) * layout.tensor)
+        reasons = sum(reason.bytes for reason in found.reasons)
+        assert found.checkpoint_bytes + reasons == sum(found.bytes_per_device)
+        assert all(reason.why for reason in found.reasons)
+
+
+def test_the_table_is_wide_enough() -> None:
+    assert len({row["shipped"] for row in ROWS if "shipped" in row}) >= 40
+    assert len({row["drawn"] for row in ROWS if "drawn" in row}) >= 30
+    assert {row.get("replicas") for row in ROWS} == {None, 2, 8}
+
+
+# Mixed layers of Qwen3-MoE: SGLang's class makes experts in all. Llama's attention has no replicas.
+# Falcon: "has no SGlang implementation and the Transformers implementation is not compatible".
+@pytest.mark.parametrize(
+    ("name", "layout", "said"),
+    [("falcon-7b", Layout(), "SGLang 0.5.23 has no class"), ("llama-3.1-8b", Layout(1, data=2), "--dp"),
+     ("t5-base", Layout(), "was not built here"), ("gpt-oss-20b", Layout(4), "needs --gpu")],
+)  # fmt: skip
+def test_what_is_not_known_is_said(name: str, layout: Layout, said: str) -> None:
+    spec = load(name)
+    found = loaded(spec, spec.own_dtype, layout, None, None)
+    assert isinstance(found, str)
+    assert said in found
+
+
+def test_the_page_is_written_from_the_table() -> None:
+    said = "python -m tests.engines.sglang_loaded page"
+    assert sglang_loaded.PAGE.read_text("utf-8") == sglang_loaded.page(), said

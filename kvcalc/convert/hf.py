@@ -11,6 +11,7 @@ from kvcalc.convert.heads import with_class
 from kvcalc.convert.imported import Imported
 from kvcalc.convert.model_types import (
     CONVERTERS,
+    FLAT,
     INEXPRESSIBLE,
     OUTSIDE,
     REMOTE,
@@ -63,6 +64,9 @@ def spec_from_config(
     spec: ModelSpec = convert(config)
     if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
         spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
+        if model_type in FLAT:
+            beside = tuple(f"{_TOWERS[key]} ({key} of the config)" for key in FLAT[model_type])
+            spec, left_out = _with_towers(spec, values, model_type, beside, path, assumptions)
     else:
         spec, left_out = _with_towers(spec, values, model_type, left_out, path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
@@ -255,6 +259,8 @@ def _with_towers(
 
 def _innermost(values: Mapping[str, Any], model_type: str) -> tuple[Mapping[str, Any], str]:
     """The multimodal config that holds the language model itself: Qwen-Omni's thinker, or the file."""
+    if model_type in FLAT:
+        return values, model_type
     inner = values.get(_language_model(model_type)[0])
     own = inner.get("model_type", "") if isinstance(inner, dict) else ""
     return (inner, own) if isinstance(inner, dict) and own in TEXT_CONFIGS else (values, model_type)

@@ -343,6 +343,9 @@ REMOTE_TEXT: dict[str, str] = {
     "multi_modality": "language_config",
 }
 
+# Types whose language model stands at the top of the config, and its towers in configs beside it.
+FLAT: dict[str, tuple[str, ...]] = {"phi4_multimodal": ("vision_config", "audio_config")}
+
 # Nested configs that are no model of their own, read for their classes' defaults.
 PARTS = ("t5_gemma_module",)
 

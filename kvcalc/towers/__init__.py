@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kvcalc.towers.conformer import ConformerEncoder
+    from kvcalc.towers.gated_conformer import GatedConformer
     from kvcalc.towers.mlp import Mlp
     from kvcalc.towers.mobilenet import MobileNet
     from kvcalc.towers.perceiver import Perceiver
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from kvcalc.towers.vit import VisionTransformer
 
     Tower = (
-        VisionTransformer | SegmentAnything | MobileNet | SpeechEncoder | ConformerEncoder | UniversalSpeech
-        | Mlp | Perceiver | QFormer | Sequence
+        VisionTransformer | SegmentAnything | MobileNet | SpeechEncoder | ConformerEncoder | GatedConformer
+        | UniversalSpeech | Mlp | Perceiver | QFormer | Sequence
     )  # fmt: skip
 
 # kind -> (module, class): read by the spec loader, which imports a kind only when a spec names it.
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "mobilenet": ("kvcalc.towers.mobilenet", "MobileNet"),
     "speech": ("kvcalc.towers.speech", "SpeechEncoder"),
     "conformer": ("kvcalc.towers.conformer", "ConformerEncoder"),
+    "gated_conformer": ("kvcalc.towers.gated_conformer", "GatedConformer"),
     "usm": ("kvcalc.towers.usm", "UniversalSpeech"),
     "mlp": ("kvcalc.towers.mlp", "Mlp"),
     "perceiver": ("kvcalc.towers.perceiver", "Perceiver"),

@@ -8,7 +8,7 @@ together; what only one class has stands in ``_OWN``.
 import random
 from typing import Any
 
-from kvcalc.convert.model_types import TEXT_CONFIGS
+from kvcalc.convert.model_types import FLAT, TEXT_CONFIGS
 from kvcalc.convert.towers import READERS
 from kvcalc.convert.towers.whole import tower_defaults
 from tests.convert.measured import drawn
@@ -22,8 +22,12 @@ TYPES = tuple(sorted(READERS))
 def draw_whole(model_type: str, seed: int) -> Draw:
     """One config of a multimodal type. The head is tied as its class does, tied, not tied."""
     rng = random.Random(f"towers {model_type} {seed}")
-    key, text_type, _ = TEXT_CONFIGS[model_type]
-    config: Draw = {"model_type": model_type, key: drawn(text_type, seed)}
+    config: Draw = {"model_type": model_type}
+    if model_type in FLAT:
+        config |= drawn(model_type, seed)
+    else:
+        key, text_type, _ = TEXT_CONFIGS[model_type]
+        config[key] = drawn(text_type, seed)
     if (tied := (None, True, False)[seed % 3]) is not None:
         config["tie_word_embeddings"] = tied
     table = tower_defaults()
@@ -81,7 +85,7 @@ def _tower(defaults: Draw, rng: random.Random) -> Draw:
         "num_visual_indicator_tokens": rng.randint(2, 5), "use_fine_route": rng.random() < 0.5,
         "merge_kernel_size": [rng.randint(1, 3), 2], "projection_dim": 8 * rng.randint(2, 9),
     }  # fmt: skip
-    drawn_fields |= _further_fields(random.Random(f"{heads} {width} {layers}"))
+    drawn_fields |= _further_fields(width, f"{heads} {width} {layers}")
     found = {name: value for name, value in drawn_fields.items() if name in defaults}
     if isinstance(defaults.get("mlp_ratio"), float):
         found["mlp_ratio"] = float(found["mlp_ratio"])
@@ -91,15 +95,30 @@ def _tower(defaults: Draw, rng: random.Random) -> Draw:
     return found
 
 
-def _further_fields(rng: random.Random) -> Draw:
-    """Fields of later classes: drawn apart, so that the draws of the earlier ones stay as they are."""
+def _further_fields(width: int, seed: str) -> Draw:
+    """Fields of later classes, each drawn by itself: what others draw stays as it is."""
+
+    def of(name: str) -> random.Random:
+        return random.Random(f"{seed} {name}")
+
+    def between(least: int, most: int, *names: str, times: int = 1) -> Draw:
+        return {name: times * of(name).randint(least, most) for name in names}
+
     return {
-        "mm_embed_dim": 8 * rng.randint(2, 9), "mm_posemb_size": rng.randint(9, 30),
-        "audio_embed_dim": 8 * rng.randint(2, 9), "pooling_kernel_size": rng.randint(1, 3),
-        "conf_num_attention_heads": 2, "conf_num_hidden_layers": rng.randint(1, 3),
-        "conf_conv_kernel_size": rng.choice([3, 5]), "input_feat_size": rng.randint(8, 40),
-        "sscp_conv_channel_size": [rng.randint(3, 9), rng.randint(3, 9)],
-    }  # fmt: skip
+        **between(2, 9, "mm_embed_dim", "audio_embed_dim", times=8),
+        **between(9, 30, "mm_posemb_size"),
+        **between(8, 40, "input_feat_size", "input_size"),
+        **between(1, 3, "pooling_kernel_size", "conf_num_hidden_layers", "num_blocks"),
+        **between(3, 9, "bias_max_distance", "nemo_conv_channels"),
+        "conf_num_attention_heads": 2,
+        "conf_conv_kernel_size": of("conf_conv_kernel_size").choice([3, 5]),
+        "sscp_conv_channel_size": of("sscp_conv_channel_size").sample(range(3, 9), 2),
+        "ext_pw_out_channel": width,
+        "depthwise_separable_out_channel": width,
+        "kernel_size": of("kernel_size").choice([1, 3]),
+        "time_reduction": of("time_reduction").choice([2, 4, 8]),
+        "bias_symmetric": of("bias_symmetric").random() < 0.5,
+    }
 
 
 def _top(model_type: str, rng: random.Random) -> Draw:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.hf import TRANSFORMERS, spec_from_config
-from kvcalc.convert.model_types import TEXT_CONFIGS
+from kvcalc.convert.model_types import FLAT, TEXT_CONFIGS
 from kvcalc.errors import KvcalcError
 from kvcalc.memory.towers import tower_groups
 from kvcalc.memory.weights import summarise
@@ -172,7 +172,7 @@ def default_row(model_type: str) -> dict[str, Any] | None:
     total = sum(parameter.numel() for parameter in model.parameters())
     row: dict[str, Any] = {"class": name, "parameters": total}
     row |= said_of(config | {"architectures": [name]}, total)
-    if model_type in TEXT_CONFIGS:
+    if model_type in TEXT_CONFIGS or model_type in FLAT:
         row["config"] = stripped(config) | {"architectures": [name]}
     return row
 

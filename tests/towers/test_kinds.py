@@ -10,6 +10,7 @@ import pytest
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec
 from kvcalc.towers.conformer import ConformerEncoder
+from kvcalc.towers.gated_conformer import GatedConformer
 from kvcalc.towers.mlp import Mlp
 from kvcalc.towers.mobilenet import ConvBlock, MobileNet
 from kvcalc.towers.perceiver import Perceiver
@@ -105,6 +106,15 @@ def shapes(tower: Any) -> dict[str, tuple[int, ...]]:
                 intermediate_size=16_384,
             ),
             651_468_800,
+        ),
+        # Phi4MultimodalAudioModel of the defaults, its two buffers of 80 beside it
+        (
+            GatedConformer(
+                kind="gated_conformer", num_mel_bins=80, conv_channels=1024, hidden_size=1024,
+                num_hidden_layers=24, num_attention_heads=16, intermediate_size=1536, kernel_size=3,
+                relative_positions=2000,
+            ),
+            441_254_144 + 160,
         ),
         # LlavaMultiModalProjector, Qwen2_5_VLPatchMerger, Qwen3VL's three deepstack mergers (4B)
         (Mlp(**LLAVA), 20_979_712),

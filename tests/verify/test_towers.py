@@ -43,6 +43,9 @@ TOWERS = {
     "conformer": "kind: conformer, input_size: 8, hidden_size: 32, num_hidden_layers: 2, "
     "num_attention_heads: 2, head_dim: 8, intermediate_size: 48, relative_positions: 9, "
     "conv_kernel_size: 3, output_size: 7",
+    "gated_conformer": "kind: gated_conformer, num_mel_bins: 9, conv_channels: 6, halvings: 2, "
+    "hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 48, "
+    "kernel_size: 3, relative_positions: 6",
     "usm": "kind: usm, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "
     "conv_kernel_size: 3, stem_channels: [8, 4], stem_features: 8, output_size: 24",
     "usm_3n": "kind: usm, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "

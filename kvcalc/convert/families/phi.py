@@ -3,8 +3,6 @@
 Source: transformers 5.23, models/phi, phi3, phimoe .
 """
 
-from dataclasses import replace
-
 from kvcalc.convert.config import Config
 from kvcalc.convert.families.llama import window_everywhere
 from kvcalc.convert.parts import decoder, dense, moe, softmax
@@ -27,14 +25,13 @@ def phi3(c: Config) -> ModelSpec:
 
 
 def phi4_multimodal(c: Config) -> ModelSpec:
-    """Phi-3 with towers beside it: the language model alone."""
+    """Phi-3 with towers beside it, which kvcalc/convert/towers/phi.py reads."""
     c.skip("vision_config", "audio_config", "img_processor", "embd_layer", "audio_processor",
            "speech_lora", "vision_lora", "max_window_layers", "lm_head_bias")  # fmt: skip
     c.fixed("attention_bias", False, None, what="biases in attention")
     c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
     c.fixed("lm_head_bias", False, None, what="a bias on the head")
-    spec = window_everywhere(c)
-    return replace(spec, left_out=("vision and audio towers and their adapters",))
+    return window_everywhere(c)
 
 
 def phimoe(c: Config) -> ModelSpec:

@@ -97,6 +97,7 @@ READERS: dict[str, str] = {
     "audioflamingo3": "sound.audioflamingo3",
     "voxtral": "sound.voxtral",
     "glmasr": "sound.glmasr",
+    "phi4_multimodal": "phi.phi4_multimodal",
     "qwen3_asr": "sound.qwen3_asr",
     "moss_transcribe_diarize": "sound.moss",
 }

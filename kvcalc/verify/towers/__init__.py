@@ -19,6 +19,7 @@ MODULES: dict[str, tuple[str, str]] = {
     "mobilenet": ("kvcalc.verify.towers.mobilenet", "MobileNet"),
     "speech": ("kvcalc.verify.towers.speech", "SpeechEncoder"),
     "conformer": ("kvcalc.verify.towers.conformer", "ConformerEncoder"),
+    "gated_conformer": ("kvcalc.verify.towers.gated_conformer", "GatedConformer"),
     "usm": ("kvcalc.verify.towers.usm", "UniversalSpeech"),
     "mlp": ("kvcalc.verify.towers.mlp", "Mlp"),
     "perceiver": ("kvcalc.verify.towers.perceiver", "Perceiver"),

@@ -15,6 +15,7 @@ from kvcalc.convert.model_types import (
     INEXPRESSIBLE,
     OUTSIDE,
     REMOTE,
+    REMOTE_FLAT,
     REMOTE_TEXT,
     TEXT_CONFIGS,
 )
@@ -62,13 +63,15 @@ def spec_from_config(
     module, function = converter.split(".")
     convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
     spec: ModelSpec = convert(config)
-    if model_type not in TEXT_CONFIGS and model_type not in REMOTE_TEXT:
+    if (
+        model_type not in TEXT_CONFIGS
+        and model_type not in REMOTE_TEXT
+        and model_type not in REMOTE_FLAT
+    ):
         spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
-        if model_type in FLAT:
-            beside = tuple(f"{_TOWERS[key]} ({key} of the config)" for key in FLAT[model_type])
-            spec, left_out = _with_towers(spec, values, model_type, beside, path, assumptions)
-    else:
-        spec, left_out = _with_towers(spec, values, model_type, left_out, path, assumptions)
+    if left_out or model_type in FLAT:
+        beside = left_out or _beside(model_type)
+        spec, left_out = _with_towers(spec, values, model_type, beside, path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -133,6 +136,11 @@ def _draft(
     if problems:
         raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
     return Imported(spec, tuple(dict.fromkeys(assumptions)))
+
+
+def _beside(model_type: str) -> tuple[str, ...]:
+    """What stands beside a language model whose keys are at the top."""
+    return tuple(f"{_TOWERS[key]} ({key} of the config)" for key in FLAT[model_type])
 
 
 def _with_own_head(

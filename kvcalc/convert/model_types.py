@@ -324,6 +324,7 @@ REMOTE: dict[str, str] = {
     "chatglm": "remote.chatglm",
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
+    "minicpmv": "remote.minicpmv",
     "nemotron-nas": "remote.nemotron_nas",
     "ouro": "remote.ouro",
     "phi3_v": "remote.phi3_v",
@@ -344,7 +345,24 @@ REMOTE_TEXT: dict[str, str] = {
 }
 
 # Types whose language model stands at the top of the config, and its towers in configs beside it.
-FLAT: dict[str, tuple[str, ...]] = {"phi4_multimodal": ("vision_config", "audio_config")}
+FLAT: dict[str, tuple[str, ...]] = {
+    "minicpmv": ("vision_config",),
+    "phi4_multimodal": ("vision_config", "audio_config"),
+}
+# Those of them whose code is outside transformers.
+REMOTE_FLAT = ("minicpmv",)
+
+# Their towers' configs, and those of other types outside transformers -> what their class is called.
+REMOTE_PARTS: dict[str, dict[str, str]] = {
+    "deepseek_vl_v2": {
+        "vision_config": "VisionEncoderConfig",
+        "projector_config": "MlpProjectorConfig",
+    },
+    "internvl_chat": {"vision_config": "InternVisionConfig"},
+    "kimi_k3": {"vision_config": "KimiK3VisionConfig"},
+    "kimi_vl": {"vision_config": "MoonViTConfig"},
+    "minicpmv": {"vision_config": "SiglipVisionConfig"},
+}
 
 # Nested configs that are no model of their own, read for their classes' defaults.
 PARTS = ("t5_gemma_module",)

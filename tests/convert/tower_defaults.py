@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kvcalc.convert.model_types import TEXT_CONFIGS
+from kvcalc.convert.model_types import REMOTE_PARTS, TEXT_CONFIGS
 from kvcalc.convert.towers import READERS
 from tests.convert.class_defaults import is_of_this_release, read
 
@@ -38,7 +38,7 @@ def table() -> dict[str, Any]:
     before = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {"classes": {}, "parts": {}}
     classes = {name: class_entry(name) for name in _BESIDE}
     parts: dict[str, dict[str, str]] = {}
-    for name in sorted(READERS):
+    for name in sorted(READERS.keys() - REMOTE_PARTS.keys()):
         if not is_of_this_release(name):
             parts[name] = before["parts"][name]
             known = before["classes"]

@@ -8,7 +8,7 @@ together; what only one class has stands in ``_OWN``.
 import random
 from typing import Any
 
-from kvcalc.convert.model_types import FLAT, TEXT_CONFIGS
+from kvcalc.convert.model_types import FLAT, REMOTE_PARTS, TEXT_CONFIGS
 from kvcalc.convert.towers import READERS
 from kvcalc.convert.towers.whole import tower_defaults
 from tests.convert.measured import drawn
@@ -16,7 +16,7 @@ from tests.convert.measured import drawn
 Draw = dict[str, Any]
 
 # Types of the sweep: those whose class builds without packages beside transformers.
-TYPES = tuple(sorted(READERS))
+TYPES = tuple(sorted(READERS.keys() - REMOTE_PARTS.keys()))
 
 
 def draw_whole(model_type: str, seed: int) -> Draw:

@@ -1,8 +1,8 @@
 """Models whose code stands in their own repositories (``trust_remote_code``): Llama's line, mostly.
 
 Source: the modeling files beside the configs of THUDM/chatglm3-6b, baichuan-inc/Baichuan2-7B-Base,
-Qwen/Qwen-7B, internlm/internlm2-7b, xverse/XVERSE-7B,
-openbmb/MiniCPM-2B-sft-bf16, ByteDance/Ouro-1.4B, microsoft/Phi-3-vision-128k-instruct and
+Qwen/Qwen-7B, internlm/internlm2-7b, xverse/XVERSE-7B, openbmb/MiniCPM-2B-sft-bf16,
+openbmb/MiniCPM-V-2_6, ByteDance/Ouro-1.4B, microsoft/Phi-3-vision-128k-instruct and
 nvidia/Llama-3_3-Nemotron-Super-49B-v1. A missing size is an error; a missing flag is what the
 configuration file beside them makes it.
 """
@@ -10,7 +10,8 @@ configuration file beside them makes it.
 from dataclasses import replace
 from typing import Any
 
-from kvcalc.convert.config import Config, short
+from kvcalc.convert.config import Config, reader, short
+from kvcalc.convert.families.qwen import qwen2, qwen3
 from kvcalc.convert.parts import QKV, Layer, decoder, gated, kinds, softmax
 from kvcalc.spec.model import Block, ModelSpec
 
@@ -68,6 +69,30 @@ def phi3_v(c: Config) -> ModelSpec:
     attention = softmax(c, head_dim=_head_dim(c), sliding_window=c.maybe("sliding_window", None))
     spec = decoder(c, Block(attention=attention, ffn=gated(c)))
     return replace(spec, left_out=("image embedding (embd_layer of the config)",))
+
+
+# MiniCPM-V's version -> the language model whose keys stand beside its own.
+_MINICPMV = {2.6: ("qwen2", qwen2), 4.5: ("qwen3", qwen3)}
+_MINICPMV_OWN = (
+    "version", "query_num", "slice_mode", "slice_config", "vision_config", "batch_vision_input",
+    "drop_vision_last_layer", "image_size", "patch_size", "use_image_id", "vision_batch_size",
+    "batch_3d_resampler", "vision_model", "mm_use_im_start_end", "architectures", "model_type",
+)  # fmt: skip
+
+
+def minicpmv(c: Config) -> ModelSpec:
+    """Qwen2 (version 2.6) or Qwen3 (4.5) with keys of the whole model beside theirs."""
+    version = c.value("version", None)
+    found = _MINICPMV.get(float(version)) if isinstance(version, int | float) else None
+    if found is None:
+        c.refuse("version", f"only {' and '.join(map(str, _MINICPMV))} are accounted for")
+    inner, read = found
+    values = {key: value for key, value in c.values.items() if key not in _MINICPMV_OWN}
+    text = reader(values, inner, path=c.path, assumptions=c.assumptions)
+    spec = read(text)
+    text.finish()
+    c.skip(*c.values)
+    return spec
 
 
 def qwen(c: Config) -> ModelSpec:

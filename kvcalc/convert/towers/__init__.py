@@ -91,6 +91,12 @@ READERS: dict[str, str] = {
     "gemma3n": "gemma.gemma3n",
     "gemma4": "gemma.gemma4",
     "gemma4_unified": "gemma.gemma4_unified",
+    # code outside transformers
+    "kimi_vl": "remote.kimi_vl",
+    "kimi_k3": "remote.kimi_k3",
+    "internvl_chat": "remote.internvl_chat",
+    "deepseek_vl_v2": "remote.deepseek_vl_v2",
+    "minicpmv": "remote.minicpmv",
     # sound
     "qwen2_audio": "sound.qwen2_audio",
     "musicflamingo": "sound.audioflamingo3",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.config import Config, reader
+from kvcalc.convert.model_types import REMOTE_PARTS
 from kvcalc.spec.model import ModelSpec
 
 
@@ -60,6 +61,12 @@ class Whole:
         if not isinstance(own, str):
             self.top.wrong(f"{key}.model_type", "expected text")
         entry = table["classes"].get(own)
+        if self.model_type in REMOTE_PARTS and key in REMOTE_PARTS[self.model_type]:
+            # Code outside transformers: what the file leaves out is not known.
+            own, entry = (
+                REMOTE_PARTS[self.model_type][key],
+                {"class": "", "defaults": {}, "aliases": {}},
+            )
         if entry is None:
             self.top.refuse(key, f"a tower of model_type '{own}' is not accounted for")
         found = self._parts[key] = Config(

@@ -57,21 +57,8 @@ def spec_from_config(
     else:
         own = OUTSIDE.get(model_type, model_type)
         config = reader(values, own, path=path, assumptions=assumptions)
-    converter = CONVERTERS.get(config.model_type) or REMOTE.get(config.model_type)
-    if converter is None:
-        raise UnsupportedError(unknown_type(path, config.model_type))
-    module, function = converter.split(".")
-    convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
-    spec: ModelSpec = convert(config)
-    if (
-        model_type not in TEXT_CONFIGS
-        and model_type not in REMOTE_TEXT
-        and model_type not in REMOTE_FLAT
-    ):
-        spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
-    if left_out or model_type in FLAT:
-        beside = left_out or _beside(model_type)
-        spec, left_out = _with_towers(spec, values, model_type, beside, path, assumptions)
+    spec = _decoder(config, path)
+    spec, left_out = _whole(spec, config, values, model_type, left_out, path, assumptions)
     spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
     spec = replace(
@@ -136,6 +123,30 @@ def _draft(
     if problems:
         raise SpecError(f"{path}: {problems[0].field}: {problems[0].message}", tuple(problems))
     return Imported(spec, tuple(dict.fromkeys(assumptions)))
+
+
+def _decoder(config: Config, path: str) -> ModelSpec:
+    """The language model, by the function of its type. Raises UnsupportedError where there is none."""
+    converter = CONVERTERS.get(config.model_type) or REMOTE.get(config.model_type)
+    if converter is None:
+        raise UnsupportedError(unknown_type(path, config.model_type))
+    module, function = converter.split(".")
+    convert = getattr(import_module(f"kvcalc.convert.families.{module}"), function)
+    spec: ModelSpec = convert(config)
+    return spec
+
+
+def _whole(
+    spec: ModelSpec, config: Config, values: Mapping[str, Any], model_type: str,
+    left_out: tuple[str, ...], path: str, assumptions: list[str],
+) -> tuple[ModelSpec, tuple[str, ...]]:  # fmt: skip
+    """The class that the file asks for: a text model's head, or the towers of a multimodal one."""
+    if not left_out and model_type not in REMOTE_FLAT:
+        spec = _with_own_head(spec, config, values.get("architectures"), path, assumptions)
+    if left_out or model_type in FLAT:
+        beside = left_out or _beside(model_type)
+        return _with_towers(spec, values, model_type, beside, path, assumptions)
+    return spec, left_out
 
 
 def _beside(model_type: str) -> tuple[str, ...]:

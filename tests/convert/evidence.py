@@ -6,6 +6,7 @@ from kvcalc.convert.model_types import (
     CONVERTERS,
     OUTSIDE,
     REMOTE,
+    REMOTE_PARTS,
     REMOTE_TEXT,
     SINCE,
     TEXT_CONFIGS,
@@ -63,7 +64,10 @@ def text(not_run: dict[str, str], unbuildable: dict[str, str], num_draws: int) -
         "(`tests/convert/test_remote.py`): "
         + ", ".join(sorted(REMOTE))
         + "; multimodal ones, read "
-        "through the type of their language model: " + ", ".join(sorted(REMOTE_TEXT)) + ".",
+        "through the type of their language model: "
+        + ", ".join(sorted(REMOTE_TEXT))
+        + "; with their towers "
+        "(`tests/convert/test_remote_towers.py`): " + ", ".join(sorted(REMOTE_PARTS)) + ".",
     ]
     return "\n".join(lines) + "\n"
 

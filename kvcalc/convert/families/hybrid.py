@@ -432,7 +432,12 @@ def zamba(c: Config) -> ModelSpec:
 def bailing_hybrid(c: Config) -> ModelSpec:
     """Ling hybrid: KDA with full gates, latent attention with a gate per head; dense, then experts."""
     c.skip("kda_safe_gate", "kda_lower_bound", "mtp_loss_scaling_factor", "num_key_value_heads",
-           "qk_head_dim")  # fmt: skip
+           "qk_head_dim", "use_qk_norm")  # fmt: skip
+    # The published configs (Ling 3.0) say what the class does without being asked; its norms of Q and
+    # K in KDA have no weights.
+    c.agree("no_kda_lora", True)
+    c.agree("gated_attention_proj_granularity_type", "head_wise")
+    c.agree("moe_router_enable_expert_bias", True)
     period = c.number("layer_group_size")
     order = kinds(
         c, "layer_types", {"full_attention": "mla", "linear_attention": "kda"},
@@ -449,6 +454,7 @@ def bailing_hybrid(c: Config) -> ModelSpec:
     bias = ("kv_a", "o") if c.flag("attention_bias") else ()
     latent = mla(c, q_lora_rank=c.maybe("q_lora_rank", None), bias=bias, output_gate="per_head")
     shared = c.count("n_shared_experts") * c.number("moe_intermediate_size")
+    c.agree("moe_shared_expert_intermediate_size", c.number("moe_intermediate_size"))
 
     def block(mixer: str, ffn: str) -> Block:
         experts = moe(c, experts="num_local_experts", shared=shared, router_bias="buffer")

@@ -31,7 +31,8 @@ class WorkloadWords(TypedDict, total=False):
     (``"4x1920x1080"``, ``"30s"``, ``"60s@2fps"``), or several of them. draft: a model that drafts, as
     a spec, a name or a path. mtp_layers: multi-token-prediction layers loaded to draft.
     speculative_tokens: of a step.
-    lora_rank, max_loras, lora_modules: adapters, their number, the layers that they change.
+    lora_rank, max_loras, lora_modules: adapters, their number, the layers that they change;
+    fully_sharded_loras: vLLM's ranks divide all of them.
     """
 
     context_tokens: Tokens
@@ -52,6 +53,7 @@ class WorkloadWords(TypedDict, total=False):
     lora_rank: int | None
     max_loras: int | None
     lora_modules: Sequence[str] | str
+    fully_sharded_loras: bool
 
 
 # Words of the release before and of the command line, and what they are called here.
@@ -156,7 +158,8 @@ def with_adapters(
 ) -> Beside:
     """The parts with adapters, where they were asked for. Raises as ``adapters_of`` does."""
     rank, count, named = (given.get(name) for name in ("lora_rank", "max_loras", "lora_modules"))
-    if rank is None and count is None and not named:
+    sharded = bool(given.get("fully_sharded_loras"))
+    if rank is None and count is None and not named and not sharded:
         return beside
     from kvcalc.convert.adapters import adapters_of
 
@@ -165,7 +168,7 @@ def with_adapters(
         None if value is None else whole(name, value)
         for name, value in (("lora_rank", rank), ("max_loras", count))
     )
-    return changed(beside, adapters=adapters_of(spec, rank, count, words, engine))
+    return changed(beside, adapters=adapters_of(spec, rank, count, words, engine, sharded))
 
 
 def _several(value: Any) -> tuple[str, ...]:

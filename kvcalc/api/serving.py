@@ -217,6 +217,7 @@ def capacity(
     lora_rank: int | None = None,
     max_loras: int | None = None,
     lora_modules: Sequence[str] | str = (),
+    fully_sharded_loras: bool = False,
     **flags: Unpack[EngineWords],
 ) -> CapacityResult:
     """What an engine allocates and how much fits: ``kvcalc capacity``.
@@ -229,7 +230,8 @@ def capacity(
     known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
     layout = layout_of(given)
     said = {name: value for name, value in given.items() if name not in _DEVICES}
-    lora = {"lora_rank": lora_rank, "max_loras": max_loras, "lora_modules": lora_modules}
+    lora = {"lora_rank": lora_rank, "max_loras": max_loras, "lora_modules": lora_modules,
+            "fully_sharded_loras": fully_sharded_loras}  # fmt: skip
     question = Question(
         engine=_engine(engine),
         engine_version=engine_version,

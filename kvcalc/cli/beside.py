@@ -38,6 +38,12 @@ LoraModules = Annotated[
         show_default="all-linear; the engine's own",
     ),
 ]
+FullySharded = Annotated[
+    bool,
+    typer.Option(
+        "--fully-sharded-loras", help="Ranks divide all of the adapters' matrices (vLLM)."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Lora:
     rank: int | None
     count: int | None
     modules: str | None
+    sharded: bool = False
 
     @property
     def said(self) -> str | None:
@@ -55,6 +62,7 @@ class Lora:
             ("--lora-rank", self.rank),
             ("--max-loras", self.count),
             ("--lora-modules", self.modules),
+            ("--fully-sharded-loras", self.sharded or None),
         )
         return next((name for name, value in options if value is not None), None)
 
@@ -66,7 +74,8 @@ class Lora:
 
         named = [word.strip() for word in (self.modules or "").split(",") if word.strip()]
         name = ALIASES.get(engine, engine)
-        return replace(beside, adapters=adapters_of(spec, self.rank, self.count, named, name))
+        found = adapters_of(spec, self.rank, self.count, named, name, self.sharded)
+        return replace(beside, adapters=found)
 
 
 NONE = Lora(None, None, None)

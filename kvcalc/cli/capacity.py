@@ -71,7 +71,8 @@ def capacity(
     model_dtype: _ModelDtype = "bf16", tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1, dp: options.DataParallel = 1, draft: parts.Draft = None,
     lora_rank: parts.LoraRank = None, max_loras: parts.MaxLoras = None,
-    lora_modules: parts.LoraModules = None, expert_parallel: options.ExpertParallel = False,
+    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
+    expert_parallel: options.ExpertParallel = False,
     enforce_eager: options.EnforceEager = False, format: options.OutputFormat = "table",
     quiet: options.Quiet = False, **given: Any,
 ) -> None:  # fmt: skip
@@ -85,7 +86,7 @@ def capacity(
     dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     name = options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
-    lora = parts.Lora(lora_rank, max_loras, lora_modules)
+    lora = parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras)
     placed = name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given)
     _refuse_beside(name, None if placed else draft, lora)
     if placed:

@@ -87,7 +87,7 @@ def estimate(
     draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
     speculative_tokens: parts.SpeculativeTokens = None,
     lora_rank: parts.LoraRank = None, max_loras: parts.MaxLoras = None,
-    lora_modules: parts.LoraModules = None,
+    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
     beams: options.Beams = 1, attention: Attention = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
     output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
@@ -117,7 +117,7 @@ def estimate(
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
         set_fields=tuple(set_fields or ()), workspace=workspace,
-        lora=parts.Lora(lora_rank, max_loras, lora_modules), only=only,
+        lora=parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras), only=only,
         device=equal_gpus(gpu, tp * pp),
     )  # fmt: skip
     pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}

@@ -78,9 +78,9 @@ def fit(
     models: options.ModelsOrPatterns, gpu: _Gpu = None, gpus: _Gpus = None,
     gpu_memory: options.GpuMemory = None, ram: options.Ram = None, reserve: options.Reserve = None,
     together: options.Together = False, context: options.Context = None, batch: options.Batch = 1,
-    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
-    speculative_tokens: parts.SpeculativeTokens = None, lora_rank: parts.LoraRank = None,
-    max_loras: parts.MaxLoras = None, lora_modules: parts.LoraModules = None,
+    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None, lora_rank: parts.LoraRank = None,
+    speculative_tokens: parts.SpeculativeTokens = None, max_loras: parts.MaxLoras = None,
+    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
     images: media.Images = None, audio: media.Audio = None, video: media.Video = None,
     encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
     imatrix: options.Imatrix = False, pure: options.Pure = False,
@@ -101,9 +101,9 @@ def fit(
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
-    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    dtype = dtype or _file_type(models)
-    named, lora = options.gpu_list(gpu), parts.Lora(lora_rank, max_loras, lora_modules)
+    dtype = _asked_type(models, dtype, imatrix, pure, output_tensor_type, token_embedding_type)
+    lora = parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras)
+    named = options.gpu_list(gpu)
     own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
     flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
     put = media.media_words(images, audio, video)
@@ -133,6 +133,14 @@ def fit(
         several_of = _together if together else _which
         return several_of(models, device, asked, request, why, format, quiet)
     return _one(models[0], device, asked, request, lora, format, quiet, not (engine or dtype))
+
+
+def _asked_type(
+    models: list[str], dtype: str | None, imatrix: bool, pure: bool, output: str | None,
+    embedding: str | None,
+) -> str | None:  # fmt: skip
+    """The format of the weights, with a GGUF type's options; else what one repository's name tells."""
+    return options.gguf_dtype(dtype, imatrix, pure, output, embedding) or _file_type(models)
 
 
 def _refuse_server(engine: str, *values: object) -> None:

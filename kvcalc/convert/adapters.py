@@ -77,14 +77,16 @@ def adapters_of(
     count: int | None,
     named: Sequence[str] = (),
     engine: str | None = None,
+    sharded: bool = False,
 ) -> Adapters | None:
     """The adapters that were asked for; None where none were. named: modules, or ``all-linear``.
-    engine: whose slots they take; None or one without its own takes what peft stores.
+    engine: whose slots they take; None or one without its own takes what peft stores. sharded: ranks
+    divide all of them.
 
     Raises UsageError for a rank without a number, or modules that the model has not, with those that it
     has; UnsupportedError where their names, or the engine's slots, are not known.
     """
-    if rank is None and count is None and not named:
+    if rank is None and count is None and not named and not sharded:
         return None
     if rank is None or count is None:
         raise UsageError(
@@ -104,7 +106,7 @@ def adapters_of(
             raise UsageError(f"{name} {value}: at most {_MOST:,}")
     return Adapters(
         rank=rank, count=count, every=every, named=words, unclear=_unclear(spec, known),
-        reservation=_reservation(engine),
+        reservation=_reservation(engine), sharded=sharded,
     )  # fmt: skip
 
 

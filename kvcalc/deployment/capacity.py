@@ -17,7 +17,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.memory.adapters import Adapters
-from kvcalc.memory.beside import Beside, Draft, check_draft, check_stages, parts_beside
+from kvcalc.memory.beside import Beside, Draft, check_draft, check_layout, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -201,7 +201,7 @@ def _drafting(
         modules = 0
         said = ("the weights of the layers that draft are not in the spec: they are not counted",)
     beside = Beside(mtp_layers=modules, draft=request.draft, adapters=adapters)
-    check_stages(beside, request.layout.pipeline)
+    check_layout(beside, request.layout)
     parts = parts_beside(spec, beside, dtype, request.layout.tensor)
     words = {"mtp": "MTP weights", "draft": "the draft's weights", "adapters": "adapters' slots"}
     for part in parts:

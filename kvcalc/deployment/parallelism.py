@@ -9,7 +9,7 @@ from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.memory.beside import (
     NOTHING,
     Beside,
-    check_stages,
+    check_layout,
     groups_beside,
     parts_beside,
 )
@@ -54,7 +54,7 @@ def stages_of(
     if key not in made:
         made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
     caches = list(made[key])
-    check_stages(beside, layout.pipeline)
+    check_layout(beside, layout)
     parts = parts_beside(spec, beside, dtype, layout.tensor)
     weights[-1] += sum(part.rank_bytes for part in parts)
     if groups := groups_beside(spec, beside):

@@ -17,7 +17,7 @@ Tensor parallelism divides A where it divides the layer's inputs, and B where it
 
 from typing import Protocol
 
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
@@ -53,17 +53,30 @@ class Adapted:
         rows = sum(tensor.shape[0] for tensor in self.tensors)
         return self.layers * rank * (rows + first.shape[1])
 
-    def on_rank(self, rank: int, ranks: int, slices: int = 1) -> int:
-        """Elements of one adapter on one of ``ranks``, stacked experts apart.
+    def on_rank(self, rank: int, ranks: int, slices: int = 1, sharded: bool = False) -> int:
+        """Elements of one adapter on one of ``ranks``; stacked experts have a pair of matrices each.
 
-        slices: matrices A that the layer has. Raises UnsupportedError where ranks do not divide it.
+        slices: matrices A that the layer has. sharded: ranks share the rank of A where they divide the
+        layer's outputs, and the outputs of B where they divide its inputs. Raises UnsupportedError
+        where ranks do not divide it.
         """
         try:
             shapes = [tensor.per_rank(ranks) for tensor in self.tensors]
         except ValueError as error:
             raise UnsupportedError(f"--tp {ranks}: {self.name}: {error}") from None
-        inputs = shapes[0][1]
-        return self.layers * rank * (slices * inputs + sum(shape[0] for shape in shapes))
+        shard = self.tensors[0].shard
+        each = self.experts or 1
+        inputs, outputs = shapes[0][-1], sum(shape[-2] for shape in shapes)
+        if not sharded or ranks == 1 or shard is None:
+            return self.layers * each * rank * (slices * inputs + outputs)
+        by_output = shard.axis % len(shapes[0]) == len(shapes[0]) - 2
+        divided = rank if by_output else outputs
+        if divided % ranks:
+            what = f"a rank of {rank}" if by_output else f"{self.name}'s {outputs} outputs"
+            raise UnsupportedError(f"--tp {ranks}: {what} cannot be divided among {ranks} ranks")
+        if by_output:
+            return self.layers * each * (rank // ranks * slices * inputs + rank * outputs)
+        return self.layers * each * rank * (slices * inputs + outputs // ranks)
 
 
 class Reservation(Protocol):
@@ -85,6 +98,7 @@ class Adapters:
     """What was asked for. rank: of each adapter, or the longest of them. count: how many at once.
 
     every: the linear layers that the model has. named: the words that chose some, () where none did.
+    sharded: whether ranks share all of them (--fully-sharded-loras).
     unclear: why peft's own choice is not known here where none were named; "" where it is.
     """
 
@@ -94,6 +108,7 @@ class Adapters:
     named: tuple[str, ...] = ()
     unclear: str = ""
     reservation: Reservation | None = None
+    sharded: bool = False
 
     @property
     def chosen(self) -> tuple[Adapted, ...]:
@@ -111,6 +126,8 @@ class Adapters:
         """Bytes on one tensor rank: as reserved, or as peft keeps them, divided as the layers are."""
         if self.reservation is not None:
             return self.reservation.rank_bytes(self, spec, ranks)
+        if self.sharded:
+            raise UsageError("--fully-sharded-loras is vLLM's: --engine vllm")
         if ranks == 1:
             return PEFT_BYTES * self.parameters
         if any(layer.experts for layer in self.chosen):

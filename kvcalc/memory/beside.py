@@ -19,6 +19,7 @@ from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.adapters import PEFT_BYTES, Adapters
 from kvcalc.memory.inventory import SLOTS, CacheGroup, groups_of, mtp_groups
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import (
     Row,
     TypeTotal,
@@ -100,11 +101,17 @@ def groups_beside(spec: ModelSpec, beside: Beside) -> tuple[CacheGroup, ...]:
     return groups
 
 
-def check_stages(beside: Beside, pipeline: int) -> None:
-    """Raise UnsupportedError for parts that several pipeline stages share."""
-    if beside.adapters is not None and pipeline > 1:
+def check_layout(beside: Beside, layout: Layout) -> None:
+    """Raise UnsupportedError for parts that several pipeline stages share, or experts dealt out whole."""
+    if beside.adapters is None:
+        return
+    if layout.pipeline > 1:
         raise UnsupportedError(
-            f"--pp {pipeline}: how adapters are dealt to pipeline stages is not accounted for"
+            f"--pp {layout.pipeline}: how adapters are dealt to pipeline stages is not accounted for"
+        )
+    if layout.expert and any(layer.experts for layer in beside.adapters.every):
+        raise UnsupportedError(
+            "--expert-parallel: what ranks keep of adapters of whole experts is not accounted for"
         )
 
 

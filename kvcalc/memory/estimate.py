@@ -10,7 +10,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting, logical
-from kvcalc.memory.beside import PartBeside, check_stages, groups_beside, parts_beside
+from kvcalc.memory.beside import PartBeside, check_layout, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import TypeTotal, merged_types
@@ -246,7 +246,7 @@ def answer(
     weights = ledger(spec, workload.dtype)
     per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
-    check_stages(workload.beside, layout.pipeline)
+    check_layout(workload.beside, layout)
     parts = parts_beside(spec, workload.beside, workload.dtype, layout.tensor)
     for rank in range(len(per_device) - layout.tensor, len(per_device)):
         per_device[rank] += sum(part.rank_bytes for part in parts)

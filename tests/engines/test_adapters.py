@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.convert.adapters import adapters_of
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
@@ -50,6 +51,69 @@ def reserved(spec: ModelSpec, engine: str, ranks: int, *named: str, rank: int = 
 def test_vllms_manager_at_tp_1_2_and_8(model_type: str, sizes: tuple[int, int, int]) -> None:
     spec = small(model_type)
     assert tuple(reserved(spec, "vllm", ranks) for ranks in (1, 2, 8)) == sizes
+
+
+_EIGHT = {"num_experts": 8, "num_experts_per_tok": 2}
+MIXTURES: dict[str, dict[str, Any]] = {
+    "qwen3_moe": _EIGHT | {"moe_intermediate_size": 128},
+    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
+    "gpt_oss": {"num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 64},
+    "olmoe": _EIGHT,
+}
+
+
+def mixture(model_type: str) -> ModelSpec:
+    values = SMALL | MIXTURES[model_type] | {"model_type": model_type}
+    if model_type == "olmoe":
+        values.pop("head_dim")
+    return spec_from_config(values, model_type, "small").spec
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes", "sharded"),
+    [
+        ("qwen3_moe", (3_207_168, 2_715_648), (1_798_144, 1_093_632)),
+        ("mixtral", (5_566_464, 3_895_296), (2_977_792, 1_683_456)),
+        ("gpt_oss", (4_720_640, 3_049_472), (2_394_112, 1_230_848)),
+        ("olmoe", (5_244_928, 3_573_760), (2_656_256, 1_361_920)),
+    ],
+)
+def test_vllms_experts_have_a_pair_each(
+    model_type: str, sizes: tuple[int, int], sharded: tuple[int, int]
+) -> None:
+    """LoRAModelManager at TP 1 and 2; with --fully-sharded-loras at TP 2 and 4. Of Qwen3-MoE's 2,359,296 at
+    TP 1: two layers of w13 A [4, 8, 16, 256] and B [4, 8, 128, 16], both twice, w2 A [4, 8, 16, 128] and B
+    [4, 8, 256, 16]."""
+    spec = mixture(model_type)
+    assert tuple(reserved(spec, "vllm", ranks) for ranks in (1, 2)) == sizes
+    found = adapters_of(spec, 16, 4, (), "vllm", sharded=True)
+    assert found is not None
+    assert tuple(found.rank_bytes(spec, ranks) for ranks in (2, 4)) == sharded
+    if model_type == "qwen3_moe":
+        assert reserved(spec, "vllm", 1, "experts") == 2_359_296
+
+
+def test_what_ranks_cannot_share_is_refused() -> None:
+    spec = mixture("mixtral")
+    found = adapters_of(spec, 1, 4, (), "vllm", sharded=True)
+    assert found is not None
+    with pytest.raises(UnsupportedError, match="a rank of 1 cannot be divided among 2 ranks"):
+        found.rank_bytes(spec, 2)
+    for engine in ("sglang", None):
+        found = adapters_of(small("llama"), 16, 4, (), engine, sharded=True)
+        assert found is not None
+        with pytest.raises(UsageError, match="is vLLM's"):
+            found.rank_bytes(small("llama"), 2)
+    with pytest.raises(UnsupportedError, match="adapters of whole experts"):
+        kvcalc.capacity(
+            "mixtral-8x7b", gpu="h100", tensor=4, expert=True, lora_rank=16, max_loras=2
+        )
+
+
+def test_layers_that_vllms_classes_leave_out() -> None:
+    values = SMALL | MIXTURES["qwen3_moe"] | {"model_type": "qwen3_moe", "mlp_only_layers": [0]}
+    with pytest.raises(UnsupportedError, match="mlp_only_layers alone"):
+        reserved(spec_from_config(values, "small", "small").spec, "vllm", 1)
 
 
 def test_vllm_wraps_a_packed_layer_whole() -> None:

@@ -11,7 +11,7 @@ Held to the class itself (0.5.23) on the meta device. Accounted for where every 
 and a gated feed-forward layer.
 """
 
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.memory.adapters import Adapted, Adapters
 from kvcalc.spec.model import ModelSpec
@@ -33,6 +33,8 @@ class SglangReservation:
 
     def rank_bytes(self, adapters: Adapters, spec: ModelSpec, ranks: int) -> int:
         """On one tensor rank."""
+        if adapters.sharded:
+            raise UsageError("--fully-sharded-loras is vLLM's: leave it out")
         rank = adapters.rank
         elements = sum(
             layer.on_rank(rank, ranks, _SLICES.get(layer.name, 1))

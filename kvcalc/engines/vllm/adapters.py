@@ -5,13 +5,15 @@
 * Every linear layer of the class, or those that ``--lora-target-modules`` names, a packed one (qkv_proj,
   gate_up_proj) whole where any of its parts is named (is_in_target_modules). A packed layer has an A for
   each part (MergedQKVParallelLinearWithLoRA); one that the checkpoint packs has one.
-* A of a column-parallel layer and B of a row-parallel one stand whole on every rank (fully_sharded_loras
-  is off).
+* Stacked experts: a pair for each expert, gate and up with an A each (lora/layers/fused_moe.py,
+  FusedMoEWithLoRA); gpt-oss, whose files hold both as one, with one A (FusedMoE3DWithLoRA).
+* A of a column-parallel layer and B of a row-parallel one stand whole on every rank, unless
+  ``--fully-sharded-loras`` divides the rank of A and the outputs of B; layers that stand whole do anyway.
 * The token table and the head where the class lists them (embedding_modules): the vocabulary unpadded,
   whole on every rank, and not above 258,048 for a head (LogitsProcessorWithLoRA).
 
-Read in 0.33.0 and run: LoRAModelManager itself on 33 classes on the meta device, at TP 1 and 2, and on the
-attention of 20 mixtures (tests/engines/test_adapters.py); others are refused.
+Read in 0.33.0 and run: LoRAModelManager itself on 33 classes and 22 mixtures on the meta device, at TP 1
+and 2 (tests/engines/test_adapters.py); others are refused.
 """
 
 from kvcalc.errors import UnsupportedError, UsageError
@@ -39,13 +41,26 @@ _ENDS: dict[str, tuple[bool, bool]] = {
     **dict.fromkeys((
         "mistral", "ministral3", "gemma", "qwen2", "gemma2", "gemma3_text", "gpt_neox",
     ), _NEITHER),
+    **dict.fromkeys((
+        "qwen3_moe", "granitemoe", "granitemoeshared", "granitemoe_swa", "mixtral", "exaone_moe",
+        "llama4_text",
+    ), _BOTH),
+    **dict.fromkeys((
+        "hunyuan_v1_moe", "solar_open", "aria_text", "kolibri1", "mellum", "dots1", "flex_olmo",
+        "phimoe",
+    ), _TABLE_ALONE),
+    **dict.fromkeys((
+        "qwen2_moe", "olmoe", "gpt_oss", "ernie4_5_moe", "laguna", "deepseek_v2", "deepseek_v3",
+    ), _NEITHER),
 }  # fmt: skip
-# Mixtures whose attention layers were run.
-_MIXTURES = frozenset((
-    "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared", "granitemoe_swa", "mixtral",
-    "gpt_oss", "ernie4_5_moe", "hunyuan_v1_moe", "exaone_moe", "solar_open", "aria_text", "kolibri1",
-    "mellum", "laguna", "llama4_text", "dots1", "flex_olmo", "phimoe",
-))  # fmt: skip
+# Layers of a class that get no slots, by peft's names: packed_modules_mapping leaves Granite's input_linear
+# out, and the routers of two are no linear layers.
+_WITHOUT = {
+    "granitemoeshared": ("input_linear",), "granitemoe_swa": ("input_linear",),
+    "aria_text": ("router",), "kolibri1": ("gate",),
+}  # fmt: skip
+# Classes whose experts have one A for gate and up (is_3d_moe_weight).
+_ONE_A = frozenset(("gpt_oss",))
 
 
 @frozen
@@ -58,7 +73,9 @@ class VllmReservation:
         """On one tensor rank. Raises UsageError for a rank that vLLM has no slots for."""
         rank = slot_rank(adapters.rank)
         layers = _layers(adapters, spec)
-        elements = sum(layer.on_rank(rank, ranks) for layer in layers)
+        elements = sum(
+            layer.on_rank(rank, ranks, _slices(layer, spec), adapters.sharded) for layer in layers
+        )
         if not adapters.named:
             elements += _ends(spec, rank)
         return _BYTES * adapters.count * elements
@@ -87,19 +104,33 @@ def _layers(adapters: Adapters, spec: ModelSpec) -> tuple[Adapted, ...]:
     for parts in _PACKED:
         if words.intersection(parts):
             words.update(parts)
-    chosen = tuple(layer for layer in adapters.every if not words or layer.name in words)
-    if spec.model_type in _ENDS:
-        return chosen
-    attention = all(tensor.component == "attention" for layer in chosen for tensor in layer.tensors)
-    if spec.model_type in _MIXTURES and attention:
-        return chosen
-    what = spec.model_type or spec.name
-    if spec.model_type in _MIXTURES:
-        what += "'s experts and routers"
-    raise UnsupportedError(
-        f"--max-loras: the slots that vLLM sets aside for {what} are not accounted for"
-        + ("; of its attention they are: --lora-modules" if spec.model_type in _MIXTURES else "")
+    kind = spec.model_type or spec.name
+    if kind not in _ENDS:
+        raise UnsupportedError(
+            f"--max-loras: the slots that vLLM sets aside for {kind} are not accounted for"
+        )
+    if kind == "qwen3_moe" and any(layer.name == "gate_proj" for layer in adapters.every):
+        raise UnsupportedError(
+            "--max-loras: vLLM gives gate_up_proj of Qwen3-MoE's dense layers slots where the config lists "
+            "them as mlp_only_layers alone, which the spec does not say"
+        )
+    without = _WITHOUT.get(kind, ())
+    odd = next((word for word in adapters.named if word in without), None)
+    if odd is not None:
+        raise UnsupportedError(
+            f"--lora-modules {odd}: vLLM's class of {kind} takes no adapters there"
+        )
+    return tuple(
+        layer
+        for layer in adapters.every
+        if (layer.name in words if words else layer.name not in without)
     )
+
+
+def _slices(layer: Adapted, spec: ModelSpec) -> int:
+    """Matrices A of a layer: stacked experts keep gate and up in one tensor."""
+    both = layer.experts and layer.tensors[0].fused == 2
+    return 2 if both and spec.model_type not in _ONE_A else 1
 
 
 def _ends(spec: ModelSpec, rank: int) -> int:

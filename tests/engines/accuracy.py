@@ -377,7 +377,8 @@ def _pasted_row(pasted: dict[str, Any], answer: Any, each: Any) -> Row | None:
 
 
 def _startups() -> Iterator[Row]:
-    """llm-d-planner's startups of 0.19.0."""
+    """llm-d-planner's startups of 0.19.0; a pool that several of them have stands once."""
+    seen: set[tuple[Any, ...]] = set()
     for model, more, memory, tokens, blocks, concurrency in vllm.STARTUPS:
         flags = {"engine_version": "0.19.0", "max_model_len": 8192,
                  "max_num_batched_tokens": 8192, **more}  # fmt: skip
@@ -387,10 +388,13 @@ def _startups() -> Iterator[Row]:
         result = vllm_capacity(spec, VllmFlags(available=Available.parse(memory), **flags))
         least, most = result.pool_range or (result.pool, result.pool)
         numbers = range(least.num_blocks or 0, (most.num_blocks or 0) + 1)
-        yield _row(log, "blocks", f"{blocks:,}", [f"{number:,}" for number in numbers])
         exact = Available.exactly(blocks * (result.pool.bytes_per_block or 0))
         pool = vllm_capacity(spec, VllmFlags(available=exact, **flags)).pool
-        yield _row(log, "tokens, of these blocks", f"{tokens:,}", [f"{pool.tokens:,}"])
+        known = (model, memory, more.get("layout"), more.get("kv_dtype"), blocks)
+        if known not in seen:
+            yield _row(log, "blocks", f"{blocks:,}", [f"{number:,}" for number in numbers])
+            yield _row(log, "tokens, of these blocks", f"{tokens:,}", [f"{pool.tokens:,}"])
+        seen.add(known)
         found = f"{float(pool.max_concurrency or Fraction(0)):.2f}"
         yield _row(log, "concurrency, of these blocks", concurrency, [found])
 

@@ -105,15 +105,22 @@ class _Tally:
             self.prompts[prompt] += count
         self._bound(number)
 
-    def add_block(self, number: int, columns: dict[str, list[int]]) -> None:
-        """Count many requests at once, a list for each column."""
+    def add_block(self, number: int, columns: dict[str, list[int]]) -> bool:
+        """Count many requests at once, a list for each column; False where one of them is too long.
+
+        number: of their last line.
+        """
         prompts = columns["prompt"] if "prompt" in columns else columns["length"]
-        self.told_apart |= "prompt" in columns
         outputs = columns.get("output")
-        self.totals.update(prompts if outputs is None else map(operator.add, prompts, outputs))
+        totals = prompts if outputs is None else list(map(operator.add, prompts, outputs))
+        if max(totals) > MAX_TOKENS:
+            return False
+        self.told_apart |= "prompt" in columns
+        self.totals.update(totals)
         if self.count_prompts:
             self.prompts.update(prompts)
         self._bound(number)
+        return True
 
     def _bound(self, number: int) -> None:
         if len(self.totals) > MAX_DISTINCT:
@@ -219,17 +226,15 @@ def _count_csv(first: int, text: str, stream: BinaryIO, tally: _Tally) -> None:
         tally.add(first, {"length": length})
         found = ["length"]
     table = _Table(delimiter, header, _chosen(found, f"{name}:{first}"))
-    for number, block in _blocks(stream, name, first):
-        columns = _plain_columns(block, table)
-        if not columns:
+    for number, num_lines, block in _blocks(stream, name, first):
+        columns = _plain_columns(block, num_lines, table)
+        if columns is None or not tally.add_block(number + num_lines, columns):
             for at, row in _csv_rows(_lines(BytesIO(block), name, number), table, name):
                 tally.add(at, row)
-        else:
-            tally.add_block(number + block.count(b"\n"), columns)
 
 
-def _blocks(stream: BinaryIO, name: str, number: int) -> Iterator[tuple[int, bytes]]:
-    """(number of the lines before, bytes) of blocks of whole lines."""
+def _blocks(stream: BinaryIO, name: str, number: int) -> Iterator[tuple[int, int, bytes]]:
+    """(number of the lines before, of the line ends in it, bytes) of blocks of whole lines."""
     while True:
         try:
             block = stream.read(_BLOCK)
@@ -239,60 +244,60 @@ def _blocks(stream: BinaryIO, name: str, number: int) -> Iterator[tuple[int, byt
             raise FileError(f"cannot read {name}: {error.strerror}") from None
         if not block:
             return
-        yield number, block
-        number += block.count(b"\n")
+        num_lines = block.count(b"\n")
+        yield number, num_lines, block
+        number += num_lines
 
 
-def _plain_columns(block: bytes, table: _Table) -> dict[str, list[int]] | None:
+def _plain_columns(block: bytes, num_lines: int, table: _Table) -> dict[str, list[int]] | None:
     """The columns that count of a block in which every line is plain; None where one is not.
 
-    Plain: as many columns as the first line has, digits alone where they count, and so few that no sum
-    passes MAX_TOKENS. Whatever else a block holds, an error too, is found line by line.
+    Plain: as many columns as the first line has, and digits alone where they count. Whatever else a
+    block holds, an error too, is found line by line.
     """
-    mark, width = table.delimiter.encode(), len(table.header)
-    block = block.replace(b"\r\n", b"\n")
     meanings = {column for _, column in table.kept}
     if "count" in meanings or {"prompt", "length"} <= meanings or not block.endswith(b"\n"):
         return None
-    read = _plain_numbers if len(table.kept) == width else _plain_parts
-    parts, end = read(block, mark)
-    # Each line has its own end: every one must stand where the width says.
-    ends = parts[width :: width + 1].count(end)
-    num_lines, rest = divmod(len(parts), width + 1)
-    if not parts or rest or not ends == parts.count(end) == num_lines:
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    read = _plain_numbers if len(table.kept) == len(table.header) else _plain_parts
+    return read(block, num_lines, table)
+
+
+def _plain_numbers(block: bytes, num_lines: int, table: _Table) -> dict[str, list[int]] | None:
+    """Of a block of numbers alone, which JSON's parser reads."""
+    mark, width = table.delimiter.encode(), len(table.header)
+    # Without its digits a line is its marks: every line's end stands where the width says.
+    if block.translate(None, b"0123456789") != (mark * (width - 1) + b"\n") * num_lines:
+        return None
+    text = block.replace(mark, b",").replace(b"\n", b",")
+    try:
+        numbers = json.loads(b"[" + text[:-1] + b"]")
+    except ValueError:  # an empty column, or 007
+        return None
+    return {column: numbers[index::width] for index, column in table.kept}
+
+
+def _plain_parts(block: bytes, num_lines: int, table: _Table) -> dict[str, list[int]] | None:
+    """Of a block in which no words are in quotes."""
+    mark, width = table.delimiter.encode(), len(table.header)
+    odd = (b'"', b"|", *((b"\t\n", b"\n\t") if mark == b"\t" else ()))
+    if not block.isascii() or block.startswith(b"\t") or any(text in block for text in odd):
+        return None
+    if max(map(len, block.split(b"\n"))) >= MAX_LINE:
+        return None
+    # Each line has its own end, a bar: every one must stand where the width says.
+    parts = block.replace(b"\n", mark + b"|" + mark).split(mark)[:-1]
+    ends = parts[width :: width + 1].count(b"|")
+    if len(parts) != num_lines * (width + 1) or not ends == parts.count(b"|") == num_lines:
         return None
     columns = {}
     for index, column in table.kept:
         found = parts[index :: width + 1]
-        if read is _plain_parts:
-            if not all(found) or max(map(len, found)) > 11 or not b"".join(found).isdigit():
-                return None
-            found = list(map(int, found))
-        if max(found) >= 10**11:
+        if not all(found) or max(map(len, found)) > 13 or not b"".join(found).isdigit():
             return None
-        columns[column] = found
+        columns[column] = list(map(int, found))
     return columns
-
-
-def _plain_numbers(block: bytes, mark: bytes) -> tuple[list[Any], None]:
-    """Every number of a block of digits, and None at each line's end; nothing where it is no such block."""
-    if block.translate(None, b"0123456789\n" + mark):
-        return [], None
-    text = block.replace(mark, b",").replace(b"\n", b",null,")
-    try:
-        return json.loads(b"[" + text[:-1] + b"]"), None
-    except ValueError:  # an empty column, or 007
-        return [], None
-
-
-def _plain_parts(block: bytes, mark: bytes) -> tuple[list[Any], bytes]:
-    """Every column of a block, and a bar at each line's end; nothing where words may be in quotes."""
-    odd = (b'"', b"|", *((b"\t\n", b"\n\t") if mark == b"\t" else ()))
-    if not block.isascii() or block.startswith(b"\t") or any(text in block for text in odd):
-        return [], b"|"
-    if max(map(len, block.split(b"\n"))) >= MAX_LINE:
-        return [], b"|"
-    return block.replace(b"\n", mark + b"|" + mark).split(mark)[:-1], b"|"
 
 
 def _csv_rows(

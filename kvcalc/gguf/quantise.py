@@ -38,17 +38,14 @@ def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
     UnsupportedError where llama.cpp has no type to fall back to.
     """
     mixture = _Mixture(model, recipe)
-    found: dict[tuple[int, int], str] = {}
-    types = []
-    for tensor, alike, kind, seen in _numbered(model):
-        if kind is None:
-            types.append(tensor.source)
-            continue
-        key = (alike, seen if mixture.layered else 0)
-        if key not in found:
-            found[key] = _checked(mixture.type_of(tensor, kind, seen), tensor, recipe)
-        types.append(found[key])
-    return tuple(types)
+    members, kinds = (_alike_in_a_layer if mixture.layered else _alike)(model)
+    types = [
+        tensor.source
+        if category is None
+        else _checked(mixture.type_of(tensor, category, seen), tensor, recipe)
+        for tensor, category, seen in kinds
+    ]
+    return tuple([types[kind] for kind in members])
 
 
 def _checked(chosen: str, tensor: GgufTensor, recipe: Recipe) -> str:
@@ -60,27 +57,59 @@ def _checked(chosen: str, tensor: GgufTensor, recipe: Recipe) -> str:
     return chosen
 
 
-@remembered
-def _numbered(model: GgufModel) -> list[tuple[GgufTensor, int, Category | None, int]]:
-    """Each tensor, the number of those with its name and shape, what it is to the rule (None for one
-    that stays as it is), and which of its kind it is.
+# A tensor, what it is to the rule (None for one that stays as it is), and which of its kind it is.
+_Numbered = tuple[GgufTensor, Category | None, int]
+# Which kind each tensor is of; and the first tensor of each kind.
+_Kinds = tuple[list[int], list[_Numbered]]
 
-    The rule counts values, down-projections, gates and up-projections as it meets them.
-    """
-    alike: dict[tuple[str, tuple[int, ...]], int] = {}
+
+@remembered
+def _numbered(model: GgufModel) -> list[_Numbered]:
+    """The rule counts values, down-projections, gates and up-projections as it meets them."""
+    kinds: dict[tuple[str, tuple[int, ...]], Category | None] = {}
     counts: dict[str, int] = {}
-    result: list[tuple[GgufTensor, int, Category | None, int]] = []
+    result: list[_Numbered] = []
     for tensor in model.tensors:
-        number = alike.setdefault((tensor.stem, tensor.shape), len(alike))
-        if not _allowed(tensor.stem) or tensor.num_dimensions < 2:
-            result.append((tensor, number, None, 0))
+        alike = (tensor.stem, tensor.shape)
+        if alike not in kinds:
+            quantised = _allowed(tensor.stem) and tensor.num_dimensions > 1
+            kinds[alike] = category(tensor.stem) if quantised else None
+        kind = kinds[alike]
+        if kind is None:
+            result.append((tensor, None, 0))
             continue
-        kind = category(tensor.stem)
         counted = "v" if kind in _VALUE_LIKE else kind
         seen = counts.get(counted, 0)
         counts[counted] = seen + 1
-        result.append((tensor, number, kind, seen))
+        result.append((tensor, kind, seen))
     return result
+
+
+@remembered
+def _alike(model: GgufModel) -> _Kinds:
+    """Tensors of one name and shape, which have one type in most files."""
+    return _kinds(_numbered(model), [0] * len(model.tensors))
+
+
+@remembered
+def _alike_in_a_layer(model: GgufModel) -> _Kinds:
+    """Of these, those of one number."""
+    numbered = _numbered(model)
+    return _kinds(numbered, [seen for _, _, seen in numbered])
+
+
+def _kinds(numbered: list[_Numbered], numbers: list[int]) -> _Kinds:
+    found: dict[tuple[object, ...], int] = {}
+    kinds: list[_Numbered] = []
+    members = []
+    for item, number in zip(numbered, numbers, strict=True):
+        tensor, kind, _ = item
+        key = (tensor.source,) if kind is None else (tensor.stem, tensor.shape, number)
+        if key not in found:
+            found[key] = len(kinds)
+            kinds.append(item)
+        members.append(found[key])
+    return members, kinds
 
 
 def tensor_bytes(tensor: GgufTensor, kind: str) -> int:

@@ -14,7 +14,7 @@ from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
 from kvcalc.gguf.projector import has_projector, projector_format, projector_tensors
 from kvcalc.gguf.quantise import tensor_bytes, tensor_types
-from kvcalc.gguf.tensors import GgufTensor
+from kvcalc.gguf.tensors import GgufModel, GgufTensor
 from kvcalc.memory.inventory import ParamGroup
 from kvcalc.memory.ledger import Stored, TypeTotal, Weight, merged_types
 from kvcalc.spec.model import ModelSpec
@@ -33,7 +33,7 @@ class GgufScheme:
     """
 
     name: str
-    ways: dict[tuple[str, str], dict[_Way, list[int]]]
+    ways: dict[tuple[str, str], dict[_Way, tuple[int, ...]]]
     computed: tuple[GgufTensor, ...]
     spec: ModelSpec
 
@@ -45,8 +45,8 @@ class GgufScheme:
         if not weight.group.layers:
             return tuple(self._stored(weight, way, None) for way in found)
         # Blocks of the same prefix share names: each group takes its own layers.
-        own = set(weight.group.layers)
-        kept = {way: tuple(item for item in layers if item in own) for way, layers in found.items()}
+        own = weight.group.layers
+        kept = {way: _among(layers, own) for way, layers in found.items()}
         return tuple(self._stored(weight, way, layers) for way, layers in kept.items() if layers)
 
     def _projected(self, weight: Weight) -> Sequence[Stored]:
@@ -75,22 +75,34 @@ class GgufScheme:
         return (ParamGroup("gguf.", (), rows, "first"),) if rows else ()
 
 
+def _among(layers: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
+    """The layers that are a group's own."""
+    if layers == own:
+        return layers
+    held = set(own)
+    return tuple([layer for layer in layers if layer in held])
+
+
 def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
     """The scheme of a type. Raises UnsupportedError where llama.cpp cannot hold the model, and
     UsageError where the type needs an importance matrix."""
     file = gguf_file(spec)
     types = tensor_types(file.model, recipe)
     computed, parts = _places(file)
-    ways: dict[tuple[str, str], dict[_Way, list[int]]] = {}
+    ways: dict[tuple[str, str], dict[_Way, tuple[int, ...]]] = {}
     for index, tensor in computed:
-        ways[("gguf.", tensor.name)] = {(tensor.name, types[index], tensor.shape, 1): []}
+        ways[("gguf.", tensor.name)] = {(tensor.name, types[index], tensor.shape, 1): ()}
     for (row, stem, shape, tensors), (places, layers) in parts.items():
         kinds = [types[index] for index in places]
         found = ways.setdefault(row, {})
-        for kind in dict.fromkeys(kinds):
-            held = [layer for layer, each in zip(layers, kinds, strict=False) if each == kind]
+        several = dict.fromkeys(kinds)
+        for kind in several:
+            held = layers
+            if len(several) > 1:
+                pairs = zip(layers, kinds, strict=False)
+                held = tuple([layer for layer, each in pairs if each == kind])
             found[stem, kind, shape, tensors] = held
-    _check(file.model.tensors, types)
+    _check(file.model, types)
     return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in computed), spec)
 
 
@@ -101,23 +113,30 @@ _Computed = list[tuple[int, GgufTensor]]
 
 
 @remembered
-def _places(file: GgufFile) -> tuple[_Computed, dict[_Part, tuple[list[int], list[int]]]]:
+def _places(file: GgufFile) -> tuple[_Computed, dict[_Part, tuple[list[int], tuple[int, ...]]]]:
     """The tensors that no weight is in; and where each part of a weight stands in the file, with the
     layers, none for what stands once. The same for every type."""
     computed: _Computed = []
-    parts: dict[_Part, tuple[list[int], list[int]]] = {}
-    for index, (tensor, (layer, origins)) in enumerate(
+    # Every layer of a group has one and the same list of origins.
+    alike: dict[tuple[int, str], list[int]] = {}
+    for index, (tensor, (_, origins)) in enumerate(
         zip(file.model.tensors, file.origins, strict=True)
     ):
-        if not origins:
+        if origins:
+            alike.setdefault((id(origins), tensor.stem), []).append(index)
+        else:
             computed.append((index, tensor))
-        for number, origin in enumerate(origins):
-            part = ((origin.prefix, origin.row), tensor.stem, origin.shape, int(not number))
-            places, layers = parts.setdefault(part, ([], []))
-            places.append(index)
-            if layer is not None:
-                layers.append(layer)
-    return computed, parts
+    parts: dict[_Part, list[int]] = {}
+    for (_, stem), held in alike.items():
+        for number, origin in enumerate(file.origins[held[0]][1]):
+            part = ((origin.prefix, origin.row), stem, origin.shape, int(not number))
+            parts.setdefault(part, []).extend(held)
+    return computed, {part: _with_layers(file, sorted(held)) for part, held in parts.items()}
+
+
+def _with_layers(file: GgufFile, places: list[int]) -> tuple[list[int], tuple[int, ...]]:
+    layers = [file.origins[index][0] for index in places]
+    return places, tuple([layer for layer in layers if layer is not None])
 
 
 def _rows_of(
@@ -135,12 +154,20 @@ def _rows_of(
         return None
 
 
-def _check(tensors: Sequence[GgufTensor], types: Sequence[str]) -> None:
-    for tensor, kind in zip(tensors, types, strict=True):
-        if tensor.shape[-1] % GGML[kind].block_elements:
+def _check(model: GgufModel, types: Sequence[str]) -> None:
+    """Raises UnsupportedError for a tensor whose rows its type does not divide."""
+    for row, kind in dict.fromkeys(zip(_rows(model), types, strict=True)):
+        if row % GGML[kind].block_elements:
+            held = zip(model.tensors, types, strict=True)
+            name = next(each.name for each, own in held if (each.row, own) == (row, kind))
             raise UnsupportedError(
-                f"{tensor.name} has rows of {tensor.row}, which blocks of {kind} do not divide"
+                f"{name} has rows of {row}, which blocks of {kind} do not divide"
             )
+
+
+@remembered
+def _rows(model: GgufModel) -> list[int]:
+    return [tensor.row for tensor in model.tensors]
 
 
 def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] | None:

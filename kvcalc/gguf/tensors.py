@@ -16,6 +16,12 @@ def stem_of(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("blk.") else name
 
 
+@lru_cache(1 << 14)
+def _place_of(name: str) -> tuple[int, str]:
+    match = _LAYER.match(name)
+    return int(match[1]) if match else -1, name
+
+
 @frozen
 class GgufTensor:
     """One tensor of a GGUF file before it is quantised.
@@ -54,8 +60,7 @@ class GgufTensor:
     @property
     def place(self) -> tuple[int, str]:
         """Where llama.cpp's loader sorts it: by layer, then by name (weight_name_comparer)."""
-        match = _LAYER.match(self.name)
-        return int(match[1]) if match else -1, self.name
+        return _place_of(self.name)
 
 
 @frozen

@@ -5,10 +5,11 @@ component, its shape and the matrices fused in it. So the weights that are alike
 once, for each number of ranks, and the formats are many sums over the few kinds.
 """
 
+from kvcalc.dtypes import Format
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import remembered
 from kvcalc.memory.ledger import COMPONENTS, rank_shape
-from kvcalc.memory.schemes import ByComponent
+from kvcalc.memory.schemes import QUANTISED, ByComponent
 from kvcalc.memory.towers import whole_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component, ParamTensor
@@ -22,28 +23,55 @@ def uniform_bytes(spec: ModelSpec, scheme: ByComponent, ranks: int) -> dict[Comp
 
     Raises UnsupportedError naming a tensor that the ranks do not divide or the format cannot hold.
     """
-    found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-    for tensor, shape, count in _on_rank(spec, ranks):
-        chosen = scheme.by_component.get(tensor.component) if tensor.quantised else None
-        try:
-            num_bytes = (chosen or scheme.default).tensor(shape, tensor.fused)
-        except ValueError as error:
-            raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
-        found[tensor.component] += count * num_bytes
+    kept, taken = _on_rank(spec, ranks)
+    found = dict(kept.bytes(scheme.default))
+    for kind in taken:
+        chosen = scheme.by_component.get(kind[0].component, scheme.default)
+        found[kind[0].component] += _bytes(kind, chosen)
     return found
 
 
-def _on_rank(spec: ModelSpec, ranks: int) -> list[_Kind]:
+class _Kept:
+    """The kinds that stay in the default format, whatever the others are given."""
+
+    def __init__(self, kinds: list[_Kind]) -> None:
+        self._kinds = kinds
+        self._known: dict[str, dict[Component, int]] = {}
+
+    def bytes(self, default: Format) -> dict[Component, int]:
+        """Their bytes by component. Raises UnsupportedError as ``uniform_bytes``."""
+        if default.name not in self._known:
+            found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+            for kind in self._kinds:
+                found[kind[0].component] += _bytes(kind, default)
+            self._known[default.name] = found
+        return self._known[default.name]
+
+
+def _bytes(kind: _Kind, format: Format) -> int:
+    tensor, shape, count = kind
+    try:
+        return count * format.tensor(shape, tensor.fused)
+    except ValueError as error:
+        raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
+
+
+def _on_rank(spec: ModelSpec, ranks: int) -> tuple[_Kept, list[_Kind]]:
+    """The kinds that quantisers leave alone, and those that they take."""
     known = _by_ranks(spec)
     if ranks not in known:
-        known[ranks] = [
-            (tensor, rank_shape(tensor, ranks), count) for tensor, count in _alike(spec)
-        ]
+        kinds = [(tensor, rank_shape(tensor, ranks), count) for tensor, count in _alike(spec)]
+        taken = [each for each in kinds if _is_taken(each[0])]
+        known[ranks] = _Kept([each for each in kinds if not _is_taken(each[0])]), taken
     return known[ranks]
 
 
+def _is_taken(tensor: ParamTensor) -> bool:
+    return tensor.quantised and tensor.component in QUANTISED
+
+
 @remembered
-def _by_ranks(spec: ModelSpec) -> dict[int, list[_Kind]]:
+def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, list[_Kind]]]:
     """What was asked for so far."""
     return {}
 

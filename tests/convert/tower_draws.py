@@ -219,6 +219,55 @@ def _lfm3_vl(config: Draw, rng: random.Random) -> Draw:
     return config
 
 
+def _florence2(config: Draw, rng: random.Random) -> Draw:
+    """Lists of a value a stage. A head that is not tied has several copies, and is refused."""
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    heads, stages = 2, rng.randint(2, 3)
+    width = 8 * heads
+    config["vision_config"] = {
+        "model_type": "florence_vision", "in_channels": rng.randint(1, 4),
+        "depths": [rng.randint(1, 3) for _ in range(stages)],
+        "patch_size": [rng.choice([3, 5, 7]) for _ in range(stages)],
+        "patch_stride": [2] * stages, "patch_padding": [1] * stages,
+        "patch_prenorm": [rng.random() < 0.5 for _ in range(stages)],
+        "embed_dim": [width * 2**stage for stage in range(stages)], "num_heads": [heads] * stages,
+        "num_groups": [heads] * stages, "qkv_bias": rng.random() < 0.5, "mlp_ratio": 2.0,
+        "projection_dim": 8 * rng.randint(2, 9), "max_position_embeddings": rng.randint(5, 9),
+    }  # fmt: skip
+    return config
+
+
+def _janus(config: Draw, rng: random.Random) -> Draw:
+    """Channels by 32, which the norms divide."""
+    wide = 8 * rng.randint(2, 9)
+    config["vision_config"] |= {
+        "use_qk_norm": False, "mlp_ratio": 2.0, "depth": rng.randint(1, 3), "projection_dim": wide
+    }  # fmt: skip
+    config["vq_config"] = {
+        "model_type": "janus_vqgan", "base_channels": 32, "num_res_blocks": rng.randint(1, 3),
+        "channel_multiplier": rng.choice([[1, 2], [1, 1, 3], [1, 2, 2, 4]]), "embed_dim": 6,
+        "num_embeddings": rng.randint(20, 40), "latent_channels": rng.randint(3, 9),
+        "double_latent": rng.random() < 0.5, "in_channels": 3, "out_channels": 3,
+        "projection_dim": wide, "num_hidden_layers": rng.randint(1, 3),
+        "image_token_embed_dim": 8 * rng.randint(2, 9), "num_patches": 4,
+    }  # fmt: skip
+    return config
+
+
+def _vibevoice_asr(config: Draw, rng: random.Random) -> Draw:
+    """Two tokenizers, of a value a stage."""
+    for name in ("acoustic", "semantic"):
+        ratios = [rng.randint(2, 4) for _ in range(rng.randint(1, 3))]
+        config[f"{name}_tokenizer_encoder_config"] = {
+            "model_type": "vibevoice_acoustic_tokenizer_encoder", "channels": 1,
+            "hidden_size": rng.randint(4, 9), "kernel_size": rng.choice([3, 5, 7]),
+            "num_filters": rng.randint(2, 5), "downsampling_ratios": ratios,
+            "depths": [rng.randint(1, 3) for _ in range(len(ratios) + 1)],
+            "ffn_expansion": rng.randint(1, 3),
+        }  # fmt: skip
+    return config
+
+
 def _gemma3n(config: Draw, rng: random.Random) -> Draw:
     """The one vision tower of timm's that files name, as wide as it is."""
     config["vision_config"]["hidden_size"] = 2048
@@ -233,6 +282,6 @@ _OWN: dict[str, Any] = {
     "llava": _clip_default, "llava_next": _clip_default, "llava_onevision": _clip_default,
     "paligemma": _projection, "kimi_k25": _kimi, "minimax_m3_vl": _minimax_m3,
     "llama4": _llama4, "idefics2": _idefics2, "mllama": _mllama, "granite_docling": _granite_docling,
-    "gemma3n": _gemma3n,
+    "florence2": _florence2, "janus": _janus, "vibevoice_asr": _vibevoice_asr, "gemma3n": _gemma3n,
     "nemotron_h_omni": _nemotron, "ovis2": _ovis2, "lfm3_vl": _lfm3_vl, "voxtral": _hidden_at_the_top,
 }  # fmt: skip

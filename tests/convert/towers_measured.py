@@ -49,8 +49,17 @@ _SAID_NOTHING = re.compile(
     r"|^label2id|transformers_version|chunk_size_feed|problem_type|pinpoints|act(ivation)?(_function)?$"
 )
 # Layers of two kinds in turn are two sequences here, each counted from 0; the last merge of several is
-# a projector of its own; timm counts a MobileNet's blocks by stage.
-_WITHOUT_LAYERS = ("gemma3n", "lfm3_vl", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7")
+# a projector of its own; timm counts a MobileNet's blocks by stage, others theirs within a stage.
+_WITHOUT_LAYERS = (
+    "florence2",
+    "gemma3n",
+    "janus",
+    "vibevoice_asr",
+    "lfm3_vl",
+    "minicpm_ocr",
+    "minicpmv4_6",
+    "minicpmv4_7",
+)
 _FUSED = re.compile(
     r"(\.|_)(qkv|to_kv|multihead_attn\.in_proj)\.(weight|bias)$|in_proj_(weight|bias)$"
 )

@@ -91,6 +91,10 @@ READERS: dict[str, str] = {
     "gemma3n": "gemma.gemma3n",
     "gemma4": "gemma.gemma4",
     "gemma4_unified": "gemma.gemma4_unified",
+    # convolutions
+    "florence2": "convolved.florence2",
+    "janus": "convolved.janus",
+    "vibevoice_asr": "convolved.vibevoice_asr",
     # code outside transformers
     "kimi_vl": "remote.kimi_vl",
     "kimi_k3": "remote.kimi_k3",

@@ -1,4 +1,4 @@
-"""What ``kvcalc.yaml`` says, as frozen dataclasses; kvcalc/checks/policy.py reads and applies it.
+"""What ``kvcalc.yaml`` says, as frozen dataclasses; policy.py reads it, policy_findings.py applies it.
 
 Every class lists its fields in the docstring; the JSON Schema takes its descriptions from there.
 """

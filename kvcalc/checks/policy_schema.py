@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.checks.budget_language import LIMITS, Policy, PolicyBudget
-from kvcalc.checks.policy import gpu_engines
+from kvcalc.checks.policy_form import gpu_engines
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.spec import schema as spec_schema
 from kvcalc.units import KIB
@@ -50,7 +50,7 @@ def schema() -> Node:
 
 
 def _contradictions() -> list[Node]:
-    """What kvcalc.checks.policy refuses of a budget, whatever the model."""
+    """What kvcalc.checks.policy_form refuses of a budget, whatever the model."""
     gpu = {"anyOf": [_given("gpu"), _given("gpu_memory")]}
     grows = {"anyOf": [_given(name) for name in ("cache", "total", "gpu", "gpu_memory")]}
     several = [{"required": [name], "properties": {name: {"minimum": 2}}} for name in ("tp", "pp")]

@@ -18,7 +18,8 @@ from kvcalc.checks.files import (
     models_below,
     read_model,
 )
-from kvcalc.checks.policy import LoadedPolicy, find_policy, policy_findings, read_policy, unmatched
+from kvcalc.checks.policy import LoadedPolicy, find_policy, read_policy, unmatched
+from kvcalc.checks.policy_findings import policy_findings
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
 from kvcalc.spec.catalog import SUFFIXES

@@ -137,3 +137,8 @@ class Fit(Shown):
     fewest_verdict: Verdict
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it holds, be it tight."""
+        return self.verdict != "does not fit"

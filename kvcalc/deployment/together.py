@@ -46,6 +46,11 @@ class Together:
     free_bytes: int | None
     why: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether it holds, be it tight."""
+        return self.verdict != "does not fit"
+
 
 def together(device: Accelerator, asked: Iterable[Asked], why: str) -> Together:
     """Each model as it was asked about, in the order of their names.

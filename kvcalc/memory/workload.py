@@ -65,6 +65,11 @@ class Workload:
     beside: Beside = Beside()
 
     @property
+    def kv_dtype(self) -> str:
+        """The number format of keys and values, ``KEYS:VALUES`` where they differ."""
+        return self.cache.kv_name
+
+    @property
     def num_sequences(self) -> int:
         """Sequences that have a cache: beams do not share one."""
         return self.batch_size * self.beams

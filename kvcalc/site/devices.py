@@ -7,7 +7,8 @@ from kvcalc.deployment.choice import Choice, Way, choose
 from kvcalc.deployment.hardware import Accelerator, find
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import KvcalcError
-from kvcalc.report.sheet import Bytes, Cell, Column, Line, Row, Sheet, Table, Toned, table
+from kvcalc.report.cells import Bytes, Cell, Toned
+from kvcalc.report.sheet import Column, Line, Row, Sheet, Table, table
 from kvcalc.site.subject import Subject
 from kvcalc.units import format_bytes, format_tokens
 

@@ -12,7 +12,7 @@ import pytest
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.engines.result import Cache
-from kvcalc.report.sheet import Mebibytes, words
+from kvcalc.report.cells import Mebibytes, words
 from kvcalc.spec.catalog import locate
 from kvcalc.spec.loader import load_spec_text
 from kvcalc.spec.model import ModelSpec

@@ -96,6 +96,11 @@ class LocalFit:
     changes: tuple[LocalChange, ...]
     notes: tuple[str, ...]
 
+    @property
+    def fits(self) -> bool:
+        """Whether it holds, be it tight."""
+        return self.verdict != "does not fit"
+
 
 def fit_local(spec: ModelSpec, question: LocalQuestion, context: int) -> LocalFit:
     """The whole answer. Raises UnsupportedError for a model that llama.cpp cannot run, UsageError for

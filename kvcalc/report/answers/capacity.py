@@ -1,31 +1,43 @@
 """``kvcalc capacity``: the engine's log lines, and beside them the reasons."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from fractions import Fraction
 from typing import Any
 
 from kvcalc.engines.result import CapacityResult, Pool
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Column,
-    Count,
-    Decimal,
-    ExactBytes,
-    Mebibytes,
-    Points,
-    Row,
-    Sheet,
-    Table,
-    decimals,
-    table,
-)
+from kvcalc.report.cells import Bytes, Count, Decimal, ExactBytes, Mebibytes, decimals
+from kvcalc.report.objects.capacity import Capacity
+from kvcalc.report.objects.common import named
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Points, Row, Sheet, Table, rows_of, table
 
 KEYS = (
     "model", "part", "name", "value", "layers", "padding_layers", "block_tokens", "page_bytes",
     "blocks_per_request", "cells", "streams", "k_bytes", "v_bytes", "r_bytes", "s_bytes", "bytes",
     "of", "why",
+)  # fmt: skip
+
+_GROUPS = (
+    Column("group", "name", of=lambda group: group.mechanism), Column("layers", "layers", Count),
+    Column("padding", "padding_layers", Count, lambda group: group.padding_layers or None),
+    Column("block", "", lambda tokens: f"{tokens} tokens", lambda group: group.block_tokens, right=True),
+    Column(None, "block_tokens", Count),
+    Column("page", "page_bytes", lambda size: ExactBytes(size, after=" B")),
+    Column("blocks a request", "blocks_per_request", Count),
+)  # fmt: skip
+# In MiB, as llama.cpp prints them.
+_CACHES = (
+    Column("cache", "name", of=lambda cache: f"{cache.name} ({cache.type})"),
+    Column("layers", "layers", Count), Column("cells", "cells", Count),
+    Column("streams", "streams", Count), Column("K", "k_bytes", Mebibytes),
+    Column("V", "v_bytes", Mebibytes), Column("R", "r_bytes", Mebibytes),
+    Column("S", "s_bytes", Mebibytes), Column("bytes", "bytes", Mebibytes),
+)  # fmt: skip
+_WASTE = (
+    Column("beyond the logical need", "name", of=lambda waste: waste.cause, wraps=True),
+    Column("bytes", "bytes", Bytes),
+    Column("of", "of", of=lambda waste: "a request" if waste.per_request else "the pool"),
+    Column("why", "why", wraps=True),
 )  # fmt: skip
 
 
@@ -36,41 +48,20 @@ def answer(result: CapacityResult, source: tuple[str, ...], path: str) -> Answer
 
 def to_object(result: CapacityResult, source: tuple[str, ...], path: str) -> dict[str, Any]:
     """The contract's fields first, then what explains them; what an engine lacks is null."""
-    return {
-        "model": {"name": result.model, "source": "; ".join(source), "spec": path},
-        "engine": {"name": result.engine, "version": result.version},
-        "pool": _pool_object(result.pool),
-        "groups": [asdict(group) for group in result.groups],
-        "caches": [asdict(cache) for cache in result.caches],
-        "waste": [asdict(waste) for waste in result.waste],
-        "pool_range": [_pool_object(pool) for pool in result.pool_range]
-        if result.pool_range
-        else None,
-        "max_model_len": result.max_model_len,
-        "logical_bytes_per_request": result.logical_bytes_per_request,
-        "rules": list(result.rules),
-        "notes": list(result.notes),
-    }
-
-
-def _pool_object(pool: Pool) -> dict[str, Any]:
-    values = {item.name: getattr(pool, item.name) for item in fields(pool)}
-    return {
-        # A concurrency is a quotient; JSON has no fractions.
-        name: float(value) if isinstance(value, Fraction) else value
-        for name, value in values.items()
-    }
+    model = named(result.model, source, path)
+    engine = {"name": result.engine, "version": result.version}
+    return filled(Capacity, result, model=model, engine=engine)
 
 
 def sheet(result: CapacityResult) -> Sheet:
     """Pool, groups or caches, waste, rules and notes."""
     parts: list[Table | Points] = [_pool(result)]
     if result.groups:
-        parts.append(_groups(result))
+        parts.append(table("group", _GROUPS, rows_of(_GROUPS, result.groups)))
     if result.caches:
-        parts.append(_caches(result))
+        parts.append(table("cache", _CACHES, rows_of(_CACHES, result.caches)))
     if result.waste:
-        parts.append(_waste(result))
+        parts.append(Table("waste", _WASTE, rows_of(_WASTE, result.waste)))
     if result.rules:
         parts.append(Points(result.rules, "rules applied"))
     subtitle = f"on {result.engine} {result.version}"
@@ -134,57 +125,3 @@ def _between(span: tuple[Pool, Pool] | None, name: str) -> str:
         decimals(value) if isinstance(value, Fraction) else f"{value:,}" for value in (least, most)
     ]
     return f"{shown[0]} to {shown[1]}" if shown[0] != shown[1] else ""
-
-
-def _groups(result: CapacityResult) -> Table:
-    columns = (
-        Column("group", "name"), Column("layers", "layers"), Column("padding", "padding_layers"),
-        Column("block", right=True), Column(None, "block_tokens"), Column("page", "page_bytes"),
-        Column("blocks a request", "blocks_per_request"),
-    )  # fmt: skip
-    rows = [
-        Row((
-            group.mechanism,
-            Count(group.layers),
-            Count(group.padding_layers) if group.padding_layers else None,
-            None if group.block_tokens is None else f"{group.block_tokens} tokens",
-            _count(group.block_tokens),
-            None if group.page_bytes is None else ExactBytes(group.page_bytes, after=" B"),
-            _count(group.blocks_per_request),
-        ))
-        for group in result.groups
-    ]  # fmt: skip
-    return table("group", columns, rows)
-
-
-def _caches(result: CapacityResult) -> Table:
-    """One row per cache, in MiB as llama.cpp prints them."""
-    columns = (
-        Column("cache", "name"), Column("layers", "layers"), Column("cells", "cells"),
-        Column("streams", "streams"), Column("K", "k_bytes"), Column("V", "v_bytes"),
-        Column("R", "r_bytes"), Column("S", "s_bytes"), Column("bytes", "bytes"),
-    )  # fmt: skip
-    rows = []
-    for cache in result.caches:
-        sizes = (cache.k_bytes, cache.v_bytes, cache.r_bytes, cache.s_bytes, cache.bytes)
-        cells = (None if size is None else Mebibytes(size) for size in sizes)
-        name = f"{cache.name} ({cache.type})"
-        counts = (Count(cache.layers), _count(cache.cells), _count(cache.streams))
-        rows.append(Row((name, *counts, *cells)))
-    return table("cache", columns, rows)
-
-
-def _count(number: int | None) -> Count | None:
-    return None if number is None else Count(number)
-
-
-def _waste(result: CapacityResult) -> Table:
-    columns = (
-        Column("beyond the logical need", "name", wraps=True), Column("bytes", "bytes"),
-        Column("of", "of"), Column("why", "why", wraps=True),
-    )  # fmt: skip
-    rows = [
-        Row((waste.cause, Bytes(waste.bytes), "a request" if waste.per_request else "the pool", waste.why))
-        for waste in result.waste
-    ]  # fmt: skip
-    return Table("waste", columns, tuple(rows))

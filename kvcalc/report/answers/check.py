@@ -4,18 +4,28 @@ from typing import Any
 
 from kvcalc.checks.run import Report
 from kvcalc.errors import Problem
-from kvcalc.report.answers.error import problem_object
+from kvcalc.report.cells import Code, Count
 from kvcalc.report.findings.text import summary
-from kvcalc.report.sheet import Answer, Code, Column, Count, Row, Sheet, Table
+from kvcalc.report.objects.check import Found
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Sheet, Table, rows_of
 from kvcalc.spec.problems import RULES
 
 KEYS = ("path", "line", "column", "severity", "code", "field", "message")
 # What a step's summary shows; GitHub refuses one of more than 1 MiB, and nobody reads this many either.
 MAX_ROWS = 200
+
+
+def _where(problem: Problem) -> str:
+    return f"{problem.path}:{problem.line}" if problem.line else problem.path
+
+
 _COLUMNS = (
-    Column("", "severity"), Column("where"), Column("rule", "code"), Column("field", "field"),
-    Column("problem", "message", wraps=True), Column(None, "path"), Column(None, "line"),
-    Column(None, "column"),
+    Column("", "severity", of=lambda problem: RULES[problem.code].severity),
+    Column("where", "", Code, _where),
+    Column("rule", "code"), Column("field", "field", Code),
+    Column("problem", "message", wraps=True), Column(None, "path"), Column(None, "line", Count),
+    Column(None, "column", Count),
 )  # fmt: skip
 
 
@@ -28,7 +38,7 @@ def rules() -> Answer:
     """The rule table."""
     keys = ("code", "severity", "summary")
     columns = (Column("rule", "code"), Column("", "severity"), Column("", "summary", wraps=True))
-    rows = tuple(Row((rule.code, rule.severity, rule.summary)) for rule in RULES.values())
+    rows = rows_of(columns, RULES.values())
     sheets = [Sheet("", "", (Table("", columns, rows, headed=False),), keys=keys)]
     return Answer(lambda: sheets, lambda: {
         "rules": [{key: getattr(rule, key) for key in keys} for rule in RULES.values()]
@@ -39,18 +49,10 @@ def sheet(reports: tuple[Report, ...]) -> Sheet:
     """A table of the problems, errors first."""
     problems = [problem for report in reports for problem in report.errors]
     problems += [problem for report in reports for problem in report.warnings]
-    table = Table("", _COLUMNS, tuple(map(_row, problems)), most=MAX_ROWS)
+    table = Table("", _COLUMNS, rows_of(_COLUMNS, problems), most=MAX_ROWS)
     said = summary(reports)
     parts = (table,) if problems else ()
     return Sheet("", "", parts, (), KEYS, said, f"kvcalc {said}")
-
-
-def _row(problem: Problem) -> Row:
-    where = f"{problem.path}:{problem.line}" if problem.line else problem.path
-    return Row((
-        RULES[problem.code].severity, Code(where), problem.code, Code(problem.field), problem.message,
-        problem.path, Count(problem.line), Count(problem.column),
-    ))  # fmt: skip
 
 
 def to_object(reports: tuple[Report, ...]) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def to_object(reports: tuple[Report, ...]) -> dict[str, Any]:
             for report in reports
         ],
         "problems": [
-            {**problem_object(problem), "severity": RULES[problem.code].severity}
+            filled(Found, problem, severity=RULES[problem.code].severity)
             for report in reports
             for problem in report.problems
         ],

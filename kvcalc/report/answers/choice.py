@@ -1,11 +1,13 @@
 """``kvcalc fit`` of several models, or of one in every format: which fit, in what, how far."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from kvcalc.deployment.choice import Choice, Choices, Way
-from kvcalc.report.sheet import Answer, Bytes, Cell, Column, Count, Line, Part, Row, Sheet, Table
+from kvcalc.report.cells import Bytes, Cell, Count
+from kvcalc.report.objects import fit as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -23,20 +25,16 @@ def to_object(choices: Choices) -> dict[str, Any]:
     widest to it, or to the narrowest where one model was asked about. ``weights_bytes`` is null where
     it is more than the devices have, whatever it is. ``free_bytes``: left for the cache; with
     llama.cpp what the requests leave."""
-    device, workload = choices.device, choices.request.workload
-    return {
-        "device": {"name": device.name, "bytes": device.bytes, "measured": device.measured},
-        "engine": {"name": choices.request.engine, "version": choices.version},
-        "workload": {
-            "context_tokens": _context(choices),
-            "batch_size": workload.batch_size,
-            "kv_dtype": workload.cache.kv_name,
-        },
-        "devices": workload.layout.devices,
-        "fits": any(choice.best is not None for choice in choices.choices),
-        "models": [_choice(choice) for choice in choices.choices],
-        "assumptions": list(choices.notes),
-    }
+    request, workload = choices.request, choices.request.workload
+    return filled(
+        objects.Choices, choices,
+        engine={"name": request.engine, "version": choices.version},
+        workload=filled(objects.ShortWorkload, workload, context_tokens=_context(choices)),
+        devices=workload.layout.devices,
+        fits=any(choice.best is not None for choice in choices.choices),
+        models=[_choice(choice) for choice in choices.choices],
+        assumptions=choices.notes,
+    )  # fmt: skip
 
 
 def _context(choices: Choices) -> int:
@@ -45,23 +43,13 @@ def _context(choices: Choices) -> int:
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
-    best = choice.best
-    return {
-        "model": choice.model,
-        "parameters": choice.parameters,
-        "context_tokens": choice.context_tokens,
-        "model_context": choice.model_context,
-        "fits": best is not None,
-        "best": None if best is None else _way(best),
-        "formats": [_way(way) for way in choice.ways],
-        "reason": choice.reason or None,
-    }
+    best = None if choice.best is None else _way(choice.best)
+    formats = [_way(way) for way in choice.ways]
+    return filled(objects.Choice, choice, fits=best is not None, best=best, formats=formats)
 
 
 def _way(way: Way) -> dict[str, Any]:
-    fields = asdict(way)
-    fields["weights_bytes"] = fields.pop("weight_bytes")
-    return fields
+    return filled(objects.Way, way, weights_bytes=way.weight_bytes)
 
 
 _COLUMNS = (

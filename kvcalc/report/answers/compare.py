@@ -6,23 +6,8 @@ from typing import Any
 
 from kvcalc.memory.grid import Point, Series, rows
 from kvcalc.memory.grid import Row as PointRow
-from kvcalc.report.sheet import (
-    Answer,
-    Bar,
-    Bytes,
-    Cell,
-    Column,
-    Count,
-    Line,
-    Part,
-    Row,
-    Shared,
-    Sheet,
-    Table,
-    Times,
-    Tokens,
-    Toned,
-)
+from kvcalc.report.cells import Bar, Bytes, Cell, Count, Times, Tokens, Toned
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Shared, Sheet, Table
 from kvcalc.units import format_tokens
 
 KEYS = (

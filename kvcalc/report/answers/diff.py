@@ -8,30 +8,13 @@ from kvcalc.checks.diff import Change, Diff, FailOn, OneSided, PolicyChange, Row
 from kvcalc.checks.limits import FieldChange
 from kvcalc.checks.quantities import QUANTITIES
 from kvcalc.memory.workload import Asked
-from kvcalc.report.answers.error import problem_object
+from kvcalc.report.cells import Bytes, Cell, Count, Decimal, ExactBytes, RoundCount, Tone
+from kvcalc.report.cells import words as words_of
 from kvcalc.report.findings.text import problem_line
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Cell,
-    Column,
-    Count,
-    Decimal,
-    ExactBytes,
-    Group,
-    Line,
-    Part,
-    Point,
-    Points,
-    RoundCount,
-    Sheet,
-    Table,
-    Tone,
-)
+from kvcalc.report.objects import diff as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Group, Line, Part, Point, Points, Sheet, Table
 from kvcalc.report.sheet import Row as SheetRow
-from kvcalc.report.sheet import (
-    words as words_of,
-)
 from kvcalc.spec.dump import flow
 from kvcalc.units import format_bytes, format_tokens
 
@@ -138,79 +121,30 @@ def _one_sided_table(diff: Diff) -> Table:
 
 def to_object(diff: Diff, fail_on: FailOn) -> dict[str, Any]:
     """Integers; a difference in percent is the only quotient. ``failed`` says what the exit status says."""
-    reference = diff.reference
-    return {
-        "base": {"revision": diff.revision, "commit": diff.base.commit},
-        "workload": {
-            "context_tokens": reference.context_tokens,
-            "batch_size": reference.batch_size,
-            "dtype": reference.dtype,
-            "kv_dtype": reference.kv_dtype,
-        },
-        "fail_on": fail_on,
-        "failed": diff.fails(fail_on),
-        "failing": list(diff.failing(fail_on)),
-        "changed": [_change(change) for change in diff.changed],
-        "added": [_one_sided(each) for each in diff.added],
-        "removed": [_one_sided(each) for each in diff.removed],
-        "not_comparable": [
-            {
-                "path": each.path,
-                "side": each.side,
-                "problems": [problem_object(problem) for problem in each.problems],
-            }
-            for each in diff.broken
-        ],
-        "policies": [
-            {"path": each.path, "fields": [_field(field) for field in each.fields]}
-            for each in diff.policies
-        ],
-        "notes": list(diff.base.notes),
-    }
+    return filled(
+        objects.Diff, diff,
+        base={"revision": diff.revision, "commit": diff.base.commit},
+        workload=diff.reference,
+        fail_on=fail_on, failed=diff.fails(fail_on), failing=diff.failing(fail_on),
+        changed=[filled(objects.Change, each, quantities=list(_rows_of(each))) for each in diff.changed],
+        added=[_one_sided(each) for each in diff.added],
+        removed=[_one_sided(each) for each in diff.removed],
+        not_comparable=diff.broken,
+        notes=diff.base.notes,
+    )  # fmt: skip
 
 
-def _change(change: Change) -> dict[str, Any]:
-    return {
-        "model": change.model,
-        "path": change.path,
-        "base_model": change.base_model,
-        "base_path": change.base_path,
-        "fields": [_field(field) for field in change.fields],
-        "limits": [_field(field) for field in change.limits],
-        "quantities": [
-            {
-                "quantity": row.quantity,
-                "unit": _unit(row.quantity),
-                "base": row.base,
-                "head": row.head,
-                "delta": row.delta,
-                "percent": percent_number(row),
-                "tolerated": row.tolerated,
-            }
-            for row in change.rows
-        ],
-    }
-
-
-def _field(change: FieldChange) -> dict[str, Any]:
-    return {
-        "field": change.field,
-        "base": change.base,
-        "head": change.head,
-        "line": change.line,
-        "effect": change.effect,
-    }
+def _rows_of(change: Change) -> Iterator[dict[str, Any]]:
+    for row in change.rows:
+        yield filled(objects.Quantity, row, unit=_unit(row.quantity), percent=percent_number(row))
 
 
 def _one_sided(each: OneSided) -> dict[str, Any]:
-    return {
-        "model": each.model,
-        "path": each.path,
-        "quantities": [
-            {"quantity": quantity, "unit": _unit(quantity), "value": number}
-            for quantity, number in each.quantities.items()
-        ],
-    }
+    values = [
+        {"quantity": quantity, "unit": _unit(quantity), "value": number}
+        for quantity, number in each.quantities.items()
+    ]
+    return filled(objects.OneSided, each, quantities=values)
 
 
 def _unit(quantity: str) -> str:

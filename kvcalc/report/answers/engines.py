@@ -7,30 +7,27 @@ from typing import Any
 from kvcalc.engines import engine_of
 from kvcalc.engines.holding import Slab
 from kvcalc.engines.loaded import Loaded
-from kvcalc.engines.result import Waste
 from kvcalc.engines.workload import EngineCache
 from kvcalc.engines.workload import Row as Accounting
 from kvcalc.memory.estimate import Estimate
 from kvcalc.report.answers import estimate as estimate_answer
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
-from kvcalc.report.sheet import (
-    Answer,
+from kvcalc.report.cells import (
     Bar,
     Bytes,
-    Column,
+    Cell,
     Count,
     ExactBytes,
-    Part,
-    Row,
     Shape,
-    Sheet,
-    Table,
     Times,
+    Tone,
     Toned,
-    answer_of,
     ratio,
-    table,
 )
+from kvcalc.report.objects import common
+from kvcalc.report.objects import estimate as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Part, Row, Sheet, Table, answer_of, table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -64,58 +61,54 @@ def _all_object(path: str, estimate: Estimate, rows: tuple[Accounting, ...]) -> 
 
 def to_object(path: str, estimate: Estimate, cache: EngineCache) -> dict[str, Any]:
     """The contract's object, with the engine's cache and ``waste``."""
-    result = estimate_answer.to_object(path, estimate)
-    result["engine"] = cache.engine
-    result["engine_version"] = cache.version
-    result["cache"] = {
-        "bytes": cache.bytes,
-        "logical_bytes": cache.logical_bytes,
-        "bytes_per_token": cache.bytes_per_token,
-        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
-        "per_device_bytes": list(cache.per_device_bytes),
-        "groups": [group(slab, cache.ranks, cache.sequences) for slab in cache.groups],
-    }
-    if cache.loaded is not None:
-        result["weights"] |= _loaded_object(cache.loaded)
-    result["waste"] = [_waste(waste) for waste in cache.waste]
-    result["assumptions"] = [*_notes(cache), *estimate.assumptions]
-    result["total_bytes"] = estimate.weight_bytes + cache.bytes
-    return result
+    groups = [group(slab, cache.ranks, cache.sequences) for slab in cache.groups]
+    need = estimate_answer.to_object(path, estimate)
+    return filled(
+        objects.EngineEstimate, cache,
+        **need | {
+            "cache": filled(objects.EngineCache, cache, groups=groups),
+            "weights": need["weights"] | _loaded_object(cache.loaded),
+            "engine": cache.engine,
+            "assumptions": [*_notes(cache), *estimate.assumptions],
+            "total_bytes": estimate.weight_bytes + cache.bytes,
+        },
+        engine_version=cache.version,
+    )  # fmt: skip
 
 
-def _loaded_object(loaded: Loaded | str) -> dict[str, Any]:
+def _loaded_object(loaded: Loaded | str | None) -> dict[str, Any]:
     """What the engine's classes allocate on each device; null where that is not known."""
+    if loaded is None:
+        return {}
     if isinstance(loaded, str):
-        return {"loaded_bytes_per_device": None, "buffer_bytes_per_device": None,
-                "loaded_reasons": None}  # fmt: skip
+        return dict.fromkeys(
+            ("loaded_bytes_per_device", "buffer_bytes_per_device", "loaded_reasons")
+        )
     buffers = loaded.buffer_bytes_per_device
     return {
         "loaded_bytes_per_device": list(loaded.bytes_per_device),
         "buffer_bytes_per_device": None if buffers is None else list(buffers),
         "loaded_reasons": [
-            {"cause": reason.name, "bytes": reason.bytes, "why": reason.why}
-            for reason in loaded.reasons
+            filled(common.Waste, reason, cause=reason.name) for reason in loaded.reasons
         ],
     }
 
 
 def group(slab: Slab, ranks: int, sequences: int) -> dict[str, Any]:
     """Equal layers on all ranks; tensors are one layer's rows, as bytes."""
-    return {
-        "layers": [slab.layers[0], slab.layers[-1]] if slab.layers else None,
-        "layer_ranges": layer_ranges(slab.layers),
-        "count": len(slab.layers),
-        "padding_layers": slab.padding_layers,
-        "unused_bytes": slab.unused_bytes * ranks * sequences,
-        "stack": "decoder",
-        "block": slab.block,
-        "mechanism": slab.mechanism,
-        "bytes": slab.bytes * ranks * sequences,
-        "tensors": [
+    return filled(
+        objects.CacheGroup, slab,
+        layers=[slab.layers[0], slab.layers[-1]] if slab.layers else None,
+        layer_ranges=layer_ranges(slab.layers),
+        count=len(slab.layers),
+        unused_bytes=slab.unused_bytes * ranks * sequences,
+        stack="decoder",
+        bytes=slab.bytes * ranks * sequences,
+        tensors=[
             {"name": name, "shape": list(shape), "dtype": "uint8", "bytes": prod(shape)}
             for name, shape in shapes(slab, ranks, sequences)
         ],
-    }
+    )  # fmt: skip
 
 
 def shapes(slab: Slab, ranks: int, sequences: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -136,23 +129,13 @@ def _notes(cache: EngineCache) -> tuple[str, ...]:
     return (*cache.rules, *cache.notes, *said)
 
 
-def _waste(waste: Waste) -> dict[str, Any]:
-    return {"cause": waste.cause, "bytes": waste.bytes, "why": waste.why}
-
-
 def _engine_object(row: Accounting, logical_bytes: int) -> dict[str, Any]:
-    return {
-        "engine": row.engine,
-        "version": row.version,
-        "supported": row.refusal is None,
-        "bytes": row.bytes,
-        "beyond_logical_bytes": None if row.bytes is None else row.bytes - logical_bytes,
-        "bytes_per_token": row.bytes_per_token,
-        "fixed_bytes_per_sequence": row.fixed_bytes_per_sequence,
-        "per_device_bytes": list(row.per_device_bytes) or None,
-        "waste": [_waste(waste) for waste in row.waste],
-        "refusal": row.refusal,
-    }
+    return filled(
+        objects.Accounting, row,
+        supported=row.refusal is None,
+        beyond_logical_bytes=None if row.bytes is None else row.bytes - logical_bytes,
+        per_device_bytes=row.per_device_bytes or None,
+    )  # fmt: skip
 
 
 def _subtitle(estimate: Estimate, engine: str) -> str:
@@ -217,46 +200,46 @@ def _tensors(cache: EngineCache) -> Table:
 
 
 def _reasons(cache: EngineCache) -> Table:
-    columns = (Column("from the need to what is held", "name", wraps=True), Column("bytes", "bytes"),
-               Column("", right=True), Column("why", "why", wraps=True))  # fmt: skip
-    rows = [Row(("logical need", ExactBytes(cache.logical_bytes), Bytes(cache.logical_bytes), ""),
-                depth=1, part="need")]  # fmt: skip
-    for waste in cache.waste:
-        why = Toned(waste.why, "faint")
-        rows.append(Row((waste.cause, ExactBytes(waste.bytes, signed=True), Bytes(waste.bytes), why),
-                        depth=1))  # fmt: skip
+    rows = [_figure("logical need", cache.logical_bytes, part="need")]
+    rows += [_step(waste.cause, waste.bytes, waste.why) for waste in cache.waste]
     held = f"{ratio(cache.bytes, cache.logical_bytes)} the need"
-    rows.append(
-        Row(("held", ExactBytes(cache.bytes), Bytes(cache.bytes), held), "strong", 1, "held")
-    )
-    return Table("waste", columns, tuple(rows))
+    rows.append(_figure("held", cache.bytes, held, "held", "strong"))
+    return _steps("waste", "from the need to what is held", rows)
 
 
 def loaded_tables(loaded: Loaded | str | None) -> Iterator[Table]:
     """The checkpoint's bytes, each reason's, and what all devices hold."""
     if loaded is None or isinstance(loaded, str):
         return
-    columns = (Column("from the checkpoint to loaded", "name", wraps=True), Column("bytes", "bytes"),
-               Column("", right=True), Column("why", "why", wraps=True))  # fmt: skip
-    stored = loaded.checkpoint_bytes
-    rows = [Row(("checkpoint", ExactBytes(stored), Bytes(stored), ""), depth=1, part="checkpoint")]
-    for reason in loaded.reasons:
-        rows.append(Row((reason.name, ExactBytes(reason.bytes, signed=True), Bytes(reason.bytes),
-                         Toned(reason.why, "faint")), depth=1))  # fmt: skip
+    rows = [_figure("checkpoint", loaded.checkpoint_bytes, part="checkpoint")]
+    rows += [_step(reason.name, reason.bytes, reason.why) for reason in loaded.reasons]
     total, devices = sum(loaded.bytes_per_device), len(loaded.bytes_per_device)
     where = "" if devices == 1 else f" on {devices} devices"
-    rows.append(Row((f"loaded{where}", ExactBytes(total), Bytes(total), ""), "strong", 1, "loaded"))
+    rows.append(_figure(f"loaded{where}", total, part="loaded", tone="strong"))
     if devices > 1:
         fullest = max(loaded.bytes_per_device)
-        rows.append(Row(("on the fullest device", ExactBytes(fullest), Bytes(fullest), ""), depth=1,
-                        part="loaded"))  # fmt: skip
+        rows.append(_figure("on the fullest device", fullest, part="loaded"))
     if loaded.buffer_bytes_per_device is not None:
-        beside = max(loaded.buffer_bytes_per_device)
         each = "" if devices == 1 else " on each device"
-        rows.append(Row((f"buffers{each}", ExactBytes(beside), Bytes(beside),
-                         Toned("rotary tables and scales, beside the weights", "faint")), depth=1,
-                        part="buffers"))  # fmt: skip
-    yield Table("loaded weights", columns, tuple(rows))
+        why = Toned("rotary tables and scales, beside the weights", "faint")
+        rows.append(_figure(f"buffers{each}", max(loaded.buffer_bytes_per_device), why, "buffers"))
+    yield _steps("loaded weights", "from the checkpoint to loaded", rows)
+
+
+def _steps(part: str, title: str, rows: Sequence[Row]) -> Table:
+    """From one figure to another, a reason a row."""
+    columns = (Column(title, "name", wraps=True), Column("bytes", "bytes"),
+               Column("", right=True), Column("why", "why", wraps=True))  # fmt: skip
+    return Table(part, columns, tuple(rows))
+
+
+def _figure(name: str, num_bytes: int, said: Cell = "", part: str = "", tone: Tone = "") -> Row:
+    return Row((name, ExactBytes(num_bytes), Bytes(num_bytes), said), tone, 1, part)
+
+
+def _step(cause: str, num_bytes: int, why: str) -> Row:
+    sizes = (ExactBytes(num_bytes, signed=True), Bytes(num_bytes))
+    return Row((cause, *sizes, Toned(why, "faint")), depth=1)
 
 
 def _totals(estimate: Estimate, cache: EngineCache) -> Table:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvcalc.file_types import recipe
-from kvcalc.media.words import MediaItem
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.towers import TOWER_COMPONENTS
@@ -13,25 +12,11 @@ from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
 from kvcalc.report.answers.types import types_tables
-from kvcalc.report.sheet import (
-    Answer,
-    Bar,
-    Bytes,
-    Cell,
-    Code,
-    Column,
-    Count,
-    ExactBytes,
-    Line,
-    Part,
-    Row,
-    Shape,
-    Share,
-    Sheet,
-    Table,
-    answer_of,
-    ratio,
-)
+from kvcalc.report.cells import Bar, Bytes, Cell, Code, Count, ExactBytes, Shape, Share, ratio
+from kvcalc.report.objects import estimate as objects
+from kvcalc.report.objects.common import named
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, answer_of
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -59,46 +44,32 @@ def answer(found: Sequence[Found], every: bool = False) -> Answer:
 def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
     """The contract's object for one model."""
     spec, workload, parameters = estimate.spec, estimate.workload, estimate.parameters
-    return {
-        "model": {"name": spec.name, "source": "; ".join(spec.source), "spec": path},
-        "workload": {
-            "context_tokens": workload.context_tokens,
-            "batch_size": workload.batch_size,
-            "encoder_tokens": workload.encoder_tokens,
-            "beams": workload.beams,
-            "dtype": workload.dtype,
-            "kv_dtype": workload.cache.kv_name,
-            "state_dtype": estimate.state_dtype,
-            **media_objects(workload.media),
-        },
-        "engine": estimate.engine,
-        "parallelism": {"tensor": workload.layout.tensor, "pipeline": workload.layout.pipeline},
-        "parameters": {
-            "total": estimate.total_parameters,
-            "language_model": parameters.language_model,
-            "active": parameters.active,
-            "active_without_embedding": parameters.active_without_embedding,
-            "by_component": _by_component(parameters.by_component)
-            | {part.name: part.parameters for part in estimate.beside},
-            "buffers": parameters.buffers,
-            "mtp": estimate.mtp_parameters,
-            **({"checkpoint": published} if (published := _published(estimate)) else {}),
-        },
-        "weights": _weights(estimate),
-        "cache": _cache(estimate.cache),
-        "workspace": {
-            "bytes": max((item.bytes for item in estimate.workspace), default=0),
-            "items": [_buffer_object(item) for item in estimate.workspace],
-            # What an engine needs that cuts a prefill in chunks.
-            "step": {
-                "tokens": step_tokens(estimate.workload),
-                "bytes": max((item.bytes for item in estimate.step), default=0),
-                "items": [_buffer_object(item) for item in estimate.step],
-            },
-        },
-        "assumptions": list(estimate.assumptions),
-        "total_bytes": estimate.total_bytes,
+    step = {
+        "tokens": step_tokens(workload),
+        "bytes": _largest(estimate.step),
+        "items": estimate.step,
     }
+    return filled(
+        objects.Estimate, estimate,
+        model=named(spec.name, spec.source, path),
+        workload=filled(objects.Workload, workload, state_dtype=estimate.state_dtype),
+        parallelism=workload.layout,
+        parameters=filled(
+            objects.Parameters, parameters,
+            total=estimate.total_parameters,
+            by_component=_by_component(parameters.by_component)
+            | {part.name: part.parameters for part in estimate.beside},
+            mtp=estimate.mtp_parameters,
+            checkpoint=_published(estimate),
+        ),
+        weights=_weights(estimate),
+        cache=_cache(estimate.cache),
+        workspace=filled(
+            objects.Workspace, bytes=_largest(estimate.workspace), items=estimate.workspace,
+            # What an engine needs that cuts a prefill in chunks.
+            step=filled(objects.Step, **step),
+        ),
+    )  # fmt: skip
 
 
 def _published(estimate: Estimate) -> int | None:
@@ -115,37 +86,29 @@ def _beside_files(estimate: Estimate) -> Iterable[tuple[str, int]]:
     return () if estimate.spec.checkpoint is None else estimate.spec.checkpoint.beside.items()
 
 
-def _buffer_object(item: WorkspaceItem) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "formula": item.formula,
-        "substituted": item.substituted,
-        "bytes": item.bytes,
-        "eager_only": item.eager_only,
-        "note": item.note or None,
-    }
+def _largest(items: Sequence[WorkspaceItem]) -> int:
+    return max((item.bytes for item in items), default=0)
 
 
 def _weights(estimate: Estimate) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "bytes": estimate.weight_bytes,
-        "by_component": _by_component(estimate.weight_bytes_by_component)
-        | {part.name: part.bytes for part in estimate.beside},
-        "per_device_bytes": list(estimate.weight_bytes_per_device),
-        "types": [
-            {"type": each.type, "tensors": each.tensors, "bytes": each.bytes}
-            for each in estimate.weight_types
-        ],
-    }
+    more: dict[str, Any] = {}
     gguf = recipe(estimate.workload.dtype)
     if gguf is not None:
-        result["files"] = _files(estimate, gguf.file_type.name)
+        more["files"] = _files(estimate, gguf.file_type.name)
     if estimate.stored is not None:
-        result["by_dtype"] = estimate.stored.by_dtype
-        result["beside"] = [
+        more["by_dtype"] = estimate.stored.by_dtype
+        more["beside"] = [
             {"what": what, "bytes": num_bytes} for what, num_bytes in estimate.stored.beside
         ]
-    return result
+    return filled(
+        objects.Weights,
+        bytes=estimate.weight_bytes,
+        by_component=_by_component(estimate.weight_bytes_by_component)
+        | {part.name: part.bytes for part in estimate.beside},
+        per_device_bytes=estimate.weight_bytes_per_device,
+        types=estimate.weight_types,
+        **more,
+    )
 
 
 def _files(estimate: Estimate, type_name: str) -> list[dict[str, Any]]:
@@ -172,46 +135,19 @@ def _by_component(counts: dict[Component, int]) -> dict[str, int]:
 
 
 def _cache(cache: CacheEstimate) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "bytes": cache.bytes,
-        "bytes_per_token": cache.bytes_per_token,
-        "next_token_bytes": cache.next_token_bytes,
-        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
-        "per_device_bytes": list(cache.per_device_bytes),
-        "groups": [_group(group) for group in cache.groups],
-    }
-    if cache.range_bytes is not None:
-        least, expected, worst = cache.range_bytes
-        result["range"] = {"least_bytes": least, "expected_bytes": expected, "worst_bytes": worst}
-    if cache.prefill_peak_bytes is not None:
-        result["prefill_peak_bytes"] = cache.prefill_peak_bytes
-    if cache.after_prefill_bytes is not None:
-        result["after_prefill_bytes"] = cache.after_prefill_bytes
-    return result
+    ends = ("least_bytes", "expected_bytes", "worst_bytes")
+    span = None if cache.range_bytes is None else dict(zip(ends, cache.range_bytes, strict=True))
+    groups = [_group(group) for group in cache.groups]
+    return filled(objects.Cache, cache, groups=groups, range=span)
 
 
 def _group(group: GroupEstimate) -> dict[str, Any]:
     layers = group.group.layers
-    return {
-        "layers": [layers[0], layers[-1]],
-        "layer_ranges": layer_ranges(layers),
-        "indices": list(layers),
-        "count": len(layers),
-        "stack": group.group.stack,
-        "block": group.group.block,
-        "mechanism": group.group.mechanism,
-        "bytes": group.bytes,
-        "tensors": [
-            {
-                "name": tensor.name,
-                "shape": list(tensor.shape),
-                "dtype": tensor.dtype,
-                "bytes": tensor.bytes,
-                "extent": tensor.extent,
-            }
-            for tensor in group.tensors
-        ],
-    }
+    return filled(
+        objects.CacheGroup, group.group,
+        layers=[layers[0], layers[-1]], layer_ranges=layer_ranges(layers), indices=layers,
+        count=len(layers), bytes=group.bytes, tensors=group.tensors,
+    )  # fmt: skip
 
 
 def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False) -> Sheet:
@@ -247,22 +183,6 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
     if parameters.language_model != parameters.total:
         about += f", {format_count(parameters.language_model)} of them the language model's"
     return Line(f"({about})", said, close=True)
-
-
-def media_objects(items: tuple[MediaItem, ...]) -> dict[str, Any]:
-    """``media``, where there are any."""
-    return {"media": [_media_object(item) for item in items]} if items else {}
-
-
-def _media_object(item: MediaItem) -> dict[str, Any]:
-    """Equal items: tokens and separators are one item's."""
-    return {
-        "kind": item.kind,
-        "count": item.count,
-        "size": item.size,
-        "tokens": item.tokens,
-        "separators": item.separators,
-    }
 
 
 def tokens_asked(workload: Workload) -> str:

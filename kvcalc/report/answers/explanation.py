@@ -1,6 +1,5 @@
 """``kvcalc explain``: per kind of layer, the equation, the numbers, the bytes and the source."""
 
-from dataclasses import asdict
 from math import prod
 from typing import Any
 
@@ -12,7 +11,10 @@ from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
 from kvcalc.report.answers.towers import tower_lines, tower_objects
-from kvcalc.report.sheet import Answer, Bytes, Column, Count, Row, Shape, Sheet, Table, Verbatim
+from kvcalc.report.cells import Bytes, Count, Shape
+from kvcalc.report.objects import explain as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Row, Sheet, Table, Verbatim
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Share
@@ -79,30 +81,23 @@ def _object(spec: ModelSpec, group: CacheGroup, workload: Workload, length: int)
     for tensor in group.tensors:
         positions = tensor.extent.positions(length, workload.encoder_tokens)
         each = tensor_bytes(tensor, workload.cache)
-        tensors.append({
-            "name": tensor.name, "shape": list(tensor.shape), "extent": str(tensor.extent),
-            "dtype": workload.cache.format(tensor.role, tensor.dtype).name, "positions": positions,
-            "position_bytes": each, "bytes": positions * each,
-        })  # fmt: skip
-    return {
-        "block": group.block,
-        "mechanism": group.mechanism,
-        "layer_ranges": layer_ranges(group.layers),
-        "count": len(group.layers),
-        "explanation": None if told is None else _told(told),
-        "tensors": tensors,
-        "bytes": len(group.layers) * sum(tensor["bytes"] for tensor in tensors),
-    }
+        tensors.append(filled(
+            objects.Tensor, tensor, extent=str(tensor.extent), positions=positions,
+            dtype=workload.cache.format(tensor.role, tensor.dtype).name,
+            position_bytes=each, bytes=positions * each,
+        ))  # fmt: skip
+    layers = group.layers
+    return filled(
+        objects.Group, group, layer_ranges=layer_ranges(layers), count=len(layers),
+        explanation=None if told is None else _told(told), tensors=tensors,
+        bytes=len(layers) * sum(tensor["bytes"] for tensor in tensors),
+    )  # fmt: skip
 
 
 def _told(told: Explanation) -> dict[str, Any]:
     equations = (("position", told.per_position), ("fixed", told.fixed))
-    return {
-        **asdict(told),
-        "elements": {
-            what: evaluate(told.substituted(equation)) for what, equation in equations if equation
-        },
-    }
+    values = {what: evaluate(told.substituted(each)) for what, each in equations if each}
+    return filled(objects.Told, told, elements=values)
 
 
 def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:

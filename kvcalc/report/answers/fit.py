@@ -1,26 +1,16 @@
 """``kvcalc fit``: the verdict, where the memory goes, and what would help."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from kvcalc.deployment.answer import Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
 from kvcalc.memory.layout import Layout
-from kvcalc.report.answers.estimate import media_objects, tokens_asked
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Cell,
-    Code,
-    Column,
-    Count,
-    Line,
-    Part,
-    Row,
-    Sheet,
-    Table,
-)
+from kvcalc.report.answers.estimate import tokens_asked
+from kvcalc.report.cells import Bytes, Cell, Code, Count
+from kvcalc.report.objects import fit as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -46,73 +36,37 @@ def to_object(fit: Fit) -> dict[str, Any]:
     """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits, null for any;
     ``_least`` is what holds at the lower end of the memory's band."""
     request, device = fit.request, fit.device
-    return {
-        "model": fit.model,
-        "device": {
-            "name": device.name,
-            "bytes": device.bytes,
-            "least_bytes": device.least,
-            "most_bytes": device.most,
-            "measured": device.measured,
-            "source": device.source,
-        },
-        "workload": {
-            "context_tokens": request.workload.context_tokens,
-            "batch_size": request.workload.batch_size,
-            "encoder_tokens": request.workload.encoder_tokens,
-            "dtype": request.workload.dtype,
-            "kv_dtype": request.workload.cache.kv_name,
-            **media_objects(request.workload.media),
-        },
-        "parallelism": _layout(request.layout),
-        "engine": {"name": request.engine, "version": fit.version},
-        "overheads_measured": fit.measured,
-        "budget_bytes": fit.budget,
-        "fits": fit.verdict != "does not fit",
-        "verdict": fit.verdict,
-        "stages": [_device(one) for one in fit.devices],
-        "longest_context": fit.longest_context,
-        "longest_context_least": fit.longest_context_least,
-        "largest_batch": fit.largest_batch,
-        "largest_batch_least": fit.largest_batch_least,
-        "fewest": None if fit.fewest is None else _layout(fit.fewest),
-        "changes": [asdict(change) for change in fit.changes],
-        "assumptions": list(fit.notes),
-    }
+    return filled(
+        objects.Fit, fit,
+        device=filled(objects.BandedDevice, device, least_bytes=device.least, most_bytes=device.most),
+        workload=request.workload,
+        parallelism=_layout(request.layout),
+        engine={"name": request.engine, "version": fit.version},
+        overheads_measured=fit.measured,
+        budget_bytes=fit.budget,
+        stages=[_stage(one) for one in fit.devices],
+        fewest=None if fit.fewest is None else _layout(fit.fewest),
+        assumptions=fit.notes,
+    )  # fmt: skip
 
 
 def _layout(layout: Layout) -> dict[str, Any]:
-    return {
-        "tensor": layout.tensor,
-        "pipeline": layout.pipeline,
-        "data": layout.data,
-        "expert": layout.tensor * layout.data if layout.expert else 1,
-        "devices": layout.devices,
-    }
+    expert = layout.tensor * layout.data if layout.expert else 1
+    return filled(objects.Ranks, layout, expert=expert)
 
 
-def _device(device: Device) -> dict[str, Any]:
-    return {
-        "layers": [device.layers.start, device.layers.stop - 1],
-        "weights_bytes": device.weight_bytes,
-        "beside_bytes": dict(device.beside),
-        "overheads": [
-            {
-                "name": item.name,
-                "bytes": item.bytes,
-                "least_bytes": item.least,
-                "most_bytes": item.most,
-                "formula": item.formula,
-            }
+def _stage(device: Device) -> dict[str, Any]:
+    return filled(
+        objects.Stage, device,
+        layers=[device.layers.start, device.layers.stop - 1],
+        weights_bytes=device.weight_bytes,
+        beside_bytes=dict(device.beside),
+        overheads=[
+            filled(objects.Overhead, item, least_bytes=item.least, most_bytes=item.most)
             for item in device.overheads
         ],
-        "free_bytes": device.free,
-        "free_least_bytes": device.free_least,
-        "free_most_bytes": device.free_most,
-        "cache_bytes": device.cache_bytes,
-        "reserved_bytes": device.reserved_bytes,
-        "waste": [asdict(item) for item in device.waste],
-    }
+        free_bytes=device.free, free_least_bytes=device.free_least, free_most_bytes=device.free_most,
+    )  # fmt: skip
 
 
 def sheet(fit: Fit) -> Sheet:

@@ -4,23 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.engines.llama_cpp.alongside import Beside
+from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalFit, headline
 from kvcalc.engines.llama_cpp.memory import Use
-from kvcalc.report.answers.estimate import media_objects
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Cell,
-    Code,
-    Column,
-    Count,
-    Line,
-    Mebibytes,
-    Part,
-    Row,
-    Sheet,
-    Table,
-)
+from kvcalc.report.cells import Bytes, Cell, Code, Count, Mebibytes
+from kvcalc.report.objects import fit as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
 from kvcalc.units import format_bytes
 
 KEYS = (
@@ -36,75 +26,46 @@ def answer(fit: LocalFit) -> Answer:
 def to_object(fit: LocalFit) -> dict[str, Any]:
     """Bytes as integers; the host is the last of ``devices``. ``compute_bytes`` is the upper end of
     its band, null where it is not predicted; ``free_bytes`` is at that end, null without --ram."""
-    question, flags, machine = fit.question, fit.question.flags, fit.question.machine
-    placed = fit.table.placement
-    return {
-        "model": fit.model,
-        "engine": {"name": question.engine, "version": fit.version},
-        "workload": {
-            "context_tokens": fit.context_tokens,
-            "batch_size": question.slots,
-            "dtype": question.dtype,
-            "kv_dtype": _kv_dtype(flags.cache_type_k, flags.cache_type_v),
-            **media_objects(question.media),
-        },
-        "ram_bytes": machine.ram,
-        "reserve_bytes": machine.reserve,
-        "devices": [_use(use) for use in fit.table.uses],
-        "placement": {
-            "n_gpu_layers": placed.num_offloaded,
-            "n_cpu_moe": fit.placing.num_cpu_moe,
-            "layers": [use.layers for use in fit.table.uses],
-        },
-        "fits": fit.verdict != "does not fit",
-        "verdict": fit.verdict,
-        "read_bytes_per_token": fit.table.read_bytes,
-        "longest_context": fit.longest_context,
-        "command": fit.command,
-        "changes": [
-            {
-                "what": change.what,
-                "effect": change.effect,
-                "read_bytes_per_token": change.read_bytes,
-            }
+    question, machine = fit.question, fit.question.machine
+    workload = {"context_tokens": fit.context_tokens, "batch_size": question.slots,
+                "kv_dtype": _kv_dtype(question.flags)}  # fmt: skip
+    placement = {"n_gpu_layers": fit.table.placement.num_offloaded,
+                 "n_cpu_moe": fit.placing.num_cpu_moe,
+                 "layers": [use.layers for use in fit.table.uses]}  # fmt: skip
+    return filled(
+        objects.LocalFit, fit,
+        engine={"name": question.engine, "version": fit.version},
+        workload=filled(objects.LocalWorkload, question, **workload),
+        ram_bytes=machine.ram,
+        reserve_bytes=machine.reserve,
+        devices=[_use(use) for use in fit.table.uses],
+        placement=placement,
+        read_bytes_per_token=fit.table.read_bytes,
+        changes=[
+            filled(objects.LocalChange, change, read_bytes_per_token=change.read_bytes)
             for change in fit.changes
         ],
-        "assumptions": list(fit.notes),
-    }
+        assumptions=fit.notes,
+    )  # fmt: skip
 
 
-def _kv_dtype(key: str | None, value: str | None) -> str:
-    key, value = key or "fp16", value or "fp16"
+def _kv_dtype(flags: LlamaCppFlags) -> str:
+    key, value = flags.cache_type_k or "fp16", flags.cache_type_v or "fp16"
     return key if key == value else f"{key}:{value}"
 
 
 def _use(use: Use) -> dict[str, Any]:
-    return {
-        "name": use.name,
-        "bytes": use.memory,
-        "layers": use.layers,
-        "model_bytes": use.model_bytes,
-        "cache_bytes": use.cache_bytes,
-        "compute_bytes": use.compute.most,
-        "compute_least_bytes": use.compute.least,
-        "output_bytes": use.output_bytes,
-        "outside_bytes": use.outside.most,
-        "outside_least_bytes": use.outside.least,
-        "kept": [{"name": name, "most_bytes": size} for name, size in use.kept],
-        "free_bytes": use.free(),
-        **({"beside": [_beside(each) for each in use.beside]} if use.beside else {}),
-    }
+    return filled(
+        objects.Use, use, **_computed(use), bytes=use.memory,
+        outside_bytes=use.outside.most, outside_least_bytes=use.outside.least,
+        kept=[{"name": name, "most_bytes": size} for name, size in use.kept],
+        free_bytes=use.free(),
+        beside=[filled(objects.Beside, each, **_computed(each)) for each in use.beside] or None,
+    )  # fmt: skip
 
 
-def _beside(part: Beside) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "model_bytes": part.model_bytes,
-        "cache_bytes": part.cache_bytes,
-        "compute_bytes": part.compute.most,
-        "compute_least_bytes": part.compute.least,
-        "output_bytes": part.output_bytes,
-    }
+def _computed(part: Use | Beside) -> dict[str, int | None]:
+    return {"compute_bytes": part.compute.most, "compute_least_bytes": part.compute.least}
 
 
 def sheet(fit: LocalFit) -> Sheet:
@@ -116,8 +77,8 @@ def sheet(fit: LocalFit) -> Sheet:
         Column("free", "free_bytes", right=True), Column(None, "output_bytes"),
         Column(None, "compute_bytes"), Column(None, "compute_most_bytes"),
     )  # fmt: skip
-    rows = (row for use in fit.table.uses for row in (_cells(use), *map(_own_cells, use.beside)))
-    parts.append(Table("device", columns, tuple(Row(tuple(cells)) for cells in rows)))
+    rows = [row for use in fit.table.uses for row in (_row(use), *map(_own_row, use.beside))]
+    parts.append(Table("device", columns, tuple(rows)))
     answers = (Column("how it runs", "name", wraps=True), Column("", "note", wraps=True),
                Column(None, "value"))  # fmt: skip
     parts.append(Table("answer", answers, tuple(map(Row, _answers(fit))), headed=False))
@@ -129,36 +90,32 @@ def sheet(fit: LocalFit) -> Sheet:
     return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
 
 
-def _cells(use: Use) -> Iterator[Cell]:
-    most = use.compute.most
-    free = use.free()
-    yield use.name
-    yield Count(use.layers)
-    yield None if use.memory is None else Mebibytes(use.memory)
-    yield Mebibytes(use.model_bytes)
-    yield Mebibytes(use.cache_bytes)
-    yield "not predicted" if most is None else Mebibytes(most + use.output_bytes)
-    yield Mebibytes(use.outside.most or 0)
-    yield None if free is None else Mebibytes(free)
-    yield Bytes(use.output_bytes)
-    yield Bytes(use.compute.least)
-    yield None if most is None else Bytes(most)
+def _row(use: Use) -> Row:
+    memory, free = use.memory, use.free()
+    return Row((
+        use.name, Count(use.layers), None if memory is None else Mebibytes(memory), *_held(use),
+        Mebibytes(use.outside.most or 0), None if free is None else Mebibytes(free), *_buffers(use),
+    ))  # fmt: skip
 
 
-def _own_cells(part: Beside) -> Iterator[Cell]:
+def _own_row(part: Beside) -> Row:
     """A row below the device's: what lies there beside the model, counted in what is free."""
+    return Row((f"+ {part.name}", None, None, *_held(part), None, None, *_buffers(part)))
+
+
+def _held(part: Use | Beside) -> tuple[Cell, ...]:
     most = part.compute.most
-    yield f"+ {part.name}"
-    yield None
-    yield None
-    yield Mebibytes(part.model_bytes)
-    yield Mebibytes(part.cache_bytes)
-    yield "not predicted" if most is None else Mebibytes(most + part.output_bytes)
-    yield None
-    yield None
-    yield Bytes(part.output_bytes)
-    yield Bytes(part.compute.least)
-    yield None if most is None else Bytes(most)
+    compute = "not predicted" if most is None else Mebibytes(most + part.output_bytes)
+    return Mebibytes(part.model_bytes), Mebibytes(part.cache_bytes), compute
+
+
+def _buffers(part: Use | Beside) -> tuple[Cell, ...]:
+    most = part.compute.most
+    return (
+        Bytes(part.output_bytes),
+        Bytes(part.compute.least),
+        None if most is None else Bytes(most),
+    )
 
 
 def _answers(fit: LocalFit) -> Iterator[tuple[Cell, Cell, Cell]]:

@@ -1,35 +1,19 @@
 """``kvcalc fit`` of one model under llama.cpp without a type: which file, with which flags."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from kvcalc.engines.llama_cpp.files import LocalFiles, file_bytes
 from kvcalc.engines.llama_cpp.local import LocalFit, where_line
 from kvcalc.report.answers import local
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Column,
-    Count,
-    Line,
-    Part,
-    Row,
-    Sheet,
-    Table,
-)
+from kvcalc.report.cells import Bytes, Count
+from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes
 
 KEYS = (
     "model", "dtype", "model_bytes", "layers_on_devices", "experts_in_ram", "read_bytes_per_token",
     "longest_context", "verdict", "command",
-)  # fmt: skip
-_COLUMNS = (
-    Column("weights in", "dtype"), Column("weights", "model_bytes"),
-    Column("on devices", right=True), Column(None, "layers_on_devices"),
-    Column("experts in RAM", "experts_in_ram", right=True),
-    Column("read of RAM a token", "read_bytes_per_token"),
-    Column("longest context so", "longest_context"), Column("", "verdict"), Column(None, "command"),
 )  # fmt: skip
 
 
@@ -54,7 +38,7 @@ def sheet(found: LocalFiles) -> Sheet:
     """A row for each type, then one to begin with: the widest that is whole on the devices, or else
     the one that reads the least of RAM."""
     first, whole, widest = found.fits[0], found.whole, found.widest
-    rows = tuple(map(_row, found.fits))
+    rows = rows_of(_COLUMNS, found.fits)
     # Nobody reads a column of a dense model's experts.
     columns = tuple(
         replace(column, title=None)
@@ -74,19 +58,31 @@ def sheet(found: LocalFiles) -> Sheet:
     return Sheet(first.model, "", tuple(parts), tuple(_notes(found)), KEYS)
 
 
-def _row(fit: LocalFit) -> Row:
-    placed, number = fit.table.placement, fit.placing.num_cpu_moe
-    layers = len(placed.layers)
-    fits = fit.verdict != "does not fit"
-    longest = fit.longest_context
-    experts = "all" if number is None else f"{number} layers" if number else None
-    return Row((
-        fit.question.dtype, Bytes(file_bytes(fit)),
-        f"{placed.num_offloaded} of {layers}" if fits else None, Count(placed.num_offloaded),
-        experts if fits else None, Bytes(fit.table.read_bytes) if fits else None,
-        None if longest is None or not fits else Count(longest), fit.verdict,
-        fit.command if fits else None,
-    ))  # fmt: skip
+def _placed(fit: LocalFit) -> str:
+    placed = fit.table.placement
+    return f"{placed.num_offloaded} of {len(placed.layers)}"
+
+
+def _experts(fit: LocalFit) -> str | None:
+    number = fit.placing.num_cpu_moe
+    return "all" if number is None else f"{number} layers" if number else None
+
+
+def _held(of: Callable[[LocalFit], Any]) -> Callable[[LocalFit], Any]:
+    """What is said of a file that runs."""
+    return lambda fit: of(fit) if fit.fits else None
+
+
+_COLUMNS = (
+    Column("weights in", "dtype", of=lambda fit: fit.question.dtype),
+    Column("weights", "model_bytes", Bytes, file_bytes),
+    Column("on devices", "", of=_held(_placed), right=True),
+    Column(None, "layers_on_devices", Count, lambda fit: fit.table.placement.num_offloaded),
+    Column("experts in RAM", "experts_in_ram", of=_held(_experts), right=True),
+    Column("read of RAM a token", "read_bytes_per_token", Bytes, _held(lambda fit: fit.table.read_bytes)),
+    Column("longest context so", "longest_context", Count, _held(lambda fit: fit.longest_context)),
+    Column("", "verdict"), Column(None, "command", of=_held(lambda fit: fit.command)),
+)  # fmt: skip
 
 
 def _paste(fit: LocalFit, said: str) -> Line:

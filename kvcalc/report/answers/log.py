@@ -1,29 +1,15 @@
 """``kvcalc log``: what a start-up log says beside what kvcalc says, and what would help."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from kvcalc.logs.answer import Item, LogAnswer, Observation, Value
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Cell,
-    Code,
-    Column,
-    Count,
-    Decimal,
-    ExactBytes,
-    Line,
-    Part,
-    Points,
-    Row,
-    Sheet,
-    Table,
-    Toned,
-    decimals,
-    table,
-)
+from kvcalc.report.cells import Bytes, Cell, Code, Count, Decimal, ExactBytes, Toned, decimals
+from kvcalc.report.objects import log as objects
+from kvcalc.report.objects.common import named
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Points, Sheet, Table, rows_of, table
 
 KEYS = (
     "model", "part", "name", "line", "logged", "predicted", "difference", "least", "most", "agrees",
@@ -46,33 +32,15 @@ def answer(found: LogAnswer) -> Answer:
 
 def to_object(found: LogAnswer) -> dict[str, Any]:
     """The contract's fields. Integers, but for a concurrency, which is a quotient."""
-    return {
-        "engine": {"name": found.engine, "version": found.version},
-        "model": {"name": found.model, "source": "; ".join(found.source), "spec": found.path},
-        "flags": dict(found.flags),
-        "observations": [_observation(each) for each in found.observations],
-        "advice": [
-            {"change": each.change, "effect": each.effect, "command": each.command}
-            for each in found.advice
+    return filled(
+        objects.Log, found,
+        engine={"name": found.engine, "version": found.version},
+        model=named(found.model, found.source, found.path),
+        observations=[
+            filled(objects.LogFigure, each, reason=f"{each.of}: {each.reason}" if each.of else each.reason)
+            for each in found.observations
         ],
-    }
-
-
-def _observation(each: Observation) -> dict[str, Any]:
-    return {
-        "quantity": each.quantity,
-        "line": each.line,
-        "logged": _number(each.logged),
-        "predicted": _number(each.predicted),
-        "least": _number(each.least),
-        "most": _number(each.most),
-        "agrees": each.agrees,
-        "reason": f"{each.of}: {each.reason}" if each.of else each.reason,
-    }
-
-
-def _number(value: Value | None) -> int | float | None:
-    return float(value) if isinstance(value, Fraction) else value
+    )  # fmt: skip
 
 
 def sheet(found: LogAnswer) -> Sheet:
@@ -81,13 +49,13 @@ def sheet(found: LogAnswer) -> Sheet:
         Line(_headline(found), tone="bad" if found.disagrees else "good", close=True)
     ]
     parts += [Line(each, close=True) for each in found.verdict]
-    parts.append(_figures(found))
+    parts.append(Table("figure", _FIGURES, rows_of(_FIGURES, found.observations)))
     if found.memory:
         parts.append(_items("memory", "what the memory went to", found.memory))
     if len(found.request) > 1:
         parts.append(_items("request", found.request_title or "one request", found.request))
     if found.advice:
-        parts.append(_advice(found))
+        parts.append(Table("advice", _ADVICE, rows_of(_ADVICE, found.advice)))
     if found.assumed:
         parts.append(Points(found.assumed, "taken for granted"))
     return Sheet(found.model, _subtitle(found), tuple(parts), found.notes, KEYS)
@@ -112,30 +80,9 @@ def _headline(found: LogAnswer) -> str:
     return f"The log's {len(compared)} figures are as they should be."
 
 
-def _figures(found: LogAnswer) -> Table:
-    columns = (
-        Column("line", "line"), Column("figure", "name"), Column("logged", "logged", right=True),
-        Column("kvcalc", "predicted", right=True), Column("difference", "difference", right=True),
-        Column(""), Column("why", "reason", wraps=True),
-        Column(None, "least"), Column(None, "most"), Column(None, "agrees"),
-    )  # fmt: skip
-    rows = []
-    for each in found.observations:
-        name = _WORDS.get(each.quantity, each.quantity)
-        cells = (
-            Count(each.line),
-            f"{name}, {each.of}" if each.of else name,
-            _cell(each.quantity, each.logged),
-            _cell(each.quantity, each.predicted),
-            _difference(each),
-            _mark(each),
-            _why(each),
-            _plain(each.least),
-            _plain(each.most),
-            {True: "true", False: "false", None: ""}[each.agrees],
-        )
-        rows.append(Row(cells))
-    return Table("figure", columns, tuple(rows))
+def _name(each: Observation) -> str:
+    name = _WORDS.get(each.quantity, each.quantity)
+    return f"{name}, {each.of}" if each.of else name
 
 
 def _difference(each: Observation) -> Cell:
@@ -182,33 +129,35 @@ def _cell(quantity: str, value: Value | None) -> Cell:
     return Count(int(value))
 
 
-def _plain(value: Value | None) -> Cell:
-    if value is None:
-        return None
+def _plain(value: Value) -> Cell:
     return Decimal(value, "x") if isinstance(value, Fraction) else Count(value)
 
 
 def _items(part: str, title: str, items: tuple[Item, ...]) -> Table:
     columns = (
-        Column(title, "name"), Column("", right=True), Column("bytes", "bytes"), Column("line", "line"),
-        Column("", "reason", wraps=True),
+        Column(title, "name"), Column("", "", _logged, lambda each: each.bytes, right=True),
+        Column("bytes", "bytes", ExactBytes), Column("line", "line", Count, lambda each: each.line or None),
+        Column("", "reason", of=lambda each: each.why, wraps=True),
     )  # fmt: skip
-    rows = []
-    for each in items:
-        line = Count(each.line) if each.line else None
-        cells = (each.name, Bytes(each.bytes, logged=True), ExactBytes(each.bytes), line, each.why)
-        rows.append(Row(cells, depth=each.depth))
+    rows = [replace(row, depth=item.depth)
+            for row, item in zip(rows_of(columns, items), items, strict=True)]  # fmt: skip
     return table(part, columns, rows)
 
 
-def _advice(found: LogAnswer) -> Table:
-    columns = (
-        Column("what would help most", "change", wraps=True), Column("its effect", "effect", wraps=True),
-        Column(None, "command"),
-    )  # fmt: skip
-    return Table("advice", columns, tuple(_advised(found)))
+def _logged(num_bytes: int) -> Bytes:
+    return Bytes(num_bytes, logged=True)
 
 
-def _advised(found: LogAnswer) -> Iterator[Row]:
-    for each in found.advice:
-        yield Row((Code(each.change), each.effect, Code(each.command)))
+_FIGURES = (
+    Column("line", "line", Count), Column("figure", "name", of=_name),
+    Column("logged", "logged", of=lambda each: _cell(each.quantity, each.logged), right=True),
+    Column("kvcalc", "predicted", of=lambda each: _cell(each.quantity, each.predicted), right=True),
+    Column("difference", "difference", of=_difference, right=True), Column("", "", of=_mark),
+    Column("why", "reason", of=_why, wraps=True), Column(None, "least", _plain),
+    Column(None, "most", _plain),
+    Column(None, "agrees", lambda agrees: str(agrees).lower()),
+)  # fmt: skip
+_ADVICE = (
+    Column("what would help most", "change", Code, wraps=True),
+    Column("its effect", "effect", wraps=True), Column(None, "command", Code),
+)  # fmt: skip

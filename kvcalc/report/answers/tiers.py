@@ -1,26 +1,26 @@
 """``kvcalc tiers``: what sessions cost beyond the GPU."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+from kvcalc.report.cells import Bytes, Count, Decimal, ExactBytes
+from kvcalc.report.objects import tiers as objects
+from kvcalc.report.objects.common import named
+from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import (
     Answer,
-    Bytes,
     Column,
-    Count,
-    Decimal,
-    ExactBytes,
     Line,
     Part,
     Points,
     Row,
     Sheet,
     Table,
+    rows_of,
     table,
 )
-from kvcalc.tiers.answer import Tier, Tiers
+from kvcalc.tiers.answer import Tiers
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -37,31 +37,18 @@ def answer(found: Tiers, source: tuple[str, ...] = (), path: str = "") -> Answer
 
 def to_object(found: Tiers, source: tuple[str, ...], path: str) -> dict[str, Any]:
     """Bytes are of all ranks; seconds are quotients."""
-    return {
-        "model": {"name": found.model, "source": "; ".join(source), "spec": path},
-        "engine": {"name": found.engine, "version": found.version},
-        "workload": {"context_tokens": found.context_tokens, "tensor": found.ranks},
-        "gpu": {
-            "session_bytes": found.gpu_bytes,
-            "logical_bytes": found.logical_bytes,
-            "transfer_seconds": _seconds(found.transfer),
-        },
-        "tiers": [_object(tier) for tier in found.tiers],
-        "num_requests": found.num_requests,
-        "rules": list(found.rules),
-        "notes": list(found.notes),
-    }
-
-
-def _object(tier: Tier) -> dict[str, Any]:
-    values = asdict(tier)
-    values["move_seconds"] = _seconds(values.pop("move"))
-    values["flag"] = tier.flag or None
-    return values
-
-
-def _seconds(value: Fraction | None) -> float | None:
-    return None if value is None else float(value)
+    gpu = {"session_bytes": found.gpu_bytes, "transfer_seconds": found.transfer}
+    return filled(
+        objects.Tiers, found,
+        model=named(found.model, source, path),
+        engine={"name": found.engine, "version": found.version},
+        workload={"context_tokens": found.context_tokens, "tensor": found.ranks},
+        gpu=filled(objects.Gpu, found, **gpu),
+        tiers=[
+            filled(objects.Tier, tier, move_seconds=tier.move)
+            for tier in found.tiers
+        ],
+    )  # fmt: skip
 
 
 def sheet(found: Tiers) -> Sheet:
@@ -80,49 +67,18 @@ def sheet(found: Tiers) -> Sheet:
 
 
 def _costs(found: Tiers) -> Table:
-    columns = (
-        Column("tier", "name"), Column("stored in", "unit"), Column("tokens", "unit_tokens"),
-        Column("bytes of one", "unit_bytes"), Column("a session", "session_bytes"),
-        Column("of them", "session_units"), Column("tokens kept", "kept_tokens"),
-        Column("to move one", right=True), Column(None, "move_seconds"),
-    )  # fmt: skip
-    rows = []
+    rows = rows_of(_COSTS, found.tiers)
     if found.transfer is not None:
-        rows.append(Row(("to another server", "blocks", None, None, Bytes(found.gpu_bytes), None,
-                         Count(found.context_tokens), _time(found.transfer),
-                         Decimal(found.transfer))))  # fmt: skip
-    for tier in found.tiers:
-        rows.append(Row((
-            tier.name, f"{tier.unit}s", _count(tier.unit_tokens), ExactBytes(tier.unit_bytes, after=" B"),
-            Bytes(tier.session_bytes), Count(tier.session_units), Count(tier.kept_tokens),
-            None if tier.move is None else _time(tier.move),
-            None if tier.move is None else Decimal(tier.move),
-        )))  # fmt: skip
-    return table("tier", columns, rows)
+        cells = ("to another server", "blocks", None, None, Bytes(found.gpu_bytes), None,
+                 Count(found.context_tokens), _time(found.transfer), Decimal(found.transfer))  # fmt: skip
+        rows = (Row(cells), *rows)
+    return table("tier", _COSTS, rows)
 
 
 def _holds(found: Tiers) -> Iterator[Table]:
-    columns = (
-        Column("what it holds", "name"), Column("size", "bytes"), Column("units", "num_units"),
-        Column("tokens", "tokens"), Column("sessions", "sessions"),
-        Column("requests of the file", "requests"), Column("all of them take", "requests_bytes"),
-        Column(None, "flag"),
-    )  # fmt: skip
-    rows = [
-        Row((
-            tier.name, None if tier.bytes is None else Bytes(tier.bytes), _count(tier.num_units),
-            _count(tier.tokens), _count(tier.sessions), _count(tier.requests),
-            None if tier.requests_bytes is None else Bytes(tier.requests_bytes), tier.flag,
-        ))
-        for tier in found.tiers
-        if tier.bytes is not None or tier.requests_bytes is not None
-    ]  # fmt: skip
-    if rows:
-        yield table("held", columns, rows)
-
-
-def _count(number: int | None) -> Count | None:
-    return None if number is None else Count(number)
+    said = [each for each in found.tiers if (each.bytes, each.requests_bytes) != (None, None)]
+    if said:
+        yield table("held", _HOLDS, rows_of(_HOLDS, said))
 
 
 def _time(seconds: Fraction) -> str:
@@ -132,3 +88,20 @@ def _time(seconds: Fraction) -> str:
             hundredths = round(seconds * unit * 100)
             return f"{hundredths // 100:,}.{hundredths % 100:02d} {name}"
     raise AssertionError
+
+
+_COSTS = (
+    Column("tier", "name"), Column("stored in", "unit", of=lambda tier: f"{tier.unit}s"),
+    Column("tokens", "unit_tokens", Count),
+    Column("bytes of one", "unit_bytes", lambda size: ExactBytes(size, after=" B")),
+    Column("a session", "session_bytes", Bytes), Column("of them", "session_units", Count),
+    Column("tokens kept", "kept_tokens", Count),
+    Column("to move one", "", _time, lambda tier: tier.move, right=True),
+    Column(None, "move_seconds", Decimal, lambda tier: tier.move),
+)  # fmt: skip
+_HOLDS = (
+    Column("what it holds", "name"), Column("size", "bytes", Bytes),
+    Column("units", "num_units", Count), Column("tokens", "tokens", Count),
+    Column("sessions", "sessions", Count), Column("requests of the file", "requests", Count),
+    Column("all of them take", "requests_bytes", Bytes), Column(None, "flag"),
+)  # fmt: skip

@@ -2,16 +2,26 @@
 
 from typing import Any
 
-from kvcalc.deployment.together import Part, Together
-from kvcalc.report.sheet import Answer, Bytes, Column, Count, Line, Row, Sheet, Table
+from kvcalc.deployment.together import Together
+from kvcalc.report.cells import Bytes, Count
+from kvcalc.report.objects import fit as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Sheet, rows_of, table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = ("model", "dtype", "weights_bytes", "bytes", "percent", "command")
-_SHARE = Column("share of the device", right=True)
+
+
+def _share(percent: int) -> str:
+    return f"--gpu-memory-utilization {percent // 100}.{percent % 100:02d}"
+
+
 _COLUMNS = (
-    Column("model", "model"), Column("weights in", "dtype"), Column("weights", "weights_bytes"),
-    Column("takes", "bytes"), _SHARE, Column(None, "percent"),
-    Column(None, "command"),
+    Column("model", "model"), Column("weights in", "dtype"),
+    Column("weights", "weights_bytes", Bytes, lambda part: part.weight_bytes),
+    Column("takes", "bytes", Bytes, lambda part: part.num_bytes),
+    Column("share of the device", "", _share, lambda part: part.percent, right=True),
+    Column(None, "percent", Count), Column(None, "command"),
 )  # fmt: skip
 
 
@@ -22,31 +32,16 @@ def answer(found: Together) -> Answer:
 def to_object(found: Together) -> dict[str, Any]:
     """``bytes`` is what a model takes of the device, null where that is more than all of it;
     ``percent`` the engine's share, null for an engine that is told none."""
-    device, workload = found.device, found.request.workload
-    return {
-        "device": {"name": device.name, "bytes": device.bytes, "measured": device.measured},
-        "engine": {"name": found.request.engine, "version": found.version},
-        "workload": {
-            "context_tokens": workload.context_tokens,
-            "batch_size": workload.batch_size,
-            "kv_dtype": workload.cache.kv_name,
-        },
-        "fits": found.verdict != "does not fit",
-        "verdict": found.verdict,
-        "models": [_object(part) for part in found.parts],
-        "free_bytes": found.free_bytes,
-    }
-
-
-def _object(part: Part) -> dict[str, Any]:
-    return {
-        "model": part.model,
-        "dtype": part.dtype,
-        "weights_bytes": part.weight_bytes,
-        "bytes": part.num_bytes,
-        "percent": part.percent,
-        "command": part.command,
-    }
+    request = found.request
+    return filled(
+        objects.Together, found,
+        engine={"name": request.engine, "version": found.version},
+        workload=request.workload,
+        models=[
+            filled(objects.Share, part, weights_bytes=part.weight_bytes, bytes=part.num_bytes)
+            for part in found.parts
+        ],
+    )  # fmt: skip
 
 
 def sheet(found: Together) -> Sheet:
@@ -63,23 +58,5 @@ def sheet(found: Together) -> Sheet:
         left = f"{format_bytes(-found.free_bytes)} are missing"
     else:
         left = f"{format_bytes(found.free_bytes)} are left"
-    # A title over nothing says nothing.
-    shared = any(part.percent is not None for part in found.parts)
-    columns = tuple(
-        Column(None) if column is _SHARE and not shared else column for column in _COLUMNS
-    )
-    table = Table("", columns, tuple(map(_row, found.parts)))
-    return Sheet("", "", (Line("", lead=about), table, Line(left)), (), KEYS)
-
-
-def _row(part: Part) -> Row:
-    taken = None if part.num_bytes is None else Bytes(part.num_bytes)
-    share = (
-        ""
-        if part.percent is None
-        else f"--gpu-memory-utilization {part.percent // 100}.{part.percent % 100:02d}"
-    )
-    percent = None if part.percent is None else Count(part.percent)
-    return Row(
-        (part.model, part.dtype, Bytes(part.weight_bytes), taken, share, percent, part.command)
-    )
+    shares = table("", _COLUMNS, rows_of(_COLUMNS, found.parts))
+    return Sheet("", "", (Line("", lead=about), shares, Line(left)), (), KEYS)

@@ -1,23 +1,13 @@
 """``kvcalc estimate --lengths FILE``: what requests of a trace take, and how many fit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from kvcalc.memory.traffic import Percentile, Traffic
-from kvcalc.report.sheet import (
-    Answer,
-    Bytes,
-    Column,
-    Count,
-    ExactBytes,
-    Row,
-    Sheet,
-    Table,
-    answer_of,
-    percent,
-    table,
-)
+from kvcalc.report.cells import Bytes, Count, ExactBytes, percent
+from kvcalc.report.objects import traffic as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Row, Sheet, Table, answer_of, rows_of, table
 
 # (model, path of the spec, traffic, assumptions)
 Found = tuple[str, str, Traffic, tuple[str, ...]]
@@ -37,47 +27,32 @@ def answer(found: Sequence[Found]) -> Answer:
 
 def to_object(model: str, path: str, traffic: Traffic, notes: tuple[str, ...]) -> dict[str, Any]:
     """Integers only."""
-    return {
-        "model": {"name": model, "spec": path},
-        "requests": traffic.num_requests,
-        "tokens": traffic.num_tokens,
-        "held_by": traffic.held_by,
-        "block_tokens": traffic.block_tokens,
-        "available_bytes": traffic.available_bytes,
-        "logical_bytes": traffic.logical_bytes,
-        "bytes": traffic.bytes,
-        "rounding_bytes": traffic.rounding_bytes,
+    return filled(
+        objects.Traffic, traffic,
+        model={"name": model, "spec": path},
+        requests=traffic.num_requests,
+        tokens=traffic.num_tokens,
         # percent is null for the mean, 100 for the longest request.
-        "percentiles": [asdict(row) for row in traffic.percentiles],
-        "shared_prefix": asdict(traffic.prefix) if traffic.prefix is not None else None,
-        "assumptions": list(notes),
-    }
+        percentiles=traffic.percentiles,
+        shared_prefix=traffic.prefix,
+        assumptions=notes,
+    )  # fmt: skip
 
 
 def sheet(model: str, traffic: Traffic, notes: tuple[str, ...]) -> Sheet:
     """The distribution, then all requests together."""
     columns = (
-        Column("request", "request"), Column("tokens", "tokens"), Column("need", "logical_bytes"),
-        Column(_held(traffic)), Column("bytes", "bytes"), Column("at once", "concurrency"),
-        Column("sharing the prefix", "shared_concurrency"),
+        Column("request", "request", of=_name), Column("tokens", "tokens", Count),
+        Column("need", "logical_bytes", Bytes), Column(_held(traffic), "", Bytes, lambda row: row.bytes),
+        Column("bytes", "bytes", ExactBytes), Column("at once", "concurrency", Count),
+        Column("sharing the prefix", "shared_concurrency", Count),
     )  # fmt: skip
-    rows = [
-        Row((
-            _name(row), Count(row.tokens), Bytes(row.logical_bytes), Bytes(row.bytes),
-            ExactBytes(row.bytes), _count(row.concurrency), _count(row.shared_concurrency),
-        ))
-        for row in traffic.percentiles
-    ]  # fmt: skip
     totals = (Column("all requests", "request", wraps=True), Column("", "value"),
               Column("", wraps=True))  # fmt: skip
-    parts = (table("percentile", columns, rows),
+    parts = (table("percentile", columns, rows_of(columns, traffic.percentiles)),
              Table("total", totals, tuple(_totals(traffic)), headed=False))  # fmt: skip
     subtitle = f"the cache of {traffic.num_requests:,} request{'s' * (traffic.num_requests != 1)}"
     return Sheet(model, subtitle, parts, notes, KEYS)
-
-
-def _count(number: int | None) -> Count | None:
-    return None if number is None else Count(number)
 
 
 def _name(row: Percentile) -> str:

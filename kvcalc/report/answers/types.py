@@ -7,9 +7,11 @@ from kvcalc.dtypes import GGML, PLAIN
 from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.ledger import Row as LedgerRow
+from kvcalc.memory.ledger import TypeTotal
 from kvcalc.memory.weights import ledger
 from kvcalc.mlx_types import mlx_recipe
-from kvcalc.report.sheet import Bar, Bytes, Column, Count, Row, Share, Table
+from kvcalc.report.cells import Bar, Bytes, Cell, Count, Share
+from kvcalc.report.sheet import Column, Row, Table
 from kvcalc.spec.stored_formats import stored_format
 from kvcalc.spec.tensor_formats import layers_text, rule_name
 
@@ -17,7 +19,7 @@ from kvcalc.spec.tensor_formats import layers_text, rule_name
 def types_tables(estimate: Estimate) -> Iterator[Table]:
     """What a GGUF or MLX type or a quantised checkpoint mixes; nothing where the format is one."""
     if recipe(estimate.workload.dtype) or mlx_recipe(estimate.workload.dtype):
-        yield from _of_recipe(estimate)
+        yield _of_recipe(estimate)
     elif estimate.workload.dtype == "checkpoint" and estimate.stored is None:
         narrow = [each for each in estimate.weight_types if each.type not in PLAIN]
         if narrow and len(estimate.weight_types) > 1:
@@ -27,19 +29,41 @@ def types_tables(estimate: Estimate) -> Iterator[Table]:
 def _of_checkpoint(estimate: Estimate) -> Table:
     """Which tensors are in which format."""
     rows_of: dict[str, list[LedgerRow]] = {}
-    ledger_rows = ledger(estimate.spec, "checkpoint").rows
-    for row in ledger_rows:
+    every = ledger(estimate.spec, "checkpoint").rows
+    for row in every:
         rows_of.setdefault(row.dtype, []).append(row)
-    columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
-               Column("bits per weight"), Column("share"), Column("what it stores"))  # fmt: skip
-    total = estimate.weight_bytes
     rows = [
-        Row((each.type, Count(each.tensors), Bytes(each.bytes), _bits_of(rows_of[each.type]),
-             Share(each.bytes, total), ", ".join(_stored(rows_of[each.type], ledger_rows))),
-            depth=1, part="weights type")
+        _row(each, estimate, _bits_of(rows_of[each.type]), ", ".join(_stored(rows_of[each.type], every)))
         for each in estimate.weight_types
     ]  # fmt: skip
+    return _types("what it stores", rows)
+
+
+def _of_recipe(estimate: Estimate) -> Table:
+    """The mixture of a GGUF or MLX type: tensors, bytes and bits per weight of each format."""
+    total = estimate.weight_bytes
+    rows = [
+        _row(each, estimate, _bits(each.type), Bar(each.bytes, total))
+        for each in estimate.weight_types
+    ]
+    tensors = sum(each.tensors for each in estimate.weight_types)
+    counted = estimate.parameters.language_model + estimate.parameters.buffers
+    bits = ratio_of(total * 8, counted)
+    rows.append(Row(("together", Count(tensors), Bytes(total), bits, None, None), "strong", 1,
+                    "weights type total"))  # fmt: skip
+    return _types("", rows)
+
+
+def _types(last: str, rows: Sequence[Row]) -> Table:
+    columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
+               Column("bits per weight"), Column("share"), Column(last))  # fmt: skip
     return Table("types", columns, tuple(rows))
+
+
+def _row(each: TypeTotal, estimate: Estimate, bits: str, last: Cell) -> Row:
+    share = Share(each.bytes, estimate.weight_bytes)
+    cells = (each.type, Count(each.tensors), Bytes(each.bytes), bits, share, last)
+    return Row(cells, depth=1, part="weights type")
 
 
 def _bits_of(rows: Sequence[LedgerRow]) -> str:
@@ -71,24 +95,6 @@ def _stored(own: Sequence[LedgerRow], every: Sequence[LedgerRow]) -> Iterator[st
 
 def _matrix(row: LedgerRow) -> bool:
     return row.weight.tensor.quantised or row.component in ("embedding", "router", "head")
-
-
-def _of_recipe(estimate: Estimate) -> Iterator[Table]:
-    """The mixture of a GGUF or MLX type: tensors, bytes and bits per weight of each format."""
-    columns = (Column("type", "dtype"), Column("tensors"), Column("bytes", "bytes"),
-               Column("bits per weight"), Column("share"), Column(""))  # fmt: skip
-    total = estimate.weight_bytes
-    rows = [
-        Row((each.type, Count(each.tensors), Bytes(each.bytes), _bits(each.type),
-             Share(each.bytes, total), Bar(each.bytes, total)), depth=1, part="weights type")
-        for each in estimate.weight_types
-    ]  # fmt: skip
-    tensors = sum(each.tensors for each in estimate.weight_types)
-    counted = estimate.parameters.language_model + estimate.parameters.buffers
-    bits = ratio_of(total * 8, counted)
-    rows.append(Row(("together", Count(tensors), Bytes(total), bits, None, None), "strong", 1,
-                    "weights type total"))  # fmt: skip
-    yield Table("types", columns, tuple(rows))
 
 
 def _bits(kind: str) -> str:

@@ -1,24 +1,12 @@
 """``kvcalc verify``: a table per model, or one line per model where there are many."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kvcalc.report.sheet import (
-    Answer,
-    Cell,
-    Column,
-    Count,
-    Line,
-    Part,
-    Points,
-    Row,
-    Sheet,
-    Table,
-    Tone,
-    Toned,
-    table,
-)
+from kvcalc.report.cells import Cell, Count, Tone, Toned
+from kvcalc.report.objects import verify as objects
+from kvcalc.report.objects.filled import filled
+from kvcalc.report.sheet import Answer, Column, Line, Part, Points, Row, Sheet, Table, table
 
 if TYPE_CHECKING:
     from kvcalc.proofs import Proof, Verification
@@ -54,35 +42,13 @@ def to_object(results: "tuple[Verification, ...]") -> dict[str, Any]:
 
 
 def _model(found: "Verification") -> dict[str, Any]:
-    return {
-        "model": found.model,
-        "source": list(found.source),
-        "against": found.against,
-        "device": found.device,
-        "torch_version": found.torch_version,
-        "passed": found.passed,
-        "trouble": found.trouble or None,
-        "seconds": found.seconds,
-        "plan": found.plan,
-        "made_small": [
+    return filled(
+        objects.Model, found,
+        made_small=[
             {"field": path, "true": old, "small": new} for path, old, new in found.changes
         ],
-        "proofs": [_proof(proof) for proof in found.proofs],
-    }
-
-
-def _proof(proof: "Proof") -> dict[str, Any]:
-    return {
-        "name": proof.name,
-        "passed": proof.passed,
-        "applies": proof.applies,
-        "unit": proof.unit or None,
-        "formula_total": proof.formula_total,
-        "measured_total": proof.measured_total,
-        "failures": list(proof.failures),
-        "notes": list(proof.notes),
-        "rows": [asdict(row) for row in proof.rows],
-    }
+        proofs=[filled(objects.Proof, proof) for proof in found.proofs],
+    )  # fmt: skip
 
 
 def records(results: "tuple[Verification, ...]") -> "Iterator[Sequence[object]]":

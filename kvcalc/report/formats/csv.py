@@ -9,7 +9,8 @@ from functools import cache, lru_cache
 from itertools import islice
 
 from kvcalc.errors import UsageError
-from kvcalc.report.sheet import Answer, Shared, Sheet, Table, plain
+from kvcalc.report.cells import plain
+from kvcalc.report.sheet import Answer, Shared, Sheet, Table
 
 CHUNK_ROWS = 4096
 # OWASP, "CSV Injection": what spreadsheets take for the beginning of a formula.

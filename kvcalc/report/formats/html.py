@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from kvcalc.report.cells import Bytes, Cell, Code, words
 from kvcalc.report.sheet import (
     Answer,
-    Bytes,
-    Cell,
-    Code,
     Column,
     Line,
     Points,
@@ -19,7 +17,6 @@ from kvcalc.report.sheet import (
     is_right,
     said,
     shown,
-    words,
 )
 
 _STYLE = (

@@ -6,11 +6,9 @@ Nothing that an answer says is markup: a name may hold ``|``, ``<``, ``@`` or a 
 import re
 from collections.abc import Iterator
 
+from kvcalc.report.cells import Bytes, Cell, Code, words
 from kvcalc.report.sheet import (
     Answer,
-    Bytes,
-    Cell,
-    Code,
     Column,
     Group,
     Line,
@@ -23,7 +21,6 @@ from kvcalc.report.sheet import (
     for_people,
     is_right,
     shown,
-    words,
 )
 
 _MARKUP = frozenset("\\`*_[]|~@#$")

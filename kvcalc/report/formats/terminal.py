@@ -14,25 +14,21 @@ from unicodedata import east_asian_width
 
 from kvcalc.errors import one_line
 from kvcalc.frozen import frozen
+from kvcalc.report.cells import Bar, Cell, Tone, Toned, words
 from kvcalc.report.sheet import (
     Answer,
-    Bar,
-    Cell,
     Group,
     Line,
     Points,
     Row,
     Sheet,
     Table,
-    Tone,
-    Toned,
     Verbatim,
     drawn,
     for_people,
     is_right,
     said,
     shown,
-    words,
 )
 
 # A narrower terminal breaks the lines itself.

@@ -27,6 +27,11 @@ class EngineName(TypedDict):
     version: str | None
 
 
+def named(name: str, source: tuple[str, ...], path: str) -> Model:
+    """Which model an answer is of. path: its spec's."""
+    return {"name": name, "source": "; ".join(source), "spec": path}
+
+
 class Waste(TypedDict):
     """What an engine takes beyond the need.
 

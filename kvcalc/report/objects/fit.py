@@ -21,11 +21,14 @@ class Device(TypedDict):
     measured: bool
 
 
-class BandedDevice(Device):
+class BandedDevice(TypedDict):
     """The same with the band that its memory is known to."""
 
+    name: str
+    bytes: int
     least_bytes: int
     most_bytes: int
+    measured: bool
     source: str
 
 

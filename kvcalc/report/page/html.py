@@ -121,7 +121,7 @@ def _bytes_cell(name: str, title: str, value: int, hidden: bool = False) -> str:
 
 
 def _ratio(part: int, whole: int) -> str:
-    from kvcalc.report.sheet import ratio
+    from kvcalc.report.cells import ratio
 
     return ratio(part, whole)
 

@@ -7,8 +7,8 @@ from kvcalc.engines import ENGINES, engine_of
 from kvcalc.memory.grid import kinds
 from kvcalc.report.answers import engines, estimate
 from kvcalc.report.answers.layers import describe_layers
+from kvcalc.report.cells import ratio
 from kvcalc.report.page.data import Question, to_json, to_object
-from kvcalc.report.sheet import ratio
 from kvcalc.site import accuracy, devices
 from kvcalc.site.drawings import bars, curve, layers
 from kvcalc.site.frame import Page, filled, lines, link, sheet, text

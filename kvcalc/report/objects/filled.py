@@ -1,0 +1,54 @@
+"""An answer's object, written from what the answer is made of: a field is an attribute of its name."""
+
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+
+def filled(kind: type, source: object = None, /, **said: Any) -> dict[str, Any]:
+    """An object of a type of ``objects/``, its fields in the type's order.
+
+    Each is what is said of it, or else the source's attribute of that name; objects within it are
+    filled likewise, and one that is a dict already stays. A field that need not be there is left
+    out where there is nothing to say, and an empty text is null where it may be. A quotient becomes
+    the only number that JSON has for it.
+    """
+    found: dict[str, Any] = {}
+    for name, hint, needed in _fields(kind):
+        if name in said:
+            value = said.pop(name)
+            kept = needed or value is not None or NoneType in get_args(hint)
+        else:
+            value = getattr(source, name) if needed else getattr(source, name, None)
+            kept = needed or value not in (None, ())
+        if kept:
+            found[name] = _value(hint, value)
+    assert not said, f"{kind.__name__} has no {', '.join(said)}"
+    return found
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """(name, type, whether it has to be there) of the fields of a TypedDict or a dataclass."""
+    hints = get_type_hints(kind, include_extras=True)
+    optional = getattr(kind, "__optional_keys__", ())
+    return tuple(
+        (name, get_args(hint)[0] if get_origin(hint) is NotRequired else hint, name not in optional)
+        for name, hint in hints.items()
+    )
+
+
+def _value(hint: Any, value: Any) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if value == "" and NoneType in args:
+        return None
+    if value is None or isinstance(value, str | int | dict):
+        return value
+    if origin in (Union, UnionType):
+        return _value(args[0], value)
+    if origin in (list, tuple):
+        return [_value(args[0], each) for each in value]
+    if is_typeddict(hint) or is_dataclass(hint):
+        return filled(hint, value)
+    return value if hint is Any else float(value)

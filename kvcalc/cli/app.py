@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from kvcalc.cli import completion
 from kvcalc.cli.commands import COMMANDS, build
-from kvcalc.cli.options import folded
+from kvcalc.cli.kinds import folded
 from kvcalc.cli.output import note, open_closed
 from kvcalc.errors import FileError, KvcalcError, UsageError, one_line
 
@@ -64,7 +64,7 @@ def _wants_json(arguments: list[str]) -> bool:
 def _fail(error: KvcalcError, arguments: list[str]) -> int:
     """Say what is wrong: as JSON where that was asked for and somebody can read it."""
     if _wants_json(arguments):
-        from kvcalc.cli.show import show
+        from kvcalc.cli.groups import show
         from kvcalc.report.answers.error import answer
 
         try:

@@ -3,11 +3,8 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-import typer
-
-from kvcalc.cli import beside as parts
-from kvcalc.cli import completion, flags, local, options
-from kvcalc.cli.show import show
+from kvcalc.cli import completion, flags, kinds, local, options
+from kvcalc.cli.groups import Draft, Lora, Output, Weights, with_groups
 from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import STATE_FORMATS
@@ -21,44 +18,39 @@ from kvcalc.report.answers.capacity import answer
 
 _Memory = Annotated[
     str | None,
-    typer.Option(
-        help="Memory for the cache on a device, as the log prints it: 5.98GiB.", metavar="SIZE"
-    ),
+    kinds.option("SIZE", "Memory for the cache on a device, as the log prints it: 5.98GiB."),
 ]
 _Gpu = Annotated[
     list[str] | None,
     options.gpu_option("The accelerator; beside --available or --tokens, its kernels alone."),
 ]
 _Devices = Annotated[
-    int | None, options.num("--devices", "Equal devices without a name (llama.cpp).")
+    int | None, kinds.num("--devices", "Equal devices without a name (llama.cpp).")
 ]
 _Utilization = Annotated[
     str | None,
-    typer.Option(
-        help="Share of the GPU, or of what is free (TensorRT-LLM).",
-        metavar="SHARE",
-        show_default="0.9; SGLang's own",
+    kinds.option(
+        "SHARE", "Share of the GPU, or of what is free (TensorRT-LLM).", shown="0.9; SGLang's own"
     ),
 ]
 _Context = Annotated[
     str | None,
-    typer.Option(
-        help="Longest request: --max-model-len, --ctx-size of llama.cpp.",
-        metavar="TOKENS",
-        show_default=False,
+    kinds.option(
+        "TOKENS", "Longest request: --max-model-len, --ctx-size of llama.cpp.", shown=False
     ),
 ]
 _ModelDtype = Annotated[
     str,
-    typer.Option(
-        help="Number format of activations, which an 'auto' cache takes.",
-        metavar="DTYPE",
-        autocompletion=completion.one_of(STATE_FORMATS),
+    kinds.option(
+        "DTYPE",
+        "Number format of activations, which an 'auto' cache takes.",
+        complete=completion.one_of(STATE_FORMATS),
     ),
 ]
 
 
 @flags.with_engine_flags
+@with_groups
 def capacity(
     model: options.Model,
     engine: Annotated[str, options.engine_option("Whose allocator.")] = SERVING,
@@ -66,15 +58,11 @@ def capacity(
     gpu: _Gpu = None, devices: _Devices = None, ram: options.Ram = None,
     reserve: options.Reserve = None, gpu_memory: options.GpuMemory = None,
     memory_utilization: _Utilization = None, context: _Context = None,
-    dtype: options.Dtype = None, imatrix: options.Imatrix = False, pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
-    model_dtype: _ModelDtype = "bf16", tp: options.TensorParallel = 1,
-    pp: options.PipelineParallel = 1, dp: options.DataParallel = 1, draft: parts.Draft = None,
-    lora_rank: parts.LoraRank = None, max_loras: parts.MaxLoras = None,
-    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
-    expert_parallel: options.ExpertParallel = False,
-    enforce_eager: options.EnforceEager = False, format: options.OutputFormat = "table",
-    quiet: options.Quiet = False, **given: Any,
+    weights: Weights = Weights(), model_dtype: _ModelDtype = "bf16",
+    tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
+    dp: options.DataParallel = 1, draft: Draft = None, lora: Lora = Lora(),
+    expert_parallel: options.ExpertParallel = False, enforce_eager: options.EnforceEager = False,
+    output: Output = Output(), **given: Any,
 ) -> None:  # fmt: skip
     """What an engine will allocate and how much fits, as its log says.
 
@@ -83,16 +71,15 @@ def capacity(
     from kvcalc.deployment.capacity import Question
     from kvcalc.deployment.capacity import capacity as ask
 
-    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    name = options.engine_name(engine)
+    dtype, name = weights.word, options.engine_name(engine)
     given = {word: flags.read(word, value) for word, value in given.items()}
-    lora = parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras)
     placed = name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given)
     _refuse_beside(name, None if placed else draft, lora)
     if placed:
         machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
-        return local.table(locate(model), name, machine, dtype, context, given, engine_version,
-                           format, quiet, draft)  # fmt: skip
+        local.table(locate(model), name, machine, dtype, context, given, engine_version, output,
+                    draft)  # fmt: skip
+        return
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
     found = locate(model)
     server, layout = options.server(options.gpu_list(gpu), Layout(tp, pp, dp, expert_parallel))
@@ -107,10 +94,10 @@ def capacity(
     )  # fmt: skip
     result = ask(found.spec, question)
     result = replace(result, notes=(*found.assumptions, *result.notes))
-    show(format, answer(result, found.spec.source, found.path), quiet=quiet)
+    output.show(answer(result, found.spec.source, found.path))
 
 
-def _refuse_beside(name: str, draft: str | None, lora: parts.Lora) -> None:
+def _refuse_beside(name: str, draft: str | None, lora: Lora) -> None:
     """Refuse parts beside a model whose tensors are placed one by one. Raises UsageError."""
     apart = "--draft" if draft is not None else lora.said
     if apart is not None and name in local.LOCAL:

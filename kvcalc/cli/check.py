@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import show
 from kvcalc.cli.output import write
 from kvcalc.cli.progress import track
-from kvcalc.cli.show import show
 from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.report import findings, formats
 from kvcalc.report.answers import check as answer
@@ -27,12 +27,11 @@ _FOR_PEOPLE = ("text", "markdown")
 def check(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Specs, config.json files, a kvcalc.yaml, and folders of them.",
+        kinds.argument(
+            "[PATH]...",
+            "Specs, config.json files, a kvcalc.yaml, and folders of them.",
+            completion.path,
             parser=options.named_path,
-            autocompletion=completion.path,
-            show_default=False,
         ),
     ] = None,
     format: Annotated[
@@ -41,18 +40,13 @@ def check(
     ] = None,
     policy: Annotated[
         Path | None,
-        typer.Option(
-            help="The team's budgets.",
-            metavar="FILE",
-            autocompletion=completion.path,
-            show_default="the nearest kvcalc.yaml upward from a spec",
-        ),
+        kinds.file("The team's budgets.", shown="the nearest kvcalc.yaml upward from a spec"),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Warnings make the exit status 1, too.")
+        bool, kinds.switch("--strict", "Warnings make the exit status 1, too.")
     ] = False,
     rules: Annotated[
-        bool, typer.Option("--rules", help="Print the rules and their codes, and check nothing.")
+        bool, kinds.switch("--rules", "Print the rules and their codes, and check nothing.")
     ] = False,
     quiet: options.QuietFindings = False,
 ) -> None:

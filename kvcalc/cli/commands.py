@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from kvcalc import __version__
-from kvcalc.cli.options import folded
+from kvcalc.cli.kinds import folded
 from kvcalc.cli.output import write
 
 # command -> (module, function): the order of `kvcalc --help`.

@@ -2,16 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import Weights, show, with_groups
 from kvcalc.cli.output import note, spare, write, write_file
 from kvcalc.cli.progress import track
-from kvcalc.cli.show import show
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Point, Variant, assumptions, baseline, grid
@@ -25,62 +22,45 @@ if TYPE_CHECKING:
 MAX_TABLE_ROWS = 2_000
 
 
-class Sort(StrEnum):
-    """The order of the rows within one workload."""
-
-    given = "given"
-    cache = "cache"
-    total = "total"
-
-
 _Contexts = Annotated[
     str,
-    typer.Option(
-        help="Cached tokens of one sequence: 8k,32k,128k, or a series 1k:128k:1k, 1k:128k:x2.",
-        metavar="TOKENS,...",
+    kinds.option(
+        "TOKENS,...",
+        "Cached tokens of one sequence: 8k,32k,128k, or a series 1k:128k:1k, 1k:128k:x2.",
     ),
 ]
-_Batches = Annotated[str, typer.Option(help="Sequences: 1,8,32, or a series.", metavar="N,...")]
+_Batches = Annotated[str, kinds.option("N,...", "Sequences: 1,8,32, or a series.")]
 _KvDtypes = Annotated[
     str,
-    typer.Option(
-        help="Number formats of the cache: bf16,fp8,q8_0:bf16; K:V as q8_0:bf16.",
-        metavar="DTYPE[:DTYPE],...",
-        autocompletion=completion.kv_dtypes,
+    kinds.option(
+        "DTYPE[:DTYPE],...",
+        "Number formats of the cache: bf16,fp8,q8_0:bf16; K:V as q8_0:bf16.",
+        complete=completion.kv_dtypes,
     ),
 ]
 _Attentions = Annotated[
     str | None,
-    typer.Option(
-        help="What if they had these attentions instead: mha,gqa,mqa,mla; gqa:4 with 4 KV heads, "
+    kinds.option(
+        "ATTENTION,...",
+        "What if they had these attentions instead: mha,gqa,mqa,mla; gqa:4 with 4 KV heads, "
         "mla:512 with a latent of 512.",
-        metavar="ATTENTION,...",
-        autocompletion=completion.several_of(options.ATTENTIONS),
+        complete=completion.several_of(options.ATTENTIONS),
     ),
 ]
-_Sort = Annotated[
-    Sort, typer.Option(help="Order within one workload.", metavar=options.choices(Sort))
-]
+_Sort = Annotated[str, kinds.choice(("given", "cache", "total"), "Order within one workload.")]
 _Plot = Annotated[
     Path | None,
-    typer.Option(
-        help="Draw cache against context, and the memory's parts: .svg, .png or .pdf.",
-        metavar="FILE",
-        autocompletion=completion.path,
-    ),
+    kinds.file("Draw cache against context, and the memory's parts: .svg, .png or .pdf."),
 ]
-_Chart = Annotated[
-    bool, typer.Option("--chart", help="Draw the same in the terminal, under the table.")
-]
+_Chart = Annotated[bool, kinds.switch("--chart", "Draw the same in the terminal, under the table.")]
 
 
+@with_groups
 def compare(
     models: options.Models, context: _Contexts = "8k", batch: _Batches = "1",
     encoder_context: options.EncoderContext = None, kv_dtype: _KvDtypes = "bf16",
-    state_dtype: options.StateDtype = None, dtype: options.Dtype = None,
-    imatrix: options.Imatrix = False, pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
-    attention: _Attentions = None, set_fields: options.SetFields = None, sort: _Sort = Sort.given,
+    state_dtype: options.StateDtype = None, weights: Weights = Weights(),
+    attention: _Attentions = None, set_fields: options.SetFields = None, sort: _Sort = "given",
     format: options.OutputFormat = "table", plot: _Plot = None, chart: _Chart = False,
     force: options.Force = False, quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
@@ -92,7 +72,7 @@ def compare(
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
-    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
+    dtype = weights.word
     contexts, batches = _series(context, batch)
     if chart and format != "table":
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
@@ -108,7 +88,7 @@ def compare(
         "dtype": dtype,
     }
     total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
-    by = None if sort is Sort.given else sort.value
+    by = None if sort == "given" else sort
     points: Iterable[Point] = grid(variants, batches=batches, by=by, **question)
     if not (format == "csv" and sys.stdout.isatty()):
         points = track(points, total, "computing", quiet=quiet)

@@ -1,16 +1,16 @@
 """``kvcalc diff``: what a branch changes in the numbers of its specs, both sides taken from git."""
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.checks.diff import FailOn
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import show
 from kvcalc.cli.output import note, write
 from kvcalc.cli.progress import track
-from kvcalc.cli.show import show
 from kvcalc.errors import UsageError
 from kvcalc.report.answers.diff import answer
 from kvcalc.report.formats import PRINTERS
@@ -20,42 +20,31 @@ if TYPE_CHECKING:
     from kvcalc.checks.quantities import Tolerance
 
 
-class FailOn(StrEnum):
-    """What makes the exit status 1."""
-
-    increase = "increase"
-    any = "any"
-    none = "none"
-
-
-_Base = Annotated[
-    str,
-    typer.Option(metavar="REV", help="Branch, tag or commit to compare with.", show_default=False),
-]
+_Base = Annotated[str, kinds.option("REV", "Branch, tag or commit to compare with.", shown=False)]
 _Paths = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="[PATH]...",
-        help="Specs, config.json files, and folders of them.",
+    kinds.argument(
+        "[PATH]...",
+        "Specs, config.json files, and folders of them.",
+        completion.path,
+        shown="the current folder",
         parser=options.named_path,
-        autocompletion=completion.path,
-        show_default="the current folder",
     ),
 ]
 _FailOn = Annotated[
-    FailOn,
-    typer.Option(
-        help="What makes the exit status 1: growth and loosened budgets, any difference, none.",
-        metavar=options.choices(FailOn),
+    str,
+    kinds.choice(
+        get_args(FailOn),
+        "What makes the exit status 1: growth and loosened budgets, any difference, none.",
     ),
 ]
 _Tolerance = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="QUANTITY=BOUND",
-        help="Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%; weights "
+    kinds.option(
+        "QUANTITY=BOUND",
+        "Growth that is no finding: weight_bytes=1%, cache_bytes=64MiB, all=0.5%; weights "
         "and cache stand for their parts, unless one is named.",
-        show_default="the policy's",
+        shown="the policy's",
     ),
 ]
 _Context = Annotated[
@@ -63,8 +52,7 @@ _Context = Annotated[
     options.context_option("the policy's workload, or 8k"),
 ]
 _Batch = Annotated[
-    int | None,
-    options.num("--batch", "Sequences.", show_default="the policy's workload, or 1"),
+    int | None, kinds.num("--batch", "Sequences.", show_default="the policy's workload, or 1")
 ]
 _KvDtype = Annotated[
     str | None,
@@ -72,18 +60,15 @@ _KvDtype = Annotated[
 ]
 _MergeBase = Annotated[
     bool,
-    typer.Option(
+    kinds.switch(
         "--merge-base/--no-merge-base",
-        help="Compare with where this branch left REV, or with REV itself.",
+        "Compare with where this branch left REV, or with REV itself.",
     ),
 ]
 _Policy = Annotated[
     Path | None,
-    typer.Option(
-        help="The team's tolerances and workload.",
-        metavar="FILE",
-        autocompletion=completion.path,
-        show_default="the nearest kvcalc.yaml upward from PATH",
+    kinds.file(
+        "The team's tolerances and workload.", shown="the nearest kvcalc.yaml upward from PATH"
     ),
 ]
 _Format = Annotated[str, options.format_option((*PRINTERS, "github"))]
@@ -92,7 +77,7 @@ _Format = Annotated[str, options.format_option((*PRINTERS, "github"))]
 def diff(
     base: _Base,
     paths: _Paths = None,
-    fail_on: _FailOn = FailOn.increase,
+    fail_on: _FailOn = "increase",
     tolerance: _Tolerance = None,
     context: _Context = None,
     batch: _Batch = None,
@@ -130,15 +115,16 @@ def diff(
     tolerances = _tolerances(tolerance or [], team)
     watch = partial(track, what="comparing", quiet=quiet)
     result = compute(where, base, reference, tolerances, merge_base=merge_base, watch=watch)
-    failed = result.fails(fail_on.value)
+    kind = cast(FailOn, fail_on)
+    failed = result.fails(kind)
     if quiet and not failed and format in ("table", "markdown"):
         return
     if format in PRINTERS:
-        show(format, answer(result, fail_on.value))
+        show(format, answer(result, kind))
     else:
         from kvcalc.report.findings.github import diff_annotations
 
-        write(diff_annotations(result, fail_on.value))
+        write(diff_annotations(result, kind))
     for each in () if quiet else result.base.notes:
         note(f"note: {each}")
     if failed:

@@ -1,14 +1,10 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kvcalc.cli import beside as parts
-from kvcalc.cli import completion, local, media, options
-from kvcalc.cli.show import show
-from kvcalc.convert.beside import beside_of
+from kvcalc.cli import completion, kinds, local, options
+from kvcalc.cli.groups import Drafts, Lora, Media, Output, Pools, Weights, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
@@ -26,42 +22,33 @@ if TYPE_CHECKING:
     from kvcalc.deployment.accelerator import Accelerator
     from kvcalc.report.sheet import Answer
 
-Attention = Annotated[
+_Attention = Annotated[
     str | None,
-    typer.Option(
-        help="What if it had this attention instead; gqa:4 has 4 KV heads, mla:512 a latent of 512.",
-        metavar=options.choices(options.ATTENTIONS),
-        autocompletion=completion.one_of(options.ATTENTIONS),
+    kinds.option(
+        "|".join(options.ATTENTIONS),
+        "What if it had this attention instead; gqa:4 has 4 KV heads, mla:512 a latent of 512.",
+        complete=completion.one_of(options.ATTENTIONS),
         callback=options.attention,
     ),
 ]
-Lengths = Annotated[
-    str | None,
-    typer.Option(
-        help="Real requests instead of --context, as 'kvcalc traffic' takes them.",
-        metavar="FILE",
-        autocompletion=completion.path,
-    ),
+_Lengths = Annotated[
+    str | None, kinds.file("Real requests instead of --context, as 'kvcalc traffic' takes them.")
 ]
-
-
 _Gpu = Annotated[
     list[str] | None,
     options.gpu_option("The GPU whose kernels decide formats and padding (with --engine)."),
 ]
-Workspace = Annotated[
-    bool,
-    typer.Option("--workspace", help="Show the buffers of an unchunked prefill, eager ones too."),
+_Workspace = Annotated[
+    bool, kinds.switch("--workspace", "Show the buffers of an unchunked prefill, eager ones too.")
 ]
-
-
-Only = Annotated[
+_Only = Annotated[
     str | None,
-    typer.Option(
-        help="The language model alone: no towers, no projectors.", metavar="language",
-        autocompletion=lambda: ["language"],
+    kinds.option(
+        "language",
+        "The language model alone: no towers, no projectors.",
+        complete=lambda: ["language"],
     ),
-]  # fmt: skip
+]
 
 
 @frozen(kw_only=True)
@@ -75,68 +62,73 @@ class _Question:
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
-    lora: parts.Lora = parts.NONE
+    lora: Lora = Lora()
     only: str | None = None
     device: "Accelerator | None" = None
 
 
+@with_groups
 def estimate(
     models: options.Models, context: options.Context = None, batch: options.Batch = 1,
-    encoder_context: options.EncoderContext = None,
-    images: media.Images = None, audio: media.Audio = None, video: media.Video = None,
-    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None,
-    speculative_tokens: parts.SpeculativeTokens = None,
-    lora_rank: parts.LoraRank = None, max_loras: parts.MaxLoras = None,
-    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
-    beams: options.Beams = 1, attention: Attention = None, dtype: options.Dtype = None,
-    imatrix: options.Imatrix = False, pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
+    encoder_context: options.EncoderContext = None, media: Media = Media(),
+    drafts: Drafts = Drafts(), lora: Lora = Lora(), beams: options.Beams = 1,
+    attention: _Attention = None, weights: Weights = Weights(),
     kv_dtype: options.KvDtypeAsked = None, state_dtype: options.StateDtype = None,
     engine: options.WhichEngine = NEED, engine_version: options.EngineVersion = None,
     tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
-    set_fields: options.SetFields = None, only: Only = None, lengths: Lengths = None,
-    available: options.Available = None, block_size: options.BlockSize = None,
-    shared_prefix: options.SharedPrefix = None, workspace: Workspace = False, gpu: _Gpu = None,
-    format: options.OutputFormat = "table", quiet: options.Quiet = False,
+    set_fields: options.SetFields = None, only: _Only = None, lengths: _Lengths = None,
+    pools: Pools = Pools(), workspace: _Workspace = False, gpu: _Gpu = None,
+    output: Output = Output(),
 ) -> None:  # fmt: skip
     """What a model takes: weights, cache, workspace, tensor by tensor.
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
-    from kvcalc.cli.equal_gpus import equal_gpus
-
-    dtype = options.gguf_dtype(dtype, imatrix, pure, output_tensor_type, token_embedding_type)
     question = _Question(
         asked=Asked(
             context_tokens=options.tokens(context, "--context"), batch_size=batch,
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"), beams=beams,
-            dtype=dtype, state_dtype=state_dtype, layout=Layout(tp, pp),
-            beside=beside_of(draft, mtp_layers, speculative_tokens),
-            put=media.media_words(images, audio, video),
+            dtype=weights.word, state_dtype=state_dtype, layout=Layout(tp, pp),
+            beside=drafts.beside, put=media.words,
         ),
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
-        set_fields=tuple(set_fields or ()), workspace=workspace,
-        lora=parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras), only=only,
-        device=equal_gpus(gpu, tp * pp),
+        set_fields=tuple(set_fields or ()), workspace=workspace, lora=lora, only=only,
+        device=_equal_gpus(gpu, tp * pp),
     )  # fmt: skip
-    pools = {"--available": available, "--block-size": block_size, "--shared-prefix": shared_prefix}
     if lengths is not None:
-        answer_ = _traffic(expand(models), lengths, question, available, block_size, shared_prefix)
-        show(format, answer_, quiet=quiet)
-        return
-    for name, given in pools.items():
-        if given is not None:
-            raise UsageError(
-                f"{name} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
-            )
-    show(format, _estimates(expand(models), question), quiet=quiet)
+        return output.show(_traffic(expand(models), lengths, question, pools))
+    if pools.said is not None:
+        raise UsageError(
+            f"{pools.said} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
+        )
+    output.show(_estimates(expand(models), question))
 
 
-def _traffic(
-    models: list[str], path: str, question: _Question, available: str | None,
-    block_size: int | None, shared_prefix: str | None,
-) -> "Answer":  # fmt: skip
+def _equal_gpus(gpus: Sequence[str] | None, ranks: int) -> "Accelerator | None":
+    """One of the devices that --gpu lists, which are alike: as many as the ranks, or named once.
+
+    Raises UsageError for different ones, and for another number of them.
+    """
+    if not gpus:
+        return None
+    from kvcalc.deployment.hardware import find
+
+    found = [find(name) for name in gpus]
+    if len({each.sm for each in found}) > 1:
+        raise UsageError(
+            f"--gpu {' --gpu '.join(gpus)}: ranks of one server run the same kernels, and these GPUs "
+            "have different compute capabilities"
+        )
+    if len(found) not in (1, ranks):
+        raise UsageError(
+            f"{len(found)} GPUs for {ranks} rank{'s' if ranks != 1 else ''}: --tp and --pp say how "
+            "many there are"
+        )
+    return found[0]
+
+
+def _traffic(models: list[str], path: str, question: _Question, pools: Pools) -> "Answer":
     """The same as ``kvcalc traffic``."""
     from kvcalc.cli import traffic
     from kvcalc.engines.traffic import TrafficQuestion
@@ -148,9 +140,9 @@ def _traffic(
         "--beams": asked.beams != 1,
         "--attention": question.attention is not None,
         "--dtype": asked.dtype is not None,
-        "--images": question.asked.put.images,
-        "--audio": question.asked.put.audio,
-        "--video": question.asked.put.video,
+        "--images": asked.put.images,
+        "--audio": asked.put.audio,
+        "--video": asked.put.video,
         "--only": question.only,
         "--draft": asked.beside.draft is not None,
         "--mtp-layers": asked.beside.mtp_layers is not None,
@@ -162,14 +154,9 @@ def _traffic(
     if question.engine == options.ALL_ENGINES:
         raise UsageError("--lengths answers for one --engine")
     asked_of = TrafficQuestion(
-        engine=question.engine,
-        engine_version=question.engine_version,
-        asked=asked,
-        kv_dtype=question.kv_dtype,
-        block_size=block_size,
-        available=options.num_bytes(available, "--available"),
-        prefix_tokens=options.tokens(shared_prefix, "--shared-prefix"),
-    )
+        engine=question.engine, engine_version=question.engine_version, asked=asked,
+        kv_dtype=question.kv_dtype, **pools.question,
+    )  # fmt: skip
     return traffic.answers(models, path, list(question.set_fields), asked_of)
 
 

@@ -3,10 +3,8 @@
 import os
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
-from kvcalc.cli.show import show
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import show
 from kvcalc.errors import UsageError
 from kvcalc.report.formats import PRINTERS
 
@@ -14,18 +12,9 @@ from kvcalc.report.formats import PRINTERS
 FORMATS = ("text", *(word for word in PRINTERS if word != "table"))
 
 
-_Model = Annotated[
-    str | None,
-    typer.Argument(
-        help=options.ONE_MODEL,
-        metavar="[MODEL]",
-        autocompletion=completion.model,
-        show_default=False,
-    ),
-]
+_Model = Annotated[str | None, kinds.argument("[MODEL]", options.ONE_MODEL, completion.model)]
 _Every = Annotated[
-    bool,
-    typer.Option("--all", help="Everything that a spec can say: mechanisms, stack, fields."),
+    bool, kinds.switch("--all", "Everything that a spec can say: mechanisms, stack, fields.")
 ]
 _Format = Annotated[str, options.format_option(FORMATS)]
 

@@ -4,29 +4,23 @@ import os
 from dataclasses import replace
 from typing import Annotated, Any
 
-import typer
-
-from kvcalc.cli import beside as parts
-from kvcalc.cli import completion, local, media, options
+from kvcalc.cli import completion, kinds, local, options
 from kvcalc.cli.flags import share, with_flags_of
-from kvcalc.cli.show import show
-from kvcalc.convert.beside import beside_of
+from kvcalc.cli.groups import Drafts, Group, Lora, Media, Output, Weights, first, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.convert.media import with_media
-from kvcalc.deployment.answer import Fit, FitRequest, step_of
+from kvcalc.deployment.answer import FitRequest
+from kvcalc.deployment.everywhere import everywhere
 from kvcalc.deployment.fit import fit as ask
-from kvcalc.deployment.hardware import Accelerator, catalogue
+from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.needless import needless_eager, refuse_needless
-from kvcalc.deployment.notes import notes_for
-from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.which import engine_for
 from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
-from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
-from kvcalc.media.asked import MediaWords
-from kvcalc.memory.beside import Beside
+from kvcalc.frozen import frozen
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
@@ -40,10 +34,8 @@ _Gpu = Annotated[
 ]
 _Gpus = Annotated[
     str | None,
-    typer.Option(
-        help="A table of every accelerator known.",
-        metavar="all",
-        autocompletion=completion.one_of(("all",)),
+    kinds.option(
+        "all", "A table of every accelerator known.", complete=completion.one_of(("all",))
     ),
 ]
 _Engine = Annotated[
@@ -53,45 +45,67 @@ _Engine = Annotated[
         shown="llama.cpp for a GGUF type, mlx for an mlx type or a Mac, else vllm",
     ),
 ]
-_Utilization = Annotated[
-    str | None,
-    typer.Option(
-        help="Share of the memory that the engine may use.",
-        metavar="SHARE",
-        show_default="0.9; SGLang's own",
-    ),
-]
-_StepTokens = Annotated[
-    str | None,
-    typer.Option(
-        help="Tokens of one scheduler step.", metavar="TOKENS", show_default="as the engine chooses"
-    ),
-]
-_StepRequests = Annotated[
-    int | None,
-    options.num("--max-num-seqs", "Requests at once.", show_default="as the engine chooses"),
-]
+
+
+@frozen
+class _Machine(Group):
+    """Where it is to run."""
+
+    gpu: _Gpu = None
+    gpus: _Gpus = None
+    gpu_memory: options.GpuMemory = None
+    ram: options.Ram = None
+    reserve: options.Reserve = None
+
+    @property
+    def named(self) -> list[str]:
+        """The accelerators that were named, one by one."""
+        return options.gpu_list(self.gpu)
+
+
+@frozen
+class _Server(Group):
+    """How a server is run."""
+
+    memory_utilization: Annotated[
+        str | None,
+        kinds.option(
+            "SHARE", "Share of the memory that the engine may use.", shown="0.9; SGLang's own"
+        ),
+    ] = None
+    max_num_batched_tokens: Annotated[
+        str | None,
+        kinds.option("TOKENS", "Tokens of one scheduler step.", shown="as the engine chooses"),
+    ] = None
+    max_num_seqs: Annotated[
+        int | None,
+        kinds.num("--max-num-seqs", "Requests at once.", show_default="as the engine chooses"),
+    ] = None
+    enforce_eager: options.EnforceEager = False
+
+    def request(self, name: str, version: str | None, batch: int, replicas: int) -> FitRequest:
+        """How the engine is run; the model decides the rest of the workload. Raises UsageError."""
+        step = _step(name, self.max_num_batched_tokens, self.max_num_seqs, batch, replicas)
+        return FitRequest(
+            workload=Workload(context_tokens=0), engine=name, engine_version=version,
+            utilization=share(self.memory_utilization, "--memory-utilization", most=1),
+            max_num_batched_tokens=step, max_num_seqs=self.max_num_seqs, eager=self.enforce_eager,
+            notes=needless_eager(name, self.enforce_eager),
+        )  # fmt: skip
 
 
 @with_flags_of("llama.cpp", without=("ctx_size",))
+@with_groups
 def fit(
-    models: options.ModelsOrPatterns, gpu: _Gpu = None, gpus: _Gpus = None,
-    gpu_memory: options.GpuMemory = None, ram: options.Ram = None, reserve: options.Reserve = None,
+    models: options.ModelsOrPatterns, machine: _Machine = _Machine(),
     together: options.Together = False, context: options.Context = None, batch: options.Batch = 1,
-    draft: parts.Draft = None, mtp_layers: parts.MtpLayers = None, lora_rank: parts.LoraRank = None,
-    speculative_tokens: parts.SpeculativeTokens = None, max_loras: parts.MaxLoras = None,
-    lora_modules: parts.LoraModules = None, fully_sharded_loras: parts.FullySharded = False,
-    images: media.Images = None, audio: media.Audio = None, video: media.Video = None,
-    encoder_context: options.EncoderContext = None, dtype: options.Dtype = None,
-    imatrix: options.Imatrix = False, pure: options.Pure = False,
-    output_tensor_type: options.OutputType = None, token_embedding_type: options.TokenType = None,
+    drafts: Drafts = Drafts(), lora: Lora = Lora(), media: Media = Media(),
+    encoder_context: options.EncoderContext = None, weights: Weights = Weights(),
     kv_dtype: options.KvDtypeGiven = None, state_dtype: options.StateDtype = None,
     tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1, dp: options.DataParallel = 1,
     expert_parallel: options.ExpertParallel = False, engine: _Engine = None,
-    engine_version: options.EngineVersion = None, memory_utilization: _Utilization = None,
-    max_num_batched_tokens: _StepTokens = None, max_num_seqs: _StepRequests = None,
-    enforce_eager: options.EnforceEager = False, format: options.OutputFormat = "table",
-    quiet: options.Quiet = False, **given: Any,
+    engine_version: options.EngineVersion = None, server: _Server = _Server(),
+    output: Output = Output(), **given: Any,
 ) -> int:  # fmt: skip
     """Does it fit, how far does it go, and what would help.
 
@@ -101,53 +115,46 @@ def fit(
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """
-    dtype = _asked_type(models, dtype, imatrix, pure, output_tensor_type, token_embedding_type)
-    lora = parts.Lora(lora_rank, max_loras, lora_modules, fully_sharded_loras)
-    named = options.gpu_list(gpu)
-    own = {"--ram": ram, "--reserve": reserve} | {option_of(k): v for k, v in given.items()}
-    flag, first = _first(own), options.device(next(iter(named), None), gpu_memory)
-    put = media.media_words(images, audio, video)
-    one = not (several := together or _several(models)) and gpus is None
-    name, why = _engine(engine, dtype, first, flag, models[0] if one else None)
-    drafts = draft or mtp_layers
-    _refuse_server(name, memory_utilization, max_num_seqs, max_num_batched_tokens, enforce_eager,
-                   dp > 1, expert_parallel, None if drafts else speculative_tokens)  # fmt: skip
+    dtype, named = weights.word or _file_type(models), machine.named
+    own = {"--ram": machine.ram, "--reserve": machine.reserve}
+    own |= {option_of(word): value for word, value in given.items()}
+    flag, one_of = first(own), options.device(next(iter(named), None), machine.gpu_memory)
+    one = not (several := together or _several(models)) and machine.gpus is None
+    name, why = _engine(engine, dtype, one_of, flag, models[0] if one else None)
+    tokens, draft = options.tokens(context, "--context"), drafts.draft
+    drafting = draft or drafts.mtp_layers
+    refuse_needless(name, {
+        "--memory-utilization": server.memory_utilization, "--max-num-seqs": server.max_num_seqs,
+        "--max-num-batched-tokens": server.max_num_batched_tokens,
+        "--enforce-eager": server.enforce_eager, "--dp": dp > 1, "--expert-parallel": expert_parallel,
+        "--speculative-tokens": None if drafting else drafts.speculative_tokens,
+    })  # fmt: skip
     if name in local.LOCAL and one:
         found = _placeable(models[0], name, lora.said)
-        if dtype or flag or drafts or len(named) > 1 or not first or local.is_file(found.spec):
-            on = local.machine_of(named, gpu_memory, tp * pp, ram, reserve)
-            slots = local.slots(batch, kv_dtype, given, speculative_tokens, mtp_layers)
-            how = (dtype, options.tokens(context, "--context"), slots, engine_version, why, format)
-            return local.fit_locally(found, name, on, *how, quiet, True, put, models[0], draft)
-    flag = flag or _first({"--draft": draft, "--mtp-layers": mtp_layers})
+        if dtype or flag or drafting or len(named) > 1 or not one_of or local.is_file(found.spec):
+            on = local.machine_of(named, machine.gpu_memory, tp * pp, machine.ram, machine.reserve)
+            slots = local.slots(
+                batch, kv_dtype, given, drafts.speculative_tokens, drafts.mtp_layers
+            )
+            return local.fit_locally(found, name, on, dtype, tokens, slots, engine_version, why, output,
+                                     put=media.words, path=models[0], draft=draft)  # fmt: skip
+    flag = flag or first({"--draft": draft, "--mtp-layers": drafts.mtp_layers})
     _refuse_several(name, flag, lora.said if several else None, kv_dtype)
     options.foreign(name, own.items())
-    server, layout = options.server(named, Layout(tp, pp, dp, expert_parallel))
-    device = _one_accelerator(server, gpus, gpu_memory)
-    step = _step(name, max_num_batched_tokens, max_num_seqs, batch, dp)
-    asked = _asked(context, batch, encoder_context, dtype, kv_dtype, state_dtype, layout,
-                   beside_of(draft, mtp_layers, speculative_tokens), put)  # fmt: skip
-    run = (engine_version, memory_utilization, step, max_num_seqs, enforce_eager)
-    request = replace(_request(name, *run), kv_stated=kv_dtype is not None)
-    if together or _several(models) or _by_file(name, dtype, gpus):
+    gpu, layout = options.server(named, Layout(tp, pp, dp, expert_parallel))
+    device = _one_accelerator(gpu, machine.gpus, machine.gpu_memory)
+    request = server.request(name, engine_version, batch, dp)
+    request = replace(request, kv_stated=kv_dtype is not None)
+    asked = Asked(
+        context_tokens=tokens, batch_size=batch,
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
+        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=drafts.beside,
+        put=media.words,
+    )  # fmt: skip
+    if several or _by_file(name, dtype, machine.gpus):
         several_of = _together if together else _which
-        return several_of(models, device, asked, request, why, format, quiet)
-    return _one(models[0], device, asked, request, lora, format, quiet, not (engine or dtype))
-
-
-def _asked_type(
-    models: list[str], dtype: str | None, imatrix: bool, pure: bool, output: str | None,
-    embedding: str | None,
-) -> str | None:  # fmt: skip
-    """The format of the weights, with a GGUF type's options; else what one repository's name tells."""
-    return options.gguf_dtype(dtype, imatrix, pure, output, embedding) or _file_type(models)
-
-
-def _refuse_server(engine: str, *values: object) -> None:
-    """Refuse a server's options where a model is placed by its engine's own table. Raises UsageError."""
-    names = ("--memory-utilization", "--max-num-seqs", "--max-num-batched-tokens",
-             "--enforce-eager", "--dp", "--expert-parallel", "--speculative-tokens")  # fmt: skip
-    refuse_needless(engine, dict(zip(names, values, strict=True)))
+        return several_of(models, device, asked, request, why, output)
+    return _one(models[0], device, asked, request, lora, output, not (engine or dtype))
 
 
 def _refuse_several(
@@ -187,47 +194,6 @@ def _file_type(models: list[str]) -> str | None:
     return None
 
 
-def _first(options_given: dict[str, Any]) -> str | None:
-    """The first option that was said."""
-    return next((option for option, value in options_given.items() if value is not None), None)
-
-
-def _asked(
-    context: str | None,
-    batch: int,
-    encoder_context: str | None,
-    dtype: str | None,
-    kv_dtype: str | None,
-    state_dtype: str | None,
-    layout: Layout,
-    beside: Beside,
-    put: MediaWords,
-) -> Asked:
-    """The requests, as far as they were said."""
-    return Asked(
-        context_tokens=options.tokens(context, "--context"), batch_size=batch,
-        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
-        kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=beside, put=put,
-    )  # fmt: skip
-
-
-def _request(
-    name: str,
-    engine_version: str | None,
-    memory_utilization: str | None,
-    step_tokens: int | None,
-    step_requests: int | None,
-    eager: bool,
-) -> FitRequest:
-    """How the engine is run; the model decides the rest of the workload."""
-    return FitRequest(
-        workload=Workload(context_tokens=0), engine=name, engine_version=engine_version,
-        utilization=share(memory_utilization, "--memory-utilization", most=1),
-        max_num_batched_tokens=step_tokens, max_num_seqs=step_requests, eager=eager,
-        notes=needless_eager(name, eager),
-    )  # fmt: skip
-
-
 _FILES_TOO = (
     "vLLM was asked about, as no engine was named: --engine llama.cpp lists the GGUF files of a model "
     "that fit, --ram SIZE those that run with a part in RAM"
@@ -235,15 +201,9 @@ _FILES_TOO = (
 
 
 def _one(
-    model: str,
-    device: Accelerator | None,
-    asked: Asked,
-    request: FitRequest,
-    lora: parts.Lora,
-    format: str,
-    quiet: bool,
-    open_: bool,
-) -> int:
+    model: str, device: Accelerator | None, asked: Asked, request: FitRequest, lora: Lora,
+    output: Output, open_: bool,
+) -> int:  # fmt: skip
     """One model on one device, or on every one that is known; the exit status.
 
     open_: whether neither an engine nor a type was named, so that another may run what this one does not.
@@ -254,14 +214,14 @@ def _one(
     notes = (*request.notes, *found.assumptions, *seen)
     request = replace(request, workload=choose_workload(spec, put)[0], notes=notes)
     if device is None:
-        fits = _everywhere(Planner(spec), request, advise=format == "json")
-        show(format, answers.answer_all(fits), quiet=quiet)
+        fits = everywhere(Planner(spec), request, advise=output.format == "json")
+        output.show(answers.answer_all(fits))
     else:
         fits = [ask(Planner(spec), device, request, model)]
-        if open_ and request.engine == "vllm" and fits[0].verdict == "does not fit":
+        if open_ and request.engine == "vllm" and not fits[0].fits:
             fits = [replace(fits[0], notes=(*fits[0].notes, _FILES_TOO))]
-        show(format, answers.answer(fits[0]), quiet=quiet)
-    return 0 if any(one.verdict != "does not fit" for one in fits) else 1
+        output.show(answers.answer(fits[0]))
+    return 0 if any(one.fits for one in fits) else 1
 
 
 def _engine(
@@ -292,7 +252,7 @@ def _by_file(name: str, dtype: str | None, gpus: str | None) -> bool:
 
 def _which(
     models: list[str], device: Accelerator | None, asked: Asked, request: FitRequest, why: str,
-    format: str, quiet: bool,
+    output: Output,
 ) -> int:  # fmt: skip
     from kvcalc.deployment.which import which
     from kvcalc.report.answers.choice import answer
@@ -303,13 +263,13 @@ def _which(
             else f"{request.engine_words} is asked about one machine: --gpu NAME"
         )  # fmt: skip
     found = which(models, device, asked, request, why)
-    show(format, answer(found), quiet=quiet)
+    output.show(answer(found))
     return 0 if any(choice.best for choice in found.choices) else 1
 
 
 def _together(
     models: list[str], device: Accelerator | None, asked: Asked, request: FitRequest, why: str,
-    format: str, quiet: bool,
+    output: Output,
 ) -> int:  # fmt: skip
     from kvcalc.deployment.which import side_by_side
     from kvcalc.report.answers.together import answer
@@ -317,8 +277,8 @@ def _together(
     if device is None:
         raise UsageError("--together is of one device: --gpu NAME")
     found = side_by_side(models, device, asked, request, why)
-    show(format, answer(found), quiet=quiet)
-    return 0 if found.verdict != "does not fit" else 1
+    output.show(answer(found))
+    return 0 if found.fits else 1
 
 
 def _one_accelerator(
@@ -352,47 +312,3 @@ def _step(
     if requests is not None and -(-batch // replicas) > requests:
         raise UsageError(f"--batch {batch}: --max-num-seqs {requests} runs fewer at once")
     return options.tokens(tokens, "--max-num-batched-tokens")
-
-
-def _everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:
-    """The answer for every accelerator that the engine runs the model on, and a note on the others.
-
-    advise: whether the format has a place for what would make it fit. Raises UnsupportedError where the
-    engine runs the model on none.
-    """
-    record = request.record
-    without = [
-        one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
-    ]
-    note: tuple[str, ...] = (
-        (f"{record.words} does not run on {len(without)} others: --gpu NAME says why",)
-        if without
-        else ()
-    )
-    # Devices with the same memory, under the same rules, have the same answer but for their names.
-    known: dict[tuple[object, ...], Fit | UnsupportedError] = {}
-    refused: list[tuple[Accelerator, UnsupportedError]] = []
-    fits: list[Fit] = []
-    for device in catalogue():
-        if device.name in without:
-            continue
-        rules = (device.bytes, device.sm, step_of(device, request), planner.share(device, request),
-                 was_measured(device.name, request.engine, request.engine_version),
-                 device.name if advise else "")  # fmt: skip
-        if rules not in known:
-            try:
-                known[rules] = ask(planner, device, request, advise=advise)
-            except UnsupportedError as error:
-                known[rules] = error
-        found = known[rules]
-        if isinstance(found, UnsupportedError):
-            refused.append((device, found))
-        else:
-            fits.append(replace(found, device=device))
-    if not fits and refused:
-        raise refused[0][1]
-    if refused:
-        first, reason = refused[0]
-        others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
-        note = (*note, others)
-    return [replace(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]

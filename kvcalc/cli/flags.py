@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS
 from kvcalc.engines import ENGINES, engine_of
 from kvcalc.engines.flags import Flag, flags_of, option_of
@@ -75,9 +75,7 @@ def _option(word: str, flag: Flag) -> Any:
             bool | None, typer.Option(f"{spelt}/--no-{spelt[2:]}", *flag.also, **shown)
         ]
     if flag.kind == "number":
-        return Annotated[
-            int | None, options.num(spelt, flag.help, least=flag.least, also=flag.also)
-        ]
+        return Annotated[int | None, kinds.num(spelt, flag.help, least=flag.least, also=flag.also)]
     metavar = {"tokens": "TOKENS", "share": "SHARE", "numbers": "N,...", "format": "DTYPE",
                "text": "TEXT"}  # fmt: skip
     if flag.kind == "format":

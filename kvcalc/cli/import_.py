@@ -3,32 +3,24 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.output import note, write, write_file
 from kvcalc.errors import UsageError
 
 Source = Annotated[
     str,
-    typer.Argument(
-        help="A config.json, a folder with one, a .safetensors or .gguf file, or a hub id "
+    kinds.argument(
+        "SOURCE",
+        "A config.json, a folder with one, a .safetensors or .gguf file, or a hub id "
         "(org/name, org/name@revision).",
-        metavar="SOURCE",
-        autocompletion=completion.path,
-        show_default=False,
+        completion.path,
     ),
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", help="The file to write.", metavar="FILE",
-        autocompletion=completion.path, show_default="standard output",
-    ),
-]  # fmt: skip
+    Path | None, kinds.file("The file to write.", "--output", "-o", shown="standard output")
+]
 Name = Annotated[
-    str | None,
-    typer.Option(help="The spec's name.", metavar="NAME", show_default="the file's or the model's"),
+    str | None, kinds.option("NAME", "The spec's name.", shown="the file's or the model's")
 ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.cli import options
-from kvcalc.cli.show import show
+from kvcalc.cli.groups import Output
 from kvcalc.convert.beside import beside_of
 from kvcalc.errors import UsageError
 from kvcalc.media.asked import NOTHING, MediaWords
@@ -114,7 +114,7 @@ def is_table(
 
 def table(
     found: "Found", engine: str, machine: Any, dtype: str | None, asked: str | None,
-    given: dict[str, Any], version: str | None, format: str, quiet: bool, draft: str | None = None,
+    given: dict[str, Any], version: str | None, output: Output, draft: str | None = None,
 ) -> None:  # fmt: skip
     """``capacity``: the table for these flags, as they are; cells in all are --ctx-size."""
     context = options.tokens(asked, "--context")
@@ -125,13 +125,13 @@ def table(
     if cells is not None:
         context = max(1, cells // count)
     given = cache_types(given.pop("kv_dtype", None), given)
-    fit_locally(found, engine, machine, dtype, context, given, version, "",
-                format, quiet, solving=False, draft=draft)  # fmt: skip
+    fit_locally(found, engine, machine, dtype, context, given, version, "", output, solving=False,
+                draft=draft)  # fmt: skip
 
 
 def fit_locally(
     found: "Found", engine: str, machine: Any, dtype: str | None, context: int | None,
-    given: dict[str, Any], version: str | None, why: str, format: str, quiet: bool,
+    given: dict[str, Any], version: str | None, why: str, output: Output,
     solving: bool = True, put: MediaWords = NOTHING, path: str = "", draft: str | None = None,
 ) -> int:  # fmt: skip
     """Answer, and the exit status. put: what comes on top of the context; path: the model's. solving:
@@ -167,10 +167,10 @@ def fit_locally(
         tokens += sum(item.context_tokens for item in media)
         question = replace(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):
-        return _files(spec, question, tokens, format, quiet)
-    fits = fit_local(spec, question, tokens)
-    show(format, answer(fits), quiet=quiet)
-    return 0 if fits.verdict != "does not fit" else 1
+        return _files(spec, question, tokens, output)
+    fit = fit_local(spec, question, tokens)
+    output.show(answer(fit))
+    return 0 if fit.fits else 1
 
 
 def _draft(model: str | None, words: str) -> "Draft | None":
@@ -180,9 +180,7 @@ def _draft(model: str | None, words: str) -> "Draft | None":
     return beside_of(model).draft
 
 
-def _files(
-    spec: "ModelSpec", question: "LocalQuestion", context: int, format: str, quiet: bool
-) -> int:
+def _files(spec: "ModelSpec", question: "LocalQuestion", context: int, output: Output) -> int:
     """No type was said: which of them fit, and how."""
     from kvcalc.engines.llama_cpp.files import fit_files
     from kvcalc.file_types import LADDER
@@ -191,7 +189,7 @@ def _files(
     # A model that is published in MXFP4 keeps it in its file, and has none that is wider.
     published = "mxfp4" in spec.weight_dtypes.values()
     found = fit_files(spec, question, context, ("mxfp4_moe", *LADDER[2:]) if published else LADDER)
-    show(format, answer(found), quiet=quiet)
+    output.show(answer(found))
     return 0 if found.widest is not None else 1
 
 

@@ -4,30 +4,28 @@ from typing import Annotated
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import Output, with_groups
 from kvcalc.cli.output import note
-from kvcalc.cli.show import show
 
 _ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio")
 
 
+@with_groups
 def log(
     file: Annotated[
         str,
-        typer.Argument(
-            help="A log as it was pasted, - for stdin, or a running server: http://localhost:8000.",
-            metavar="FILE|-|URL",
-            autocompletion=completion.path,
-            show_default=False,
+        kinds.argument(
+            "FILE|-|URL",
+            "A log as it was pasted, - for stdin, or a running server: http://localhost:8000.",
+            completion.path,
         ),
     ],
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Where the log does not say it: a name, a config.json, what estimate takes.",
-            metavar="MODEL",
-            autocompletion=completion.model,
-            show_default="the log's",
+        kinds.model(
+            "Where the log does not say it: a name, a config.json, what estimate takes.",
+            shown="the log's",
         ),
     ] = None,
     engine: Annotated[
@@ -38,14 +36,13 @@ def log(
     ] = None,
     flags: Annotated[
         str | None,
-        typer.Option(
-            help="Flags that the log does not show, as the engine spells them: '--max-num-seqs 8'.",
-            metavar="FLAGS",
-            show_default=False,
+        kinds.option(
+            "FLAGS",
+            "Flags that the log does not show, as the engine spells them: '--max-num-seqs 8'.",
+            shown=False,
         ),
     ] = None,
-    format: options.OutputFormat = "table",
-    quiet: options.Quiet = False,
+    output: Output = Output(),
 ) -> None:
     """Whether an engine's start-up log is as it should be, and why.
 
@@ -59,8 +56,8 @@ def log(
     with pieces_of(file) as pieces:
         found = answer_of(pieces, model, name, flags, gpu)
     said = (*found.assumed, *found.notes)
-    show(format, answer(found), quiet=quiet, notes=said)
-    if format == "json" and not quiet:
+    output.show(answer(found), said)
+    if output.format == "json" and not output.quiet:
         # The contract's object has no place for them.
         for each in said:
             note(each)

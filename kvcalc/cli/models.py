@@ -2,50 +2,42 @@
 
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
-from kvcalc.cli.show import show
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import show
 
 
 def models(
     pattern: Annotated[
         str,
-        typer.Argument(
-            help="Part of a name or family, or a glob such as 'qwen3*'.",
-            metavar="[PATTERN]",
-            autocompletion=completion.model,
-            show_default="all",
+        kinds.argument(
+            "[PATTERN]",
+            "Part of a name or family, or a glob such as 'qwen3*'.",
+            completion.model,
+            shown="all",
         ),
     ] = "",
     attention: Annotated[
-        str | None, typer.Option(help="With attention or a mixer of a kind.", metavar="gqa,mla,...")
+        str | None, kinds.option("gqa,mla,...", "With attention or a mixer of a kind.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Of one family.", metavar="qwen")] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Parameters from and to.", metavar="7b-14b|70b-|-3b")
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="With these parts.", metavar="vision,audio,text")
-    ] = None,
+    family: Annotated[str | None, kinds.option("qwen", "Of one family.")] = None,
+    size: Annotated[str | None, kinds.option("7b-14b|70b-|-3b", "Parameters from and to.")] = None,
+    modality: Annotated[str | None, kinds.option("vision,audio,text", "With these parts.")] = None,
     context: Annotated[
-        str | None, typer.Option(help="Made for as many tokens, or more.", metavar="128k")
+        str | None, kinds.option("128k", "Made for as many tokens, or more.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="That came out in a month, or later.", metavar="2026-05")
+        str | None, kinds.option("2026-05", "That came out in a month, or later.")
     ] = None,
-    newest: Annotated[
-        int | None, typer.Option(help="The last ones that came out.", metavar="N")
-    ] = None,
+    newest: Annotated[int | None, kinds.option("N", "The last ones that came out.")] = None,
     sort: Annotated[
         str | None,
-        typer.Option(
-            help="What they are sorted by.",
-            metavar="name|family|size|active|context|cache|newest|oldest",
-            show_default="name",
+        kinds.option(
+            "name|family|size|active|context|cache|newest|oldest",
+            "What they are sorted by.",
+            shown="name",
         ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    reverse: Annotated[bool, kinds.switch("--reverse", "The other way round.")] = False,
     format: options.OutputFormat = "table",
 ) -> None:
     """The shipped models, by attention, size, context, age.

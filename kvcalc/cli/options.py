@@ -4,17 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from kvcalc.cli import completion
+from kvcalc.cli import completion, kinds
 from kvcalc.cli.output import note
 from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, canonical
-from kvcalc.engines import ALIASES, ENGINES
+from kvcalc.engines import ENGINES
 from kvcalc.errors import UnknownFormatError, UsageError
-from kvcalc.file_types import recipe, weight_word
+from kvcalc.file_types import weight_word
 from kvcalc.mlx_types import instead_of
 from kvcalc.report.formats import PRINTERS
-from kvcalc.spec.words import near
 from kvcalc.units import parse_memory, parse_tokens
 
 if TYPE_CHECKING:
@@ -42,50 +39,14 @@ def attention(text: str | None) -> str | None:
     return text.strip().lower()
 
 
-def folded(word: str) -> str:
-    """A command, an option or a choice however it is written: ``--KV_dtype``, ``tensorrt_llm``."""
-    word = word.lower().replace("_", "-")
-    return ALIASES.get(word, word)
-
-
-def choices(names: Iterable[str]) -> str:
-    """The metavar of a closed set of words, as in the contract: ``table|json|markdown``."""
-    return "|".join(names)
-
-
-def none_of(option: str, word: str, known: Iterable[str]) -> UsageError:
-    """The error about a word that is none of an option's, with the one that it means."""
-    words = tuple(known)
-    return UsageError(f"{option} {word}: choose from {', '.join(words)}{near(folded(word), words)}")
-
-
 def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
-    """``--format``, of the formats that a command has; any other is refused."""
-    known = tuple(formats)
-
-    def chosen(word: str | None) -> str | None:
-        if word is None or folded(word) in known:
-            return word and folded(word)
-        raise none_of("--format", word, known)
-
-    return typer.Option(
-        "--format",
-        help="How to print the answer.",
-        metavar=choices(known),
-        autocompletion=completion.one_of(known),
-        callback=chosen,
-        show_default=shown,
-    )
-
-
-def num(name: str, text: str, least: int = 1, also: tuple[str, ...] = (), **more: Any) -> Any:
-    """An option that takes a whole number. also: its other spellings."""
-    return typer.Option(name, *also, help=text, metavar="N", min=least, **more)
+    """``--format``, of the formats that a command has."""
+    return kinds.choice(formats, "How to print the answer.", "--format", shown=shown)
 
 
 def gpu_option(text: str) -> Any:
     """``--gpu``, of the catalogue."""
-    return typer.Option("--gpu", help=text, metavar="GPU", autocompletion=completion.gpu)
+    return kinds.option("GPU", text, "--gpu", complete=completion.gpu)
 
 
 def _one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = "") -> None:
@@ -132,110 +93,45 @@ def _cache_dtype_given(text: str | None) -> str | None:
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
 ONE_MODEL = f"A model: {_MODEL_IS}."
 MODELS = f"Models, each a {_MODEL_IS}."
-Models = Annotated[
-    list[str],
-    typer.Argument(
-        help=MODELS, metavar="MODEL...", autocompletion=completion.model, show_default=False
-    ),
-]
+Models = Annotated[list[str], kinds.argument("MODEL...", MODELS, completion.model)]
 ModelsOrPatterns = Annotated[
     list[str],
-    typer.Argument(
-        help=f"{MODELS[:-1]}, or a pattern such as 'qwen*'.",
-        metavar="MODEL...",
-        autocompletion=completion.model,
-        show_default=False,
-    ),
+    kinds.argument("MODEL...", f"{MODELS[:-1]}, or a pattern such as 'qwen*'.", completion.model),
 ]
-Model = Annotated[
-    str,
-    typer.Argument(
-        help=ONE_MODEL, metavar="MODEL", autocompletion=completion.model, show_default=False
-    ),
-]
+Model = Annotated[str, kinds.argument("MODEL", ONE_MODEL, completion.model)]
 
 
 def context_option(show_default: str) -> Any:
     """``--context`` of one sequence. show_default: what holds where it is left out."""
-    return typer.Option(
-        help="Cached tokens of one sequence: 8192, 8k, 128k, 1m.",
-        metavar="TOKENS",
-        show_default=show_default,
+    return kinds.option(
+        "TOKENS", "Cached tokens of one sequence: 8192, 8k, 128k, 1m.", shown=show_default
     )
 
 
 Context = Annotated[str | None, context_option("8k, or the model's most")]
 ContextOfMany = Annotated[str | None, context_option("8k")]
-Batch = Annotated[int, num("--batch", "Sequences.")]
+Batch = Annotated[int, kinds.num("--batch", "Sequences.")]
 EncoderContext = Annotated[
-    str | None,
-    typer.Option(
-        help="Encoder tokens of one sequence.", metavar="TOKENS", show_default="as --context"
-    ),
+    str | None, kinds.option("TOKENS", "Encoder tokens of one sequence.", shown="as --context")
 ]
-Beams = Annotated[int, num("--beams", "Beams per sequence; each has its own cache.")]
+Beams = Annotated[int, kinds.num("--beams", "Beams per sequence; each has its own cache.")]
 Dtype = Annotated[
     str | None,
-    typer.Option(
-        help="Number format of the weights: bf16, fp8, mxfp4, ..., a GGUF file's type: q4_k_m, q8_0, "
+    kinds.option(
+        "DTYPE",
+        "Number format of the weights: bf16, fp8, mxfp4, ..., a GGUF file's type: q4_k_m, q8_0, "
         "iq4_xs, ...; 'checkpoint' as published.",
-        metavar="DTYPE",
-        show_default="checkpoint, or bf16",
+        complete=completion.weight_dtype,
+        shown="checkpoint, or bf16",
         callback=_weight_dtype,
-        autocompletion=completion.weight_dtype,
     ),
 ]
 
 
-def kv_dtype_option(show_default: bool | str = True, **more: Any) -> Any:
-    """``--kv-dtype`` of one cache. show_default: what holds where it is left out."""
-    return typer.Option(
-        help="Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16.",
-        metavar="DTYPE[:DTYPE]",
-        autocompletion=completion.kv_dtype,
-        show_default=show_default,
-        **more,
-    )
-
-
-Imatrix = Annotated[
-    bool, typer.Option("--imatrix", help="With a GGUF type: there is an importance matrix.")
-]
-Pure = Annotated[
-    bool, typer.Option("--pure", help="With a GGUF type: every tensor in it, no mixture.")
-]
-OutputType = Annotated[
-    str | None,
-    typer.Option(
-        "--output-tensor-type",
-        metavar="TYPE",
-        help="With a GGUF type: the type of the output table.",
-    ),
-]
-TokenType = Annotated[
-    str | None,
-    typer.Option(
-        "--token-embedding-type",
-        metavar="TYPE",
-        help="With a GGUF type: the type of the token table.",
-    ),
-]
-
-
-def gguf_dtype(
-    dtype: str | None, imatrix: bool, pure: bool, output: str | None, token: str | None
-) -> str | None:
-    """--dtype with the options of llama.cpp's quantize. Raises UsageError for them beside another."""
-    parts = ["imatrix"] * imatrix + ["pure"] * pure
-    parts += [f"output={output}"] if output else []
-    parts += [f"token-embedding={token}"] if token else []
-    if parts and (dtype is None or recipe(dtype) is None):
-        option = ("output-tensor-type" if output else "token-embedding-type") if not (
-            imatrix or pure) else parts[0]  # fmt: skip
-        raise UsageError(
-            f"--{option} goes with a GGUF type: --dtype q4_k_m, say, not {dtype or 'none at all'}"
-        )
-    return dtype if dtype is None else weight_word("+".join([dtype, *parts]))
+def kv_dtype_option(shown: bool | str = True, **more: Any) -> Any:
+    """``--kv-dtype`` of one cache. shown: what holds where it is left out."""
+    text = "Number format of the cache: bf16, fp8, q8_0, ...; K:V as q8_0:bf16."
+    return kinds.option("DTYPE[:DTYPE]", text, complete=completion.kv_dtype, shown=shown, **more)
 
 
 KvDtype = Annotated[str, kv_dtype_option(callback=cache_dtype)]
@@ -245,32 +141,30 @@ KvDtypeGiven = Annotated[
 KvDtypeAsked = Annotated[str | None, kv_dtype_option("bf16, or the engine's own")]
 StateDtype = Annotated[
     str | None,
-    typer.Option(
-        help="Number format of recurrent states.",
-        metavar="DTYPE",
-        show_default="the model's, fp32",
+    kinds.option(
+        "DTYPE",
+        "Number format of recurrent states.",
+        complete=completion.state_dtype,
+        shown="the model's, fp32",
         callback=_state_dtype,
-        autocompletion=completion.state_dtype,
     ),
 ]
-TensorParallel = Annotated[int, num("--tp", "Tensor-parallel ranks.")]
-PipelineParallel = Annotated[int, num("--pp", "Pipeline-parallel ranks.")]
-DataParallel = Annotated[int, num("--dp", "Replicas of the attention, each with its own requests.")]
+TensorParallel = Annotated[int, kinds.num("--tp", "Tensor-parallel ranks.")]
+PipelineParallel = Annotated[int, kinds.num("--pp", "Pipeline-parallel ranks.")]
+DataParallel = Annotated[
+    int, kinds.num("--dp", "Replicas of the attention, each with its own requests.")
+]
 ExpertParallel = Annotated[
-    bool, typer.Option("--expert-parallel", help="Deal whole experts to the TP x DP ranks.")
+    bool, kinds.switch("--expert-parallel", "Deal whole experts to the TP x DP ranks.")
 ]
 SetFields = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="Change a field: blocks.decoder.attention.num_key_value_heads=4.",
+    kinds.option(
+        "FIELD=VALUE", "Change a field: blocks.decoder.attention.num_key_value_heads=4.", "--set"
     ),
 ]
-Together = Annotated[
-    bool, typer.Option("--together", help="All of the models on the device at once.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Together = Annotated[bool, kinds.switch("--together", "All of the models on the device at once.")]
+Force = Annotated[bool, kinds.switch("--force", "Overwrite what is there.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
 ALL_ENGINES = "all"
 
@@ -278,13 +172,13 @@ ALL_ENGINES = "all"
 def engine_option(text: str, names: Iterable[str] = ENGINES, shown: bool | str = True) -> Any:
     """``--engine``, of the registry. shown: what holds where it is left out, in words."""
     known = tuple(names)
-    return typer.Option(
-        "--engine",
+    return kinds.option(
+        "ENGINE",
         # As a metavar they are wider than a screen.
-        help=f"{text} One of {', '.join(known)}.",
-        metavar="ENGINE",
-        autocompletion=completion.one_of(known),
-        show_default=shown,
+        f"{text} One of {', '.join(known)}.",
+        "--engine",
+        complete=completion.one_of(known),
+        shown=shown,
     )
 
 
@@ -293,9 +187,9 @@ def engine_name(text: str, *more: str) -> str:
 
     Raises UsageError.
     """
-    name, names = folded(text), (*ENGINES, *more)
+    name, names = kinds.folded(text), (*ENGINES, *more)
     if name not in names:
-        raise none_of("--engine", text, names)
+        raise kinds.none_of("--engine", text, names)
     return name
 
 
@@ -370,56 +264,29 @@ WhichEngine = Annotated[
 ]
 EngineVersion = Annotated[
     str | None,
-    typer.Option(
-        help="Release of the engine, such as 0.10.2.",
-        metavar="VERSION",
-        show_default="the newest known",
-    ),
+    kinds.option("VERSION", "Release of the engine, such as 0.10.2.", shown="the newest known"),
 ]
 GpuMemory = Annotated[
-    str | None,
-    typer.Option(help="Its memory, where the name is not known: 80GiB.", metavar="SIZE"),
+    str | None, kinds.option("SIZE", "Its memory, where the name is not known: 80GiB.")
 ]
 Ram = Annotated[
     str | None,
-    typer.Option(
-        help="Memory beside the devices, for what is not on them (llama.cpp).", metavar="SIZE"
-    ),
+    kinds.option("SIZE", "Memory beside the devices, for what is not on them (llama.cpp)."),
 ]
 Reserve = Annotated[
-    str | None,
-    typer.Option(help="What something else holds on each device (llama.cpp).", metavar="SIZE"),
+    str | None, kinds.option("SIZE", "What something else holds on each device (llama.cpp).")
 ]
 EnforceEager = Annotated[
-    bool, typer.Option("--enforce-eager", help="No CUDA graphs (vLLM): slower, with more memory.")
+    bool, kinds.switch("--enforce-eager", "No CUDA graphs (vLLM): slower, with more memory.")
 ]
 Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="The answer alone: no notes and no progress."),
+    bool, kinds.switch("--quiet", "The answer alone: no notes and no progress.", "-q")
 ]
 QuietFindings = Annotated[
     bool,
-    typer.Option(
-        "--quiet",
-        "-q",
-        help="Findings alone: no notes, no progress, and nothing when all is well.",
+    kinds.switch(
+        "--quiet", "Findings alone: no notes, no progress, and nothing when all is well.", "-q"
     ),
-]
-
-
-Available = Annotated[
-    str | None,
-    typer.Option(
-        help="With --lengths: memory for the cache on a device, to say how many fit.",
-        metavar="SIZE",
-    ),
-]
-BlockSize = Annotated[
-    int | None, num("--block-size", "With --lengths: tokens of a block.", show_default="16")
-]
-SharedPrefix = Annotated[
-    str | None,
-    typer.Option(help="With --lengths: tokens that all requests begin with.", metavar="TOKENS"),
 ]
 
 

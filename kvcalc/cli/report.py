@@ -4,9 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
+from kvcalc.cli import kinds, options
 from kvcalc.cli.output import note, spare, write_file
 from kvcalc.cli.progress import track
 from kvcalc.errors import FileError, UnsupportedError
@@ -23,24 +21,10 @@ if TYPE_CHECKING:
 _MAX_PROOFS_BYTES = 8 << 20
 
 
-_Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        help="The file to write.",
-        metavar="FILE",
-        autocompletion=completion.path,
-        show_default=False,
-    ),
-]
+_Output = Annotated[Path, kinds.file("The file to write.", "--output", "-o", shown=False)]
 _Proofs = Annotated[
     Path | None,
-    typer.Option(
-        help="What 'kvcalc verify MODEL... --format json' wrote, to show in the page.",
-        metavar="FILE",
-        autocompletion=completion.path,
-    ),
+    kinds.file("What 'kvcalc verify MODEL... --format json' wrote, to show in the page."),
 ]
 
 

@@ -2,25 +2,19 @@
 
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion
-from kvcalc.cli.options import choices, folded, none_of
+from kvcalc.cli import kinds
 from kvcalc.cli.output import write
 from kvcalc.report.objects import ANSWERS
 
 
 def schema(
     policy: Annotated[
-        bool, typer.Option("--policy", help="The schema of kvcalc.yaml, the team's budgets.")
+        bool, kinds.switch("--policy", "The schema of kvcalc.yaml, the team's budgets.")
     ] = False,
     answer: Annotated[
         str | None,
-        typer.Option(
-            help="The schema of what this command prints with --format json.",
-            metavar=choices(ANSWERS),
-            autocompletion=completion.one_of(tuple(ANSWERS)),
-            show_default=False,
+        kinds.choice(
+            ANSWERS, "The schema of what this command prints with --format json.", shown=False
         ),
     ] = None,
 ) -> None:
@@ -35,11 +29,9 @@ def schema(
         from kvcalc.report.objects import schema as answers
         from kvcalc.spec.schema import text
 
-        if folded(answer) not in ANSWERS:
-            raise none_of("--answer", answer, ANSWERS)
         if policy:
             raise UsageError("--policy and --answer ask for different schemas: leave one out")
-        write(text(answers.schema(folded(answer))))
+        write(text(answers.schema(answer)))
         return
     from pathlib import Path
 

@@ -4,32 +4,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.folder import spare_folder, write_folder
 from kvcalc.cli.output import note
 from kvcalc.cli.progress import track
 
 _Models = Annotated[
     list[str] | None,
-    typer.Argument(
-        help=f"{options.MODELS[:-1]}, or a pattern such as 'qwen*'.",
-        metavar="[MODEL...]",
-        autocompletion=completion.model,
-        show_default="all that are shipped",
+    kinds.argument(
+        "[MODEL...]",
+        f"{options.MODELS[:-1]}, or a pattern such as 'qwen*'.",
+        completion.model,
+        shown="all that are shipped",
     ),
 ]
 _Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        help="The folder to write.",
-        metavar="DIR",
-        autocompletion=completion.path,
-        show_default=False,
-    ),
+    Path, kinds.file("The folder to write.", "--output", "-o", metavar="DIR", shown=False)
 ]
 
 

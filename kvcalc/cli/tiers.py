@@ -3,10 +3,8 @@
 from fractions import Fraction
 from typing import Annotated
 
-import typer
-
-from kvcalc.cli import completion, options, traffic
-from kvcalc.cli.show import show
+from kvcalc.cli import completion, kinds, options, traffic
+from kvcalc.cli.groups import Output, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import choose_workload
@@ -16,55 +14,38 @@ from kvcalc.tiers import TIERED
 
 _Engine = Annotated[
     str,
-    typer.Option(
-        help="Whose tiers.",
-        metavar=options.choices(TIERED),
-        autocompletion=completion.one_of(tuple(TIERED)),
-    ),
+    kinds.option("|".join(TIERED), "Whose tiers.", complete=completion.one_of(tuple(TIERED))),
 ]
-_Host = Annotated[
-    str | None, typer.Option(help="RAM for the cache, of all ranks together.", metavar="SIZE")
-]
-_Disk = Annotated[str | None, typer.Option(help="Disk for the cache, likewise.", metavar="SIZE")]
+_Host = Annotated[str | None, kinds.option("SIZE", "RAM for the cache, of all ranks together.")]
+_Disk = Annotated[str | None, kinds.option("SIZE", "Disk for the cache, likewise.")]
 _Chunk = Annotated[
-    str | None,
-    typer.Option(
-        help="Tokens that are moved at once.", metavar="TOKENS", show_default="the engine's"
-    ),
+    str | None, kinds.option("TOKENS", "Tokens that are moved at once.", shown="the engine's")
 ]
 _BlockSize = Annotated[
     int | None,
-    options.num(
-        "--block-size", "Tokens of the engine's block or page.", show_default="the engine's"
-    ),
+    kinds.num("--block-size", "Tokens of the engine's block or page.", show_default="the engine's"),
 ]
 _Link = Annotated[
     str | None,
-    typer.Option(
-        help="Speed between GPU and host, or to another server: 55 is GB/s.", metavar="GB/S"
-    ),
+    kinds.option("GB/S", "Speed between GPU and host, or to another server: 55 is GB/s."),
 ]
 _DiskLink = Annotated[
-    str | None, typer.Option("--disk-link", help="Speed between host and disk.", metavar="GB/S")
+    str | None, kinds.option("GB/S", "Speed between host and disk.", "--disk-link")
 ]
 _Lengths = Annotated[
     str | None,
-    typer.Option(
-        help="Real sessions, as 'kvcalc traffic' takes them, beside one of --context.",
-        metavar="FILE",
-        autocompletion=completion.path,
-    ),
+    kinds.file("Real sessions, as 'kvcalc traffic' takes them, beside one of --context."),
 ]
 
 
+@with_groups
 def tiers(
     model: options.Model, engine: _Engine = "vllm", engine_version: options.EngineVersion = None,
     host: _Host = None, disk: _Disk = None, context: options.Context = None, chunk: _Chunk = None,
     link: _Link = None, disk_link: _DiskLink = None, lengths: _Lengths = None,
     kv_dtype: options.KvDtypeAsked = None, state_dtype: options.StateDtype = None,
     block_size: _BlockSize = None, tp: options.TensorParallel = 1,
-    pp: options.PipelineParallel = 1, format: options.OutputFormat = "table",
-    quiet: options.Quiet = False,
+    pp: options.PipelineParallel = 1, output: Output = Output(),
 ) -> None:  # fmt: skip
     """What sessions cost in RAM and on disk, and how many fit.
 
@@ -85,7 +66,7 @@ def tiers(
     if disk_link is not None and disk is None:
         raise UsageError("--disk-link is the speed of --disk: say how large that is")
     question = TierQuestion(
-        engine=options.folded(engine), engine_version=engine_version, workload=workload,
+        engine=kinds.folded(engine), engine_version=engine_version, workload=workload,
         kv_dtype=options.one_kv_dtype(kv_dtype), block_tokens=block_size,
         chunk_tokens=options.tokens(chunk, "--chunk"),
         host_bytes=options.num_bytes(host, "--host"), disk_bytes=options.num_bytes(disk, "--disk"),
@@ -94,7 +75,7 @@ def tiers(
     )  # fmt: skip
     result = ask(found.spec, question)
     notes = (*found.assumptions, *filled)
-    show(format, answer(result, found.spec.source, found.path), quiet=quiet, notes=notes)
+    output.show(answer(result, found.spec.source, found.path), notes)
 
 
 def _speed(text: str | None, option: str) -> Fraction | None:

@@ -3,10 +3,8 @@
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kvcalc.cli import completion, options
-from kvcalc.cli.show import show
+from kvcalc.cli import kinds, options
+from kvcalc.cli.groups import Output, Pools, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.engines import NEED
 from kvcalc.engines.traffic import TrafficQuestion, traffic_of
@@ -20,15 +18,14 @@ if TYPE_CHECKING:
     from kvcalc.report.sheet import Answer
 
 
+@with_groups
 def traffic(
     models: options.Models,
     lengths: Annotated[
         str,
-        typer.Option(
-            help="CSV or JSONL of prompt and output tokens, or a histogram length,count; - is stdin.",
-            metavar="FILE",
-            autocompletion=completion.path,
-            show_default=False,
+        kinds.file(
+            "CSV or JSONL of prompt and output tokens, or a histogram length,count; - is stdin.",
+            shown=False,
         ),
     ],
     encoder_context: options.EncoderContext = None,
@@ -41,11 +38,8 @@ def traffic(
     tp: options.TensorParallel = 1,
     pp: options.PipelineParallel = 1,
     set_fields: options.SetFields = None,
-    available: options.Available = None,
-    block_size: options.BlockSize = None,
-    shared_prefix: options.SharedPrefix = None,
-    format: options.OutputFormat = "table",
-    quiet: options.Quiet = False,
+    pools: Pools = Pools(),
+    output: Output = Output(),
 ) -> None:
     """What real requests hold, whose lengths a file has.
 
@@ -60,11 +54,9 @@ def traffic(
             layout=Layout(tp, pp),
         ),
         kv_dtype=options.one_kv_dtype(kv_dtype),
-        block_size=block_size,
-        available=options.num_bytes(available, "--available"),
-        prefix_tokens=options.tokens(shared_prefix, "--shared-prefix"),
+        **pools.question,
     )
-    show(format, answers(expand(models), lengths, set_fields, question), quiet=quiet)
+    output.show(answers(expand(models), lengths, set_fields, question))
 
 
 def answers(

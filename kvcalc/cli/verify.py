@@ -1,16 +1,15 @@
 """``kvcalc verify``: hold the calculator against PyTorch models that run."""
 
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcalc.cli import completion, options
+from kvcalc.cli import completion, kinds, options
+from kvcalc.cli.groups import show
 from kvcalc.cli.progress import Progress
-from kvcalc.cli.show import show
 from kvcalc.convert.locate import load
 from kvcalc.errors import KvcalcError, MissingExtraError, UsageError
 from kvcalc.report.answers.verify import answer
@@ -26,72 +25,38 @@ INSTALL = "pip install 'kvcalc[verify]'"
 INSTALL_HF = "pip install 'kvcalc[hf]'"
 
 
-class Device(StrEnum):
-    """Where the models run."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Against(StrEnum):
-    """What the calculator is held against."""
-
-    reference = "reference"
-    transformers = "transformers"
-
-
-class AttentionBackend(StrEnum):
-    """How attention is computed while memory is measured."""
-
-    eager = "eager"
-    sdpa = "sdpa"
-
-
 _Models = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[MODEL]...",
-        help=options.MODELS,
-        autocompletion=completion.model,
-        show_default=False,
-    ),
+    list[str] | None, kinds.argument("[MODEL]...", options.MODELS, completion.model)
 ]
-_Every = Annotated[bool, typer.Option("--all", help="All shipped models.")]
-_Device = Annotated[
-    Device, typer.Option(help="Where the models run.", metavar=options.choices(Device))
-]
+_Every = Annotated[bool, kinds.switch("--all", "All shipped models.")]
+_Device = Annotated[str, kinds.choice(("cpu", "cuda"), "Where the models run.")]
 _Against = Annotated[
-    Against,
-    typer.Option(
-        help="The project's own modules, or transformers' models.",
-        metavar=options.choices(Against),
+    str,
+    kinds.choice(
+        ("reference", "transformers"), "The project's own modules, or transformers' models."
     ),
 ]
 _Context = Annotated[
-    str,
-    typer.Option(metavar="TOKENS", help="With --device cuda: cached tokens of one sequence."),
+    str, kinds.option("TOKENS", "With --device cuda: cached tokens of one sequence.")
 ]
-_Batch = Annotated[int, options.num("--batch", "With --device cuda: sequences.")]
+_Batch = Annotated[int, kinds.num("--batch", "With --device cuda: sequences.")]
 _Backend = Annotated[
-    AttentionBackend,
-    typer.Option(
-        help="With --device cuda: eager scores, or a fused kernel.",
-        metavar=options.choices(AttentionBackend),
-    ),
+    str,
+    kinds.choice(("eager", "sdpa"), "With --device cuda: eager scores, or a fused kernel."),
 ]
 _Ranks = Annotated[
-    int, options.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
+    int, kinds.num("--tp", "Tensor-parallel ranks, under torchrun --nproc-per-node N.")
 ]
 
 
 def verify(
     models: _Models = None,
     every: _Every = False,
-    device: _Device = Device.cpu,
-    against: _Against = Against.reference,
+    device: _Device = "cpu",
+    against: _Against = "reference",
     context: _Context = "8k",
     batch: _Batch = 1,
-    attention_backend: _Backend = AttentionBackend.eager,
+    attention_backend: _Backend = "eager",
     tp: _Ranks = 1,
     format: options.OutputFormat = "table",
     quiet: options.QuietFindings = False,
@@ -108,16 +73,16 @@ def verify(
     """
     if every == bool(models):
         raise UsageError("name the models to verify, or --all for every shipped one")
-    if against is Against.transformers and (device is Device.cuda or tp > 1):
+    if against == "transformers" and (device == "cuda" or tp > 1):
         raise UsageError("--against transformers compares on the meta device: no --device, no --tp")
     tokens = options.tokens(context, "--context") or 0
     _require(against)
     names = list(shipped()) if every else list(models or ())
     run: Run
     if tp > 1:
-        run = partial(_over_ranks, tp=tp, cuda=device is Device.cuda)
-    elif device is Device.cuda:
-        run = partial(_measured, tokens=tokens, batch=batch, backend=attention_backend.value)
+        run = partial(_over_ranks, tp=tp, cuda=device == "cuda")
+    elif device == "cuda":
+        run = partial(_measured, tokens=tokens, batch=batch, backend=attention_backend)
     else:
         run = partial(_verified, against=against)
     # All are read first: a misspelt name is not found out after minutes of proofs.
@@ -134,18 +99,18 @@ def verify(
         raise typer.Exit(1)
 
 
-def _require(against: Against) -> None:
+def _require(against: str) -> None:
     """Raise MissingExtraError where a library is not installed; import nothing."""
     if find_spec("torch") is None:
         raise MissingExtraError(f"verify runs models, and torch is not installed: {INSTALL}")
-    if against is Against.transformers and find_spec("transformers") is None:
+    if against == "transformers" and find_spec("transformers") is None:
         raise MissingExtraError(
             f"--against transformers needs the library, which is not installed: {INSTALL_HF}"
         )
 
 
 def _results(
-    specs: "list[ModelSpec]", run: Run, against: Against, progress: Progress
+    specs: "list[ModelSpec]", run: Run, against: str, progress: Progress
 ) -> Iterator["Verification"]:
     """One result per model; one that cannot run is an error alone and a finding among others."""
     for spec in specs:
@@ -178,8 +143,8 @@ def _over_ranks(spec: "ModelSpec", tp: int, cuda: bool, say: Say) -> "Verificati
         raise typer.Exit(2) from None
 
 
-def _verified(spec: "ModelSpec", against: Against, say: Say) -> "Verification":
-    if against is Against.transformers:
+def _verified(spec: "ModelSpec", against: str, say: Say) -> "Verification":
+    if against == "transformers":
         from kvcalc.verify.against_transformers import verify as verify_twin
 
         return verify_twin(spec)
@@ -188,10 +153,10 @@ def _verified(spec: "ModelSpec", against: Against, say: Say) -> "Verification":
     return verify_reference(spec, say)
 
 
-def _trouble(spec: "ModelSpec", against: Against, error: KvcalcError) -> "Verification":
+def _trouble(spec: "ModelSpec", against: str, error: KvcalcError) -> "Verification":
     from kvcalc.proofs import Verification
 
     return Verification(
-        model=spec.name, source=spec.source, device="cpu", against=against.value,
+        model=spec.name, source=spec.source, device="cpu", against=against,
         torch_version="", proofs=(), trouble=f"could not run: {error.message}",
     )  # fmt: skip

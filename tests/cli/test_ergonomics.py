@@ -318,7 +318,10 @@ def test_a_narrow_terminal_loses_no_number(
         ("estmate llama-3-8b", "no such command 'estmate'; did you mean estimate?"),
         ("llama-3-8b --tp 2", "did you mean 'kvcalc estimate llama-3-8b --tp 2"),
         ("estimate llama3-8b", "did you mean llama-3-8b?"),
-        ("compare llama-3-8b --sort cach", "'given', 'cache', 'total'; did you mean cache?"),
+        (
+            "compare llama-3-8b --sort cach",
+            "choose from given, cache, total (did you mean 'cache'?)",
+        ),
         ("compare llama-3-8b --attention mlla", "(did you mean 'mla'?)"),
         ("estimate llama-3-8b --engine vlm", "(did you mean 'vllm'?)"),
         ("estimate gpt2 --ctx 1k", "no such option: --ctx; here it is --context (see"),

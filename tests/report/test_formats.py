@@ -13,8 +13,9 @@ import pytest
 
 from kvcalc.cli.app import COMMANDS, main
 from kvcalc.deployment.hardware import find
+from kvcalc.report.cells import Count
 from kvcalc.report.formats import PRINTERS, as_text
-from kvcalc.report.sheet import Answer, Column, Count, Line, Points, Row, Sheet, Table
+from kvcalc.report.sheet import Answer, Column, Line, Points, Row, Sheet, Table
 from kvcalc.units import format_bytes
 
 Capture = pytest.CaptureFixture[str]
@@ -39,7 +40,7 @@ def run(capsys: Capture, *arguments: str) -> str:
 def few_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the catalogue's has its own searches: a handful are table enough."""
     few = [find(name) for name in ("h100-80gb", "rtx-4090", "mi300x", "b200")]
-    monkeypatch.setattr("kvcalc.cli.fit.catalogue", lambda *_: few)
+    monkeypatch.setattr("kvcalc.deployment.everywhere.catalogue", lambda *_: few)
 
 
 # Each number is held elsewhere to its source: a checkpoint, a log, a closed form.

@@ -1,0 +1,56 @@
+"""One model on every accelerator that is known."""
+
+from dataclasses import replace
+
+from kvcalc.deployment.accelerator import Accelerator
+from kvcalc.deployment.answer import Fit, FitRequest, step_of
+from kvcalc.deployment.fit import fit
+from kvcalc.deployment.hardware import catalogue
+from kvcalc.deployment.notes import notes_for
+from kvcalc.deployment.overhead import was_measured
+from kvcalc.deployment.planner import Planner
+from kvcalc.errors import UnsupportedError
+
+
+def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:
+    """The answer for every accelerator that the engine runs the model on, and a note on the others.
+
+    advise: whether the format has a place for what would make it fit. Raises UnsupportedError where the
+    engine runs the model on none.
+    """
+    record = request.record
+    without = [
+        one.name for one in catalogue() if record.runs_on(one, request.engine_version) is not None
+    ]
+    note: tuple[str, ...] = (
+        (f"{record.words} does not run on {len(without)} others: --gpu NAME says why",)
+        if without
+        else ()
+    )
+    # Devices with the same memory, under the same rules, have the same answer but for their names.
+    known: dict[tuple[object, ...], Fit | UnsupportedError] = {}
+    refused: list[tuple[Accelerator, UnsupportedError]] = []
+    fits: list[Fit] = []
+    for device in catalogue():
+        if device.name in without:
+            continue
+        rules = (device.bytes, device.sm, step_of(device, request), planner.share(device, request),
+                 was_measured(device.name, request.engine, request.engine_version),
+                 device.name if advise else "")  # fmt: skip
+        if rules not in known:
+            try:
+                known[rules] = fit(planner, device, request, advise=advise)
+            except UnsupportedError as error:
+                known[rules] = error
+        found = known[rules]
+        if isinstance(found, UnsupportedError):
+            refused.append((device, found))
+        else:
+            fits.append(replace(found, device=device))
+    if not fits and refused:
+        raise refused[0][1]
+    if refused:
+        first, reason = refused[0]
+        others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
+        note = (*note, others)
+    return [replace(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]

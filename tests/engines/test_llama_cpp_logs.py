@@ -142,10 +142,57 @@ LOGS = [
     Log("225", "qwen3.5-4b", {"ctx_size": 4096},
         ((1, None, 24, "50.25", "2.25", "48.00"),),
         assumed="which Qwen3.5"),
+    # Qualcomm's NPU, in llama.cpp's own documentation.
+    Log("226", "olmoe-1b-7b", {"ctx_size": 8192, **Q8},
+        ((8192, 1, 16, "544.00", "272.00", "272.00"),),
+        "https://github.com/ggml-org/llama.cpp/blob/master/docs/backend/snapdragon/README.md"),
+    Log("227", "qwen3.5-4b", {"ctx_size": 131072},
+        ((131072, 1, 8, "4096.00", "2048.00", "2048.00"),)),
+    Log("228", "qwen3.5-4b", {"ctx_size": 131072, **Q4},
+        ((131072, 1, 8, "1152.00", "576.00", "576.00"),)),
+    Log("229", "qwen3.6-27b", {"ctx_size": 177152},
+        ((177152, 1, 16, "11072.00", "5536.00", "5536.00"),), assumed="model"),
+    Log("230", "mistral-7b-v0.1", {"ctx_size": 4096}, ((4096, 1, 32, "512.00", "256.00", "256.00"),),
+        assumed="which Mistral 7B"),
+    Log("231", "qwen3.5-9b", {"ctx_size": 262144, **Q8},
+        ((262144, 1, 8, "4352.00", "2176.00", "2176.00"),), assumed="model"),
+    Log("232", "qwen3.6-35b-a3b", {"ctx_size": 32768}, ((32768, 1, 10, "640.00", None, None),)),
+    Log("233", "qwen3.6-35b-a3b", {"ctx_size": 65536, **Q8},
+        ((65536, 1, 10, "680.00", "340.00", "340.00"),), assumed="model"),
+    # Qwen3.8-27B has Qwen3.6-27B's dimensions.
+    Log("234", "qwen3.6-27b", {"ctx_size": 32768, **SLOTS, **Q8},
+        ((32768, 1, 16, "1088.00", None, None),)),
+    Log("235", "qwen3.6-27b", {"ctx_size": 262144, **Q8},
+        ((262144, 1, 16, "8704.00", "4352.00", "4352.00"),)),
+    Log("236", "tinyllama-1.1b", {"ctx_size": 256}, ((256, 1, 22, "5.50", "2.75", "2.75"),)),
+    Log("237", "gemma-4-12b", {"ctx_size": 32768}, ((32768, 1, 8, "512.00", "256.00", "256.00"),),
+        assumed="model"),
+    Log("238", "gemma-4-e4b", {"ctx_size": 65536, **Q8},
+        ((65536, 1, 4, "544.00", "272.00", "272.00"), (1024, 1, 20, "21.25", "10.62", "10.62"))),
+    # Ollama's own lines, as one report adds them up.
+    Log("239", "qwen3-8b", {"ctx_size": 40960}, ((40960, 1, 36, "5760.00", None, None),)),
+    Log("240", "qwen3-14b", {"ctx_size": 16384}, ((16384, 1, 40, "2560.00", None, None),)),
+    Log("241", "qwen2.5-3b", {"ctx_size": 16384}, ((16384, 1, 36, "576.00", None, None),)),
+    Log("242", "qwen3-14b", {"ctx_size": 32768, **Q8},
+        ((32768, 1, 40, "2720.00", "1360.00", "1360.00"),), assumed="model"),
+    Log("243", "ling-3.0-tiny", {"ctx_size": 8192, "parallel": 2},
+        ((4096, 2, 6, "54.00", "54.00", None),)),
+    # One model's keys in five types.
+    *(
+        Log(f"244 {kind}", "llama-3.2-3b", {"ctx_size": 4096, "cache_type_k": kind},
+            ((4096, 1, 28, total, keys, "224.00"),))
+        for kind, total, keys in (
+            ("fp16", "448.00", "224.00"), ("bf16", "448.00", "224.00"), ("q8_0", "343.00", "119.00"),
+            ("q4_0", "287.00", "63.00"), ("q4_1", "294.00", "70.00"),
+        )
+    ),
 ]  # fmt: skip
 
 # The size of the micro-batch or of the context was worked out from the log's own cells.
 INFERRED = [
+    Log("245", "gpt-oss-20b", {"ctx_size": 131072, "ubatch": 2048},
+        ((131072, 1, 12, "3072.00", "1536.00", "1536.00"), (2304, 1, 12, "54.00", "27.00", "27.00")),
+        assumed="model, --ubatch-size"),
     Log("070", "qwen2.5-7b", {"ctx_size": 2048}, ((2048, 1, 28, "112.00", "56.00", "56.00"),),
         "https://github.com/JamePeng/llama-cpp-python/pull/1", "--ctx-size"),
     Log("071", "deepseek-v4-flash",

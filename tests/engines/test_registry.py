@@ -78,8 +78,8 @@ def test_a_release_that_nobody_read_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("engine", "version", "oldest"),
-    [("vllm", "0.0.1", "0.1.7"), ("sglang", "0.2", "0.3.0"), ("tensorrt-llm", "0.8", "1.1"),
-     ("tensorrt-llm", "0", "1.1")],
+    [("vllm", "0.0.1", "0.1.7"), ("sglang", "0.2", "0.3.0"), ("tensorrt-llm", "0.7", "0.8"),
+     ("tensorrt-llm", "0.1", "0.8")],
 )  # fmt: skip
 def test_a_release_older_than_those_that_were_read_is_refused(
     engine: str, version: str, oldest: str

@@ -94,6 +94,16 @@ ASSUMED = [
         {"full": ("4.12", "4.12"), "states": ("0.02", "0.84")}, assumed="model"),
     Log("186", "qwen3.6-27b", {"tokens": 499968, "max_num_seqs": 20, "kv_dtype": "fp8_e4m3"},
         {"full": ("7.63", "7.63")}, assumed="model, KV dtype"),
+    Log("246", "qwen3.5-27b", {"tokens": 535124}, {"full": ("16.33", "16.33")}, assumed="model size"),
+    Log("247", "qwen3-32b", {"tokens": 281216, "kv_dtype": "fp8_e5m2", "block_size": 64},
+        {"full": ("17.17", "17.17")}, assumed="which model of 32B, pages of 64"),
+    Log("248", "qwen3-8b", {"tokens": 430067}, {"full": ("29.53", "29.53")}, assumed="model"),
+    Log("249", "glm-4.7-flash", {"tokens": 383872}, {"full": ("19.36",)},
+        assumed="pages of one token, on Ascend"),
+    # Qwen3.8-27B and its module, on two ranks.
+    Log("250", "qwen3.6-27b",
+        {"tokens": 262144, "kv_dtype": "fp8_e4m3", "mtp_layers": 1, "speculative_tokens": 7, **tp(2)},
+        {"full": ("2.00", "2.00"), "draft": ("0.13", "0.13")}, assumed="model"),
 ]  # fmt: skip
 
 

@@ -191,7 +191,17 @@ LOGS = (
         flags={"engine_version": "0.12.0", "layout": Layout(2)}),
     Log(id="qwen3.5-4b", model="qwen3.5-4b", url=f"{ISSUES}/40696", block=528,
         flags={"engine_version": "0.19.1", "prefix_caching": True, "max_model_len": 1024}),
+    # Startups of 0.19.0 on two and four stages, another of which had less memory than was printed.
+    Log(id="llm-d-planner PP 2", model="llama-3.1-8b", tokens=1075312, concurrency="131.26",
+        url="https://github.com/llm-d-incubation/llm-d-planner",
+        flags={"engine_version": "0.19.0", "layout": Layout(1, 2), "max_model_len": 8192}),
+    Log(id="llm-d-planner PP 4", model="llama-3.1-8b", tokens=2257264, concurrency="275.54",
+        url="https://github.com/llm-d-incubation/llm-d-planner",
+        flags={"engine_version": "0.19.0", "layout": Layout(1, 4), "max_model_len": 8192}),
     # Read in 2026: logs without an address stand in public repositories' notes and tests.
+    Log(id="vllm-140", model="mistral-small-24b", available="52.36GiB", tokens=686320,
+        concurrency="6.86", assumed="model, version",
+        flags={"engine_version": "0.12.0", "layout": Layout(2), "max_model_len": 100000}),
     Log(id="vllm-101", model="qwen3-8b", available="19.36GiB", tokens=140960, concurrency="3.44",
         flags={"engine_version": "0.19.1", "max_model_len": 40960}),
     Log(id="vllm-102", model="qwen3-1.7b", available="17.23GiB", tokens=161280,

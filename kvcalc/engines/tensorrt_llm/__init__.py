@@ -7,7 +7,7 @@ from kvcalc.engines.engine import Batch, Device, Engine, Item, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
-from kvcalc.engines.tensorrt_llm.versions import NEWEST, VERSION
+from kvcalc.engines.tensorrt_llm.versions import NEWEST, OLDEST
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 
@@ -75,7 +75,7 @@ ENGINE = Engine(
     name="tensorrt-llm",
     words="TensorRT-LLM",
     version=NEWEST,
-    oldest=VERSION,
+    oldest=OLDEST,
     flags=TensorrtLlmFlags,
     serve=_serve,
     capacity=_capacity,

@@ -11,7 +11,7 @@ leaves wider differs from one of nvidia's repositories to the next, as their con
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 from kvcalc.convert.config import reader
@@ -39,8 +39,8 @@ class Way:
     suffix: what ends the name; the model's stands before it. organisations: whose names mean that,
     all where none is named. file_type: what llama.cpp or mlx-lm made, as --dtype has it; fields of the
     match stand in braces. stated: the quantization_config that says the same. words: for the answer.
-    write: what to write where the name does not decide. experts: model types of mixtures of experts
-    that are made the same way.
+    write: what to write where the name does not decide. mixed: types of mixtures, hybrids and multimodal
+    models that are made the same way, with the modules that stay wider beside head, tables and routers.
     """
 
     suffix: str
@@ -49,7 +49,7 @@ class Way:
     stated: Mapping[str, Any] | None = None
     words: str = ""
     write: str = ""
-    experts: tuple[str, ...] = ()
+    mixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _compressed(bits: int, kind: str, strategy: str, layout: str, **more: Any) -> dict[str, Any]:
@@ -68,6 +68,17 @@ _TILES = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3",
           "weight_block_size": [128, 128]}  # fmt: skip
 _NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True}  # fmt: skip
+
+# Qwen's own: the parameters of their files (llmfit 1.1.17, PyPI) are the model's, its modules' that predict
+# tokens, and a scale for each tile of exactly the other matrices.
+_TILED: dict[str, tuple[str, ...]] = {
+    "qwen3_moe": (), "qwen3_vl": ("visual",), "qwen3_vl_moe": ("visual",),
+    "qwen3_next": ("shared_expert_gate", "in_proj_ba"),
+    "qwen3_5": ("linear_attn.in_proj_a", "linear_attn.in_proj_b", "visual"),
+    "qwen3_5_moe": ("linear_attn.in_proj_a", "linear_attn.in_proj_b", "shared_expert_gate", "visual"),
+}  # fmt: skip
+# Modules have the names of the language model's own type.
+_LANGUAGE = {"qwen3_5": "qwen3_5_text", "qwen3_5_moe": "qwen3_5_moe_text"}
 
 # The first whose suffix and organisation fit.
 WAYS = (
@@ -91,7 +102,7 @@ WAYS = (
     Way(r"-gptq-int8", ("qwen",), stated={**_GPTQ, "bits": 8}, words="GPTQ of 8 bits in groups of 128"),
     Way(r"-gptq(?:-\w+)*", write="gptq_g128", words="GPTQ's bits and groups, which differ by branch"),
     Way(r"-fp8", ("qwen",), stated=_TILES, words="FP8 in tiles of 128 x 128",
-        experts=("qwen3_moe",)),
+        mixed=_TILED),
     Way(r"-fp8", ("nvidia",), stated={**_MODELOPT, "quant_algo": "FP8"},
         words="FP8 with a scale for each matrix"),
     Way(r"-fp8", _COMPRESSED, stated=_compressed(8, "float", "tensor", "float-quantized"),
@@ -186,7 +197,8 @@ def _gguf_word(name: str, kind: str) -> str:
 def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
     """The model with the formats that a quantization_config would state."""
     assert way.stated is not None
-    if _mixed(spec) and spec.model_type not in way.experts:
+    mixed = _mixed(spec)
+    if mixed and spec.model_type not in way.mixed:
         raise UsageError(
             f"{name}: its name does not say which parts of a model of this kind stay wider than "
             f"{way.words}; a copy of its config.json does"
@@ -196,9 +208,13 @@ def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
             f"{name}: how its modules are called is not known; {spec.name} --dtype says a format"
         )
     plain = replace(spec, weight_dtypes={}, weight_formats=(), declared_cache={})
-    values = {"model_type": spec.model_type, "quantization_config": dict(way.stated)}
+    stated = dict(way.stated)
+    if mixed and (wider := way.mixed[spec.model_type]):
+        stated["modules_to_not_convert"] = list(wider)
+    model_type = _LANGUAGE.get(spec.model_type, spec.model_type)
+    values = {"model_type": model_type, "quantization_config": stated}
     try:
-        config = reader(values, spec.model_type, path=name, assumptions=[])
+        config = reader(values, model_type, path=name, assumptions=[])
         published = published_formats(values, config, plain)
     except UnsupportedError as error:
         raise UsageError(

@@ -16,6 +16,7 @@ found none, and multiplies a context by its rope_scaling's factor: Gemma 3's is 
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -41,6 +42,10 @@ WHOLE = (
     "qwen3_5_moe",
 )  # fmt: skip
 STATED = (*hub_ids.FORMATS, "mtp")
+# Names of repositories whose files are in few bits.
+QUANTISED = re.compile(
+    r"-(fp[48]|nvfp4|mxfp[48]|int[48]|w[48]a|awq|gptq|bnb|mlx|gguf|\dbit|\d-bit)", re.I
+)
 _NOT_SHAPE = {
     *hub_ids.OWN, "name", "source", "hub_id", "released", "model_type", "notes", "left_out", "blocks",
     "layers", "checkpoint", "expect", "budgets",
@@ -271,6 +276,12 @@ def written() -> tuple[list[HubId], list[str]]:
         known = found.get(numbers.id)
         if known is not None and parameters_are(known.of(shapes.specs[known.spec]), numbers):
             found[numbers.id] = replace(known, files=str(numbers.parameters))
+    for hub_id, entry in [*found.items()]:
+        if QUANTISED.search(hub_id) and entry.of(shapes.specs[entry.spec]).own_dtype == "bf16":
+            without.append(
+                f"{hub_id} (its name says that its files are quantised, and nothing how)"
+            )
+            del found[hub_id]
     return sorted(found.values(), key=lambda entry: entry.id.lower()), without
 
 

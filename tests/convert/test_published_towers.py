@@ -30,6 +30,8 @@ BY_HAND = {
     "phi-4-multimodal": 5_574_460_384,
     # Scales of float8: 16 of each layer's matrices and 384 of its experts', in 36 layers.
     "mistral-small-4": 119_401_317_952,
+    # 18,668,736 tiles of the layers' matrices but o_proj; of its modules' 48,576, 48,000 are explained.
+    "mimo-v2-flash": 309_785_318_400,
     # A gate of 2,048 weights and a bias.
     "ouro-1.4b": 1_434_652_673,
     "ouro-2.6b": 2_667_974_657,

@@ -13,6 +13,7 @@ from kvcalc.convert.locate import locate
 from kvcalc.errors import MissingExtraError, UsageError
 from kvcalc.memory.weights import weight_bytes
 from kvcalc.spec import hub_ids
+from tests.convert.published import SCALES, explain
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +91,7 @@ def test_a_repository_is_told_by_its_name(
         ("someone/Qwen3-8B-AWQ", "qwen3-8b --dtype awq_g128 is one way"),
         ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "qwen3-8b --dtype nf4_double is one way"),
         ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b --dtype fp8 is one way"),
-        ("Qwen/Qwen3.5-27B-FP8", "which parts of a model of this kind stay wider"),
+        ("RedHatAI/gemma-4-26B-A4B-it-FP8-dynamic", "which parts of a model of this kind stay wider"),
         ("nvidia/Qwen3-30B-A3B-FP8", "which parts of a model of this kind stay wider"),
         ("unsloth/Qwen3-8B-GGUF:Q4_K_XXL", "--dtype q4_k_m"),
     ],
@@ -137,3 +138,24 @@ def test_googles_own_q4_0_leaves_the_token_table_in_f16() -> None:
     # 17.2 GB, and 15.6 with the table quantised: stduhpf/google-gemma-3-27b-it-qat-q4_0-gguf-small.
     answer = kvcalc.estimate("google/gemma-3-27b-it-qat-q4_0-gguf", only="language").to_dict()
     assert answer["weights"]["bytes"] == 17_223_756_800
+
+
+# Elements of the files' tensors, as llmfit 1.1.17 (PyPI) lists them: a scale for each tile in fp8.
+@pytest.mark.parametrize(
+    ("repository", "published"),
+    [
+        ("Qwen/Qwen3-VL-8B-Instruct-FP8", 8_767_547_632),
+        ("Qwen/Qwen3-VL-30B-A3B-Instruct-FP8", 31_072_578_800),
+        ("Qwen/Qwen3-VL-235B-A22B-Thinking-FP8", 235_684_292_848),
+        ("Qwen/Qwen3.6-27B-FP8", 27_782_935_472),
+        ("Qwen/Qwen3.5-35B-A3B-FP8", 35_953_925_552),
+        ("Qwen/Qwen3.5-122B-A10B-FP8", 125_094_006_512),
+        ("Qwen/Qwen3.5-397B-A17B-FP8", 403_422_386_928),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct-FP8", 81_329_784_384),
+        ("Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", 480_184_064_000),
+    ],
+)  # fmt: skip
+def test_tiles_of_qwens_own_files(repository: str, published: int) -> None:
+    found = repo_names.from_name(repository)
+    assert found is not None
+    assert SCALES in (explain(found.spec, published) or {})

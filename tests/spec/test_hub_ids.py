@@ -37,6 +37,15 @@ def test_every_id_has_the_parameters_that_its_files_hold() -> None:
     assert wrong == []
 
 
+def test_no_id_of_quantised_files_has_a_shape_in_bf16() -> None:
+    """Qwen3.6-27B-FP8 takes 28 GiB, not the 51 of its shape: the name of its files says so."""
+    specs = {name: catalog.load(path) for name, path in catalog.shipped().items()}
+    quantised = [each for each in hub_ids.entries() if importer.QUANTISED.search(each.id)]
+    assert len(quantised) >= 35
+    wrong = [e.id for e in quantised if e.of(specs[e.spec]).own_dtype == "bf16"]
+    assert wrong == []
+
+
 # The context and the vocabulary of each config as published, the total of the model's files or card.
 @pytest.mark.parametrize(
     ("hub_id", "spec", "context", "vocabulary", "total"),

@@ -30,7 +30,7 @@ fast links, logged 0.25 GiB; an RTX 3090 alone 0.35).
 
 from kvcalc.engines import SERVING
 from kvcalc.engines.engine import Batch
-from kvcalc.frozen import changed, frozen
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.units import GIB, KIB, MIB
@@ -96,6 +96,7 @@ def _band(num_bytes: int, least: int, most: int) -> tuple[int, int]:
     return num_bytes * least // 100, -(-num_bytes * most // 100)
 
 
+@remembered
 def _widths(spec: ModelSpec) -> tuple[int, int]:
     """The widest dense feed-forward layer, and the widest k routed experts."""
     dense = experts = 0

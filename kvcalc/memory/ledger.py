@@ -209,23 +209,21 @@ class Ledger:
             return [sum(self.on_rank(ranks).values())]
         if ranks not in self._shares:
             self._shares[ranks] = self._share(ranks)
-        first, last, beside, by_layers = self._shares[ranks]
+        first, last, beside, of_layer = self._shares[ranks]
         totals = [0] * len(stages)
         totals[0] += first
         totals[-1] += last
         for stage, held in enumerate(stages):
             used = {layers[index].weights for index in held} | {*held}
             totals[stage] += sum(share for layer, share in beside.items() if layer in held)
-            totals[stage] += sum(
-                share * len(used.intersection(owners)) for owners, share in by_layers.items()
-            )
+            totals[stage] += sum([of_layer.get(layer, 0) for layer in used])
         return totals
 
     def _share(self, ranks: int) -> "_Shares":
         """What stands where on one of ``ranks`` tensor ranks, whatever the stages are."""
         first = last = 0
         beside: dict[int, int] = {}
-        by_layers: dict[tuple[int, ...], int] = {}
+        of_layer: dict[int, int] = {}
         for row in self.rows:
             share = row.shape_bytes(rank_shape(row.weight.tensor, ranks))
             layer = row.weight.group.beside
@@ -236,10 +234,11 @@ class Ledger:
             elif layer is not None:
                 beside[layer] = beside.get(layer, 0) + share
             else:
-                by_layers[row.layers] = by_layers.get(row.layers, 0) + share
+                for owner in row.layers:
+                    of_layer[owner] = of_layer.get(owner, 0) + share
         if self.tied is not None:
             last += self.tied.shape_bytes(rank_shape(self.tied.weight.tensor, ranks))
-        return first, last, beside, by_layers
+        return first, last, beside, of_layer
 
     @cached_property
     def _shares(self) -> "dict[int, _Shares]":
@@ -247,8 +246,8 @@ class Ledger:
         return {}
 
 
-# Bytes of the first stage and of the last; of what stands beside a layer, and of layers that own alike.
-_Shares = tuple[int, int, dict[int, int], dict[tuple[int, ...], int]]
+# Bytes of the first stage and of the last; of what stands beside a layer, and of each layer's own.
+_Shares = tuple[int, int, dict[int, int], dict[int, int]]
 
 
 def type_totals(rows: Iterable[Row]) -> tuple[TypeTotal, ...]:

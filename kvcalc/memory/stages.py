@@ -4,7 +4,7 @@ A layer that reads another layer's cache needs it on its own device: engines cop
 stages, so a split between the two is refused by name.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
@@ -80,22 +80,32 @@ def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> i
 
 
 def stage_functions(
-    spec: ModelSpec, groups: Sequence[CacheGroup], dtypes: CacheDtypes, layout: Layout
+    spec: ModelSpec, groups: tuple[CacheGroup, ...], dtypes: CacheDtypes, layout: Layout
 ) -> list[CacheFunction]:
     """One sequence's cache on a tensor rank of each pipeline stage. groups: the whole model's.
 
     Raises UsageError and UnsupportedError where the ranks do not divide the model.
     """
-    found = []
-    for stage in decoder_stages(spec, layout.pipeline):
-        held = (_on_stage(group, stage) for group in groups)
-        kept = tuple(group for group in held if group.layers)
-        found.append(compile_groups(kept, dtypes, layout.tensor))
-    return found
+    stages = decoder_stages(spec, layout.pipeline)
+    made = _on_stages(groups)
+    if stages not in made:
+        made[stages] = [
+            tuple(kept for group in groups if (kept := _on_stage(group, stage)).layers)
+            for stage in stages
+        ]
+    return [compile_groups(held, dtypes, layout.tensor) for held in made[stages]]
+
+
+@remembered
+def _on_stages(
+    groups: tuple[CacheGroup, ...],
+) -> dict[tuple[range, ...], list[tuple[CacheGroup, ...]]]:
+    """What was asked for so far: every number format has the same groups on a stage."""
+    return {}
 
 
 def _on_stage(group: CacheGroup, stage: range) -> CacheGroup:
     """The layers of it that the stage has."""
     if group.stack != "decoder":
         return group
-    return changed(group, layers=tuple(index for index in group.layers if index in stage))
+    return changed(group, layers=tuple([index for index in group.layers if index in stage]))

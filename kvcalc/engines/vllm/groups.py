@@ -18,12 +18,13 @@ that does not make all layers one kind.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from kvcalc.engines.vllm import deepseek_v4
 from kvcalc.engines.vllm.page import Entry, Kind, Page
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import changed, frozen
+from kvcalc.frozen import changed, frozen, remembered
 
 
 @frozen
@@ -56,12 +57,19 @@ class Layout:
         """Bytes of a block on a worker that has these layers (all of them when None)."""
         if self.fixed_bytes is not None:
             return self.fixed_bytes
-        mine = None if layers is None else set(layers)
-        return max(
-            sum(entry.page.page_bytes for entry in group.entries
-                if mine is None or entry.layer in mine)
-            for group in self.groups
-        )  # fmt: skip
+        mine = None if layers is None else frozenset(layers)
+        if mine not in self._widths:
+            self._widths[mine] = max(
+                sum([entry.page.page_bytes for entry in group.entries
+                     if mine is None or entry.layer in mine])
+                for group in self.groups
+            )  # fmt: skip
+        return self._widths[mine]
+
+    @cached_property
+    def _widths(self) -> dict[frozenset[int] | None, int]:
+        """What was asked for so far, by the layers."""
+        return {}
 
     def width(self, layers: Iterable[int]) -> int:
         """Bytes of a block of the pool on a worker that has these layers."""
@@ -100,8 +108,21 @@ def promote(entries: Sequence[Entry], rules: Rules) -> list[Entry]:
     return promoted
 
 
-def group_layers(entries: Sequence[Entry], rules: Rules) -> Layout:
+def group_layers(entries: tuple[Entry, ...], rules: Rules) -> Layout:
     """Deal layers into groups. Raises UnsupportedError where vLLM cannot make one page size."""
+    made = _grouped(entries)
+    if rules not in made:
+        made[rules] = _group(entries, rules)
+    return made[rules]
+
+
+@remembered
+def _grouped(entries: tuple[Entry, ...]) -> dict[Rules, Layout]:
+    """What was asked for so far: many schedules have the same entries."""
+    return {}
+
+
+def _group(entries: tuple[Entry, ...], rules: Rules) -> Layout:
     pages = {entry.page for entry in entries}
     if len(pages) == 1:
         return Layout((Group(tuple(entries)),), ("all layers alike: one group, a block holds a page "

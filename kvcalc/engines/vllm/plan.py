@@ -34,6 +34,8 @@ class Plan:
         self.context_ranks = request.decode_context_parallel or 1
         self._check()
         self.schedule = self._schedule()
+        # Searches, and every stage, ask about the same lengths.
+        self._blocks: dict[int, int] = {}
         self.layout = self._layout()
         if self.stack.entries:
             self._explain()
@@ -169,11 +171,11 @@ class Plan:
 
     def _layout(self) -> Layout:
         """Groups, after windows are billed as full attention where the hybrid manager is off."""
-        entries: list[Entry] = list(self.entries)
+        entries = self.entries
         if not entries:
             return Layout((), ())
         if not self._hybrid_manager():
-            promoted = promote(entries, self.rules)
+            promoted = tuple(promote(entries, self.rules))
             if promoted != entries:
                 self._rules.append(
                     "windows and chunks are billed as full attention: the hybrid KV cache manager is "
@@ -252,7 +254,11 @@ class Plan:
 
     def blocks_per_request(self, tokens: int) -> int:
         """Blocks of one request of ``tokens``, over all groups."""
-        return sum(self.schedule.blocks(group.page, tokens) for group in self.groups)
+        found = self._blocks.get(tokens)
+        if found is None:
+            found = sum([self.schedule.blocks(group.page, tokens) for group in self.groups])
+            self._blocks[tokens] = found
+        return found
 
     def blocks_of_concurrency(self) -> int:
         """Blocks of one request of max_model_len as the concurrency counts them.
@@ -279,8 +285,11 @@ class Plan:
         rules = self.rules
         if rules.need_by_group or rules.v0:
             whole = None if rules.need_of_whole_model else stage
-            groups = self.groups[:1] if rules.need_of_first_group else self.groups
-            blocks = sum(self.schedule.blocks(group.page, tokens) for group in groups)
+            blocks = (
+                self.schedule.blocks(self.groups[0].page, tokens)
+                if rules.need_of_first_group
+                else self.blocks_per_request(tokens)
+            )
             return self.layout.bytes_per_block(whole) * blocks
         return sum(
             self.schedule.blocks(entry.page, tokens) * entry.page.page_bytes

@@ -16,8 +16,10 @@ Every stage has the layers of ``get_pp_indices`` (distributed/utils.py), or of
 VLLM_PP_LAYER_PARTITION.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from math import lcm
+from typing import Any
 
 from kvcalc.engines.drafts import check_kind
 from kvcalc.engines.vllm.flags import VllmFlags
@@ -27,7 +29,7 @@ from kvcalc.engines.vllm.pages import PageMaker, state_layers
 from kvcalc.engines.vllm.resolve import resolve
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, remembered
 from kvcalc.memory.beside import mtp_modules
 from kvcalc.memory.stages import pipeline_stages, refuse_split_cache
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
@@ -68,9 +70,8 @@ def check_heads(spec: ModelSpec, ranks: int) -> None:
         if heads is None:
             continue
         kv_heads = getattr(block.attention, "num_key_value_heads", None) or ranks
-        fits = [n for n in range(1, heads + 1)
-                if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]  # fmt: skip
-        if ranks not in fits:
+        if not _divides(ranks, heads, kv_heads):
+            fits = [n for n in range(1, heads + 1) if _divides(n, heads, kv_heads)]
             kv = (
                 f" and {kv_heads} KV heads"
                 if hasattr(block.attention, "num_key_value_heads")
@@ -80,6 +81,16 @@ def check_heads(spec: ModelSpec, ranks: int) -> None:
                 f"--tp {ranks} does not divide the {heads} query heads{kv} of block '{name}'; "
                 f"these do: {', '.join(map(str, fits))}"
             )
+
+
+def _divides(ranks: int, heads: int, kv_heads: int) -> bool:
+    return heads % ranks == 0 and (kv_heads % ranks == 0 or ranks % kv_heads == 0)
+
+
+@remembered
+def _made(spec: ModelSpec) -> dict[tuple[Any, ...], tuple[Entry, ...]]:
+    """What was asked for so far, by what pages depend on."""
+    return {}
 
 
 class Stack:
@@ -103,7 +114,7 @@ class Stack:
         self.block = request.block_size or default_block(spec)
         check_block(spec, self.block)
         states = self._align(maker)
-        self.entries = tuple(self._lay_out(maker, states))
+        self.entries = self._lay_out(maker, states)
         self.stages = self._stages()
 
     def _is_v4(self) -> bool:
@@ -216,9 +227,28 @@ class Stack:
             )
         return asked
 
-    def _lay_out(self, maker: PageMaker, states: dict[str, Page]) -> list[Entry]:
+    def _lay_out(self, maker: PageMaker, states: dict[str, Page]) -> tuple[Entry, ...]:
+        entries = self._model(maker, states)
+        if self.request.draft is not None:
+            return (*entries, *self._draft_model(maker, self.request.draft.spec))
+        drafts, first = self._draft_block(), len(decoder_layers(self.spec))
+        for extra in range(self.num_draft_layers):
+            assert drafts is not None
+            pages = maker.attention_pages(drafts, self.block, draft=True)
+            entries += tuple(Entry(first + extra, page, page) for page in pages)
+        return entries
+
+    def _model(self, maker: PageMaker, states: dict[str, Page]) -> tuple[Entry, ...]:
+        """The model's own layers, made once for every schedule and number of stages."""
+        made, layout = _made(self.spec), self.request.layout
+        key = (self.rules, self.kv, self.request.model_dtype, layout.tensor, self.block,
+               tuple(states.items()))  # fmt: skip
+        if key not in made:
+            made[key] = tuple(self._make(maker, states))
+        return made[key]
+
+    def _make(self, maker: PageMaker, states: dict[str, Page]) -> Iterator[Entry]:
         layers = decoder_layers(self.spec)
-        entries: list[Entry] = []
         plain = changed(maker, kv=KvFormat(self.request.model_dtype))
         made: dict[tuple[str, bool], list[Page]] = {}
         for layer in layers:
@@ -231,17 +261,7 @@ class Stack:
                 if block.recurrent is not None:
                     pages.append(states[layer.block])
                 made[layer.block, wide] = pages
-            entries += [Entry(layer.index, page, page) for page in pages]
-        if self.request.draft is not None:
-            return entries + self._draft_model(maker, self.request.draft.spec)
-        drafts = self._draft_block()
-        for extra in range(self.num_draft_layers):
-            assert drafts is not None
-            entries += [
-                Entry(len(layers) + extra, page, page)
-                for page in maker.attention_pages(drafts, self.block, draft=True)
-            ]
-        return entries
+            yield from (Entry(layer.index, page, page) for page in pages)
 
     @property
     def num_draft_layers(self) -> int:

@@ -27,19 +27,20 @@ from kvcalc.deployment.capacity import capacity as allocate
 from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator, find, of_size
-from kvcalc.deployment.needless import needless_eager, refuse_needless
+from kvcalc.deployment.needless import check_served, needless_eager, refuse_needless
 from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.which import engine_for
 from kvcalc.deployment.which import which as answer
 from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
 from kvcalc.engines.flags import Flag, flags_of
+from kvcalc.engines.media import ServedMedia, check_items, served_media, served_part
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
 from kvcalc.memory.beside import NOTHING, Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import parse_memory
 
@@ -72,6 +73,10 @@ class EngineWords(TypedDict, total=False):
     mtp_layers: int | None
     async_scheduling: bool | None
     encoder_tokens: Tokens
+    language_model_only: bool | None
+    limit_mm_per_prompt: str | None
+    mm_encoder_tp_mode: str | None
+    mm_processor_cache_gb: int | None
     tokens: Tokens
     state_ratio: Share
     window_ratio: Share
@@ -112,6 +117,9 @@ def fit(
     max_num_batched_tokens: Tokens = None,
     max_num_seqs: int | None = None,
     eager: bool = False,
+    language_model_only: bool = False,
+    limit_mm_per_prompt: str | None = None,
+    mm_encoder_tp_mode: str | None = None,
     **words: Unpack[FitWords],
 ) -> Fit:
     """Whether a workload fits an accelerator, how far it goes, and what to change: ``kvcalc fit``.
@@ -135,14 +143,12 @@ def fit(
         name, {"memory_utilization": memory_utilization, "max_num_seqs": max_num_seqs,
                "max_num_batched_tokens": max_num_batched_tokens, "eager": eager},
     )  # fmt: skip
-    if engine_of(name).placed is not None:
-        more = f", as {asked.dtype} is its type" if engine is None else ""
-        raise UsageError(
-            f"{engine_of(name).words} places a model layer by layer{more}: kvcalc.which says whether and "
-            "how far it fits"
-        )
+    _refuse_placed(name, "" if engine else f", as {asked.dtype} is its type")
     asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
+    flags = (language_model_only, limit_mm_per_prompt, mm_encoder_tp_mode)
+    media, spec, asked, left = _served(name, engine_version, spec, asked, *flags)
     request = FitRequest(
+        media=media,
         workload=asked,
         engine=name,
         engine_version=engine_version,
@@ -151,9 +157,36 @@ def fit(
         max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
         eager=eager,
         kv_stated=words.get("kv_dtype") is not None,
-        notes=needless_eager(name, eager),
+        notes=(*needless_eager(name, eager), *left),
     )
     return ask(Planner(spec), device, request)
+
+
+def _refuse_placed(engine: str, why: str) -> None:
+    """Raise UsageError for an engine that is asked by ``which``. why: it was chosen."""
+    if engine_of(engine).placed is not None:
+        raise UsageError(
+            f"{engine_of(engine).words} places a model layer by layer{why}: kvcalc.which says whether and "
+            "how far it fits"
+        )
+
+
+def _served(
+    engine: str, version: str | None, spec: ModelSpec, asked: Workload, language_only: bool,
+    limits: str | None, mode: str | None,
+) -> tuple[ServedMedia, ModelSpec, Workload, tuple[str, ...]]:  # fmt: skip
+    """Which media a server takes; the model and the workload with what it then loads, and the notes."""
+    given = {
+        "language_model_only": language_only,
+        "limit_mm_per_prompt": limits,
+        "mm_encoder_tp_mode": mode,
+    }
+    media = served_media(given)
+    check_served(engine, media)
+    check_items(asked.media, media)
+    spec, left = served_part(spec, media, engine_of(engine).words, version)
+    layout = replace(asked.layout, towers_whole=media.towers_whole)
+    return media, spec, replace(asked, layout=layout), left
 
 
 def _is_list(value: object) -> bool:
@@ -245,6 +278,7 @@ def capacity(
         flags={name: _value(name, value, _flags()) for name, value in said.items()},
         draft=None if draft is None else Draft(spec_of(draft)),
         adapters=with_adapters(NOTHING, spec_of(model), lora, _engine(engine)).adapters,
+        largest_item=_largest_item(spec_of(model), model),
     )
     return allocate(spec_of(model), question)
 
@@ -278,6 +312,16 @@ def traffic(
     )
     read = lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths))
     return traffic_of(spec_of(model), read, question)
+
+
+def _largest_item(spec: ModelSpec, model: Model) -> int | None:
+    """Tokens of the largest image that the model's processor makes."""
+    if not spec.towers:
+        return None
+    from kvcalc.convert.media import with_media
+
+    named = "" if isinstance(model, ModelSpec) else str(model)
+    return with_media(Asked(), spec, named)[0].largest_item
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")

@@ -14,7 +14,9 @@ from kvcalc.engines.request import Available
 from kvcalc.errors import UsageError
 from kvcalc.memory.beside import NOTHING
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.workload import Asked
 from kvcalc.report.answers.capacity import answer
+from kvcalc.spec.catalog import Found
 
 _Memory = Annotated[
     str | None,
@@ -91,10 +93,20 @@ def capacity(
         model_dtype=model_dtype, layout=layout,
         flags=_with_context(name, given, options.tokens(context, "--context")),
         draft=beside_of(draft).draft, adapters=lora.of(NOTHING, found.spec, name).adapters,
+        largest_item=_largest_item(found),
     )  # fmt: skip
     result = ask(found.spec, question)
     result = replace(result, notes=(*found.assumptions, *result.notes))
     output.show(answer(result, found.spec.source, found.path))
+
+
+def _largest_item(found: Found) -> int | None:
+    """Tokens of the largest image that the model's processor makes."""
+    if not found.spec.towers:
+        return None
+    from kvcalc.convert.media import with_media
+
+    return with_media(Asked(), found.spec, found.path)[0].largest_item
 
 
 def _refuse_beside(name: str, draft: str | None, lora: Lora) -> None:

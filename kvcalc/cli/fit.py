@@ -6,18 +6,29 @@ from typing import Annotated, Any
 
 from kvcalc.cli import completion, kinds, local, options
 from kvcalc.cli.flags import share, with_flags_of
-from kvcalc.cli.groups import Drafts, Group, Lora, Media, Output, Weights, first, with_groups
+from kvcalc.cli.groups import (
+    Drafts,
+    Group,
+    Lora,
+    Media,
+    Output,
+    Serving,
+    Weights,
+    first,
+    with_groups,
+)
 from kvcalc.convert.locate import locate
 from kvcalc.convert.media import with_media
 from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.everywhere import everywhere
 from kvcalc.deployment.fit import fit as ask
 from kvcalc.deployment.hardware import Accelerator
-from kvcalc.deployment.needless import needless_eager, refuse_needless
+from kvcalc.deployment.needless import check_served, needless_eager, refuse_needless
 from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.which import engine_for
 from kvcalc.engines import NEED
 from kvcalc.engines.flags import option_of
+from kvcalc.engines.media import check_items, served_part
 from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.frozen import frozen
@@ -64,7 +75,7 @@ class _Machine(Group):
 
 
 @frozen
-class _Server(Group):
+class _Server(Serving):
     """How a server is run."""
 
     memory_utilization: Annotated[
@@ -90,7 +101,7 @@ class _Server(Group):
             workload=Workload(context_tokens=0), engine=name, engine_version=version,
             utilization=share(self.memory_utilization, "--memory-utilization", most=1),
             max_num_batched_tokens=step, max_num_seqs=self.max_num_seqs, eager=self.enforce_eager,
-            notes=needless_eager(name, self.enforce_eager),
+            notes=needless_eager(name, self.enforce_eager), media=self.media,
         )  # fmt: skip
 
 
@@ -123,6 +134,7 @@ def fit(
     name, why = _engine(engine, dtype, one_of, flag, models[0] if one else None)
     tokens, draft = options.tokens(context, "--context"), drafts.draft
     drafting = draft or drafts.mtp_layers
+    check_served(name, served := server.media)
     refuse_needless(name, {
         "--memory-utilization": server.memory_utilization, "--max-num-seqs": server.max_num_seqs,
         "--max-num-batched-tokens": server.max_num_batched_tokens,
@@ -139,12 +151,11 @@ def fit(
             return local.fit_locally(found, name, on, dtype, tokens, slots, engine_version, why, output,
                                      put=media.words, path=models[0], draft=draft)  # fmt: skip
     flag = flag or first({"--draft": draft, "--mtp-layers": drafts.mtp_layers})
-    _refuse_several(name, flag, lora.said if several else None, kv_dtype)
+    _refuse_several(name, flag, (lora.said or served.said) if several else None, kv_dtype)
     options.foreign(name, own.items())
-    gpu, layout = options.server(named, Layout(tp, pp, dp, expert_parallel))
+    gpu, layout = options.server(named, Layout(tp, pp, dp, expert_parallel, served.towers_whole))
     device = _one_accelerator(gpu, machine.gpus, machine.gpu_memory)
-    request = server.request(name, engine_version, batch, dp)
-    request = replace(request, kv_stated=kv_dtype is not None)
+    request = replace(server.request(name, engine_version, batch, dp), kv_stated=bool(kv_dtype))
     asked = Asked(
         context_tokens=tokens, batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
@@ -167,7 +178,9 @@ def _refuse_several(
     if flag is not None and engine in local.LOCAL:
         raise UsageError(f"{flag} is of one model, whose tensors it places: name one")
     if adapters is not None:
-        raise UsageError(f"{adapters} is of one model, whose layers adapters change: name one")
+        raise UsageError(
+            f"{adapters} is of one model, whose layers adapters change or whose towers are served: name one"
+        )
 
 
 def _placeable(model: str, engine: str, drafts: str | None) -> Found:
@@ -211,7 +224,9 @@ def _one(
     found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
     put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
-    notes = (*request.notes, *found.assumptions, *seen)
+    check_items(put.media, request.media)
+    spec, left = served_part(spec, request.media, request.engine_words, request.engine_version)
+    notes = (*request.notes, *found.assumptions, *seen, *left)
     request = replace(request, workload=choose_workload(spec, put)[0], notes=notes)
     if device is None:
         fits = everywhere(Planner(spec), request, advise=output.format == "json")

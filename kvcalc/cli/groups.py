@@ -16,6 +16,7 @@ from kvcalc.frozen import frozen
 from kvcalc.report import formats
 
 if TYPE_CHECKING:
+    from kvcalc.engines.media import ServedMedia
     from kvcalc.media.asked import MediaWords
     from kvcalc.memory.beside import Beside
     from kvcalc.report.sheet import Answer
@@ -225,6 +226,37 @@ class Media(Group):
         named = (self.images, self.audio, self.video)
         images, audio, video = (tuple(each or ()) for each in named)
         return MediaWords(images=images, audio=audio, video=video)
+
+
+@frozen
+class Serving(Group):
+    """Which media a server takes."""
+
+    language_model_only: Annotated[
+        bool,
+        kinds.switch("--language-model-only", "The server takes no media: towers are not loaded."),
+    ] = False
+    limit_mm_per_prompt: Annotated[
+        str | None,
+        kinds.option(
+            "JSON",
+            'Most items of a request: \'{"image": 4, "video": 0}\' (vLLM).',
+            shown="no limit",
+        ),
+    ] = None
+    mm_encoder_tp_mode: Annotated[
+        str | None,
+        kinds.option(
+            "weights|data", "Towers on tensor ranks: divided or whole (vLLM).", shown="weights"
+        ),
+    ] = None
+
+    @property
+    def media(self) -> "ServedMedia":
+        """The same as a server's flags say it. Raises UsageError."""
+        from kvcalc.engines.media import served_media
+
+        return served_media(vars(self))
 
 
 @frozen

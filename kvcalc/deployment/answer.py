@@ -7,6 +7,7 @@ from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import Overhead
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.engine import AnyEngine, Batch, Share
+from kvcalc.engines.media import ServedMedia
 from kvcalc.engines.result import Waste
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
@@ -26,6 +27,7 @@ class FitRequest:
     max_num_seqs: its scheduler step; None takes what the engine chooses for the device, and no fewer
     requests than are asked for. eager: no CUDA graphs. notes: what was assumed of the question.
     kv_stated: the cache's format was said, so that bf16 is not what the engine takes by itself.
+    media: which media the server takes; the planner's model is without what it does not load.
     """
 
     workload: Workload
@@ -37,6 +39,7 @@ class FitRequest:
     eager: bool = False
     notes: tuple[str, ...] = ()
     kv_stated: bool = False
+    media: ServedMedia = ServedMedia()
 
     @property
     def layout(self) -> Layout:

@@ -12,6 +12,7 @@ from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.engine import AnyEngine
+from kvcalc.engines.media import served_media, served_part
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
@@ -31,7 +32,8 @@ class Question:
     available: memory for the cache on each device. device: the GPU, whose memory counts where none
     is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
     None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
-    draft: the model that drafts. adapters: of LoRA, in the engine's slots.
+    draft: the model that drafts. adapters: of LoRA, in the engine's slots. largest_item: tokens of the
+    largest image that the model's processor makes; None: not known.
     """
 
     engine: str = SERVING
@@ -46,6 +48,7 @@ class Question:
     flags: Mapping[str, Any] = field(default_factory=dict)
     draft: Draft | None = None
     adapters: Adapters | None = None
+    largest_item: int | None = None
 
 
 def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
@@ -149,12 +152,17 @@ def _from_gpu(
     dtype = question.dtype or (
         "checkpoint" if spec.own_dtype == "checkpoint" else request.model_dtype
     )
+    media = served_media(vars(request))
+    spec, left = served_part(spec, media, record.words, request.engine_version)
+    layout = changed(request.layout, towers_whole=media.towers_whole)
     asked = FitRequest(
         workload=Workload(
             context_tokens=_longest(request) or spec.max_position_embeddings or 0,
             dtype=dtype,
-            layout=request.layout,
+            layout=layout,
+            largest_item=question.largest_item,
         ),
+        media=media,
         engine=record.name,
         engine_version=request.engine_version,
         utilization=question.utilization,
@@ -181,6 +189,7 @@ def _from_gpu(
         + ("" if device.measured else " (the vendor's figure)")
         + f"; weights in {dtype} from the spec",
         *said,
+        *left,
         *((share,) if share else ()),
         overhead_note(was_measured(device.name, record.name, request.engine_version)),
     )

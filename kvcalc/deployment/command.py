@@ -42,6 +42,7 @@ def options_of(request: FitRequest, own_dtype: str) -> Options:
         "--max-num-batched-tokens": _more_than(0, request.max_num_batched_tokens or 0),
         "--max-num-seqs": _more_than(0, request.max_num_seqs or 0),
         "--enforce-eager": "" if request.eager else None,
+        **request.media.options,
     }
     return {option: value for option, value in said.items() if value is not None}
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from kvcalc.engines import engine_of
+from kvcalc.engines.flags import flags_of, option_of
+from kvcalc.engines.media import ServedMedia
 from kvcalc.errors import UsageError
 
 
@@ -18,6 +20,17 @@ def refuse_needless(engine: str, given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value:
             raise UsageError(f"{record.words} has no {option}: leave it out")
+
+
+def check_served(engine: str, media: ServedMedia) -> None:
+    """Raise UsageError for an option about media that the engine has not."""
+    record = engine_of(engine)
+    own = {option_of(word) for word in flags_of(record.flags)}
+    foreign = [
+        name for name, value in media.options.items() if value is not None and name not in own
+    ]
+    if foreign:
+        raise UsageError(f"{record.words} has no {' or '.join(foreign)}")
 
 
 def needless_eager(engine: str, eager: bool) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ HybridManager = Annotated[bool | None, switch("Free what falls out of a window."
 MaxNumSeqs = Annotated[int | None, number("Requests at once.")]
 SpeculativeTokens = Annotated[int | None, number("Draft tokens per step.", least=0)]
 MtpLayers = Annotated[int | None, number("MTP layers that draft, each with a cache.", least=0)]
+LanguageModelOnly = Annotated[bool | None, switch("Take no media: towers are not loaded.")]
 PoolTokens = Annotated[int | None, tokens("Size of the pool in tokens.")]
 FreeShare = Annotated[Fraction | None, share("Share of the memory that is free.")]
 

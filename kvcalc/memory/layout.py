@@ -9,13 +9,15 @@ class Layout:
 
     tensor, pipeline: ranks that divide the heads, and the layers. data: replicas of the attention,
     each with requests of its own. expert: the routed experts are dealt out whole over the tensor
-    and data ranks of a stage, instead of each being cut.
+    and data ranks of a stage, instead of each being cut. towers_whole: each tensor rank holds towers
+    whole, where the engine asks (vLLM's --mm-encoder-tp-mode data).
     """
 
     tensor: int = 1
     pipeline: int = 1
     data: int = 1
     expert: bool = False
+    towers_whole: bool = False
 
     @property
     def devices(self) -> int:

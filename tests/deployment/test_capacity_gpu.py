@@ -162,7 +162,7 @@ def test_an_l40s_has_fewer_state_blocks_than_requests(capsys: pytest.CaptureFixt
     """vLLM 0.33, config/compilation.py: max_num_seqs above the Mamba blocks stops the server."""
     asked = ["qwen3.6-27b", "--gpu", "l40s", "--dtype", "fp8"]
     _, result = run(capsys, *asked, "--max-model-len", "16384")
-    said = "256 requests at once (max_num_seqs) are more than the 187 blocks"
+    said = "256 requests at once (max_num_seqs) are more than the 184 blocks"
     assert any(said in note for note in result["notes"])
 
     def fit(*more: str) -> str:

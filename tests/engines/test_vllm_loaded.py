@@ -14,6 +14,7 @@ import pytest
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.media import ServedMedia, served_part
 from kvcalc.engines.vllm.loading import loaded
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.layout import Layout
@@ -38,14 +39,17 @@ def spec_of(row: dict[str, Any]) -> tuple[ModelSpec, str]:
 
 def name_of(row: dict[str, Any]) -> str:
     model = row.get("shipped") or row.get("drawn") or row["made"]
-    return f"{model}-{row.get('quantised', 'bf16')}-{row['gpu']}"
+    return f"{model}-{row.get('quantised', row.get('media', 'bf16'))}-{row['gpu']}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_a_rank_holds_what_vllms_class_makes(row: dict[str, Any]) -> None:
     spec, dtype = spec_of(row)
+    media = row.get("media")
+    if media == "none":
+        spec, _ = served_part(spec, ServedMedia(language_only=True), "vLLM", None)
     for tensor, sizes in zip(HEAD["tensor"], row["sizes"], strict=True):
-        layout = Layout(tensor, expert=row.get("expert", False))
+        layout = Layout(tensor, expert=row.get("expert", False), towers_whole=media == "data")
         if sizes is None:
             # A refusal of vLLM's may be of a kernel alone, which says nothing of the weights.
             continue

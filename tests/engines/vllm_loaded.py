@@ -69,6 +69,11 @@ MADE = {
 }
 
 
+# How a server takes media: none of the modalities, or the towers whole on each rank.
+MEDIA: dict[str, dict[str, Any]] = {
+    "none": {"limit_mm_per_prompt": {"image": 0, "video": 0}},
+    "data": {"mm_encoder_tp_mode": "data"},
+}
 # Types whose language model is described in a config within their config, and one whose heads are few.
 _UNDRAWN = ("kimi_linear", "qwen3_5", "qwen3_5_moe")
 
@@ -228,6 +233,10 @@ def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
         for name in names:
             for gpu in GPUS if word in ("mxfp4", "fp8_block", "gptq") else ("h100-80gb",):
                 yield {"made": name, "quantised": word, "gpu": gpu}, quantised(name, word)
+    for name in ("qwen2.5-vl-7b", "qwen3-vl-8b", "gemma-3-4b", "llama-4-scout"):
+        config = _SEEING.get(name) or REAL[name] | {"vision_config": _LLAMA4_VISION}
+        for word in MEDIA:
+            yield {"shipped": name, "media": word, "gpu": "h100-80gb"}, config
     for name in ("qwen3-30b-a3b", "gpt-oss-120b"):
         yield {"shipped": name, "expert": True, "gpu": "h100-80gb"}, REAL[name]
 
@@ -244,7 +253,8 @@ def measure(gpu: str) -> Iterator[dict[str, Any]]:
         kind, refusal = "", ""
         for tensor in TENSOR:
             try:
-                module = stand_in.build(ready(config), tensor, about.get("expert", False))
+                module = stand_in.build(ready(config), tensor, about.get("expert", False),
+                                        **MEDIA.get(about.get("media", ""), {}))  # fmt: skip
             except Exception as error:
                 sizes.append(None)
                 refusal = f"{type(error).__name__}: {error}".split("[type=")[0][:160]
@@ -268,8 +278,8 @@ vLLM {vllm}'s own model classes make them: built on PyTorch's meta device with t
 {transformers}, {date}, a stand-in platform that says it is the GPU of the row, and
 `process_weights_after_loading` not run. kvcalc answers every row of `tests/engines/vllm_loaded.jsonl`
 to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
-of model, and of {made} quantised checkpoints. This page is written from it by
-`python -m tests.engines.vllm_loaded page`.
+of model, of {made} quantised checkpoints, and of servers that take no media or keep towers whole. This
+page is written from it by `python -m tests.engines.vllm_loaded page`.
 
 `kvcalc estimate MODEL --engine vllm --tp N --gpu GPU` says which reasons make the difference from the
 checkpoint, and how much each is.
@@ -277,6 +287,10 @@ checkpoint, and how much each is.
 | model | weights | GPU | class | checkpoint | TP 1 | TP 2 | TP 4 | TP 8 | buffers |
 |---|---|---|---|---:|---:|---:|---:|---:|---:|
 """
+
+
+_FORMS = {"": "", "expert": ", experts whole", "none": ", --limit-mm-per-prompt 0",
+          "data": ", --mm-encoder-tp-mode data"}  # fmt: skip
 
 
 def page() -> str:
@@ -299,7 +313,8 @@ def page() -> str:
             stored = ledger(spec_from_config(quantised(name, row["quantised"]), name, "").spec,
                             "checkpoint").bytes  # fmt: skip
         else:
-            name, form = row["shipped"], "bf16, experts whole" if row.get("expert") else "bf16"
+            how = "expert" if row.get("expert") else row.get("media", "")
+            name, form = row["shipped"], "bf16" + _FORMS[how]
             stored = ledger(load(name), "bf16").bytes
         sizes = [f"{size[0]:,}" if size else "refused" for size in row["sizes"]]
         buffers = next(f"{size[1]:,}" for size in row["sizes"] if size)

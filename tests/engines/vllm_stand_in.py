@@ -177,8 +177,10 @@ def _ranks(tensor: int, rank: int) -> None:
             setattr(parallel_state, name, group(1))
 
 
-def build(config: dict[str, Any], tensor: int, expert: bool = False, rank: int = 0) -> Any:
-    """The module of one rank."""
+def build(
+    config: dict[str, Any], tensor: int, expert: bool = False, rank: int = 0, **media: Any
+) -> Any:
+    """The module of one rank. media: how the server takes it (ModelConfig's arguments)."""
     import torch
     from vllm.config import (
         DeviceConfig,
@@ -201,7 +203,7 @@ def build(config: dict[str, Any], tensor: int, expert: bool = False, rank: int =
         Path(folder, "config.json").write_text(json.dumps(config), "utf-8")
         model = ModelConfig(model=folder, tokenizer=folder, skip_tokenizer_init=True,
                             dtype="bfloat16" if "quantization_config" not in config else "auto",
-                            enforce_eager=True)  # fmt: skip
+                            enforce_eager=True, **media)  # fmt: skip
         setting = VllmConfig(
             model_config=model, device_config=DeviceConfig(device="cpu"), load_config=LoadConfig(),
             parallel_config=ParallelConfig(

@@ -24,6 +24,7 @@ class SglangFlags(CapacityRequest):
     max_num_seqs: words.MaxNumSeqs = None
     speculative_tokens: words.SpeculativeTokens = None
     mtp_layers: words.MtpLayers = None
+    language_model_only: words.LanguageModelOnly = None
     tokens: words.PoolTokens = None
     state_ratio: Annotated[
         Fraction | None, share("Share of states to full attention (SGLang).")

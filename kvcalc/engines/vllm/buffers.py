@@ -73,6 +73,25 @@ _TOWERED = {
 }
 
 
+# The same where a server does not load them (--language-model-only).
+_LEFT_OUT = (
+    "qwen2.5-vl",
+    "qwen3-vl",
+    "gemma-3-4b",
+    "gemma-3-12b",
+    "gemma-3-27b",
+    "medgemma",
+    "llama-4",
+)
+_WITHOUT = {
+    "llama4": Tables(),
+    "gemma3": Tables(9, beside=_NORMALIZER),
+    "gemma3_text": Tables(9, beside=_NORMALIZER),
+    "qwen2_5_vl": Tables(4),
+    "qwen3_vl": Tables(),
+}
+
+
 def buffer_bytes(
     spec: ModelSpec, found: ModelClass, layers: Sequence[int], first: bool
 ) -> int | None:
@@ -95,7 +114,10 @@ def tables_of(spec: ModelSpec) -> Tables | None:
     """A model's tables; None where they are not known, or their rows are not."""
     if spec.name not in _unscaled():
         return None
-    return (_TOWERED if spec.towers else _TABLES).get(spec.model_type or "")
+    kind = spec.model_type or ""
+    if not spec.towers and spec.name.startswith(_LEFT_OUT):
+        return _WITHOUT.get(kind)
+    return (_TOWERED if spec.towers else _TABLES).get(kind)
 
 
 def table_numbers(spec: ModelSpec, attention: Sequence[object], tables: Tables) -> int | None:

@@ -140,6 +140,12 @@ TOWERED: dict[str, ModelClass] = {
     "qwen3_vl": ModelClass("Qwen3VLForConditionalGeneration", towers=TOWERS),
 }
 
+# What classes divide of their towers with --mm-encoder-tp-mode data, where they support it
+# (supports_encoder_tp_data); the others divide them all the same.
+WHOLE_TOWERS: dict[str, tuple[tuple[str, int], ...]] = {
+    "llama4": (("towers.projector.linear_1.weight", 0),), "qwen2_5_vl": (), "qwen3_vl": (),
+}  # fmt: skip
+
 _TEXT = "its encoder-decoders of text left with its V0 engine"
 # Why a model has no class there (models/registry.py).
 ABSENT: dict[str, str] = {

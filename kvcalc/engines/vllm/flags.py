@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from kvcalc.engines import flags as words
-from kvcalc.engines.flags import Flag, number, switch, tokens
+from kvcalc.engines.flags import Flag, number, switch, text, tokens
 from kvcalc.engines.request import CapacityRequest
 
 
@@ -32,3 +32,13 @@ class VllmFlags(CapacityRequest):
     mtp_layers: words.MtpLayers = None
     async_scheduling: Annotated[bool | None, switch("Plan ahead.")] = None
     encoder_tokens: words.EncoderTokens = None
+    language_model_only: words.LanguageModelOnly = None
+    limit_mm_per_prompt: Annotated[
+        str | None, text('Most items of a request: \'{"image": 4, "video": 0}\'.', "no limit")
+    ] = None
+    mm_encoder_tp_mode: Annotated[
+        str | None, text("Towers on tensor ranks: weights (divided) or data (whole).", "weights")
+    ] = None
+    mm_processor_cache_gb: Annotated[
+        int | None, number("GiB of host memory for processed media.", least=0)
+    ] = None

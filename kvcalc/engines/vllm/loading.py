@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 from kvcalc.engines.engine import Device
 from kvcalc.engines.loaded import Loaded, load
-from kvcalc.engines.vllm.classes import CLASSES, TOWERED, ModelClass, check_class
+from kvcalc.engines.vllm.classes import CLASSES, TOWERED, WHOLE_TOWERS, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row
 from kvcalc.memory.schemes import PLAIN
@@ -57,6 +58,8 @@ def loaded(
             said = "; ".join(_both(spec, dtype, layout, found, over))
             return f"{choice}: {said}"
         kernel = choice
+    if layout.towers_whole and spec.model_type in WHOLE_TOWERS:
+        found = changed(found, towers=WHOLE_TOWERS[spec.model_type])
     return load(spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over))
 
 
@@ -64,7 +67,7 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
     kind = spec.model_type
     if kind is None:
         return "the spec names no model_type, and what is loaded is a class's: say model_type"
-    known = TOWERED if spec.towers else CLASSES
+    known = TOWERED if spec.towers else {**TOWERED, **CLASSES}
     if kind in known:
         return known[kind]
     check_class(spec, version)

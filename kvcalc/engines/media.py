@@ -1,0 +1,213 @@
+"""Which media a server takes, as its flags say it, and the part of a model that it then loads.
+
+``--limit-mm-per-prompt`` is read as vLLM reads it (config/multimodal.py): a number of items by modality,
+or an object with ``count`` and the sizes of the profiling run's item. A limit of 0 for all modalities of a
+tower leaves it out (models/interfaces.py, _mark_tower_model, since 0.16); any other limit changes what
+profiling runs on, and nothing that is held.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed, frozen
+from kvcalc.media.words import MediaItem
+from kvcalc.spec.model import ModelSpec
+
+MODALITIES = ("image", "video", "audio")
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "image": ("count", "width", "height"),
+    "video": ("count", "num_frames", "width", "height"),
+    "audio": ("count", "length"),
+}
+_LIMIT = "--limit-mm-per-prompt"
+
+
+@frozen(kw_only=True)
+class ServedMedia:
+    """limits: (modality, most items of a request), as said. language_only: none at all.
+
+    text: the same in JSON. towers_whole: each tensor rank holds the towers whole. cache_gib: of host
+    memory, for items that a processor has made; None: not said.
+    """
+
+    limits: tuple[tuple[str, int], ...] = ()
+    language_only: bool = False
+    text: str | None = None
+    towers_whole: bool = False
+    cache_gib: int | None = None
+
+    @property
+    def options(self) -> dict[str, str | None]:
+        """The options as they were given, None those that were not."""
+        return {
+            "--language-model-only": "" if self.language_only else None,
+            _LIMIT: self.text,
+            "--mm-encoder-tp-mode": "data" if self.towers_whole else None,
+            "--mm-processor-cache-gb": None if self.cache_gib is None else f"{self.cache_gib}",
+        }
+
+    @property
+    def said(self) -> str | None:
+        """The first option that was given."""
+        return next((name for name, value in self.options.items() if value is not None), None)
+
+
+def served_media(given: Mapping[str, Any]) -> ServedMedia:
+    """What the flags of a server say; given: flag -> value, None where not said. Raises UsageError."""
+    text = given.get("limit_mm_per_prompt")
+    mode = given.get("mm_encoder_tp_mode")
+    if mode not in (None, "weights", "data"):
+        raise UsageError(f"--mm-encoder-tp-mode {mode}: it is weights or data")
+    return ServedMedia(
+        limits=limits_of(text), text=text, language_only=bool(given.get("language_model_only")),
+        towers_whole=mode == "data", cache_gib=given.get("mm_processor_cache_gb"),
+    )  # fmt: skip
+
+
+def limits_of(text: str | None) -> tuple[tuple[str, int], ...]:
+    """((modality, count), ...) of ``{"image": 4, "video": {"count": 1, "num_frames": 32}}``.
+
+    Raises UsageError naming what is wrong.
+    """
+    if text is None:
+        return ()
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except (json.JSONDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not value:
+        raise UsageError(f"{_LIMIT} '{text}': write JSON such as '{{\"image\": 4, \"video\": 0}}'")
+    found: dict[str, int] = {}
+    for modality, limit in value.items():
+        if modality not in MODALITIES:
+            raise UsageError(f"{_LIMIT}: {modality}: a modality is one of {', '.join(MODALITIES)}")
+        if isinstance(limit, dict):
+            for key, size in limit.items():
+                _check(modality, key, size)
+            limit = limit.get("count", 999)
+        found[modality] = _whole(modality, limit, 0)
+    return tuple(found.items())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise UsageError(f"{_LIMIT}: {key} is said twice")
+        found[key] = value
+    return found
+
+
+def _check(modality: str, key: str, value: Any) -> None:
+    if key not in _SIZES[modality]:
+        raise UsageError(f"{_LIMIT}: {modality}.{key}: it has {', '.join(_SIZES[modality])}")
+    _whole(f"{modality}.{key}", value, 0 if key == "count" else 1)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{_LIMIT}: {name}: {value!r} is not a whole number from {least} on")
+    return value
+
+
+def check_items(items: Sequence[MediaItem], media: ServedMedia) -> None:
+    """Raises UsageError for more items of a request than the server takes."""
+    limits = dict.fromkeys(MODALITIES, 0) if media.language_only else dict(media.limits)
+    for modality in MODALITIES:
+        asked = sum(item.count for item in items if item.kind == modality)
+        if asked > limits.get(modality, asked):
+            raise UsageError(
+                f"{asked} x {modality} a request, and {media.said} takes {limits[modality]}"
+            )
+
+
+# Modalities of the towers that vLLM's class builds for a model_type: of its vision, of its audio.
+_BOTH, _IMAGE = ("image", "video"), ("image",)
+_VISION: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe",
+                     "internvl", "llava_onevision", "glm4v", "glm_ocr", "gemma4", "muse_glimmer"), _BOTH),
+    **dict.fromkeys(("gemma3", "gemma3_text", "gemma3n_text", "llama4", "llava", "llava_next", "paligemma",
+                     "lfm2_vl", "idefics3", "step3_vl", "step3p7", "ministral3", "mistral4"), _IMAGE),
+    **dict.fromkeys(("qwen2_audio", "voxtral"), ()),
+}  # fmt: skip
+# The first release that was read which leaves towers out.
+_FIRST_WITHOUT = {"vLLM": "0.16", "SGLang": "0.5.18"}
+
+
+def served_part(
+    spec: ModelSpec, media: ServedMedia, words: str, version: str | None
+) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The model without the towers that the server does not load, and what to say of it.
+
+    words: the engine's; version: its release, None the newest. Raises UsageError for a model that takes no
+    media, UnsupportedError where it is not known what its towers are for.
+    """
+    if media.said is None:
+        return spec, ()
+    if not spec.towers:
+        raise UsageError(
+            f"{media.said}: {spec.name} takes no images or sound, or its towers are not known"
+        )
+    dropped = set(spec.towers) if media.language_only else _dropped(spec, dict(media.limits))
+    notes = tuple(_notes(media, dropped, words))
+    if not dropped:
+        return spec, notes
+    first = _FIRST_WITHOUT[words]
+    if version is not None and _number(version) < _number(first):
+        raise UnsupportedError(
+            f"{media.said}: before {first} {words} loads the towers all the same: that is not accounted for"
+        )
+    kept = {name: tower for name, tower in spec.towers.items() if name not in dropped}
+    rules = [
+        changed(rule, tensors=names)
+        for rule in spec.weight_formats
+        if (names := tuple(name for name in rule.tensors if not _of(name, dropped)))
+    ]
+    return changed(spec, towers=kept, weight_formats=tuple(rules)), notes
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))[:3]
+
+
+def _of(tensor: str, towers: set[str]) -> bool:
+    return tensor.startswith("towers.") and tensor.split(".")[1] in towers
+
+
+def _dropped(spec: ModelSpec, limits: dict[str, int]) -> set[str]:
+    """The towers of modalities of which a request may hold none."""
+    none = {modality for modality, count in limits.items() if not count}
+    if not none:
+        return set()
+    if spec.model_type not in _VISION:
+        raise UnsupportedError(
+            f"{_LIMIT}: which modalities vLLM's class of {spec.model_type} has a tower for is not known "
+            "here; --language-model-only leaves out all"
+        )
+    vision = _VISION[spec.model_type]
+    dropped = set()
+    for name in spec.towers:
+        of = ("audio",) if not vision or name.startswith("audio") else vision
+        if none.issuperset(of):
+            dropped.add(name)
+    return dropped
+
+
+def _notes(media: ServedMedia, dropped: set[str], words: str) -> list[str]:
+    said = []
+    if dropped:
+        said.append(f"{media.said}: {words} does not load {', '.join(sorted(dropped))}")
+    elif media.limits:
+        said.append(
+            f"{_LIMIT} bounds the items of a request and of the profiling run; the encoder cache has room "
+            "for a step's tokens or the largest item, whatever it says"
+        )
+    if media.cache_gib is not None:
+        said.append(
+            f"--mm-processor-cache-gb {media.cache_gib}: GiB of host memory in each API server and each "
+            "engine process, nothing of the device"
+        )
+    return said

@@ -11,7 +11,6 @@ A bound is far above every published model and below what a loop or a table over
 take: what a file says must end in an answer or in an error, never in a hang.
 """
 
-from dataclasses import fields
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -117,6 +116,8 @@ def counts(cls: Any) -> dict[str, Count]:
 
 @cache
 def _counts(cls: Any) -> dict[str, Count]:
+    from dataclasses import fields
+
     found = {field.name: count_of(field.type) for field in fields(cls)}
     return {name: count for name, count in found.items() if count is not None}
 

@@ -1,12 +1,13 @@
 """Frozen dataclasses that are cheap to define, and functions that remember what they said of one.
 
 ``@dataclass(frozen=True)`` writes and compiles six methods for every class, 0.4 ms each time Python
-starts; a command that answers in a tenth of a second defines fifty. ``@frozen`` lets the standard
-library collect the fields, so ``fields``, ``replace``, ``is_dataclass``, ``match`` and ``kw_only``
-work as usual, and shares one set of methods among all classes. What those methods would pass over
-in silence (a ``__post_init__``, slots, a field that is left out of ``__init__``) is refused when
-the class is defined: such a class takes the standard decorator. A class whose values are made by the
-hundred earns an ``__init__`` of its own, which takes 0.1 ms to write and a third of the time to run.
+starts; a command that answers in a tenth of a second defines eighty. ``@frozen`` notes the fields and
+shares one set of methods among all classes. ``fields``, ``replace``, ``is_dataclass``, ``match`` and
+``kw_only`` work as usual: what ``dataclasses`` asks of a class it makes itself, the first time it asks.
+What those methods would pass over in silence (a ``__post_init__``, slots, a field that is left out of
+``__init__``) is refused when the class is defined: such a class takes the standard decorator. A class
+whose values are made by the hundred earns an ``__init__`` of its own, which takes 0.1 ms to write and a
+third of the time to run.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ Value = TypeVar("Value")
 Answer = TypeVar("Answer")
 
 if TYPE_CHECKING:
-    from dataclasses import field
+    from dataclasses import field as field
     from typing import dataclass_transform, overload
 
     @overload
@@ -26,13 +27,21 @@ if TYPE_CHECKING:
     @dataclass_transform(frozen_default=True, field_specifiers=(field,))
     def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any: ...
 else:
-    from dataclasses import MISSING, FrozenInstanceError
-    from dataclasses import dataclass as _collect_fields
     from operator import itemgetter
 
     # Values of each class that the shared ``__init__`` made, and how many earn another.
     _made: dict[type, int] = {}
     _MANY = 100
+    _NOTHING = object()
+    # What an annotation may be that is no field of an instance.
+    _NO_FIELDS = ("ClassVar", "InitVar", "KW_ONLY")
+    _HEEDED = {"type", "kw_only", "default", "default_factory", "metadata"}
+
+    class field:
+        """What is said of a field beside its type: ``default``, ``default_factory``, ``metadata``."""
+
+        def __init__(self, **said: Any) -> None:
+            self.said = said
 
     def frozen(cls: Any = None, /, *, kw_only: bool = False) -> Any:
         """The decorator, as ``@frozen`` or ``@frozen(kw_only=True)``.
@@ -44,37 +53,83 @@ else:
             for name, method in _METHODS.items():
                 if name not in cls.__dict__:
                     setattr(cls, name, method)
-            cls = _collect_fields(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
-            known = cls.__dataclass_fields__.values()
-            _refuse_unheeded(cls, known)
+            known = _fields_of(cls, kw_only)
             # Of one field its value, of more a tuple.
-            names = [f.name for f in known]
-            cls.__get_fields__ = itemgetter(*names) if names else staticmethod(lambda values: ())
-            cls.__defaults__ = {f.name: f.default for f in known if f.default is not MISSING}
+            cls.__get_fields__ = itemgetter(*known) if known else staticmethod(lambda values: ())
+            cls.__frozen_fields__ = known
+            cls.__match_args__ = tuple(n for n, said in known.items() if not said["kw_only"])
+            cls.__defaults__ = {n: s["default"] for n, s in known.items() if "default" in s}
             cls.__factories__ = {
-                f.name: f.default_factory for f in known if f.default_factory is not MISSING
+                n: s["default_factory"] for n, s in known.items() if "default_factory" in s
             }
+            cls.__dataclass_fields__ = _Standard(cls)
             return cls
 
         return decorate if cls is None else decorate(cls)
 
-    def _refuse_unheeded(cls: type, known: Any) -> None:
-        """Raise TypeError for what the shared methods would not heed."""
-        for name in ("__post_init__", "__slots__"):
-            if any(base.__dict__.get(name) for base in cls.__mro__):
-                raise TypeError(f"{cls.__name__}: @frozen does not heed {name}: use @dataclass")
-        for f in known:
-            plain = f.init and f.repr and f.compare and f.hash is None
-            # ClassVar and InitVar stand among the fields; neither is a value of the instance.
-            if not plain or f._field_type.name != "_FIELD":
+    def _fields_of(cls: type, kw_only: bool) -> dict[str, dict[str, Any]]:
+        """What is said of every field, its ``type`` and ``kw_only`` among it, those of bases first.
+
+        A default stays the attribute of the class. Raises TypeError for what the shared methods
+        would not heed.
+        """
+        known: dict[str, dict[str, Any]] = {}
+        for base in reversed(cls.__mro__):
+            for name in ("__post_init__", "__slots__"):
+                if base.__dict__.get(name):
+                    raise TypeError(f"{cls.__name__}: @frozen does not heed {name}: use @dataclass")
+            known |= base.__dict__.get("__frozen_fields__", {})
+        for name, kind in cls.__annotations__.items():
+            value = getattr(cls, name, _NOTHING)
+            said = {"type": kind, "kw_only": kw_only}
+            if isinstance(value, field):
+                said |= value.said
+                if "default" in said:
+                    setattr(cls, name, said["default"])
+                else:
+                    delattr(cls, name)
+            elif value is not _NOTHING:
+                said["default"] = value
+            # The standard library's ``field`` may say more than is heeded.
+            foreign = type(value).__name__ == "Field"
+            if foreign or _is_special(kind) or not said.keys() <= _HEEDED:
                 raise TypeError(
-                    f"{cls.__name__}.{f.name}: @frozen has every field in __init__, repr, "
-                    f"comparison and hash: use @dataclass"
+                    f"{cls.__name__}.{name}: @frozen has every field in __init__, repr, comparison and "
+                    f"hash: use @dataclass, or kvcalc.frozen.field for a default or metadata"
                 )
+            known[name] = said
+        return known
+
+    def _is_special(kind: Any) -> bool:
+        """Whether an annotation makes no field: ClassVar, InitVar and KW_ONLY; as words, too."""
+        if isinstance(kind, str):
+            return kind.rpartition("typing.")[2].startswith(_NO_FIELDS)
+        alone = getattr(kind, "__origin__", kind)
+        return getattr(alone, "_name", type(alone).__name__) in (*_NO_FIELDS, "_KW_ONLY_TYPE")
+
+    class _Standard:
+        """``__dataclass_fields__`` of a class: made by the standard library when somebody asks."""
+
+        def __init__(self, owner: type) -> None:
+            self.owner = owner
+
+        def __get__(self, value: object, cls: type) -> dict[str, Any]:
+            import dataclasses
+
+            kinds, members = {}, {}
+            for name, said in self.owner.__frozen_fields__.items():
+                kinds[name] = said["type"]
+                words = {word: each for word, each in said.items() if word != "type"}
+                members[name] = dataclasses.field(**words)
+            alike = type(self.owner.__name__, (), {"__annotations__": kinds, **members})
+            made = dataclasses.dataclass(init=False, repr=False, eq=False)(alike)
+            self.owner.__dataclass_params__ = made.__dataclass_params__
+            self.owner.__dataclass_fields__ = made.__dataclass_fields__
+            return made.__dataclass_fields__
 
     def _own_init(cls: Any) -> Any:
         """The method that the standard library would write, without a call for each field."""
-        names, positional = tuple(cls.__dataclass_fields__), cls.__match_args__
+        names, positional = tuple(cls.__frozen_fields__), cls.__match_args__
         scope = {f"_{name}": default for name, default in cls.__defaults__.items()}
         given = [f"{name}=_{name}" if f"_{name}" in scope else name for name in names]
         if len(positional) < len(names):
@@ -95,7 +150,7 @@ else:
             values.update(zip(positional, args, strict=False))
         if kwargs:
             values.update(kwargs)
-        known = cls.__dataclass_fields__
+        known = cls.__frozen_fields__
         if values.keys() != known.keys():
             wrong = ", ".join(sorted(values.keys() ^ known.keys()))
             raise TypeError(f"{cls.__name__}: missing or unexpected arguments: {wrong}")
@@ -113,10 +168,12 @@ else:
         return hash((type(self), _values(self)))
 
     def _repr(self: Any) -> str:
-        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self.__dataclass_fields__)
+        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self.__frozen_fields__)
         return f"{type(self).__qualname__}({fields})"
 
     def _refuse(self: Any, name: str, *_: Any) -> None:
+        from dataclasses import FrozenInstanceError
+
         raise FrozenInstanceError(f"cannot assign to field '{name}'")
 
     _METHODS = {
@@ -134,7 +191,7 @@ def changed(value: Value, **changes: Any) -> Value:
 
     Raises TypeError for a field that it does not have.
     """
-    known, values = value.__dataclass_fields__, value.__dict__  # type: ignore[attr-defined]
+    known, values = value.__frozen_fields__, value.__dict__  # type: ignore[attr-defined]
     if not changes.keys() <= known.keys():
         raise TypeError(f"{type(value).__name__} has no {', '.join(changes)}")
     if len(values) > len(known):  # What it worked out of its fields and kept is not the copy's.

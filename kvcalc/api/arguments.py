@@ -1,7 +1,7 @@
 """What the library's functions take: the words of the command line, read and refused as it does."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Any, TypedDict
 from warnings import warn
 
@@ -18,7 +18,7 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.words import near
 from kvcalc.units import MAX_TOKENS, parse_tokens
 
-Model = ModelSpec | str | Path
+Model = ModelSpec | str | PathLike[str]
 Tokens = int | str | None
 
 
@@ -191,7 +191,7 @@ def spec_of(model: Model) -> ModelSpec:
     """The spec of a model, which may be a spec. Raises as ``load`` does."""
     if isinstance(model, ModelSpec):
         return model
-    if isinstance(model, (str, Path)):
+    if isinstance(model, (str, PathLike)):
         return load(model)
     raise UsageError(f"a model is a spec, a name or a path, not {model!r}")
 

@@ -3,10 +3,9 @@
 Every class lists its fields in the docstring; the JSON Schema takes its descriptions from there.
 """
 
-from dataclasses import field
 from fractions import Fraction
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import field, frozen
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import Budget, Bytes, Tokens
 

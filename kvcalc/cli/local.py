@@ -1,13 +1,13 @@
 """``kvcalc fit`` and ``capacity`` where llama.cpp is the engine: its flags, its machines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.cli import options
 from kvcalc.cli.groups import Output
 from kvcalc.convert.beside import beside_of
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
 from kvcalc.media.asked import NOTHING, MediaWords
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def fit_locally(
     if context is None and runner.context is not None:
         found_tokens, source = runner.context(sum(device.bytes for device in machine.devices))
         tokens = min(found_tokens, longest or found_tokens)
-        question = replace(question, defaults=(f"--context {tokens}: {source}", *notes))
+        question = changed(question, defaults=(f"--context {tokens}: {source}", *notes))
     if put:
         from kvcalc.convert.media import media_items
         from kvcalc.media.llama_cpp import bounded
@@ -165,7 +165,7 @@ def fit_locally(
         media, seen = media_items(spec, path, put)
         media, seen = bounded(spec.model_type, media, seen)
         tokens += sum(item.context_tokens for item in media)
-        question = replace(question, media=media, defaults=(*question.defaults, *seen))
+        question = changed(question, media=media, defaults=(*question.defaults, *seen))
     if solving and dtype is None and not is_file(spec):
         return _files(spec, question, tokens, output)
     fit = fit_local(spec, question, tokens)

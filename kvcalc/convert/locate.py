@@ -1,6 +1,7 @@
 """Find a model, whatever it is called: a shipped spec, a YAML file, a config, a checkpoint, a hub id."""
 
-from pathlib import Path
+from os import PathLike
+from os.path import isdir
 
 from kvcalc.errors import FileError, MissingExtraError, NotFoundError
 from kvcalc.spec import catalog
@@ -16,7 +17,7 @@ def locate(model: str) -> Found:
     Raises NotFoundError, FileError, SpecError with every problem of a spec, UnsupportedError for a
     config that cannot be accounted for, MissingExtraError where the hub would have to be asked.
     """
-    if model.endswith(_FOREIGN) or Path(model).is_dir():
+    if model.endswith(_FOREIGN) or isdir(model or "."):
         return _imported(model)
     try:
         return catalog.locate(model)
@@ -37,7 +38,7 @@ def locate(model: str) -> Found:
         return named
 
 
-def load(model: str | Path) -> ModelSpec:
+def load(model: str | PathLike[str]) -> ModelSpec:
     """The spec of a model; see ``locate``."""
     return locate(str(model)).spec
 

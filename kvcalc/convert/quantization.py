@@ -6,11 +6,11 @@ bytes would look as right as any.
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
-from kvcalc.frozen import frozen
+from kvcalc.frozen import field, frozen
 from kvcalc.spec.model import ModelSpec, TensorFormat, WeightPart
 from kvcalc.spec.tensor_formats import as_rules
 

@@ -1,7 +1,6 @@
 """What another attention changes: the answer for a variant, set against the real model's."""
 
-from dataclasses import replace
-
+from kvcalc.frozen import changed
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.estimate import Estimate
 from kvcalc.spec.model import ModelSpec
@@ -27,7 +26,7 @@ def against_real(variant: Estimate, real: Estimate) -> Estimate:
         f"what if: the real {real.spec.name}, with {kv_heads(real.spec)}, "
         f"takes {real.cache.bytes:,} bytes of cache"
     )
-    return replace(variant, assumptions=(note, *variant.assumptions))
+    return changed(variant, assumptions=(note, *variant.assumptions))
 
 
 def as_mha(estimate: Estimate) -> int | None:

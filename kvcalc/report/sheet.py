@@ -4,10 +4,9 @@ How a cell is written is a format's business (``kvcalc/report/cells.py`` has the
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.report.cells import Bar, Cell, Number, Tone
 
 
@@ -171,7 +170,7 @@ def table(
         for index in range(len(columns))
         if not index or any(row.cells[index] not in (None, "") for row in kept)
     ]
-    cut = tuple(replace(row, cells=tuple(row.cells[index] for index in used)) for row in kept)
+    cut = tuple(changed(row, cells=tuple(row.cells[index] for index in used)) for row in kept)
     return Table(part, tuple(columns[index] for index in used), cut, **more)
 
 

@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from functools import cache
+from os.path import dirname, isdir, isfile, join
+from typing import TYPE_CHECKING
 
 from kvcalc.errors import NotFoundError
 from kvcalc.frozen import frozen
@@ -12,20 +14,31 @@ from kvcalc.spec import index
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PACKAGE = dirname(dirname(os.path.realpath(__file__)))
 SUFFIXES = (".yaml", ".yml")
 # A team's budgets, which stand among its specs.
 POLICY = "kvcalc.yaml"
 _VARIANT = r"[-_](instruct|chat|base|it|pt|hf)$"
 
 
-def specs_folder() -> Path:
+def specs_folder() -> "Path":
     """Where the shipped specs are: inside the installed package, or beside it in a source tree."""
-    installed = _PACKAGE / "_specs"
-    return installed if installed.is_dir() else _PACKAGE.parent / "model_specs"
+    # Paths as objects are slow to import, and one model by its name needs none.
+    from pathlib import Path
+
+    return Path(_root())
 
 
-def shipped() -> dict[str, Path]:
+@cache
+def _root() -> str:
+    installed = join(_PACKAGE, "_specs")
+    return installed if isdir(installed) else join(dirname(_PACKAGE), "model_specs")
+
+
+def shipped() -> "dict[str, Path]":
     """Name -> file of every shipped spec, without opening any."""
     found = {}
     root = specs_folder()
@@ -37,7 +50,7 @@ def shipped() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def match(pattern: str) -> dict[str, Path]:
+def match(pattern: str) -> "dict[str, Path]":
     """Shipped specs whose name or family holds ``pattern``, or whose name fits it as a glob; else the
     one whose shape a hub id has.
 
@@ -61,7 +74,7 @@ def match(pattern: str) -> dict[str, Path]:
     return found
 
 
-def find(name: str) -> Path:
+def find(name: str) -> "Path":
     """The file of a model named by a shipped name, a hub id or a path.
 
     A hub id's is that of its shape (kvcalc/spec/hub_ids.py). Raises NotFoundError naming the shipped
@@ -75,10 +88,12 @@ def find(name: str) -> Path:
         path = None if entry is None else _file(entry.spec)
     if path is None:
         raise NotFoundError(_suggest(name))
-    return path
+    from pathlib import Path
+
+    return Path(path)
 
 
-def hub_ids() -> Iterator[tuple[str, Path]]:
+def hub_ids() -> "Iterator[tuple[str, Path]]":
     """Every (hub id, file of its shape), in alphabetical order."""
     from kvcalc.spec.hub_ids import entries
 
@@ -87,16 +102,17 @@ def hub_ids() -> Iterator[tuple[str, Path]]:
         yield entry.id, files[entry.spec]
 
 
-def _file(name: str) -> Path | None:
+def _file(name: str) -> str | None:
     """The file of a path or a shipped name."""
-    if name.endswith(SUFFIXES) or (os.path.sep in name and Path(name).exists()):
-        return Path(name)
-    root = specs_folder()
+    if name.endswith(SUFFIXES) or (os.path.sep in name and os.path.exists(name)):
+        from pathlib import Path
+
+        return str(Path(name))
     lowered = name.lower()
-    for family in os.listdir(root):
-        file = os.path.join(root, family, f"{lowered}.yaml")
-        if "/" not in lowered and os.path.isfile(file):
-            return Path(file)
+    for family in os.listdir(_root()):
+        file = join(_root(), family, f"{lowered}.yaml")
+        if "/" not in lowered and isfile(file):
+            return file
     return None
 
 
@@ -133,9 +149,11 @@ def locate(model: str) -> Found:
         return Found(spec, _shown(path), unread(spec))
     from kvcalc.spec import hub_ids as known
 
-    path = find(model)
-    entry, base = known.find(model), _read(path)
-    assert entry is not None
+    entry = known.find(model)
+    path = None if entry is None else _file(entry.spec)
+    if entry is None or path is None:
+        raise NotFoundError(_suggest(model))
+    base = _read(path)
     spec = entry.of(base)
     return Found(spec, _shown(path), entry.told(base, spec) or unread(base))
 
@@ -145,18 +163,23 @@ def unread(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(f"{spec.name}: {text}" for text in spec.source if "itself was not read" in text)
 
 
-def _shown(path: Path) -> str:
-    root = specs_folder()
-    return f"model_specs/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
+def _shown(path: str) -> str:
+    return f"model_specs/{path[len(_root()) + 1 :]}" if _is_shipped(path) else path
 
 
-def _read(path: Path) -> ModelSpec:
+def _is_shipped(path: str) -> bool:
+    return path.startswith(f"{_root()}{os.path.sep}")
+
+
+def _read(path: str) -> ModelSpec:
     """The spec of a file: from the index when it is a shipped one, unchanged."""
-    spec = index.spec_of(path) if path.is_relative_to(specs_folder()) else None
+    spec = index.spec_of(path) if _is_shipped(path) else None
     if spec is None:
+        from pathlib import Path
+
         from kvcalc.spec.loader import load_spec_file
 
-        spec = load_spec_file(path)
+        spec = load_spec_file(Path(path))
     return spec
 
 
@@ -172,7 +195,7 @@ def expand(models: Iterable[str]) -> list[str]:
         if is_pattern(model):
             found += match(model)
             continue
-        specs = _specs_under(model) if os.path.isdir(model) and not _is_checkpoint(model) else []
+        specs = _specs_under(model) if isdir(model) and not _is_checkpoint(model) else []
         found += specs or [model]
     return found
 
@@ -198,9 +221,9 @@ def _specs_under(folder: str) -> list[str]:
     return found
 
 
-def load(model: str | Path) -> ModelSpec:
+def load(model: "str | Path") -> ModelSpec:
     """Load a spec by shipped name, hub id or path.
 
     Raises NotFoundError, FileError, or SpecError with every problem of the file.
     """
-    return _read(model) if isinstance(model, Path) else locate(model).spec
+    return locate(model).spec if isinstance(model, str) else _read(str(model))

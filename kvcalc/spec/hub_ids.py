@@ -11,12 +11,11 @@ name is no shipped spec's.
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from kvcalc.errors import NotFoundError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.names import listed, model_name
 from kvcalc.spec import index
 from kvcalc.spec.model import ModelSpec, PublishedCount
@@ -55,13 +54,13 @@ class HubId:
         if base.hub_id[:1] == (self.id,) and not self.own:
             return base
         # What a spec says of published files is about its first id's.
-        base = replace(base, checkpoint=PublishedCount(parameters=int(self.files), source=FILES)
+        base = changed(base, checkpoint=PublishedCount(parameters=int(self.files), source=FILES)
                        if self.files else None)  # fmt: skip
         if not self.own and self.id in base.hub_id:
             return base
         own: dict[str, Any] = index.from_text(self.own) if self.own else {}
         held = {} if own else {"expect": base.expect, "budgets": base.budgets}
-        return replace(
+        return changed(
             base, name=model_name(self.id.split("/")[1]), source=(self.source,), hub_id=(self.id,),
             released=None, **{"expect": None, "budgets": (), **held, **own},
         )  # fmt: skip

@@ -7,7 +7,6 @@ their defaults. YAML stays the source: a file with another checksum is read. Wri
 
 import json
 import os
-from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from typing import Any
 from zlib import crc32
@@ -61,6 +60,8 @@ def from_text(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    from dataclasses import MISSING, fields, is_dataclass
+
     if is_dataclass(value):
         name = f"{type(value).__module__.removeprefix('kvcalc.')}.{type(value).__name__}"
         pairs = [(field, getattr(value, field.name)) for field in fields(value)]

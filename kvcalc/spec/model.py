@@ -6,7 +6,6 @@ with ``kinds`` holds one of the mechanisms registered in that package.
 """
 
 from collections.abc import Iterator
-from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +24,7 @@ from kvcalc.counts import (
     Table,
     Taps,
 )
-from kvcalc.frozen import frozen
+from kvcalc.frozen import field, frozen
 from kvcalc.tensors import ParamTensor, prefixed
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """What if: the same model with another attention mechanism."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal
 
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.spec.model import Expect, ModelSpec, TensorFormat
 from kvcalc.spec.words import near
 
@@ -58,8 +58,8 @@ def with_attention(spec: ModelSpec, text: str) -> tuple[ModelSpec, tuple[str, ..
                 f"{spec.name}: block '{name}' has {attention.kind} attention, "
                 f"which has no {choice} counterpart"
             )
-        changed, note = _convert(attention, choice, size, f"{spec.name}: block '{name}'")
-        blocks[name] = replace(block, attention=changed)
+        other, note = _convert(attention, choice, size, f"{spec.name}: block '{name}'")
+        blocks[name] = changed(block, attention=other)
         where = text if len(spec.blocks) == 1 else f"{text} in '{name}'"
         if getattr(attention, "indexer", None) is not None:
             note += ", without its sparse-attention indexer"
@@ -68,9 +68,9 @@ def with_attention(spec: ModelSpec, text: str) -> tuple[ModelSpec, tuple[str, ..
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
     if not notes:
         return spec, ()
-    spec = replace(spec, weight_formats=tuple(_carried(spec.weight_formats)))
+    spec = changed(spec, weight_formats=tuple(_carried(spec.weight_formats)))
     # What was known of the model is not known of the variant.
-    return replace(spec, blocks=blocks, checkpoint=None, expect=Expect()), tuple(notes)
+    return changed(spec, blocks=blocks, checkpoint=None, expect=Expect()), tuple(notes)
 
 
 def _carried(rules: tuple[TensorFormat, ...]) -> Iterator[TensorFormat]:
@@ -85,7 +85,7 @@ def _carried(rules: tuple[TensorFormat, ...]) -> Iterator[TensorFormat]:
     for rule in rules:
         left = tuple(name for name in rule.tensors if not name.startswith("attention."))
         if left:
-            yield replace(rule, tensors=left)
+            yield changed(rule, tensors=left)
 
 
 def _convert(
@@ -98,7 +98,7 @@ def _convert(
     latent = isinstance(attention, MultiHeadLatentAttention)
     if choice == "mla" and latent:
         # Another latent, and the rest as the model has it.
-        return replace(attention, kv_lora_rank=size), f"kv_lora_rank = {size}"
+        return changed(attention, kv_lora_rank=size), f"kv_lora_rank = {size}"
     if choice == "mla":
         for field in ("attention_chunk_size", "sink_tokens", "shared_kv", "attention_hidden_size"):
             if getattr(attention, field) is not None:
@@ -133,7 +133,7 @@ def _convert(
             sliding_window=attention.sliding_window,
         ), note  # fmt: skip
     kv_heads, how = _kv_heads(heads, attention.num_key_value_heads, choice, size)
-    return replace(attention, kind=choice, num_key_value_heads=kv_heads, indexer=None), how
+    return changed(attention, kind=choice, num_key_value_heads=kv_heads, indexer=None), how
 
 
 def _kv_heads(

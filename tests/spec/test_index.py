@@ -30,7 +30,7 @@ def test_a_file_that_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     family.mkdir()
     file = family / "llama-3-8b.yaml"
     text = catalog.find("llama-3-8b").read_text("utf-8")
-    monkeypatch.setattr(catalog, "specs_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalog, "_root", lambda: str(tmp_path))
     file.write_text(text, "utf-8")
     assert index.spec_of(file) == catalog.load("llama-3-8b")
     wider = replace(load_spec_file(file), vocab_size=128_257, expect=None)

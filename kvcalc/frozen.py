@@ -187,16 +187,18 @@ else:
 
 
 def changed(value: Value, **changes: Any) -> Value:
-    """A ``@frozen`` value with other fields: ``dataclasses.replace`` in a sixth of the time.
+    """A frozen value with other fields: ``dataclasses.replace`` in a sixth of the time.
 
     Raises TypeError for a field that it does not have.
     """
-    known, values = value.__frozen_fields__, value.__dict__  # type: ignore[attr-defined]
+    cls, values = type(value), value.__dict__
+    # A standard dataclass has no fields but those.
+    known = getattr(cls, "__frozen_fields__", None) or cls.__dataclass_fields__  # type: ignore[attr-defined]
     if not changes.keys() <= known.keys():
-        raise TypeError(f"{type(value).__name__} has no {', '.join(changes)}")
+        raise TypeError(f"{cls.__name__} has no {', '.join(changes)}")
     if len(values) > len(known):  # What it worked out of its fields and kept is not the copy's.
         values = {name: values[name] for name in known}
-    copy = object.__new__(type(value))
+    copy = object.__new__(cls)
     copy.__dict__.update(values, **changes)
     return copy
 

@@ -29,7 +29,7 @@ from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import window_extent
-from kvcalc.counts import Heads, Width, WindowSize
+from kvcalc.counts import Heads, Scaled, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear, prefixed, split
@@ -54,6 +54,8 @@ class MultiHeadLatentAttention:
         output_gate: per_element gates the heads' output from the hidden state (Kimi-K3); per_head has
             one gate a head (Ling hybrid).
         sliding_window: the layer sees the last W tokens, the current one included.
+        attention_hidden_size: what queries and latents are made of, where it is not hidden_size wide
+            (EAGLE-3 of a DeepSeek model).
         indexer: the sparse-attention indexer (DSA); null where a layer reuses another's selection.
     """
 
@@ -68,6 +70,7 @@ class MultiHeadLatentAttention:
     bias: tuple[Literal["q_a", "kv_a", "o"], ...] = ()
     output_gate: Literal["none", "per_element", "per_head"] = "none"
     sliding_window: WindowSize | None = None
+    attention_hidden_size: Scaled | None = None
     indexer: Indexer | None = None
 
     @property
@@ -84,20 +87,23 @@ class MultiHeadLatentAttention:
             yield "indexer", "the indexer makes its queries from the query latent: set q_lora_rank"
         if "q_a" in self.bias and self.q_lora_rank is None:
             yield "bias", "there is no q_a projection without a q_lora_rank"
+        if self.attention_hidden_size and (self.indexer is not None or self.output_gate != "none"):
+            yield "attention_hidden_size", "a layer with an indexer or a gate reads hidden_size"
 
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """Every weight tensor of the layer's attention; all belong to ``attention``."""
         heads, d_c = self.num_attention_heads, self.kv_lora_rank
+        width = self.attention_hidden_size or hidden_size
         query_dim, out_dim = heads * self.qk_head_dim, heads * self.v_head_dim
         by_head = split(0, query_dim, heads)
         if self.q_lora_rank is None:
-            yield from linear("q_proj", query_dim, hidden_size, "attention", shard=by_head)
+            yield from linear("q_proj", query_dim, width, "attention", shard=by_head)
         else:
-            yield from linear("q_a_proj", self.q_lora_rank, hidden_size, "attention",
+            yield from linear("q_a_proj", self.q_lora_rank, width, "attention",
                               bias="q_a" in self.bias)  # fmt: skip
             yield ParamTensor("q_a_layernorm.weight", (self.q_lora_rank,), "attention")
             yield from linear("q_b_proj", query_dim, self.q_lora_rank, "attention", shard=by_head)
-        yield from linear("kv_a_proj_with_mqa", d_c + self.qk_rope_head_dim, hidden_size,
+        yield from linear("kv_a_proj_with_mqa", d_c + self.qk_rope_head_dim, width,
                           "attention", bias="kv_a" in self.bias)  # fmt: skip
         yield ParamTensor("kv_a_layernorm.weight", (d_c,), "attention")
         rebuilt = heads * (self.qk_nope_head_dim + self.v_head_dim)

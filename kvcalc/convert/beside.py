@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kvcalc.convert.locate import locate
+from kvcalc.errors import UsageError
 from kvcalc.memory.beside import Beside, Draft
 from kvcalc.spec.model import ModelSpec
 
@@ -12,8 +13,38 @@ def beside_of(
     mtp_layers: int | None = None,
     speculative_tokens: int | None = None,
 ) -> Beside:
-    """The parts as they were said. draft: a model as ``locate`` takes it. Raises as ``locate`` does."""
+    """The parts as they were said. draft: a model as ``locate`` takes it. Raises UsageError for a method
+    of drafting in a model's place, and as ``locate`` does."""
     found = None
     if draft is not None:
+        _check_method(draft)
         found = Draft(draft if isinstance(draft, ModelSpec) else locate(str(draft)).spec)
     return Beside(mtp_layers=mtp_layers, draft=found, speculative_tokens=speculative_tokens)
+
+
+# Methods of vLLM's --speculative-config, SGLang's --speculative-algorithm and llama.cpp's --spec-type.
+_LOOKED_UP = frozenset((
+    "ngram", "[ngram]", "ngram_gpu", "suffix", "prompt_lookup", "lookahead", "ngram_simple", "ngram_map_k",
+    "ngram_map_k4v", "ngram_mod", "ngram_cache",
+))  # fmt: skip
+_OWN = frozenset(("mtp", "deepseek_mtp", "nextn", "draft_mtp", "frozen_kv_mtp"))
+_METHODS = frozenset((
+    "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark", "domino", "draft_model",
+    "standalone", "peagle", "draft_eagle3", "draft_simple", "draft_dflash",
+))  # fmt: skip
+
+
+def _check_method(draft: str | Path | ModelSpec) -> None:
+    """Raise UsageError for what drafts without a model, or only says how one drafts."""
+    word = str(draft).strip().lower().replace("-", "_") if isinstance(draft, str) else ""
+    if word in _LOOKED_UP:
+        raise UsageError(
+            f"--draft {draft}: it drafts from the tokens there are, without weights and without a cache of "
+            "its own: leave --draft out, and say --speculative-tokens N where states are kept for them"
+        )
+    if word in _OWN:
+        raise UsageError(f"--draft {draft}: those layers are the model's own: --mtp-layers N")
+    if word in _METHODS:
+        raise UsageError(
+            f"--draft {draft}: a way to draft, and no model: name the draft's config.json, folder or hub id"
+        )

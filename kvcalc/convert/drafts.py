@@ -179,10 +179,11 @@ def _windows(c: Config) -> list[int | None]:
 def _attention(c: Config, layers: str, width: int | None, window: int | None) -> Any:
     """One layer's attention. width: what q, k and v read, where it is not hidden_size."""
     if layers == "deepseek_v3":
-        if width is not None:
-            c.refuse("architectures", "an EAGLE-3 head with latent attention reads 2d there, which the "
-                     "spec language lacks")  # fmt: skip
-        return mla(c)
+        # Its layers are dense, whatever experts the model's own config counts.
+        c.skip("num_key_value_heads", "n_routed_experts", "n_shared_experts", "first_k_dense_replace",
+               "n_group", "topk_group", "routed_scaling_factor", "scoring_func", "topk_method",
+               "norm_topk_prob", "moe_layer_freq", "ep_size", "num_nextn_predict_layers")  # fmt: skip
+        return mla(c, attention_hidden_size=width)
     norm: Literal["none", "per_head"] = "per_head" if layers == "qwen3" else "none"
     bias: Any = ("q", "k", "v") if layers == "qwen2" else c.flag("attention_bias", False)
     return softmax(c, bias=bias, qk_norm=norm, attention_hidden_size=width, sliding_window=window)
@@ -206,9 +207,11 @@ def _peagle(c: Config, layers: str, stored: bool) -> ModelSpec:
 
 def _of_eagle3(c: Config, layers: str, stored: bool, mask: bool) -> ModelSpec:
     width, windows = 2 * c.hidden_size, _windows(c)
+    # vLLM's class of DeepSeek's drafts has the third norm in every layer.
+    later = 3 if layers == "deepseek_v3" else 2
     blocks = [
         Block(attention=_attention(c, layers, None if index else width, window), ffn=gated(c),
-              norms=2 if index else 3)
+              norms=later if index else 3)
         for index, window in enumerate(windows)
     ]  # fmt: skip
     inside = c.table("eagle_config")

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from kvcalc.convert.beside import beside_of
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.locate import locate
-from kvcalc.errors import KvcalcError, UnsupportedError
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.memory.weights import summarise
 from kvcalc.spec.dump import dump
 from kvcalc.spec.model import ModelSpec
@@ -110,6 +111,32 @@ SPECULATORS = [
 def test_speculators_configs_are_its_classes(values: dict[str, Any], total: int) -> None:
     spec = spec_from_config(values, "draft", "config.json").spec
     assert summarise(spec).total == total
+
+
+DEEPSEEK = {
+    "architectures": ["Eagle3DeepseekV2ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 256,
+    "intermediate_size": 512, "num_attention_heads": 8, "num_key_value_heads": 8,
+    "num_hidden_layers": 1, "vocab_size": 1024, "draft_vocab_size": 512, "q_lora_rank": 96,
+    "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+    "n_shared_experts": 1, "first_k_dense_replace": 1, "tie_word_embeddings": False,
+    "max_position_embeddings": 4096,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "total"),
+    [
+        ({}, 2_787_424),
+        ({"num_hidden_layers": 2, "q_lora_rank": None}, 5_623_040),
+        ({"fc_norm": True}, 2_788_192),
+    ],
+)
+def test_eagle3_of_latent_attention_is_vllms_class(more: dict[str, Any], total: int) -> None:
+    """vLLM 0.33's Eagle3DeepseekV2ForCausalLM on the meta device: beside what a checkpoint has, the token
+    table of 1,024 * 256 and 512 entries of draft_id_to_target_id."""
+    spec = spec_from_config(DEEPSEEK | more, "draft", "config.json").spec
+    assert summarise(spec).total + 1024 * 256 + 512 == total
 
 
 # EAGLE's README: 0.25B parameters for LLaMA3-Instruct 8B, 0.99B for 70B, without the copied table.
@@ -217,3 +244,17 @@ def test_a_file_says_whose_the_token_table_is(tmp_path: Path) -> None:
     _file(tmp_path, spec, {"hidden.weight": ("BF16", [7, 7])})
     with pytest.raises(UnsupportedError, match="hidden"):
         locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ngram", "without weights and without a cache"),
+        ("suffix", "without weights and without a cache"),
+        ("draft-mtp", "--mtp-layers N"),
+        ("eagle3", "a way to draft, and no model"),
+    ],
+)
+def test_a_way_to_draft_is_no_model(word: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        beside_of(word)

@@ -38,13 +38,14 @@ class MultiHeadLatentAttention(Module):
         self.c = c
         H, d_c, d_n = c.num_attention_heads, c.kv_lora_rank, c.qk_nope_head_dim
         d_R, d_v = c.qk_rope_head_dim, c.v_head_dim
+        width = c.attention_hidden_size or hidden_size
         if c.q_lora_rank is None:
-            self.q_proj = Linear(hidden_size, H * (d_n + d_R))
+            self.q_proj = Linear(width, H * (d_n + d_R))
         else:
-            self.q_a_proj = Linear(hidden_size, c.q_lora_rank, "q_a" in c.bias)
+            self.q_a_proj = Linear(width, c.q_lora_rank, "q_a" in c.bias)
             self.q_a_layernorm = Norm(c.q_lora_rank)
             self.q_b_proj = Linear(c.q_lora_rank, H * (d_n + d_R))
-        self.kv_a_proj_with_mqa = Linear(hidden_size, d_c + d_R, "kv_a" in c.bias)
+        self.kv_a_proj_with_mqa = Linear(width, d_c + d_R, "kv_a" in c.bias)
         self.kv_a_layernorm = Norm(d_c)
         self.kv_b_proj = Linear(d_c, H * (d_n + d_v))
         self.o_proj = Linear(H * d_v, hidden_size, "o" in c.bias)

@@ -8,6 +8,7 @@ the processor, whose settings are the published ones where they are known to dif
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.published import Kind, published, published_config
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
+from kvcalc.media.stamps import stamp_tokens
 from kvcalc.media.videos import WORDED, video_rule
 from kvcalc.media.words import MediaItem, Placeholders
 from kvcalc.memory.workload import Asked
@@ -95,7 +97,7 @@ def media_items(
 def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
     """Where the settings are from, when not from a file of the model's, and what they leave open."""
     if kind == "video" and model_type in WORDED:
-        yield f"{WORDED[model_type]} beside each group of frames is not counted: a tokenizer divides it"
+        yield _said_of_words(model_type, source)
     if source.published:
         yield (
             f"{_WORDS[kind]} as the published {source.published} sets the processor "
@@ -106,6 +108,22 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
             f"sizes as transformers' processor of {model_type} has them by default: the model's own "
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
         )
+
+
+def _said_of_words(model_type: str, source: Source) -> str:
+    """Whether the words beside a video's frames are counted."""
+    what = f"{WORDED[model_type]} beside each group of frames"
+    if stamp_tokens(model_type, _text_type(source), 2, Fraction(1)) is None:
+        return f"{what} is not counted: a tokenizer divides it"
+    whose = "a tokenizer of single digits" if model_type == "glm4v" else "Qwen's tokenizer"
+    return f"{what} counts among the separators, as {whose} divides it: the most that it takes"
+
+
+def _text_type(source: Source) -> str | None:
+    """The language model's type, where a config states it."""
+    inner = source.config.get("text_config")
+    found = inner.get("model_type") if isinstance(inner, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def _flat(settings: Mapping[str, Any]) -> str:
@@ -142,9 +160,10 @@ def _videos(model_type: str, source: Source, words: Sequence[str]) -> Iterator[M
     for each in map(asked.videos, words):
         frame = each.frame or rule.largest(each.num_frames)
         places = _some(rule.placeholders(each.num_frames, frame), model_type)
+        beside = stamp_tokens(model_type, _text_type(source), each.num_frames, each.seconds) or 0
         yield MediaItem(
             kind="video", count=each.count, size=f"{each.size} of {frame}", tokens=places.tokens,
-            separators=places.separators,
+            separators=places.separators + beside,
         )  # fmt: skip
 
 

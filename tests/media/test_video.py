@@ -1,6 +1,7 @@
 """Tokens of video, as transformers 5.23.0's processors counted them (``python -m tests.media.videos``)."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kvcalc.cli.app import main
 from kvcalc.errors import UsageError
 from kvcalc.media.asked import videos
 from kvcalc.media.source import Source
+from kvcalc.media.stamps import stamp_tokens
 from kvcalc.media.videos import VIDEOS, video_rule
 from kvcalc.media.words import Image
 
@@ -147,3 +149,34 @@ def test_a_shipped_model_sees_video_as_it_is_published(
 def test_a_model_that_sees_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     found = estimated(capsys, "llama-3-8b", "--video", "60s@2fps")
     assert "no tower for video" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "frames", "seconds", "tokens"),
+    [
+        # As Qwen2Tokenizer divides what processing_qwen3_vl.py writes of frames sampled from videos of 24,
+        # 25, 30 and 60 frames a second: 410, 4,690 and 449 of each; 60 where the bound has 61.
+        ("qwen3_vl", 120, 60, 410), ("qwen3_vl", 1200, 600, 4690), ("qwen3_5", 125, 125, 449),
+        ("qwen3_vl_moe", 20, 10, 61),
+        # "Frame1: " to "Frame120: ", and 119 ends of lines: 4, 5 and 6 tokens each.
+        ("internvl", 120, 60, 9 * 4 + 90 * 5 + 21 * 6 + 119),
+        # Whole seconds from 0 to 59, of every other frame.
+        ("glm4v", 120, 60, 10 + 50 * 2),
+    ],
+)  # fmt: skip
+def test_words_beside_the_frames(model_type: str, frames: int, seconds: int, tokens: int) -> None:
+    assert stamp_tokens(model_type, None, frames, Fraction(seconds)) == tokens
+
+
+def test_words_that_another_tokenizer_divides_are_not_counted() -> None:
+    assert stamp_tokens("internvl", "llama", 8, Fraction(4)) is None
+    assert stamp_tokens("internvl", "qwen3", 8, Fraction(4)) == 8 * 4 + 7
+    assert stamp_tokens("qwen2_vl", None, 8, Fraction(4)) is None
+
+
+def test_an_answer_counts_the_stamps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "qwen3-vl-8b", "--video", "60s@2fps"]) == 0
+    said = capsys.readouterr().out
+    # A start and an end of each of 60 groups, and the stamps' 410.
+    assert "530 separators each" in said
+    assert "counts among the separators, as Qwen's tokenizer divides it" in said

@@ -1,6 +1,6 @@
 """MLA, its indexers, and DeepSeek V4."""
 
-from kvcalc.verify.twins.stack import Stack, needs
+from kvcalc.verify.twins.stack import NotExpressibleError, Stack, needs
 from kvcalc.verify.twins.values import (
     Values,
     Writer,
@@ -72,6 +72,22 @@ def kimi_linear(s: Stack) -> Values:
     }  # fmt: skip
 
 
+def bailing_hybrid(s: Stack) -> Values:
+    """The last layer of each group has latent attention, the others KDA."""
+    if s.attention("q_lora_rank") is not None:
+        raise NotExpressibleError(
+            "transformers' class has no q_lora_rank, as Ling 3.0 tiny's files do"
+        )
+    values = deepseek(s)
+    values["num_local_experts"] = values.pop("n_routed_experts")
+    return values | {
+        "head_dim": s.mixer("head_dim"), "short_conv_kernel_size": s.mixer("short_conv_kernel_size"),
+        "layer_group_size": s.where("attention")[0] + 1,
+        "layer_types": ["full_attention" if index in s.where("attention") else "linear_attention"
+                        for index in range(s.num_layers)],
+    }  # fmt: skip
+
+
 def deepseek_v4(s: Stack) -> Values:
     kinds = {"csa": "compressed_sparse_attention", "hca": "heavily_compressed_attention",
              "v4_window": "sliding_attention"}  # fmt: skip
@@ -103,6 +119,7 @@ CAUSAL: dict[str, Writer] = {
     "kimi_k2": deepseek,
     "kimi_k25": deepseek,
     "kimi_linear": kimi_linear,
+    "bailing_hybrid": bailing_hybrid,
     "longcat_flash": longcat,
     "minicpm3": minicpm3,
     "mistral4": deepseek,

@@ -16,7 +16,8 @@ vllm-055  53,763 blocks from 152.98 GiB (GLM-5.3, TP 8): 53,804 to 53,808, the s
 PP 2, PP 4  Llama-3.1-8B on 0.19.0 (llm-d-planner): 67,207 and 141,079 blocks, where one
           rank's 66.54 and 69.80 GiB give at least 68,131 and 142,940, the same.
 vllm-005  TPU, whose block is not known. https://github.com/vllm-project/tpu-inference/pull/223
-vllm-016, -017  DFlash drafters, whose layers are not known.
+vllm-017  Qwen3.8-27B-FP8 and a DFlash draft, 11.15 GiB for 65,536 tokens: 214,135, and with the draft of
+          Qwen3.6's shape no format, batch or number of draft tokens makes them.
 vllm-028, -030  Qwen3.8-Flash-Next, whose dimensions are not public.
 vllm-035  TPU pages of a block size that the log does not give.
 vllm-041  DeepSeek-V4-Flash, 11.04 GiB for 1,048,576 tokens: a block of 1,051,776 bytes fits both
@@ -31,10 +32,12 @@ from typing import Any
 
 import pytest
 
+from kvcalc.convert.hf import spec_from_config
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.pool import capacity
+from kvcalc.memory.beside import Draft
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
 from kvcalc.units import GIB
@@ -366,6 +369,34 @@ def _estimates(log: Log, memory: Available, result: CapacityResult) -> set[int]:
         run(log, Available.exactly(size)).pool.estimated_max_model_len
         for size in range(memory.least, memory.most + 1, step)
     }
+
+
+def test_016_dflash_before_its_windows() -> None:
+    """vllm-016 (https://github.com/noonghunna/club-3090/issues/46): Qwen3.6-27B in INT4 and its DFlash draft,
+    five layers of 8 KV heads of 128, on two RTX 4090 with a build of 0.20.1. 9.74 GiB make blocks of 816
+    tokens, 67,728 of them, and 1.06 requests of 180,000, where all five are full attention, as that
+    release's class has them, and 5 or 6 tokens are drafted; the windows of its config would make 73,440."""
+    config = {
+        "architectures": ["DFlashDraftModel"], "model_type": "qwen3", "hidden_size": 5120,
+        "intermediate_size": 17408, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        "num_hidden_layers": 5, "vocab_size": 248320, "max_position_embeddings": 262144,
+        "layer_types": ["sliding_attention"] * 4 + ["full_attention"], "sliding_window": 2048,
+        "use_sliding_window": True, "max_window_layers": 5, "num_target_layers": 64, "block_size": 16,
+        "tie_word_embeddings": False, "attention_bias": False,
+        "dflash_config": {"mask_token_id": 248070, "target_layer_ids": [1, 16, 31, 46, 61]},
+    }  # fmt: skip
+    draft = Draft(spec_from_config(config, "draft", "config.json").spec)
+    found = {}
+    for version in ("0.20.0", "0.25.0"):
+        flags = VllmFlags(
+            available=Available.parse("9.74GiB"), engine_version=version, layout=Layout(2),
+            max_model_len=180000, draft=draft, speculative_tokens=5, prefix_caching=True,
+            max_num_batched_tokens=8192,
+        )  # fmt: skip
+        pool = capacity(load("qwen3.6-27b"), flags).pool
+        found[version] = (pool.block_tokens, pool.tokens, f"{float(pool.max_concurrency or 0):.2f}")
+    assert found["0.20.0"] == (816, 67728, "1.06")
+    assert found["0.25.0"][1] > 200_000
 
 
 # llm-d-incubation/llm-d-planner, accuracy/results/v0.19.0 (Apache-2.0): vLLM 0.19.0 on H100-80GB,

@@ -297,7 +297,7 @@ class Stack:
         return [
             Entry(first + layer.index, page, page)
             for layer in decoder_layers(draft)
-            for page in own.attention_pages(draft.blocks[layer.block], self.block)
+            for page in own.attention_pages(self._drafting(draft, layer.block), self.block)
         ]
 
     @property
@@ -309,6 +309,14 @@ class Stack:
             draft = decoder_layers(self.request.draft.spec)
             return names | {len(layers) + layer.index: f"draft {layer.block}" for layer in draft}
         return names | {len(layers) + extra: "mtp" for extra in range(self.num_draft_layers)}
+
+    def _drafting(self, draft: ModelSpec, name: str) -> Block:
+        """A draft's block as the release's class builds it: DFlash's had no windows at first."""
+        block = draft.blocks[name]
+        kind = draft.draft.kind if draft.draft is not None else ""
+        if self.rules.draft_windows or kind != "dflash" or block.sliding_window is None:
+            return block
+        return changed(block, attention=changed(block.attention, sliding_window=None))
 
     def _draft_block(self) -> Block | None:
         """What a draft layer is made from: the spec's mtp block, or the last full attention."""

@@ -19,8 +19,9 @@ V0 (0.1.7, 0.2.0, 0.4.0, 0.5.4, 0.6.4, 0.7.3; before 0.8): every layer of a mode
     draft token (PR 30877); on by default since 0.28.0 (0.26.0 still turns it off for hybrids).
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
 0.21.0: the memory of CUDA graphs is set aside before the pool is sized; before, the pool left it out.
-0.20.0: DFlash drafts (absent 0.18.0); 0.25.0: DSpark. 0.33.0 drops Medusa; MLP speculators have been out
-    of the registry since 0.11.0 (models/registry.py).
+0.20.0: DFlash drafts (absent 0.18.0), all of whose layers are full attention up to 0.24.0
+    (qwen3_dflash.py has no windows before 0.25.0). 0.25.0: DSpark. 0.33.0 drops Medusa; MLP speculators
+    have been out of the registry since 0.11.0 (models/registry.py).
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
 0.14.0, 0.17.0, 0.24.0, 0.29.0, 0.30.0: which row a format's name means; see resolve.py.
 0.19.0: the server stops where it may run more requests than there are blocks of states (absent 0.18.0,
@@ -92,6 +93,7 @@ class Rules:
     only_owners_index: bool
     number: tuple[int, int, int, int]
     drafts: tuple[str, ...]
+    draft_windows: bool
     declared_by_modelopt: bool
     sparse_auto_is_fp8: bool
     rows_by_backend: bool
@@ -177,6 +179,7 @@ def rules_for(version: str | None) -> Rules:
             *(["medusa"] if not since(0, 33) else []),
             *(["mlp_speculator"] if not since(0, 11) else []),
         ),
+        draft_windows=since(0, 25),
         declared_by_modelopt=since(0, 14),
         sparse_auto_is_fp8=not since(0, 12),
         rows_by_backend=since(0, 17),

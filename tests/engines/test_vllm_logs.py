@@ -372,7 +372,7 @@ def _estimates(log: Log, memory: Available, result: CapacityResult) -> set[int]:
 
 
 def test_016_dflash_before_its_windows() -> None:
-    """vllm-016 (https://github.com/noonghunna/club-3090/issues/46): Qwen3.6-27B in INT4 and its DFlash draft,
+    """vllm-016 (https://github.com/noonghunna/club-3090/issues/46): Qwen3.6-27B in INT4, and its DFlash,
     five layers of 8 KV heads of 128, on two RTX 4090 with a build of 0.20.1. 9.74 GiB make blocks of 816
     tokens, 67,728 of them, and 1.06 requests of 180,000, where all five are full attention, as that
     release's class has them, and 5 or 6 tokens are drafted; the windows of its config would make 73,440."""

@@ -43,6 +43,7 @@ V0 (0.1.7, 0.2.0, 0.4.0, 0.5.4, 0.6.4, 0.7.3; before 0.8): every layer of a mode
 """
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 
@@ -171,14 +172,7 @@ def rules_for(version: str | None) -> Rules:
         nemotron_fp32_states=since(0, 13),
         only_owners_index=since(0, 24),
         number=number,
-        drafts=(
-            "eagle",
-            "eagle3",
-            *(["dflash"] if since(0, 19) else []),
-            *(["dspark"] if since(0, 25) else []),
-            *(["medusa"] if not since(0, 33) else []),
-            *(["mlp_speculator"] if not since(0, 11) else []),
-        ),
+        drafts=_drafts(since),
         draft_windows=since(0, 25),
         declared_by_modelopt=since(0, 14),
         sparse_auto_is_fp8=not since(0, 12),
@@ -189,3 +183,12 @@ def rules_for(version: str | None) -> Rules:
         window_plus_one=since(0, 29),
         blocks_for_graphs=since(0, 19),
     )
+
+
+def _drafts(since: Callable[..., bool]) -> tuple[str, ...]:
+    """The kinds of drafts that a release has a class for."""
+    kinds = {
+        "eagle": True, "eagle3": True, "dflash": since(0, 19), "dspark": since(0, 25),
+        "medusa": not since(0, 33), "mlp_speculator": not since(0, 11),
+    }  # fmt: skip
+    return tuple(kind for kind, there in kinds.items() if there)

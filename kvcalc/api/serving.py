@@ -85,6 +85,8 @@ class EngineWords(TypedDict, total=False):
     ubatch: int | None
     cache_type_k: str | None
     cache_type_v: str | None
+    cache_type_k_draft: str | None
+    cache_type_v_draft: str | None
     kv_unified: bool | None
     swa_full: bool | None
     flash_attn: str | None

@@ -9,7 +9,7 @@ from kvcalc.deployment.hardware import find
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
 from kvcalc.engines.llama_cpp.memory import Machine
-from kvcalc.errors import UnsupportedError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.gguf.projector import projector_bytes
 from kvcalc.memory.beside import Draft
 from kvcalc.spec.catalog import load as spec_of
@@ -124,3 +124,18 @@ def test_layers_that_predict_tokens_lie_behind_the_model() -> None:
     assert drafting.verdict == "tight"
     with pytest.raises(UnsupportedError, match="converter writes no layers of llama-3-8b"):
         ask("llama-3-8b", mtp_layers=1)
+
+
+def test_what_drafts_has_types_of_its_own() -> None:
+    """Q8_0 is 34 bytes for 32: 3,584 MiB of the draft's F16 become 1,904, a module's 128 become 68."""
+    fit = ask("qwen3-14b", "qwen3-0.6b", cache_type_k_draft="q8_0", cache_type_v_draft="q8_0")
+    (draft,) = fit.table.uses[0].beside
+    assert draft.cache_bytes == 1904 * MIB
+    assert fit.command.endswith("--cache-type-k-draft q8_0 --cache-type-v-draft q8_0")
+    sizes = [
+        ask("qwen3.5-9b", mtp_layers=1, **types).table.uses[0].cache_bytes
+        for types in ({}, {"cache_type_k_draft": "q8_0", "cache_type_v_draft": "q8_0"})
+    ]
+    assert sizes[0] - sizes[1] == 60 * MIB
+    with pytest.raises(UsageError, match="nothing drafts"):
+        ask("qwen3-14b", cache_type_k_draft="q8_0")

@@ -30,6 +30,7 @@ def _capacity(spec: ModelSpec, request: LlamaCppFlags) -> CapacityResult:
     from kvcalc.engines.llama_cpp.pool import capacity
 
     request.check()
+    request.check_draft_types(drafted=False)
     return capacity(spec, request)
 
 

@@ -4,7 +4,8 @@
   clip.cpp, mtmd_context_params.use_gpu). The graph that sees an image has a compute buffer of its own,
   which is not predicted. Evidence: 887.99 MiB of a Qwen3.x 27B's in BF16, 248.10 MiB of compute beside it.
 * The draft (-md) is a model with a context of its own: the model's cells, slots, micro-batch and device,
-  all its layers there, caches in F16 whatever the model's have (-ctkd, -ctvd), one row of states
+  all its layers there, caches in F16 whatever the model's have,
+  unless -ctkd and -ctvd say more, one row of states
   (common/speculative.cpp, common_base_params_to_speculative, common_speculative_init_result). Up to 128
   words of the vocabularies may differ (SPEC_VOCAB_MAX_SIZE_DIFFERENCE).
 * The file's own layers that predict further tokens (--spec-type draft-mtp; else they are skipped) lie
@@ -84,7 +85,8 @@ def draft_type(draft: ModelSpec, dtype: str) -> str:
 def draft_flags(flags: LlamaCppFlags) -> LlamaCppFlags:
     """The model's flags as the draft's context has them."""
     return changed(
-        flags, cache_type_k=None, cache_type_v=None, speculative_tokens=None, mtp_layers=None,
+        flags, cache_type_k=flags.cache_type_k_draft, cache_type_v=flags.cache_type_v_draft,
+        cache_type_k_draft=None, cache_type_v_draft=None, speculative_tokens=None, mtp_layers=None,
         n_gpu_layers=None, n_cpu_moe=None, cpu_moe=None, override_tensor=None,
     )  # fmt: skip
 

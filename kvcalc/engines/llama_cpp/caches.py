@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from math import prod
 
 from kvcalc.attention.mla import MultiHeadLatentAttention
-from kvcalc.dtypes import PLAIN
 from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.rows import F32, Kept, Kind, Rows, one_cache
-from kvcalc.engines.llama_cpp.setup import Setup
+from kvcalc.engines.llama_cpp.setup import Setup, draft_types
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
@@ -172,7 +171,8 @@ def _mtp(spec: ModelSpec, setup: Setup, request: LlamaCppFlags) -> Iterator[Cach
     tensors = tuple(tensor for tensor in attention.cache() if tensor.role != "index")
     group = CacheGroup("mtp", spec.mtp.block, "attention", attention.kind,
                        tuple(range(count)), tensors)  # fmt: skip
-    draft = changed(setup, k=PLAIN["fp16"], v=PLAIN["fp16"])
+    k, v = draft_types(request)
+    draft = changed(setup, k=k, v=v)
     shared = [tensor for tensor in tensors if tensor.role == "key_value"]
     if shared:
         size = shared[0].extent.size if isinstance(shared[0].extent, Window) else 0

@@ -18,6 +18,13 @@ MAX_SLOTS = 256
 CACHE_TYPES = ("fp32", "fp16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
 
+def _draft_type(letter: str) -> Flag:
+    help = f"Format of {letter} of a draft, or of MTP layers (llama.cpp)."
+    low = letter.lower()
+    also = (f"--spec-draft-type-{low}", f"-ct{low}d")
+    return Flag(help=help, kind="format", default="fp16", values=CACHE_TYPES, also=also)
+
+
 def check_slots(sequences: int, option: str) -> None:
     """Raises UsageError for more sequences than a context has."""
     if sequences > MAX_SLOTS:
@@ -55,6 +62,8 @@ class LlamaCppFlags(CapacityRequest):
     ] = None
     cache_type_k: Annotated[str | None, _type("K")] = None
     cache_type_v: Annotated[str | None, _type("V")] = None
+    cache_type_k_draft: Annotated[str | None, _draft_type("K")] = None
+    cache_type_v_draft: Annotated[str | None, _draft_type("V")] = None
     kv_unified: Annotated[
         bool | None, switch("One stream (llama.cpp).", also=("-kvu/-no-kvu",))
     ] = None
@@ -119,3 +128,14 @@ class LlamaCppFlags(CapacityRequest):
         check_slots(self.parallel or 1, "--parallel")
         if self.flash_attn not in (None, "on", "off", "auto"):
             raise UsageError(f"--flash-attn {self.flash_attn}: choose from on, off, auto")
+
+    def check_draft_types(self, drafted: bool) -> None:
+        """Raises UsageError for types of a draft where nothing drafts. drafted: a model does."""
+        if drafted or self.mtp_layers:
+            return
+        for letter, word in (("k", self.cache_type_k_draft), ("v", self.cache_type_v_draft)):
+            if word is not None:
+                raise UsageError(
+                    f"--cache-type-{letter}-draft {word}: nothing drafts: give --draft or --mtp-layers, or "
+                    "leave it out"
+                )

@@ -108,6 +108,7 @@ def fit_local(spec: ModelSpec, question: LocalQuestion, context: int) -> LocalFi
     if context < 1:
         raise UsageError("--context 0: a server holds at least one token")
     question.flags.check()
+    question.flags.check_draft_types(question.draft is not None)
     loaded = question.load(spec, context)
     found = _answer(loaded, question)
     longest = _longest(spec, question, found)
@@ -227,6 +228,10 @@ def _flags(loaded: Loaded, question: LocalQuestion, placing: Placing) -> Iterato
         yield from ("-md", "DRAFT.gguf", "-ngld", "99")
         if asked.speculative_tokens is not None:
             yield from ("--spec-draft-n-max", str(asked.speculative_tokens))
+    if asked.mtp_layers or question.draft is not None:
+        for letter, word in (("k", asked.cache_type_k_draft), ("v", asked.cache_type_v_draft)):
+            if word is not None:
+                yield from (f"--cache-type-{letter}-draft", word)
     if asked.flash_attn not in (None, "auto"):
         yield from ("--flash-attn", str(asked.flash_attn))
 
@@ -321,13 +326,15 @@ def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterato
     if question.flags.mtp_layers:
         yield (
             "MTP: the file's layers that predict further tokens lie behind the others and have a context "
-            "of their own, its cache in f16; what its graph takes is not predicted (--spec-type draft-mtp)"
+            "of their own, its cache in f16 unless -ctkd, -ctvd say more; what its graph takes is not "
+            "predicted (--spec-type draft-mtp)"
         )
     if question.draft is not None:
         own = "its file's types" if is_gguf(question.draft.spec) else question.dtype
         yield (
             f"draft: {question.draft.spec.name}, its weights in {own}, all its layers on the device, its "
-            "cache in F16 with the model's cells (llama-server -md)"
+            "cache in F16 unless -ctkd, -ctvd say more, with the model's cells: there is no context of its "
+            "own to ask for (llama-server -md)"
         )
 
 

@@ -21,8 +21,8 @@ Rules, as read from llama.cpp (src/, as vendored in llama-cpp-python 0.3.36):
   CSA and the index, 128 rows for HCA; a stream per sequence, unified or not (llama_kv_cache_dsv4);
 * layers that share another layer's K and V own nothing (llama_hparams::has_kv);
 * MTP layers have a context of their own: their cache is beside the model's, in f16 whatever
-  --cache-type-k says (llama_model::create_memory for LLAMA_CONTEXT_TYPE_MTP;
-  common_params_speculative). Their DSA indexer is not used;
+  --cache-type-k says, unless --cache-type-k-draft does (llama_model::create_memory for
+  LLAMA_CONTEXT_TYPE_MTP; common_params_speculative). Their DSA indexer is not used;
 * T5's cache is its decoder's own: what it attends of the encoder is worked out again at each step;
 * encoders keep nothing (llama_model::create_memory; older builds did allocate a cache for BERT).
 

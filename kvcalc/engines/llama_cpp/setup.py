@@ -67,6 +67,14 @@ def resolve(spec: ModelSpec, request: LlamaCppFlags) -> Setup:
     return Setup(asked, cells, sequences, unified, ubatch, bool(request.swa_full), rows, k, v)
 
 
+def draft_types(request: LlamaCppFlags) -> tuple[Format, Format]:
+    """Of K and V of what drafts."""
+    return (
+        _cache_type(request.cache_type_k_draft, "--cache-type-k-draft"),
+        _cache_type(request.cache_type_v_draft, "--cache-type-v-draft"),
+    )
+
+
 def _cache_type(name: str | None, option: str) -> Format:
     try:
         name = canonical(name or "fp16", CACHE_TYPES)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kvcalc.deployment.answer import Fit, step_of
+from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import CARRIED_OVER, EVIDENCE
 from kvcalc.engines import engine_of
@@ -42,12 +42,7 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     yield from request.notes
     workload = request.workload
     if any(item.name == "encoder cache" for one in answer.devices for item in one.overheads):
-        most = workload.largest_item
-        held = "" if most is None else f"; the largest image makes {most:,}"
-        yield (
-            f"encoder cache: embeddings of a step's tokens{held}; what the towers themselves take while "
-            "they run is not counted"
-        )
+        yield encoder_note(request)
     for part in parts_beside(spec, workload.beside, workload.dtype, request.layout.tensor):
         yield from part.notes
     if spec.left_out:
@@ -71,6 +66,21 @@ def overhead_note(measured: bool) -> str:
     return (
         f"overheads {CARRIED_OVER} ({EVIDENCE}); nobody measured them on this GPU and release, so the "
         "band is twice as wide"
+    )
+
+
+def encoder_note(request: FitRequest) -> str:
+    """What room for embeddings of media is, in the words of an engine."""
+    if request.record.embeddings is not None:
+        return (
+            f"encoder cache: {request.engine_words} sets it aside before its pools; what towers take while "
+            "they run is in what its share leaves"
+        )
+    most = request.workload.largest_item
+    held = "" if most is None else f"; the largest image makes {most:,}"
+    return (
+        f"encoder cache: embeddings of a step's tokens{held}; what the towers themselves take while they "
+        "run is not counted"
     )
 
 

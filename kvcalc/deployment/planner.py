@@ -178,6 +178,17 @@ class Planner:
             ranks=layout.tensor * (layout.data if layout.expert else 1),
             measured=measured, largest_item=request.workload.largest_item,
         )  # fmt: skip
+        if record.embeddings is not None:
+            items = tuple(item for item in items if item.name != "encoder cache")
+            kept = record.embeddings(
+                self.spec, device, request.engine_version, request.max_num_seqs
+            )
+            if kept is not None:
+                size = kept.bytes
+                items = (
+                    *items,
+                    Overhead("encoder cache", size, size, size, kept.formula, kept.put_in),
+                )
         return tuple(item for item in items if item.name in taken)
 
     def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:

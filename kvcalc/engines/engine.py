@@ -75,6 +75,15 @@ class Share:
     note: str = ""
 
 
+@frozen
+class Reserved:
+    """What an engine sets aside for embeddings of media. formula: with its name; put_in: with numbers."""
+
+    formula: str
+    put_in: str
+    bytes: int
+
+
 @frozen(kw_only=True)
 class Placed:
     """One device as an engine's own table has it. free_bytes: what is left.
@@ -119,6 +128,9 @@ class Engine(Generic[F]):
     that is its own, None where it has to be said; share_of: whether that share is of the whole
     device or of what is free when the cache is made.
 
+    embeddings: what it sets aside for embeddings of media, for a release and --max-num-seqs, where that
+    is not vLLM's cache of a step's tokens.
+
     step: what a scheduler's step is on a device; None where it takes no memory that is accounted for.
     step_words: whose choice that is, for a note. schedules: whether its flags name the step.
     runs_on: why it does not run on a device, with the source; None where it does.
@@ -151,6 +163,7 @@ class Engine(Generic[F]):
     takes: Callable[[str | None], tuple[Item, ...]] | None = None
     share: Callable[[ModelSpec, Device, Layout, int | None], Share] | None = None
     share_of: Literal["device", "free"] = "device"
+    embeddings: Callable[[ModelSpec, Device, str | None, int | None], Reserved | None] | None = None
     step: Callable[[Device], Batch] | None = None
     step_words: str = ""
     schedules: bool = False

@@ -160,6 +160,11 @@ def served_part(
         raise UnsupportedError(
             f"{media.said}: before {first} {words} loads the towers all the same: that is not accounted for"
         )
+    if words == "SGLang" and spec.model_type not in _LANGUAGE_ALONE:
+        raise UnsupportedError(
+            f"{media.said}: SGLang 0.5.23 takes it for DeepSeek-V4, Muse Glimmer and Cosmos 3 alone "
+            "(server_args.py, LANGUAGE_MODEL_ONLY_ARCHITECTURES)"
+        )
     kept = {name: tower for name, tower in spec.towers.items() if name not in dropped}
     rules = [
         changed(rule, tensors=names)
@@ -167,6 +172,9 @@ def served_part(
         if (names := tuple(name for name in rule.tensors if not _of(name, dropped)))
     ]
     return changed(spec, towers=kept, weight_formats=tuple(rules)), notes
+
+
+_LANGUAGE_ALONE = ("muse_glimmer",)
 
 
 def _number(version: str) -> tuple[int, ...]:

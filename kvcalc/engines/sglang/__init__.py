@@ -1,7 +1,7 @@
 """SGLang: pools of token slots sized from what is left after loading, states apart (pool.py)."""
 
 from kvcalc.engines.admission import Admission
-from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
+from kvcalc.engines.engine import Device, Engine, Item, Reserved, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import CapacityResult
@@ -53,13 +53,21 @@ def _loads(
 
 def _takes(version: str | None) -> tuple[Item, ...]:
     """Activations and graphs live in what its share leaves."""
-    return ("libraries",)
+    return ("encoder cache", "libraries")
 
 
 def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:
     from kvcalc.engines.sglang.share import default_share
 
     return default_share(spec, device, layout, requests)
+
+
+def _embeddings(
+    spec: ModelSpec, device: Device, version: str | None, requests: int | None
+) -> Reserved | None:
+    from kvcalc.engines.sglang.media import reserved
+
+    return reserved(spec, device, version, requests)
 
 
 def _runs_on(device: Device, version: str | None) -> str | None:
@@ -91,6 +99,7 @@ ENGINE = Engine(
     takes=_takes,
     loads=_loads,
     share=_share,
+    embeddings=_embeddings,
     drafts=True,
     adapters=SglangReservation(),
     runs_on=_runs_on,

@@ -10,12 +10,13 @@ graph, both by the GPU's memory:
 Graphs of the prefill: 8 MiB for each captured length (generate_prefill_cuda_graph_batch_sizes), 1.5
 GiB for latent attention, none with pipeline ranks. Replicas of the attention (--dp) take 3 G more each,
 4.5 G where G is above 300. SGLang reads the memory from nvidia-smi, which shows a few hundred MiB more
-than programs see. Not counted: what a vision tower takes off the share (adjust_mem_fraction_for_vlm).
+than programs see. What media take off the share is in media.py.
 """
 
 from fractions import Fraction
 
 from kvcalc.engines.engine import Device, Share
+from kvcalc.engines.sglang.media import prefill_graphs, share_factor
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import MIB
@@ -42,18 +43,22 @@ def default_share(spec: ModelSpec, device: Device, layout: Layout, requests: int
         for block in spec.blocks.values()
     )
     ranks = layout.tensor * layout.data * layout.pipeline
+    graphs = prefill_graphs(spec)
     reserved = 512 + Fraction(3, 2) * chunk + 128 * ranks + 2 * graph
     if layout.data > 1:
         reserved += graph * layout.data * (Fraction(9, 2) if graph > 300 else 3)
-    if layout.pipeline == 1:
+    if layout.pipeline == 1 and graphs:
         reserved += 1536 if latent else 8 * _captured(chunk)
     if memory > 60 * 1024:
         reserved = max(reserved, Fraction(10 * 1024))
     share = Fraction(round((memory - reserved) / memory * 1000), 1000)
+    factor = share_factor(spec)
+    note = "; less, as a vision tower is loaded whose config was not read" if factor is None else ""
+    share *= factor or 1
     return Share(
         of=share,
         note=f"--memory-utilization {float(share):g}, as SGLang 0.5.23 chooses for this memory "
-        "(memory_hook.py); less where a vision tower is loaded",
+        f"(memory_hook.py){note}",
     )
 
 

@@ -11,6 +11,7 @@
 0.5.14: draft layers widen a token; without a radix cache the window pool is sized for the requests.
 0.5.17: the padding slot of states is paid for, and every pipeline rank has the slots of the stage with
     the most states; DSA's fp8 rows are counted with their scales (they were always stored so).
+0.5.18: room for embeddings of media is set aside before the pools are sized.
 0.5.18: layers that take another's top-k have no index keys; DSA's draft layers are counted apart.
 0.5.22: draft layers are added to a token's bytes, not multiplied in.
 
@@ -50,6 +51,7 @@ class Rules:
     sparse_auto_is_fp8: bool
     raw_on_blackwell: bool
     glm_rows_on_sm12: bool
+    embeddings_set_aside: bool
     drafts: tuple[str, ...]
 
 
@@ -81,6 +83,7 @@ def rules_for(version: str | None) -> Rules:
         sparse_auto_is_fp8=number >= (0, 5, 5),
         raw_on_blackwell=number >= (0, 5, 11),
         glm_rows_on_sm12=number >= (0, 5, 18),
+        embeddings_set_aside=number >= (0, 5, 18),
         drafts=(
             "eagle",
             "eagle3",

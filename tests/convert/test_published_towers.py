@@ -26,6 +26,7 @@ BY_HAND = {
     # 3,416 is 61 layers * 56, 1,728 is 27 * 64: what they are is not known.
     "kimi-k2": 1_026_408_235_864,
     "moonlight-16b-a3b": 15_960_111_936,
+    "kimi-vl-a3b": 16_407_657_776,
     # LoRA adapters of rank 320 and 256: 45,056 channels in and out of a layer's matrices, 32 layers.
     "phi-4-multimodal": 5_574_460_384,
     # Scales of float8: 16 of each layer's matrices and 384 of its experts', in 36 layers.

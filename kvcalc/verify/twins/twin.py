@@ -46,13 +46,16 @@ TWIN_TYPES = {
 # Whole models whose language model is a type of its own under no name that a spec would have.
 _WHOLE = (
     "cohere_compass", "gemma3", "glm4v", "glm_ocr", "idefics3", "internvl", "lfm2_vl", "llava",
-    "llava_next", "llava_onevision", "muse_glimmer", "paligemma", "phi4_multimodal", "qwen2_5_vl",
-    "qwen2_audio", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "voxtral",
+    "llava_next", "llava_onevision", "mistral3", "muse_glimmer", "paligemma", "phi4_multimodal",
+    "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "voxtral",
 )  # fmt: skip
 # Model types that are in a repository's own code only.
 NO_TWIN = {
     "hunyuan": "Hunyuan-Large is remote code; transformers has hunyuan_v1_dense and hunyuan_v1_moe",
+    "deepseek_vl_v2": "DeepSeek-VL2 is remote code",
     "kimi_k3": "Kimi-K3 is remote code",
+    "kimi_vl": "Kimi-VL is remote code",
+    "minicpmv": "MiniCPM-V is remote code",
     "mllama": "its cross-attention needs an image, which kvcalc does not run",
     "ouro": "Ouro is remote code",
     "rwkv6": "RWKV-6 is remote code",

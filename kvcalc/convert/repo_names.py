@@ -11,14 +11,14 @@ leaves wider differs from one of nvidia's repositories to the next, as their con
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import reader
 from kvcalc.convert.quantization import published_formats
 from kvcalc.errors import NotFoundError, UnsupportedError, UsageError
 from kvcalc.file_types import recipe
-from kvcalc.frozen import frozen
+from kvcalc.frozen import field, frozen
 from kvcalc.names import model_name
 from kvcalc.spec import catalog
 from kvcalc.spec.catalog import Found

@@ -21,7 +21,8 @@ def names(**asked: object) -> list[str]:
 
 
 def test_by_attention_and_size() -> None:
-    # DeepSeek-V2-Lite has 15.7 billion parameters, MiniCPM3 4.07, Moonlight 15.96, and 16.15 and 16.41 the two with towers.
+    # DeepSeek-V2-Lite has 15.7 billion parameters, MiniCPM3 4.07, Moonlight 15.96; 16.15 and 16.41
+    # those with towers.
     assert names(attention="mla", size="-20b", sort="size") == [
         "minicpm3-4b", "ling-3.0-tiny", "deepseek-v2-lite", "moonlight-16b-a3b", "deepseek-vl2-small",
         "kimi-vl-a3b",

@@ -22,7 +22,6 @@ from kvcalc.memory.cache import CacheFunction
 from kvcalc.memory.estimate import Estimate, answer
 from kvcalc.memory.towers import only_of
 from kvcalc.memory.workload import Workload
-from kvcalc.spec import variants
 from kvcalc.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ def with_attention(model: Model, choice: str) -> tuple[ModelSpec, tuple[str, ...
     choice: ``mha``, ``gqa``, ``mqa``, ``mla``; ``gqa:4`` has 4 KV heads, ``mla:512`` a latent of 512.
     Raises UnsupportedError when the model has no attention that the choice could replace.
     """
+    from kvcalc.spec import variants
+
     if not isinstance(choice, str):
         raise UsageError(f"an attention is one of {', '.join(variants.CHOICES)}, not {choice!r}")
     return variants.with_attention(spec_of(model), choice)

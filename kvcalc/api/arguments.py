@@ -10,7 +10,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.media.asked import MediaWords
-from kvcalc.memory.beside import Beside
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload

@@ -38,7 +38,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
-from kvcalc.memory.beside import NOTHING, Draft
+from kvcalc.memory.asked_beside import NOTHING, Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec

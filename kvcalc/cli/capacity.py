@@ -12,7 +12,7 @@ from kvcalc.engines import SERVING
 from kvcalc.engines.flags import option_of
 from kvcalc.engines.request import Available
 from kvcalc.errors import UsageError
-from kvcalc.memory.beside import NOTHING
+from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers.capacity import answer

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from kvcalc.cli import completion, kinds, local, options
+from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import Drafts, Lora, Media, Output, Pools, Weights, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
@@ -221,14 +221,20 @@ def _unread(question: _Question) -> Iterator[str]:
     """What was said and decides nothing. Raises UsageError for draft tokens that nobody drafts."""
     beside, read = question.asked.beside, question.engine in _SERVERS
     drafted = beside.draft is not None or beside.mtp_layers
-    asks = not (_counts_tensors(question.engine) or question.engine in local.LOCAL)
-    if beside.speculative_tokens is not None and not (drafted or asks):
+    if beside.speculative_tokens is not None and not (drafted or _asks_for_drafts(question.engine)):
         raise UsageError(
             "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or an "
             "--engine such as vllm"
         )
     if question.device is not None and not read:
         yield "--gpu decides nothing here: with --engine vllm or sglang it does"
+
+
+def _asks_for_drafts(engine: str) -> bool:
+    """Whether the engine takes draft tokens from elsewhere than a model."""
+    from kvcalc.cli.local import LOCAL
+
+    return not (_counts_tensors(engine) or engine in LOCAL)
 
 
 def _counts_tensors(engine: str) -> bool:

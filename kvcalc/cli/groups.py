@@ -5,20 +5,19 @@ What a command makes of them stands with them, so that no command spells an opti
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from kvcalc.cli import kinds, options
 from kvcalc.cli.output import note, write
 from kvcalc.errors import UsageError
 from kvcalc.file_types import recipe, weight_word
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, fields_of, frozen
 from kvcalc.report import formats
 
 if TYPE_CHECKING:
     from kvcalc.engines.media import ServedMedia
     from kvcalc.media.asked import MediaWords
-    from kvcalc.memory.beside import Beside
+    from kvcalc.memory.asked_beside import Beside
     from kvcalc.report.sheet import Answer
     from kvcalc.spec.model import ModelSpec
 
@@ -38,15 +37,13 @@ def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
             continue
         groups[name] = kind
         parameters += [
-            inspect.Parameter(
-                each.name, parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
-            )
-            for each in fields(kind)  # type: ignore[arg-type]
+            inspect.Parameter(each, parameter.KEYWORD_ONLY, default=default, annotation=option)
+            for each, option, default in fields_of(kind)
         ]
 
     def run(**given: Any) -> Any:
         for name, kind in groups.items():
-            own = [each.name for each in fields(kind) if each.name in given]
+            own = [each for each, _, _ in fields_of(kind) if each in given]
             given[name] = kind(**{each: given.pop(each) for each in own})
         return command(**given)
 
@@ -192,7 +189,7 @@ class Lora(Group):
         made = adapters_of(
             spec, self.lora_rank, self.max_loras, named, name, self.fully_sharded_loras
         )
-        return replace(beside, adapters=made)
+        return changed(beside, adapters=made)
 
 
 @frozen

@@ -13,7 +13,7 @@ from kvcalc.media.asked import NOTHING, MediaWords
 if TYPE_CHECKING:
     from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.llama_cpp.local import LocalQuestion
-    from kvcalc.memory.beside import Draft
+    from kvcalc.memory.asked_beside import Draft
     from kvcalc.spec.catalog import Found
     from kvcalc.spec.model import ModelSpec
 

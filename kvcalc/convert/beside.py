@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
-from kvcalc.memory.beside import Beside, Draft
+from kvcalc.memory.asked_beside import Beside, Draft
 from kvcalc.spec.model import ModelSpec
 
 

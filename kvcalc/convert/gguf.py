@@ -20,6 +20,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from itertools import repeat
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -326,17 +327,18 @@ class _Reader:
         if self._strings > MAX_STRINGS:
             raise _bad(self.path, f"{self.what} is an array of {count} texts")
         unpack = struct.Struct(self._order + "Q").unpack_from
-        at, left = self._at, count
-        while left:
+        at, data, steps = self._at, self._data, repeat(None, count)
+        while True:
             # A vocabulary has 150,000 of them: nothing but the length is looked at, until data run out.
-            data = self._data
             try:
-                while left:
+                for _ in steps:
                     at += 8 + unpack(data, at)[0]
-                    left -= 1
+                break
             except (struct.error, OverflowError, IndexError):
                 self._at = at
                 self._grow(at + 8)
+                data = self._data
+                at += 8 + unpack(data, at)[0]
         if at > len(self._data):
             self._grow(at)
         self._at = at

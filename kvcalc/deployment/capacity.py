@@ -18,7 +18,8 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.memory.adapters import Adapters
-from kvcalc.memory.beside import Beside, Draft, check_draft, check_layout, parts_beside
+from kvcalc.memory.asked_beside import Beside, Draft
+from kvcalc.memory.beside import check_draft, check_layout, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload

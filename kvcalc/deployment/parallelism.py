@@ -6,13 +6,8 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.loaded import Loaded
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen, remembered
-from kvcalc.memory.beside import (
-    NOTHING,
-    Beside,
-    check_layout,
-    groups_beside,
-    parts_beside,
-)
+from kvcalc.memory.asked_beside import NOTHING, Beside
+from kvcalc.memory.beside import check_layout, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout

@@ -23,7 +23,7 @@ from kvcalc.engines.request import CapacityRequest
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed
-from kvcalc.memory.beside import Beside
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout

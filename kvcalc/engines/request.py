@@ -9,7 +9,7 @@ from typing import Any, Self
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.errors import UsageError
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.asked_beside import Draft
 from kvcalc.memory.layout import Layout
 from kvcalc.units import format_bytes, parse_bytes, parse_memory
 

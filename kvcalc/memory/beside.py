@@ -18,6 +18,7 @@ from kvcalc.errors import Problem, UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.adapters import PEFT_BYTES, Adapters
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.inventory import SLOTS, CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import (
@@ -36,33 +37,6 @@ from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 
 PartName = Literal["mtp", "draft", "adapters"]
-
-
-@frozen
-class Draft:
-    """A model that drafts for another. Two are the same where they are one object."""
-
-    spec: ModelSpec
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-
-@frozen(kw_only=True)
-class Beside:
-    """What was asked for beside the model.
-
-    mtp_layers: modules of multi-token prediction that draft. draft: the model that drafts.
-    speculative_tokens: draft tokens of a step; None leaves them to the engine. adapters: of LoRA.
-    """
-
-    mtp_layers: int | None = None
-    draft: Draft | None = None
-    speculative_tokens: int | None = None
-    adapters: Adapters | None = None
-
-
-NOTHING = Beside()
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kvcalc.buffers import Grown
 from kvcalc.dtypes import CacheDtypes
@@ -10,7 +10,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import Recipe, recipe
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting, logical
-from kvcalc.memory.beside import PartBeside, check_layout, groups_beside, parts_beside
+from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import TypeTotal, merged_types
@@ -32,6 +32,9 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.stored import StoredWeights
 from kvcalc.tensors import Component, Once
 from kvcalc.units import MAX_TOKENS
+
+if TYPE_CHECKING:
+    from kvcalc.memory.beside import PartBeside
 
 DEFAULT_CONTEXT = 8192
 
@@ -109,7 +112,7 @@ class Estimate(Shown):
     mtp_parameters: int
     assumptions: tuple[str, ...]
     stored: StoredWeights | None = None
-    beside: tuple[PartBeside, ...] = ()
+    beside: "tuple[PartBeside, ...]" = ()
 
     @property
     def total_parameters(self) -> int:
@@ -246,8 +249,7 @@ def answer(
     weights = ledger(spec, workload.dtype)
     per_device = device_weight_bytes(spec, workload.dtype, layout.tensor, layout.pipeline)
     mtp = count_parameters(mtp_groups(spec))
-    check_layout(workload.beside, layout)
-    parts = parts_beside(spec, workload.beside, workload.dtype, layout.tensor)
+    parts = _parts_beside(spec, workload)
     for rank in range(len(per_device) - layout.tensor, len(per_device)):
         per_device[rank] += sum(part.rank_bytes for part in parts)
     return Estimate(
@@ -272,6 +274,16 @@ def answer(
         stored=stored,
         beside=parts,
     )
+
+
+def _parts_beside(spec: ModelSpec, workload: Workload) -> "tuple[PartBeside, ...]":
+    """What is loaded beside the model: mostly nothing, and then nothing is imported for it."""
+    if workload.beside == NOTHING:
+        return ()
+    from kvcalc.memory.beside import check_layout, parts_beside
+
+    check_layout(workload.beside, workload.layout)
+    return parts_beside(spec, workload.beside, workload.dtype, workload.layout.tensor)
 
 
 def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> CacheEstimate:
@@ -303,6 +315,10 @@ def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Cache
 
 def _with_parts(spec: ModelSpec, workload: Workload, accounting: Accounting) -> Accounting:
     """The same with what the parts beside the model keep. Raises UnsupportedError for a library's."""
+    if workload.beside == NOTHING:
+        return accounting
+    from kvcalc.memory.beside import groups_beside
+
     parts = groups_beside(spec, workload.beside)
     if not parts:
         return accounting

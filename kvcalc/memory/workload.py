@@ -8,7 +8,7 @@ from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.words import MediaItem
-from kvcalc.memory.beside import Beside
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.layout import Layout
 
 

@@ -11,7 +11,7 @@ from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
 from kvcalc.engines.llama_cpp.memory import Machine
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.gguf.projector import projector_bytes
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.asked_beside import Draft
 from kvcalc.spec.catalog import load as spec_of
 from kvcalc.units import GIB, MIB
 from tests.engines.test_llama_cpp_placement import mib

@@ -20,7 +20,7 @@ from kvcalc.engines.llama_cpp.file import is_gguf
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.asked_beside import Draft
 from kvcalc.spec.model import ModelSpec
 
 _WORDS = 128

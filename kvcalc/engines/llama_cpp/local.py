@@ -24,7 +24,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.gguf.projector import projector_bytes
 from kvcalc.media.words import MediaItem
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.asked_beside import Draft
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens

@@ -7,7 +7,8 @@ from fractions import Fraction
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.request import CapacityRequest
-from kvcalc.memory.beside import NOTHING, Beside, groups_beside
+from kvcalc.memory.asked_beside import NOTHING, Beside
+from kvcalc.memory.beside import groups_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.stages import stage_functions

@@ -7,11 +7,9 @@ from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.towers import TOWER_COMPONENTS
-from kvcalc.memory.whatif import as_mha
 from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
-from kvcalc.report.answers.types import types_tables
 from kvcalc.report.cells import Bar, Bytes, Cell, Code, Count, ExactBytes, Shape, Share, ratio
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.common import named
@@ -153,6 +151,10 @@ def _group(group: GroupEstimate) -> dict[str, Any]:
 def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False) -> Sheet:
     """The answer, then its parts to every tensor. real: the model itself, where this is a what-if.
     every: the buffers of an unchunked prefill, too."""
+    # Programs read the object alone.
+    from kvcalc.memory.whatif import as_mha
+    from kvcalc.report.answers.types import types_tables
+
     parts: list[Part] = [in_one_line(estimate, estimate.cache.bytes), _weights_table(estimate),
                          *types_tables(estimate)]  # fmt: skip
     cache_bytes = estimate.cache.per_device_bytes

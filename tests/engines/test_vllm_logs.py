@@ -37,7 +37,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.pool import capacity
-from kvcalc.memory.beside import Draft
+from kvcalc.memory.asked_beside import Draft
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
 from kvcalc.units import GIB

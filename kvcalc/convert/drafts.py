@@ -21,6 +21,7 @@ from kvcalc.convert.parts import gated, mla, softmax, stack
 from kvcalc.errors import Problem, UnsupportedError
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.stack.drafts.dflash import DFlashDraft
+from kvcalc.stack.drafts.dflash2 import DFlash2Draft
 from kvcalc.stack.drafts.domino import DominoDraft
 from kvcalc.stack.drafts.dspark import DSparkDraft
 from kvcalc.stack.drafts.eagle import EagleDraft
@@ -42,12 +43,13 @@ _CLASSES: tuple[tuple[str, str, str], ...] = (
     (r"EagleLlamaForCausalLM|LlamaForCausalLMEagle", "eagle", "llama"),
     (r"EagleQwen2ForCausalLM|Qwen2ForCausalLMEagle", "eagle", "qwen2"),
     (r"DFlashDraftModel|DFlashQwen3ForCausalLM", "dflash", "qwen3"),
+    (r"DFlash2DraftModel", "dflash2", "qwen3"),
     (r"DSparkDraftModel|Qwen3DSparkModel", "dspark", "qwen3"),
     (r"DominoDraftModel", "domino", "qwen3"),
     (r"Medusa\w*", "medusa", ""),
     (r"MLPSpeculator\w*", "mlp_speculator", ""),
 )  # fmt: skip
-_SPECULATORS = ("eagle3", "peagle", "dflash", "dspark")
+_SPECULATORS = ("eagle3", "peagle", "dflash", "dflash2", "dspark")
 # What trains or steers a draft, and changes no tensor of it.
 _STEERING = (
     "norm_before_residual", "norm_output", "target_model_type", "num_target_layers", "block_size",
@@ -97,7 +99,7 @@ def _unfolded(values: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], 
         if own not in ("llama", "qwen3"):
             _refuse(path, "transformer_layer_config.model_type", own)
         outer = {name: value for name, value in values.items() if name not in _SPECULATORS_OWN}
-        layers = "qwen3" if algorithm in ("dflash", "dspark") else own
+        layers = "qwen3" if algorithm in ("dflash", "dflash2", "dspark") else own
         filled = _SPECULATORS_DEFAULTS[algorithm]
         return {**filled, **inner, **outer, "model_type": layers}, algorithm, layers, True
     if values.get("model_type") == "eagle" and isinstance(values.get("model"), dict):
@@ -121,6 +123,7 @@ def _unfolded(values: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any], 
 _SPECULATORS_DEFAULTS: dict[str, dict[str, Any]] = {
     "eagle3": {"draft_vocab_size": 32000}, "peagle": {"draft_vocab_size": 32000},
     "dflash": {"draft_vocab_size": 32000},
+    "dflash2": {"conv_kernel_size": 2, "conv_group_size": 16, "selector_rank": 256},
     "dspark": {"draft_vocab_size": 32000, "markov_rank": 256, "enable_confidence_head": True,
                "confidence_head_with_markov": True},
 }  # fmt: skip
@@ -136,7 +139,7 @@ def _refuse(path: str, field: str, value: Any, why: str = "") -> NoReturn:
     """Raise UnsupportedError for a draft that is not accounted for."""
     reason = why or (
         "a model that drafts tokens for another, whose tensors are not accounted for; those of EAGLE, "
-        "EAGLE-3, DFlash, DSpark, Domino, Medusa and MLP speculators are"
+        "EAGLE-3, DFlash and DFlash2, DSpark, Domino, Medusa and MLP speculators are"
     )
     problem = Problem("KV106", path, 0, 0, field, reason)
     raise UnsupportedError(f"{path}: {field} = {short(value)}: {reason}", (problem,))
@@ -275,6 +278,28 @@ def _dflash(c: Config, layers: str, stored: bool) -> ModelSpec:
     ))  # fmt: skip
 
 
+def _dflash2(c: Config, layers: str, stored: bool) -> ModelSpec:
+    blocks, count = _dflash_layers(c)
+    inside = c.table("dflash_config")
+    c.skip(
+        "selector_top_k", "input_embedding_scale", "final_logit_softcapping", "output_multiplier"
+    )
+    keys = ("conv_kernel_size", "conv_group_size", "selector_rank")
+    c.skip(*keys)
+    taps, group, rank = (
+        c.whole(key, inside[key] if inside.get(key) is not None else c.maybe(key, None))
+        for key in keys
+    )
+    if c.hidden_size % group:
+        c.wrong("conv_group_size", f"{group} does not divide hidden_size {c.hidden_size}")
+    if _fewer_tokens(c) is not None:
+        c.refuse("draft_vocab_size", "a DFlash2 draft has all of the model's tokens")
+    return _spec(c, blocks, DFlash2Draft(
+        kind="dflash2", num_target_states=count, num_layers=c.num_layers, conv_kernel_size=taps,
+        conv_group_size=group, selector_rank=rank, target_hidden_size=c.maybe("target_hidden_size", None),
+    ))  # fmt: skip
+
+
 def _dspark(c: Config, layers: str, stored: bool) -> ModelSpec:
     blocks, count = _dflash_layers(c)
     inside = c.table("dflash_config")
@@ -318,8 +343,8 @@ def _fewer_tokens(c: Config) -> int | None:
 
 
 _READERS: dict[str, Callable[[Config, str, bool], ModelSpec]] = {
-    "eagle": _eagle, "eagle3": _eagle3, "peagle": _peagle, "dflash": _dflash, "dspark": _dspark,
-    "domino": _domino,
+    "eagle": _eagle, "eagle3": _eagle3, "peagle": _peagle, "dflash": _dflash, "dflash2": _dflash2,
+    "dspark": _dspark, "domino": _domino,
 }  # fmt: skip
 
 # ---------------------------------------------------------------- heads alone

@@ -102,6 +102,9 @@ SPECULATORS = [
     ("dspark, rnn", speculators("dspark", "qwen3", 3, **SPARK, markov_head_type="rnn"), 2_047_297),
     ("dspark, hidden alone", speculators("dspark", "qwen3", 3, **SPARK, draft_vocab_size=1000,
      confidence_head_with_markov=False), 1_967_809),
+    ("dflash2", speculators("dflash2", "qwen3", 3, **AUX, draft_vocab_size=1000), 2_617_536),
+    ("dflash2, other sizes", speculators("dflash2", "qwen3", 2, **AUX, draft_vocab_size=1000,
+     conv_kernel_size=3, conv_group_size=32, selector_rank=24), 1_487_360),
 ]  # fmt: skip
 
 
@@ -187,7 +190,9 @@ def test_heads_alone(values: dict[str, Any], total: int) -> None:
     ("values", "said"),
     [
         (eagle3(256, 512, 8, 2, 1000, architectures=["EagleCohereForCausalLM"]), "EagleCohere"),
-        (speculators("dflash2", "qwen3", 1), "speculators_model_type"),
+        (speculators("mtp", "qwen3", 1), "speculators_model_type"),
+        (speculators("dflash2", "qwen3", 1, **AUX, conv_group_size=24), "conv_group_size"),
+        (speculators("dflash2", "qwen3", 1, **AUX), "draft_vocab_size"),
         (block("DSparkDraftModel", 256, 512, 1000, {}), "markov_rank"),
         (block("DFlashDraftModel", 256, 512, 1000, DOMINO), "projector"),
         (eagle3(256, 512, 8, 2, 1000, new_state_size=3), "new_state_size"),

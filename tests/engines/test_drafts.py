@@ -65,7 +65,7 @@ def test_a_rank_has_what_vllms_class_has(
 @pytest.mark.parametrize(
     ("engine", "version", "draft", "word"),
     [
-        ("vllm", "0.33.0", MEDUSA, "kind medusa; it has eagle, eagle3, dflash, dspark"),
+        ("vllm", "0.33.0", MEDUSA, "kind medusa; it has eagle, eagle3, dflash, dflash2, dspark"),
         ("vllm", "0.32.0", MEDUSA, None),
         ("vllm", "0.18.0", DFLASH, "vLLM 0.18.0 has no class for a draft of kind dflash"),
         ("vllm", "0.20.0", DFLASH, None),

@@ -5,7 +5,8 @@
     last.
 0.5.11: the full and the window pool are sized at once (HybridSWAPoolConfigurator); before, tokens of
     equal layers were counted first, rounded to a page, and divided between the pools.
-0.5.11: DFlash drafts (absent 0.5.9); 0.5.16: DSpark (absent 0.5.14); 0.5.20: Domino (absent 0.5.18).
+0.5.11: DFlash drafts (absent 0.5.9); 0.5.16: DSpark (absent 0.5.14); 0.5.20: Domino and
+    DFlash2 (absent 0.5.18).
 0.5.13: states and those of draft tokens share the memory of states; before, the drafts' were taken
     from the whole first.
 0.5.14: draft layers widen a token; without a radix cache the window pool is sized for the requests.
@@ -89,6 +90,6 @@ def rules_for(version: str | None) -> Rules:
             "eagle3",
             *(["dflash"] if number >= (0, 5, 10) else []),
             *(["dspark"] if number >= (0, 5, 15) else []),
-            *(["domino"] if number >= (0, 5, 19) else []),
+            *(["domino", "dflash2"] if number >= (0, 5, 19) else []),
         ),
     )

@@ -20,8 +20,8 @@ V0 (0.1.7, 0.2.0, 0.4.0, 0.5.4, 0.6.4, 0.7.3; before 0.8): every layer of a mode
 0.20.1: "GPU KV cache size" is int(concurrency * max_model_len); before, blocks // groups * block.
 0.21.0: the memory of CUDA graphs is set aside before the pool is sized; before, the pool left it out.
 0.20.0: DFlash drafts (absent 0.18.0), all of whose layers are full attention up to 0.24.0
-    (qwen3_dflash.py has no windows before 0.25.0). 0.25.0: DSpark. 0.33.0 drops Medusa; MLP speculators
-    have been out of the registry since 0.11.0 (models/registry.py).
+    (qwen3_dflash.py has no windows before 0.25.0). 0.25.0: DSpark. 0.28.0: DFlash2 (absent 0.27.0).
+    0.33.0 drops Medusa; MLP speculators have been out of the registry since 0.11.0 (models/registry.py).
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
 0.14.0, 0.17.0, 0.24.0, 0.29.0, 0.30.0: which row a format's name means; see resolve.py.
 0.19.0: the server stops where it may run more requests than there are blocks of states (absent 0.18.0,
@@ -188,7 +188,7 @@ def rules_for(version: str | None) -> Rules:
 def _drafts(since: Callable[..., bool]) -> tuple[str, ...]:
     """The kinds of drafts that a release has a class for."""
     kinds = {
-        "eagle": True, "eagle3": True, "dflash": since(0, 19), "dspark": since(0, 25),
-        "medusa": not since(0, 33), "mlp_speculator": not since(0, 11),
+        "eagle": True, "eagle3": True, "dflash": since(0, 19), "dflash2": since(0, 28),
+        "dspark": since(0, 25), "medusa": not since(0, 33), "mlp_speculator": not since(0, 11),
     }  # fmt: skip
     return tuple(kind for kind, there in kinds.items() if there)

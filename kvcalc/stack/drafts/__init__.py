@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kvcalc.stack.drafts.dflash import DFlashDraft
+    from kvcalc.stack.drafts.dflash2 import DFlash2Draft
     from kvcalc.stack.drafts.domino import DominoDraft
     from kvcalc.stack.drafts.dspark import DSparkDraft
     from kvcalc.stack.drafts.eagle import EagleDraft
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         EagleDraft
         | Eagle3Draft
         | DFlashDraft
+        | DFlash2Draft
         | DSparkDraft
         | DominoDraft
         | MedusaDraft
@@ -30,6 +32,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "eagle": ("kvcalc.stack.drafts.eagle", "EagleDraft"),
     "eagle3": ("kvcalc.stack.drafts.eagle3", "Eagle3Draft"),
     "dflash": ("kvcalc.stack.drafts.dflash", "DFlashDraft"),
+    "dflash2": ("kvcalc.stack.drafts.dflash2", "DFlash2Draft"),
     "dspark": ("kvcalc.stack.drafts.dspark", "DSparkDraft"),
     "domino": ("kvcalc.stack.drafts.domino", "DominoDraft"),
     "medusa": ("kvcalc.stack.drafts.medusa", "MedusaDraft"),

@@ -1,6 +1,6 @@
 """What engines and accelerators have room for: ``fit``, ``capacity``, ``traffic``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -149,18 +149,11 @@ def fit(
     asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
     flags = (language_model_only, limit_mm_per_prompt, mm_encoder_tp_mode)
     media, spec, asked, left = _served(name, engine_version, spec, asked, *flags)
-    request = FitRequest(
-        media=media,
-        workload=asked,
-        engine=name,
-        engine_version=engine_version,
-        utilization=_share("memory_utilization", memory_utilization, most=1),
-        max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
-        max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
-        eager=eager,
-        kv_stated=words.get("kv_dtype") is not None,
-        notes=(*needless_eager(name, eager), *left),
-    )
+    request = _request(
+        asked, name, engine_version, memory_utilization, max_num_batched_tokens, max_num_seqs,
+        eager, words,
+    )  # fmt: skip
+    request = replace(request, media=media, notes=(*needless_eager(name, eager), *left))
     return ask(Planner(spec), device, request)
 
 
@@ -189,6 +182,20 @@ def _served(
     spec, left = served_part(spec, media, engine_of(engine).words, version)
     layout = replace(asked.layout, towers_whole=media.towers_whole)
     return media, spec, replace(asked, layout=layout), left
+
+
+def _request(
+    workload: Workload, engine: str, version: str | None, share: Share, step_tokens: Tokens,
+    step_requests: int | None, eager: bool, words: Mapping[str, Any],
+) -> FitRequest:  # fmt: skip
+    """How the engine is run. words: what was said of the workload."""
+    return FitRequest(
+        workload=workload, engine=engine, engine_version=version,
+        utilization=_share("memory_utilization", share, most=1),
+        max_num_batched_tokens=tokens("max_num_batched_tokens", step_tokens),
+        max_num_seqs=None if step_requests is None else whole("max_num_seqs", step_requests),
+        eager=eager, kv_stated=words.get("kv_dtype") is not None,
+    )  # fmt: skip
 
 
 def _is_list(value: object) -> bool:
@@ -220,16 +227,10 @@ def which(
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
     asked = asked_of(given)
     name, why = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
-    request = FitRequest(
-        workload=Workload(context_tokens=0),
-        engine=name,
-        engine_version=engine_version,
-        utilization=_share("memory_utilization", memory_utilization, most=1),
-        max_num_batched_tokens=tokens("max_num_batched_tokens", max_num_batched_tokens),
-        max_num_seqs=None if max_num_seqs is None else whole("max_num_seqs", max_num_seqs),
-        eager=eager,
-        kv_stated=given.get("kv_dtype") is not None,
-    )
+    request = _request(
+        Workload(context_tokens=0), name, engine_version, memory_utilization,
+        max_num_batched_tokens, max_num_seqs, eager, given,
+    )  # fmt: skip
     named = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
     if not named or not all(isinstance(each, str) for each in named):
         raise UsageError(f"models are names, patterns or paths, not {models!r}")

@@ -32,7 +32,13 @@ class Observation:
 
 @frozen
 class Advice:
-    """A change that helps. change: as the engine spells it. command: asks kvcalc about it."""
+    """A change that would help.
+
+    Fields:
+        change: as the engine spells it.
+        effect: a sentence.
+        command: asks kvcalc about it.
+    """
 
     change: str
     effect: str

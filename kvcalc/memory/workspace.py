@@ -27,10 +27,13 @@ SCORE_NOTE = "a score: 2 bytes in bf16, 4 cast to fp32, 4 of the fp32 softmax"
 
 @frozen
 class WorkspaceItem:
-    """One transient allocation during a prefill of the whole context.
+    """A buffer of a step.
 
-    formula: with names; substituted: the same with numbers. eager_only: not with fused attention.
-    note: where a constant of the formula comes from.
+    Fields:
+        formula: in the letters of the documents.
+        substituted: the same with the numbers put in.
+        eager_only: not there where a fused kernel does the work.
+        note: where a constant of the formula comes from.
     """
 
     name: str
@@ -38,7 +41,7 @@ class WorkspaceItem:
     substituted: str
     bytes: int
     eager_only: bool = False
-    note: str = ""
+    note: str | None = None
 
 
 def workspace(spec: ModelSpec, workload: Workload) -> tuple[WorkspaceItem, ...]:

@@ -16,14 +16,16 @@ from kvcalc.units import format_bytes
 
 @frozen(kw_only=True)
 class Tier:
-    """One tier, for sessions of the question's length.
+    """RAM or disk. What the question did not say is null.
 
-    unit_tokens: None where groups of layers differ. unit_bytes: on all ranks. session_units,
-    session_bytes: of one session; kept_tokens: of it that are read back, the rest is computed again.
-    bytes: the tier's size, None where it was not said; num_units, tokens, sessions: what it holds.
-    tokens are those of such sessions. move: seconds for one session at the link's speed, None without.
-    requests, requests_bytes: of a file of lengths: how many are held at once where all are sessions
-    alike, and what all of them take. flag: what makes the tier so large; empty: nothing does.
+    Fields:
+        unit_tokens: null where groups of layers differ.
+        unit_bytes: of one on all ranks, padding included.
+        kept_tokens: of the session that are read back; the rest is computed again.
+        tokens: held, of such sessions.
+        requests: of the file of lengths, held at once, were all sessions alike.
+        flag: what makes the tier so large in the engine.
+        move_seconds: of one session, at the link's speed.
     """
 
     name: str
@@ -37,10 +39,10 @@ class Tier:
     num_units: int | None = None
     tokens: int | None = None
     sessions: int | None = None
-    move: Fraction | None = None
     requests: int | None = None
     requests_bytes: int | None = None
-    flag: str = ""
+    flag: str | None = None
+    move_seconds: Fraction | None = None
 
 
 @frozen(kw_only=True)
@@ -122,7 +124,7 @@ def _tier(
         "name": storage.name, "unit": storage.unit, "unit_tokens": storage.unit_tokens,
         "unit_bytes": storage.unit_bytes, "session_units": units, "session_bytes": session,
         "kept_tokens": storage.kept(tokens),
-        "move": None if speed is None else Fraction(session) / speed,
+        "move_seconds": None if speed is None else Fraction(session) / speed,
     }  # fmt: skip
     if question.lengths is not None:
         of_all = sum(storage.units(each) * n for each, n in question.lengths.totals.items())

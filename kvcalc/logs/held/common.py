@@ -1,14 +1,14 @@
 """What the engines' comparisons share: flags of a log as typed values, commands to paste."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.engines.request import CapacityRequest
-from kvcalc.errors import UsageError
+from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Observation, Value
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.memory.layout import Layout
@@ -136,3 +136,41 @@ def one_or_two(choices: Sequence[tuple[str, Sequence[object]]]) -> Iterator[tupl
             for value in values:
                 for second in others:
                     yield ((name, value), (other, second))
+
+
+class Reading(Protocol):
+    """A log's figures beside what one reading of its inputs predicts."""
+
+    def observations(self) -> Iterable[Observation]:
+        """Figure by figure."""
+
+
+Held = TypeVar("Held", bound=Reading)
+
+
+def agreeing(
+    tries: Iterable[tuple[Change, ...]],
+    read: Callable[[tuple[Change, ...]], Held],
+    bare: bool = True,
+) -> tuple[Held, tuple[Change, ...] | None]:
+    """The first reading under which every figure agrees, and what it changes of what the log says.
+
+    Where none does, the first one and None; bare: only the one that changes nothing. Raises what the
+    first that could not be read raised, where none is left.
+    """
+    first: Held | None = None
+    problem: KvcalcError | None = None
+    for changes in tries:
+        try:
+            found = read(changes)
+        except KvcalcError as error:
+            problem = problem or error
+            continue
+        rows = list(found.observations())
+        if first is None and not (bare and changes):
+            first = found
+        if all(row.agrees is not False for row in rows) and any(row.agrees for row in rows):
+            return found, changes
+    if first is None:
+        raise problem or UsageError("the log's flags make no question")
+    return first, None

@@ -13,10 +13,20 @@ from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.pool import capacity
 from kvcalc.engines.llama_cpp.setup import CELLS
 from kvcalc.engines.result import Cache, CapacityResult
-from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.errors import KvcalcError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
-from kvcalc.logs.held.common import changed, command, distinct, near, observed, truth, whole, word
+from kvcalc.logs.held.common import (
+    agreeing,
+    changed,
+    command,
+    distinct,
+    near,
+    observed,
+    truth,
+    whole,
+    word,
+)
 from kvcalc.logs.held.gguf_file import weights
 from kvcalc.logs.parts import parts_of
 from kvcalc.spec.catalog import Found
@@ -170,22 +180,12 @@ def _unsaid(start: Start) -> str:
 def compare(start: Start, spec: ModelSpec) -> tuple[Compared, tuple[str, ...]]:
     """The reading under which the figures agree, and what was assumed for it."""
     stated = question(start, spec)
-    first: Compared | None = None
-    problem: KvcalcError | None = None
-    for changes in _tries(start, stated):
-        try:
-            found = Compared(spec, changed(stated, changes), start)
-        except KvcalcError as error:
-            problem = problem or error
-            continue
-        rows = list(found.observations())
-        if first is None:
-            first = found
-        if all(row.agrees is not False for row in rows) and any(row.agrees for row in rows):
-            return found, tuple(_assumed(name, value) for name, value in changes)
-    if first is None:
-        raise problem or UsageError("the log's flags make no question")
-    return first, ()
+    found, changes = agreeing(
+        _tries(start, stated),
+        lambda changes: Compared(spec, changed(stated, changes), start),
+        bare=False,
+    )
+    return found, tuple(_assumed(name, value) for name, value in changes or ())
 
 
 def _tries(start: Start, request: LlamaCppFlags) -> Iterator[tuple[tuple[str, object], ...]]:

@@ -17,6 +17,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.logs.held.common import (
+    agreeing,
     changed,
     command,
     distinct,
@@ -237,25 +238,14 @@ def compare(
 ) -> tuple[Compared, tuple[str, ...]]:
     """The reading under which the figures agree, and what was assumed for it."""
     stated = question(start, spec, device)
-    first: Compared | None = None
-    problem: KvcalcError | None = None
-    for changes in _tries(start, stated):
-        try:
-            found = Compared(spec, changed(stated, changes), start)
-        except KvcalcError as error:
-            problem = problem or error
-            continue
-        rows = list(found.observations())
-        if first is None and not changes:
-            first = found
-        if all(row.agrees is not False for row in rows) and any(row.agrees for row in rows):
-            assumed = tuple(_assumed(name, value) for name, value in changes)
-            if not changes and "--tp-size" not in start.flags:
-                assumed = ("--tp-size: not in the log, 1 taken",)
-            return found, assumed
-    if first is None:
-        raise problem or UsageError("the log's flags make no question")
-    return first, ()
+    found, changes = agreeing(
+        _tries(start, stated), lambda changes: Compared(spec, changed(stated, changes), start)
+    )
+    if changes is None:
+        return found, ()
+    if not changes and "--tp-size" not in start.flags:
+        return found, ("--tp-size: not in the log, 1 taken",)
+    return found, tuple(_assumed(name, value) for name, value in changes)
 
 
 def _tries(start: Start, request: SglangFlags) -> Iterator[tuple[tuple[str, object], ...]]:

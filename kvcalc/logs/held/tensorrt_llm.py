@@ -17,6 +17,7 @@ from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.logs.held.common import (
+    agreeing,
     changed,
     command,
     distinct,
@@ -151,22 +152,10 @@ class Compared:
 def compare(start: Start, spec: ModelSpec) -> tuple[Compared, tuple[str, ...]]:
     """The reading under which the figures agree, and what was assumed for it."""
     stated = question(start)
-    first: Compared | None = None
-    problem: KvcalcError | None = None
-    for changes in _tries(start, stated):
-        try:
-            found = Compared(spec, changed(stated, changes), start)
-        except KvcalcError as error:
-            problem = problem or error
-            continue
-        rows = list(found.observations())
-        if first is None and not changes:
-            first = found
-        if all(row.agrees is not False for row in rows) and any(row.agrees for row in rows):
-            return found, tuple(_assumed(name, value) for name, value in changes)
-    if first is None:
-        raise problem or UsageError("the log's flags make no question")
-    return first, ()
+    found, changes = agreeing(
+        _tries(start, stated), lambda changes: Compared(spec, changed(stated, changes), start)
+    )
+    return found, tuple(_assumed(name, value) for name, value in changes or ())
 
 
 def _tries(start: Start, request: TensorrtLlmFlags) -> Iterator[tuple[tuple[str, object], ...]]:

@@ -1,6 +1,6 @@
 """``kvcalc fit``: the verdict, where the memory goes, and what would help."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvcalc.deployment.answer import Device, Fit, step_of
@@ -84,15 +84,23 @@ def sheet(fit: Fit) -> Sheet:
         rows = tuple(Row((*cells, Count(device.stage))) for cells in _device_rows(fit, device))
         caption = stage if len(fit.devices) > 1 else ""
         parts.append(Table("device", columns, rows, caption=caption))
-    answers = (Column("how far it goes", "name", wraps=True), Column("", "note", wraps=True),
-               Column(None, "value"))  # fmt: skip
-    parts.append(Table("answer", answers, tuple(map(Row, _answer_rows(fit))), headed=False))
-    if fit.changes:
-        changes = (Column("what would make it fit", "name", wraps=True),
-                   Column("what it costs", "note", wraps=True))  # fmt: skip
-        rows = tuple(Row((Code(change.what), change.cost)) for change in fit.changes)
-        parts.append(Table("change", changes, rows))
+    changes = [(change.what, change.cost) for change in fit.changes]
+    parts += closing_tables("how far it goes", _answer_rows(fit), "what would make it fit",
+                            "what it costs", changes)  # fmt: skip
     return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
+
+
+def closing_tables(
+    about: str, answers: Iterable[tuple[Cell, Cell, Cell]], what: str, effect: str,
+    changes: Sequence[tuple[str, str]],
+) -> Iterator[Table]:  # fmt: skip
+    """The answers in words, with what they are in numbers, then what to change."""
+    columns = (Column(about, "name", wraps=True), Column("", "note", wraps=True),
+               Column(None, "value"))  # fmt: skip
+    yield Table("answer", columns, tuple(map(Row, answers)), headed=False)
+    if changes:
+        titles = (Column(what, "name", wraps=True), Column(effect, "note", wraps=True))
+        yield Table("change", titles, tuple(Row((Code(name), said)) for name, said in changes))
 
 
 def _evidence(fit: Fit) -> str:

@@ -7,6 +7,7 @@ from kvcalc.engines.llama_cpp.alongside import Beside
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.local import LocalFit, headline
 from kvcalc.engines.llama_cpp.memory import Use
+from kvcalc.report.answers.fit import closing_tables
 from kvcalc.report.cells import Bytes, Cell, Code, Count, Mebibytes
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
@@ -79,14 +80,9 @@ def sheet(fit: LocalFit) -> Sheet:
     )  # fmt: skip
     rows = [row for use in fit.table.uses for row in (_row(use), *map(_own_row, use.beside))]
     parts.append(Table("device", columns, tuple(rows)))
-    answers = (Column("how it runs", "name", wraps=True), Column("", "note", wraps=True),
-               Column(None, "value"))  # fmt: skip
-    parts.append(Table("answer", answers, tuple(map(Row, _answers(fit))), headed=False))
-    if fit.changes:
-        changes = (Column("what reads less of RAM, or makes it fit", "name", wraps=True),
-                   Column("what it does", "note", wraps=True))  # fmt: skip
-        found = tuple(Row((Code(change.what), change.effect)) for change in fit.changes)
-        parts.append(Table("change", changes, found))
+    changes = [(change.what, change.effect) for change in fit.changes]
+    parts += closing_tables("how it runs", _answers(fit), "what reads less of RAM, or makes it fit",
+                            "what it does", changes)  # fmt: skip
     return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
 
 

@@ -44,10 +44,6 @@ def to_object(found: Tiers, source: tuple[str, ...], path: str) -> dict[str, Any
         engine={"name": found.engine, "version": found.version},
         workload={"context_tokens": found.context_tokens, "tensor": found.ranks},
         gpu=filled(objects.Gpu, found, **gpu),
-        tiers=[
-            filled(objects.Tier, tier, move_seconds=tier.move)
-            for tier in found.tiers
-        ],
     )  # fmt: skip
 
 
@@ -96,8 +92,8 @@ _COSTS = (
     Column("bytes of one", "unit_bytes", lambda size: ExactBytes(size, after=" B")),
     Column("a session", "session_bytes", Bytes), Column("of them", "session_units", Count),
     Column("tokens kept", "kept_tokens", Count),
-    Column("to move one", "", _time, lambda tier: tier.move, right=True),
-    Column(None, "move_seconds", Decimal, lambda tier: tier.move),
+    Column("to move one", "", _time, lambda tier: tier.move_seconds, right=True),
+    Column(None, "move_seconds", Decimal),
 )  # fmt: skip
 _HOLDS = (
     Column("what it holds", "name"), Column("size", "bytes", Bytes),

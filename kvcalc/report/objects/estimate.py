@@ -2,6 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
+from kvcalc.memory.workspace import WorkspaceItem
 from kvcalc.report.objects.common import Model, Waste
 
 
@@ -211,36 +212,19 @@ class Cache(TypedDict):
     after_prefill_bytes: NotRequired[int]
 
 
-class Buffer(TypedDict):
-    """A buffer of a step.
-
-    Fields:
-        formula: in the letters of the documents.
-        substituted: the same with the numbers put in.
-        eager_only: not there where a fused kernel does the work.
-    """
-
-    name: str
-    formula: str
-    substituted: str
-    bytes: int
-    eager_only: bool
-    note: str | None
-
-
 class Step(TypedDict):
     """The largest buffers of a step of so many tokens, as engines cut a prefill."""
 
     tokens: int
     bytes: int
-    items: list[Buffer]
+    items: list[WorkspaceItem]
 
 
 class Workspace(TypedDict):
     """Buffers of a step, in no sum. bytes is the largest of an unchunked prefill."""
 
     bytes: int
-    items: list[Buffer]
+    items: list[WorkspaceItem]
     step: Step
 
 

@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from kvcalc.logs.answer import Advice
 from kvcalc.report.objects.common import EngineName, Model
 
 
@@ -29,20 +30,6 @@ class LogFigure(TypedDict):
     reason: str
 
 
-class LogAdvice(TypedDict):
-    """A change that would help.
-
-    Fields:
-        change: as the engine spells it.
-        effect: a sentence.
-        command: asks kvcalc about it.
-    """
-
-    change: str
-    effect: str
-    command: str
-
-
 class Log(TypedDict):
     """A start-up log beside kvcalc's answer.
 
@@ -54,4 +41,4 @@ class Log(TypedDict):
     model: Model
     flags: dict[str, str | int | float | bool]
     observations: list[LogFigure]
-    advice: list[LogAdvice]
+    advice: list[Advice]

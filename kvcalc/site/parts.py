@@ -1,11 +1,9 @@
 """Pieces that several kinds of page have: tables of links, facts, the layers of a model explained."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kvcalc.report.answers.explanation import evaluate
 from kvcalc.site.frame import text
-from kvcalc.site.text import inline
 from kvcalc.units import format_bytes
 
 # A cell that is HTML already, or words; a number stands to the right.
@@ -48,36 +46,6 @@ def facts(pairs: Iterable[tuple[str, str, str]]) -> str:
 def size(num_bytes: int) -> tuple[str, str]:
     """A number of bytes as people say it, and to the last one."""
     return format_bytes(num_bytes), f"{num_bytes:,} bytes"
-
-
-def equation(told: dict[str, Any]) -> Iterator[str]:
-    """What ``explain`` says of one kind of layer: the equation, its numbers, symbols and source."""
-    yield f"<p>{text(told['title'])}</p>\n"
-    values = {symbol["letter"]: str(symbol["value"]) for symbol in told["symbols"]}
-    for what, formula in (("a position", told["per_position"]), ("fixed", told["fixed"])):
-        if formula:
-            yield f'<p class="equation"><span>elements, {what}</span> {_steps(formula, values)}</p>\n'
-    if told["symbols"]:
-        items = "".join(
-            f"<dt><code>{text(symbol['letter'])}</code></dt><dd><code>{text(symbol['field'])} = "
-            f"{symbol['value']}</code> {text(symbol['meaning'])}</dd>"
-            for symbol in told["symbols"]
-        )
-        yield f'<dl class="symbols">{items}</dl>\n'
-    said = (("Positions", "positions"), ("Stored", "stored"), ("Not stored", "not_stored"),
-            ("Source", "source"))  # fmt: skip
-    for name, key in said:
-        if told[key]:
-            yield f"<p><b>{name}:</b> {inline(told[key])}</p>\n"
-    yield from (f"<p><b>Note:</b> {inline(note)}</p>\n" for note in told["notes"])
-
-
-def _steps(formula: str, values: dict[str, str]) -> str:
-    import re
-
-    numbers = re.sub(r"[A-Za-z_][A-Za-z0-9_']*", lambda found: values[found[0]], formula)
-    steps = dict.fromkeys((formula, numbers, f"{evaluate(numbers):,}"))
-    return " = ".join(f"<code>{text(step.replace('*', '×'))}</code>" for step in steps)
 
 
 def tensors(group: dict[str, Any], tokens: int) -> str:

@@ -59,7 +59,7 @@ def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> di
     length = cache_function(spec, workload.cache).peak(
         workload.context_tokens, workload.encoder_tokens
     )
-    groups = [_object(spec, group, workload, length) for group in merged(groups_of(spec))]
+    groups = [group_object(spec, group, workload, length) for group in merged(groups_of(spec))]
     return {
         "model": {"name": spec.name, "source": list(spec.source)},
         "context_tokens": workload.context_tokens,
@@ -74,7 +74,10 @@ def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> di
     }
 
 
-def _object(spec: ModelSpec, group: CacheGroup, workload: Workload, length: int) -> dict[str, Any]:
+def group_object(
+    spec: ModelSpec, group: CacheGroup, workload: Workload, length: int
+) -> dict[str, Any]:
+    """Layers of one mechanism at a length, with each tensor of one layer and one sequence."""
     mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
     told = mechanism.explain() if hasattr(mechanism, "explain") else None
     tensors: list[dict[str, Any]] = []

@@ -15,15 +15,16 @@ from pathlib import Path
 from kvcalc import __version__
 from kvcalc.checks.expect import expect_findings
 from kvcalc.errors import UsageError
-from kvcalc.explanation import Explanation
-from kvcalc.memory.cache import cache_function, tensor_bytes
+from kvcalc.memory.cache import cache_function
 from kvcalc.memory.claims import wrong_claims
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.grid import kinds
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
-from kvcalc.report.answers.explanation import evaluate
+from kvcalc.report.answers.explanation import group_object
 from kvcalc.report.answers.layers import describe_layers
+from kvcalc.report.cells import ratio
 from kvcalc.report.page.data import Question, to_json, to_object
+from kvcalc.report.page.equations import equation
 from kvcalc.report.page.proofs import ProofLine, rows
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
@@ -92,7 +93,7 @@ def _rows(estimates: tuple[Estimate, ...]) -> Iterator[str]:
         total = estimate.parameters.total
         cells = (
             _bytes_cell("cache", "cache", cache.bytes),
-            f'<td data-title="to the first" data-field="ratio">{_ratio(cache.bytes, first)}</td>',
+            f'<td data-title="to the first" data-field="ratio">{ratio(cache.bytes, first)}</td>',
             _bytes_cell("nextToken", "one more token", cache.next_token_bytes),
             _bytes_cell("weights", "weights", estimate.weight_bytes),
             _bytes_cell("total", "weights + cache", estimate.total_bytes),
@@ -120,12 +121,6 @@ def _bytes_cell(name: str, title: str, value: int, hidden: bool = False) -> str:
     return f"<td {about}>{shown}</td>"
 
 
-def _ratio(part: int, whole: int) -> str:
-    from kvcalc.report.cells import ratio
-
-    return ratio(part, whole)
-
-
 def _model(estimate: Estimate) -> str:
     """The equations of every kind of layer, the popular errors, the assumptions, the sources."""
     spec, workload = estimate.spec, estimate.workload
@@ -147,71 +142,34 @@ def _model(estimate: Estimate) -> str:
 
 
 def _group(estimate: Estimate, group: CacheGroup, length: int) -> Iterator[str]:
-    spec, workload = estimate.spec, estimate.workload
-    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
-    count = len(group.layers)
+    workload, count = estimate.workload, len(group.layers)
+    told = group_object(estimate.spec, group, workload, length)
     yield (
         f"<section><h4>{escape(group.block)}: {escape(group.mechanism)}, {count} "
         f"layer{'s' if count != 1 else ''} <span>({describe_layers(group.layers)})</span></h4>\n"
     )
-    if hasattr(mechanism, "explain"):
-        yield from _explanation(mechanism.explain())
+    if told["explanation"] is not None:
+        yield from equation(told["explanation"])
     when = "" if length == workload.context_tokens else ", when the most is held"
     yield (
         '<div class="scroll"><table><caption>One layer, one sequence, '
         f"{format_tokens(length)} tokens{when}</caption><thead><tr><th>kept</th><th>shape</th>"
         "<th>format</th><th>positions</th><th>bytes a position</th><th>bytes</th></tr></thead><tbody>"
     )
-    each = 0
-    for tensor in group.tensors:
-        positions = tensor.extent.positions(length, workload.encoder_tokens)
-        position_bytes = tensor_bytes(tensor, workload.cache)
-        each += positions * position_bytes
-        dtype = workload.cache.format(tensor.role, tensor.dtype).name
+    for tensor in told["tensors"]:
         cells = (
-            "[" + ", ".join(map(str, tensor.shape)) + "]", dtype,
-            f"{positions:,} <small>{escape(str(tensor.extent))}</small>",
-            f"{position_bytes:,}", f"{positions * position_bytes:,}",
+            "[" + ", ".join(map(str, tensor["shape"])) + "]", tensor["dtype"],
+            f"{tensor['positions']:,} <small>{escape(tensor['extent'])}</small>",
+            f"{tensor['position_bytes']:,}", f"{tensor['bytes']:,}",
         )  # fmt: skip
-        yield f'<tr><th scope="row">{escape(tensor.name)}</th>'
+        yield f'<tr><th scope="row">{escape(tensor["name"])}</th>'
         yield "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-    total = each * count
+    each, total = sum(tensor["bytes"] for tensor in told["tensors"]), told["bytes"]
     yield "</tbody></table></div>\n"
     yield (
         f"<p>{each:,} bytes a layer × {count} = <strong>{total:,}</strong> bytes "
         f"({format_bytes(total)}).</p></section>\n"
     )
-
-
-def _explanation(explanation: Explanation) -> Iterator[str]:
-    yield f"<p>{escape(explanation.title)}</p>\n"
-    for what, equation in (("a position", explanation.per_position), ("fixed", explanation.fixed)):
-        if equation:
-            substituted = explanation.substituted(equation)
-            steps = dict.fromkeys((equation, substituted, f"{evaluate(substituted):,}"))
-            shown = " = ".join(f"<code>{_times(step)}</code>" for step in steps)
-            yield f'<p class="equation"><span>elements, {what}</span> {shown}</p>\n'
-    if explanation.symbols:
-        yield "<dl>"
-        for symbol in explanation.symbols:
-            yield (
-                f"<dt><code>{escape(symbol.letter)}</code></dt><dd><code>{escape(symbol.field)} = "
-                f"{symbol.value}</code> {escape(symbol.meaning)}</dd>"
-            )
-        yield "</dl>\n"
-    words = (
-        ("Positions", explanation.positions),
-        ("Stored", explanation.stored),
-        ("Not stored", explanation.not_stored),
-        ("Source", explanation.source),
-        *(("Note", note) for note in explanation.notes),
-    )
-    yield "".join(f"<p><b>{name}:</b> {escape(text)}</p>\n" for name, text in words if text)
-
-
-def _times(equation: str) -> str:
-    """An equation as people write it: * is ×, // stays."""
-    return escape(equation.replace("*", "×"))
 
 
 def _without_cache(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[str]:

@@ -8,12 +8,14 @@ from kvcalc.engines.workload import EngineCache, workload_cache
 from kvcalc.errors import KvcalcError
 from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
+from kvcalc.report.page.equations import equation
 from kvcalc.site.drawings import kept
 from kvcalc.site.drawings.svg import figure
 from kvcalc.site.frame import Page, lines, link, text
 from kvcalc.site.pages.lists import named
-from kvcalc.site.parts import equation, table, tensors
+from kvcalc.site.parts import table, tensors
 from kvcalc.site.subject import Subject
+from kvcalc.site.text import inline
 from kvcalc.spec.schema import field_docs
 from kvcalc.units import format_bytes
 
@@ -117,7 +119,7 @@ def _equation(life: Life, homes: dict[str, str]) -> Iterator[str]:
     kind = life.group.mechanism
     where = link("life.html", homes[kind], kind) if kind in homes else text(kind)
     yield f"<p>In {where} it is <code>{text(life.letter)}</code>.</p>\n"
-    yield from equation(life.told["explanation"])
+    yield from equation(life.told["explanation"], inline)
 
 
 def _tensors(life: Life) -> str:

@@ -10,10 +10,11 @@ from kvcalc.frozen import frozen
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.answers.mechanisms import EXAMPLES, Section
+from kvcalc.report.page.equations import equation
 from kvcalc.site.drawings import kept
 from kvcalc.site.drawings.svg import figure
 from kvcalc.site.frame import Page, lines, link, text
-from kvcalc.site.parts import Cell, equation, table, tensors
+from kvcalc.site.parts import Cell, table, tensors
 from kvcalc.site.subject import Subject
 from kvcalc.site.text import docstring, inline
 from kvcalc.spec.fields import SpecField, spec_fields
@@ -134,7 +135,7 @@ def _worked(shown: list[Use], place: str, made_up: bool) -> str:
     layers = describe_layers(use.group.layers)
     body = f"<p>{whose}: layers {text(layers)} ({text(use.group.block)}).</p>\n"
     if use.told["explanation"] is not None:
-        body += "".join(equation(use.told["explanation"]))
+        body += "".join(equation(use.told["explanation"], inline))
     body += tensors(use.told, subject.told["peak_tokens"])
     return f"<section><h2>Worked number</h2>{body}</section>\n"
 

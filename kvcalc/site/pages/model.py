@@ -9,10 +9,11 @@ from kvcalc.report.answers import engines, estimate
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.cells import ratio
 from kvcalc.report.page.data import Question, to_json, to_object
+from kvcalc.report.page.equations import equation
 from kvcalc.site import accuracy, devices
 from kvcalc.site.drawings import bars, curve, layers
 from kvcalc.site.frame import Page, filled, lines, link, sheet, text
-from kvcalc.site.parts import Cell, equation, facts, size, table, tensors
+from kvcalc.site.parts import Cell, facts, size, table, tensors
 from kvcalc.site.subject import Subject
 from kvcalc.site.text import inline
 from kvcalc.units import format_bytes, format_count, format_tokens
@@ -133,7 +134,7 @@ def _layers(subject: Subject, homes: Homes) -> Iterator[str]:
             f"<span>({text(describe_layers(numbers))})</span></h3>\n"
         )
         if group["explanation"] is not None:
-            yield from equation(group["explanation"])
+            yield from equation(group["explanation"], inline)
         yield tensors(group, told["peak_tokens"])
     if told["wrong_claims"]:
         items = "".join(f"<li>{text(claim)}</li>" for claim in told["wrong_claims"])

@@ -14,6 +14,8 @@ those that are alike are put together while a header is read, so that memory gro
 import json
 import os
 import re
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -95,6 +97,10 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 # ---------------------------------------------------------------- tensors that are alike
 
 
+# A dtype and the axes of a shape.
+Form = tuple[Any, ...]
+
+
 class Kinds:
     """Tensors as headers list them, those together that differ in the numbers of their names alone.
 
@@ -103,27 +109,32 @@ class Kinds:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        self._counts: dict[tuple[str, int, tuple[int, ...], str], int] = {}
-        self._bytes: dict[tuple[str, int, tuple[int, ...], str], int] = {}
+        self._counts: Counter[tuple[str, int, Form]] = Counter()
 
-    def add(self, name: str, shape: tuple[int, ...], dtype: str, num_bytes: int) -> None:
-        """Count one. All of a kind have as many bytes."""
-        self.names.add(name)
-        parts = _NUMBERS.split(name)
-        words = ".N".join(parts[::2])
-        at = _layer_at(words) if len(parts) > 1 else -1
-        layer = int(parts[at]) if 0 < at < len(parts) and len(parts[at]) < 8 else -1
-        kind = (words, layer, shape, dtype)
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._bytes[kind] = num_bytes
+    def add(self, forms: Mapping[str, Form]) -> None:
+        """Count tensors by their names."""
+        self.names.update(forms)
+        self._counts.update([(*_apart(name), form) for name, form in forms.items()])
 
     def tensors(self) -> tuple[StoredTensor, ...]:
         """What was added, a kind at a time."""
         return tuple(
-            StoredTensor(words, shape, dtype, count * self._bytes[kind], count, layer)
-            for kind, count in self._counts.items()
-            for words, layer, shape, dtype in (kind,)
+            StoredTensor(
+                words, shape, dtype, count * (prod(shape) * BITS[dtype] // 8), count, layer
+            )
+            for (words, layer, (dtype, *axes)), count in self._counts.items()
+            for shape in (tuple(axes),)
         )
+
+
+def _apart(name: str) -> tuple[str, int]:
+    """A name's words, N for each number between them; and the number of the layer, -1 for none."""
+    parts = _NUMBERS.split(name)
+    if len(parts) == 1:
+        return name, -1
+    words = ".N".join(parts[::2])
+    at = _layer_at(words)
+    return words, int(parts[at]) if 0 < at < len(parts) and len(parts[at]) < 8 else -1
 
 
 _NUMBERS = re.compile(r"\.(\d+)(?=\.)")
@@ -260,10 +271,69 @@ def _read_header(path: Path, kinds: Kinds) -> tuple[int, int]:
 
 def parse_header(text: bytes, path: str, kinds: Kinds) -> int:
     """Add the tensors of a header: the bytes of their data."""
+    found = _in_order(text)
+    if found is None or not kinds.names.isdisjoint(found[0]):
+        found = _one_by_one(text, path, kinds.names)
+    forms, num_bytes = found
+    kinds.add(forms)
+    return num_bytes
+
+
+def _in_order(text: bytes) -> tuple[dict[str, Form], int] | None:
+    """The tensors of a header, and the bytes of their data; None where anything may be amiss with it,
+    which ``_one_by_one`` finds out."""
+    # To Python true is 1.
+    if text.count(b",") > MAX_COMMAS or any(odd in text for odd in (b"true", b"false", b"\\")):
+        return None
+    try:
+        header = json.loads(text.decode("utf-8"), parse_float=_refuse)
+        extra = header.pop("__metadata__", None)
+        # A tensor and its three entries have a colon each: where there are no others, no key stands twice.
+        num_colons = 4 * len(header) + (0 if extra is None else 1 + len(extra))
+        if text.count(b":") != num_colons or not 0 < len(header) <= MAX_TENSORS:
+            return None
+        forms: dict[str, Form] = {}
+        sizes: dict[Form, int] = {}
+        begins, ends = [], []
+        for name, info in header.items():
+            begin, end = info["data_offsets"]
+            forms[name] = form = (info["dtype"], *info["shape"])
+            if form not in sizes:
+                sizes[form] = _size(info["dtype"], info["shape"])
+            if sizes[form] != end - begin:
+                return None
+            begins.append(begin)
+            ends.append(end)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    begins.sort()
+    ends.sort()
+    # None is empty, so each ends where another begins.
+    if [*begins, ends[-1]] != [0, *ends] or ends[-1] >= 1 << 63:
+        return None
+    return forms, ends[-1]
+
+
+def _refuse(number: str) -> None:
+    raise ValueError(number)
+
+
+def _size(dtype: str, shape: Any) -> int:
+    """Bytes of a tensor that has some. Raises ValueError and KeyError for what is not usual."""
+    num_bits: int = prod(shape) * BITS[dtype]
+    num_bytes, rest = divmod(num_bits, 8)
+    if rest or not num_bytes or not _sizes(shape) or len(shape) > MAX_AXES:
+        raise ValueError(shape)
+    return num_bytes
+
+
+def _one_by_one(text: bytes, path: str, before: set[str]) -> tuple[dict[str, Form], int]:
+    """The same of any header. before: the tensors of other files. Raises SpecError for what is wrong."""
     header = json_object(text, path, "the header", MAX_COMMAS)
     header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise wrong_file(path, f"{len(header)} tensors (at most {MAX_TENSORS})")
+    forms: dict[str, Form] = {}
     spans: list[tuple[int, int, str]] = []
     for name, info in header.items():
         dtype, shape, begin, end = _info(path, name, info)
@@ -275,9 +345,9 @@ def parse_header(text: bytes, path: str, kinds: Kinds) -> int:
                 path,
                 f"'{name}' {list(shape)} {dtype} cannot take the {end - begin} bytes it is given",
             )
-        if name in kinds.names:
+        if name in before:
             raise wrong_file(path, f"'{name}' is in another file of it as well")
-        kinds.add(name, shape, dtype, end - begin)
+        forms[name] = (dtype, *shape)
         spans.append((begin, end, name))
     spans.sort()
     last = 0
@@ -286,7 +356,7 @@ def parse_header(text: bytes, path: str, kinds: Kinds) -> int:
             what = "overlaps what stands before it" if begin < last else "leaves a gap before it"
             raise wrong_file(path, f"'{name}' {what}: at {begin}, expected at {last}")
         last = end
-    return last
+    return forms, last
 
 
 def _info(path: str, name: str, info: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -236,8 +235,7 @@ def test_deepseek_v3_with_a_tensor_per_expert() -> None:
             shapes[f"{place}mlp.{expert}up_proj.weight"] = (width, 7168)
             shapes[f"{place}mlp.{expert}down_proj.weight"] = (7168, width)
     kinds = Kinds()
-    for name, shape in shapes.items():
-        kinds.add(name, shape, "BF16", 2 * prod(shape))
+    kinds.add({name: ("BF16", *shape) for name, shape in shapes.items()})
     checkpoint = Checkpoint(path="v3", tensors=kinds.tensors(), total_bytes=0, present_bytes=0)
     found = attach(Imported(load("deepseek-v3")), checkpoint)
     assert sum(tensor.number for tensor in checkpoint.tensors) == 45_395

@@ -33,6 +33,12 @@ def entry(**changed: object) -> bytes:
     return json.dumps({"a": info}).encode()
 
 
+def after(**changed: object) -> bytes:
+    """A tensor like one that was in order."""
+    second = {"dtype": "U8", "shape": [1], "data_offsets": [1, 2]} | changed
+    return json.dumps({"a": second | {"shape": [1], "data_offsets": [0, 1]}, "b": second}).encode()
+
+
 HOSTILE = {
     "not JSON": (b"{]", "is not JSON"),
     "not an object": (b"[1, 2]", "not a JSON object"),
@@ -47,6 +53,21 @@ HOSTILE = {
     "negative shape": (entry(shape=[-2]), "a shape that is none"),
     "fraction": (entry(shape=[2.0]), "a shape that is none"),
     "truth": (entry(shape=[True, 2]), "a shape that is none"),
+    "a fraction after the like": (after(shape=[1.0]), "'b' has a shape that is none"),
+    "a truth after the like": (after(shape=[True]), "'b' has a shape that is none"),
+    "an offset that is true": (after(data_offsets=[True, 2]), "'b' has data_offsets that are none"),
+    "no list after the like": (after(shape="1"), "'b' has a shape that is none"),
+    "twice, whole": (b'{"b": 1, ' + after()[1:], "has 'b' twice"),
+    "an entry twice": (after().replace(b'"dtype"', b'"dtype": "F4", "dtype"'), "has 'dtype' twice"),
+    "within another": (
+        json.dumps(
+            {
+                "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+                "b": {"dtype": "U8", "shape": [1], "data_offsets": [1, 2]},
+            }
+        ).encode(),
+        "'b' overlaps what stands before it",
+    ),
     "many axes": (entry(shape=[1] * 99), "a shape that is none"),
     "2^62 * 2^62": (entry(shape=[1 << 62, 1 << 62]), "cannot take the 8 bytes"),
     "wrong size": (entry(shape=[3]), "cannot take the 8 bytes"),

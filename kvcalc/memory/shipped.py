@@ -33,6 +33,7 @@ def _counted(path: Path) -> dict[str, Any]:
     from kvcalc.memory.estimate import DEFAULT_CONTEXT
     from kvcalc.memory.grid import kinds
     from kvcalc.memory.weights import summarise
+    from kvcalc.spec.catalog import unread
     from kvcalc.spec.loader import load_spec_file
 
     spec = load_spec_file(path)
@@ -48,6 +49,8 @@ def _counted(path: Path) -> dict[str, Any]:
         "bytes_per_token": function.bytes_per_token,
         "fixed_bytes_per_sequence": function.fixed_bytes(tokens),
         "hub_id": spec.hub_id[0] if spec.hub_id else "",
+        "published_parameters": spec.checkpoint and spec.checkpoint.parameters,
+        "config_read": not unread(spec),
         # At the length that a question has where none is given.
         "next_token_bytes": function.next_token_bytes(DEFAULT_CONTEXT),
         "context": spec.max_position_embeddings,

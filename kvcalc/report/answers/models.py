@@ -9,12 +9,17 @@ from kvcalc.report.sheet import Answer, Column, Sheet, Table, rows_of
 
 KEYS = (
     "name", "family", "parameters", "active_parameters", "attention", "bytes_per_token",
-    "fixed_bytes_per_sequence", "hub_id", "next_token_bytes", "context", "modality", "released",
+    "fixed_bytes_per_sequence", "hub_id", "published_parameters", "config_read", "next_token_bytes",
+    "context", "modality", "released",
 )  # fmt: skip
 
 
 def _strong(name: str) -> Toned:
     return Toned(name, "strong")
+
+
+def _word(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 _COLUMNS = (
@@ -23,6 +28,7 @@ _COLUMNS = (
     Column("attention", "attention", wraps=True), Column("a token at 8k", "next_token_bytes", Bytes),
     Column(None, "bytes_per_token", Bytes),
     Column("windows and states", "fixed_bytes_per_sequence", Bytes), Column(None, "hub_id"),
+    Column(None, "published_parameters", Count), Column(None, "config_read", _word),
     Column("context", "context", Count), Column(None, "modality"), Column("released", "released"),
 )  # fmt: skip
 

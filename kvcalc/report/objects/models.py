@@ -10,7 +10,8 @@ class ModelRow(TypedDict):
         next_token_bytes: what a token costs at 8k.
         bytes_per_token: beyond every window.
         fixed_bytes_per_sequence: full windows and states.
-        hub_id: empty where it has none.
+        hub_id: empty where it has none. published_parameters: elements of its files; null where that
+            is not known. config_read: whether its own config was, or only what lists say of it.
         context: the tokens that it was made for. modality: text, with +vision, +audio.
         released: the month in which it came out.
     """
@@ -23,6 +24,8 @@ class ModelRow(TypedDict):
     bytes_per_token: int
     fixed_bytes_per_sequence: int
     hub_id: str
+    published_parameters: int | None
+    config_read: bool
     next_token_bytes: int
     context: int | None
     modality: str

@@ -1,6 +1,7 @@
 """MLA, its indexers, and DeepSeek V4."""
 
-from kvcalc.verify.twins.stack import NotExpressibleError, Stack, needs
+from kvcalc.errors import UnsupportedError
+from kvcalc.verify.twins.stack import Stack, needs
 from kvcalc.verify.twins.values import (
     Values,
     Writer,
@@ -75,8 +76,8 @@ def kimi_linear(s: Stack) -> Values:
 def bailing_hybrid(s: Stack) -> Values:
     """The last layer of each group has latent attention, the others KDA."""
     if s.attention("q_lora_rank") is not None:
-        raise NotExpressibleError(
-            "transformers' class has no q_lora_rank, as Ling 3.0 tiny's files do"
+        raise UnsupportedError(
+            f"{s.spec.name}: transformers' class has no q_lora_rank, which its files have"
         )
     values = deepseek(s)
     values["num_local_experts"] = values.pop("n_routed_experts")

@@ -15,7 +15,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import fields_of, frozen
 
 # What a number counts, as far as anybody has to tell numbers apart.
 Kind = Literal[
@@ -116,9 +116,7 @@ def counts(cls: Any) -> dict[str, Count]:
 
 @cache
 def _counts(cls: Any) -> dict[str, Count]:
-    from dataclasses import fields
-
-    found = {field.name: count_of(field.type) for field in fields(cls)}
+    found = {name: count_of(kind) for name, kind, _ in fields_of(cls)}
     return {name: count for name, count in found.items() if count is not None}
 
 

@@ -16,14 +16,14 @@ def load_model(source: str) -> Imported | None:
     None where the source is none of these. Raises NotFoundError, FileError, MissingExtraError,
     SpecError or UnsupportedError, each saying what to do.
     """
-    from kvcalc.convert.local_stores import is_ollama_name, lm_studio_path, load_ollama
-
     if not source:
         from kvcalc.errors import NotFoundError
 
         raise NotFoundError("a model's name is empty; write . for the current folder")
     path = Path(source)
     if not path.exists():
+        from kvcalc.convert.local_stores import is_ollama_name, lm_studio_path, load_ollama
+
         if is_ollama_name(source):
             return load_ollama(source)
         path = lm_studio_path(source) or path

@@ -9,10 +9,10 @@ Reward models are remote code: Qwen2.5-Math-RM's and InternLM2's modeling files.
 """
 
 import re
-from dataclasses import replace
 
 from kvcalc.convert.config import Config, short
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import ParamTensor
 
@@ -65,7 +65,7 @@ def with_class(spec: ModelSpec, c: Config, name: str, assumptions: list[str]) ->
     if kind == "Encoder" and spec.encoder is not None:
         return _encoder_alone(spec)
     if kind == "DoubleHeads":
-        return replace(
+        return changed(
             spec, class_tensors=_linear("multiple_choice_head.summary", 1, spec.hidden_size)
         )
     if kind in ("CausalLM", "LMHead", "MaskedLM"):
@@ -115,7 +115,7 @@ def _headless(
 ) -> ModelSpec:  # fmt: skip
     """A spec with these tensors in place of the language model's head."""
     assumptions.append(f"head = none: {short(name)} has no language model's head")
-    return replace(spec, head="none", tie_word_embeddings=None, head_bias=False, head_transform=False,
+    return changed(spec, head="none", tie_word_embeddings=None, head_bias=False, head_transform=False,
                    class_tensors=tensors)  # fmt: skip
 
 
@@ -160,23 +160,23 @@ def _masked(spec: ModelSpec, c: Config, name: str, assumptions: list[str]) -> Mo
         second: Tensors = {}
         if not tied and own not in _ONE_BIAS:
             second = {"head.decoder.bias": (spec.vocab_size,)}
-        return replace(
+        return changed(
             spec, head="mlm", tie_word_embeddings=tied, pooler=pooler, class_tensors=second
         )
     if own == "modernbert":
         bias: Tensors = (
             {"head.dense.bias": (spec.hidden_size,)} if c.flag("classifier_bias") else {}
         )
-        return replace(spec, head="lm", tie_word_embeddings=tied, head_transform=True,
+        return changed(spec, head="lm", tie_word_embeddings=tied, head_transform=True,
                        head_bias=c.flag("decoder_bias"), class_tensors=bias)  # fmt: skip
     if own == "eurobert":
-        return replace(spec, head="lm", tie_word_embeddings=tied, head_bias=c.flag("mlp_bias"))
+        return changed(spec, head="lm", tie_word_embeddings=tied, head_bias=c.flag("mlp_bias"))
     if own == "rembert":
         wide = c.number("output_embedding_size")
         tensors = _linear("head.dense", wide, spec.hidden_size)
         tensors |= {"head.norm.weight": (wide,), "head.norm.bias": (wide,)}
         tensors |= _linear("head.decoder", spec.vocab_size, wide)
-        return replace(spec, pooler=False, class_tensors=tensors)
+        return changed(spec, pooler=False, class_tensors=tensors)
     return _left_out(spec, name, assumptions)
 
 
@@ -207,7 +207,7 @@ def _of_encoder(
         tensors = _linear(before, width, width) | _linear("classifier", labels, width)
     if tensors is None:
         return _left_out(spec, name, assumptions)
-    return replace(spec, pooler=pooler, class_tensors=tensors)
+    return changed(spec, pooler=pooler, class_tensors=tensors)
 
 
 def _reader_head(spec: ModelSpec, c: Config, labels: int) -> Tensors | None:
@@ -240,7 +240,7 @@ def _left_out(spec: ModelSpec, name: str, assumptions: list[str]) -> ModelSpec:
             return spec
         spec = _headless(spec, name, {}, assumptions)
     assumptions.append(f"head = none: the head of {short(name)} is not counted")
-    return replace(spec, left_out=(*spec.left_out, f"the head of {short(name)}"))
+    return changed(spec, left_out=(*spec.left_out, f"the head of {short(name)}"))
 
 
 # ------------------------------------------------------------------ encoders with decoders
@@ -252,7 +252,7 @@ def _of_encoder_decoder(
     width, own = spec.hidden_size, spec.model_type or ""
     is_t5 = own in ("t5", "mt5", "umt5")
     if kind == "TokenClassification" and is_t5:
-        return replace(_encoder_alone(spec), class_tensors=_linear("classifier", labels, width))
+        return changed(_encoder_alone(spec), class_tensors=_linear("classifier", labels, width))
     if own == "t5gemma":
         tensors = _linear("score.out_proj", labels, width)
     elif kind == "QuestionAnswering":
@@ -261,7 +261,7 @@ def _of_encoder_decoder(
         tensors = _linear("classification_head.dense", width, width)
         tensors |= _linear("classification_head.out_proj", labels, width)
     if spec.tie_word_embeddings:
-        return replace(spec, class_tensors=tensors)
+        return changed(spec, class_tensors=tensors)
     return _headless(spec, name, tensors, assumptions)
 
 
@@ -270,7 +270,7 @@ def _encoder_alone(spec: ModelSpec) -> ModelSpec:
     encoder = spec.encoder
     assert encoder is not None
     used = {name for group in encoder.layers for name in group.names}
-    return replace(
+    return changed(
         spec, encoder=None, head="none", tie_word_embeddings=None, head_bias=False,
         layers=encoder.layers, final_norm=encoder.final_norm,
         blocks={name: block for name, block in spec.blocks.items() if name in used},
@@ -298,9 +298,9 @@ def _decoder_alone(spec: ModelSpec) -> ModelSpec:
             unread[f"{name}.cross_attention.{tensor.name}"] = (names.count(name), *tensor.shape)
         for each in ("weight", "bias"):
             unread[f"{name}.cross_attention_norm.{each}"] = (names.count(name), spec.hidden_size)
-        blocks[name] = replace(block, cross_attention=None)
+        blocks[name] = changed(block, cross_attention=None)
     # BigBirdPegasusForCausalLM is the one that does not tie its head.
     tied = False if spec.model_type == "bigbird_pegasus" else spec.tie_word_embeddings
-    return replace(
+    return changed(
         spec, encoder=None, blocks=blocks, class_tensors=unread, tie_word_embeddings=tied
     )

@@ -1,7 +1,6 @@
 """config.json -> ModelSpec: find the family, let it read, check what came out."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -19,9 +18,9 @@ from kvcalc.convert.model_types import (
     REMOTE_TEXT,
     TEXT_CONFIGS,
 )
-from kvcalc.convert.mtp import with_mtp
 from kvcalc.convert.quantization import Published, declared_alone, published_formats
 from kvcalc.errors import Problem, SpecError, UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.names import hint
 from kvcalc.spec.consistency import unread_findings
 from kvcalc.spec.model import ModelSpec
@@ -59,9 +58,12 @@ def spec_from_config(
         config = reader(values, own, path=path, assumptions=assumptions)
     spec = _decoder(config, path)
     spec, left_out = _whole(spec, config, values, model_type, left_out, path, assumptions)
-    spec = with_mtp(spec, config, model_type, config.values)
+    if config.mtp_modules():
+        from kvcalc.convert.mtp import with_mtp
+
+        spec = with_mtp(spec, config, model_type, config.values)
     config.finish()
-    spec = replace(
+    spec = changed(
         spec,
         name=name,
         model_type=model_type,
@@ -71,7 +73,7 @@ def spec_from_config(
     published = _published(values, config, spec, stored, assumptions)
     if published.dtypes and spec.towers:
         assumptions.append("towers and projectors in bf16, as quantised checkpoints keep them")
-    spec = replace(spec, weight_dtypes=published.dtypes, weight_formats=published.rules,
+    spec = changed(spec, weight_dtypes=published.dtypes, weight_formats=published.rules,
                    declared_cache=published.cache)  # fmt: skip
     problems = [
         Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
@@ -111,7 +113,7 @@ def _draft(
     from kvcalc.convert.drafts import draft_spec
 
     spec = draft_spec(values, path, assumptions)
-    spec = replace(spec, name=name, source=(source,) if isinstance(source, str) else source)
+    spec = changed(spec, name=name, source=(source,) if isinstance(source, str) else source)
     if values.get("quantization_config") and not stored:
         raise UnsupportedError(
             f"{path}: quantization_config: a quantised draft is not accounted for by its config; give "
@@ -161,7 +163,7 @@ def _with_own_head(
     name = architectures[0] if isinstance(architectures, list) and architectures else None
     if not isinstance(name, str):
         return spec
-    return with_class(replace(spec, model_type=config.model_type), config, name, assumptions)
+    return with_class(changed(spec, model_type=config.model_type), config, name, assumptions)
 
 
 def unknown_type(path: str, model_type: str) -> str:
@@ -273,7 +275,7 @@ def _with_towers(
         return spec, left_out
     rest = tuple(name for name in left_out if not any(f"({key} " in name for key in found.keys))
     others = tuple(name for name in rest if " of the config)" in name)
-    return replace(spec, towers=found.towers), others
+    return changed(spec, towers=found.towers), others
 
 
 def _innermost(values: Mapping[str, Any], model_type: str) -> tuple[Mapping[str, Any], str]:

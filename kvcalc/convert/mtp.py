@@ -11,13 +11,13 @@ minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from kvcalc.attention.v4_window import SharedKeyValueWindow
 from kvcalc.convert.config import Config
 from kvcalc.ffn.gated import GatedFeedForward
 from kvcalc.ffn.moe import MixtureOfExperts
+from kvcalc.frozen import changed
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.stack.mtp import MultiTokenPrediction
 
@@ -53,10 +53,10 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
         if model_type in _UNPUBLISHED:
             said += ", which the published files do not hold"
         left_out = (said, *spec.left_out)
-        return replace(spec, left_out=left_out)
+        return changed(spec, left_out=left_out)
     name, block = found
     copies = _COPIES[model_type]
-    return replace(
+    return changed(
         spec,
         blocks={**spec.blocks, name: block},
         mtp=MultiTokenPrediction(
@@ -124,7 +124,7 @@ def _narrow(spec: ModelSpec) -> tuple[str, Block] | None:
     dense = next((each for each in blocks if isinstance(each.ffn, GatedFeedForward)), None)
     if window is None or dense is None:
         return None
-    own = replace(window, ffn=dense.ffn)
+    own = changed(window, ffn=dense.ffn)
     return next(
         ((name, block) for name, block in spec.blocks.items() if block == own), ("mtp", own)
     )

@@ -6,11 +6,10 @@ bytes would look as right as any.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, short
-from kvcalc.frozen import field, frozen
+from kvcalc.frozen import changed, field, frozen
 from kvcalc.spec.model import ModelSpec, TensorFormat, WeightPart
 from kvcalc.spec.tensor_formats import as_rules
 
@@ -39,7 +38,7 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
     if values.get("quantization"):
         from kvcalc.convert.quantized.mlx import mlx_rules
 
-        plain = replace(spec, weight_dtypes=dtypes)
+        plain = changed(spec, weight_dtypes=dtypes)
         return Published(dtypes, mlx_rules(config, values["quantization"], plain))
     stated = _stated(values)
     if stated is None:

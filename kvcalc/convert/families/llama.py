@@ -3,10 +3,9 @@
 Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py of each function's types.
 """
 
-from dataclasses import replace
-
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import QKV, decoder, dense, every, gated, same_width, softmax, windowed
+from kvcalc.frozen import changed
 from kvcalc.spec.model import Block, Embedding, ModelSpec
 
 
@@ -154,7 +153,7 @@ def apertus1p5(c: Config) -> ModelSpec:
         # A head that is tied to the token table has all its rows.
         return spec
     extra = Embedding(extra_rows=spec.vocab_size - rows)
-    return replace(spec, vocab_size=rows, embedding=extra)
+    return changed(spec, vocab_size=rows, embedding=extra)
 
 
 def bitnet(c: Config) -> ModelSpec:
@@ -234,7 +233,7 @@ def mllama(c: Config) -> ModelSpec:
     ], tie=False, embedding=Embedding(extra_rows=8))  # fmt: skip
     if not any(block.cross_attention for block in spec.blocks.values()):
         return spec
-    return replace(spec, encoder=Encoder(layers=(), embedding="none", final_norm=False))
+    return changed(spec, encoder=Encoder(layers=(), embedding="none", final_norm=False))
 
 
 def muse_glimmer(c: Config) -> ModelSpec:

@@ -62,7 +62,7 @@ def read(pieces: Iterable[bytes], keys: Iterable[str]) -> Iterator[LogLine]:
     A server's log is a million lines of a few kinds: a kind that had no key is not looked at again.
     Takes memory for a piece, for the kinds, and for one line.
     """
-    words = [key.encode() for key in sorted(set(keys))]
+    words = _by_mark(key.encode() for key in sorted(set(keys)))
     dull: set[bytes] = set()
     number, rest = 1, b""
     for piece in pieces:
@@ -79,6 +79,24 @@ def read(pieces: Iterable[bytes], keys: Iterable[str]) -> Iterator[LogLine]:
     yield from _telling(rest, rest.translate(None, _UNLIKE).split(b"\n"), number, words, dull)
 
 
+# What many keys have in them: of a text without it they need not be looked for, and prose has few.
+_MARKS = (b"_", b"=", b"--", b"KV", b"LLM", b"llm", b"GPU", b"TRTGpt", b"llama", b"glang", b"ersion",
+          b"emory", b"raph", b" end", b"buffer", b"cache", b"weights", b"Using ", b"ax", b": ")  # fmt: skip
+
+
+def _by_mark(words: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Words by the first of the marks that they have; a word without one by itself."""
+    found: dict[bytes, list[bytes]] = {}
+    for word in words:
+        found.setdefault(next((mark for mark in _MARKS if mark in word), word), []).append(word)
+    return found
+
+
+def _there(words: dict[bytes, list[bytes]], text: bytes) -> list[bytes]:
+    """The words that are in a text."""
+    return [word for mark, known in words.items() if mark in text for word in known if word in text]
+
+
 def _end(text: bytes) -> int:
     """Where the lines end that can be looked at: the last few may be continued by the next piece."""
     end = len(text)
@@ -91,7 +109,7 @@ def _end(text: bytes) -> int:
 
 
 def _telling(
-    whole: bytes, kinds: list[bytes], number: int, words: list[bytes], dull: set[bytes]
+    whole: bytes, kinds: list[bytes], number: int, words: dict[bytes, list[bytes]], dull: set[bytes]
 ) -> Iterator[LogLine]:
     """kinds: of the first lines of the text, which are looked at; the others may continue them."""
     fresh = set(kinds).difference(dull)
@@ -100,12 +118,15 @@ def _telling(
     lines = whole.split(b"\n")
     places = [place for place, kind in enumerate(kinds) if kind in fresh]
     text = b"\n".join([lines[place] for place in places])
-    there = [word for word in words if word in text]
+    there = _there(words, text)
     # A terminal breaks what is pasted, which is short; a server's own file has no broken lines.
     spans = {place: _across(lines, place) for place in places} if len(places) <= _PASTED else {}
     across = b"\n".join(spans.values())
-    broken = [word for word in words if word in across]
+    broken = _there(words, across)
     skip = 0
+    if not there and not broken:
+        _remember((kinds[place] for place in places), dull)
+        return
     for place in places:
         line, span = lines[place], spans.get(place, b"")
         if any(word in line for word in there):
@@ -116,8 +137,17 @@ def _telling(
             joined = [line + lines[place + 1], *lines[place + 2 : place + 3]]
             found, _ = _line(joined, 0, number + place)
             yield found
-        elif len(dull) < _MAX_KINDS and len(kinds[place]) < 400:
-            dull.add(kinds[place])
+        else:
+            _remember((kinds[place],), dull)
+
+
+def _remember(kinds: Iterable[bytes], dull: set[bytes]) -> None:
+    """Kinds that say nothing, as far as there is room for them."""
+    for kind in kinds:
+        if len(dull) >= _MAX_KINDS:
+            return
+        if len(kind) < 400:
+            dull.add(kind)
 
 
 def _across(lines: list[bytes], place: int) -> bytes:

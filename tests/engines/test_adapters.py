@@ -147,11 +147,33 @@ def test_sglangs_pool() -> None:
     assert reserved(small("phi3"), "sglang", 1, "qkv_proj") == 327_680
 
 
+def test_sglangs_experts() -> None:
+    """LoRAMemoryPool: gate_up_proj_moe A [4, 8, 32, 256] B [4, 8, 256, 16], down_proj_moe A [4, 8, 16, 128]
+    B [4, 8, 256, 16] of two layers; with attention; with the tables, too. At TP 1, 2 and 4."""
+    spec = mixture("qwen3_moe")
+    experts, attention = ("experts",), ("experts", "q_proj", "o_proj")
+    for named, sizes in (
+        (experts, [2_359_296, 1_966_080, 1_769_472]),
+        (attention, [2_818_048, 2_326_528, 2_080_768]),
+        ((), [3_461_120, 2_844_672, 2_533_376]),
+    ):
+        assert [reserved(spec, "sglang", ranks, *named) for ranks in (1, 2, 4)] == sizes
+    assert [reserved(mixture("mixtral"), "sglang", ranks) for ranks in (1, 2, 4)] == [
+        5_820_416, 4_024_320, 3_123_200,
+    ]  # fmt: skip
+    with pytest.raises(UnsupportedError, match="no pool for routers"):
+        reserved(spec, "sglang", 1, "gate")
+
+
 @pytest.mark.parametrize(
     ("engine", "config", "said"),
     [
         ("vllm", {"model_type": "gpt2"}, "gpt2"),
-        ("sglang", {"model_type": "mixtral"}, "moe"),
+        (
+            "sglang",
+            MIXTURES["qwen3_moe"] | {"model_type": "qwen3_moe", "mlp_only_layers": [0]},
+            "moe",
+        ),
         ("mlx", {"model_type": "llama"}, "mlx"),
     ],
 )

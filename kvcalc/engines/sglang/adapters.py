@@ -7,11 +7,15 @@
   head, whose B ranks divide (get_embedding_lora_A_shape, get_embedding_lora_B_shape). Both stand there
   twice: init_embedding_buffer gives the table's buffers and the head's each one for either name.
 
+* Stacked experts have a pair each, A of gate_up_proj_moe twice the rank; their routers have none. Where the
+  model has experts alone there is no pool for dense layers (init_buffers, has_shared_experts).
+
 Held to the class itself (0.5.23) on the meta device. Accounted for where every layer is softmax attention
-and a gated feed-forward layer.
+and a gated feed-forward layer, or all of them experts without shared ones.
 """
 
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.ffn.moe import MixtureOfExperts
 from kvcalc.frozen import frozen
 from kvcalc.memory.adapters import Adapted, Adapters
 from kvcalc.spec.model import ModelSpec
@@ -21,6 +25,7 @@ _BYTES = 2
 _PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _SLICES = {"qkv_proj": 3, "gate_up_proj": 2}
 _PAD = 64
+_ATTENTION = frozenset(("mha", "mqa", "gqa"))
 # How often the tables' buffers are made.
 _TIMES = 2
 
@@ -37,8 +42,7 @@ class SglangReservation:
             raise UsageError("--fully-sharded-loras is vLLM's: leave it out")
         rank = adapters.rank
         elements = sum(
-            layer.on_rank(rank, ranks, _SLICES.get(layer.name, 1))
-            for layer in _layers(adapters, spec)
+            layer.on_rank(rank, ranks, _slices(layer)) for layer in _layers(adapters, spec)
         )
         if not adapters.named:
             padded = -(-spec.vocab_size // _PAD) * _PAD
@@ -61,7 +65,32 @@ def _layers(adapters: Adapters, spec: ModelSpec) -> tuple[Adapted, ...]:
         if words.intersection(parts):
             words.update(parts)
     kinds = {part.kind for block in spec.blocks.values() for part in block.mechanisms()}
-    if not kinds <= {"mha", "mqa", "gqa", "gated"} or spec.encoder is not None:
-        odd = ", ".join(sorted(kinds - {"mha", "mqa", "gqa", "gated"}))
+    known = _ATTENTION | ({"moe"} if _routed_alone(spec) else {"gated"})
+    if not kinds <= known or spec.encoder is not None:
+        odd = ", ".join(sorted(kinds - known)) or "encoder"
         raise UnsupportedError(f"--max-loras: SGLang's pool for {odd} layers is not accounted for")
-    return tuple(layer for layer in adapters.every if not words or layer.name in words)
+    routers = {each.name for each in adapters.every if each.tensors[0].component == "router"}
+    if routers & words:
+        raise UnsupportedError(
+            f"--lora-modules {min(routers & words)}: SGLang has no pool for routers"
+        )
+    return tuple(
+        layer
+        for layer in adapters.every
+        if (layer.name in words if words else layer.name not in routers)
+    )
+
+
+def _routed_alone(spec: ModelSpec) -> bool:
+    """Whether every feed-forward layer is routed experts, without shared ones."""
+    ffns = [block.ffn for block in spec.blocks.values()]
+    return all(
+        isinstance(ffn, MixtureOfExperts) and not ffn.shared_expert_intermediate_size
+        for ffn in ffns
+    )
+
+
+def _slices(layer: Adapted) -> int:
+    if layer.experts:
+        return layer.tensors[0].fused
+    return _SLICES.get(layer.name, 1)

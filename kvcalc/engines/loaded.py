@@ -48,6 +48,9 @@ class Classes(Protocol):
     def held(self, ranks: int) -> Iterable[Held]:
         """Every tensor. Raises UnsupportedError for what the class refuses."""
 
+    def after(self, ranks: int) -> Iterable[Held]:
+        """What the engine makes of the tensors once they are loaded, and keeps beside them."""
+
     def buffers(self, layers: Sequence[int], ends: tuple[bool, bool]) -> int | None:
         """Bytes of buffers of a rank that has these decoder layers, whatever the tensor ranks.
 
@@ -75,18 +78,23 @@ class Reason:
 class Loaded:
     """checkpoint_bytes: as stored, one replica. bytes_per_device: parameters, pipeline rank by
     pipeline rank, tensor ranks within it. buffer_bytes_per_device: tables and scales beside them;
-    None where the tables are not known."""
+    None where the tables are not known. after: what is made of the parameters once they are loaded and
+    kept beside them, on all devices; after_bytes_per_device: on each."""
 
     checkpoint_bytes: int
     bytes_per_device: tuple[int, ...]
     buffer_bytes_per_device: tuple[int, ...] | None
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...] = ()
+    after: tuple[Reason, ...] = ()
+    after_bytes_per_device: tuple[int, ...] = ()
 
     def fullest_of_stages(self, tensor: int) -> list[int]:
-        """Parameters and known buffers on a device of each pipeline stage."""
-        buffers = self.buffer_bytes_per_device or (0,) * len(self.bytes_per_device)
-        return [sum(each) for each in zip(self.bytes_per_device, buffers, strict=True)][::tensor]
+        """Parameters, known buffers and what is made of them on a device of each pipeline stage."""
+        none = (0,) * len(self.bytes_per_device)
+        parts = (self.bytes_per_device, self.buffer_bytes_per_device or none,
+                 self.after_bytes_per_device or none)  # fmt: skip
+        return [sum(each) for each in zip(*parts, strict=True)][::tensor]
 
 
 def load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loaded:
@@ -108,6 +116,12 @@ def load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loade
         classes.buffers(stage, (rank == first, rank == last)) for rank, stage in enumerate(stages)
     ]
     known = [each for each in buffers if each is not None]
+    made, later = [0] * len(stages), dict[str, int]()
+    for held in classes.after(layout.tensor):
+        name = held.steps[-1][0]
+        for stage, count in enumerate(_placed(held.row, layers, stages)):
+            made[stage] += held.bytes * count
+            later[name] = later.get(name, 0) + held.bytes * count * layout.tensor
     each_rank = range(layout.tensor)
     return Loaded(
         checkpoint_bytes=ledger(spec, dtype).bytes,
@@ -121,6 +135,8 @@ def load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loade
             if size
         ),
         notes=classes.notes,
+        after=tuple(Reason(name, size, classes.why[name]) for name, size in later.items()),
+        after_bytes_per_device=tuple(size for size in made for _ in each_rank) if later else (),
     )
 
 

@@ -86,7 +86,7 @@ def test_replicas_with_whole_experts_are_offered() -> None:
     answer = run("deepseek-v3", "h200", layout=Layout(8), context_tokens=4096, batch_size=256,
                  dtype="checkpoint")  # fmt: skip
     found = [change.what for change in answer.changes]
-    assert found[:2] == ["--kv-dtype fp8", "--batch 148"]
+    assert found[:2] == ["--kv-dtype fp8", "--batch 147"]
     assert found[-2:] == ["--tp 4 --pp 2", "--tp 1 --dp 8 --expert-parallel"]
 
 

@@ -151,3 +151,45 @@ def test_llama_4_scout_with_its_tower() -> None:
 def test_model_loading_took(name: str, tensor: int, logged: float) -> None:
     found = held(name, Layout(tensor), "h100-80gb", "bf16").fullest_of_stages(tensor)
     assert round(found[0] / 2**30, 2) == logged
+
+
+# Read in vLLM 0.33 (mla_attention.py) and SGLang 0.5.23 (deepseek_weight_loader.py): 61 layers x 128 / 8
+# heads x (128 + 128) x 512 numbers of two bytes a rank; in bf16 vLLM's are views.
+@pytest.mark.parametrize(
+    ("engine", "config", "per_rank"),
+    [("vllm", "bf16", 0), ("sglang", "bf16", 255_852_544), ("vllm", "fp8_block", 255_852_544),
+     ("sglang", "fp8_block", 255_852_544)],
+)  # fmt: skip
+def test_latent_attention_keeps_its_absorbed_matrices(
+    engine: str, config: str, per_rank: int
+) -> None:
+    from kvcalc.engines.sglang.loading import loaded as sglang
+    from tests.engines.test_vllm_loaded import spec_of
+
+    row = (
+        {"shipped": "deepseek-v3"}
+        if config == "bf16"
+        else {"made": "deepseek-v3", "quantised": config}
+    )
+    spec, dtype = spec_of(row)
+    ask = loaded if engine == "vllm" else sglang
+    found = ask(spec, dtype, Layout(8), None, find("h200"))
+    assert isinstance(found, Loaded)
+    assert sum(each.bytes for each in found.after) == 8 * per_rank
+    buffers = found.buffer_bytes_per_device or (0,)
+    total = found.bytes_per_device[0] + buffers[0] + per_rank
+    assert found.fullest_of_stages(8) == [total]
+    # Pipeline ranks have those of their layers, 31 and 30 of 61.
+    staged = ask(spec, dtype, Layout(8, 2), None, find("h200"))
+    assert isinstance(staged, Loaded)
+    assert sum(staged.after_bytes_per_device[::8]) == per_rank
+
+
+def test_estimate_shows_what_is_made_after_loading(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("deepseek-v2-lite", "--engine", "sglang", "--format", "json")
+    weights = json.loads(run(capsys, *asked)[1])["weights"]
+    # 27 layers x 16 heads x 256 x 512 x 2 bytes.
+    assert [each["bytes"] for each in weights["after_loading"]] == [113_246_208]
+    assert "absorbed matrices" in run(capsys, *asked[:3])[1]
+    plain = json.loads(run(capsys, "llama-3-8b", *asked[1:])[1])["weights"]
+    assert "after_loading" not in plain

@@ -12,7 +12,7 @@ vocab_parallel_embedding.py) and allocate alike; what differs, as of SGLang 0.5.
 What is built here is held to SGLang's own classes on the meta device (tests/engines/sglang_loaded.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kvcalc.engines.loaded import Held
 from kvcalc.engines.sglang.buffers import buffer_bytes
@@ -50,6 +50,16 @@ class SglangClasses(VllmClasses):
         pairs = {"attention.k_proj.weight": 1, "attention.kv_b_proj.weight": 2}.get(name)
         if pairs:
             yield Held(changed(row, bytes_each=0), ((SCALES, pairs * _PAIR),), False)
+
+    def after(self, ranks: int) -> Iterable[Held]:
+        """Latent attention's two parts of kv_b_proj are copies of it, whatever its format
+        (models/deepseek_common/deepseek_weight_loader.py, post_load_weights); MiniCPM3's class drops
+        the original for them."""
+        if self.spec.model_type == "minicpm3":
+            return
+        for row in self.rows:
+            if row.weight.tensor.name == "attention.kv_b_proj.weight":
+                yield self._absorbed(row, ranks)
 
     def buffers(self, layers: Sequence[int], ends: tuple[bool, bool]) -> int | None:
         return buffer_bytes(self.spec, layers, ends[0])

@@ -31,6 +31,7 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.ledger import Row, Stored, Weight, rank_shape
+from kvcalc.memory.schemes import PLAIN
 from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
@@ -49,6 +50,7 @@ GROUP_INDEX = "group index of GPTQ"
 KEY_BIASES = "biases of keys"
 PADDED = "experts padded"
 TOWER = "towers padded"
+ABSORBED = "absorbed matrices of latent attention"
 NO_TOWERS = "towers not loaded"
 EXPERTS = "experts dealt out whole"
 
@@ -239,6 +241,21 @@ class VllmClasses:
             if row.weight.tensor.name.endswith("experts.down_proj")
         )
 
+    def after(self, ranks: int) -> Iterable[Held]:
+        """Latent attention multiplies by kv_b_proj in two parts, which are views of it in the model's
+        format and a copy of it in any other (layers/attention/mla_attention.py, split_kv_b_proj)."""
+        if self.spec.model_type == "minicpm3":
+            return
+        for row in self.rows:
+            own = row.weight.tensor.name == "attention.kv_b_proj.weight"
+            if own and row.stored.format.name not in PLAIN:
+                yield self._absorbed(row, ranks)
+
+    def _absorbed(self, row: Row, ranks: int) -> Held:
+        """A copy of a rank's kv_b_proj in the model's format."""
+        size = _BF16.tensor(rank_shape(row.weight.tensor, self._ranks(row, ranks)))
+        return Held(row, ((ABSORBED, size),), False)
+
     why: ClassVar[dict[str, str]] = {
         VOCABULARY: "to a multiple of 64 rows, then divided",
         ROUTER: "the class's gate, whole on each rank",
@@ -253,6 +270,7 @@ class VllmClasses:
         GROUP_INDEX: "not needed where the checkpoint does not sort by activation",
         KEY_BIASES: "one tensor holds the biases of q, k and v",
         PADDED: "as the kernel wants the inner width of a rank and the hidden size",
+        ABSORBED: "kv_b_proj once more in 16 bits, in the two parts that decoding multiplies by",
         NO_TOWERS: "the server takes no media of this model unless it is told to",
         TOWER: "the width within a layer to a multiple of 8",
         EXPERTS: "expert parallelism: each rank has experts of its own, whole",

@@ -6,7 +6,7 @@ from typing import Any
 
 from kvcalc.engines import engine_of
 from kvcalc.engines.holding import Slab
-from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.loaded import Loaded, Reason
 from kvcalc.engines.workload import EngineCache
 from kvcalc.engines.workload import Row as Accounting
 from kvcalc.memory.estimate import Estimate
@@ -88,10 +88,13 @@ def _loaded_object(loaded: Loaded | str | None) -> dict[str, Any]:
     return {
         "loaded_bytes_per_device": list(loaded.bytes_per_device),
         "buffer_bytes_per_device": None if buffers is None else list(buffers),
-        "loaded_reasons": [
-            filled(common.Waste, reason, cause=reason.name) for reason in loaded.reasons
-        ],
+        "loaded_reasons": _because(loaded.reasons),
+        **({"after_loading": _because(loaded.after)} if loaded.after else {}),
     }
+
+
+def _because(reasons: tuple[Reason, ...]) -> list[dict[str, Any]]:
+    return [filled(common.Waste, reason, cause=reason.name) for reason in reasons]
 
 
 def group(slab: Slab, ranks: int, sequences: int) -> dict[str, Any]:
@@ -223,6 +226,9 @@ def loaded_tables(loaded: Loaded | str | None) -> Iterator[Table]:
         each = "" if devices == 1 else " on each device"
         why = Toned("rotary tables and scales, beside the weights", "faint")
         rows.append(_figure(f"buffers{each}", max(loaded.buffer_bytes_per_device), why, "buffers"))
+    rows += [
+        _step(each.name, each.bytes, f"once loaded{where}: {each.why}") for each in loaded.after
+    ]
     yield _steps("loaded weights", "from the checkpoint to loaded", rows)
 
 

@@ -128,6 +128,7 @@ class Weights(TypedDict):
             rank; null where this model or layout is not, as an assumption says.
         buffer_bytes_per_device: what they hold beside that is no weight, such as rotary tables.
         loaded_reasons: what makes the difference from the checkpoint.
+        after_loading: what is made of the loaded weights and kept beside them, on all devices.
     """
 
     bytes: int
@@ -140,6 +141,7 @@ class Weights(TypedDict):
     loaded_bytes_per_device: NotRequired[list[int] | None]
     buffer_bytes_per_device: NotRequired[list[int] | None]
     loaded_reasons: NotRequired[list[Waste] | None]
+    after_loading: NotRequired[list[Waste]]
 
 
 class CacheTensor(TypedDict):

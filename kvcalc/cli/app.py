@@ -65,10 +65,12 @@ def _fail(error: KvcalcError, arguments: list[str]) -> int:
     """Say what is wrong: as JSON where that was asked for and somebody can read it."""
     if _wants_json(arguments):
         from kvcalc.cli.groups import show
-        from kvcalc.report.answers.error import answer
+        from kvcalc.report.objects.error import Error
+        from kvcalc.report.objects.filled import filled
+        from kvcalc.report.sheet import Answer
 
         try:
-            show("json", answer(error))
+            show("json", Answer(lambda: [], lambda: {"error": filled(Error, error)}))
             return 2
         except FileError:
             pass

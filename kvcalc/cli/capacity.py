@@ -8,7 +8,7 @@ from kvcalc.cli.groups import Draft, Lora, Output, Weights, with_groups
 from kvcalc.convert.beside import beside_of
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import STATE_FORMATS
-from kvcalc.engines import SERVING
+from kvcalc.engines import ENGINES, SERVING
 from kvcalc.engines.flags import option_of
 from kvcalc.engines.request import Available
 from kvcalc.errors import UsageError
@@ -51,7 +51,7 @@ _ModelDtype = Annotated[
 ]
 
 
-@flags.with_engine_flags
+@flags.with_flags_of(*ENGINES)
 @with_groups
 def capacity(
     model: options.Model,

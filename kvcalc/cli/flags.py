@@ -25,43 +25,30 @@ def every_flag(names: Iterable[str] = ENGINES) -> dict[str, Flag]:
     return found
 
 
-def with_engine_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an option for every flag; it takes their values as ``**flags``.
-
-    A flag that the command has an option of its own for is left to it.
-    """
-    return with_flags_of(*ENGINES)(command)
-
-
 def with_flags_of(
     *engines: str, without: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command an option for every flag of some engines; see ``with_engine_flags``."""
-    return lambda command: _with(command, every_flag(engines), without)
+    """Give a command an option for every flag of some engines; it takes their values as ``**flags``.
 
+    A flag that the command has an option of its own for is left to it.
+    """
 
-def _with(
-    command: Callable[..., Any], every: dict[str, Flag], without: tuple[str, ...]
-) -> Callable[..., Any]:
-    signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    names = {parameter.name for parameter in own}
-    made = [
-        inspect.Parameter(
-            word, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(word, flag)
-        )
-        for word, flag in every.items()
-        if word not in names and word not in without
-    ]
-    last = [p for p in own if p.name in ("format", "quiet")]
-    parameters = [p for p in own if p not in last]
-    keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in (*made, *last)]
-    command.__signature__ = signature.replace(parameters=[*parameters, *keyword])  # type: ignore[attr-defined]
-    returned = command.__annotations__.get("return")
-    command.__annotations__ = {p.name: p.annotation for p in (*parameters, *keyword)} | {
-        "return": returned
-    }
-    return command
+    def given(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        names = {each.name for each in own} | set(without)
+        made = [
+            inspect.Parameter(
+                word, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(word, flag)
+            )
+            for word, flag in every_flag(engines).items()
+            if word not in names
+        ]
+        last = [each for each in own if each.name in ("format", "quiet")]
+        kept = [*(each for each in own if each not in last), *made, *last]
+        return kinds.with_parameters(command, kept, signature.return_annotation)
+
+    return given
 
 
 def _option(word: str, flag: Flag) -> Any:

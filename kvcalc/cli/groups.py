@@ -47,7 +47,6 @@ def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
             given[name] = kind(**{each: given.pop(each) for each in own})
         return command(**given)
 
-    returned = command.__annotations__.get("return")
     kept = [each.replace(kind=each.KEYWORD_ONLY) if each.kind is not each.VAR_KEYWORD else each
             for each in parameters]  # fmt: skip
     run.__name__, run.__doc__, run.__module__ = (
@@ -55,9 +54,7 @@ def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
         command.__doc__,
         command.__module__,
     )
-    run.__signature__ = inspect.Signature(kept, return_annotation=returned)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in kept} | {"return": returned}
-    return run
+    return kinds.with_parameters(run, kept, command.__annotations__.get("return"))
 
 
 @frozen

@@ -1,6 +1,7 @@
 """Kinds of options: what stands for the value in a help text, what completes it, what holds without it."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -68,3 +69,13 @@ def none_of(option: str, word: str, known: Iterable[str]) -> UsageError:
     """The error about a word that is none of an option's, with the one that it means."""
     words = tuple(known)
     return UsageError(f"{option} {word}: choose from {', '.join(words)}{near(folded(word), words)}")
+
+
+def with_parameters(
+    command: Callable[..., Any], parameters: Sequence[inspect.Parameter], returned: Any
+) -> Callable[..., Any]:
+    """Have typer see these parameters, whatever the function takes by itself."""
+    command.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__annotations__["return"] = returned
+    return command

@@ -65,6 +65,25 @@ class Table:
     most: int = 2_000
     grouped: tuple[str, str] = ("", "")
 
+    def shown(self) -> list[int]:
+        """The columns that people read."""
+        return [index for index, column in enumerate(self.columns) if column.title is not None]
+
+    def told(self) -> list[tuple[int, Column]]:
+        """Those of them that are no drawings."""
+        return [(index, self.columns[index]) for index in self.shown() if not self.drawn(index)]
+
+    def drawn(self, index: int) -> bool:
+        """Whether a column holds nothing but bars."""
+        return all(isinstance(row.cells[index], Bar | None) for row in self.rows)
+
+    def is_right(self, index: int) -> bool:
+        """Whether a column's cells stand to the right: numbers do."""
+        if self.columns[index].right:
+            return True
+        filled = [row.cells[index] for row in self.rows if row.cells[index] not in (None, "")]
+        return bool(filled) and all(isinstance(cell, Number) for cell in filled)
+
 
 @frozen
 class Line:
@@ -124,6 +143,10 @@ class Sheet:
     closing: str = ""
     heading: str = ""
     mark: str = ""
+
+    def for_people(self) -> Iterator[Part]:
+        """The parts that people read; a table may be there for csv alone."""
+        return (each for each in self.parts if not isinstance(each, Table) or each.shown())
 
 
 class Shared:
@@ -192,26 +215,3 @@ def said(point: str | Point) -> str:
     if isinstance(point, str):
         return point
     return f"{point.before} {point.name}: {', '.join(point.said)}"
-
-
-def shown(table: Table) -> list[int]:
-    """The columns that people read."""
-    return [index for index, column in enumerate(table.columns) if column.title is not None]
-
-
-def for_people(sheet: Sheet) -> Iterator[Part]:
-    """The parts that people read; a table may be there for csv alone."""
-    return (part for part in sheet.parts if not isinstance(part, Table) or shown(part))
-
-
-def drawn(table: Table, index: int) -> bool:
-    """Whether a column holds nothing but bars."""
-    return all(isinstance(row.cells[index], Bar | None) for row in table.rows)
-
-
-def is_right(table: Table, index: int) -> bool:
-    """Whether a column's cells stand to the right: numbers do."""
-    if table.columns[index].right:
-        return True
-    filled = [row.cells[index] for row in table.rows if row.cells[index] not in (None, "")]
-    return bool(filled) and all(isinstance(cell, Number) for cell in filled)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvcalc.cli.app import main
@@ -139,6 +139,7 @@ def test_what_is_refused(capsys: Capture, line: str, said: str) -> None:
 MODELS = {name: load(name) for name in ("llama-3-8b", "qwen3-0.6b", "deepseek-v2-lite")}
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(MODELS)), engine=st.sampled_from(sorted(TIERED)),
     tokens=st.integers(0, 300_000), size=st.integers(1, 10**13), tensor=st.sampled_from((1, 2, 4)),

@@ -4,20 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from kvcalc.report.cells import Bytes, Cell, Code, words
-from kvcalc.report.sheet import (
-    Answer,
-    Column,
-    Line,
-    Points,
-    Sheet,
-    Table,
-    Verbatim,
-    drawn,
-    for_people,
-    is_right,
-    said,
-    shown,
-)
+from kvcalc.report.sheet import Answer, Column, Line, Points, Sheet, Table, Verbatim, said
 
 _STYLE = (
     ":root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}"
@@ -61,7 +48,7 @@ def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:
         yield f"<h2>{_text(sheet.title)}</h2>"
     if sheet.subtitle:
         yield f"<p>{_text(sheet.subtitle)}</p>"
-    for part in for_people(sheet):
+    for part in sheet.for_people():
         match part:
             case Line(sentence, lead):
                 yield f"<p>{f'<b>{_text(lead)}</b> ' if lead else ''}{_text(sentence)}</p>"
@@ -81,11 +68,11 @@ def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    columns = [(index, table.columns[index]) for index in shown(table) if not drawn(table, index)]
+    columns = table.told()
     yield '<div class="scroll"><table>'
     if table.caption:
         yield f"<caption>{_text(table.caption)}</caption>"
-    right = [is_right(table, index) for index, _ in columns]
+    right = [table.is_right(index) for index, _ in columns]
     if table.headed:
         # A cell without words heads nothing.
         heads = (

@@ -7,21 +7,7 @@ import re
 from collections.abc import Iterator
 
 from kvcalc.report.cells import Bytes, Cell, Code, words
-from kvcalc.report.sheet import (
-    Answer,
-    Column,
-    Group,
-    Line,
-    Point,
-    Points,
-    Sheet,
-    Table,
-    Verbatim,
-    drawn,
-    for_people,
-    is_right,
-    shown,
-)
+from kvcalc.report.sheet import Answer, Column, Group, Line, Point, Points, Sheet, Table, Verbatim
 
 _MARKUP = frozenset("\\`*_[]|~@#$")
 # A backslash does not end these: GitHub looks for people and issues in what was rendered. A space of no
@@ -65,7 +51,7 @@ def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:
         yield f"### {text(sheet.heading)}"
     if sheet.title:
         yield f"### {text(sheet.title)}" + (f": {text(sheet.subtitle)}" if sheet.subtitle else "")
-    for part in for_people(sheet):
+    for part in sheet.for_people():
         if not part.close:
             yield ""
         match part:
@@ -102,12 +88,12 @@ def _point(point: str | Point) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    columns = [(index, table.columns[index]) for index in shown(table) if not drawn(table, index)]
+    columns = table.told()
     name, said = table.grouped
     if table.caption:
         yield from (f"**{text(table.caption)}**", "")
     titles = [text(column.title or "") for _, column in columns]
-    rules = ["---:" if is_right(table, index) else "---" for index, _ in columns]
+    rules = ["---:" if table.is_right(index) else "---" for index, _ in columns]
     if name:
         titles, rules = [name, *titles, said], ["---", *rules, "---"]
     yield f"| {' | '.join(titles)} |".replace("|  |", "| |").replace("|  |", "| |")

@@ -15,21 +15,7 @@ from unicodedata import east_asian_width
 from kvcalc.errors import one_line
 from kvcalc.frozen import frozen
 from kvcalc.report.cells import Bar, Cell, Tone, Toned, words
-from kvcalc.report.sheet import (
-    Answer,
-    Group,
-    Line,
-    Points,
-    Row,
-    Sheet,
-    Table,
-    Verbatim,
-    drawn,
-    for_people,
-    is_right,
-    said,
-    shown,
-)
+from kvcalc.report.sheet import Answer, Group, Line, Points, Row, Sheet, Table, Verbatim, said
 
 # A narrower terminal breaks the lines itself.
 LEAST_WIDTH = 60
@@ -90,7 +76,7 @@ def _sheet(sheet: Sheet, quiet: bool, on: Screen) -> Iterator[str]:
     if sheet.title:
         yield from _sentence(sheet.title, sheet.subtitle, "", on)
         first = False
-    for part in for_people(sheet):
+    for part in sheet.for_people():
         if not first and not part.close:
             yield ""
         first = False
@@ -165,7 +151,7 @@ def _table(table: Table, on: Screen) -> Iterator[str]:
     if layout is None:
         yield from _records(table, texts, on)
         return
-    right = {index for index in layout.columns if is_right(table, index)}
+    right = {index for index in layout.columns if table.is_right(index)}
     head = list(_head(table, layout, right, on)) if table.headed else []
     if not table.grouped[0]:
         yield from head
@@ -218,8 +204,8 @@ def _tone(row: Row, index: int) -> str:
 
 def _layout(table: Table, texts: list[list[str]], width: int | None) -> _Layout | None:
     """The columns and their widths; None where no layout of columns has room."""
-    every = shown(table)
-    plain = [index for index in every if not drawn(table, index)]
+    every = table.shown()
+    plain = [index for index in every if not table.drawn(index)]
     for columns, wraps in ((every, False), (plain, False), (plain, True)):
         natural, least = _widths(table, texts, columns, wraps)
         if width is None:

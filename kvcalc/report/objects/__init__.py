@@ -1,7 +1,7 @@
-"""What ``--format json`` prints, as types: one file per answer, written after what the answer makes.
+"""What ``--format json`` prints, as types: one file per answer.
 
-Nothing imports these files to answer a question. ``kvcalc schema --answer NAME`` turns a type into a
-JSON Schema (``schema.py``), and tests hold every answer's real output to it, key by key.
+``filled.py`` writes an object of a type from what the answer is made of; ``kvcalc schema --answer NAME``
+turns a type into a JSON Schema (``schema.py``), and tests hold every answer's real output to it.
 """
 
 # The word of ``kvcalc schema --answer`` -> where its types are: one object, or a list for several models.

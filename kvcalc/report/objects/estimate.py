@@ -230,13 +230,11 @@ class Workspace(TypedDict):
     step: Step
 
 
-class Estimate(TypedDict):
-    """One model, one workload, the logical need or what mlx-lm and transformers' caches hold.
+class Counted(TypedDict):
+    """What every estimate begins with.
 
     Fields:
         engine: whose accounting it is.
-        assumptions: sentences for people.
-        total_bytes: weights and cache.
     """
 
     model: Model
@@ -245,6 +243,16 @@ class Estimate(TypedDict):
     parallelism: Parallelism
     parameters: Parameters
     weights: Weights
+
+
+class Estimate(Counted):
+    """One model, one workload, the logical need or what mlx-lm and transformers' caches hold.
+
+    Fields:
+        assumptions: sentences for people.
+        total_bytes: weights and cache.
+    """
+
     cache: Cache
     workspace: Workspace
     assumptions: list[str]
@@ -267,15 +275,9 @@ class EngineCache(TypedDict):
     groups: list[CacheGroup]
 
 
-class EngineEstimate(TypedDict):
+class EngineEstimate(Counted):
     """The same under ``--engine E``: the cache is the engine's, with what it wastes."""
 
-    model: Model
-    workload: Workload
-    engine: str
-    parallelism: Parallelism
-    parameters: Parameters
-    weights: Weights
     cache: EngineCache
     workspace: Workspace
     assumptions: list[str]

@@ -207,6 +207,7 @@ _TOWERS = {
     "token2wav_config": "vocoder",
     "code2wav_config": "vocoder",
     "mm_vision_config": "vision tower",
+    "embd_layer": "image embedding",
 }
 
 
@@ -253,6 +254,8 @@ def _text_config(
         stated = (name for name in towers if name.endswith(" of the config)"))
         return config, tuple(dict.fromkeys((*parts, *stated)))
     own = OUTSIDE.get(own, own)
+    if own == "deepseek_v2" and inner.get("use_mla") is False:
+        own = "deepseek"
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers

@@ -322,6 +322,7 @@ INEXPRESSIBLE: dict[str, str] = {
 REMOTE: dict[str, str] = {
     "baichuan": "remote.baichuan",
     "chatglm": "remote.chatglm",
+    "deepseek": "remote.deepseek",
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
     "minicpmv": "remote.minicpmv",
@@ -347,10 +348,11 @@ REMOTE_TEXT: dict[str, str] = {
 # Types whose language model stands at the top of the config, and its towers in configs beside it.
 FLAT: dict[str, tuple[str, ...]] = {
     "minicpmv": ("vision_config",),
+    "phi3_v": ("embd_layer",),
     "phi4_multimodal": ("vision_config", "audio_config"),
 }
 # Those of them whose code is outside transformers.
-REMOTE_FLAT = ("minicpmv",)
+REMOTE_FLAT = ("minicpmv", "phi3_v")
 
 # Their towers' configs, and those of other types outside transformers -> what their class is called.
 REMOTE_PARTS: dict[str, dict[str, str]] = {
@@ -362,6 +364,7 @@ REMOTE_PARTS: dict[str, dict[str, str]] = {
     "kimi_k3": {"vision_config": "KimiK3VisionConfig"},
     "kimi_vl": {"vision_config": "MoonViTConfig"},
     "minicpmv": {"vision_config": "SiglipVisionConfig"},
+    "phi3_v": {"img_processor": "CLIPVisionConfig", "embd_layer": "Phi3ImageEmbedding"},
 }
 
 # Nested configs that are no model of their own, read for their classes' defaults.

@@ -93,6 +93,47 @@ MINICPM_V_45: Config = MINICPM_V | {
     "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151748,
     "attention_bias": False, "batch_3d_resampler": True,
 }  # fmt: skip
+# DeepSeekMoE's layers, which DeepSeek-VL2-tiny and DeepSeek-OCR hold as a deepseek_v2 without MLA.
+DEEPSEEK_3B: Config = {
+    "model_type": "deepseek_v2", "use_mla": False, "hidden_size": 1280, "intermediate_size": 6848,
+    "kv_lora_rank": None, "q_lora_rank": None, "qk_nope_head_dim": 0, "qk_rope_head_dim": 0,
+    "v_head_dim": 0, "num_hidden_layers": 12, "num_attention_heads": 10, "num_key_value_heads": 10,
+    "first_k_dense_replace": 1, "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6,
+    "moe_intermediate_size": 896, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
+    "vocab_size": 129280, "max_position_embeddings": 8192, "lm_head": True, "rm_head": False,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+DEEPSEEK_MOE: Config = {
+    "model_type": "deepseek", "architectures": ["DeepseekForCausalLM"], "hidden_size": 2048,
+    "intermediate_size": 10944, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "num_key_value_heads": 16, "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_routed_experts": 64,
+    "n_shared_experts": 2, "num_experts_per_tok": 6, "moe_intermediate_size": 1408, "vocab_size": 102400,
+    "attention_bias": False, "tie_word_embeddings": False, "max_position_embeddings": 4096,
+}  # fmt: skip
+OCR_VISION: Config = {
+    "image_size": 1024, "mlp_ratio": 3.7362, "model_name": "deeplip_b_l", "model_type": "vision",
+    "width": {
+        "clip-l-14-224": {
+            "heads": 16, "image_size": 224, "layers": 24, "patch_size": 14, "width": 1024},
+        "sam_vit_b": {"downsample_channels": [512, 1024], "global_attn_indexes": [2, 5, 8, 11],
+                      "heads": 12, "layers": 12, "width": 768},
+    },
+}  # fmt: skip
+OCR: Config = {
+    "model_type": "deepseek_vl_v2", "architectures": ["DeepseekOCRForCausalLM"],
+    "language_config": DEEPSEEK_3B, "vision_config": OCR_VISION,
+    "projector_config": {"input_dim": 2048, "n_embed": 1280, "projector_type": "linear"},
+}  # fmt: skip
+PHI_3_VISION: Config = {
+    "model_type": "phi3_v", "architectures": ["Phi3VForCausalLM"], "hidden_size": 3072,
+    "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 32, "vocab_size": 32064, "sliding_window": 262144,
+    "tie_word_embeddings": False, "max_position_embeddings": 131072,
+    "img_processor": {"image_dim_out": 1024, "model_name": "openai/clip-vit-large-patch14-336",
+                      "name": "clip_vision_model", "num_img_tokens": 144},
+    "embd_layer": {"embedding_cls": "image", "hd_transform_order": "sub_glb", "projection_cls": "mlp",
+                   "use_hd_transform": True, "with_learnable_separator": True},
+}  # fmt: skip
 K3_VISION: Config = {
     "activation_func": "gelu_pytorch_tanh", "attn_bias": False, "init_pos_emb_height": 64,
     "init_pos_emb_time": 4, "init_pos_emb_width": 64, "linear_bias": False,
@@ -115,6 +156,14 @@ K3_VISION: Config = {
         pytest.param(internvl(QWEN2_32B, INTERN_VIT_6B), 38_388_164_992, id="InternVL3-38B"),
         pytest.param(internvl(QWEN2_72B, INTERN_VIT_6B), 78_408_318_336, id="InternVL3-78B"),
         pytest.param(VL2_SMALL, 16_148_349_504, id="deepseek-vl2-small"),
+        pytest.param(
+            VL2_SMALL | {"language_config": DEEPSEEK_3B, "projector_config":
+                         VL2_SMALL["projector_config"] | {"n_embed": 1280}},
+            3_370_501_440, id="deepseek-vl2-tiny",
+        ),
+        pytest.param(OCR, 3_336_106_240, id="DeepSeek-OCR"),
+        pytest.param(DEEPSEEK_MOE, 16_375_728_128, id="deepseek-moe-16b"),
+        pytest.param(PHI_3_VISION, 4_146_621_440, id="Phi-3.5-vision"),
         pytest.param(MINICPM_V, 8_099_175_152, id="MiniCPM-V-2_6"),
         pytest.param(MINICPM_V_45, 8_695_895_280, id="MiniCPM-V-4_5"),
         # Without attention residuals, latent norms, decays of more heads and the routers' correction.
@@ -139,7 +188,12 @@ def test_the_whole_model_is_the_files(config: Config, files: int) -> None:
         ),
         (internvl(QWEN2_7B, INTERN_VIT | {"use_moe": True}), "use_moe"),
         (internvl(QWEN2_7B, INTERN_VIT | {"norm_type": "batch_norm"}), "norm_type"),
-        (VL2_SMALL | {"vision_config": SIGLIP_TIMM | {"model_name": "deeplip_b_l"}}, "model_name"),
+        (VL2_SMALL | {"vision_config": SIGLIP_TIMM | {"model_name": "vit_base"}}, "model_name"),
+        (OCR | {"vision_config": OCR_VISION | {"width": {"sam_vit_b": {}}}}, "vision_config.width"),
+        (
+            PHI_3_VISION | {"img_processor": PHI_3_VISION["img_processor"] | {"model_name": "x"}},
+            "model_name",
+        ),
         (MINICPM_V | {"drop_vision_last_layer": True}, "drop_vision_last_layer"),
         (
             KIMI_K3 | {"vision_config": K3_VISION | {"mm_projector_type": "patchmerger"}},

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from kvcalc.convert.config import Config, reader, short
+from kvcalc.convert.families.deepseek import routed
 from kvcalc.convert.families.qwen import qwen2, qwen3
-from kvcalc.convert.parts import QKV, Layer, decoder, gated, kinds, softmax
+from kvcalc.convert.parts import QKV, Layer, decoder, first_dense, gated, kinds, softmax
 from kvcalc.spec.model import Block, ModelSpec
 
 
@@ -63,12 +64,30 @@ def ouro(c: Config) -> ModelSpec:
     )
 
 
+def deepseek(c: Config) -> ModelSpec:
+    """DeepSeekMoE: a key and value per head, the first layers dense, experts with shared ones.
+
+    DeepSeek-VL2-tiny and DeepSeek-OCR hold it as a deepseek_v2 with ``use_mla: false``.
+    """
+    c.fixed("use_mla", False, what="latent attention")
+    c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
+    c.skip("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+           "lm_head", "rm_head", "topk_method")  # fmt: skip
+    attention = softmax(c, head_dim=_head_dim(c), bias=c.flag("attention_bias", False))
+    return decoder(c, [
+        ((kind,), Block(
+            attention=attention,
+            ffn=routed(c, router_bias="none") if kind == "moe" else gated(c),
+        ))
+        for kind in first_dense(c, c.count("first_k_dense_replace"))
+    ])  # fmt: skip
+
+
 def phi3_v(c: Config) -> ModelSpec:
-    """Phi-3 with an image embedding beside it: the language model alone."""
+    """Phi-3 with an image embedding beside it, which kvcalc/convert/towers/remote.py reads."""
     c.skip("img_processor", "embd_layer", "full_attn_mod", "interpolate_factor")
     attention = softmax(c, head_dim=_head_dim(c), sliding_window=c.maybe("sliding_window", None))
-    spec = decoder(c, Block(attention=attention, ffn=gated(c)))
-    return replace(spec, left_out=("image embedding (embd_layer of the config)",))
+    return decoder(c, Block(attention=attention, ffn=gated(c)))
 
 
 # MiniCPM-V's version -> the language model whose keys stand beside its own.

@@ -101,6 +101,7 @@ READERS: dict[str, str] = {
     "internvl_chat": "remote.internvl_chat",
     "deepseek_vl_v2": "remote.deepseek_vl_v2",
     "minicpmv": "remote.minicpmv",
+    "phi3_v": "remote.phi3_v",
     # sound
     "qwen2_audio": "sound.qwen2_audio",
     "musicflamingo": "sound.audioflamingo3",

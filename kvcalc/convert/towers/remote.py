@@ -13,6 +13,7 @@ from kvcalc.convert.towers.merged import inverse
 from kvcalc.convert.towers.vision import num_patches, vit
 from kvcalc.convert.towers.whole import Whole
 from kvcalc.towers.mlp import Mlp
+from kvcalc.towers.sam import SegmentAnything
 from kvcalc.towers.sequence import Sequence, Step
 from kvcalc.towers.tensors import Side
 from kvcalc.towers.vit import VisionTransformer
@@ -101,6 +102,8 @@ def internvl_chat(whole: Whole) -> Towers:
 def deepseek_vl_v2(whole: Whole) -> Towers:
     """SigLIP with its pooling head, which nothing reads, a projector of merged patches and two ends."""
     c, p = whole.part("vision_config"), whole.part("projector_config")
+    if c.value("model_name", None) == "deeplip_b_l":
+        return _deepseek_ocr(whole, c, p)
     c.skip("class_token", "global_pool", "ignore_head", "weight_init", "num_classes", "deterministic",
            "num_recomputing_layers", "use_checkpoint")  # fmt: skip
     name = c.value("model_name", None)
@@ -123,6 +126,63 @@ def deepseek_vl_v2(whole: Whole) -> Towers:
         Step(name="view_seperator", op="tensor", sizes=(out,)),
     ))  # fmt: skip
     projector = Mlp(kind="mlp", in_features=width * side**2, sizes=sizes)
+    return {"vision": vision, "projector": projector, "ends": ends}
+
+
+def _deepseek_ocr(whole: Whole, c: Config, p: Config) -> Towers:
+    """DeepSeek-OCR: SAM with two convolutions that halve its rows, CLIP over them, one matrix, two ends."""
+    sizes = c.value("width")
+    usual = {"layers": 24, "width": 1024, "heads": 16, "patch_size": 14, "image_size": 224}
+    high = {"layers": 12, "width": 768, "heads": 12, "global_attn_indexes": [2, 5, 8, 11],
+            "downsample_channels": [512, 1024]}  # fmt: skip
+    if sizes != {"clip-l-14-224": usual, "sam_vit_b": high}:
+        c.refuse("width", "only CLIP-L at 224 pixels and SAM-B are accounted for")
+    c.skip("image_size", "mlp_ratio")
+    p.fixed("projector_type", "linear", what="a projector of another kind")
+    sam = SegmentAnything(
+        kind="sam", hidden_size=768, num_hidden_layers=12, num_attention_heads=12, mlp_dim=3072,
+        patch_size=16, patches=64, window_size=14, global_attn_indexes=(2, 5, 8, 11),
+        output_channels=256,
+    )  # fmt: skip
+    neck = Sequence(kind="sequence", component="vision", steps=(
+        Step(name="net_2", op="conv", sizes=(512, 256, 3, 3)),
+        Step(name="net_3", op="conv", sizes=(1024, 512, 3, 3)),
+    ))  # fmt: skip
+    clip = VisionTransformer(
+        kind="vit", hidden_size=1024, num_hidden_layers=24, num_attention_heads=16,
+        intermediate_size=4096, patch_size=14, tokens=1, positions=257, embedding_norm=True,
+        final_norm=False,
+    )  # fmt: skip
+    out = p.number("n_embed")
+    ends = Sequence(kind="sequence", steps=(
+        Step(name="image_newline", op="tensor", sizes=(out,)),
+        Step(name="view_seperator", op="tensor", sizes=(out,)),
+    ))  # fmt: skip
+    projector = Mlp(kind="mlp", in_features=p.number("input_dim"), sizes=(out,))
+    return {"sam": sam, "neck": neck, "clip": clip, "projector": projector, "ends": ends}
+
+
+def phi3_v(whole: Whole) -> Towers:
+    """CLIP-L at 336 pixels, two layers over four patches, and what stands between parts of an image."""
+    c, p = whole.part("img_processor"), whole.part("embd_layer")
+    c.fixed("name", "clip_vision_model", what="another tower")
+    if c.value("model_name", None) != "openai/clip-vit-large-patch14-336":
+        c.refuse("model_name", "only openai/clip-vit-large-patch14-336 is accounted for")
+    c.skip("num_img_tokens")
+    p.skip("hd_transform_order", "embedding_cls")
+    p.fixed("projection_cls", "mlp", what="a projector of another kind")
+    for key in ("use_hd_transform", "with_learnable_separator"):
+        p.fixed(key, True, what="an image that is not divided")
+    vision = VisionTransformer(
+        kind="vit", hidden_size=1024, num_hidden_layers=24, num_attention_heads=16,
+        intermediate_size=4096, patch_size=14, tokens=1, positions=577, embedding_norm=True,
+    )  # fmt: skip
+    merged, text = 4 * c.number("image_dim_out"), whole.text.hidden_size
+    ends = Sequence(kind="sequence", steps=(
+        Step(name="glb_GN", op="tensor", sizes=(1, 1, merged)),
+        Step(name="sub_GN", op="tensor", sizes=(1, 1, 1, merged)),
+    ))  # fmt: skip
+    projector = Mlp(kind="mlp", in_features=merged, sizes=(text, text))
     return {"vision": vision, "projector": projector, "ends": ends}
 
 

@@ -52,10 +52,12 @@ _WHOLE = (
 # Model types that are in a repository's own code only.
 NO_TWIN = {
     "hunyuan": "Hunyuan-Large is remote code; transformers has hunyuan_v1_dense and hunyuan_v1_moe",
+    "deepseek": "DeepSeekMoE is remote code",
     "deepseek_vl_v2": "DeepSeek-VL2 is remote code",
     "kimi_k3": "Kimi-K3 is remote code",
     "kimi_vl": "Kimi-VL is remote code",
     "minicpmv": "MiniCPM-V is remote code",
+    "phi3_v": "Phi-3-vision is remote code",
     "mllama": "its cross-attention needs an image, which kvcalc does not run",
     "ouro": "Ouro is remote code",
     "rwkv6": "RWKV-6 is remote code",

@@ -28,7 +28,7 @@ def run(capsys: Capture, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("model", "concurrency"),
-    [("gemma-3-27b", 1.36), ("gpt-oss-20b", 47.19)],
+    [("gemma-3-27b", 1.36), ("gpt-oss-20b", 47.15)],
 )
 def test_windows_and_padding_count(capsys: Capture, model: str, concurrency: float) -> None:
     """At 32k on an H100; the logical need alone would let 8 and 88 requests in."""

@@ -193,3 +193,17 @@ def test_estimate_shows_what_is_made_after_loading(capsys: pytest.CaptureFixture
     assert "absorbed matrices" in run(capsys, *asked[:3])[1]
     plain = json.loads(run(capsys, "llama-3-8b", *asked[1:])[1])["weights"]
     assert "after_loading" not in plain
+
+
+# vLLM 0.33's own HopperMXScaleLayout, run on tensors of these shapes: 5,888 x 92 and 3,072 x 92 bytes of
+# scale for 5,760 x 90 and 2,880 x 90; biases of 5,760 and 2,880 numbers in four bytes; 32 experts, 24
+# layers. On Blackwell biases alone, of 5,888 and 3,072; Marlin's stay.
+@pytest.mark.parametrize(
+    ("gpu", "tensor", "num_bytes"),
+    [("h100-80gb", 1, 49_152_000), ("b200", 1, 13_762_560), ("a100-80gb", 1, 0),
+     ("h100-80gb", 2, 24 * 32 * (3_072 * 92 - 2_944 * 90 + 3_072 * 48 - 2_880 * 46 + 2 * (2_944 + 2_880)))],
+)  # fmt: skip
+def test_mxfp4_experts_are_repacked(gpu: str, tensor: int, num_bytes: int) -> None:
+    found = held("gpt-oss-20b", Layout(tensor), gpu)
+    assert found.after_bytes_per_device == ((num_bytes,) * tensor if num_bytes else ())
+    assert [each.name for each in found.after] == ["repacked MXFP4 experts"] * bool(num_bytes)

@@ -27,6 +27,7 @@ from kvcalc.engines.vllm.quantised import (
     expert_bias,
     format_of,
 )
+from kvcalc.engines.vllm.repacked import growth
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
@@ -50,6 +51,7 @@ GROUP_INDEX = "group index of GPTQ"
 KEY_BIASES = "biases of keys"
 PADDED = "experts padded"
 TOWER = "towers padded"
+REPACKED = "repacked MXFP4 experts"
 ABSORBED = "absorbed matrices of latent attention"
 NO_TOWERS = "towers not loaded"
 EXPERTS = "experts dealt out whole"
@@ -59,10 +61,13 @@ FP32, _BF16 = weight_format("fp32"), weight_format("bf16")
 
 
 class Padding(NamedTuple):
-    """Multiples that an expert's sizes are padded to."""
+    """Multiples that an expert's sizes are padded to. wide_biases, swizzled: what its kernel makes of
+    biases and of scales once they are loaded (repacked.py)."""
 
     hidden: int
     inner: int
+    wide_biases: bool = False
+    swizzled: bool = False
 
 
 class VllmClasses:
@@ -193,7 +198,7 @@ class VllmClasses:
 
     def _pad(self, tensor: ParamTensor, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
         """Stacked experts as the kernel wants the inner width of a rank and the hidden size."""
-        hidden_by, inner_by = self.padding or Padding(1, 1)
+        hidden_by, inner_by, *_ = self.padding or Padding(1, 1)
         cut = tensor.shard.axis % len(shape) if tensor.shard is not None else -1
         parts = len(tensor.shard.parts) if tensor.shard is not None else 1
         sizes = []
@@ -250,6 +255,20 @@ class VllmClasses:
             own = row.weight.tensor.name == "attention.kv_b_proj.weight"
             if own and row.stored.format.name not in PLAIN:
                 yield self._absorbed(row, ranks)
+        yield from self._repacked(ranks)
+
+    def _repacked(self, ranks: int) -> Iterator[Held]:
+        """What MXFP4 experts' biases and scales grow by in their kernel's layout."""
+        kernel = self.padding
+        if kernel is None or not any(row.stored.format.name == "mxfp4" for row in self.rows):
+            return
+        for row in self.rows:
+            tensor = row.weight.tensor
+            if row.component != "experts" or tensor.experts_per_token is None:
+                continue
+            shape = self._pad(tensor, self._share_of_experts(tensor, ranks)[0], ranks)
+            if more := growth(row.stored.format, shape, kernel.wide_biases, kernel.swizzled):
+                yield Held(row, ((REPACKED, more),), False)
 
     def _absorbed(self, row: Row, ranks: int) -> Held:
         """A copy of a rank's kv_b_proj in the model's format."""
@@ -270,6 +289,7 @@ class VllmClasses:
         GROUP_INDEX: "not needed where the checkpoint does not sort by activation",
         KEY_BIASES: "one tensor holds the biases of q, k and v",
         PADDED: "as the kernel wants the inner width of a rank and the hidden size",
+        REPACKED: "biases become float32, scales whole tiles, as the experts' kernel wants them",
         ABSORBED: "kv_b_proj once more in 16 bits, in the two parts that decoding multiplies by",
         NO_TOWERS: "the server takes no media of this model unless it is told to",
         TOWER: "the width within a layer to a multiple of 8",

@@ -23,7 +23,8 @@ from kvcalc.memory.schemes import PLAIN
 from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 
-_TRITON, _WIDE = Padding(1, 64), Padding(256, 128)
+_TRITON = Padding(1, 64, wide_biases=True, swizzled=True)
+_TRTLLM, _MARLIN = Padding(256, 128, wide_biases=True), Padding(256, 128)
 # Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
 # --dtype gives a checkpoint of any size are taken as they stand.
 _KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4")
@@ -80,8 +81,10 @@ def _mxfp4_kernel(device: Device | None) -> Padding | str:
     sm = device.sm or 0
     if sm // 10 == 9:
         return _TRITON
-    if sm // 10 in (8, 10, 12):
-        return _WIDE
+    if sm // 10 == 10:
+        return _TRTLLM
+    if sm // 10 in (8, 12):
+        return _MARLIN
     if sm and sm < 80:
         raise UnsupportedError(
             f"vLLM runs MXFP4 from compute capability 8.0 on, and {device.name} has "
@@ -94,7 +97,7 @@ def _both(
     spec: ModelSpec, dtype: str, layout: Layout, found: ModelClass, over: int
 ) -> Iterator[str]:
     """What it could be, by kernel."""
-    for padding, where in ((_TRITON, "Hopper"), (_WIDE, "Ampere, Ada and Blackwell")):
+    for padding, where in ((_TRITON, "Hopper"), (_MARLIN, "Ampere, Ada and Blackwell")):
         made = load(spec, dtype, layout, VllmClasses(spec, dtype, found, padding, over))
         most = max(made.bytes_per_device)
         yield f"on {where} {most:,} bytes a device"

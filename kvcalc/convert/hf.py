@@ -219,7 +219,7 @@ def _text_config(
     inner = values.get(key)
     towers = tuple(
         dict.fromkeys(
-            f"{name} ({tower} of the config)"
+            f"{name} ({tower} of the config){_share(tower, values[tower])}"
             for tower, name in _TOWERS.items()
             if isinstance(values.get(tower), dict)
         )
@@ -251,7 +251,7 @@ def _text_config(
     if own in TEXT_CONFIGS and depth < 2:
         # A multimodal config inside another: Qwen-Omni's thinker.
         config, parts = _text_config(inner, own, path, assumptions, depth + 1)
-        stated = (name for name in towers if name.endswith(" of the config)"))
+        stated = (name for name in towers if " of the config)" in name)
         return config, tuple(dict.fromkeys((*parts, *stated)))
     own = OUTSIDE.get(own, own)
     if own == "deepseek_v2" and inner.get("use_mla") is False:
@@ -259,6 +259,14 @@ def _text_config(
     merged["tie_word_embeddings"] = _tied(values, inner, model_type, own, assumptions)
     config = reader(merged, own, path=path, where=key, nested=True, assumptions=assumptions)
     return config, towers
+
+
+def _share(key: str, part: Mapping[str, Any]) -> str:
+    """What a part that is left out has, where its config says it."""
+    from kvcalc.convert.towers.speech_out import parameters_of
+
+    found = parameters_of(key, part)
+    return "" if found is None else f": {found:,} parameters"
 
 
 def _with_towers(

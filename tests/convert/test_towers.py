@@ -152,6 +152,61 @@ def test_a_multimodal_config_inside_another_has_its_towers(
         assert counted.total == 11_338_288_896
 
 
+TALKER: dict[str, Any] = {
+    "vocab_size": 8448, "embedding_size": 3584, "hidden_size": 3584, "intermediate_size": 18944,
+    "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "head_dim": 128,
+}  # fmt: skip
+DIT: dict[str, Any] = {
+    "hidden_size": 1024, "num_hidden_layers": 22, "num_attention_heads": 16, "ff_mult": 2,
+    "emb_dim": 512, "head_dim": 64, "num_embeds": 8193, "mel_dim": 80, "enc_emb_dim": 192,
+    "enc_dim": 128, "enc_channels": [256, 256, 256, 256, 768], "enc_kernel_sizes": [5, 3, 3, 3, 1],
+    "enc_attention_channels": 64, "enc_res2net_scale": 2, "enc_se_channels": 64,
+}  # fmt: skip
+BIGVGAN: dict[str, Any] = {
+    "mel_dim": 80, "upsample_initial_channel": 1536, "resblock_kernel_sizes": [3, 7, 11],
+    "resblock_dilation_sizes": [[1, 3, 5]] * 3, "upsample_rates": [5, 3, 2, 2, 2, 2],
+    "upsample_kernel_sizes": [11, 7, 4, 4, 4, 4],
+}  # fmt: skip
+
+
+def test_what_speaks_is_left_out_with_its_share() -> None:
+    # Qwen2_5OmniForConditionalGeneration of the defaults, transformers 5.23.0 on the meta device:
+    # 18,386,365,824 in all, of which the thinker 11,338,288,896.
+    thinker = {
+        "model_type": "qwen2_5_omni_thinker",
+        "vision_config": {"model_type": "qwen2_5_omni_vision_encoder"},
+        "audio_config": {"model_type": "qwen2_5_omni_audio_encoder"},
+        "text_config": {"model_type": "qwen2_5_omni_text"},
+    }
+    whole = {
+        "model_type": "qwen2_5_omni", "thinker_config": thinker, "talker_config": TALKER,
+        "token2wav_config": {"dit_config": DIT, "bigvgan_config": BIGVGAN},
+    }  # fmt: skip
+    found = spec_from_config(whole, source="omni", name="omni").spec
+    assert found.left_out == (
+        "speech decoder (talker_config of the config): 6,599,025,664 parameters",
+        "vocoder (token2wav_config of the config): 449,051,264 parameters",
+    )
+    total = summarise(found).total
+    assert total + 6_599_025_664 + 449_051_264 == 18_386_365_824
+    # By the names of the first files, too.
+    named = {"dim": DIT["hidden_size"], "depth": 22, "heads": 16}
+    rest = {k: v for k, v in DIT.items() if not k.startswith(("hidden", "num_hidden", "num_att"))}
+    again = whole | {"token2wav_config": {"dit_config": rest | named, "bigvgan_config": BIGVGAN}}
+    assert spec_from_config(again, source="omni", name="omni").spec.left_out == found.left_out
+
+
+@pytest.mark.parametrize(
+    "talker",
+    [{}, {"hidden_size": "wide"}, TALKER | {"head_dim": None}, TALKER | {"vocab_size": []}],
+)
+def test_a_talker_that_says_too_little_has_no_share(talker: dict[str, Any]) -> None:
+    from kvcalc.convert.towers.speech_out import parameters_of
+
+    assert parameters_of("talker_config", talker) is None
+    assert parameters_of("talker_config", "a file") is None
+
+
 def test_a_towers_type_that_is_no_text_is_a_problem_of_the_file() -> None:
     wrong = {**SMALL, "vision_config": {**SMALL["vision_config"], "model_type": ["siglip"]}}
     with pytest.raises(SpecError, match=r"vision_config\.model_type: expected text"):

@@ -1,0 +1,92 @@
+"""What speaks beside a model that hears and sees: counted to say what a checkpoint's part of it is.
+
+Qwen2.5-Omni's talker is a small Qwen2 with a codebook, and its vocoder a diffusion transformer with a
+speaker's encoder in front and BigVGAN behind. Servers load neither; what is said of them are parameters.
+
+Source: transformers 5.23.0, models/qwen2_5_omni/modeling_qwen2_5_omni.py
+(Qwen2_5OmniTalkerForConditionalGeneration, Qwen2_5OmniToken2WavModel).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Frequencies of the diffusion's time, and taps of BigVGAN's first and last convolutions.
+_TIME, _TAPS = 256, 7
+
+
+def parameters_of(key: str, values: Any) -> int | None:
+    """The parameters that a nested config describes; None where it leaves out what they follow from."""
+    read = {"talker_config": _talker, "token2wav_config": _token2wav}.get(key)
+    if read is None or not isinstance(values, Mapping):
+        return None
+    try:
+        found = read(values)
+    except (KeyError, TypeError, ZeroDivisionError, IndexError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _first(values: Mapping[str, Any], *keys: str) -> Any:
+    """The value of the first key that the file has."""
+    return next((values[key] for key in keys if key in values), None)
+
+
+def _linear(out: int, width: int) -> int:
+    return out * width + out
+
+
+def _talker(c: Mapping[str, Any]) -> int:
+    """A codebook, a matrix from the thinker's width, Qwen2's layers and a head over the codebook."""
+    width, codes, wide = c["hidden_size"], c["vocab_size"], c["embedding_size"]
+    query = c["num_attention_heads"] * c["head_dim"]
+    key = c["num_key_value_heads"] * c["head_dim"]
+    layer = _linear(query, width) + 2 * _linear(key, width) + query * width + 2 * width
+    layer += 3 * width * c["intermediate_size"]
+    ends = codes * wide + _linear(width, wide) + codes * width + width
+    return int(c["num_hidden_layers"] * layer + ends)
+
+
+def _token2wav(c: Mapping[str, Any]) -> int:
+    return _dit(c["dit_config"]) + _bigvgan(c["bigvgan_config"])
+
+
+def _dit(c: Mapping[str, Any]) -> int:
+    """Layers whose norms are made from the time, over mel frames, codes and a speaker."""
+    width, layers = _first(c, "hidden_size", "dim"), _first(c, "num_hidden_layers", "depth")
+    inner = _first(c, "num_attention_heads", "heads") * c["head_dim"]
+    mel, wide = c["mel_dim"], c["ff_mult"] * width
+    read = mel + c["enc_dim"] + c["emb_dim"] + c["enc_emb_dim"]
+    layer = _linear(6 * width, width) + 3 * _linear(inner, width) + _linear(width, inner)
+    layer += _linear(wide, width) + _linear(width, wide)
+    ends = _linear(width, _TIME) + _linear(width, width) + (c["num_embeds"] + 1) * c["emb_dim"]
+    ends += _linear(width, read) + _linear(2 * width, width) + _linear(mel, width)
+    return int(layers * layer + ends + _speaker(c))
+
+
+def _speaker(c: Mapping[str, Any]) -> int:
+    """ECAPA-TDNN: convolutions, blocks of several scales, and statistics over time."""
+    channels, taps = c["enc_channels"], c["enc_kernel_sizes"]
+    last, scale, squeezed = channels[-1], c["enc_res2net_scale"], c["enc_se_channels"]
+    total = _linear(channels[0], c["mel_dim"] * taps[0])
+    for before, width, size in zip(channels, channels[1:-1], taps[1:-1], strict=False):
+        part = width // scale
+        total += _linear(width, before) + (scale - 1) * _linear(part, part * size)
+        total += _linear(width, width) + _linear(squeezed, width) + _linear(width, squeezed)
+    total += _linear(last, last * taps[-1])
+    attended = c["enc_attention_channels"]
+    total += _linear(attended, 3 * last) + _linear(last, attended)
+    return int(total + _linear(c["enc_dim"], 2 * last))
+
+
+def _bigvgan(c: Mapping[str, Any]) -> int:
+    """Convolutions that make frames longer, and behind each blocks of every kernel and dilation."""
+    width = c["upsample_initial_channel"]
+    total = _linear(width, c["mel_dim"] * _TAPS)
+    kernels: Sequence[int] = c["resblock_kernel_sizes"]
+    dilated: Sequence[Sequence[int]] = c["resblock_dilation_sizes"]
+    for taps in c["upsample_kernel_sizes"]:
+        total += width * (width // 2) * taps + width // 2
+        width //= 2
+        for kernel, dilations in zip(kernels, dilated, strict=True):
+            total += 2 * len(dilations) * (_linear(width, width * kernel) + 2 * width)
+    return int(total + 2 * width + width * _TAPS)

@@ -159,7 +159,7 @@ def _variants(model: str, attention: str | None, set_fields: tuple[str, ...]) ->
 
     variants = variants[: bool(set_fields)]
     for choice in attention.split(","):
-        changed, how = with_attention(spec, options.attention(choice) or "")
+        changed, how = with_attention(spec, options.attention(choice))
         variants.append(Variant(changed, choice.strip().lower(), (*notes, *how)))
     return variants
 

@@ -28,7 +28,7 @@ _Attention = Annotated[
         "|".join(options.ATTENTIONS),
         "What if it had this attention instead; gqa:4 has 4 KV heads, mla:512 a latent of 512.",
         complete=completion.one_of(options.ATTENTIONS),
-        callback=options.attention,
+        callback=kinds.given(options.attention),
     ),
 ]
 _Lengths = Annotated[

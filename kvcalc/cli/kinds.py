@@ -59,6 +59,15 @@ def choice(known: Iterable[str], text: str, *names: str, **more: Any) -> Any:
                   **more)  # fmt: skip
 
 
+def given(read: Callable[[str], str]) -> Callable[[str | None], str | None]:
+    """The callback of an option that need not be given. read: raises UsageError for what is none."""
+
+    def callback(text: str | None) -> str | None:
+        return None if text is None else read(text)
+
+    return callback
+
+
 def folded(word: str) -> str:
     """A command, an option or a choice however it is written: ``--KV_dtype``, ``tensorrt_llm``."""
     word = word.lower().replace("_", "-")

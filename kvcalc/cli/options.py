@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 ATTENTIONS = ("mha", "gqa", "mqa", "mla")
 
 
-def attention(text: str | None) -> str | None:
+def attention(text: str) -> str:
     """An attention as ``--attention`` takes it. Raises UsageError for none, and for several."""
-    if text is None:
-        return None
     if "," in text:
         raise UsageError(f"--attention {text}: one here; 'kvcalc compare' takes several")
     from kvcalc.spec.variants import attention_choice
@@ -58,9 +56,7 @@ def _one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = 
         raise UsageError(f"{option}: {error}") from None
 
 
-def _weight_dtype(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _weight_dtype(text: str) -> str:
     if "," in text:
         raise UsageError(f"--dtype {text}: one format here")
     today = instead_of(text)
@@ -73,9 +69,8 @@ def _weight_dtype(text: str | None) -> str | None:
     return text
 
 
-def _state_dtype(text: str | None) -> str | None:
-    if text is not None:
-        _one_format(text, "--state-dtype", STATE_FORMATS)
+def _state_dtype(text: str) -> str:
+    _one_format(text, "--state-dtype", STATE_FORMATS)
     return text
 
 
@@ -84,10 +79,6 @@ def cache_dtype(text: str) -> str:
     for part in text.split(":", 1):
         _one_format(part, "--kv-dtype", CACHE_FORMATS, "; 'kvcalc compare' takes several")
     return text
-
-
-def _cache_dtype_given(text: str | None) -> str | None:
-    return None if text is None else cache_dtype(text)
 
 
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
@@ -123,7 +114,7 @@ Dtype = Annotated[
         "iq4_xs, ...; 'checkpoint' as published.",
         complete=completion.weight_dtype,
         shown="checkpoint, or bf16",
-        callback=_weight_dtype,
+        callback=kinds.given(_weight_dtype),
     ),
 ]
 
@@ -134,9 +125,9 @@ def kv_dtype_option(shown: bool | str = True, **more: Any) -> Any:
     return kinds.option("DTYPE[:DTYPE]", text, complete=completion.kv_dtype, shown=shown, **more)
 
 
-KvDtype = Annotated[str, kv_dtype_option(callback=cache_dtype)]
+KvDtype = Annotated[str, kv_dtype_option(callback=kinds.given(cache_dtype))]
 KvDtypeGiven = Annotated[
-    str | None, kv_dtype_option("bf16; llama.cpp: f16", callback=_cache_dtype_given)
+    str | None, kv_dtype_option("bf16; llama.cpp: f16", callback=kinds.given(cache_dtype))
 ]
 KvDtypeAsked = Annotated[str | None, kv_dtype_option("bf16, or the engine's own")]
 StateDtype = Annotated[
@@ -146,7 +137,7 @@ StateDtype = Annotated[
         "Number format of recurrent states.",
         complete=completion.state_dtype,
         shown="the model's, fp32",
-        callback=_state_dtype,
+        callback=kinds.given(_state_dtype),
     ),
 ]
 TensorParallel = Annotated[int, kinds.num("--tp", "Tensor-parallel ranks.")]

@@ -76,19 +76,11 @@ def _asked_for(command: Any) -> Iterator[Any]:
             yield param
 
 
-def _is_option(param: Any) -> bool:
-    return bool(param.param_type_name == "option")
-
-
-def _is_list(param: Any) -> bool:
-    return bool(getattr(param, "multiple", False) or param.nargs == -1)
-
-
 def _schema(name: str, command: Any) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for param in _asked_for(command):
-        one = _type(param)
-        node = {"type": "array", "items": one} if _is_list(param) else one
+        one, several = _type(param), getattr(param, "multiple", False) or param.nargs == -1
+        node = {"type": "array", "items": one} if several else one
         properties[param.name] = {"description": _described(param), **node}
     if name in _PASTED:
         said = f"What '{_PASTED[name]}' would hold, as text, instead of a file's path."
@@ -131,7 +123,7 @@ def _line(name: str, command: Any, given: dict[str, Any]) -> tuple[list[str], st
         if value is None:
             continue
         values = value if isinstance(value, (list, tuple)) else [value]
-        if _is_option(params[key]):
+        if params[key].param_type_name == "option":
             options += [word for one in values for word in _option(params[key], one)]
         else:
             arguments += map(str, values)

@@ -14,8 +14,6 @@ from kvcalc.units import GIB, format_bytes, parse_bytes, parse_memory
 
 _FILE = Path(__file__).with_name("hardware.yaml")
 _APPLE = Path(__file__).with_name("apple.yaml")
-# How systems are called behind a name: rtx-4070-windows, m4-16gb-older-macos.
-_SYSTEMS = {"linux": "linux", "windows": "windows", "oldermacos": "older_macos", "macos": "macos"}
 
 
 def _size(text: str) -> tuple[int, int, int]:

@@ -171,10 +171,6 @@ def _running(start: Start, found: "re.Match[str]", line: LogLine) -> None:
         start.memory[name] = printed(name, found[group], line.number, of="Ollama")
 
 
-def _runner(start: Start, found: "re.Match[str]", line: LogLine) -> None:
-    start.wrapper = "Ollama"
-
-
 def _ollama_cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
     """Its own engine prints the caches of each device, in one decimal of a unit."""
     unit = UNITS[found["unit"]]
@@ -193,7 +189,6 @@ def _ollama_model(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 
 
 _M = Message
-_WHO = r"(?:llama_\w+|print_info|llm_load_\w+|load_tensors|\w*kv_cache\w*|~?\w+)"
 MESSAGES = (
     _M(
         "loaded meta data with",

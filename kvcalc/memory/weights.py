@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 from kvcalc.frozen import changed, frozen, remembered, remembers
 from kvcalc.memory.census import uniform_bytes
-from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
-from kvcalc.memory.ledger import COMPONENTS, Ledger, Row, Scheme, make_rows, rank_shape
+from kvcalc.memory.inventory import ParamGroup, parameter_groups
+from kvcalc.memory.ledger import COMPONENTS, Ledger, Row, Scheme, make_rows
 from kvcalc.memory.schemes import Checkpoint, scheme_of, uniform
 from kvcalc.memory.stages import pipeline_stages
 from kvcalc.memory.towers import tower_groups
@@ -187,14 +187,3 @@ def device_weight_bytes(spec: ModelSpec, dtype: str, tensor: int, pipeline: int)
     stages = pipeline_stages(len(layers), pipeline)
     totals = ledger(spec, dtype).stage_bytes(tensor, layers, stages)
     return [total for total in totals for _ in range(tensor)]
-
-
-def mtp_device_bytes(spec: ModelSpec, dtype: str, tensor: int) -> int:
-    """Bytes of one module of multi-token prediction on a tensor rank, embedding and head left out:
-    engines take the main model's. 0 where the spec has none. Raises as ``ledger`` does."""
-    rows = make_rows(mtp_groups(spec), scheme_of(spec, dtype))
-    return sum(
-        row.shape_bytes(rank_shape(row.weight.tensor, tensor))
-        for row in rows
-        if row.component not in ("embedding", "head")
-    )

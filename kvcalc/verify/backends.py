@@ -8,7 +8,7 @@ On the meta device SDPA would be traced as the plain formula, so its kernels' ou
 the result, a logarithm per query and the mask in the activation dtype.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,10 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvcalc.verify import parts
-
-Attend = Callable[
-    [Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float | None], Tensor
-]
 
 
 @contextmanager

@@ -85,10 +85,6 @@ class KvFormat:
         uses_packed_kv_backend)."""
         return self.name in _TURBOQUANT or self.name == _ULTRAQUANT
 
-    @property
-    def is_mla_row(self) -> bool:
-        return self.name in _MLA_ROWS
-
     def head_bytes(self, key_dim: int, value_dim: int) -> int:
         """Bytes of one KV head's key and value of one token."""
         name = self.name

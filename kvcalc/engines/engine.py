@@ -66,6 +66,17 @@ class Setting:
     compute_capability: int | None = None
     step: Batch | None = None
 
+    def request(self, kind: type[F], words: str, **given: Any) -> F:
+        """An engine's request: the workload's length, its cache's format, the ranks, the release.
+
+        words: the engine, as sentences name it. given: its other flags, None where it chooses.
+        """
+        own = {"max_model_len": self.workload.context_tokens, "kv_dtype": self.kv_dtype}
+        return kind.of(
+            words, own | given, engine_version=self.engine_version, layout=self.workload.layout,
+            compute_capability=self.compute_capability,
+        )  # fmt: skip
+
 
 @frozen(kw_only=True)
 class Share:

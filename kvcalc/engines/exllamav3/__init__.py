@@ -9,15 +9,8 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> Exllamav3Flags:
-    workload = setting.workload
-    given = {
-        "max_model_len": workload.context_tokens,
-        "kv_dtype": setting.kv_dtype,
-        "state_dtype": workload.cache.state,
-    }
-    return Exllamav3Flags.of(
-        "exllamav3", given, engine_version=setting.engine_version, layout=workload.layout
-    )
+    state_dtype = setting.workload.cache.state
+    return setting.request(Exllamav3Flags, "exllamav3", state_dtype=state_dtype)
 
 
 def _capacity(spec: ModelSpec, request: Exllamav3Flags) -> CapacityResult:

@@ -9,11 +9,7 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> LmdeployFlags:
-    workload = setting.workload
-    given = {"max_model_len": workload.context_tokens, "kv_dtype": setting.kv_dtype}
-    return LmdeployFlags.of(
-        "lmdeploy", given, engine_version=setting.engine_version, layout=workload.layout
-    )
+    return setting.request(LmdeployFlags, "lmdeploy")
 
 
 def _capacity(spec: ModelSpec, request: LmdeployFlags) -> CapacityResult:

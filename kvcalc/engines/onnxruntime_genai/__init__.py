@@ -19,10 +19,7 @@ def _serve(setting: Setting) -> OnnxruntimeGenaiFlags:
     from kvcalc.engines.onnxruntime_genai.buffers import check_batch
 
     check_batch(workload.num_sequences)
-    given = {"max_model_len": workload.context_tokens, "kv_dtype": setting.kv_dtype}
-    return OnnxruntimeGenaiFlags.of(
-        "onnxruntime-genai", given, engine_version=setting.engine_version, layout=workload.layout
-    )
+    return setting.request(OnnxruntimeGenaiFlags, "onnxruntime-genai")
 
 
 def _capacity(spec: ModelSpec, request: OnnxruntimeGenaiFlags) -> CapacityResult:

@@ -13,16 +13,7 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> SglangFlags:
-    workload = setting.workload
-    given = {
-        "max_model_len": workload.context_tokens,
-        "kv_dtype": setting.kv_dtype,
-        "state_dtype": workload.cache.state,
-    }
-    return SglangFlags.of(
-        "SGLang", given, engine_version=setting.engine_version, layout=workload.layout,
-        compute_capability=setting.compute_capability,
-    )  # fmt: skip
+    return setting.request(SglangFlags, "SGLang", state_dtype=setting.workload.cache.state)
 
 
 def _capacity(spec: ModelSpec, request: SglangFlags) -> CapacityResult:

@@ -13,16 +13,8 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> TensorrtLlmFlags:
-    workload = setting.workload
-    given = {
-        "max_model_len": workload.context_tokens,
-        "kv_dtype": setting.kv_dtype,
-        "state_dtype": workload.cache.state,
-    }
-    return TensorrtLlmFlags.of(
-        "TensorRT-LLM", given, engine_version=setting.engine_version, layout=workload.layout,
-        compute_capability=setting.compute_capability,
-    )  # fmt: skip
+    state_dtype = setting.workload.cache.state
+    return setting.request(TensorrtLlmFlags, "TensorRT-LLM", state_dtype=state_dtype)
 
 
 def _capacity(spec: ModelSpec, request: TensorrtLlmFlags) -> CapacityResult:

@@ -9,12 +9,8 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> TpuFlags:
-    workload = setting.workload
-    given = {"max_model_len": workload.context_tokens, "kv_dtype": setting.kv_dtype,
-             "max_num_seqs": max(1, workload.num_sequences)}  # fmt: skip
-    return TpuFlags.of(
-        "tpu-inference", given, engine_version=setting.engine_version, layout=workload.layout
-    )
+    max_num_seqs = max(1, setting.workload.num_sequences)
+    return setting.request(TpuFlags, "tpu-inference", max_num_seqs=max_num_seqs)
 
 
 def _capacity(spec: ModelSpec, request: TpuFlags) -> CapacityResult:

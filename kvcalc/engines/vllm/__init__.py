@@ -17,17 +17,10 @@ from kvcalc.units import GIB
 
 def _serve(setting: Setting) -> VllmFlags:
     workload, step = setting.workload, setting.step
-    given = {
-        "max_model_len": workload.context_tokens,
-        "encoder_tokens": workload.encoder_tokens or None,
-        "kv_dtype": setting.kv_dtype,
-        "state_dtype": workload.cache.state,
-        "max_num_batched_tokens": step.tokens if step else None,
-        "max_num_seqs": step.requests if step else None,
-    }
-    return VllmFlags.of(
-        "vLLM", given, engine_version=setting.engine_version, layout=workload.layout,
-        compute_capability=setting.compute_capability,
+    return setting.request(
+        VllmFlags, "vLLM", encoder_tokens=workload.encoder_tokens or None,
+        state_dtype=workload.cache.state, max_num_batched_tokens=step.tokens if step else None,
+        max_num_seqs=step.requests if step else None,
     )  # fmt: skip
 
 

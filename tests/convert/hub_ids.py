@@ -12,7 +12,7 @@ parts that have a name (tests/convert/published.py); nothing is told by it that 
 formats are no shape here, nor a spec that has a twin with a window; towers and windows are, where every
 model of the type has them. Taken over were those of 500 downloads and more whose context is one that a
 config of the shape was read with, or shorter, or that their name or card says (llmfit writes 4,096 where it
-found none, and multiplies a context by its rope_scaling's factor: Gemma 3's is divided by its 8 here).
+found none, and multiplies a context by its rope_scaling's factor: those of Gemma 3, Llama 3.1 and 3.2 are without it here).
 """
 
 import json
@@ -194,8 +194,8 @@ def by_facts(shapes: Shapes, row: Facts) -> HubId | None:
         if row.task == "embedding" and spec.tie_word_embeddings is False:
             model = replace(model, head="none", tie_word_embeddings=None)
         parts = explain(model, row.parameters)
-        # A head that is stored once more may be one of its own.
-        if parts is None or HEAD in parts:
+        # A head that is stored once more may be one of its own, but for Gemma's.
+        if parts is None or (HEAD in parts and not row.model_type.startswith("gemma")):
             continue
         if model.mtp is not None and MTP not in parts:
             model = replace(model, mtp=None)
@@ -232,14 +232,17 @@ def _windowed(spec: ModelSpec) -> bool:
 
 
 def _heads(spec: ModelSpec, row: Facts) -> bool:
-    """Whether layers and heads are as many. A latent attention's own heads are no config's KV heads."""
+    """Whether layers and heads are as many. A latent attention's own heads are no config's KV heads; where
+    layers of two kinds alternate, a config's numbers are one kind's (Gemma 4)."""
     mixers = [block.attention for block in spec.blocks.values() if block.attention is not None]
-    return len(tuple(decoder_layers(spec))) == row.layers and all(
+    same = [
         getattr(mixer, "num_attention_heads", row.heads) == row.heads
         and getattr(mixer, "num_key_value_heads", row.kv_heads) in (row.kv_heads, None)
         and (row.head_dim is None or getattr(mixer, "head_dim", row.head_dim) == row.head_dim)
         for mixer in mixers
-    )
+    ]
+    alternate = spec.model_type in WHOLE and _windowed(spec)
+    return len(tuple(decoder_layers(spec))) == row.layers and (any if alternate else all)(same)
 
 
 def parameters_are(model: ModelSpec, row: Facts) -> bool:

@@ -12,7 +12,8 @@ parts that have a name (tests/convert/published.py); nothing is told by it that 
 formats are no shape here, nor a spec that has a twin with a window; towers and windows are, where every
 model of the type has them. Taken over were those of 500 downloads and more whose context is one that a
 config of the shape was read with, or shorter, or that their name or card says (llmfit writes 4,096 where it
-found none, and multiplies a context by its rope_scaling's factor: those of Gemma 3, Llama 3.1 and 3.2 are without it here).
+found none, and multiplies a context by its rope_scaling's factor: those of Gemma 3, Llama 3.1 and 3.2 are
+without it here).
 """
 
 import json

@@ -67,7 +67,7 @@ class Planner:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._stages: dict[tuple[_Key, Loaded | None], tuple[Stage, ...]] = {}
+        self._stages: dict[tuple[_Key, int], tuple[Stage, ...]] = {}
         self._loads: dict[tuple[str, str | None, str, Layout, int | None], Loaded | None] = {}
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._needs: dict[CacheDtypes, CacheFunction] = {}
@@ -80,9 +80,10 @@ class Planner:
         workload = request.workload
         key = (workload.dtype, workload.cache, request.layout, workload.beside)
         loaded = None if device is None else self._loaded(request, device)
-        known = self._stages.setdefault((key, loaded), ())
-        if not known:
-            known = self._stages[key, loaded] = stages_of(self.spec, *key, loaded)
+        # What was loaded is kept, so its identity stays its own.
+        known = self._stages.get((key, id(loaded)))
+        if known is None:
+            known = self._stages[key, id(loaded)] = stages_of(self.spec, *key, loaded)
         return known
 
     def _loaded(self, request: FitRequest, device: Accelerator) -> Loaded | None:

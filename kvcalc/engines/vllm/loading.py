@@ -16,7 +16,7 @@ from kvcalc.engines.loaded import Loaded, load
 from kvcalc.engines.vllm.classes import CLASSES, TOWERED, WHOLE_TOWERS, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, remembered
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row
 from kvcalc.memory.schemes import PLAIN
@@ -61,7 +61,16 @@ def loaded(
         kernel = choice
     if layout.towers_whole and spec.model_type in WHOLE_TOWERS:
         found = changed(found, towers=WHOLE_TOWERS[spec.model_type])
-    return load(spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over))
+    made, key = _made(spec), (dtype, layout, kernel, over)
+    if key not in made:
+        made[key] = load(spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over))
+    return made[key]
+
+
+@remembered
+def _made(spec: ModelSpec) -> dict[tuple[str, Layout, Padding | None, int], Loaded]:
+    """What was asked for so far: many GPUs run the same kernels."""
+    return {}
 
 
 def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:

@@ -208,7 +208,7 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
-def many_layers(path: Path, number: int = 1000) -> Path:
+def many_layers(path: Path, number: int = 1000, hidden_size: int = 512) -> Path:
     """A model of so many layers, no two alike in weights or in what they keep."""
     blocks = "".join(
         f"  b{index}:\n    attention: {{kind: gqa, num_attention_heads: 8, num_key_value_heads: "
@@ -218,7 +218,7 @@ def many_layers(path: Path, number: int = 1000) -> Path:
     )
     names = ", ".join(f"b{index}" for index in range(number))
     path.write_text(
-        f"name: {path.stem}\nsource: made up\nhidden_size: 512\nvocab_size: 1000\n"
+        f"name: {path.stem}\nsource: made up\nhidden_size: {hidden_size}\nvocab_size: 1000\n"
         f"tie_word_embeddings: true\nblocks:\n{blocks}layers:\n  - {{repeat: 1, blocks: [{names}]}}\n",
         "utf-8",
     )
@@ -327,6 +327,10 @@ def cases(folder: Path) -> Iterator[Case]:
     yield Case("fit of a model of 1,000 different layers",
                kvcalc("fit", lambda: many_layers(folder / "layers.yaml"), "--gpu", "h100-80gb"),
                "60")  # fmt: skip
+    wide = partial(many_layers, folder / "wide.yaml", hidden_size=4096)
+    yield Case("the same, which fits nowhere",
+               kvcalc("fit", wide, "--gpu", "h100-80gb", "--batch", 32, "--context", "128k"),
+               "60", long=True)  # fmt: skip
 
 
 def main() -> None:

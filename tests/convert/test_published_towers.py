@@ -29,6 +29,8 @@ BY_HAND = {
     "kimi-vl-a3b": 16_407_657_776,
     # LoRA adapters of rank 320 and 256: 45,056 channels in and out of a layer's matrices, 32 layers.
     "phi-4-multimodal": 5_574_460_384,
+    # A pooling head of SigLIP's and 32,768 positions of 1,152, which the class builds no more.
+    "paddleocr-vl": 958_588_736,
     # Scales of float8: 16 of each layer's matrices and 384 of its experts', in 36 layers.
     "mistral-small-4": 119_401_317_952,
     # 18,668,736 tiles of the layers' matrices but o_proj; of its modules' 48,576, 48,000 are explained.

@@ -30,7 +30,11 @@ def explain(spec: ModelSpec, parameters: int) -> dict[str, int] | None:
 
     parameters: elements of the files' tensors.
     """
-    held, parts = parameters - summarise(spec).total, _parts(spec)
+    held = parameters - summarise(spec).total
+    if held <= 0:
+        # Most hold the model and nothing else.
+        return None if held else {}
+    parts = _parts(spec)
     for number in range(len(parts) + 1):
         for chosen in combinations(parts, number):
             if sum(size for _, size in chosen) == held:

@@ -139,9 +139,8 @@ def workload_of(
         return workload, ()
     given = renamed(words)
     known(function, given, known_words or WorkloadWords.__annotations__)
-    put = MediaWords(
-        **{name: _several(given.pop(name, ())) for name in ("images", "audio", "video")}
-    )
+    images, audio, video = (_several(given.pop(name, ())) for name in ("images", "audio", "video"))
+    put = MediaWords(images=images, audio=audio, video=video)
     asked = asked_of(given)
     asked = changed(asked, beside=with_adapters(asked.beside, spec, given))
     if not put and not spec.towers:

@@ -38,6 +38,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
+from kvcalc.media.asked import MediaWords
 from kvcalc.memory.asked_beside import NOTHING, Draft
 from kvcalc.memory.lengths import Lengths, open_lengths
 from kvcalc.memory.workload import Asked, Workload
@@ -75,6 +76,7 @@ class EngineWords(TypedDict, total=False):
     encoder_tokens: Tokens
     language_model_only: bool | None
     limit_mm_per_prompt: str | None
+    mm_processor_kwargs: str | None
     mm_encoder_tp_mode: str | None
     mm_processor_cache_gb: int | None
     tokens: Tokens
@@ -281,7 +283,7 @@ def capacity(
         flags={name: _value(name, value, _flags()) for name, value in said.items()},
         draft=None if draft is None else Draft(spec_of(draft)),
         adapters=with_adapters(NOTHING, spec_of(model), lora, _engine(engine)).adapters,
-        largest_item=_largest_item(spec_of(model), model),
+        largest_item=_largest_item(spec_of(model), model, said),
     )
     return allocate(spec_of(model), question)
 
@@ -317,14 +319,15 @@ def traffic(
     return traffic_of(spec_of(model), read, question)
 
 
-def _largest_item(spec: ModelSpec, model: Model) -> int | None:
+def _largest_item(spec: ModelSpec, model: Model, given: Mapping[str, Any]) -> int | None:
     """Tokens of the largest image that the model's processor makes."""
     if not spec.towers:
         return None
     from kvcalc.convert.media import with_media
 
     named = "" if isinstance(model, ModelSpec) else str(model)
-    return with_media(Asked(), spec, named)[0].largest_item
+    put = MediaWords(processor=served_media(given).processor)
+    return with_media(Asked(put=put), spec, named)[0].largest_item
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")

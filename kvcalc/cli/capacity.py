@@ -93,20 +93,23 @@ def capacity(
         model_dtype=model_dtype, layout=layout,
         flags=_with_context(name, given, options.tokens(context, "--context")),
         draft=beside_of(draft).draft, adapters=lora.of(NOTHING, found.spec, name).adapters,
-        largest_item=_largest_item(found),
+        largest_item=_largest_item(found, given),
     )  # fmt: skip
     result = ask(found.spec, question)
     result = replace(result, notes=(*found.assumptions, *result.notes))
     output.show(answer(result, found.spec.source, found.path))
 
 
-def _largest_item(found: Found) -> int | None:
+def _largest_item(found: Found, given: dict[str, Any]) -> int | None:
     """Tokens of the largest image that the model's processor makes."""
     if not found.spec.towers:
         return None
     from kvcalc.convert.media import with_media
+    from kvcalc.engines.media import served_media
+    from kvcalc.media.asked import MediaWords
 
-    return with_media(Asked(), found.spec, found.path)[0].largest_item
+    put = MediaWords(processor=served_media(given).processor)
+    return with_media(Asked(put=put), found.spec, found.path)[0].largest_item
 
 
 def _refuse_beside(name: str, draft: str | None, lora: Lora) -> None:

@@ -160,7 +160,7 @@ def fit(
         context_tokens=tokens, batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
         kv_dtype=kv_dtype or "bf16", state_dtype=state_dtype, layout=layout, beside=drafts.beside,
-        put=media.words,
+        put=replace(media.words, processor=served.processor),
     )  # fmt: skip
     if several or _by_file(name, dtype, machine.gpus):
         several_of = _together if together else _which

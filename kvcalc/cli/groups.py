@@ -244,6 +244,14 @@ class Serving(Group):
             "weights|data", "Towers on tensor ranks: divided or whole (vLLM).", shown="weights"
         ),
     ] = None
+    mm_processor_kwargs: Annotated[
+        str | None,
+        kinds.option(
+            "JSON",
+            "Bounds on an image: '{\"max_pixels\": 1003520}' (vLLM).",
+            shown="the model's own",
+        ),
+    ] = None
 
     @property
     def media(self) -> "ServedMedia":

@@ -18,6 +18,7 @@ from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import image_rule
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
+from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, published, published_config
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source
@@ -27,6 +28,7 @@ from kvcalc.media.words import MediaItem, Placeholders
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 
+Settings = Sequence[tuple[str, int]]
 # The model_type of a decoder that ships with its tower left out -> that of the whole model.
 _WHOLE = {
     "gemma3_text": "gemma3", "gemma3n_text": "gemma3n", "gemma4": "gemma4", "llama4": "llama4",
@@ -56,13 +58,15 @@ def with_media(
     media, notes = media_items(spec, where, asked.put)
     if engine in PROGRAMS:
         media, notes = bounded(spec.model_type, media, notes)
-    largest = _largest(spec, where) if spec.towers else None
+    largest = _largest(spec, where, asked.put.processor) if spec.towers else None
     return replace(asked, put=MediaWords(), media=media, largest_item=largest), notes
 
 
-def _largest(spec: ModelSpec, where: str) -> int | None:
+def _largest(spec: ModelSpec, where: str, processor: Settings) -> int | None:
     """Tokens of the largest image; None for a model that sees none, or whose processor is not known."""
     model_type, source = _source(spec, where, "image")
+    if processor:
+        source = with_settings(model_type, source, processor)
     try:
         rule = image_rule(model_type, source)
         return rule.placeholders(rule.largest()).tokens
@@ -89,6 +93,8 @@ def media_items(
         if words:
             model_type, source = _source(spec, where, kind)
             _takes(spec, kind, source)
+            if put.processor:
+                source = with_settings(model_type, source, put.processor, kind)
             items += made_of(model_type, source, words)
             notes += _assumed(kind, model_type, source)
     return tuple(items), (*map(str, items), *dict.fromkeys(notes))
@@ -189,6 +195,25 @@ def _source(spec: ModelSpec, where: str, kind: Kind) -> tuple[str, Source]:
         known.settings if known else None,
         known.file if known else "",
     )
+
+
+def with_settings(
+    model_type: str, source: Source, processor: Settings, kind: Kind = "image"
+) -> Source:
+    """The processor as a server sets it itself (--mm-processor-kwargs). Raises UnsupportedError for one
+    whose images are not bounded by numbers of pixels, or whose other settings are not known."""
+    said = "--mm-processor-kwargs " + ", ".join(f"{key} {number}" for key, number in processor)
+    if kind == "video":
+        raise UnsupportedError(f"{said}: what it does to a video's frames is not known here")
+    if kind != "image":
+        return source
+    if not isinstance(image_rule(model_type, source), PixelBudget):
+        raise UnsupportedError(f"{said}: images of {model_type} are not bounded by pixels here")
+    if source.settings is None:
+        raise UnsupportedError(
+            f"{said}: the model's own preprocessor_config.json is not known, which sets the rest"
+        )
+    return Source(source.config, {**source.settings, **dict(processor)}, source.published)
 
 
 def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:

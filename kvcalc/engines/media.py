@@ -22,7 +22,7 @@ _SIZES: Mapping[str, tuple[str, ...]] = {
     "video": ("count", "num_frames", "width", "height"),
     "audio": ("count", "length"),
 }
-_LIMIT = "--limit-mm-per-prompt"
+_LIMIT, _PROCESSOR = "--limit-mm-per-prompt", "--mm-processor-kwargs"
 
 
 @frozen(kw_only=True)
@@ -30,7 +30,8 @@ class ServedMedia:
     """limits: (modality, most items of a request), as said. language_only: none at all.
 
     text: the same in JSON. towers_whole: each tensor rank holds the towers whole. cache_gib: of host
-    memory, for items that a processor has made; None: not said.
+    memory, for items that a processor has made; None: not said. processor: bounds on an image in pixels
+    that the server sets; processor_text: the same in JSON.
     """
 
     limits: tuple[tuple[str, int], ...] = ()
@@ -38,6 +39,8 @@ class ServedMedia:
     text: str | None = None
     towers_whole: bool = False
     cache_gib: int | None = None
+    processor: tuple[tuple[str, int], ...] = ()
+    processor_text: str | None = None
 
     @property
     def options(self) -> dict[str, str | None]:
@@ -46,6 +49,7 @@ class ServedMedia:
             "--language-model-only": "" if self.language_only else None,
             _LIMIT: self.text,
             "--mm-encoder-tp-mode": "data" if self.towers_whole else None,
+            _PROCESSOR: self.processor_text,
             "--mm-processor-cache-gb": None if self.cache_gib is None else f"{self.cache_gib}",
         }
 
@@ -61,10 +65,43 @@ def served_media(given: Mapping[str, Any]) -> ServedMedia:
     mode = given.get("mm_encoder_tp_mode")
     if mode not in (None, "weights", "data"):
         raise UsageError(f"--mm-encoder-tp-mode {mode}: it is weights or data")
+    processor = given.get("mm_processor_kwargs")
     return ServedMedia(
+        processor=processor_of(processor), processor_text=processor,
         limits=limits_of(text), text=text, language_only=bool(given.get("language_model_only")),
         towers_whole=mode == "data", cache_gib=given.get("mm_processor_cache_gb"),
     )  # fmt: skip
+
+
+def processor_of(text: str | None) -> tuple[tuple[str, int], ...]:
+    """Bounds on an image in pixels, of ``{"min_pixels": 3136, "max_pixels": 1003520}``.
+
+    Raises UsageError naming what is wrong, UnsupportedError for other settings.
+    """
+    if text is None:
+        return ()
+    value = _object(_PROCESSOR, text, '{"max_pixels": 1003520}')
+    other = sorted(set(value) - {"min_pixels", "max_pixels"})
+    if other:
+        raise UnsupportedError(
+            f"{_PROCESSOR}: what {other[0]} does is not known here: min_pixels and max_pixels are"
+        )
+    found = {key: _whole(key, number, 1, _PROCESSOR) for key, number in value.items()}
+    least, most = found.get("min_pixels", 1), found.get("max_pixels", 1 << 62)
+    if least > most:
+        raise UsageError(f"{_PROCESSOR}: min_pixels {least:,} is more than max_pixels {most:,}")
+    return tuple(found.items())
+
+
+def _object(option: str, text: str, example: str) -> dict[str, Any]:
+    """An object of JSON. Raises UsageError for anything else."""
+    try:
+        value = json.loads(text, object_pairs_hook=lambda pairs: _once(option, pairs))
+    except (json.JSONDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not value:
+        raise UsageError(f"{option} '{text}': write JSON such as '{example}'")
+    return value
 
 
 def limits_of(text: str | None) -> tuple[tuple[str, int], ...]:
@@ -74,12 +111,7 @@ def limits_of(text: str | None) -> tuple[tuple[str, int], ...]:
     """
     if text is None:
         return ()
-    try:
-        value = json.loads(text, object_pairs_hook=_once)
-    except (json.JSONDecodeError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or not value:
-        raise UsageError(f"{_LIMIT} '{text}': write JSON such as '{{\"image\": 4, \"video\": 0}}'")
+    value = _object(_LIMIT, text, '{"image": 4, "video": 0}')
     found: dict[str, int] = {}
     for modality, limit in value.items():
         if modality not in MODALITIES:
@@ -92,11 +124,11 @@ def limits_of(text: str | None) -> tuple[tuple[str, int], ...]:
     return tuple(found.items())
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise UsageError(f"{_LIMIT}: {key} is said twice")
+            raise UsageError(f"{option}: {key} is said twice")
         found[key] = value
     return found
 
@@ -107,9 +139,9 @@ def _check(modality: str, key: str, value: Any) -> None:
     _whole(f"{modality}.{key}", value, 0 if key == "count" else 1)
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def _whole(name: str, value: Any, least: int, option: str = _LIMIT) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{_LIMIT}: {name}: {value!r} is not a whole number from {least} on")
+        raise UsageError(f"{option}: {name}: {value!r} is not a whole number from {least} on")
     return value
 
 

@@ -16,11 +16,15 @@ MAX_ITEMS = 1 << 20
 
 @frozen(kw_only=True)
 class MediaWords:
-    """What is put into each request, as it was written: words of ``--images``, ``--audio``, ``--video``."""
+    """What is put into each request, as it was written: words of ``--images``, ``--audio``, ``--video``.
+
+    processor: settings of the images' processor that the server sets itself.
+    """
 
     images: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
     video: tuple[str, ...] = ()
+    processor: tuple[tuple[str, int], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.images or self.audio or self.video)

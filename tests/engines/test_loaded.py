@@ -207,3 +207,11 @@ def test_mxfp4_experts_are_repacked(gpu: str, tensor: int, num_bytes: int) -> No
     found = held("gpt-oss-20b", Layout(tensor), gpu)
     assert found.after_bytes_per_device == ((num_bytes,) * tensor if num_bytes else ())
     assert [each.name for each in found.after] == ["repacked MXFP4 experts"] * bool(num_bytes)
+
+
+# vLLM 0.33's own mxfp4_round_up_hidden_size_and_intermediate_size, run as on ROCm: 3,072 x 3,072 at one
+# rank, whichever of Triton's and AITER's bf16 kernels it is; 3,072 x 2,944 on Blackwell.
+def test_amd_pads_both_sizes_of_an_expert() -> None:
+    sizes = [held("gpt-oss-20b", Layout(1), gpu).bytes_per_device[0] for gpu in ("mi300x", "b200")]
+    numbers, rows = 3 * 3_072 * (3_072 - 2_944), 2 * (3_072 - 2_944)
+    assert sizes[0] - sizes[1] == 24 * 32 * (17 * numbers // 32 + 2 * rows)

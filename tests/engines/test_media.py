@@ -111,3 +111,34 @@ def test_capacity_counts_the_largest_image_as_fit_does() -> None:
     assert pool.available_bytes == room.free
     cache = next(item for item in room.overheads if item.name == "encoder cache")
     assert cache.bytes == 16_384 * 3_584 * 2
+
+
+# 1,003,520 pixels are 1,280 squares of 28: the largest image; Qwen's resizing makes 26 x 47 of 1080 x 1920.
+def test_a_server_may_bound_images(capsys: pytest.CaptureFixture[str]) -> None:
+    bounds = ("--mm-processor-kwargs", '{"max_pixels": 1003520}')
+    model = ("qwen2.5-vl-7b", "--gpu", "rtx-4090", *bounds)
+    status, out = run(capsys, "fit", *model, "--context", "4k", "--images", "1x1920x1080")
+    assert status == 0
+    assert "image of 1920x1080: 1,222 tokens" in out
+    assert "the largest image makes 1,280" in out
+    pool = json.loads(run(capsys, "capacity", *model, "--format", "json")[1])["pool"]
+    # A step's 2,048 tokens instead of 16,384, each of 3,584 bf16 numbers.
+    whole = kvcalc.capacity("qwen2.5-vl-7b", gpu="rtx-4090").pool.available_bytes
+    assert whole is not None
+    assert pool["available_bytes"] - whole == (16_384 - 2_048) * 3_584 * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "said"),
+    [("qwen2.5-vl-7b", '{"fps": 2}', "what fps does is not known"), ("qwen2.5-vl-7b", "9", "write JSON"),
+     ("qwen2.5-vl-7b", '{"max_pixels": 0}', "0 is not a whole number from 1"),
+     ("qwen2.5-vl-7b", '{"max_pixels": 9, "min_pixels": 10}', "10 is more than max_pixels 9"),
+     ("llava-1.5-7b", '{"max_pixels": 9}', "images of llava are not bounded by pixels")],
+)  # fmt: skip
+def test_other_settings_of_a_processor_are_refused(
+    capsys: pytest.CaptureFixture[str], model: str, text: str, said: str
+) -> None:
+    asked = ("fit", model, "--gpu", "rtx-4090", "--context", "4k", "--mm-processor-kwargs", text)
+    status, out = run(capsys, *asked)
+    assert status == 2
+    assert said in out

@@ -39,6 +39,9 @@ class VllmFlags(CapacityRequest):
     mm_encoder_tp_mode: Annotated[
         str | None, text("Towers on tensor ranks: weights (divided) or data (whole).", "weights")
     ] = None
+    mm_processor_kwargs: Annotated[
+        str | None, text("Bounds on an image: '{\"max_pixels\": 1003520}'.", "the model's own")
+    ] = None
     mm_processor_cache_gb: Annotated[
         int | None, number("GiB of host memory for processed media.", least=0)
     ] = None

@@ -3,7 +3,8 @@
 MXFP4 experts (layers/fused_moe/oracle/mxfp4.py, _get_priority_backends_for_gpt_oss and
 mxfp4_round_up_hidden_size_and_intermediate_size), with the kernels that vLLM's requirements install:
 Triton's on Hopper pads the inner width of a rank to 64; FlashInfer's TRT-LLM on compute capability 10.x
-and Marlin on 8.x and 12.x the hidden size to 256 and the inner width to 128.
+and Marlin on 8.x and 12.x the hidden size to 256 and the inner width to 128; Triton's and AITER's on AMD's
+MI300 family both to 256 (what they make of biases and scales once loaded is not counted).
 
 Experts in the model's own format are padded by FlashInfer's TRT-LLM kernel alone, which compute
 capability 10.x takes where it has the model's routing (oracle/unquantized.py).
@@ -24,6 +25,7 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 
 _TRITON = Padding(1, 64, wide_biases=True, swizzled=True)
+_ROCM = Padding(256, 256)
 _TRTLLM, _MARLIN = Padding(256, 128, wide_biases=True), Padding(256, 128)
 # Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
 # --dtype gives a checkpoint of any size are taken as they stand.
@@ -87,6 +89,8 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
 def _mxfp4_kernel(device: Device | None) -> Padding | str:
     if device is None:
         return "the GPU's kernel pads MXFP4 experts, so what is loaded needs --gpu"
+    if device.vendor == "AMD" and device.name.startswith("mi3"):
+        return _ROCM
     sm = device.sm or 0
     if sm // 10 == 9:
         return _TRITON

@@ -23,6 +23,25 @@ needs_transformers = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def verified() -> dict[tuple[str, Against], Any]:
+    """What was verified once, in the formats that are asked for afterwards."""
+    return {}
+
+
+@pytest.fixture
+def once(verified: dict[tuple[str, Against], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = command._verified
+
+    def remembered(spec: Any, against: Against, say: Any) -> Any:
+        key = (spec.name, against)
+        if key not in verified:
+            verified[key] = right(spec, against, say)
+        return verified[key]
+
+    monkeypatch.setattr(command, "_verified", remembered)
+
+
 def test_models_or_all_but_not_both() -> None:
     with pytest.raises(UsageError, match="--all"):
         verify()
@@ -74,6 +93,7 @@ def test_transformers_are_compared_on_the_meta_device() -> None:
 
 @needs_torch
 @pytest.mark.torch
+@pytest.mark.usefixtures("once")
 def test_json_holds_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
     verify(["llama-3-8b"], format="json")
     out, err = capsys.readouterr()
@@ -112,6 +132,7 @@ def test_a_mismatch_ends_with_status_1(
 
 @needs_torch
 @pytest.mark.torch
+@pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("format", ["table", "markdown"])
 def test_many_models_are_summarised(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     verify(["gpt2", "gemma-3-1b", "llama-3-8b", "bert-base-uncased"], format=format)
@@ -124,6 +145,7 @@ def test_many_models_are_summarised(format: str, capsys: pytest.CaptureFixture[s
 
 @needs_transformers
 @pytest.mark.hf
+@pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("format", ["table", "markdown"])
 def test_models_without_a_twin_are_not_said_to_pass(
     format: str, capsys: pytest.CaptureFixture[str]

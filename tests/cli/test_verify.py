@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from kvcalc.cli import verify as command
 from kvcalc.cli.verify import verify
 from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
 from kvcalc.report.formats import PRINTERS
+from kvcalc.spec.catalog import find
 from kvcalc.tensors import CacheTensor
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -115,7 +117,10 @@ def test_json_holds_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("format", PRINTERS)
 def test_a_mismatch_ends_with_status_1(
-    format: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    format: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     right = SoftmaxAttention.cache
 
@@ -123,9 +128,12 @@ def test_a_mismatch_ends_with_status_1(
         for tensor in right(self):
             yield replace(tensor, shape=(tensor.shape[0] + 1, tensor.shape[1]))
 
+    # A spec of this test's own: what others have asked of a shipped one is remembered.
+    own = tmp_path / "own.yaml"
+    own.write_text(find("gpt2").read_text("utf-8"), "utf-8")
     monkeypatch.setattr(SoftmaxAttention, "cache", wrong)
     with pytest.raises(typer.Exit) as status:
-        verify(["gpt2"], format=format)
+        verify([str(own)], format=format)
     assert status.value.exit_code == 1
     assert "layers.0.attention.key after 69 tokens, true size: formula" in capsys.readouterr().out
 

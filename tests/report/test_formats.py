@@ -165,7 +165,11 @@ PLAIN: dict[str, Callable[[str], None]] = {
 }
 
 
-@pytest.mark.parametrize("format", PRINTERS)
+def test_every_format_has_a_check_of_what_it_escapes() -> None:
+    assert set(PLAIN) == set(PRINTERS), "a check of the format's words, in PLAIN"
+
+
+@pytest.mark.parametrize("format", sorted({*PRINTERS} & {*PLAIN}))
 @pytest.mark.parametrize(
     "command",
     [
@@ -231,8 +235,8 @@ def test_control_characters_move_nothing() -> None:
     answer = Answer(lambda: [sheet], lambda: {"words": words})
     for format in PRINTERS:
         out = as_text(format, answer)
-        assert all(line.isprintable() for line in out.split("\n")), format
-        assert "\nb" not in out
+        plain = all(line.isprintable() for line in out.split("\n")) and "\nb" not in out
+        assert plain, f"{format}: its render must escape what does not print"
 
 
 @pytest.mark.parametrize("command", ["fit llama-3-8b --gpus all --context 8k --format csv"])

@@ -36,6 +36,7 @@ MHA = load_spec_text(SPECS["mha"])
 @pytest.fixture(autouse=True, scope="module")
 def _what_stays() -> None:
     """The books are read after a collection, seven times a run: it passes over what one run imports."""
+    gc.freeze()
     verify(MHA, 2, 1, "eager", TrackedCpu())
     gc.collect()
     gc.freeze()

@@ -30,6 +30,7 @@ def test_every_example_is_listed_and_tried_here() -> None:
     assert all(f"({name})" in listed and f'"{name}"' in own for name in scripts)
 
 
+@pytest.mark.slow
 def test_sweep(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     pytest.importorskip("matplotlib")

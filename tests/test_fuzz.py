@@ -8,6 +8,8 @@ import pytest
 
 from tests import fuzz
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_broken_files(kind: str) -> None:

@@ -66,6 +66,7 @@ def test_what_an_agent_has_at_hand_needs_no_file() -> None:
         tools.ask("traffic", {"models": ["llama-3-8b"], "text": "1", "lengths": "a.csv"})
 
 
+@pytest.mark.slow
 def test_the_sdks_client_lists_and_calls(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     import anyio

@@ -18,9 +18,12 @@ from kvcalc.cli.app import main
 from kvcalc.errors import UnsupportedError
 from kvcalc.spec.catalog import load
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("chromedriver") is None, reason="chromedriver is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("chromedriver") is None, reason="chromedriver is not installed"
+    ),
+]
 
 MODELS = (
     "llama-3-8b", "gemma-3-27b", "deepseek-v3", "qwen3-next-80b-a3b", "deepseek-v4-flash",

@@ -10,6 +10,7 @@ from kvcalc.spec import catalog, hub_ids
 from tests.convert import hub_ids as importer
 
 
+@pytest.mark.slow
 def test_the_file_says_what_the_configs_say() -> None:
     """Every config is imported again: ``python -m tests.convert.hub_ids`` writes the file."""
     entries, _ = importer.written()

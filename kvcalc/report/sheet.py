@@ -197,6 +197,11 @@ def table(
     return Table(part, tuple(columns[index] for index in used), cut, **more)
 
 
+def for_csv(*keys: str) -> tuple[Column, ...]:
+    """Columns that people do not read."""
+    return tuple(Column(None, key) for key in keys)
+
+
 def rows_of(columns: Sequence[Column], items: Iterable[Any], **more: Any) -> tuple[Row, ...]:
     """A row for each item, a cell for each column; what an item has not is an empty cell."""
     return tuple(Row(tuple(_cell(column, item) for column in columns), **more) for item in items)

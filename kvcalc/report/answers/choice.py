@@ -7,7 +7,7 @@ from kvcalc.deployment.choice import Choice, Choices, Way
 from kvcalc.report.cells import Bytes, Cell, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -55,8 +55,7 @@ def _way(way: Way) -> dict[str, Any]:
 _COLUMNS = (
     Column("model", "model"), Column("weights in", "dtype"), Column("weights"),
     Column("longest context", right=True), Column("largest batch", right=True), Column("", "verdict"),
-    Column(None, "parameters"), Column(None, "weights_bytes"), Column(None, "free_bytes"),
-    Column(None, "longest_context"), Column(None, "largest_batch"), Column(None, "command"),
+    *for_csv("parameters", "weights_bytes", "free_bytes", "longest_context", "largest_batch", "command"),
 )  # fmt: skip
 
 

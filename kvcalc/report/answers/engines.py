@@ -27,7 +27,7 @@ from kvcalc.report.cells import (
 from kvcalc.report.objects import common
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Part, Row, Sheet, Table, answer_of, table
+from kvcalc.report.sheet import Answer, Column, Part, Row, Sheet, Table, answer_of, for_csv, table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -159,7 +159,7 @@ def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
 
 def _components(estimate: Estimate) -> Table:
     """The weights, for csv alone: ``estimate`` without an engine shows them."""
-    columns = (Column(None, "name"), Column(None, "dtype"), Column(None, "bytes"))
+    columns = for_csv("name", "dtype", "bytes")
     parts = estimate.weight_bytes_by_component.items()
     rows = (Row((name, estimate.workload.dtype, Bytes(size))) for name, size in parts if size)
     return Table("weights", columns, tuple(rows))
@@ -188,8 +188,7 @@ def _groups(cache: EngineCache) -> Table:
 
 def _tensors(cache: EngineCache) -> Table:
     """A row for each kind of page, for csv alone; they add up to what is held."""
-    columns = (Column(None, "name"), Column(None, "layers"), Column(None, "shape"),
-               Column(None, "dtype"), Column(None, "bytes"))  # fmt: skip
+    columns = for_csv("name", "layers", "shape", "dtype", "bytes")
     copies, rows = cache.ranks * cache.sequences, []
     for slab in cache.groups:
         count = len(slab.layers) + slab.padding_layers
@@ -277,9 +276,8 @@ def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:
     )  # fmt: skip
     largest = max(row.bytes or 0 for row in rows)
     shown = tuple(_accounting(row, estimate.cache.bytes, largest) for row in rows)
-    keys = tuple(Column(None, key) for key in ALL_KEYS[1:])
     causes = tuple(line for row in rows for line in _causes(row))
-    parts = (Table("", columns, shown), Table("", keys, causes))
+    parts = (Table("", columns, shown), Table("", for_csv(*ALL_KEYS[1:]), causes))
     return Sheet(estimate.spec.name, _subtitle(estimate, ""), parts, estimate.assumptions, ALL_KEYS)
 
 

@@ -14,7 +14,7 @@ from kvcalc.report.cells import Bar, Bytes, Cell, Code, Count, ExactBytes, Shape
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, answer_of
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, answer_of, for_csv
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -259,9 +259,8 @@ def _cache_table(estimate: Estimate) -> Table:
     cache = estimate.cache
     columns = (
         Column(f"cache ({estimate.workload.cache.kv_name})"), Column("shape"),
-        Column("bytes", "bytes"), Column("share"), Column(""), Column(None, "name"),
-        Column(None, "layers"), Column(None, "shape"), Column(None, "dtype"),
-        Column(None, "bytes_per_layer"),
+        Column("bytes", "bytes"), Column("share"), Column(""),
+        *for_csv("name", "layers", "shape", "dtype", "bytes_per_layer"),
     )  # fmt: skip
     rows = tuple(row for group in _merged(cache.groups) for row in _group_rows(group, cache.bytes))
     return Table("cache", columns, rows)
@@ -334,14 +333,13 @@ def _total(name: str, num_bytes: int | None, *more: Cell, **how: Any) -> Row:
 
 def devices_table(weights: Sequence[int], caches: Sequence[int]) -> Table:
     """What each of several devices holds, for csv alone: numbered in the name."""
-    columns = (Column(None, "name"), Column(None, "bytes"))
     pairs = (("weights", weights), ("cache", caches)) if len(weights) > 1 else ()
     rows = (
         Row((Count(number), Bytes(num_bytes)), part=f"device {what}")
         for what, held in pairs
         for number, num_bytes in enumerate(held)
     )
-    return Table("device", columns, tuple(rows))
+    return Table("device", for_csv("name", "bytes"), tuple(rows))
 
 
 def devices(weights: Sequence[int], caches: Sequence[int]) -> Iterator[Row]:

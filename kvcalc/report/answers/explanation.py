@@ -14,7 +14,7 @@ from kvcalc.report.answers.towers import tower_lines, tower_objects
 from kvcalc.report.cells import Bytes, Count, Shape
 from kvcalc.report.objects import explain as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Row, Sheet, Table, Verbatim
+from kvcalc.report.sheet import Answer, Row, Sheet, Table, Verbatim, for_csv
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Share
@@ -40,7 +40,6 @@ def answer(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> Answe
 
 def _sheet(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> Sheet:
     text = Verbatim(tuple(render(spec, workload, notes).splitlines()))
-    columns = tuple(Column(None, key) for key in KEYS)
     found = to_object(spec, workload, ())
     rows = tuple(
         Row((
@@ -51,7 +50,7 @@ def _sheet(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> Sheet
         for group in found["groups"]
         for tensor in group["tensors"]
     )  # fmt: skip
-    return Sheet("", "", (text, Table("", columns, rows)), keys=KEYS)
+    return Sheet("", "", (text, Table("", for_csv(*KEYS), rows)), keys=KEYS)
 
 
 def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> dict[str, Any]:

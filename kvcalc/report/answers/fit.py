@@ -10,7 +10,7 @@ from kvcalc.report.answers.estimate import tokens_asked
 from kvcalc.report.cells import Bytes, Cell, Code, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -79,7 +79,7 @@ def sheet(fit: Fit) -> Sheet:
             Column("on one device of each stage", "name", wraps=True), Column("bytes", "bytes"),
             # Whose band it is stands above it.
             Column(_evidence(fit), "note", wraps=True),
-            Column(None, "least_bytes"), Column(None, "most_bytes"), Column(None, "stage"),
+            *for_csv("least_bytes", "most_bytes", "stage"),
         )  # fmt: skip
         rows = tuple(Row((*cells, Count(device.stage))) for cells in _device_rows(fit, device))
         caption = stage if len(fit.devices) > 1 else ""
@@ -247,8 +247,8 @@ def sheet_of_all(fits: list[Fit]) -> Sheet:
     columns = (
         Column("accelerator", "device"), Column("memory", right=True), Column("one device", "verdict"),
         Column("longest context", "longest_context"), Column("largest batch", right=True),
-        Column("fewest devices", wraps=True), Column(None, "model"), Column(None, "memory_bytes"),
-        Column(None, "measured"), Column(None, "largest_batch"), Column(None, "fewest_devices"),
+        Column("fewest devices", wraps=True),
+        *for_csv("model", "memory_bytes", "measured", "largest_batch", "fewest_devices"),
     )  # fmt: skip
     # The notes that hold on every accelerator.
     notes = tuple(note for note in first.notes if all(note in fit.notes for fit in fits))

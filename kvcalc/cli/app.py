@@ -21,6 +21,10 @@ def main(arguments: list[str] | None = None) -> None:
     open_closed()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if any(word.startswith("--") and "." in word.partition("=")[0] for word in arguments):
+            from kvcalc.cli.dotted import undotted
+
+            arguments = undotted(arguments)
         status = build(_needed(arguments))(
             args=arguments, prog_name="kvcalc", standalone_mode=False
         )

@@ -9,6 +9,7 @@ import pytest
 
 import kvcalc
 from kvcalc.cli.app import main
+from kvcalc.cli.dotted import undotted
 from kvcalc.engines.media import ServedMedia, limits_of, served_part
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.spec.catalog import load
@@ -81,6 +82,32 @@ def test_fit_counts_what_is_loaded() -> None:
         weights(images="2", limit_mm_per_prompt='{"image": 1}')
 
 
+# vLLM's FlexibleArgumentParser makes one object of --limit-mm-per-prompt.image and its like.
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [(["--limit-mm-per-prompt.image", "4", "--limit-mm-per-prompt.video=0", "-q"],
+      ["--limit-mm-per-prompt", '{"image": 4, "video": 0}', "-q"]),
+     (["fit", "--limit-mm-per-prompt.video.count", "1", "--gpu", "x",
+       "--limit-mm-per-prompt.video.width=9"],
+      ["fit", "--limit-mm-per-prompt", '{"video": {"count": 1, "width": 9}}', "--gpu", "x"]),
+     (["--context.x", "4", "--", "--limit-mm-per-prompt.image"],
+      ["--context.x", "4", "--", "--limit-mm-per-prompt.image"])],
+)  # fmt: skip
+def test_an_object_may_be_given_part_by_part(given: list[str], made: list[str]) -> None:
+    assert undotted(given) == made
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--limit-mm-per-prompt.image", "--limit-mm-per-prompt.image --gpu", "--limit-mm-per-prompt. 4",
+     "--limit-mm-per-prompt.image 4 --limit-mm-per-prompt {}", "--limit-mm-per-prompt.image 4 "
+     "--limit-mm-per-prompt.image 5", "--limit-mm-per-prompt.image 4 --limit-mm-per-prompt.image.count 5"],
+)  # fmt: skip
+def test_a_part_that_says_nothing_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="--limit-mm-per-prompt"):
+        undotted(given.split())
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         main([*arguments])
@@ -94,6 +121,10 @@ def test_the_commands_say_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert "--language-model-only: vLLM does not load merger, vision" in out
     assert "encoder cache" not in out
+    parts = ("--limit-mm-per-prompt.image", "0", "--limit-mm-per-prompt.video", "0")
+    status, out = run(capsys, "fit", *model[:3], *parts, "--context", "4k")
+    assert status == 0
+    assert "--limit-mm-per-prompt: vLLM does not load merger, vision" in out
     status, out = run(capsys, "fit", "qwen2.5-vl-7b", "gemma-3-4b", *model[1:])
     assert status == 2
     assert "of one model, whose" in out

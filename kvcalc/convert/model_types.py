@@ -323,6 +323,7 @@ REMOTE: dict[str, str] = {
     "baichuan": "remote.baichuan",
     "chatglm": "remote.chatglm",
     "deepseek": "remote.deepseek",
+    "dots_ocr": "remote.dots_ocr",
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
     "minicpmv": "remote.minicpmv",
@@ -347,12 +348,13 @@ REMOTE_TEXT: dict[str, str] = {
 
 # Types whose language model stands at the top of the config, and its towers in configs beside it.
 FLAT: dict[str, tuple[str, ...]] = {
+    "dots_ocr": ("vision_config",),
     "minicpmv": ("vision_config",),
     "phi3_v": ("embd_layer",),
     "phi4_multimodal": ("vision_config", "audio_config"),
 }
 # Those of them whose code is outside transformers.
-REMOTE_FLAT = ("minicpmv", "phi3_v")
+REMOTE_FLAT = ("dots_ocr", "minicpmv", "phi3_v")
 
 # Their towers' configs, and those of other types outside transformers -> what their class is called.
 REMOTE_PARTS: dict[str, dict[str, str]] = {
@@ -360,6 +362,7 @@ REMOTE_PARTS: dict[str, dict[str, str]] = {
         "vision_config": "VisionEncoderConfig",
         "projector_config": "MlpProjectorConfig",
     },
+    "dots_ocr": {"vision_config": "DotsVisionConfig"},
     "internvl_chat": {"vision_config": "InternVisionConfig"},
     "kimi_k3": {"vision_config": "KimiK3VisionConfig"},
     "kimi_vl": {"vision_config": "MoonViTConfig"},

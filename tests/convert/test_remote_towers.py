@@ -134,6 +134,17 @@ PHI_3_VISION: Config = {
     "embd_layer": {"embedding_cls": "image", "hd_transform_order": "sub_glb", "projection_cls": "mlp",
                    "use_hd_transform": True, "with_learnable_separator": True},
 }  # fmt: skip
+DOTS_OCR: Config = QWEN2_7B | {
+    "model_type": "dots_ocr", "architectures": ["DotsOCRForCausalLM"], "hidden_size": 1536,
+    "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2,
+    "vocab_size": 151936, "attention_bias": True, "use_sliding_window": False,
+    "vision_config": {
+        "embed_dim": 1536, "hidden_size": 1536, "intermediate_size": 4224, "num_hidden_layers": 42,
+        "num_attention_heads": 12, "num_channels": 3, "patch_size": 14, "post_norm": True,
+        "rms_norm_eps": 1e-05, "spatial_merge_size": 2, "temporal_patch_size": 1, "use_bias": False,
+        "attn_implementation": "flash_attention_2", "init_merger_std": 0.02, "is_causal": False,
+    },
+}  # fmt: skip
 K3_VISION: Config = {
     "activation_func": "gelu_pytorch_tanh", "attn_bias": False, "init_pos_emb_height": 64,
     "init_pos_emb_time": 4, "init_pos_emb_width": 64, "linear_bias": False,
@@ -161,6 +172,7 @@ K3_VISION: Config = {
                          VL2_SMALL["projector_config"] | {"n_embed": 1280}},
             3_370_501_440, id="deepseek-vl2-tiny",
         ),
+        pytest.param(DOTS_OCR, 3_039_179_264, id="dots.ocr"),
         pytest.param(OCR, 3_336_106_240, id="DeepSeek-OCR"),
         pytest.param(DEEPSEEK_MOE, 16_375_728_128, id="deepseek-moe-16b"),
         pytest.param(PHI_3_VISION, 4_146_621_440, id="Phi-3.5-vision"),

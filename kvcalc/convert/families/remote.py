@@ -7,6 +7,7 @@ nvidia/Llama-3_3-Nemotron-Super-49B-v1. A missing size is an error; a missing fl
 configuration file beside them makes it.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -99,19 +100,30 @@ _MINICPMV_OWN = (
 )  # fmt: skip
 
 
+def dots_ocr(c: Config) -> ModelSpec:
+    """Qwen2 with a vision_config beside its keys."""
+    return _inside(c, "qwen2", qwen2, ("vision_config", "architectures", "model_type"))
+
+
+def _inside(
+    c: Config, inner: str, read: Callable[[Config], ModelSpec], own: Collection[str]
+) -> ModelSpec:
+    """A language model of transformers' whose keys stand beside the whole model's own."""
+    values = {key: value for key, value in c.values.items() if key not in own}
+    text = reader(values, inner, path=c.path, assumptions=c.assumptions)
+    spec = read(text)
+    text.finish()
+    c.skip(*c.values)
+    return spec
+
+
 def minicpmv(c: Config) -> ModelSpec:
     """Qwen2 (version 2.6) or Qwen3 (4.5) with keys of the whole model beside theirs."""
     version = c.value("version", None)
     found = _MINICPMV.get(float(version)) if isinstance(version, int | float) else None
     if found is None:
         c.refuse("version", f"only {' and '.join(map(str, _MINICPMV))} are accounted for")
-    inner, read = found
-    values = {key: value for key, value in c.values.items() if key not in _MINICPMV_OWN}
-    text = reader(values, inner, path=c.path, assumptions=c.assumptions)
-    spec = read(text)
-    text.finish()
-    c.skip(*c.values)
-    return spec
+    return _inside(c, *found, _MINICPMV_OWN)
 
 
 def qwen(c: Config) -> ModelSpec:

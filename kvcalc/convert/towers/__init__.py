@@ -100,6 +100,7 @@ READERS: dict[str, str] = {
     "kimi_k3": "remote.kimi_k3",
     "internvl_chat": "remote.internvl_chat",
     "deepseek_vl_v2": "remote.deepseek_vl_v2",
+    "dots_ocr": "remote.dots_ocr",
     "minicpmv": "remote.minicpmv",
     "phi3_v": "remote.phi3_v",
     # sound

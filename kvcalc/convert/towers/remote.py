@@ -162,6 +162,22 @@ def _deepseek_ocr(whole: Whole, c: Config, p: Config) -> Towers:
     return {"sam": sam, "neck": neck, "clip": clip, "projector": projector, "ends": ends}
 
 
+def dots_ocr(whole: Whole) -> Towers:
+    """RMS norms and gated layers without biases, a norm behind the patches, and Qwen2-VL's merger."""
+    c = whole.part("vision_config")
+    c.skip("attn_implementation", "init_merger_std", "is_causal", "gradient_checkpointing")
+    c.fixed("temporal_patch_size", 1, what="patches of several frames")
+    width, bias = c.number("embed_dim"), c.flag("use_bias")
+    vision = vit(
+        c, hidden_size=width, patch_bias=True, embedding_norm=True, norm="rmsnorm", ffn="gated",
+        ffn_bias=bias, attention_bias=_ALL if bias else (), final_norm=c.flag("post_norm", True),
+    )  # fmt: skip
+    merged = width * c.number("spatial_merge_size") ** 2
+    merger = Mlp(kind="mlp", component="vision", in_features=merged,
+                 sizes=(merged, c.number("hidden_size")), norm="layernorm", norm_size=width)  # fmt: skip
+    return {"vision": vision, "merger": merger}
+
+
 def phi3_v(whole: Whole) -> Towers:
     """CLIP-L at 336 pixels, two layers over four patches, and what stands between parts of an image."""
     c, p = whole.part("img_processor"), whole.part("embd_layer")

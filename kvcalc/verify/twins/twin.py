@@ -55,6 +55,7 @@ NO_TWIN = {
     "hunyuan": "Hunyuan-Large is remote code; transformers has hunyuan_v1_dense and hunyuan_v1_moe",
     "deepseek": "DeepSeekMoE is remote code",
     "deepseek_vl_v2": "DeepSeek-VL2 is remote code",
+    "dots_ocr": "dots.ocr is remote code",
     "kimi_k3": "Kimi-K3 is remote code",
     "kimi_vl": "Kimi-VL is remote code",
     "minicpmv": "MiniCPM-V is remote code",

@@ -1,12 +1,14 @@
 """The shared decorator of frozen dataclasses refuses what it would not heed."""
 
-from dataclasses import InitVar, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from kvcalc.frozen import changed, frozen
+from kvcalc import frozen as ours
+from kvcalc.frozen import changed, fields_of, frozen
 
 PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 
@@ -125,3 +127,52 @@ def test_a_changed_value_is_a_replaced_one() -> None:
     assert before == Pair(1, 2)
     with pytest.raises(TypeError, match="Pair has no z"):
         changed(before, z=3)
+
+
+def test_the_standard_library_finds_the_fields_that_it_asks_for() -> None:
+    @frozen(kw_only=True)
+    class Base:
+        x: int
+        table: Mapping[str, int] = ours.field(default_factory=dict)
+
+    @frozen
+    class Heir(Base):
+        y: str | None = ours.field(default=None, metadata={"kinds": "words"})
+        x: int = 3
+
+    # Noted when the class is made, and nothing is asked of the standard library until somebody does.
+    assert fields_of(Heir) == (
+        ("x", int, 3),
+        ("table", Mapping[str, int], None),
+        ("y", str | None, None),
+    )
+    assert Heir.__match_args__ == ("x", "y")
+    assert is_dataclass(Heir)
+    assert [each.name for each in fields(Heir)] == ["x", "table", "y"]
+    assert fields(Heir)[2].metadata == {"kinds": "words"}
+    assert [each.kw_only for each in fields(Heir)] == [False, True, False]
+    assert [each.name for each in fields(Base)] == ["x", "table"]
+    assert replace(Heir(4, "a"), y=None) == Heir(4, table={})
+    assert Base(x=1).table is not Base(x=1).table
+    match Heir(5, "b"):
+        case Heir(x, y):
+            assert (x, y) == (5, "b")
+
+
+def test_a_field_of_the_standard_library_is_refused() -> None:
+    class Foreign:
+        x: tuple[int, ...] = field(default_factory=tuple)
+
+    with pytest.raises(TypeError, match=r"use @dataclass, or kvcalc\.frozen\.field"):
+        frozen(Foreign)
+
+
+def test_changed_takes_a_standard_dataclass() -> None:
+    @dataclass(frozen=True)
+    class Theirs:
+        x: int
+        y: int = 2
+
+    assert changed(Theirs(1), x=5) == Theirs(5)
+    with pytest.raises(TypeError, match="Theirs has no z"):
+        changed(Theirs(1), z=3)

@@ -71,10 +71,7 @@ class SpecField:
     @cached_property
     def cls(self) -> Any:
         """The class of a record."""
-        if "lazy" not in self.meta:
-            return self.kind
-        module, name = self.meta["lazy"]
-        return getattr(import_module(module), name)
+        return member(*self.meta["lazy"]) if "lazy" in self.meta else self.kind
 
     @cached_property
     def bounds(self) -> tuple[int, int]:
@@ -85,6 +82,12 @@ class SpecField:
 
 def _value(kind: Any, meta: Mapping[str, Any]) -> SpecField:
     return SpecField(kind, meta, nullable=False, required=True, default=None)
+
+
+@cache
+def member(module: str, name: str) -> Any:
+    """What a module calls so."""
+    return getattr(import_module(module), name)
 
 
 @cache

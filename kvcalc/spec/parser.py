@@ -12,12 +12,21 @@ _COLLECTIONS = {
 
 
 class Parser(_PARSER):  # type: ignore[misc]
-    """Asked for the tag of every node; specs say the same plain words."""
+    """Asked for the tag of every node; specs say the same plain words.
+
+    The parser's own looks at each node for rules by path, of which it has none.
+    """
 
     _resolved: ClassVar[dict[str, str]] = {}
 
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        """Nothing to look for."""
+
+    def ascend_resolver(self) -> None:
+        """Nothing to leave."""
+
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        """As the parser's own, which has no rules by path."""
+        """The tag of a node, as the parser's own."""
         if kind is not yaml.ScalarNode:
             return _COLLECTIONS[kind]
         if not implicit[0]:

@@ -11,13 +11,19 @@ error, soon, and prints nothing that a terminal would act on.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
 from typing import Any, ClassVar
 
 import yaml
 
 from kvcalc.errors import Problem
-from kvcalc.spec.fields import Form, SpecField, record_of, required_fields, spec_fields
+from kvcalc.spec.fields import (
+    Form,
+    SpecField,
+    member,
+    record_of,
+    required_fields,
+    spec_fields,
+)
 from kvcalc.spec.model import LayerGroup, Tokens
 from kvcalc.spec.parser import Parser
 from kvcalc.spec.words import (
@@ -354,7 +360,7 @@ class SpecReader:
 
     def _mechanism(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         """A mapping whose ``kind`` picks one of a package's mechanisms."""
-        registry: dict[str, tuple[str, str]] = import_module(field.meta["kinds"]).KINDS
+        registry: dict[str, tuple[str, str]] = member(field.meta["kinds"], "KINDS")
         items = self._items(node, where)
         if items is None:
             return FAILED
@@ -369,8 +375,7 @@ class SpecReader:
             hint = elsewhere or near(name, registry) or _known(registry)
             found = quoted(name) if name else f"({say_node(kind)})"
             return self._wrong("KV106", f"{where}.kind", kind, f"unknown kind {found}{hint}")
-        module, cls = registry[name]
-        return self._fields(node, items, getattr(import_module(module), cls), where)
+        return self._fields(node, items, member(*registry[name]), where)
 
     def _record(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         items = self._items(node, where)

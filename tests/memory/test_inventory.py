@@ -265,3 +265,25 @@ def test_a_recursion_keeps_the_tokens_that_reach_it() -> None:
     chosen = replace(spec, recursion=replace(spec.recursion, routing="token_choice"))
     with pytest.raises(ValueError, match=r"needs recursion\.depths"):
         groups_of(chosen, "expected")
+
+
+def test_equal_blocks_are_worked_out_once() -> None:
+    one, other = (
+        PLAIN,
+        replace(PLAIN, name="another", blocks={**PLAIN.blocks, "a": replace(WRITER)}),
+    )
+    (mine,), (theirs,) = ([g for g in parameter_groups(spec) if g.layers] for spec in (one, other))
+    assert mine.tensors is theirs.tensors
+    assert [g.tensors for g in groups_of(one)] == [g.tensors for g in groups_of(other)]
+    wider = replace(PLAIN, hidden_size=10)
+    (wide,) = (g for g in parameter_groups(wider) if g.layers)
+    assert mine.tensors[0].shape == (6, 8)
+    assert wide.tensors[0].shape == (6, 10)
+
+
+def test_a_stack_whose_blocks_share_their_weights_is_another() -> None:
+    own = replace(PLAIN, layers=(LayerGroup(repeat=3, blocks=("a",)),))
+    shared = replace(own, blocks={**own.blocks, "a": replace(WRITER, share_weights=True)})
+    assert [g.layers for g in parameter_groups(own) if g.layers] == [(0, 1, 2)]
+    assert [g.layers for g in parameter_groups(shared) if g.layers] == [(0,)]
+    assert [g.layers for g in groups_of(own)] == [g.layers for g in groups_of(shared)]

@@ -1,9 +1,19 @@
 """An answer's object, written from what the answer is made of: a field is an attribute of its name."""
 
-from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    ForwardRef,
+    NotRequired,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from kvcalc.frozen import is_record
 
 
 def filled(kind: type, source: object = None, /, **said: Any) -> dict[str, Any]:
@@ -31,7 +41,10 @@ def filled(kind: type, source: object = None, /, **said: Any) -> dict[str, Any]:
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
     """(name, type, whether it has to be there) of the fields of a TypedDict or a dataclass."""
-    hints = get_type_hints(kind, include_extras=True)
+    hints = kind.__annotations__ if is_typeddict(kind) else {}
+    if not hints or any(isinstance(hint, ForwardRef) for hint in hints.values()):
+        # Names are looked up, which takes as long as the rest of an estimate.
+        hints = get_type_hints(kind, include_extras=True)
     optional = getattr(kind, "__optional_keys__", ())
     return tuple(
         (name, get_args(hint)[0] if get_origin(hint) is NotRequired else hint, name not in optional)
@@ -49,6 +62,6 @@ def _value(hint: Any, value: Any) -> Any:
         return _value(args[0], value)
     if origin in (list, tuple):
         return [_value(args[0], each) for each in value]
-    if is_typeddict(hint) or is_dataclass(hint):
+    if is_typeddict(hint) or is_record(hint):
         return filled(hint, value)
     return value if hint is Any else float(value)

@@ -22,10 +22,11 @@ class Part:
     """One model. num_bytes: of the device that it takes; None: more than all of it.
 
     percent: of the device, where the engine is told a share. command: the line of ``kvcalc fit``
-    that asks about it alone, with that share.
+    that asks about it alone, with that share. context_tokens: of its requests, media counted.
     """
 
     model: str
+    context_tokens: int
     dtype: str
     weight_bytes: int
     num_bytes: int | None
@@ -109,8 +110,8 @@ def _part(device: Accelerator, asked: Asked, end: int) -> Part:
         )
     line = command(name, device, options_of(request, planner.spec.own_dtype))
     return Part(
-        model=name, dtype=workload.dtype, weight_bytes=weights, num_bytes=taken, percent=percent,
-        command=line,
+        model=name, context_tokens=workload.context_tokens, dtype=workload.dtype,
+        weight_bytes=weights, num_bytes=taken, percent=percent, command=line,
     )  # fmt: skip
 
 

@@ -69,3 +69,11 @@ def test_one_that_does_not_fit_alone(capsys: Capture) -> None:
 def test_refusals(models: list[str], words: dict[str, Any], message: str) -> None:
     with pytest.raises(KvcalcError, match=message):
         command(models=models, together=True, **{"gpu": "rtx-4090", **words})
+
+
+def test_contexts_that_media_make_different_are_said_up_to(capsys: Capture) -> None:
+    words = {"gpu": "h100", "together": True, "context": "8k"}
+    assert command(models=["gemma-4-12b", "qwen3-vl-8b"], images="1", **words) == 0
+    assert capsys.readouterr().out.startswith("up to 24,578 tokens x 1 each")
+    assert command(models=["gemma-4-12b", "qwen3-4b"], **words) == 0
+    assert capsys.readouterr().out.startswith("8k tokens x 1 each")

@@ -48,8 +48,10 @@ def sheet(found: Together) -> Sheet:
     """A row for each model, and what is left under them."""
     request, workload, device = found.request, found.request.workload, found.device
     engine = "" if found.version is None else f", {request.engine_words} {found.version}"
+    contexts = {part.context_tokens for part in found.parts}
+    tokens = ("up to " if len(contexts) > 1 else "") + format_tokens(max(contexts))
     about = (
-        f"{format_tokens(workload.context_tokens)} tokens x {workload.batch_size} each, together on "
+        f"{tokens} tokens x {workload.batch_size} each, together on "
         f"{device.name} ({format_bytes(device.bytes)}){engine}{found.why}: {found.verdict}"
     )
     if found.free_bytes is None:

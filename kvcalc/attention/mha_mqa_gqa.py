@@ -80,6 +80,7 @@ class SoftmaxAttention:
         sink_tokens: with sliding_window, the first tokens are kept as well (StreamingLLM).
         mask: causal, or bidirectional as in an encoder, which keeps no cache.
         shared_kv: name of the block whose latest layer's K and V this layer reads; it keeps none.
+            target, in a draft: a layer of the model that it drafts for (Gemma 4's assistants).
         attention_k_eq_v: values come from the key projection (Gemma 4); both are still cached.
         attention_hidden_size: input width of Q, K and V where it is not hidden_size (Zamba2).
         relative_attention_num_buckets: rows of a relative position bias of this layer's own (UMT5).
@@ -217,6 +218,8 @@ class SoftmaxAttention:
         stored = "K (after rotation, where the model rotates keys) and V of each KV head"
         if self.mask == "bidirectional":
             stored = "nothing: an encoder sees its whole input at once"
+        elif self.shared_kv == "target":
+            stored = "nothing: K and V are those of the model that it drafts for"
         elif self.shared_kv is not None:
             stored = f"nothing: K and V are those of the latest '{self.shared_kv}' layer"
         paper = {

@@ -7,13 +7,16 @@ from typing import Any
 _ANY = re.compile(
     r"Eagle|EAGLE|Medusa|DFlash|DSpark|Domino|Draft|Speculator|NextN|MTP|PEagle|Peagle"
 )
+_TYPES = (
+    "eagle", "medusa", "mlp_speculator", "gemma4_assistant", "gemma4_unified_assistant",
+)  # fmt: skip
 
 
 def is_draft(values: Mapping[str, Any]) -> bool:
     """Whether a config is that of a model that drafts for another."""
     if values.get("speculators_model_type") is not None:
         return True
-    if values.get("model_type") in ("eagle", "medusa", "mlp_speculator"):
+    if values.get("model_type") in _TYPES:
         return True
     name = first_class(values.get("architectures"))
     return name is not None and _ANY.search(name) is not None

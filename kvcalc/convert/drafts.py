@@ -1,9 +1,10 @@
-"""Configs of models that draft tokens for another: EAGLE, EAGLE-3, DFlash and its heirs, Medusa, MLP.
+"""Configs of models that draft tokens for another: EAGLE, EAGLE-3, DFlash and its heirs, Gemma 4's
+assistants, Medusa, MLP.
 
 ``architectures`` says which (its first name), or ``speculators_model_type`` in the format of vLLM's
-speculators, or a ``model_type`` of its own (eagle, medusa, mlp_speculator). What the layers are follows
-the draft's class, whatever ``model_type`` the config has: LlamaForCausalLMEagle3 of a phi3 config has
-Llama's projections.
+speculators, or a ``model_type`` of its own (eagle, gemma4_assistant, medusa, mlp_speculator). What the
+layers are follows the draft's class, whatever ``model_type`` the config has: LlamaForCausalLMEagle3 of a
+phi3 config has Llama's projections.
 
 Sources: SafeAILab/EAGLE; vLLM 0.33, model_executor/models/registry.py (_SPECULATIVE_DECODING_MODELS) and
 transformers_utils/configs/{eagle,speculators}; sgl-project/SpecForge, specforge/modeling/draft; speculators
@@ -26,6 +27,7 @@ from kvcalc.stack.drafts.domino import DominoDraft
 from kvcalc.stack.drafts.dspark import DSparkDraft
 from kvcalc.stack.drafts.eagle import EagleDraft
 from kvcalc.stack.drafts.eagle3 import Eagle3Draft
+from kvcalc.stack.drafts.gemma4_assistant import Gemma4AssistantDraft
 from kvcalc.stack.drafts.medusa import MedusaDraft
 from kvcalc.stack.drafts.mlp_speculator import MlpSpeculatorDraft
 
@@ -68,6 +70,8 @@ _STEERING = (
 def draft_spec(values: Mapping[str, Any], path: str, assumptions: list[str]) -> ModelSpec:
     """The spec of a draft. Raises SpecError for a file that is wrong and UnsupportedError for a draft
     that is not accounted for; both name the field."""
+    if str(values.get("model_type")).endswith("_assistant"):
+        return _assistant(values, path, assumptions)
     values, kind, layers, stored = _unfolded(values, path)
     if kind == "medusa":
         return _medusa(_own(values, "medusa", path, assumptions))
@@ -139,7 +143,7 @@ def _refuse(path: str, field: str, value: Any, why: str = "") -> NoReturn:
     """Raise UnsupportedError for a draft that is not accounted for."""
     reason = why or (
         "a model that drafts tokens for another, whose tensors are not accounted for; those of EAGLE, "
-        "EAGLE-3, DFlash and DFlash2, DSpark, Domino, Medusa and MLP speculators are"
+        "EAGLE-3, DFlash and DFlash2, DSpark, Domino, Gemma 4's assistants, Medusa and MLP speculators are"
     )
     problem = Problem("KV106", path, 0, 0, field, reason)
     raise UnsupportedError(f"{path}: {field} = {short(value)}: {reason}", (problem,))
@@ -346,6 +350,43 @@ _READERS: dict[str, Callable[[Config, str, bool], ModelSpec]] = {
     "eagle": _eagle, "eagle3": _eagle3, "peagle": _peagle, "dflash": _dflash, "dflash2": _dflash2,
     "dspark": _dspark, "domino": _domino,
 }  # fmt: skip
+
+# ---------------------------------------------------------------- Gemma 4's assistants
+
+
+def _assistant(values: Mapping[str, Any], path: str, assumptions: list[str]) -> ModelSpec:
+    """Gemma 4's own layers, all of which read the keys and values of the model."""
+    from kvcalc.convert.families.gemma import gemma4
+
+    outer = _own(values, "gemma4_assistant", path, assumptions)
+    inner = outer.table("text_config")
+    if not inner:
+        outer.wrong("text_config", "expected an object: it has the layers")
+    kind = str(values["model_type"]).replace("assistant", "text")
+    c = reader({**inner, "model_type": kind, "num_kv_shared_layers": 0}, kind, path=path,
+               assumptions=assumptions)  # fmt: skip
+    for field in ("hidden_size_per_layer_input", "enable_moe_block", "use_double_wide_mlp"):
+        if inner.get(field):
+            c.refuse(field, "an assistant has dense layers alone, all of one width")
+    if not outer.flag("tie_word_embeddings", True):
+        outer.refuse("tie_word_embeddings", "an assistant's table is its head")
+    spec = gemma4(c)
+    c.finish()
+    outer.skip("text_config", "centroid_intermediate_top_k", "num_centroids")
+    ordered = outer.flag("use_ordered_embeddings", False)
+    draft = Gemma4AssistantDraft(
+        kind="gemma4_assistant", target_hidden_size=outer.number("backbone_hidden_size", 1536),
+        num_centroids=outer.number("num_centroids", 2048) if ordered else None,
+    )  # fmt: skip
+    outer.finish()
+    blocks: dict[str, Block] = {}
+    for name, block in spec.blocks.items():
+        attention: Any = block.attention
+        blocks[name] = replace(block, attention=replace(attention, shared_kv="target"))
+    return replace(
+        spec, model_type=None, head="none", tie_word_embeddings=None, draft=draft, blocks=blocks
+    )
+
 
 # ---------------------------------------------------------------- heads alone
 

@@ -198,6 +198,9 @@ def _mtp_cache(spec: ModelSpec, asked: int) -> tuple[CacheGroup, ...]:
 def _draft(spec: ModelSpec, draft: ModelSpec, ranks: int) -> PartBeside:
     check_draft(spec, draft)
     made = ledger(draft, draft.own_dtype)
+    keeps = "its cache in the formats of the model's"
+    if getattr(draft.draft, "reads_target", False):
+        keeps = "no cache of its own: it reads the model's"
     return PartBeside(
         name="draft",
         parameters=summarise(draft).total,
@@ -205,8 +208,7 @@ def _draft(spec: ModelSpec, draft: ModelSpec, ranks: int) -> PartBeside:
         rank_bytes=device_weight_bytes(draft, draft.own_dtype, ranks, 1)[0],
         types=made.types,
         groups=_draft_cache(draft),
-        notes=(f"{draft.name} drafts: its weights in {_own_format(draft)}, its cache in the formats of "
-               "the model's",),
+        notes=(f"{draft.name} drafts: its weights in {_own_format(draft)}, {keeps}",),
     )  # fmt: skip
 
 

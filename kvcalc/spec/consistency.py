@@ -173,6 +173,11 @@ def _draft(spec: ModelSpec) -> Iterator[Finding]:
         yield "KV204", "draft", "a draft is a plain stack of layers"
     if spec.draft.kind in ("medusa", "mlp_speculator") and spec.layers:
         yield "KV204", "layers", f"{spec.draft.kind} has no layers: its heads stand under draft"
+    if getattr(spec.draft, "reads_target", False):
+        for name, block in spec.blocks.items():
+            if block.shared_kv != "target":
+                message = f"a {spec.draft.kind} keeps no keys and values: say shared_kv: target"
+                yield "KV204", f"blocks.{name}.attention", message
     if not spec.layers and spec.final_norm:
         yield "KV204", "final_norm", "there is no layer to norm after: say final_norm: false"
 
@@ -282,6 +287,8 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
             if source is None or layer.block in seen:
                 continue
             seen.add(layer.block)
+            if source == "target" and getattr(spec.draft, "reads_target", False):
+                continue
             where = f"blocks.{layer.block}.attention.shared_kv"
             if reason := _cannot_share(spec, block.attention, source):
                 yield "KV203", where, reason

@@ -15,6 +15,7 @@ from kvcalc.convert.beside import beside_of
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.convert.locate import locate
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
+from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.weights import summarise
 from kvcalc.spec.dump import dump
 from kvcalc.spec.model import ModelSpec
@@ -202,6 +203,48 @@ def test_heads_alone(values: dict[str, Any], total: int) -> None:
 def test_what_is_not_accounted_for_is_refused_by_name(values: dict[str, Any], said: str) -> None:
     with pytest.raises(KvcalcError, match=said):
         spec_from_config(values, "draft", "config.json")
+
+
+GEMMA: dict[str, Any] = {
+    "model_type": "gemma4_assistant", "backbone_hidden_size": 640,
+    "text_config": {
+        "model_type": "gemma4_text", "hidden_size": 256, "intermediate_size": 512,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64,
+        "global_head_dim": 128, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+        "sliding_window": 128, "vocab_size": 1024, "num_kv_shared_layers": 4,
+        "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "total"),
+    [
+        (GEMMA, 2_986_560),
+        (GEMMA | {"use_ordered_embeddings": True, "num_centroids": 64}, 3_002_944),
+    ],
+)
+def test_gemma_4s_assistants_are_transformers_class(values: dict[str, Any], total: int) -> None:
+    """Gemma4AssistantForCausalLM of transformers 5.23, all of whose layers read the model's K and V."""
+    spec = spec_from_config(values, "draft", "config.json").spec
+    assert summarise(spec).total == total
+    assert not groups_of(spec)
+    for key, value in (("tie_word_embeddings", False), ("text_config", {})):
+        with pytest.raises(KvcalcError, match=key):
+            spec_from_config(values | {key: value}, "draft", "config.json")
+    inner = values["text_config"] | {"enable_moe_block": True}
+    with pytest.raises(KvcalcError, match="enable_moe_block"):
+        spec_from_config(values | {"text_config": inner}, "draft", "config.json")
+
+
+def test_an_assistants_layers_say_whose_cache_they_read() -> None:
+    from kvcalc import load_spec_text
+
+    text = dump(spec_from_config(GEMMA, "draft", "config.json").spec)
+    assert load_spec_text(text).draft is not None
+    for other in ("", ", shared_kv: local"):
+        with pytest.raises(KvcalcError, match="shared_kv"):
+            load_spec_text(text.replace(", shared_kv: target", other))
 
 
 def test_windows_of_a_draft_are_its_layers() -> None:

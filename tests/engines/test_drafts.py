@@ -90,6 +90,46 @@ def test_a_release_without_the_class_is_named(
     return None
 
 
+ASSISTANT: dict[str, Any] = {
+    "model_type": "gemma4_assistant", "architectures": ["Gemma4AssistantForCausalLM"],
+    "backbone_hidden_size": 640, "use_ordered_embeddings": True, "num_centroids": 64,
+    "tie_word_embeddings": True,
+    "text_config": {
+        "model_type": "gemma4_text", "hidden_size": 256, "intermediate_size": 512,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64,
+        "global_head_dim": 128, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+        "sliding_window": 128, "vocab_size": 1024, "vocab_size_per_layer_input": 0,
+        "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 4, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+
+
+def test_gemma_4s_assistant_is_vllms_class_and_keeps_nothing() -> None:
+    """Gemma4MTP of vLLM 0.33.0 on the meta device, at TP 1, 2 and 4; the pool is the model's alone."""
+    target = made(LLAMA | {"num_hidden_layers": 4, "hidden_size": 640, "head_dim": 80})
+    for ranks, size in ((1, 6_005_888), (2, 3_024_000), (4, 1_533_056)):
+        [part] = kvcalc.estimate(target, draft=made(ASSISTANT), tensor=ranks).beside
+        assert part.rank_bytes == size
+        assert not part.groups
+        assert part.notes == (
+            "small drafts: its weights in bf16, no cache of its own: it reads the model's",
+        )
+    words: dict[str, Any] = {"available": "1GiB", "max_model_len": 512}
+    alone, beside = (
+        kvcalc.capacity(target, "vllm", **words, **more)
+        for more in ({}, {"draft": made(ASSISTANT)})
+    )
+    assert (alone.groups, alone.pool) == (beside.groups, beside.pool)
+    for engine, version, said in (
+        ("vllm", "0.20.0", "no class for a draft of kind gemma4_assistant"),
+        ("sglang", None, "FROZEN_KV_MTP"),
+    ):
+        with pytest.raises(kvcalc.UnsupportedError, match=said):
+            kvcalc.capacity(
+                target, engine, draft=made(ASSISTANT), engine_version=version, **words
+            )  # fmt: skip
+
+
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_more_mtp_layers_than_the_model_has(engine: str) -> None:
     with pytest.raises(kvcalc.UsageError, match="deepseek-v3 has 1; engines run it again"):

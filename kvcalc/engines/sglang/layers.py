@@ -159,6 +159,11 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
         layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
     if stage.stop == len(decoder_layers(spec)):
         if request.draft is not None:
+            if getattr(request.draft.spec.draft, "reads_target", False):
+                raise UnsupportedError(
+                    f"--draft {request.draft.spec.name}: how SGLang sizes its pool beside a draft that "
+                    "reads the model's keys and values (FROZEN_KV_MTP) is not accounted for"
+                )
             check_kind(request.draft.spec, rules.drafts, f"SGLang {rules.version}")
             _draft_model(request.draft.spec, request, layers)
         elif request.mtp_layers:

@@ -21,6 +21,7 @@ V0 (0.1.7, 0.2.0, 0.4.0, 0.5.4, 0.6.4, 0.7.3; before 0.8): every layer of a mode
 0.21.0: the memory of CUDA graphs is set aside before the pool is sized; before, the pool left it out.
 0.20.0: DFlash drafts (absent 0.18.0), all of whose layers are full attention up to 0.24.0
     (qwen3_dflash.py has no windows before 0.25.0). 0.25.0: DSpark. 0.28.0: DFlash2 (absent 0.27.0).
+    0.22.0: Gemma 4's assistants (absent 0.20.0).
     0.33.0 drops Medusa; MLP speculators have been out of the registry since 0.11.0 (models/registry.py).
 0.24.0: attention pages that do not divide the largest are padded to it (0.23.0 refuses them).
 0.14.0, 0.17.0, 0.24.0, 0.29.0, 0.30.0: which row a format's name means; see resolve.py.
@@ -189,6 +190,7 @@ def _drafts(since: Callable[..., bool]) -> tuple[str, ...]:
     """The kinds of drafts that a release has a class for."""
     kinds = {
         "eagle": True, "eagle3": True, "dflash": since(0, 19), "dflash2": since(0, 28),
-        "dspark": since(0, 25), "medusa": not since(0, 33), "mlp_speculator": not since(0, 11),
+        "dspark": since(0, 25), "gemma4_assistant": since(0, 22), "medusa": not since(0, 33),
+        "mlp_speculator": not since(0, 11),
     }  # fmt: skip
     return tuple(kind for kind, there in kinds.items() if there)

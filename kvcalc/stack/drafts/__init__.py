@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.drafts.dspark import DSparkDraft
     from kvcalc.stack.drafts.eagle import EagleDraft
     from kvcalc.stack.drafts.eagle3 import Eagle3Draft
+    from kvcalc.stack.drafts.gemma4_assistant import Gemma4AssistantDraft
     from kvcalc.stack.drafts.medusa import MedusaDraft
     from kvcalc.stack.drafts.mlp_speculator import MlpSpeculatorDraft
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         | DFlash2Draft
         | DSparkDraft
         | DominoDraft
+        | Gemma4AssistantDraft
         | MedusaDraft
         | MlpSpeculatorDraft
     )
@@ -35,6 +37,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "dflash2": ("kvcalc.stack.drafts.dflash2", "DFlash2Draft"),
     "dspark": ("kvcalc.stack.drafts.dspark", "DSparkDraft"),
     "domino": ("kvcalc.stack.drafts.domino", "DominoDraft"),
+    "gemma4_assistant": ("kvcalc.stack.drafts.gemma4_assistant", "Gemma4AssistantDraft"),
     "medusa": ("kvcalc.stack.drafts.medusa", "MedusaDraft"),
     "mlp_speculator": ("kvcalc.stack.drafts.mlp_speculator", "MlpSpeculatorDraft"),
 }

@@ -231,11 +231,7 @@ class Workspace(TypedDict):
 
 
 class Counted(TypedDict):
-    """What every estimate begins with.
-
-    Fields:
-        engine: whose accounting it is.
-    """
+    """What every estimate begins with."""
 
     model: Model
     workload: Workload
@@ -249,6 +245,7 @@ class Estimate(Counted):
     """One model, one workload, the logical need or what mlx-lm and transformers' caches hold.
 
     Fields:
+        engine: whose accounting it is.
         assumptions: sentences for people.
         total_bytes: weights and cache.
     """

@@ -78,6 +78,11 @@ def test_what_a_class_rejects_is_refused() -> None:
         loaded(spec, "checkpoint", Layout(4), None, None)
 
 
+def test_rows_of_one_layer_are_cut_within_a_block() -> None:
+    """vLLM's recipe of MiMo-V2-Flash is four ranks, each with 192 rows of K in tiles of 128."""
+    assert loaded(load("mimo-v2-flash"), "checkpoint", Layout(4), None, None)
+
+
 def test_the_page_is_written_from_the_table() -> None:
     said = "python -m tests.engines.vllm_loaded page"
     assert vllm_loaded.PAGE.read_text("utf-8") == vllm_loaded.page(), said

@@ -308,11 +308,13 @@ SINCE: dict[str, str] = dict.fromkeys(
 )
 
 _LOOPED = "layers that run several times, each time with"
+_ERNIE_VL = "experts for text and others, of another width, for images in one layer"
 _HY4 = "hyper-connections of its own kind with sinks in latent attention"
 _INKLING2 = "attention over the sums of layer blocks, with relative positions and convolutions"
 # Types of transformers that the spec language cannot express -> what it lacks.
 INEXPRESSIBLE: dict[str, str] = {
     "dory": f"nGPT's learned scales, and {_LOOPED} a cache of its own or one for all",
+    **dict.fromkeys(("ernie4_5_vl_moe", "ernie4_5_vl_moe_text"), _ERNIE_VL),
     "hy_v4": _HY4, "hy_v4_vl": _HY4, "hy_v4_vl_text": _HY4,
     **dict.fromkeys(("inkling2", "inkling2_text"), _INKLING2),
     **dict.fromkeys(("inkling2_loop", "inkling2_loop_text"), f"{_INKLING2}, in {_LOOPED} gates"),

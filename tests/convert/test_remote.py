@@ -217,7 +217,7 @@ def test_ouro_runs_its_layers_four_times() -> None:
 
 
 # Shipped types whose configs have no reader: their code is outside transformers.
-BY_HAND = {"hunyuan", "rwkv6", "rwkv7", "step3_vl"}
+BY_HAND = {"hunyuan", "minimax_vl_01", "rwkv6", "rwkv7", "step3_vl"}
 
 
 def test_whatever_is_shipped_imports_or_says_which_spec_to_copy() -> None:

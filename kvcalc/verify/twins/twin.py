@@ -59,6 +59,7 @@ NO_TWIN = {
     "kimi_k3": "Kimi-K3 is remote code",
     "kimi_vl": "Kimi-VL is remote code",
     "minicpmv": "MiniCPM-V is remote code",
+    "minimax_vl_01": "MiniMax-VL-01 is remote code",
     "phi3_v": "Phi-3-vision is remote code",
     "mllama": "its cross-attention needs an image, which kvcalc does not run",
     "ouro": "Ouro is remote code",

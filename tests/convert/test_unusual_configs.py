@@ -202,6 +202,38 @@ def test_gemma4_as_transformers_saves_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("own", "flags", "total"),
+    [
+        ({"head_dim": 512}, {}, 15_220_224),
+        ({"head_dim": 512, "num_key_value_heads": 2}, {"attention_k_eq_v": True}, 13_647_360),
+        ({"head_dim": 128}, {}, 10_500_096),
+        ({"head_dim": 128, "num_key_value_heads": 2}, {"attention_k_eq_v": True}, 10_106_880),
+    ],
+)
+def test_gemma4s_global_layers_as_transformers_saves_them(
+    own: dict[str, int], flags: dict[str, bool], total: int
+) -> None:
+    """per_layer_config has taken the place of global_head_dim and num_global_key_value_heads; what
+    transformers 5.23 builds of it."""
+    config = {
+        "model_type": "gemma4_text", "vocab_size": 1024, "hidden_size": 256, "intermediate_size": 512,
+        "num_hidden_layers": 12, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
+        "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "sliding_window": 512,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 2,
+        "tie_word_embeddings": True, "per_layer_config": {"05": own, "11": own},
+    }  # fmt: skip
+    spec = spec_from_config(config | flags, "model", "config.json").spec
+    assert summarise(spec).total == total
+    wrong: tuple[dict[str, Any], ...] = (
+        {"05": own}, {"05": own, "11": {"sliding_window": 3}}, {"5": own, "x": own},
+        {"05": own, "11": own | {"head_dim": 32}},
+    )  # fmt: skip
+    for each in wrong:
+        with pytest.raises(UnsupportedError, match="per_layer_config"):
+            spec_from_config(config | {"per_layer_config": each}, "model", "config.json")
+
+
+@pytest.mark.parametrize(
     ("config", "held"),
     [
         # modeling_openai.py has no cache; a new Falcon decoder's one head is repeated seven times.

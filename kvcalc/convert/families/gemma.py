@@ -133,6 +133,27 @@ def _name_sources(spec: ModelSpec) -> ModelSpec:
     return replace(spec, blocks=blocks)
 
 
+def _of_global_layers(
+    c: Config, stated: dict[str, Any], layers: list[str]
+) -> tuple[int, int | None]:
+    """Head width and KV heads of the global layers by ``per_layer_config``: one table for all of them."""
+    own = next(iter(stated.values()))
+    # save_pretrained pads the layers' numbers: "05" beside "11".
+    numbers = sorted(int(key) if key.isdecimal() else -1 for key in stated)
+    if (
+        numbers != [index for index, kind in enumerate(layers) if kind == "global"]
+        or any(table != own for table in stated.values())
+        or not isinstance(own, dict)
+        or set(own) - {"head_dim", "num_key_value_heads"}
+    ):
+        c.refuse("per_layer_config", "not the same widths for all global layers and those alone")
+    dim = c.whole(
+        "per_layer_config.head_dim", own["head_dim"] if "head_dim" in own else c.head_dim()
+    )
+    heads = own.get("num_key_value_heads")
+    return dim, None if heads is None else c.whole("per_layer_config.num_key_value_heads", heads)
+
+
 def gemma4(c: Config) -> ModelSpec:
     """Wider heads in global layers, experts beside the dense layer, shared caches, per-layer embeddings."""
     from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
@@ -149,13 +170,11 @@ def gemma4(c: Config) -> ModelSpec:
     global_dim = c.number("global_head_dim", 512)
     global_kv = c.maybe("num_global_key_value_heads", None) if k_eq_v else None
     c.skip("num_global_key_value_heads", "num_experts", "top_k_experts", "moe_intermediate_size")
-    # save_pretrained pads the layers' numbers: "05" beside "11".
     stated = c.values.get("per_layer_config")
-    spelt = {int(key): key for key in stated if key.isdecimal()} if isinstance(stated, dict) else {}
-    c.agree("per_layer_config", {
-        spelt.get(index, str(index)): {"head_dim": global_dim}
-        for index, kind in enumerate(layers) if kind == "global"
-    })  # fmt: skip
+    if isinstance(stated, dict) and stated:
+        # What save_pretrained writes instead of both keys; a file's own keys give way to it.
+        global_dim, global_kv = _of_global_layers(c, stated, layers)
+    c.agree("per_layer_config", stated)
     wide = c.flag("use_double_wide_mlp")
     width = c.number("intermediate_size")
     attention = {

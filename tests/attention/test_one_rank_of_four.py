@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kvcalc.attention import KINDS
 from kvcalc.attention.cross import CrossAttention
 from kvcalc.attention.differential import DifferentialAttention
 from kvcalc.attention.dsa import Indexer
@@ -357,6 +358,13 @@ KEPT_ON_ONE_OF_FOUR: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
         "value_b": ((1, 10, 3, 5), "value"),
     },
 }
+
+
+def test_every_mechanism_stands_above() -> None:
+    kinds = {mechanism.kind for mechanism in (*MECHANISMS.values(), *CACHING.values())}
+    # gqa with as many heads, and with one; those whose own files say what a rank holds.
+    elsewhere = {"mha", "mqa", "cca", "csa", "hca", "v4_window"}
+    assert KINDS.keys() - kinds - elsewhere == set(), "an instance in MECHANISMS, its shares below"
 
 
 @pytest.mark.parametrize("name", KEPT_ON_ONE_OF_FOUR)

@@ -12,7 +12,8 @@ PAGE = Path(releases.__file__).parents[2] / "kvcalc" / "engines" / "RELEASES.md"
 
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "logical"])
 def test_the_page_names_the_newest_known_release(name: str) -> None:
-    assert f"\n| {name} | {engine_of(name).version} |" in PAGE.read_text("utf-8")
+    row = f"| {name} | {engine_of(name).version} |"
+    assert f"\n{row}" in PAGE.read_text("utf-8"), f"a row {row} in {PAGE.name}"
 
 
 def test_the_facts_are_of_the_newest_known_releases() -> None:

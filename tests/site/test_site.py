@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from kvcalc import attention, recurrent
 from kvcalc.cli.app import main
 from kvcalc.cli.folder import LIST
 from kvcalc.engines import ENGINES, engine_of
-from kvcalc.site import accuracy
+from kvcalc.site import accuracy, examples
 from kvcalc.site.text import docstring
+from kvcalc.spec import catalog
 from tests.site.crawl import outline, problems
 
 MODELS = ("llama-3-8b", "gemma-3-27b", "deepseek-v4-flash", "mamba-2.8b", "t5-base")
@@ -145,3 +147,16 @@ def test_docstrings_become_what_they_are_laid_out_as() -> None:
         '<ul><li>auto takes it when it can.</li><li>MLA<pre tabindex="0">SM 9.0  this\nSM 10  that</pre>\n'
         "</li></ul>\n<ul><li><code>x</code> &lt;y&gt;</li><li><strong>z</strong> a</li></ul>\n"
     )
+
+
+def test_every_mechanisms_page_shows_numbers() -> None:
+    """Those that no shipped model has are made up."""
+    shipped = {
+        part.kind
+        for path in catalog.shipped().values()
+        for block in catalog.load(path).blocks.values()
+        for part in (block.attention, block.recurrent, block.cross_attention)
+        if part is not None
+    }
+    missing = {*attention.KINDS, *recurrent.KINDS} - shipped - examples._FIELDS.keys()
+    assert missing == set(), "its fields in _FIELDS of kvcalc/site/examples.py"

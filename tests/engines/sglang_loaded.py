@@ -94,7 +94,8 @@ _PAGE = """# Weights as SGLang loads them
 Bytes of parameters that one tensor rank holds, and of buffers beside them (rotary tables in float32), as
 SGLang {sglang}'s own model classes make them: built on PyTorch's meta device with transformers
 {transformers}, {date}, the server's arguments resolved by SGLang itself for the GPU of the row, and
-`process_weights_after_loading` not run. kvcalc answers every row of `tests/engines/sglang_loaded.jsonl`
+`process_weights_after_loading` not run: what it makes of them is
+counted apart (`weights.after_loading`). kvcalc answers every row of `tests/engines/sglang_loaded.jsonl`
 to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
 of model, of checkpoints in MXFP4 and blocks of FP8, and of replicas of the attention
 (`--enable-dp-attention`). This page is written from it by `python -m tests.engines.sglang_loaded page`.

@@ -153,8 +153,9 @@ def test_model_loading_took(name: str, tensor: int, logged: float) -> None:
     assert round(found[0] / 2**30, 2) == logged
 
 
-# Read in vLLM 0.33 (mla_attention.py) and SGLang 0.5.23 (deepseek_weight_loader.py): 61 layers x 128 / 8
-# heads x (128 + 128) x 512 numbers of two bytes a rank; in bf16 vLLM's are views.
+# 61 layers x 128 / 8 heads x (128 + 128) x 512 numbers of two bytes a rank. Both engines' own functions
+# were run on the meta device in bf16: SGLang's copies are tensors of their own (post_load_weights), vLLM's
+# views of kv_b_proj (MLAAttention.process_weights_after_loading). FP8 was read.
 @pytest.mark.parametrize(
     ("engine", "config", "per_rank"),
     [("vllm", "bf16", 0), ("sglang", "bf16", 255_852_544), ("vllm", "fp8_block", 255_852_544),
@@ -215,3 +216,12 @@ def test_amd_pads_both_sizes_of_an_expert() -> None:
     sizes = [held("gpt-oss-20b", Layout(1), gpu).bytes_per_device[0] for gpu in ("mi300x", "b200")]
     numbers, rows = 3 * 3_072 * (3_072 - 2_944), 2 * (3_072 - 2_944)
     assert sizes[0] - sizes[1] == 24 * 32 * (17 * numbers // 32 + 2 * rows)
+
+
+# SGLang 0.5.23 keeps the scales as they were loaded beside those of Triton's layout (mxfp4.py): 32 experts
+# of 5,888 x 92 and 3,072 x 92 bytes, and biases of 8,640 numbers that grow by two bytes, in 24 layers.
+def test_sglang_keeps_scales_twice() -> None:
+    found = kvcalc.loaded("gpt-oss-20b", "sglang", gpu="h100-80gb")
+    assert found.after_bytes_per_device == (24 * 32 * (5_888 * 92 + 3_072 * 92 + 2 * 8_640),)
+    other = kvcalc.loaded("gpt-oss-20b", "sglang", gpu="b200")
+    assert other.after_bytes_per_device == (24 * 32 * 2 * (5_888 + 3_072),)

@@ -276,7 +276,8 @@ _PAGE = """# Weights as vLLM loads them
 Bytes of parameters that one tensor rank holds, and of buffers beside them (rotary tables, scales), as
 vLLM {vllm}'s own model classes make them: built on PyTorch's meta device with transformers
 {transformers}, {date}, a stand-in platform that says it is the GPU of the row, and
-`process_weights_after_loading` not run. kvcalc answers every row of `tests/engines/vllm_loaded.jsonl`
+`process_weights_after_loading` not run: what it makes of them is
+counted apart (`weights.after_loading`). kvcalc answers every row of `tests/engines/vllm_loaded.jsonl`
 to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
 of model, of {made} quantised checkpoints, and of servers that take no media or keep towers whole. This
 page is written from it by `python -m tests.engines.vllm_loaded page`.

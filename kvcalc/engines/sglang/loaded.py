@@ -13,7 +13,9 @@ What is built here is held to SGLang's own classes on the meta device (tests/eng
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 
+from kvcalc.dtypes import Format
 from kvcalc.engines.loaded import Held
 from kvcalc.engines.sglang.buffers import buffer_bytes
 from kvcalc.engines.vllm.classes import ModelClass
@@ -60,6 +62,15 @@ class SglangClasses(VllmClasses):
         for row in self.rows:
             if row.weight.tensor.name == "attention.kv_b_proj.weight":
                 yield self._absorbed(row, ranks)
+        yield from self._repacked(ranks)
+
+    def _grown(self, format: Format, shape: tuple[int, ...], kernel: Padding) -> int:
+        """SGLang's Triton layout drops the numbers as they were loaded, not the scales
+        (quantization/mxfp4.py, process_weights_after_loading)."""
+        kept = 0
+        if kernel.swizzled and format.name == "mxfp4" and len(shape) == 3:
+            kept = prod(shape) // 32
+        return super()._grown(format, shape, kernel) + kept
 
     def buffers(self, layers: Sequence[int], ends: tuple[bool, bool]) -> int | None:
         return buffer_bytes(self.spec, layers, ends[0])

@@ -28,7 +28,10 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.catalog import shipped
 from kvcalc.spec.model import ModelSpec
 
-_TRITON, _FLASHINFER = Padding(1, 64), Padding(256, 128)
+_HOPPER = Padding(1, 64, wide_biases=True, swizzled=True)
+# What the layouts there make of scales was not read: the biases alone are counted.
+_AMPERE = Padding(1, 64, wide_biases=True)
+_FLASHINFER = Padding(256, 128, wide_biases=True)
 
 
 def loaded(
@@ -96,8 +99,10 @@ def _mxfp4_kernel(device: Device | None) -> Padding | str:
     if device is None:
         return "the GPU's kernel pads MXFP4 experts, so what is loaded needs --gpu"
     sm = device.sm or 0
-    if sm // 10 in (8, 9):
-        return _TRITON
+    if sm // 10 == 9:
+        return _HOPPER
+    if sm // 10 == 8:
+        return _AMPERE
     if sm // 10 == 10:
         return _FLASHINFER
     return f"how SGLang's MXFP4 kernels pad experts on {device.name} is not known here"

@@ -267,8 +267,12 @@ class VllmClasses:
             if row.component != "experts" or tensor.experts_per_token is None:
                 continue
             shape = self._pad(tensor, self._share_of_experts(tensor, ranks)[0], ranks)
-            if more := growth(row.stored.format, shape, kernel.wide_biases, kernel.swizzled):
+            if more := self._grown(row.stored.format, shape, kernel):
                 yield Held(row, ((REPACKED, more),), False)
+
+    def _grown(self, format: Format, shape: tuple[int, ...], kernel: Padding) -> int:
+        """By how much a padded tensor of experts grows in its kernel's layout."""
+        return growth(format, shape, kernel.wide_biases, kernel.swizzled)
 
     def _absorbed(self, row: Row, ranks: int) -> Held:
         """A copy of a rank's kv_b_proj in the model's format."""

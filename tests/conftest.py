@@ -2,6 +2,11 @@
 
 import gc
 import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.remembered import forget
 
 # PyTorch's threads wait in loops: on tensors this small they take ten times the time that one does.
 # Set before torch is imported, and for the processes that tests start.
@@ -12,3 +17,14 @@ def pytest_collection_finish() -> None:
     """Modules and ten thousand tests stay to the end: no later collection looks through them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _planted_formulas_are_asked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that may plant a formula finds none remembered, and leaves none of its own."""
+    plants = "monkeypatch" in request.fixturenames
+    if plants:
+        forget()
+    yield
+    if plants:
+        forget()

@@ -20,6 +20,7 @@ from kvcalc.spec.loader import load_spec_text
 from kvcalc.verify import parallel, shards
 from kvcalc.verify.parts import Module
 from kvcalc.verify.runner import one_thread
+from tests.remembered import forget
 from tests.verify.specs import FFN, GQA, HEAD, SPECS
 
 MOE = f"""{HEAD.replace("100", "101").replace("true", "false")}blocks:
@@ -102,6 +103,7 @@ def found_in(name: str, rank: int, size: int) -> dict[str, Any]:
     text = MOE if name == "experts" else SPECS[_spec_of(name)]
     right = shards.cut, SoftmaxAttention.parameters, SoftmaxAttention.cache
     if name in PLANTED:
+        forget()
         PLANTED[name]()
     try:
         spec = load_spec_text(text)
@@ -110,6 +112,8 @@ def found_in(name: str, rank: int, size: int) -> dict[str, Any]:
         with torch.inference_mode(), one_thread():
             mine = parallel.one_rank(spec, small, ranks, "cpu")
     finally:
+        if name in PLANTED:
+            forget()
         shards.cut, parallel.connect = right[0], shards.connect
         SoftmaxAttention.parameters = right[1]  # type: ignore[method-assign]
         SoftmaxAttention.cache = right[2]  # type: ignore[method-assign]

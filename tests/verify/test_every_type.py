@@ -25,7 +25,7 @@ NOT_OF_THE_MODEL = {
     "ModelSpec": {"name", "source", "hub_id", "released", "model_type", "checkpoint", "notes", "left_out",
                   "max_position_embeddings", "weight_dtypes", "weight_formats", "declared_cache",
                   "expect", "budgets", "mtp"},
-    "Expect": None, "Budget": None, "MultiTokenPrediction": None,
+    "Expect": None, "Budget": None, "MultiTokenPrediction": None, "PublishedCount": None,
 }  # fmt: skip
 
 

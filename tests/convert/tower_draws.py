@@ -113,6 +113,8 @@ def _further_fields(width: int, seed: str) -> Draw:
         "conf_num_attention_heads": 2,
         "conf_conv_kernel_size": of("conf_conv_kernel_size").choice([3, 5]),
         "sscp_conv_channel_size": of("sscp_conv_channel_size").sample(range(3, 9), 2),
+        **between(2, 4, "max_image_size", times=28),
+        **between(2, 9, "text_hidden_size", times=8),
         "ext_pw_out_channel": width,
         "depthwise_separable_out_channel": width,
         "kernel_size": of("kernel_size").choice([1, 3]),

@@ -65,6 +65,7 @@ READERS: dict[str, str] = {
     "glm46v": "qwen.vision",
     "glmga": "qwen.vision",
     "glm_ocr": "qwen.vision",
+    "hunyuan_vl": "hunyuan.hunyuan_vl",
     # learned queries
     "idefics2": "queries.idefics2",
     "blip-2": "queries.blip_2",

@@ -45,10 +45,10 @@ TWIN_TYPES = {
 }
 # Whole models whose language model is a type of its own under no name that a spec would have.
 _WHOLE = (
-    "aya_vision", "cohere_compass", "gemma3", "glm4v", "glm4v_moe", "glm_ocr", "idefics3", "internvl",
-    "lfm2_vl", "llava", "llava_next", "llava_onevision", "mistral3", "muse_glimmer", "paddleocr_vl",
-    "paligemma", "phi4_multimodal", "qwen2_5_omni", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_vl",
-    "qwen3_vl_moe", "smolvlm", "voxtral",
+    "aya_vision", "cohere_compass", "gemma3", "glm4v", "glm4v_moe", "glm_ocr", "hunyuan_vl", "idefics3",
+    "internvl", "lfm2_vl", "llava", "llava_next", "llava_onevision", "mistral3", "muse_glimmer",
+    "paddleocr_vl", "paligemma", "phi4_multimodal", "qwen2_5_omni", "qwen2_5_vl", "qwen2_audio",
+    "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "voxtral",
 )  # fmt: skip
 # Model types that are in a repository's own code only.
 NO_TWIN = {

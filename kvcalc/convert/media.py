@@ -213,7 +213,15 @@ def with_settings(
         raise UnsupportedError(
             f"{said}: the model's own preprocessor_config.json is not known, which sets the rest"
         )
-    return Source(source.config, {**source.settings, **dict(processor)}, source.published)
+    made = Source(source.config, {**source.settings, **dict(processor)}, source.published)
+    rule = image_rule(model_type, made)
+    assert isinstance(rule, PixelBudget)
+    if rule.shortest_edge > rule.longest_edge:
+        raise UsageError(
+            f"{said}: an image has at least {rule.shortest_edge:,} pixels then, and at most "
+            f"{rule.longest_edge:,}"
+        )
+    return made
 
 
 def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:

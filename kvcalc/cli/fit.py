@@ -1,7 +1,9 @@
 """``kvcalc fit``: does a model fit an accelerator, how far does it go, and what would help."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Annotated, Any
 
 from kvcalc.cli import completion, kinds, local, options
@@ -131,7 +133,8 @@ def fit(
     own |= {option_of(word): value for word, value in given.items()}
     flag, one_of = first(own), options.device(next(iter(named), None), machine.gpu_memory)
     one = not (several := together or _several(models)) and machine.gpus is None
-    name, why = _engine(engine, dtype, one_of, flag, models[0] if one else None)
+    model = cache(partial(locate, models[0]))  # read once, and only when it is asked about
+    name, why = _engine(engine, dtype, one_of, flag, model if one else None)
     tokens, draft = options.tokens(context, "--context"), drafts.draft
     drafting = draft or drafts.mtp_layers
     check_served(name, served := server.media)
@@ -142,7 +145,7 @@ def fit(
         "--speculative-tokens": None if drafting else drafts.speculative_tokens,
     })  # fmt: skip
     if name in local.LOCAL and one:
-        found = _placeable(models[0], name, lora.said)
+        found = _placeable(model, name, lora.said)
         if dtype or flag or drafting or len(named) > 1 or not one_of or local.is_file(found.spec):
             on = local.machine_of(named, machine.gpu_memory, tp * pp, machine.ram, machine.reserve)
             slots = local.slots(
@@ -163,9 +166,8 @@ def fit(
         put=replace(media.words, processor=served.processor),
     )  # fmt: skip
     if several or _by_file(name, dtype, machine.gpus):
-        several_of = _together if together else _which
-        return several_of(models, device, asked, request, why, output)
-    return _one(models[0], device, asked, request, lora, output, not (engine or dtype))
+        return (_together if together else _which)(models, device, asked, request, why, output)
+    return _one(models[0], model(), device, asked, request, lora, output, not (engine or dtype))
 
 
 def _refuse_several(
@@ -183,13 +185,13 @@ def _refuse_several(
         )
 
 
-def _placeable(model: str, engine: str, drafts: str | None) -> Found:
-    """A model whose tensors llama.cpp places. drafts: the option that asked for one beside it."""
+def _placeable(model: Callable[[], Found], engine: str, drafts: str | None) -> Found:
+    """A model whose tensors llama.cpp places. model: reads it. drafts: the option that asked for one."""
     if drafts is not None:
         raise UsageError(
             f"{drafts}: how {options.record(engine).words} places it is not accounted for"
         )
-    return locate(model)
+    return model()
 
 
 def _file_type(models: list[str]) -> str | None:
@@ -214,14 +216,13 @@ _FILES_TOO = (
 
 
 def _one(
-    model: str, device: Accelerator | None, asked: Asked, request: FitRequest, lora: Lora,
-    output: Output, open_: bool,
+    model: str, found: Found, device: Accelerator | None, asked: Asked, request: FitRequest,
+    lora: Lora, output: Output, open_: bool,
 ) -> int:  # fmt: skip
     """One model on one device, or on every one that is known; the exit status.
 
     open_: whether neither an engine nor a type was named, so that another may run what this one does not.
     """
-    found = locate(model)
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
     put = replace(put, beside=lora.of(asked.beside, spec, request.engine))
     check_items(put.media, request.media)
@@ -241,15 +242,15 @@ def _one(
 
 def _engine(
     engine: str | None, dtype: str | None, device: Accelerator | None, flag: str | None,
-    model: str | None,
+    model: Callable[[], Found] | None,
 ) -> tuple[str, str]:  # fmt: skip
     """The engine, and why it is that one where none was named. flag: an option of llama.cpp's. model:
-    the only one that is asked about."""
+    reads the only one that is asked about."""
     if engine is not None:
         return options.engine_name(engine), ""
     if flag is not None:
         return "llama.cpp", f", as {flag} is llama.cpp's"
-    if model is not None and local.is_file(locate(model).spec):
+    if model is not None and local.is_file(model().spec):
         return "llama.cpp", ", as the model is a GGUF file"
     return engine_for(dtype, device)
 

@@ -17,6 +17,7 @@ VLLM_PP_LAYER_PARTITION.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from math import lcm
 from typing import Any
@@ -300,7 +301,7 @@ class Stack:
             for page in own.attention_pages(self._drafting(draft, layer.block), self.block)
         ]
 
-    @property
+    @cached_property
     def layer_names(self) -> dict[int, str]:
         """The block of every layer, those that draft included."""
         layers = decoder_layers(self.spec)

@@ -11,6 +11,8 @@ from tests.remembered import forget
 # PyTorch's threads wait in loops: on tensors this small they take ten times the time that one does.
 # Set before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Set where tests run side by side; it would fold the tables that commands print.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_finish() -> None:

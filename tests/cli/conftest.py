@@ -5,6 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def outside_of_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    # COLUMNS is set where tests run side by side, and would fold tables.
-    for name in ("GITHUB_ACTIONS", "GITHUB_WORKFLOW", "COLUMNS"):
+    for name in ("GITHUB_ACTIONS", "GITHUB_WORKFLOW"):
         monkeypatch.delenv(name, raising=False)

@@ -32,8 +32,8 @@ _OTHER_HEAD = re.compile(
 # Encoders whose class for masked words has BERT's head.
 _MLM = frozenset((
     "albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert",
-    "electra", "ernie", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet", "nomic_bert",
-    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+    "electra", "ernie", "gte", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet",
+    "nomic_bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
 ))  # fmt: skip
 # Where the decoder is not tied it has a bias beside the head's own, but in these.
 _ONE_BIAS = frozenset(("distilbert", "electra"))

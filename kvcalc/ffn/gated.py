@@ -25,17 +25,20 @@ class GatedFeedForward:
         kind: gated.
         intermediate_size: width of each of gate and up.
         bias: all three projections have biases.
+        down_bias: the down projection alone has one (GTE).
         sub_norm: a norm over the inner width, before the down projection (BitNet b1.58).
     """
 
     kind: Literal["gated"]
     intermediate_size: Inner
     bias: bool = False
+    down_bias: bool = False
     sub_norm: bool = False
 
     def check(self) -> Iterator[tuple[str, str]]:
-        """A gated layer has nothing to contradict."""
-        yield from ()
+        """Yield (field, message) for every inconsistency."""
+        if self.bias and self.down_bias:
+            yield "down_bias", "with bias, all three projections have one"
 
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """The three weight matrices and the inner norm; all belong to ``ffn``."""
@@ -45,7 +48,12 @@ class GatedFeedForward:
                 name, width, hidden_size, "ffn", bias=self.bias, shard=split(0, width)
             )
         yield from linear(
-            "down_proj", hidden_size, width, "ffn", bias=self.bias, shard=split(1, width)
+            "down_proj",
+            hidden_size,
+            width,
+            "ffn",
+            bias=self.bias or self.down_bias,
+            shard=split(1, width),
         )
         if self.sub_norm:
             yield ParamTensor("ffn_sub_norm.weight", (width,), "ffn", split(0, width))

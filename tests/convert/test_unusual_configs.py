@@ -112,6 +112,7 @@ HEADS = {
         ("roberta", "RobertaForMaskedLM", {}, 140_584),
         ("roberta-prelayernorm", "RobertaPreLayerNormForMaskedLM", {}, 140_712),
         ("nomic_bert", "NomicBertForMaskedLM", {}, 151_976),
+        ("gte", "GteForMaskedLM", {}, 152_616),
         ("big_bird", "BigBirdForMaskedLM", {}, 144_744),  # the one with a pooler
         ("longformer", "LongformerForMaskedLM", {}, 165_544),
         ("albert", "AlbertForMaskedLM", {"embedding_size": 32}, 72_904),

@@ -232,6 +232,15 @@ def nomic_bert(c: Config) -> ModelSpec:
     return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
 
 
+def gte(c: Config) -> ModelSpec:
+    """Rotary embeddings, gated feed-forward whose down projection has a bias, norms after the sublayers."""
+    block = Block(
+        attention=encoder_attention(c), ffn=gated(c, down_bias=True), norm_position="post"
+    )
+    embedding = Embedding(token_types=_token_types(c), norm=True)
+    return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
+
+
 def jina_v3(c: Config) -> ModelSpec:
     """BERT with rotary embeddings in place of a position table."""
     return bert(c, positions=False)

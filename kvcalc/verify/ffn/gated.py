@@ -14,7 +14,7 @@ class GatedFeedForward(Module):
         super().__init__()
         self.gate_proj = Linear(hidden_size, c.intermediate_size, c.bias)
         self.up_proj = Linear(hidden_size, c.intermediate_size, c.bias)
-        self.down_proj = Linear(c.intermediate_size, hidden_size, c.bias)
+        self.down_proj = Linear(c.intermediate_size, hidden_size, c.bias or c.down_bias)
         self.ffn_sub_norm = Norm(c.intermediate_size) if c.sub_norm else None
 
     def forward(

@@ -66,7 +66,7 @@ def stages_of(
 def _divided(spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]) -> list[int]:
     """The checkpoint's bytes on a device of each stage."""
     weights = device_weight_bytes(spec, dtype, layout.tensor, layout.pipeline)[:: layout.tensor]
-    if not layout.expert:
+    if not layout.expert and layout.data == 1:
         return weights
     moved = _moved_experts(spec, dtype, layout, ranges)
     return [total + more for total, more in zip(weights, moved, strict=True)]
@@ -81,7 +81,8 @@ def _caches(spec: ModelSpec) -> dict[tuple[CacheDtypes, int, int], list[CacheFun
 def _moved_experts(
     spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]
 ) -> Iterator[int]:
-    """By how much whole experts over all ranks differ from experts cut over the tensor ranks."""
+    """By how much experts that stand once among the ranks of all replicas, whole or cut, differ from
+    experts cut over the tensor ranks. Raises UsageError for --expert-parallel of a model without."""
     ranks = layout.tensor * layout.data
     rows = [
         row
@@ -89,7 +90,7 @@ def _moved_experts(
         if row.component == "experts" and row.place == "layers"
         and row.weight.tensor.experts_per_token is not None
     ]  # fmt: skip
-    if not rows:
+    if not rows and layout.expert:
         raise UsageError(f"{spec.name} has no routed experts: leave --expert-parallel out")
     for layers in ranges:
         moved = 0
@@ -98,5 +99,6 @@ def _moved_experts(
             owned = sum(index in layers for index in row.layers)
             cut = row.shape_bytes(tensor.per_rank(layout.tensor))
             whole = (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
-            moved += (row.shape_bytes(whole) - cut) * owned
+            shape = whole if layout.expert else tensor.per_rank(ranks)
+            moved += (row.shape_bytes(shape) - cut) * owned
         yield moved

@@ -86,3 +86,24 @@ def test_rows_of_one_layer_are_cut_within_a_block() -> None:
 def test_the_page_is_written_from_the_table() -> None:
     said = "python -m tests.engines.vllm_loaded page"
     assert vllm_loaded.PAGE.read_text("utf-8") == vllm_loaded.page(), said
+
+
+@pytest.mark.parametrize(
+    ("model", "layout", "bytes_each"),
+    [
+        # 30,532,122,624 parameters, of which experts 48 * 128 * 3 * 2048 * 768: half of them on each.
+        ("qwen3-30b-a3b", Layout(1, 1, 2), 2 * (1_541_093_376 + 28_991_029_248 // 2)),
+        # Two replicas of two ranks: experts, 32 * 8 * 3 * 4096 * 14336, are cut in four, attention and
+        # tables in two; norms and routers are whole.
+        (
+            "mixtral-8x7b",
+            Layout(2, 1, 2),
+            2 * (1_604_321_280 // 2 + 1_314_816 + 45_097_156_608 // 4),
+        ),
+    ],
+)
+def test_experts_stand_once_among_all_replicas(model: str, layout: Layout, bytes_each: int) -> None:
+    """fused_moe/config.py, flatten_tp_across_dp_and_pcp, of 0.33.0: dp_size * pcp_size * tp_size ranks."""
+    found = loaded(load(model), "bf16", layout, "0.33.0", find("h100"))
+    assert isinstance(found, Loaded)
+    assert set(found.bytes_per_device) == {bytes_each}

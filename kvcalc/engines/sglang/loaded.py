@@ -18,11 +18,9 @@ from math import prod
 from kvcalc.dtypes import Format
 from kvcalc.engines.loaded import Held
 from kvcalc.engines.sglang.buffers import buffer_bytes
-from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.loaded import SCALES, Padding, VllmClasses
 from kvcalc.frozen import changed
 from kvcalc.memory.ledger import Row
-from kvcalc.spec.model import ModelSpec
 
 _OF_A_REPLICA = ("attention.", "recurrent.")
 _PAIR = 2 * 4  # of keys and of values, float32
@@ -30,13 +28,6 @@ _PAIR = 2 * 4  # of keys and of values, float32
 
 class SglangClasses(VllmClasses):
     """One model's class in SGLang. replicas: of the attention (--dp-size with --enable-dp-attention)."""
-
-    def __init__(
-        self, spec: ModelSpec, dtype: str, found: ModelClass, padding: Padding | None = None,
-        experts_over: int = 0, replicas: int = 1,
-    ) -> None:  # fmt: skip
-        super().__init__(spec, dtype, found, padding, experts_over)
-        self.replicas = replicas
 
     def _ranks(self, row: Row, ranks: int) -> int:
         own = row.name.split("{}.", 1)[-1]

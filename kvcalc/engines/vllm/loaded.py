@@ -55,6 +55,7 @@ REPACKED = "repacked MXFP4 experts"
 ABSORBED = "absorbed matrices of latent attention"
 NO_TOWERS = "towers not loaded"
 EXPERTS = "experts dealt out whole"
+REPLICAS = "experts cut over all replicas"
 
 _PADDING = 64  # DEFAULT_VOCAB_PADDING_SIZE
 FP32, _BF16 = weight_format("fp32"), weight_format("bf16")
@@ -74,16 +75,17 @@ class VllmClasses:
     """One model's class in vLLM. Raises UnsupportedError where ``--dtype`` cannot be given a format.
 
     padding: (hidden, inner) multiples of the kernel that runs MXFP4 experts; None where a model
-    without them does not ask. expert, data: ranks that share whole experts. SGLang's layers, which
-    are adapted from these, differ in what its own subclass says (engines/sglang/loaded.py).
+    without them does not ask. experts_over: ranks that share whole experts; 0 where each is cut.
+    replicas: of the attention (--data-parallel-size). SGLang's layers, which are adapted from these,
+    differ in what its own subclass says (engines/sglang/loaded.py).
     """
 
     def __init__(
         self, spec: ModelSpec, dtype: str, found: ModelClass, padding: Padding | None = None,
-        experts_over: int = 0,
+        experts_over: int = 0, replicas: int = 1,
     ) -> None:  # fmt: skip
         self.spec, self.found, self.padding = spec, found, padding
-        self.experts_over = experts_over
+        self.experts_over, self.replicas = experts_over, replicas
         self.rows = ledger(spec, dtype).rows
 
     def held(self, ranks: int) -> Iterable[Held]:
@@ -103,8 +105,10 @@ class VllmClasses:
                     yield self._key_bias(weight, ranks)
 
     def _ranks(self, row: Row, ranks: int) -> int:
-        """Among how many ranks the row is divided."""
-        return ranks
+        """Among how many ranks the row is divided: routed experts are cut over the ranks of all replicas
+        (fused_moe/config.py, flatten_tp_across_dp_and_pcp)."""
+        routed = row.weight.tensor.experts_per_token is not None
+        return ranks * self.replicas if routed else ranks
 
     def _created(self, row: Row, inner: int) -> Format:
         """The format that a row's tensor is created in, as ``format_of`` has it."""
@@ -116,7 +120,8 @@ class VllmClasses:
         if row.weight.tensor.name == "attention.k_proj.weight":
             num_bytes = attention_scales(row)
         elif row.component == "experts" and row.weight.tensor.quantised:
-            shape, inner = self._share_of_experts(row.weight.tensor, ranks)
+            among = self._ranks(row, ranks)
+            shape, inner = self._share_of_experts(row.weight.tensor, among)
             num_bytes, reason = expert_bias(row, shape, inner), EXPERT_BIASES
         if num_bytes:
             yield Held(changed(row, bytes_each=0), ((reason, num_bytes),), False)
@@ -183,7 +188,8 @@ class VllmClasses:
     def _experts(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
         tensor, over = row.weight.tensor, self.experts_over
         shape, inner = self._share_of_experts(tensor, ranks)
-        first = EXPERTS if over else _first_reason(tensor, ranks)
+        cut = REPLICAS if self.replicas > 1 else _first_reason(tensor, ranks)
+        first = EXPERTS if over else cut
         created = self._created(row, inner)
         if created == row.stored.format:
             made = row
@@ -266,7 +272,8 @@ class VllmClasses:
             tensor = row.weight.tensor
             if row.component != "experts" or tensor.experts_per_token is None:
                 continue
-            shape = self._pad(tensor, self._share_of_experts(tensor, ranks)[0], ranks)
+            among = self._ranks(row, ranks)
+            shape = self._pad(tensor, self._share_of_experts(tensor, among)[0], among)
             if more := self._grown(row.stored.format, shape, kernel):
                 yield Held(row, ((REPACKED, more),), False)
 
@@ -298,6 +305,7 @@ class VllmClasses:
         NO_TOWERS: "the server takes no media of this model unless it is told to",
         TOWER: "the width within a layer to a multiple of 8",
         EXPERTS: "expert parallelism: each rank has experts of its own, whole",
+        REPLICAS: "data parallelism divides the attention's requests; experts stand once, among all ranks",
     }
 
     @property

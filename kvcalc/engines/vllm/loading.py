@@ -52,7 +52,7 @@ def loaded(
     over = ranks * layout.data if layout.expert else 0
     kernel: Padding | None = None
     if any(row.component == "experts" for row in rows) and not over:
-        wide = _bf16_kernel(spec, rows, ranks, device)
+        wide = _bf16_kernel(spec, rows, ranks * layout.data, device)
         if wide:
             return wide
     if any(row.stored.format.name == "mxfp4" for row in rows):
@@ -65,7 +65,9 @@ def loaded(
         found = changed(found, towers=WHOLE_TOWERS[spec.model_type])
     made, key = _made(spec), (dtype, layout, kernel, over)
     if key not in made:
-        made[key] = load(spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over))
+        made[key] = load(
+            spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over, layout.data)
+        )
     return made[key]
 
 
@@ -111,7 +113,9 @@ def _both(
 ) -> Iterator[str]:
     """What it could be, by kernel."""
     for padding, where in ((_TRITON, "Hopper"), (_MARLIN, "Ampere, Ada and Blackwell")):
-        made = load(spec, dtype, layout, VllmClasses(spec, dtype, found, padding, over))
+        made = load(
+            spec, dtype, layout, VllmClasses(spec, dtype, found, padding, over, layout.data)
+        )
         most = max(made.bytes_per_device)
         yield f"on {where} {most:,} bytes a device"
 

@@ -10,6 +10,7 @@ whose values are made by the hundred earns an ``__init__`` of its own, which tak
 third of the time to run.
 """
 
+from _thread import allocate_lock
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -229,14 +230,18 @@ def remembers(most: int) -> Callable[[Callable[[Value], Answer]], Callable[[Valu
 
     def decorate(function: Callable[[Value], Answer]) -> Callable[[Value], Answer]:
         answers: dict[int, tuple[Value, Answer]] = {}
+        making_room = allocate_lock()
 
         def ask(value: Value) -> Answer:
             # The value is kept beside its answer, so that no other one can be given its identity.
             found = answers.get(id(value))
             if found is None:
-                if len(answers) == most:
-                    del answers[next(iter(answers))]
-                found = answers[id(value)] = (value, function(value))
+                found = value, function(value)
+                # Two threads that make room at once would miss each other's, and the bound.
+                with making_room:
+                    while len(answers) >= most:
+                        del answers[next(iter(answers))]
+                    answers[id(value)] = found
             return found[1]
 
         ask.__doc__, ask.__name__ = function.__doc__, function.__name__

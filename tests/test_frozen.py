@@ -1,5 +1,7 @@
 """The shared decorator of frozen dataclasses refuses what it would not heed."""
 
+import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from kvcalc import frozen as ours
-from kvcalc.frozen import changed, fields_of, frozen
+from kvcalc.frozen import changed, fields_of, frozen, remembers
 
 PACKAGE = Path(__file__).resolve().parent.parent / "kvcalc"
 
@@ -176,3 +178,30 @@ def test_changed_takes_a_standard_dataclass() -> None:
     assert changed(Theirs(1), x=5) == Theirs(5)
     with pytest.raises(TypeError, match="Theirs has no z"):
         changed(Theirs(1), z=3)
+
+
+def test_what_threads_remember_at_once_stays_within_its_bound() -> None:
+    """A server's threads made room at once: a KeyError, and more kept for ever than was to be."""
+    wrong: list[BaseException] = []
+    asked = remembers(8)(len)
+
+    def ask(thread: int) -> None:
+        values = [(thread, number) for number in range(40)]
+        try:
+            for value in values * 100:
+                assert asked(value) == 2
+        except BaseException as error:
+            wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    kept = [cell.cell_contents for cell in asked.__closure__ or ()]  # type: ignore[attr-defined]
+    assert (wrong, [len(each) for each in kept if isinstance(each, dict)]) == ([], [8])

@@ -73,10 +73,24 @@ def _fixed(tokens: int, separators: int = 0, side: int = 224) -> Callable[[Sourc
 
 
 def _llava(source: Source) -> ImageRule:
+    tower = value_at(source.config, "vision_config.model_type")
+    if tower == "pixtral":
+        # LLaVA with Pixtral's tower has Pixtral's processor: images keep their shape.
+        return IMAGES["pixtral"](source)
     side = source.edge("crop_size", "vision_config.image_size", default=336)
     patch = source.get("vision_config.patch_size", "patch_size", default=14)
-    whole = source.config.get("vision_feature_select_strategy") == "full"
-    return FixedTokens(kind="fixed", image_seq_length=(side // patch) ** 2 + whole, side=side)
+    return FixedTokens(
+        kind="fixed", image_seq_length=(side // patch) ** 2 + _class_token(source), side=side
+    )
+
+
+def _class_token(source: Source) -> int:
+    """Places beside the patches: CLIP's class token where it is not selected away; SigLIP has none,
+    and loses a patch where one is (LlavaModel.get_image_features)."""
+    whole = value_at(source.config, "vision_feature_select_strategy") == "full"
+    tower = value_at(source.config, "vision_config.model_type")
+    has_one = not (isinstance(tower, str) and tower.startswith("siglip"))
+    return whole + has_one - 1
 
 
 def _longest_edge(
@@ -149,12 +163,12 @@ def _ovis2(source: Source) -> ImageRule:
 
 
 def _scaled_tiles(source: Source) -> ImageRule:
-    tile = source.get("max_image_size.longest_edge", default=364)
+    tile = source.get("max_image_size.longest_edge", "vision_config.image_size", default=364)
     scale = source.get("scale_factor", default=2)
     patch = source.get("vision_config.patch_size", default=14)
     return ScaledTiles(
         kind="scaled_tiles",
-        longest_edge=source.get("size.longest_edge", default=1456),
+        longest_edge=source.get("size.longest_edge", default=4 * tile),
         max_image_size=tile,
         image_seq_len=source.get("image_seq_len", default=(tile // patch // scale) ** 2),
         do_image_splitting=source.flag("do_image_splitting", True),
@@ -179,13 +193,12 @@ def _canvases_of(source: Source, side: int) -> tuple[tuple[int, int], ...]:
 def _any_resolution(source: Source) -> ImageRule:
     side = source.edge("crop_size", "size", "vision_config.image_size", default=336)
     patch = source.get("patch_size", "vision_config.patch_size", default=14)
-    full = source.config.get("vision_feature_select_strategy") == "full"
     return AnyResolution(
         kind="any_resolution",
         image_grid_pinpoints=_canvases_of(source, side),
         size=side,
         side=side // patch,
-        base_extra=int(full),
+        base_extra=_class_token(source),
     )
 
 
@@ -247,14 +260,19 @@ def _gemma4(source: Source) -> ImageRule:
     )
 
 
-def _kimi(source: Source) -> ImageRule:
-    return NativeResolution(
-        kind="native_resolution",
-        max_patches=source.get("max_patches", default=16384),
-        patch_size=source.get("patch_size", default=14),
-        merge_size=source.get("merge_size", default=2),
-        max_height=source.get("size.max_height", default=512),
-    )
+def _kimi(most: int) -> Callable[[Source], ImageRule]:
+    """most: patches of an image; Kimi-VL's own file calls them in_token_limit."""
+
+    def read(source: Source) -> ImageRule:
+        return NativeResolution(
+            kind="native_resolution",
+            max_patches=source.get("max_patches", "in_token_limit", default=most),
+            patch_size=source.get("patch_size", default=14),
+            merge_size=source.get("merge_size", default=2),
+            max_height=source.get("size.max_height", default=512),
+        )
+
+    return read
 
 
 def _phi4(source: Source) -> ImageRule:
@@ -373,8 +391,9 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "idefics3": _scaled_tiles,
     "smolvlm": _scaled_tiles,
     "phi4_multimodal": _phi4,
-    "kimi_k25": _kimi,
-    "kimi_vl": _kimi,
+    "kimi_k25": _kimi(16384),
+    # KimiVLImageProcessor, the model's own code.
+    "kimi_vl": _kimi(4096),
     "aria": _aria,
     "lfm2_vl": _lfm2,
     "minicpmv4_6": _minicpmv,

@@ -41,6 +41,16 @@ _SMOLVLM = Published(
     "preprocessor_config.json",
     {"size": {"longest_edge": 1536}, "max_image_size": {"longest_edge": 384}, "image_seq_len": 81},
 )
+# The files of SmolVLM-256M-Base and SmolVLM2-256M-Video-Instruct as copies on the Hub have them;
+# SmolVLM-256M-Instruct's README: 64 tokens of 512 x 512 pixels.
+_SMOLVLM_SMALL = Published(
+    "preprocessor_config.json",
+    {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}, "image_seq_len": 64},
+)
+# https://huggingface.co/EasyDeL/Kimi-VL-A3B-Instruct/blob/main/preprocessor_config.json, a copy.
+_KIMI_VL = Published(
+    "preprocessor_config.json", {"in_token_limit": 4096, "patch_size": 14, "pad_input": True}
+)
 # The file that LTX-2's text encoder, a Gemma 3, has beside it; the class has 224 x 224.
 _GEMMA3 = Published(
     "preprocessor_config.json", {"image_seq_length": 256, "size": {"height": 896, "width": 896}}
@@ -56,11 +66,18 @@ _MODELS: Mapping[str, Mapping[Kind, Published]] = {
     "zai-org/GLM-4.1V-": {"image": _GLM},
     "zai-org/GLM-OCR": {"image": _GLM},
     "HuggingFaceTB/SmolVLM-Instruct": {"image": _SMOLVLM},
+    "HuggingFaceTB/SmolVLM-256M-": {"image": _SMOLVLM_SMALL},
+    "HuggingFaceTB/SmolVLM-500M-": {"image": _SMOLVLM_SMALL},
+    "moonshotai/Kimi-VL-A3B-Instruct": {"image": _KIMI_VL},
     "google/gemma-3-": {"image": _GEMMA3},
 }
 # The beginning of a hub id -> how config.json says that images are cut: the defaults of LlavaNextConfig
-# and LlavaOnevisionConfig (transformers 5.23.0), which were written for these models.
+# and LlavaOnevisionConfig (transformers 5.23.0), which were written for these models. Which tower sees
+# them: Pixtral is LLaVA's class with a tower of its own (transformers' pull request 33449), SmolVLM2's
+# 2.2B has the tower and the 81 places of SmolVLM's (processor_config.json of SmolVLM2-2.2B-Base).
 _CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "mistral-community/pixtral-": {"vision_config": {"model_type": "pixtral"}},
+    "HuggingFaceTB/SmolVLM2-2.2B-": {"vision_config": {"image_size": 384}, "scale_factor": 3},
     "llava-hf/llava-v1.6-": {
         "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
     },

@@ -90,6 +90,9 @@ def test_a_shipped_model_is_asked_as_it_is_published() -> None:
     [
         ("smolvlm-2.2b", 1053), ("glm-ocr", 2691), ("gemma-3-4b", 256),
         ("llava-v1.6-mistral-7b", 1948), ("llava-onevision-0.5b", 7269),
+        # Thirteen tiles of 64 and 81 places; rows of 64 patches; 86 x 48 patches, merged by four.
+        ("smolvlm-256m", 832), ("smolvlm-500m", 832), ("smolvlm2-2.2b", 1053),
+        ("pixtral-12b", 2304), ("kimi-vl-a3b", 1032),
     ],
 )  # fmt: skip
 def test_shipped_models_have_their_published_settings(model: str, tokens: int) -> None:

@@ -87,6 +87,30 @@ def test_sounds(model_type: str, settings: dict[str, Any], tokens: tuple[int, ..
     assert tuple(rule.placeholders(s * 16_000).tokens for s in (1, 30, 120)) == tokens
 
 
+@pytest.mark.parametrize(
+    ("model_type", "config", "settings", "tokens"),
+    [
+        # A tower's kind decides: processing_pixtral.py and processing_llava.py of transformers 5.23.0.
+        ("llava", {"vision_config": {"model_type": "pixtral", "image_size": 1024, "patch_size": 16}},
+         {"size": {"longest_edge": 1024}, "patch_size": {"height": 16, "width": 16}}, 2304),
+        ("llava", {"vision_config": {"model_type": "siglip_vision_model", "image_size": 384},
+                   "vision_feature_select_strategy": "full"}, None, 729),
+        ("llava", {"vision_config": {"model_type": "clip_vision_model"},
+                   "vision_feature_select_strategy": "full"}, None, 577),
+        # SmolVLM-256M's config.json without a processor's file: 13 tiles of (512 / 16 / 4) ** 2.
+        ("idefics3", {"scale_factor": 4, "vision_config": {"image_size": 512, "patch_size": 16}},
+         None, 832),
+        ("kimi_vl", {}, {"in_token_limit": 4096}, 1032),
+        ("kimi_vl", {}, {"in_token_limit": 16384}, 2691),
+    ],
+)  # fmt: skip
+def test_the_tower_decides(
+    model_type: str, config: dict[str, Any], settings: dict[str, Any] | None, tokens: int
+) -> None:
+    rule = image_rule(model_type, Source(config, settings))
+    assert rule.placeholders(Image(1920, 1080)).tokens == tokens
+
+
 def test_settings_change_the_count_by_twelve() -> None:
     published = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
     photograph = Image(4000, 3000)

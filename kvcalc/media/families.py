@@ -87,7 +87,7 @@ def _llava(source: Source) -> ImageRule:
 def _class_token(source: Source) -> int:
     """Places beside the patches: CLIP's class token where it is not selected away; SigLIP has none,
     and loses a patch where one is (LlavaModel.get_image_features)."""
-    whole = value_at(source.config, "vision_feature_select_strategy") == "full"
+    whole = bool(value_at(source.config, "vision_feature_select_strategy") == "full")
     tower = value_at(source.config, "vision_config.model_type")
     has_one = not (isinstance(tower, str) and tower.startswith("siglip"))
     return whole + has_one - 1

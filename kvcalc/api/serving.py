@@ -130,9 +130,11 @@ def fit(
 
     engine: None takes mlx for an mlx type or a Mac, else vLLM, as the command does.
     gpu: a name of the catalogue, such as ``h100-80gb``, or gpu_memory, ``"80GiB"``. data, expert:
-    replicas of the attention, and whole experts on each rank. Raises NotFoundError for an unknown
-    name, UnsupportedError for what the engine does not run, UsageError for one that
-    places a model layer by layer (llama.cpp), whose question is ``which``.
+    replicas of the attention, and whole experts on each rank. language_model_only, limit_mm_per_prompt
+    (JSON, ``'{"image": 4, "video": 0}'``), mm_encoder_tp_mode (``weights`` or ``data``): which towers a
+    server loads, and whether ranks divide them. Raises NotFoundError for an unknown name,
+    UnsupportedError for what the engine does not run, UsageError for one that places a model layer by
+    layer (llama.cpp), whose question is ``which``.
     """
     spec = spec_of(model)
     asked, _ = workload_of(

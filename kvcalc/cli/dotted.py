@@ -1,10 +1,13 @@
 """``--limit-mm-per-prompt.image 4``, as vLLM's command line takes an object part by part."""
 
 import json
+import re
 from typing import Any
 
 from kvcalc.errors import UsageError
 
+# Longer ones stay text, which is refused as no number.
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _OBJECTS = ("--limit-mm-per-prompt", "--mm-processor-kwargs")
 
 
@@ -44,7 +47,7 @@ def _put(into: dict[str, Any], path: list[str], value: str, name: str) -> None:
             raise UsageError(f"{name}: {part} is a number and an object")
     if last in into:
         raise UsageError(f"{name} is said twice")
-    into[last] = int(value) if value.lstrip("-").isdecimal() else value
+    into[last] = int(value) if _NUMBER.fullmatch(value) else value
 
 
 def _filled(words: list[str], found: dict[str, dict[str, Any]]) -> list[str]:

@@ -34,7 +34,8 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
     for device in catalogue():
         if device.name in without:
             continue
-        rules = (device.bytes, device.sm, step_of(device, request), planner.share(device, request),
+        rules = (device.bytes, device.sm, planner.kernels(device, request), step_of(device, request),
+                 planner.share(device, request),
                  was_measured(device.name, request.engine, request.engine_version),
                  device.name if advise else "")  # fmt: skip
         if rules not in known:

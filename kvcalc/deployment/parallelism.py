@@ -11,6 +11,7 @@ from kvcalc.memory.beside import check_layout, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
+from kvcalc.memory.ledger import rank_shape
 from kvcalc.memory.stages import decoder_stages, stage_functions
 from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
@@ -82,7 +83,8 @@ def _moved_experts(
     spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, ...]
 ) -> Iterator[int]:
     """By how much experts that stand once among the ranks of all replicas, whole or cut, differ from
-    experts cut over the tensor ranks. Raises UsageError for --expert-parallel of a model without."""
+    experts cut over the tensor ranks. Raises UsageError for --expert-parallel of a model without, and
+    UnsupportedError where the ranks do not divide an expert."""
     ranks = layout.tensor * layout.data
     rows = [
         row
@@ -99,6 +101,6 @@ def _moved_experts(
             owned = sum(index in layers for index in row.layers)
             cut = row.shape_bytes(tensor.per_rank(layout.tensor))
             whole = (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
-            shape = whole if layout.expert else tensor.per_rank(ranks)
+            shape = whole if layout.expert else rank_shape(tensor, ranks)
             moved += (row.shape_bytes(shape) - cut) * owned
         yield moved

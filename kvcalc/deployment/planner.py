@@ -16,7 +16,7 @@ from kvcalc.deployment.overhead import Overhead, overheads, was_measured
 from kvcalc.deployment.parallelism import Stage, stages_of
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
-from kvcalc.engines.engine import Batch, Setting, Share
+from kvcalc.engines.engine import Batch, Reserved, Setting, Share
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.request import CapacityRequest
@@ -68,7 +68,7 @@ class Planner:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self._stages: dict[tuple[_Key, int], tuple[Stage, ...]] = {}
-        self._loads: dict[tuple[str, str | None, str, Layout, int | None], Loaded | None] = {}
+        self._loads: dict[tuple[Any, ...], Loaded | None] = {}
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._needs: dict[CacheDtypes, CacheFunction] = {}
         self._weights: dict[str, int] = {}
@@ -91,11 +91,19 @@ class Planner:
         loads, dtype = request.record.loads, request.workload.dtype
         if loads is None:
             return None
-        key = (request.engine, request.engine_version, dtype, request.layout, device.sm)
+        key = (request.engine, request.engine_version, dtype, request.layout,
+               self.kernels(device, request))  # fmt: skip
         if key not in self._loads:
             found = loads(self.spec, dtype, request.layout, request.engine_version, device)
             self._loads[key] = found if isinstance(found, Loaded) else None
         return self._loads[key]
+
+    @staticmethod
+    def kernels(device: Accelerator, request: FitRequest) -> int | str | None:
+        """What decides the kernels that weights are laid out for: the compute capability, else the device.
+        None of an engine that lays out nothing."""
+        named = device.name if request.record.loads is not None else None
+        return device.sm or named
 
     def weight_bytes(self, dtype: str) -> int:
         """All weights in a format, on however many devices. Raises as ``rank_bytes`` does."""
@@ -156,15 +164,20 @@ class Planner:
         """What the engine takes of a device of a stage, beside weights and cache."""
         step = step_of(device, request)
         measured = was_measured(device.name, request.engine, request.engine_version)
+        sets_aside = request.record.embeddings
+        kept = sets_aside and sets_aside(
+            self.spec, device, request.engine_version, request.max_num_seqs
+        )
         key = (request.engine, request.engine_version, request.layout, step, request.eager,
-               measured, stage, request.workload.largest_item)  # fmt: skip
+               measured, stage, request.workload.largest_item, kept)  # fmt: skip
         if key not in self._overheads:
-            self._overheads[key] = self._taken(device, request, stage, measured)
+            self._overheads[key] = self._taken(device, request, stage, measured, kept)
         return self._overheads[key]
 
     def _taken(
-        self, device: Accelerator, request: FitRequest, stage: int, measured: bool
-    ) -> tuple[Overhead, ...]:
+        self, device: Accelerator, request: FitRequest, stage: int, measured: bool,
+        kept: Reserved | None,
+    ) -> tuple[Overhead, ...]:  # fmt: skip
         record = request.record
         if record.takes is None:
             raise _unmeasured(request)
@@ -181,15 +194,10 @@ class Planner:
         )  # fmt: skip
         if record.embeddings is not None:
             items = tuple(item for item in items if item.name != "encoder cache")
-            kept = record.embeddings(
-                self.spec, device, request.engine_version, request.max_num_seqs
-            )
-            if kept is not None:
-                size = kept.bytes
-                items = (
-                    *items,
-                    Overhead("encoder cache", size, size, size, kept.formula, kept.put_in),
-                )
+        if kept is not None:
+            size = kept.bytes
+            own = Overhead("encoder cache", size, size, size, kept.formula, kept.put_in)
+            items = (*items, own)
         return tuple(item for item in items if item.name in taken)
 
     def room(self, device: Accelerator, request: FitRequest) -> list[tuple[int, int, int]]:

@@ -97,7 +97,7 @@ def _object(option: str, text: str, example: str) -> dict[str, Any]:
     """An object of JSON. Raises UsageError for anything else."""
     try:
         value = json.loads(text, object_pairs_hook=lambda pairs: _once(option, pairs))
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # ValueError: of a number with thousands of digits, too
         value = None
     if not isinstance(value, dict) or not value:
         raise UsageError(f"{option} '{text}': write JSON such as '{example}'")

@@ -205,6 +205,8 @@ def test_a_talker_that_says_too_little_has_no_share(talker: dict[str, Any]) -> N
 
     assert parameters_of("talker_config", talker) is None
     assert parameters_of("talker_config", "a file") is None
+    long = {"hidden_size": "a", "vocab_size": 10**12, "embedding_size": "a"}
+    assert parameters_of("talker_config", long) is None
 
 
 def test_a_towers_type_that_is_no_text_is_a_problem_of_the_file() -> None:

@@ -12,12 +12,13 @@ import pytest
 from kvcalc.cli.app import main
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.answer import Fit, FitRequest
+from kvcalc.deployment.everywhere import everywhere
 from kvcalc.deployment.fit import fit
 from kvcalc.deployment.hardware import find, of_size
 from kvcalc.deployment.parallelism import stages_of
 from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.gguf.model import gguf_model
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -132,6 +133,30 @@ def test_pipeline_stages_hold_their_own_layers() -> None:
 def test_experts_are_needed_for_expert_parallelism() -> None:
     with pytest.raises(UsageError, match="no routed experts"):
         run("llama-3-8b", layout=Layout(2, 1, 1, True))
+
+
+def test_replicas_that_do_not_divide_an_expert_are_refused_by_its_name() -> None:
+    spec = spec_of("qwen3-30b-a3b")
+    with pytest.raises(UnsupportedError, match=r"gate_up_proj .*768 cannot be divided among 20"):
+        stages_of(spec, "bf16", CacheDtypes.parse("bf16"), Layout(tensor=4, data=5))
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "gpu"),
+    [("gpt-oss-120b", "vllm", "mi300x"), ("qwen3-vl-8b", "sglang", "h100-80gb")],
+)
+def test_a_device_among_all_has_the_answer_that_it_has_alone(
+    model: str, engine: str, gpu: str
+) -> None:
+    spec = spec_of(model)
+    request = FitRequest(
+        workload=Workload(context_tokens=8192, dtype=spec.own_dtype), engine=engine
+    )
+    found = everywhere(Planner(spec), request, advise=False)
+    among = next(each for each in found if each.device.name == gpu)
+    alone = fit(Planner(spec), find(gpu), request, advise=False)
+    assert among.devices == alone.devices
+    assert among.largest_batch == alone.largest_batch
 
 
 def test_ranks_that_do_not_divide_the_heads_are_refused() -> None:

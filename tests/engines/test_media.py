@@ -27,6 +27,7 @@ def test_limits_are_read_as_vllm_reads_them() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [("4", "write JSON"), ("{}", "write JSON"), ("{image: 4}", "write JSON"), ("[" * 9999, "write JSON"),
+     (f'{{"image": {"9" * 5000}}}', "write JSON"),
      ('{"images": 4}', "one of image, video, audio"), ('{"image": -1}', "-1 is not a whole number"),
      ('{"image": true}', "True is not"), ('{"image": "4"}', "'4' is not"), ('{"image": 1.5}', "1.5 is not"),
      ('{"audio": {"width": 4}}', "it has count, length"), ('{"image": {"width": 0}}', "from 1 on"),

@@ -4,7 +4,6 @@ Source: transformers 5.23, models/phi4_multimodal (Phi4MultimodalFeatureEmbeddin
 hold LoRA adapters for either beside them, which the class does not build.
 """
 
-from math import log2
 from typing import TYPE_CHECKING
 
 from kvcalc.convert.config import Config
@@ -49,7 +48,7 @@ def _conformer(c: Config) -> GatedConformer:
             c.refuse(key, "only convolutions as wide as the layers are accounted for")
     c.fixed("depthwise_multiplier", 1, what="several channels of each in the depthwise convolution")
     times = c.number("time_reduction")
-    halvings = int(log2(times))
+    halvings = times.bit_length() - 1
     if 2**halvings != times or not halvings:
         c.refuse("time_reduction", "only powers of two are accounted for")
     both = 1 if c.flag("bias_symmetric") else 2

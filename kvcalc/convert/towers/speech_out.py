@@ -12,6 +12,7 @@ from typing import Any
 
 # Frequencies of the diffusion's time, and taps of BigVGAN's first and last convolutions.
 _TIME, _TAPS = 256, 7
+_MOST = 1 << 32
 
 
 def parameters_of(key: str, values: Any) -> int | None:
@@ -20,10 +21,20 @@ def parameters_of(key: str, values: Any) -> int | None:
     if read is None or not isinstance(values, Mapping):
         return None
     try:
-        found = read(values)
-    except (KeyError, TypeError, ZeroDivisionError, IndexError):
+        return read(_sizes(values))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
         return None
-    return found if isinstance(found, int) and found > 0 else None
+
+
+def _sizes(value: Any) -> Any:
+    """A config with the sizes that it states alone: text, multiplied, would be as long as they are."""
+    if isinstance(value, Mapping):
+        found = {key: _sizes(each) for key, each in value.items()}
+        return {key: each for key, each in found.items() if each is not None}
+    if isinstance(value, list):
+        sizes = [_sizes(each) for each in value]
+        return None if None in sizes else sizes
+    return value if type(value) is int and 0 < value < _MOST else None
 
 
 def _first(values: Mapping[str, Any], *keys: str) -> Any:

@@ -4,7 +4,7 @@
 1.1 does (rank.py, declared).
 """
 
-# The oldest whose logs the rules of 1.1 make: llama-2-7b's, 0.8 (issue 1400).
+# The oldest whose logs the rules of 1.1 make: llama-2-7b's, 0.8 (NVIDIA/TensorRT-LLM's issue 1400).
 OLDEST = "0.8"
 VERSION = "1.1"
 NEWEST = "1.2.1"

@@ -178,7 +178,7 @@ def _from_gpu(
     if most <= 0:
         raise UsageError(
             f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
-            f"'kvcalc fit {spec.name} {_as_asked(device, dtype, request)}' says what would help"
+            f"'kvcalc fit {spec.name} {_as_asked(record, device, dtype, request)}' says what would help"
         )
     step = step_of(device, asked)
     if record.schedules and step is not None:
@@ -220,11 +220,16 @@ def _drafting(
     return sum(part.rank_bytes for part in parts), said
 
 
-def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:
+def _as_asked(
+    record: AnyEngine, device: Accelerator, dtype: str, request: CapacityRequest
+) -> str:
     """The options that fit has of what was asked here."""
     formats = {name: getattr(request, name, None) for name in ("kv_dtype", "state_dtype")}
     layout = request.layout
     given = {
+        # fit without --engine is vLLM's.
+        "--engine": record.name if record.name != "vllm" else None,
+        "--engine-version": request.engine_version,
         "--gpu" if device.vendor else "--gpu-memory": device.name,
         "--context": _longest(request) or None,
         "--dtype": dtype,
@@ -234,4 +239,7 @@ def _as_asked(device: Accelerator, dtype: str, request: CapacityRequest) -> str:
         "--pp": layout.pipeline if layout.pipeline > 1 else None,
         "--dp": layout.data if layout.data > 1 else None,
     }
-    return " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+    said = [f"{name} {value}" for name, value in given.items() if value is not None]
+    said += ["--expert-parallel"] if layout.expert else []
+    said += ["--language-model-only"] if getattr(request, "language_model_only", None) else []
+    return " ".join(said)

@@ -34,9 +34,10 @@ class Source:
         for source in (self.settings or {}, self.config):
             for key in keys:
                 value = value_at(source, key)
-                # An object or a list is another way to write the key: its parts have keys of their own.
-                if value is not None and not isinstance(value, (Mapping, list)):
-                    return _within(key, value, most)
+                if isinstance(value, Mapping) and any(each.startswith(f"{key}.") for each in keys):
+                    continue  # Its parts have keys of their own.
+                if value is not None:
+                    return _within(key, _square(value), most)
         return default
 
     def flag(self, key: str, default: bool) -> bool:
@@ -70,6 +71,16 @@ def value_at(source: Mapping[str, Any], key: str) -> Any:
     value: Any = source
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _square(value: Any) -> Any:
+    """The side of ``[448, 448]`` and ``{height: 448, width: 448}``; anything else as it is."""
+    sides = value
+    if isinstance(value, Mapping):
+        sides = [value.get("height"), value.get("width")]
+    if _is_pair(sides) and sides[0] == sides[1]:
+        return sides[0]
     return value
 
 

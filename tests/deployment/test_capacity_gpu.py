@@ -80,7 +80,11 @@ def test_context_is_the_longest_request_or_the_cells(capsys: pytest.CaptureFixtu
         ),
         (("--gpu", "h100", "--available", "9GiB", "--dtype", "fp8"), "which was stated"),
         (("--engine", "transformers"), "'kvcalc estimate --engine transformers'"),
-        (("--engine", "vllm", "--gpu", "rtx-3070"), "leaves nothing"),
+        (("--engine", "vllm", "--gpu", "rtx-3070"), "'kvcalc fit llama-3-8b --gpu rtx-3070"),
+        (
+            ("--engine", "sglang", "--engine-version", "0.5.23", "--gpu", "rtx-3070"),
+            "'kvcalc fit llama-3-8b --engine sglang --engine-version 0.5.23 --gpu rtx-3070",
+        ),
         (("--engine", "vllm", "--gpu", "h1000"), "no accelerator"),
         (("--dtype", "fp8", "--available", "1GiB"), "--dtype says what is left of a GPU"),
         (("--enforce-eager", "--available", "1GiB"), "--enforce-eager says what is left"),

@@ -111,6 +111,19 @@ def test_the_tower_decides(
     assert rule.placeholders(Image(1920, 1080)).tokens == tokens
 
 
+@pytest.mark.parametrize("size", [[14, 14], {"height": 14, "width": 14}])
+def test_a_side_may_be_written_twice(size: object) -> None:
+    rule = image_rule("qwen2_vl", Source({}, {"patch_size": size}))
+    assert rule.placeholders(Image(4000, 3000)).tokens == 1230
+
+
+@pytest.mark.parametrize("size", [[14, 16], {"height": 14}, {"height": 14, "width": 16}, [], {}])
+def test_a_side_that_is_no_number_is_refused(size: object) -> None:
+    """It was passed over, and the class's own stood in unsaid."""
+    with pytest.raises(UnsupportedError, match="patch_size"):
+        image_rule("qwen2_vl", Source({}, {"patch_size": size}))
+
+
 def test_settings_change_the_count_by_twelve() -> None:
     published = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
     photograph = Image(4000, 3000)

@@ -220,9 +220,7 @@ def _drafting(
     return sum(part.rank_bytes for part in parts), said
 
 
-def _as_asked(
-    record: AnyEngine, device: Accelerator, dtype: str, request: CapacityRequest
-) -> str:
+def _as_asked(record: AnyEngine, device: Accelerator, dtype: str, request: CapacityRequest) -> str:
     """The options that fit has of what was asked here."""
     formats = {name: getattr(request, name, None) for name in ("kv_dtype", "state_dtype")}
     layout = request.layout

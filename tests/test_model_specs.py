@@ -14,8 +14,7 @@ from kvcalc.spec.loader import load_spec_file
 SPECS = catalog.shipped()
 # No exact total is published and transformers has no class: the published sizes are rounded.
 WITHOUT_TOTAL = {
-    "delta-net-1.3b", "hunyuan-large", "kimi-k3", "ouro-1.4b", "ouro-2.6b", "rwkv-6-7b",
-    "rwkv-7-2.9b",
+    "delta-net-1.3b", "hunyuan-large", "kimi-k3", "ouro-1.4b", "ouro-2.6b",
 }  # fmt: skip
 # Their cache grows in steps, an entry per 4 or 128 tokens: no two prefills measure a slope.
 WITHOUT_BYTES_PER_TOKEN = {"deepseek-v4-flash", "deepseek-v4-pro"}

@@ -93,7 +93,7 @@ def _groups(spec: ModelSpec, held: dict[str, StoredTensor]) -> list[Group]:
     """Which tensors of the file hold which of the spec: one holds several, or several hold one."""
     file = gguf_file(spec)
     found: dict[Slot, tuple[list[Slot], list[Piece]]] = {}
-    for tensor, (layer, origins) in zip(file.model.tensors, file.origins, strict=True):
+    for tensor, (layer, origins) in zip(file.model.tensors, file.tensor_origins, strict=True):
         if not origins:
             continue
         slots, pieces = [], [Piece(held[tensor.name].dtype, held[tensor.name].num_bytes)]

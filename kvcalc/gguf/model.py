@@ -7,6 +7,7 @@ the common table nor the architecture's record knows is refused by name.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from kvcalc.errors import UnsupportedError
@@ -14,7 +15,7 @@ from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.architectures import ARCHITECTURES, LATENT, Architecture
 from kvcalc.gguf.names import DROPPED, Shape, Stored, source_type, stored
 from kvcalc.gguf.special import extras, special
-from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.gguf.tensors import GgufModel, GgufTensor, Place, TensorKind, kind_of
 from kvcalc.memory.inventory import ParamGroup, mtp_groups, parameter_groups
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
@@ -55,12 +56,28 @@ class Origin:
 
 
 @frozen
+class Origins:
+    """The rows that each tensor of a kind holds (none for computed ones).
+
+    layers: of the rows, one for each tensor; none for what stands once.
+    """
+
+    layers: tuple[int, ...] = ()
+    rows: tuple[Origin, ...] = ()
+
+
+@frozen
 class GgufFile:
-    """The tensors of a file; origins: for each, the layer (None for what stands once) and the rows
-    that it holds (none for computed ones)."""
+    """The tensors of a file; origins: of each of ``model.kinds``."""
 
     model: GgufModel
-    origins: tuple[tuple[int | None, tuple[Origin, ...]], ...]
+    origins: tuple[Origins, ...]
+
+    @cached_property
+    def tensor_origins(self) -> tuple[tuple[int | None, tuple[Origin, ...]], ...]:
+        """For each of ``model.tensors``: the layer, None for what stands once, and the rows."""
+        held = [(each.layers or (None,), each.rows) for each in self.origins]
+        return tuple([(held[kind][0][number], held[kind][1]) for kind, number in self.model.order])
 
 
 @remembered
@@ -96,11 +113,10 @@ class _Writer:
         self.architecture = architecture_of(spec)
         self.layers = decoder_layers(spec)
         self.mtp = mtp and self.architecture.mtp and spec.mtp is not None
-        self.tensors: dict[str, GgufTensor] = {}
-        self.origins: dict[str, tuple[int | None, tuple[Origin, ...]]] = {}
+        self.found: dict[Place, tuple[TensorKind, Origins]] = {}
 
     def model(self) -> "GgufFile":
-        """The file's tensors in the loader's order, and where they come from."""
+        """The file's kinds of tensors, and where they come from."""
         spec, architecture = self.spec, self.architecture
         for group in parameter_groups(spec):
             self._group(group)
@@ -110,19 +126,19 @@ class _Writer:
                 self._layers(group, self._mtp_block(), "blk.", num_layers)
             num_layers += spec.mtp.num_layers if spec.mtp else 0
         for tensor in extras(spec, architecture.name):
-            self._add(tensor)
+            self._add(kind_of(tensor), Origins())
         blocks = [spec.blocks[layer.block] for layer in self.layers]
         experts = [getattr(block.ffn, "num_experts", 0) or 0 for block in spec.blocks.values()]
-        tensors = tuple(sorted(self.tensors.values(), key=lambda tensor: tensor.place))
+        kinds = [self.found[place] for place in sorted(self.found)]
         model = GgufModel(
             architecture=self._name(),
-            tensors=tensors,
+            kinds=tuple([kind for kind, _ in kinds]),
             num_layers=num_layers,
             num_experts=max(experts),
             query_groups=self._query_groups(blocks),
             is_70b=self._is_70b(blocks),
         )
-        return GgufFile(model, tuple(self.origins[tensor.name] for tensor in tensors))
+        return GgufFile(model, tuple([origins for _, origins in kinds]))
 
     def _name(self) -> str:
         """nemotron_h files with experts have a name of their own."""
@@ -185,27 +201,27 @@ class _Writer:
             )
 
     def _layers(self, group: ParamGroup, block: Block | None, place: str, first: int = 0) -> None:
-        """The tensors of equal layers: worked out once, and written for each.
+        """The tensors of equal layers, each a kind.
 
         place: what stands before a layer's index; first: the index of the group's layer 0.
         """
         rows = group.tensors
         self._check(rows)
         known = {row.name for row in rows}
-        made = []
+        layers = tuple([first + index for index in group.layers])
         for item in self._fused(self._stored(tuple(self._own_kv(rows, block)), block)):
             name = self.architecture.renamed(item.name)
             if place != "blk.":
                 name = name.replace("attn_output", "attn_o")
             origins = _origins(group.prefix, item) if item.row.name in known else ()
-            source = source_type(name, item.shape)
-            made.append((name, item.shape, source, item.row.component, origins))
-        for index in group.layers:
-            prefix = f"{place}{first + index}."
-            for name, shape, source, component, origins in made:
-                tensor = GgufTensor(prefix + name, shape, source, component)
-                self.tensors[tensor.name] = tensor
-                self.origins[tensor.name] = (index, origins)
+            source, component = source_type(name, item.shape), item.row.component
+            if place == "blk.":
+                kind = TensorKind(name, item.shape, source, component, layers)
+                self._add(kind, Origins(group.layers, origins))
+                continue
+            for layer, index in zip(layers, group.layers, strict=True):
+                kind = TensorKind(f"{place}{layer}.{name}", item.shape, source, component)
+                self._add(kind, Origins((index,), origins))
 
     def _beside(self, group: ParamGroup, prefix: str) -> None:
         for item in self._stored(group.tensors, None):
@@ -220,16 +236,11 @@ class _Writer:
                 name = prefix + name
             elif name.startswith("attn_rel_b"):
                 name = f"{prefix}blk.0.{name}"
-            self._add(
-                GgufTensor(name, shape, source_type(name, shape), item.row.component),
-                (None, _origins(group.prefix, item)),
-            )
+            tensor = GgufTensor(name, shape, source_type(name, shape), item.row.component)
+            self._add(kind_of(tensor), Origins((), _origins(group.prefix, item)))
 
-    def _add(
-        self, tensor: GgufTensor, origin: tuple[int | None, tuple[Origin, ...]] = (None, ())
-    ) -> None:
-        self.tensors[tensor.name] = tensor
-        self.origins[tensor.name] = origin
+    def _add(self, kind: TensorKind, origins: Origins) -> None:
+        self.found[kind.places[0]] = (kind, origins)
 
     # ------------------------------------------------------------ rows of one place
 

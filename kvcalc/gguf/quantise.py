@@ -6,14 +6,15 @@ and their exceptions), tensor_type_fallback (rows that a block does not divide) 
 tensor_requires_imatrix. tests/gguf/sweep.py holds every tensor against that library.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Literal
 
 from kvcalc.dtypes import GGML
-from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.file_types import FileType, Recipe
 from kvcalc.frozen import remembered
-from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.gguf.tensors import GgufModel, GgufTensor, Place, TensorKind
 
 Category = Literal[
     "output",
@@ -32,20 +33,38 @@ Category = Literal[
 
 
 def tensor_types(model: GgufModel, recipe: Recipe) -> tuple[str, ...]:
-    """The ggml type of each of ``model.tensors``, in their order.
+    """The ggml type of each of ``model.tensors``, in their order. Raises as ``kind_types``."""
+    found = [
+        types * kind.count if len(types) == 1 else types
+        for kind, types in zip(model.kinds, kind_types(model, recipe), strict=True)
+    ]
+    return tuple([found[index][number] for index, number in model.order])
+
+
+def kind_types(model: GgufModel, recipe: Recipe) -> tuple[tuple[str, ...], ...]:
+    """The ggml types of each of ``model.kinds``: one for all its tensors, or one for each.
 
     Raises UsageError where the type needs an importance matrix and the recipe has none, and
-    UnsupportedError where llama.cpp has no type to fall back to.
+    UnsupportedError where llama.cpp has no type to fall back to, naming the loader's first tensor.
     """
     mixture = _Mixture(model, recipe)
-    members, kinds = (_alike_in_a_layer if mixture.layered else _alike)(model)
-    types = [
-        tensor.source
-        if category is None
-        else _checked(mixture.type_of(tensor, category, seen), tensor, recipe)
-        for tensor, category, seen in kinds
-    ]
-    return tuple([types[kind] for kind in members])
+    found: list[tuple[str, ...]] = []
+    refused: list[tuple[Place, KvcalcError]] = []
+    for index, (kind, category) in enumerate(zip(model.kinds, _categories(model), strict=True)):
+        if category is None:
+            found.append((kind.source,))
+            continue
+        types: list[str] = []
+        try:
+            for tensor, layer, seen in mixture.differing(index, kind, category):
+                chosen = mixture.type_of(tensor, category, layer, seen)
+                types.append(_checked(chosen, tensor, recipe))
+        except (UsageError, UnsupportedError) as error:
+            refused.append((kind.places[len(types)], error))
+        found.append(tuple(types if len(set(types)) > 1 else types[:1]))
+    if refused:
+        raise min(refused, key=lambda each: each[0])[1]
+    return tuple(found)
 
 
 def _checked(chosen: str, tensor: GgufTensor, recipe: Recipe) -> str:
@@ -57,59 +76,34 @@ def _checked(chosen: str, tensor: GgufTensor, recipe: Recipe) -> str:
     return chosen
 
 
-# A tensor, what it is to the rule (None for one that stays as it is), and which of its kind it is.
-_Numbered = tuple[GgufTensor, Category | None, int]
-# Which kind each tensor is of; and the first tensor of each kind.
-_Kinds = tuple[list[int], list[_Numbered]]
+@remembered
+def _categories(model: GgufModel) -> list[Category | None]:
+    """What each kind is to the rule; None for one that stays as it is."""
+    return [
+        category(kind.stem) if _allowed(kind.stem) and kind.num_dimensions > 1 else None
+        for kind in model.kinds
+    ]
 
 
 @remembered
-def _numbered(model: GgufModel) -> list[_Numbered]:
-    """The rule counts values, down-projections, gates and up-projections as it meets them."""
-    kinds: dict[tuple[str, tuple[int, ...]], Category | None] = {}
-    counts: dict[str, int] = {}
-    result: list[_Numbered] = []
-    for tensor in model.tensors:
-        alike = (tensor.stem, tensor.shape)
-        if alike not in kinds:
-            quantised = _allowed(tensor.stem) and tensor.num_dimensions > 1
-            kinds[alike] = category(tensor.stem) if quantised else None
-        kind = kinds[alike]
-        if kind is None:
-            result.append((tensor, None, 0))
-            continue
-        counted = "v" if kind in _VALUE_LIKE else kind
-        seen = counts.get(counted, 0)
-        counts[counted] = seen + 1
-        result.append((tensor, kind, seen))
-    return result
+def _numbers(model: GgufModel) -> list[list[int]]:
+    """Which of its category each tensor of each kind is, in the loader's order.
 
-
-@remembered
-def _alike(model: GgufModel) -> _Kinds:
-    """Tensors of one name and shape, which have one type in most files."""
-    return _kinds(_numbered(model), [0] * len(model.tensors))
-
-
-@remembered
-def _alike_in_a_layer(model: GgufModel) -> _Kinds:
-    """Of these, those of one number."""
-    numbered = _numbered(model)
-    return _kinds(numbered, [seen for _, _, seen in numbered])
-
-
-def _kinds(numbered: list[_Numbered], numbers: list[int]) -> _Kinds:
-    found: dict[tuple[object, ...], int] = {}
-    kinds: list[_Numbered] = []
-    members = []
-    for item, number in zip(numbered, numbers, strict=True):
-        tensor, kind, _ = item
-        key = (tensor.source,) if kind is None else (tensor.stem, tensor.shape, number)
-        if key not in found:
-            found[key] = len(kinds)
-            kinds.append(item)
-        members.append(found[key])
-    return members, kinds
+    The rule counts values, down-projections, gates and up-projections as it meets them; others
+    stand as 0.
+    """
+    numbers = [[0] * kind.count for kind in model.kinds]
+    categories = _categories(model)
+    for counted in (_VALUE_LIKE, ("down",), ("gate",), ("up",)):
+        met = [
+            (place, index, number)
+            for index, kind in enumerate(model.kinds)
+            if categories[index] in counted
+            for number, place in enumerate(kind.places)
+        ]
+        for seen, (_, index, number) in enumerate(sorted(met)):
+            numbers[index][number] = seen
+    return numbers
 
 
 def tensor_bytes(tensor: GgufTensor, kind: str) -> int:
@@ -173,6 +167,8 @@ def category(name: str) -> Category:
 
 
 _VALUE_LIKE = ("v", "qkv", "kv_b")
+# What the rule counts; it looks at no other's layer.
+_COUNTED = (*_VALUE_LIKE, "down", "gate", "up")
 _LOW_BITS = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")
 # Files in which layers differ; in others all tensors of a name have one type.
 _LAYERED = (*_LOW_BITS, "IQ3_XXS", "IQ3_XS", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q2_K_S", "Q3_K_M",
@@ -214,14 +210,16 @@ def _remainder(distance: int) -> int:
 @remembered
 def _tied_and_values(model: GgufModel) -> tuple[bool, int]:
     """Whether the file has no output table of its own, and how many tensors hold values."""
-    kinds = [category(tensor.stem) for tensor in model.tensors]
-    return "output" not in kinds, sum(kind in _VALUE_LIKE for kind in kinds)
+    held = [(category(kind.stem), kind.count) for kind in model.kinds]
+    tied = "output" not in [each for each, _ in held]
+    return tied, sum(count for each, count in held if each in _VALUE_LIKE)
 
 
 class _Mixture:
-    """The rule for one file. seen: which of its kind a tensor is, as ``_numbered`` says it."""
+    """The rule for one file. seen: which of its category a tensor is, as ``_numbers`` says it."""
 
     def __init__(self, model: GgufModel, recipe: Recipe) -> None:
+        self.model = model
         self.recipe = recipe
         self.file = recipe.file_type.name
         self.layered = self.file in (*_LAYERED, *_LAYERED_BY_IMATRIX * recipe.imatrix)
@@ -233,7 +231,19 @@ class _Mixture:
         self.num_layers = model.num_layers
         self.tied, self.num_values = _tied_and_values(model)
 
-    def type_of(self, tensor: GgufTensor, kind: Category, seen: int) -> str:
+    def differing(
+        self, index: int, kind: TensorKind, category: Category
+    ) -> Iterable[tuple[GgufTensor, int, int]]:
+        """The tensors of a kind whose types may differ, each with its layer and ``seen``.
+
+        The first alone where the rule looks at neither.
+        """
+        if not self.layered or category not in _COUNTED:
+            return ((kind.first, kind.places[0][0], 0),)
+        layers = [layer for layer, _ in kind.places]
+        return zip(kind.tensors, layers, _numbers(self.model)[index], strict=True)
+
+    def type_of(self, tensor: GgufTensor, kind: Category, layer: int, seen: int) -> str:
         """The type of a tensor that is quantised (llama_tensor_get_type)."""
         recipe = self.recipe
         if recipe.token_embedding and kind == "token_embd":
@@ -245,9 +255,11 @@ class _Mixture:
             return default
         if recipe.pure:
             return fallback(tensor, default)
-        return fallback(tensor, self._mixed(tensor, kind, seen, default))
+        return fallback(tensor, self._mixed(tensor, kind, layer, seen, default))
 
-    def _mixed(self, tensor: GgufTensor, kind: Category, seen: int, default: str) -> str:
+    def _mixed(
+        self, tensor: GgufTensor, kind: Category, layer: int, seen: int, default: str
+    ) -> str:
         if kind == "output" or (self.tied and kind == "token_embd"):
             return self._output(tensor, default)
         if self.file == "MXFP4_MOE":
@@ -261,11 +273,11 @@ class _Mixture:
         if kind in ("k", "q"):
             return self._key_or_query(kind, default)
         if kind == "down":
-            return self._down(self._layer(tensor, seen), default)
+            return self._down(self._layer(layer, seen), default)
         if kind == "attn_output":
             return self._attention_output(default)
         if kind in ("gate", "up"):
-            return self._gate_or_up(self._layer(tensor, seen), default)
+            return self._gate_or_up(self._layer(layer, seen), default)
         return default
 
     # ------------------------------------------------------------ tables
@@ -356,9 +368,9 @@ class _Mixture:
 
     # ------------------------------------------------------------ feed-forward layers
 
-    def _layer(self, tensor: GgufTensor, seen: int) -> int:
+    def _layer(self, layer: int, seen: int) -> int:
         """The layer: by its name where there are experts, else by how many came before."""
-        return tensor.place[0] if self.experts > 1 else seen
+        return layer if self.experts > 1 else seen
 
     def _down(self, layer: int, default: str) -> str:
         count = self.num_layers

@@ -4,7 +4,7 @@ A row of the ledger is a parameter tensor; the file may hold it split, stacked o
 each layer in a type of its own. Here the file's tensors are dealt back to the rows they come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 from kvcalc.dtypes import GGML, Format
@@ -13,8 +13,8 @@ from kvcalc.file_types import Recipe
 from kvcalc.frozen import frozen, remembered
 from kvcalc.gguf.model import GgufFile, gguf_file, gguf_model_with_mtp
 from kvcalc.gguf.projector import has_projector, projector_format, projector_tensors
-from kvcalc.gguf.quantise import tensor_bytes, tensor_types
-from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.gguf.quantise import kind_types, tensor_bytes
+from kvcalc.gguf.tensors import GgufModel, GgufTensor, Place
 from kvcalc.memory.inventory import ParamGroup
 from kvcalc.memory.ledger import Stored, TypeTotal, Weight, merged_types
 from kvcalc.spec.model import ModelSpec
@@ -87,56 +87,63 @@ def gguf_scheme(spec: ModelSpec, recipe: Recipe) -> GgufScheme:
     """The scheme of a type. Raises UnsupportedError where llama.cpp cannot hold the model, and
     UsageError where the type needs an importance matrix."""
     file = gguf_file(spec)
-    types = tensor_types(file.model, recipe)
+    types = kind_types(file.model, recipe)
     computed, parts = _places(file)
     ways: dict[tuple[str, str], dict[_Way, tuple[int, ...]]] = {}
-    for index, tensor in computed:
-        ways[("gguf.", tensor.name)] = {(tensor.name, types[index], tensor.shape, 1): ()}
-    for (row, stem, shape, tensors), (places, layers) in parts.items():
-        kinds = [types[index] for index in places]
+    for index, number, tensor in computed:
+        kind = types[index][number if len(types[index]) > 1 else 0]
+        ways[("gguf.", tensor.name)] = {(tensor.name, kind, tensor.shape, 1): ()}
+    for (row, stem, shape, tensors), kinds in parts.items():
         found = ways.setdefault(row, {})
-        several = dict.fromkeys(kinds)
-        for kind in several:
-            held = layers
-            if len(several) > 1:
-                pairs = zip(layers, kinds, strict=False)
-                held = tuple([layer for layer, each in pairs if each == kind])
-            found[stem, kind, shape, tensors] = held
+        for kind, layers in _by_type([(types[index], layers) for index, layers in kinds]):
+            found[stem, kind, shape, tensors] = layers
     _check(file.model, types)
-    return GgufScheme(recipe.word, ways, tuple(tensor for _, tensor in computed), spec)
+    return GgufScheme(recipe.word, ways, tuple(tensor for _, _, tensor in computed), spec)
 
 
 # Prefix and name of a weight, part of the file's name, shape, tensors of the file.
 _Part = tuple[tuple[str, str], str, tuple[int, ...], int]
-# Tensors of the file by their place in it.
-_Computed = list[tuple[int, GgufTensor]]
+# A tensor's kind, by its index in the file, which of it the tensor is, and itself.
+_Computed = tuple[int, int, GgufTensor]
+# Each kind that holds a part, by its index in the file, and the layers of the weight.
+_Held = list[tuple[int, tuple[int, ...]]]
 
 
 @remembered
-def _places(file: GgufFile) -> tuple[_Computed, dict[_Part, tuple[list[int], tuple[int, ...]]]]:
-    """The tensors that no weight is in; and where each part of a weight stands in the file, with the
-    layers, none for what stands once. The same for every type."""
-    computed: _Computed = []
-    # Every layer of a group has one and the same list of origins.
-    alike: dict[tuple[int, str], list[int]] = {}
-    for index, (tensor, (_, origins)) in enumerate(
-        zip(file.model.tensors, file.origins, strict=True)
-    ):
-        if origins:
-            alike.setdefault((id(origins), tensor.stem), []).append(index)
-        else:
-            computed.append((index, tensor))
-    parts: dict[_Part, list[int]] = {}
-    for (_, stem), held in alike.items():
-        for number, origin in enumerate(file.origins[held[0]][1]):
-            part = ((origin.prefix, origin.row), stem, origin.shape, int(not number))
-            parts.setdefault(part, []).extend(held)
-    return computed, {part: _with_layers(file, sorted(held)) for part, held in parts.items()}
+def _places(file: GgufFile) -> tuple[list[_Computed], dict[_Part, _Held]]:
+    """The tensors that no weight is in, and what holds each part of a weight.
+
+    The same for every type.
+    """
+    computed: list[tuple[Place, _Computed]] = []
+    parts: dict[_Part, _Held] = {}
+    pairs = zip(file.model.kinds, file.origins, strict=True)
+    for index, (kind, origins) in enumerate(pairs):
+        if not origins.rows:
+            held = enumerate(zip(kind.places, kind.tensors, strict=True))
+            computed += [(place, (index, number, tensor)) for number, (place, tensor) in held]
+        for number, origin in enumerate(origins.rows):
+            part = ((origin.prefix, origin.row), kind.stem, origin.shape, int(not number))
+            parts.setdefault(part, []).append((index, origins.layers))
+    computed.sort(key=lambda each: each[0])
+    return [each for _, each in computed], parts
 
 
-def _with_layers(file: GgufFile, places: list[int]) -> tuple[list[int], tuple[int, ...]]:
-    layers = [file.origins[index][0] for index in places]
-    return places, tuple([layer for layer in layers if layer is not None])
+def _by_type(
+    held: list[tuple[tuple[str, ...], tuple[int, ...]]],
+) -> Iterable[tuple[str, tuple[int, ...]]]:
+    """The layers of each type, by the first of them: of kinds with their types and layers."""
+    if len(held) == 1 and len(held[0][0]) == 1:
+        return ((held[0][0][0], held[0][1]),)
+    found: dict[str, list[int]] = {}
+    pairs = [
+        pair
+        for types, layers in held
+        for pair in zip(layers, types * (len(layers) // len(types)), strict=True)
+    ]
+    for layer, kind in sorted(pairs):
+        found.setdefault(kind, []).append(layer)
+    return [(kind, tuple(layers)) for kind, layers in found.items()]
 
 
 def _rows_of(
@@ -154,20 +161,16 @@ def _rows_of(
         return None
 
 
-def _check(model: GgufModel, types: Sequence[str]) -> None:
+def _check(model: GgufModel, types: Sequence[tuple[str, ...]]) -> None:
     """Raises UnsupportedError for a tensor whose rows its type does not divide."""
-    for row, kind in dict.fromkeys(zip(_rows(model), types, strict=True)):
-        if row % GGML[kind].block_elements:
-            held = zip(model.tensors, types, strict=True)
-            name = next(each.name for each, own in held if (each.row, own) == (row, kind))
-            raise UnsupportedError(
-                f"{name} has rows of {row}, which blocks of {kind} do not divide"
-            )
-
-
-@remembered
-def _rows(model: GgufModel) -> list[int]:
-    return [tensor.row for tensor in model.tensors]
+    for held, kinds in zip(model.kinds, types, strict=True):
+        row = held.shape[-1]
+        for number, kind in enumerate(kinds):
+            if row % GGML[kind].block_elements:
+                raise UnsupportedError(
+                    f"{held.tensors[number].name} has rows of {row}, which blocks of {kind} do not "
+                    f"divide"
+                )
 
 
 def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] | None:
@@ -179,11 +182,13 @@ def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] |
     model = gguf_model_with_mtp(spec)
     if model == gguf_file(spec).model:
         return None
-    types = tensor_types(model, recipe)
-    return merged_types(
-        TypeTotal(GGML[kind].name.partition("+")[0], 1, tensor_bytes(tensor, kind))
-        for tensor, kind in zip(model.tensors, types, strict=True)
-    )
+    totals = []
+    for held, kinds in zip(model.kinds, kind_types(model, recipe), strict=True):
+        times = held.count // len(kinds)
+        for kind in kinds:
+            name = GGML[kind].name.partition("+")[0]
+            totals.append(TypeTotal(name, times, times * tensor_bytes(held.first, kind)))
+    return merged_types(totals)
 
 
 def whole_file_bytes(spec: ModelSpec, recipe: Recipe) -> int | None:

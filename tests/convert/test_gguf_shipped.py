@@ -17,7 +17,7 @@ from kvcalc.gguf.quantise import tensor_types
 from kvcalc.gguf.tensors import GgufModel
 from kvcalc.memory.weights import ledger, summarise
 from kvcalc.spec.catalog import load
-from tests.gguf.headers import keys_of, write
+from tests.gguf.headers import keys_of, with_tensors, write
 
 # Gemma 4 is read key by key; the others are told by their tensors.
 MODELS = (
@@ -66,9 +66,8 @@ def test_every_tensor_keeps_its_type(tmp_path: Path, name: str) -> None:
     asked, model = recipe("q4_k_m"), gguf_model(load(name))
     assert asked is not None
     kinds = tensor_types(model, asked)
-    quantised = replace(model, tensors=tuple(
-        replace(tensor, source=kind) for tensor, kind in zip(model.tensors, kinds, strict=True)
-    ))  # fmt: skip
+    pairs = zip(model.tensors, kinds, strict=True)
+    quantised = with_tensors(model, (replace(tensor, source=kind) for tensor, kind in pairs))
     path = write(tmp_path / "model.gguf", quantised, keys_of(load(name), model))
     found = ledger(load_gguf(path).spec, "checkpoint")
     assert {each.type: each.bytes for each in found.types} == TYPES[name]
@@ -87,7 +86,7 @@ def test_layers_that_predict_further_tokens_stand_beside(tmp_path: Path) -> None
 def test_other_tensors_of_such_an_architecture_are_refused(tmp_path: Path) -> None:
     spec = load("apertus-8b")
     model = gguf_model(spec)
-    fewer = replace(model, tensors=model.tensors[:-1])
+    fewer = with_tensors(model, model.tensors[:-1])
     path = write(tmp_path / "fewer.gguf", fewer, keys_of(spec, model))
     with pytest.raises(UnsupportedError, match="these tensors are none of theirs"):
         load_gguf(path)
@@ -116,4 +115,4 @@ def _whole(model: GgufModel) -> GgufModel:
         if "attn_k_b" in item.name else item
         for item in model.tensors if "attn_v_b" not in item.name
     ]  # fmt: skip
-    return replace(model, tensors=tuple(tensors))
+    return with_tensors(model, tensors)

@@ -25,7 +25,7 @@ from kvcalc.file_types import FILE_TYPES, Recipe
 from kvcalc.gguf.model import gguf_model
 from kvcalc.gguf.quantise import tensor_types
 from kvcalc.spec.catalog import load, shipped
-from tests.gguf.headers import keys_of, write
+from tests.gguf.headers import keys_of, with_tensors, write
 from tests.gguf.library import Library
 
 TABLE = Path("kvcalc/engines/llama_cpp/compute.txt")
@@ -67,7 +67,7 @@ def ask(name: str) -> None:
     llama.llama_init_from_model.argtypes = [c.c_void_p, _Context]
     with tempfile.TemporaryDirectory() as folder:
         path = write(
-            Path(folder) / "model.gguf", replace(model, tensors=tensors), keys_of(spec, model)
+            Path(folder) / "model.gguf", with_tensors(model, tensors), keys_of(spec, model)
         )
         params = llama.llama_model_default_params()
         params.no_alloc, params.load_mode = True, 0

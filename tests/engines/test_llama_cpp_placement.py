@@ -23,7 +23,7 @@ from kvcalc.gguf.model import gguf_model
 from kvcalc.gguf.quantise import tensor_types
 from kvcalc.spec.catalog import load as spec_of
 from kvcalc.units import GIB
-from tests.gguf.headers import keys_of, write
+from tests.gguf.headers import keys_of, with_tensors, write
 
 
 def mib(num_bytes: int) -> str:
@@ -278,7 +278,7 @@ def test_a_file_is_placed_as_its_type_is(model: str, dtype: str, tmp_path: Path)
     assert asked is not None
     kinds = tensor_types(file, asked)
     tensors = (replace(each, source=kind) for each, kind in zip(file.tensors, kinds, strict=True))
-    path = write(tmp_path / "a.gguf", replace(file, tensors=tuple(tensors)), keys_of(spec, file))
+    path = write(tmp_path / "a.gguf", with_tensors(file, tensors), keys_of(spec, file))
     read = model_file(load_gguf(path).spec, "checkpoint")
     assert {each.name: each.bytes for each in read.tensors} == {
         each.name: each.bytes for each in model_file(spec, dtype).tensors

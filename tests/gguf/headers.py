@@ -7,11 +7,13 @@ were never written, and the library maps them without reading them.
 
 import os
 import struct
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kvcalc.dtypes import GGML
-from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.gguf.tensors import GgufModel, GgufTensor, kind_of
 from kvcalc.spec.layers import decoder_layers, encoder_layers
 from kvcalc.spec.model import ModelSpec
 
@@ -335,6 +337,11 @@ def _indexer(spec: ModelSpec, model: GgufModel, first: Any) -> dict[str, Any]:
             "swiglu_clamp_exp": [0.0] * len(blocks), "swiglu_clamp_shexp": [0.0] * len(blocks),
         }  # fmt: skip
     return found
+
+
+def with_tensors(model: GgufModel, tensors: Iterable[GgufTensor]) -> GgufModel:
+    """A file with other tensors."""
+    return replace(model, kinds=tuple(map(kind_of, tensors)))
 
 
 def tensor(name: str, *shape: int, source: str = "bf16") -> GgufTensor:

@@ -7,12 +7,12 @@ import pytest
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import FILE_TYPES, Recipe, file_type, recipe, weight_word
 from kvcalc.gguf.quantise import fallback, tensor_types
-from kvcalc.gguf.tensors import GgufModel, GgufTensor
+from kvcalc.gguf.tensors import GgufModel, GgufTensor, kind_of
 
 
 def _model(*names: str, experts: int = 0) -> GgufModel:
-    tensors = tuple(GgufTensor(name, (64, 512), "bf16", "other") for name in names)
-    return GgufModel("llama", tensors, 32, experts, 1, False)
+    tensors = [GgufTensor(name, (64, 512), "bf16", "other") for name in names]
+    return GgufModel("llama", tuple(map(kind_of, tensors)), 32, experts, 1, False)
 
 
 def test_a_type_that_needs_an_importance_matrix_says_so() -> None:

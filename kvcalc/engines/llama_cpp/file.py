@@ -199,12 +199,12 @@ def _stored(spec: ModelSpec, file: GgufFile) -> list[int]:
         for layer in row.layers or (None,):
             rows.setdefault((group.prefix, row.weight.tensor.name, layer), []).append(row)
     elements: dict[tuple[str, str, int | None], int] = {}
-    for layer, origins in file.origins:
+    for layer, origins in file.tensor_origins:
         for origin in origins:
             key = (origin.prefix, origin.row, layer)
             elements[key] = elements.get(key, 0) + prod(origin.shape)
     sizes = []
-    for tensor, (layer, origins) in zip(file.model.tensors, file.origins, strict=True):
+    for tensor, (layer, origins) in zip(file.model.tensors, file.tensor_origins, strict=True):
         size = 0
         if not origins:
             size = tensor_bytes(tensor, tensor.source)

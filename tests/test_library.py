@@ -1,6 +1,7 @@
 """``import kvcalc``: a caller's mistakes are KvcalcErrors that say what is wrong."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,12 @@ def test_an_error_prints_its_problems() -> None:
         "  x.yaml:2:1 d_model: unknown key 'd_model' (did you mean 'hidden_size'?) [KV102]" in lines
     )
     assert caught.value.message == "x.yaml has 6 problems"
+
+
+def test_a_model_is_named_by_any_path() -> None:
+    with os.scandir(GPT2.parent) as entries:
+        entry = next(each for each in entries if each.name == "gpt2.yaml")
+    # 12 layers of 2 x 768 numbers of 2 bytes a token.
+    assert kvcalc.load(entry).name == "gpt2"
+    assert kvcalc.estimate(entry, context_tokens=1024).cache.bytes == 37_748_736
+    assert kvcalc.fit(entry, "h100-80gb").fits

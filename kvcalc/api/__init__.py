@@ -12,6 +12,7 @@ from kvcalc.api.arguments import (
     dtypes_of,
     known,
     renamed,
+    said_of,
     spec_of,
     whole,
     workload_of,
@@ -43,8 +44,7 @@ def estimate(
     1073741824
     """
     spec = spec_of(model)
-    where = "" if isinstance(model, ModelSpec) else str(model)
-    asked, notes = workload_of("estimate", spec, workload, words, where=where)
+    asked, notes = workload_of("estimate", spec, workload, words, where=said_of(model))
     alone, said = only_of(spec, only)
     return answer(alone, asked, (*said, *notes))
 

@@ -1,7 +1,7 @@
 """What the library's functions take: the words of the command line, read and refused as it does."""
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fsdecode
 from typing import Any, TypedDict
 from warnings import warn
 
@@ -193,6 +193,11 @@ def spec_of(model: Model) -> ModelSpec:
     if isinstance(model, (str, PathLike)):
         return load(model)
     raise UsageError(f"a model is a spec, a name or a path, not {model!r}")
+
+
+def said_of(model: Model) -> str:
+    """The name or path of a model as it was given; empty for a spec."""
+    return "" if isinstance(model, ModelSpec) else fsdecode(model)
 
 
 def dtypes_of(value: CacheDtypes | str) -> CacheDtypes:

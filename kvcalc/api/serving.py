@@ -14,6 +14,7 @@ from kvcalc.api.arguments import (
     known,
     layout_of,
     renamed,
+    said_of,
     spec_of,
     tokens,
     whole,
@@ -139,7 +140,7 @@ def fit(
     spec = spec_of(model)
     asked, _ = workload_of(
         "fit", spec, workload, words, FitWords.__annotations__ | (fit.__kwdefaults__ or {}),
-        "" if isinstance(model, ModelSpec) else str(model),
+        said_of(model),
     )  # fmt: skip
     device = _device(gpu, gpu_memory)
     if device is None:
@@ -327,9 +328,8 @@ def _largest_item(spec: ModelSpec, model: Model, given: Mapping[str, Any]) -> in
         return None
     from kvcalc.convert.media import with_media
 
-    named = "" if isinstance(model, ModelSpec) else str(model)
     put = MediaWords(processor=served_media(given).processor)
-    return with_media(Asked(put=put), spec, named)[0].largest_item
+    return with_media(Asked(put=put), spec, said_of(model))[0].largest_item
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")

@@ -1,6 +1,6 @@
 """Find a model, whatever it is called: a shipped spec, a YAML file, a config, a checkpoint, a hub id."""
 
-from os import PathLike
+from os import PathLike, fsdecode
 from os.path import isdir
 
 from kvcalc.errors import FileError, MissingExtraError, NotFoundError
@@ -40,7 +40,7 @@ def locate(model: str) -> Found:
 
 def load(model: str | PathLike[str]) -> ModelSpec:
     """The spec of a model; see ``locate``."""
-    return locate(str(model)).spec
+    return locate(fsdecode(model)).spec
 
 
 def _imported(model: str) -> Found:

@@ -202,3 +202,17 @@ def test_no_line_makes_an_expression_run_for_long(line: str) -> None:
     with pytest.raises(UsageError):
         read(line)
     assert time.process_time() - before < 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Model loading took {} GiB and 3.5 seconds", "Maximum concurrency for {} tokens per request: 1.00x",
+        "llama_kv_cache: size = {} MiB (  8192 cells,  32 layers,  1/1 seqs), K (f16):  512.00 MiB",
+        "KV self size  = {} MiB, K (f16):  512.00 MiB, V (f16):  512.00 MiB",
+    ],
+)  # fmt: skip
+def test_a_number_that_no_engine_prints_is_no_figure(line: str) -> None:
+    """It was an internal error: 400 digits are beyond a float."""
+    plain, hostile = (read(*LOG, more, engine="vllm") for more in ("", line.format("9" * 400)))
+    assert hostile.observations == plain.observations

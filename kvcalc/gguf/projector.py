@@ -25,7 +25,7 @@ _PROJECTORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe",
          "llama4", "kimi_k25", "minimax_m3_vl", "glm4v", "glm_ocr", "internvl", "lfm2_vl", "mistral3",
-         "ministral3",         "qwen2_audio", "voxtral"),
+         "ministral3", "qwen2_audio", "voxtral"),
         _POSITIONS,
     ),
 }  # fmt: skip

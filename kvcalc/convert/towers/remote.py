@@ -50,7 +50,7 @@ def kimi_k3(whole: Whole) -> Towers:
     c = whole.part("vision_config")
     c.skip("activation_func", "init_pos_emb_time", "merge_type", "pos_emb_interpolation_mode",
            "pos_emb_type", "projector_ln_eps", "video_attn_type", "text_hidden_size",
-           "_attn_implementation", "mm_hidden_size", "activation_func")  # fmt: skip
+           "_attn_implementation", "mm_hidden_size")  # fmt: skip
     for key, usual in (("mlp_type", "mlp2"), ("mm_projector_type", "patchmergerv2")):
         c.fixed(key, usual, what="another kind of it")
     width, heads = c.number("vt_hidden_size"), c.number("vt_num_attention_heads")

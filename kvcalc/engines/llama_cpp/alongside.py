@@ -4,10 +4,10 @@
   clip.cpp, mtmd_context_params.use_gpu). The graph that sees an image has a compute buffer of its own,
   which is not predicted. Evidence: 887.99 MiB of a Qwen3.x 27B's in BF16, 248.10 MiB of compute beside it.
 * The draft (-md) is a model with a context of its own: the model's cells, slots, micro-batch and device,
-  all its layers there, caches in F16 whatever the model's have,
-  unless -ctkd and -ctvd say more, one row of states
-  (common/speculative.cpp, common_base_params_to_speculative, common_speculative_init_result). Up to 128
-  words of the vocabularies may differ (SPEC_VOCAB_MAX_SIZE_DIFFERENCE).
+  all its layers there, caches in F16 whatever the model's have, unless -ctkd and -ctvd say otherwise, one
+  row of states (common/speculative.cpp, common_base_params_to_speculative,
+  common_speculative_init_result). Up to 128 words of the vocabularies may differ
+  (SPEC_VOCAB_MAX_SIZE_DIFFERENCE).
 * The file's own layers that predict further tokens (--spec-type draft-mtp; else they are skipped) lie
   behind the model's and count as layers (llama_model_base::load_tensors, n_layer_all); their context has a
   cache in F16 beside its layer (common_init_from_params, load_mtp; src/models/*.cpp, graph_mtp).

@@ -326,14 +326,14 @@ def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterato
     if question.flags.mtp_layers:
         yield (
             "MTP: the file's layers that predict further tokens lie behind the others and have a context "
-            "of their own, its cache in f16 unless -ctkd, -ctvd say more; what its graph takes is not "
+            "of their own, its cache in f16 unless -ctkd, -ctvd say otherwise; what its graph takes is not "
             "predicted (--spec-type draft-mtp)"
         )
     if question.draft is not None:
         own = "its file's types" if is_gguf(question.draft.spec) else question.dtype
         yield (
             f"draft: {question.draft.spec.name}, its weights in {own}, all its layers on the device, its "
-            "cache in F16 unless -ctkd, -ctvd say more, with the model's cells: there is no context of its "
+            "cache in F16 unless -ctkd, -ctvd say otherwise, with the model's cells: no context of its "
             "own to ask for (llama-server -md)"
         )
 

@@ -25,16 +25,8 @@ from kvcalc.units import GIB, MIB
 _TEXT = ("gemma3", "gemma3_text", "llama4")
 _GRAPHS = ("qwen3_5", "qwen3_5_moe")
 # Whose configs have no num_hidden_layers of the tower, and those that have.
-_DEPTH = (
-    "qwen2_vl",
-    "qwen2_5_vl",
-    "qwen3_vl",
-    "qwen3_vl_moe",
-    "qwen3_5",
-    "qwen3_5_moe",
-    "glm4v",
-    "glm_ocr",
-)
+_DEPTH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v",
+          "glm_ocr")  # fmt: skip
 _LAYERS = ("internvl", "llava", "llava_next", "llava_onevision", "idefics3", "lfm2_vl", "paligemma",
            "ministral3", "kimi_k25", "mllama")  # fmt: skip
 _AUDIO = ("qwen2_audio", "voxtral")

@@ -110,10 +110,6 @@ class VllmClasses:
         routed = row.weight.tensor.experts_per_token is not None
         return ranks * self.replicas if routed else ranks
 
-    def _created(self, row: Row, inner: int) -> Format:
-        """The format that a row's tensor is created in, as ``format_of`` has it."""
-        return format_of(row, inner)
-
     def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
         """What a quantised tensor's method creates beside it."""
         num_bytes, reason = 0, SCALES
@@ -150,7 +146,7 @@ class VllmClasses:
             yield VOCABULARY, row.shape_bytes(shape)
         if kept := self.found.float32(row.name):
             yield kept, FP32.tensor(shape)
-        elif (created := self._created(row, 0)) != row.stored.format:
+        elif (created := format_of(row, 0)) != row.stored.format:
             yield _reason(row.stored.format), row.again(created).shape_bytes(shape)
 
     def _tower(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
@@ -190,7 +186,7 @@ class VllmClasses:
         shape, inner = self._share_of_experts(tensor, ranks)
         cut = REPLICAS if self.replicas > 1 else _first_reason(tensor, ranks)
         first = EXPERTS if over else cut
-        created = self._created(row, inner)
+        created = format_of(row, inner)
         if created == row.stored.format:
             made = row
             if not self._padded(row):

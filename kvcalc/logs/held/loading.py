@@ -186,7 +186,7 @@ def _rows(spec: ModelSpec, dtype: str) -> Iterator[tuple[str, int, int, int]]:
 def _slack(spec: ModelSpec, dtype: str, layout: Layout) -> int:
     """What blocks of the allocator may hold beyond their tensors on a device, at most."""
     count = sum(count for _, _, size, count in _rows(spec, dtype) if size // layout.tensor > _SMALL)
-    return (-(-count // layout.pipeline) + 1) * MIB
+    return (count // layout.pipeline + 1) * MIB
 
 
 def _copies(spec: ModelSpec, dtype: str, layout: Layout) -> int:

@@ -124,7 +124,8 @@ def _check(record: AnyEngine, question: Question, request: CapacityRequest) -> N
         ("--dtype", question.dtype), ("--enforce-eager", question.eager),
         ("--max-loras", question.adapters),
     )  # fmt: skip
-    given = next((option for option, value in weights if value), None)
+    media = served_media(vars(request)).said
+    given = next((option for option, value in weights if value), media)
     if given is not None and stated:
         raise UsageError(f"{given} says what is left of a GPU, which was stated: leave it out")
     if given is not None and device is None:

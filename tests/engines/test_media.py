@@ -4,6 +4,7 @@ Bytes of weights are those of vLLM 0.33.0's classes (vllm_loaded.jsonl: ``"media
 """
 
 import json
+from typing import Any
 
 import pytest
 
@@ -176,3 +177,14 @@ def test_other_settings_of_a_processor_are_refused(
     status, out = run(capsys, *asked)
     assert status == 2
     assert said in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [({"language_model_only": True}, "--language-model-only says what is left of a GPU"),
+     ({"mm_processor_cache_gb": 4}, "--mm-processor-cache-gb says what is left of a GPU"),
+     ({"limit_mm_per_prompt": "garbage"}, "write JSON")],
+)  # fmt: skip
+def test_of_a_stated_memory_they_decide_nothing(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        kvcalc.capacity("qwen3-vl-8b", available="10GiB", **flags)

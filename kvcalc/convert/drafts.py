@@ -266,8 +266,8 @@ def _dflash_layers(c: Config) -> tuple[list[Block], int]:
         "eagle_aux_hidden_state_layer_ids",
     ):
         ids = ids or inside.get(key) or c.listed(key, None, None)
-    if ids is not None and not isinstance(ids, list):
-        c.wrong("dflash_config.target_layer_ids", f"expected a list, found {short(ids)}")
+    if ids is not None and not (isinstance(ids, list) and all(type(each) is int for each in ids)):
+        c.wrong("dflash_config.target_layer_ids", f"expected a list of layers, found {short(ids)}")
     return blocks, len(ids) if ids else c.num_layers
 
 

@@ -263,6 +263,12 @@ def _mismatch(spec: ModelSpec, draft: ModelSpec) -> Iterator[tuple[str, str]]:
                 f"{width}, and {spec.name} has {spec.hidden_size}: it was made for another model's "
                 "hidden states",
             )
+        states, layers = getattr(head, "num_target_states", 0), len(decoder_layers(spec))
+        if states > layers + 1:  # The embedding's, and each layer's.
+            yield (
+                "draft.num_target_states",
+                f"it reads the hidden states of {states} layers, and {spec.name} has {layers}",
+            )
     elif len(decoder_layers(draft)) == 1 and draft.hidden_size == spec.hidden_size:
         yield (
             "layers",

@@ -196,6 +196,10 @@ def test_heads_alone(values: dict[str, Any], total: int) -> None:
         (speculators("dflash2", "qwen3", 1, **AUX), "draft_vocab_size"),
         (block("DSparkDraftModel", 256, 512, 1000, {}), "markov_rank"),
         (block("DFlashDraftModel", 256, 512, 1000, DOMINO), "projector"),
+        (
+            block("DFlashDraftModel", 256, 512, 1000, {"target_layer_ids": ["a"]}),
+            "target_layer_ids",
+        ),
         (eagle3(256, 512, 8, 2, 1000, new_state_size=3), "new_state_size"),
         ({"model_type": "medusa", "hidden_size": 64, "vocab_size": 9}, "num_heads"),
     ],

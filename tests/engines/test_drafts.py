@@ -62,6 +62,12 @@ def test_a_rank_has_what_vllms_class_has(
         assert part.rank_bytes - apart // ranks == size - shared // ranks - mask
 
 
+def test_a_draft_of_a_longer_model_is_refused() -> None:
+    draft = made(DFLASH | {"dflash_config": {"target_layer_ids": list(range(6))}})
+    with pytest.raises(kvcalc.UnsupportedError, match="hidden states of 6 layers, and small has 4"):
+        kvcalc.estimate(TARGET, draft=draft)
+
+
 @pytest.mark.parametrize(
     ("engine", "version", "draft", "word"),
     [

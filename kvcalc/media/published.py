@@ -47,9 +47,11 @@ _SMOLVLM_SMALL = Published(
     "preprocessor_config.json",
     {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}, "image_seq_len": 64},
 )
-# https://huggingface.co/EasyDeL/Kimi-VL-A3B-Instruct/blob/main/preprocessor_config.json, a copy.
+# https://huggingface.co/EasyDeL/Kimi-VL-A3B-Instruct/blob/main/preprocessor_config.json, a copy. The
+# shape's other ids have files of their own (Thinking-2506 sees larger images): whose this is, is said.
 _KIMI_VL = Published(
-    "preprocessor_config.json", {"in_token_limit": 4096, "patch_size": 14, "pad_input": True}
+    "preprocessor_config.json of Kimi-VL-A3B-Instruct",
+    {"in_token_limit": 4096, "patch_size": 14, "pad_input": True},
 )
 # The file that LTX-2's text encoder, a Gemma 3, has beside it; the class has 224 x 224.
 _GEMMA3 = Published(

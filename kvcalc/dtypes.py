@@ -81,6 +81,12 @@ class Format:
         holds them."""
         return elements // self.block_elements * self.block_bytes
 
+    @cached_property
+    def by_blocks(self) -> bool:
+        """Whether a tensor's bytes are those of its rows, each of whole blocks, and nothing beside."""
+        beside = self.tile, self.zero_bits, self.column_bytes, self.scaled_elements, self.once_bytes
+        return not any(beside)
+
     def tensor(self, shape: tuple[int, ...], fused: int = 1) -> int:
         """Bytes of a weight tensor whose last axis is the row.
 

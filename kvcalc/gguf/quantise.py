@@ -94,6 +94,7 @@ def _numbers(model: GgufModel) -> list[list[int]]:
     """
     numbers = [[0] * kind.count for kind in model.kinds]
     categories = _categories(model)
+    counted: tuple[Category, ...]
     for counted in (_VALUE_LIKE, ("down",), ("gate",), ("up",)):
         met = [
             (place, index, number)
@@ -166,13 +167,14 @@ def category(name: str) -> Category:
     return next((kind for part, kind in _CATEGORIES if part in name), "other")
 
 
-_VALUE_LIKE = ("v", "qkv", "kv_b")
-# What the rule counts; it looks at no other's layer.
-_COUNTED = (*_VALUE_LIKE, "down", "gate", "up")
+_VALUE_LIKE: tuple[Category, ...] = ("v", "qkv", "kv_b")
 _LOW_BITS = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")
-# Files in which layers differ; in others all tensors of a name have one type.
-_LAYERED = (*_LOW_BITS, "IQ3_XXS", "IQ3_XS", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q2_K_S", "Q3_K_M",
-            "Q4_K_S", "Q4_K_M", "Q5_K_M")  # fmt: skip
+# Files in which layers differ, and in what; in others all tensors of a name have one type.
+_LAYERED: dict[str, tuple[Category, ...]] = {
+    **dict.fromkeys((*_LOW_BITS, "IQ3_XXS", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q2_K_S"), ("down",)),
+    **dict.fromkeys(("Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M"), (*_VALUE_LIKE, "down")),
+    "IQ3_XS": ("gate", "up"),
+}
 _LAYERED_BY_IMATRIX = ("Q4_0", "Q5_0")
 # What a row takes when the type's block does not divide it.
 _FALLBACKS = {
@@ -222,7 +224,8 @@ class _Mixture:
         self.model = model
         self.recipe = recipe
         self.file = recipe.file_type.name
-        self.layered = self.file in (*_LAYERED, *_LAYERED_BY_IMATRIX * recipe.imatrix)
+        by_imatrix = recipe.imatrix and self.file in _LAYERED_BY_IMATRIX
+        self.layered = ("down",) if by_imatrix else _LAYERED.get(self.file, ())
         self.falcon = model.architecture == "falcon"
         self.eight = model.num_experts == 8
         self.experts = model.num_experts
@@ -238,7 +241,7 @@ class _Mixture:
 
         The first alone where the rule looks at neither.
         """
-        if not self.layered or category not in _COUNTED:
+        if category not in self.layered:
             return ((kind.first, kind.places[0][0], 0),)
         layers = [layer for layer, _ in kind.places]
         return zip(kind.tensors, layers, _numbers(self.model)[index], strict=True)

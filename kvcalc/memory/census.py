@@ -5,9 +5,11 @@ component, its shape and the matrices fused in it. So the weights that are alike
 once, for each number of ranks, and the formats are many sums over the few kinds.
 """
 
+from math import gcd, prod
+
 from kvcalc.dtypes import Format
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import remembered
+from kvcalc.frozen import frozen, remembered
 from kvcalc.memory.ledger import COMPONENTS, rank_shape
 from kvcalc.memory.schemes import QUANTISED, ByComponent
 from kvcalc.memory.towers import whole_groups
@@ -25,10 +27,51 @@ def uniform_bytes(spec: ModelSpec, scheme: ByComponent, ranks: int) -> dict[Comp
     """
     kept, taken = _on_rank(spec, ranks)
     found = dict(kept.bytes(scheme.default))
-    for kind in taken:
-        chosen = scheme.by_component.get(kind[0].component, scheme.default)
-        found[kind[0].component] += _bytes(kind, chosen)
+    formats = {each: scheme.by_component.get(each, scheme.default) for each in taken.blocks}
+    if all(taken.blocks[each].hold(format) for each, format in formats.items()):
+        for each, format in formats.items():
+            found[each] += taken.blocks[each].bytes(format)
+        return found
+    for kind in taken.kinds:
+        found[kind[0].component] += _bytes(kind, formats[kind[0].component])
     return found
+
+
+@frozen
+class _Blocks:
+    """Weights as a format sees them whose bytes follow from whole blocks and rows alone.
+
+    divisor: what divides the elements of every row.
+    """
+
+    elements: int
+    rows: int
+    divisor: int
+
+    def hold(self, format: Format) -> bool:
+        """Whether it is such a format, and its blocks divide every row."""
+        return format.by_blocks and not self.divisor % format.block_elements
+
+    def bytes(self, format: Format) -> int:
+        return format.element_bytes(self.elements) + self.rows * format.row_bytes
+
+
+class _Taken:
+    """The kinds that quantisers take; blocks: all of a component's together."""
+
+    def __init__(self, kinds: list[_Kind]) -> None:
+        self.kinds = kinds
+        shapes: dict[Component, list[tuple[tuple[int, ...], int]]] = {}
+        for tensor, shape, count in kinds:
+            shapes.setdefault(tensor.component, []).append((shape, count))
+        self.blocks = {
+            component: _Blocks(
+                sum([count * prod(shape) for shape, count in held]),
+                sum([count * prod(shape[:-1]) for shape, count in held]),
+                gcd(*[shape[-1] for shape, _ in held]),
+            )
+            for component, held in shapes.items()
+        }
 
 
 class _Kept:
@@ -56,12 +99,12 @@ def _bytes(kind: _Kind, format: Format) -> int:
         raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
 
 
-def _on_rank(spec: ModelSpec, ranks: int) -> tuple[_Kept, list[_Kind]]:
+def _on_rank(spec: ModelSpec, ranks: int) -> tuple[_Kept, _Taken]:
     """The kinds that quantisers leave alone, and those that they take."""
     known = _by_ranks(spec)
     if ranks not in known:
         kinds = [(tensor, rank_shape(tensor, ranks), count) for tensor, count in _alike(spec)]
-        taken = [each for each in kinds if _is_taken(each[0])]
+        taken = _Taken([each for each in kinds if _is_taken(each[0])])
         known[ranks] = _Kept([each for each in kinds if not _is_taken(each[0])]), taken
     return known[ranks]
 
@@ -71,7 +114,7 @@ def _is_taken(tensor: ParamTensor) -> bool:
 
 
 @remembered
-def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, list[_Kind]]]:
+def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, _Taken]]:
     """What was asked for so far."""
     return {}
 

@@ -161,6 +161,8 @@ def find(name: str) -> Accelerator:
     A system may stand behind it (``rtx-4070-windows``); ``ram-64gb`` is plain memory. Raises
     NotFoundError or UsageError naming what it may be, with the memory of each.
     """
+    if name in _lines():
+        return _entry(name)
     memory = re.fullmatch(r"ram[-_ ]?([1-9]\d{0,5})(?:gb|gib)", name.strip().lower())
     if memory:
         size = int(memory[1]) * GIB

@@ -182,12 +182,12 @@ def compile_groups(
 ) -> CacheFunction:
     """Add up the tensors of the same extent over all layers of ``groups``."""
     extents, tensors = _by_extent(groups)
-    known = _shapes(groups)
+    known = _alike(groups)
     if ranks not in known:
-        known[ranks] = [_rank_shape(tensor, ranks) for tensor, _, _ in tensors]
+        known[ranks] = _shares(tensors, ranks)
     totals = [0] * len(extents)
-    for (tensor, index, layers), shape in zip(tensors, known[ranks], strict=True):
-        totals[index] += _position_bytes(tensor, dtypes, shape) * layers
+    for tensor, shape, index, times in known[ranks]:
+        totals[index] += _position_bytes(tensor, dtypes, shape) * times
     return CacheFunction(tuple(zip(extents, totals, strict=True)))
 
 
@@ -205,10 +205,25 @@ def _by_extent(
     return tuple(extents), tensors
 
 
+# A tensor, its shape on a rank, which extent it has, and how many take the same bytes.
+_Share = tuple[CacheTensor, tuple[int, ...], int, int]
+
+
 @remembered
-def _shapes(groups: tuple[CacheGroup, ...]) -> dict[int, list[tuple[int, ...]]]:
-    """Each tensor's shape on a rank, by the numbers of ranks that were asked for so far."""
+def _alike(groups: tuple[CacheGroup, ...]) -> dict[int, list[_Share]]:
+    """``_shares`` by the numbers of ranks that were asked for so far."""
     return {}
+
+
+def _shares(tensors: list[tuple[CacheTensor, int, int]], ranks: int) -> list[_Share]:
+    """The first of the tensors that take the same bytes, whatever the number format."""
+    found: dict[tuple[object, ...], _Share] = {}
+    for tensor, index, layers in tensors:
+        shape = _rank_shape(tensor, ranks)
+        kind = (index, tensor.role, tensor.dtype, tensor.row_axis, shape)
+        first, _, _, times = found.get(kind, (tensor, shape, index, 0))
+        found[kind] = (first, shape, index, times + layers)
+    return list(found.values())
 
 
 def cache_function(

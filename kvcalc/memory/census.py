@@ -27,13 +27,20 @@ def uniform_bytes(spec: ModelSpec, scheme: ByComponent, ranks: int) -> dict[Comp
     """
     kept, taken = _on_rank(spec, ranks)
     found = dict(kept.bytes(scheme.default))
-    formats = {each: scheme.by_component.get(each, scheme.default) for each in taken.blocks}
-    if all(taken.blocks[each].hold(format) for each, format in formats.items()):
-        for each, format in formats.items():
-            found[each] += taken.blocks[each].bytes(format)
-        return found
+    for component, blocks in taken.blocks.items():
+        format = scheme.by_component.get(component, scheme.default)
+        if not blocks.hold(format):
+            return _each(kept, taken, scheme)
+        found[component] += blocks.bytes(format)
+    return found
+
+
+def _each(kept: "_Kept", taken: "_Taken", scheme: ByComponent) -> dict[Component, int]:
+    """``uniform_bytes`` kind by kind."""
+    found = dict(kept.bytes(scheme.default))
     for kind in taken.kinds:
-        found[kind[0].component] += _bytes(kind, formats[kind[0].component])
+        component = kind[0].component
+        found[component] += _bytes(kind, scheme.by_component.get(component, scheme.default))
     return found
 
 

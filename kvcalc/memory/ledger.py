@@ -179,18 +179,25 @@ class Ledger:
 
     @cached_property
     def _by_component(self) -> dict[Component, int]:
-        return self.on_rank(1)
+        return _by_component(self.rows)
 
     def on_rank(self, ranks: int) -> dict[Component, int]:
         """Bytes on one of ``ranks`` tensor ranks that hold every layer, by component."""
-        found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-        for row in self.rows:
+        if ranks == 1:
+            return self.by_component
+        copied, divided = self._copied_and_divided
+        found = dict(copied)
+        for row in divided:
             tensor = row.weight.tensor
-            share = row.bytes_each
-            if ranks > 1 and tensor.shard is not None:
-                share = row.shape_bytes(rank_shape(tensor, ranks))
-            found[tensor.component] += share * row.count
+            found[tensor.component] += row.shape_bytes(rank_shape(tensor, ranks)) * row.count
         return found
+
+    @cached_property
+    def _copied_and_divided(self) -> tuple[dict[Component, int], list[Row]]:
+        """The bytes of what every rank holds whole, and the rows that ranks divide."""
+        copied = [row for row in self.rows if row.weight.tensor.shard is None]
+        divided = [row for row in self.rows if row.weight.tensor.shard is not None]
+        return _by_component(copied), divided
 
     @cached_property
     def types(self) -> tuple[TypeTotal, ...]:
@@ -248,6 +255,13 @@ class Ledger:
 
 # Bytes of the first stage and of the last; of what stands beside a layer, and of each layer's own.
 _Shares = tuple[int, int, dict[int, int], dict[int, int]]
+
+
+def _by_component(rows: Iterable[Row]) -> dict[Component, int]:
+    found: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    for row in rows:
+        found[row.component] += row.bytes
+    return found
 
 
 def type_totals(rows: Iterable[Row]) -> tuple[TypeTotal, ...]:

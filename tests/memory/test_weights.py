@@ -1,18 +1,23 @@
 """Bytes of weights: formats by component, devices, pipeline stages. Worked by hand on a small model."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from kvcalc.convert.locate import load
+from kvcalc.dtypes import WEIGHT_FORMATS
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.ledger import COMPONENTS
+from kvcalc.memory.schemes import uniform
 from kvcalc.memory.weights import (
     ParameterSummary,
     count_parameters,
     device_weight_bytes,
+    ledger,
     pipeline_stages,
+    rank_bytes,
     summarise,
     weight_bytes,
 )
@@ -85,6 +90,37 @@ def test_formats(dtype: str, ffn: int, norm: int, embedding: int) -> None:
     total, parts = weight_bytes(SMALL, dtype)
     assert (parts["ffn"], parts["norm"], parts["embedding"]) == (ffn, norm, embedding)
     assert total == sum(parts.values())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "matrices"),
+    # Each of 32 layers: 218,103,808 elements in 43,008 rows. int4_g128: 66 bytes a block of 128;
+    # fp8_row: a byte an element and 2 a row.
+    [("int4_g128", 3_598_712_832), ("fp8_row", 6_982_074_368)],
+)
+def test_whole_blocks_and_rows(dtype: str, matrices: int) -> None:
+    total, _ = weight_bytes(load("llama-3-8b"), dtype)
+    # Two tables of 128,256 words and 65 norms of 4096, in bf16.
+    assert total - matrices == 2_101_346_304 + 532_480
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [("llama-3-8b", 4), ("qwen3-30b-a3b", 2), ("gpt-oss-20b", 1), ("deepseek-v2-lite", 1)],
+)
+def test_a_format_s_sums_are_its_rows(name: str, ranks: int) -> None:
+    """A format's bytes are sums over alike weights; the ledger asks row by row."""
+    spec = load(name)
+    for dtype in WEIGHT_FORMATS:
+        if uniform(dtype) is None:
+            continue
+        try:
+            rows = ledger(spec, dtype).on_rank(ranks)
+        except UnsupportedError as error:
+            with pytest.raises(UnsupportedError, match=re.escape(error.message)):
+                rank_bytes(spec, dtype, ranks)
+        else:
+            assert rank_bytes(spec, dtype, ranks) == rows
 
 
 def test_convolutions_are_not_quantised() -> None:

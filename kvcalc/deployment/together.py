@@ -62,7 +62,9 @@ def together(device: Accelerator, asked: Iterable[Asked], why: str) -> Together:
     questions = list(asked)
     first = questions[0][2]
     if first.layout.devices > 1:
-        raise UsageError("--together is of one device: leave --tp, --pp and --dp out")
+        raise UsageError(
+            "--together is of one device: name one --gpu, and leave --tp, --pp and --dp out"
+        )
     if first.utilization is not None:
         raise UsageError("--together finds each model's --memory-utilization: leave it out")
     record = first.record

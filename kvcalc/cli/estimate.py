@@ -115,10 +115,10 @@ def _equal_gpus(gpus: Sequence[str] | None, ranks: int) -> "Accelerator | None":
     from kvcalc.deployment.hardware import find
 
     found = [find(name) for name in gpus]
-    if len({each.sm for each in found}) > 1:
+    if len({each.sm or each.name for each in found}) > 1:
         raise UsageError(
             f"--gpu {' --gpu '.join(gpus)}: ranks of one server run the same kernels, and these GPUs "
-            "have different compute capabilities"
+            "have different compute capabilities, or none"
         )
     if len(found) not in (1, ranks):
         raise UsageError(

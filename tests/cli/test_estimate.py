@@ -184,3 +184,12 @@ def test_every_format_says_what_devices_hold(capsys: pytest.CaptureFixture[str])
 def test_markdown_says_the_encoder_s_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "estimate", "whisper-tiny", "--format", "markdown")
     assert out.startswith("### whisper-tiny: 448 tokens x 1, encoder 1500\n")
+
+
+def test_gpus_without_a_compute_capability_are_alike_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ("estimate", "llama-3-8b", "--engine", "vllm", "--tp", "2", "--gpu", "mi300x", "--gpu")
+    assert run(capsys, *asked, "mi300x")[0] == 0
+    status, _, said = run(capsys, *asked, "rx-7900-xtx")
+    assert (status, "different compute capabilities, or none" in said) == (2, True)

@@ -14,6 +14,7 @@ import pytest
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.sglang.loading import loaded
+from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
 from tests.engines import sglang_loaded
@@ -69,3 +70,11 @@ def test_what_is_not_known_is_said(name: str, layout: Layout, said: str) -> None
 def test_the_page_is_written_from_the_table() -> None:
     said = "python -m tests.engines.sglang_loaded page"
     assert sglang_loaded.PAGE.read_text("utf-8") == sglang_loaded.page(), said
+
+
+def test_tables_of_a_towered_model_that_does_not_ship_are_not_known() -> None:
+    # What stretches its positions is not in a spec, and makes more rows.
+    other = changed(load("gemma-3-4b"), name="another")
+    found = loaded(other, "bf16", Layout(), None, find("h100-80gb"))
+    assert isinstance(found, Loaded)
+    assert found.buffer_bytes_per_device is None

@@ -7,8 +7,9 @@ from; what else SGLang 0.5.23's classes keep stands below.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from kvcalc.engines.vllm.buffers import Tables, attention_of, table_numbers, tables_of
+from kvcalc.engines.vllm.buffers import Tables, attention_of, table_numbers, tables_of, unscaled
 from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 
@@ -30,19 +31,19 @@ _UNKNOWN = ("lfm2", "lfm2_moe", "gemma", "gemma2", "mamba", "falcon_mamba")
 
 def buffer_bytes(spec: ModelSpec, layers: Sequence[int], first: bool) -> int | None:
     """Bytes of a rank that has these decoder layers; None where the tables are not known."""
-    attention = attention_of(spec, layers)
-    tables = tables_of(spec)
-    if spec.towers and spec.model_type in _TOWERED:
-        tables = _TOWERED[spec.model_type]
+    attention: list[Any] = attention_of(spec, layers)
+    tables, kind = tables_of(spec), spec.model_type
+    if spec.towers and kind in _TOWERED and spec.name in unscaled():
+        tables = _TOWERED[kind]
     elif tables is not None:
         tables = changed(tables, beside=0)
-    if tables is None or spec.model_type in _UNKNOWN:
+    if tables is None or kind in _UNKNOWN:
         return None
     numbers = table_numbers(spec, attention, tables) if attention else 0
     if numbers is None:
         return None
     beside = tables.beside if first else 0
-    if attention and spec.model_type in ("gemma3", "gemma3_text"):
-        # The frequencies of both settings, beside the tables.
-        beside += 2 * getattr(attention[0], "head_dim", 0) // 2 * _FLOAT32
+    if attention and kind in ("gemma3", "gemma3_text"):
+        # The frequencies of both settings, one for each pair of a head's numbers, beside the tables.
+        beside += 2 * (attention[0].head_dim // 2) * _FLOAT32
     return beside + numbers * _FLOAT32

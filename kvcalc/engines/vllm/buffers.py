@@ -112,7 +112,7 @@ def buffer_bytes(
 
 def tables_of(spec: ModelSpec) -> Tables | None:
     """A model's tables; None where they are not known, or their rows are not."""
-    if spec.name not in _unscaled():
+    if spec.name not in unscaled():
         return None
     kind = spec.model_type or ""
     if not spec.towers and spec.name.startswith(_LEFT_OUT):
@@ -144,7 +144,7 @@ def crossed_of(spec: ModelSpec, layers: Sequence[int]) -> int:
 
 
 @cache
-def _unscaled() -> frozenset[str]:
+def unscaled() -> frozenset[str]:
     """The shipped models of which it is known that nothing stretches their positions."""
     return frozenset(name for name in shipped() if not name.startswith(_SCALED))
 

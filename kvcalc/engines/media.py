@@ -13,6 +13,7 @@ from typing import Any
 
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
+from kvcalc.media.source import MAX_PIXELS
 from kvcalc.media.words import MediaItem
 from kvcalc.spec.model import ModelSpec
 
@@ -87,7 +88,12 @@ def processor_of(text: str | None) -> tuple[tuple[str, int], ...]:
             f"{_PROCESSOR}: what {other[0]} does is not known here: min_pixels and max_pixels are"
         )
     found = {key: _whole(key, number, 1, _PROCESSOR) for key, number in value.items()}
-    least, most = found.get("min_pixels", 1), found.get("max_pixels", 1 << 62)
+    for key, number in found.items():
+        if number > MAX_PIXELS:
+            raise UsageError(
+                f"{_PROCESSOR}: {key} {number}: an image has at most {MAX_PIXELS:,} pixels"
+            )
+    least, most = found.get("min_pixels", 1), found.get("max_pixels", MAX_PIXELS)
     if least > most:
         raise UsageError(f"{_PROCESSOR}: min_pixels {least:,} is more than max_pixels {most:,}")
     return tuple(found.items())

@@ -76,16 +76,24 @@ def groups_beside(spec: ModelSpec, beside: Beside) -> tuple[CacheGroup, ...]:
 
 
 def check_layout(beside: Beside, layout: Layout) -> None:
-    """Raise UnsupportedError for parts that several pipeline stages share, or experts dealt out whole."""
+    """Raise UnsupportedError for parts that several pipeline stages share, and for adapters of experts
+    that are dealt out whole or shared by replicas."""
     if beside.adapters is None:
         return
     if layout.pipeline > 1:
         raise UnsupportedError(
             f"--pp {layout.pipeline}: how adapters are dealt to pipeline stages is not accounted for"
         )
-    if layout.expert and any(layer.experts for layer in beside.adapters.every):
+    every = beside.adapters.every
+    if layout.expert and any(layer.experts for layer in every):
         raise UnsupportedError(
             "--expert-parallel: what ranks keep of adapters of whole experts is not accounted for"
+        )
+    chosen = beside.adapters.chosen if beside.adapters.named else every
+    if layout.data > 1 and any(layer.experts for layer in chosen):
+        raise UnsupportedError(
+            f"--dp {layout.data}: what ranks keep of adapters of experts that the ranks of all replicas "
+            "share is not accounted for"
         )
 
 

@@ -108,6 +108,14 @@ def test_what_ranks_cannot_share_is_refused() -> None:
         kvcalc.capacity(
             "mixtral-8x7b", gpu="h100", tensor=4, expert=True, lora_rank=16, max_loras=2
         )
+    with pytest.raises(
+        UnsupportedError, match="adapters of experts that the ranks of all replicas"
+    ):
+        kvcalc.fit("mixtral-8x7b", gpu="h100", tensor=2, data=2, lora_rank=16, max_loras=2)
+    assert kvcalc.fit(
+        "mixtral-8x7b", gpu="h100", tensor=2, data=2, lora_rank=16, max_loras=2,
+        lora_modules=("q_proj", "v_proj"),
+    ).fits  # fmt: skip
 
 
 def test_layers_that_vllms_classes_leave_out() -> None:

@@ -163,7 +163,8 @@ def test_a_server_may_bound_images(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("model", "text", "said"),
-    [("qwen2.5-vl-7b", '{"fps": 2}', "what fps does is not known"), ("qwen2.5-vl-7b", "9", "write JSON"),
+    [("qwen2.5-vl-7b", '{"min_pixels": 99999999999999999999}', "an image has at most"),
+     ("qwen2.5-vl-7b", '{"fps": 2}', "what fps does is not known"), ("qwen2.5-vl-7b", "9", "write JSON"),
      ("qwen2.5-vl-7b", '{"max_pixels": 0}', "0 is not a whole number from 1"),
      ("qwen2.5-vl-7b", '{"max_pixels": 9, "min_pixels": 10}', "10 is more than max_pixels 9"),
      ("qwen2.5-vl-7b", '{"max_pixels": 1}', "at least 3,136 pixels then, and at most 1"),

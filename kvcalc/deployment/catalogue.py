@@ -3,17 +3,14 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from kvcalc.deployment.accelerator import Accelerator
+from kvcalc.deployment.index import APPLE, HARDWARE, content
 from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.frozen import changed
 from kvcalc.names import family, listed, meant, parts
 from kvcalc.units import GIB, format_bytes, parse_bytes, parse_memory
-
-_FILE = Path(__file__).with_name("hardware.yaml")
-_APPLE = Path(__file__).with_name("apple.yaml")
 
 
 def _size(text: str) -> tuple[int, int, int]:
@@ -27,29 +24,25 @@ def _size(text: str) -> tuple[int, int, int]:
     return num_bytes, num_bytes - half, num_bytes + half
 
 
-def _yaml(text: str) -> Any:
-    import yaml
-
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
 # ------------------------------------------------------------------ the entries
 
 
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, str]:
-    """Name -> line of hardware.yaml; a name is found without reading the others as YAML."""
-    lines = _FILE.read_text("utf-8").splitlines()
+    """Name -> line of hardware.yaml; a name is found without reading what the others are."""
+    lines = HARDWARE.read_text("utf-8").splitlines()
     return {line[len("- {name: ") :].split(",", 1)[0]: line for line in lines if line[:2] == "- "}
 
 
-_rows: dict[str, Any] = {}
+@lru_cache(maxsize=1)
+def _rows() -> dict[str, Any]:
+    return {row["name"]: row for row in content(HARDWARE)}
 
 
 @lru_cache(maxsize=512)
 def _entry(name: str) -> Accelerator:
     """The device of one line, as Linux shows it."""
-    row = _rows.get(name) or _yaml(_lines()[name])[0]
+    row = _rows()[name]
     printed = {system: row[system] for system in ("linux", "windows") if system in row}
     return _device(
         row["name"], row["vendor"], row["nominal"], printed, "linux", row["source"],
@@ -71,7 +64,7 @@ def _device(
 
 @lru_cache(maxsize=1)
 def _apple() -> Any:
-    return _yaml(_APPLE.read_text("utf-8"))
+    return content(APPLE)
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +77,7 @@ def _macs() -> dict[str, tuple[str, int]]:
 def _mac(name: str) -> Accelerator:
     """A Mac, with what macOS lets its GPU wire."""
     _, size = _macs()[name]
-    row = _apple()["limits"][size]
+    row = _apple()["limits"][str(size)]
     printed = {system: row[system] for system in ("macos", "older_macos") if system in row}
     system = "macos" if "macos" in printed else "older_macos"
     note = (
@@ -102,9 +95,6 @@ def _mac(name: str) -> Accelerator:
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Accelerator, ...]:
     """Every device, in the files' order."""
-    # Read at once, which takes half as long as line by line.
-    for row in _yaml("\n".join(_lines().values())):
-        _rows.setdefault(row["name"], row)
     return (*(_entry(name) for name in _lines()), *(_mac(name) for name in _macs()))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import kvcalc.deployment.hardware as hardware
+from kvcalc.deployment import index
 from kvcalc.deployment.hardware import catalogue, find, of_size
 from kvcalc.errors import NotFoundError, UsageError
 
@@ -21,8 +22,19 @@ def test_every_entry_has_a_source_and_a_name_of_its_own() -> None:
     assert sum(device.measured for device in devices) >= 100
 
 
+def test_the_index_is_up_to_date() -> None:
+    again = "python -m kvcalc.deployment.index writes it"
+    assert index.FILE.read_text("utf-8") == index.text(), again
+
+
+def test_a_file_that_changed_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "hardware.yaml"
+    file.write_text("- {name: a, aliases: [b], sm: 90}\n", "utf-8")
+    assert index.content(file) == [{"name": "a", "aliases": ["b"], "sm": 90}]
+
+
 def test_the_file_is_one_line_an_entry() -> None:
-    """They are read line by line, so that one device does not cost the parsing of 230."""
+    """Names are read line by line, without what stands behind them."""
     text = Path(hardware.__file__).with_name("hardware.yaml").read_text("utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"- \{name: [a-z0-9-]+, .*\}", line) for line in lines)

@@ -291,7 +291,7 @@ def _together(
     from kvcalc.report.answers.together import answer
 
     if device is None:
-        raise UsageError("--together is of one device: --gpu NAME")
+        raise UsageError("--together is of devices that are named: --gpu NAME")
     found = side_by_side(models, device, asked, request, why)
     output.show(answer(found))
     return 0 if found.fits else 1

@@ -1,4 +1,6 @@
-"""Several models on one device at once, each in a server of its own: what each takes, what is left.
+"""Several models on one device, or on the same equal ones: what each takes, what is left.
+
+Each is in a server of its own, which stands on all of the devices alike (``--tp``, ``--pp``).
 
 vLLM's ``--gpu-memory-utilization`` is of one instance: each takes the smallest whole percent with which
 its own requests fit, and together they may take all of the device. An engine that has no such share
@@ -19,7 +21,8 @@ from kvcalc.frozen import changed, frozen
 
 @frozen(kw_only=True)
 class Part:
-    """One model. num_bytes: of the device that it takes; None: more than all of it.
+    """One model. num_bytes: of each device that it takes; None: more than all of it. weight_bytes: on
+    all devices together.
 
     percent: of the device, where the engine is told a share. command: the line of ``kvcalc fit``
     that asks about it alone, with that share. context_tokens: of its requests, media counted.
@@ -36,8 +39,8 @@ class Part:
 
 @frozen(kw_only=True)
 class Together:
-    """The answer. request: for the first model. free_bytes: what none takes; None where one does not
-    fit alone."""
+    """The answer. request: for the first model. free_bytes: what none takes, of each device; None where
+    one does not fit alone."""
 
     device: Accelerator
     request: FitRequest
@@ -56,18 +59,20 @@ class Together:
 def together(device: Accelerator, asked: Iterable[Asked], why: str) -> Together:
     """Each model as it was asked about, in the order of their names.
 
-    Raises UsageError for several devices and UnsupportedError for an engine whose servers' shares
-    are not known.
+    Raises UsageError for replicas, and for several devices of an engine that places layers on each;
+    UnsupportedError for an engine whose servers' shares are not known.
     """
     questions = list(asked)
     first = questions[0][2]
-    if first.layout.devices > 1:
+    record = first.record
+    if first.layout.data > 1:
+        raise UsageError("--together is of one server of each model: leave --dp out")
+    if first.layout.devices > 1 and record.placed is not None:
         raise UsageError(
-            "--together is of one device: name one --gpu, and leave --tp, --pp and --dp out"
+            f"--together of {record.words} is of one device: name one --gpu, and leave --tp and --pp out"
         )
     if first.utilization is not None:
         raise UsageError("--together finds each model's --memory-utilization: leave it out")
-    record = first.record
     record.check_device(device, first.engine_version)
     verdict: Verdict = "does not fit"
     for end, name in ((1, "fits"), (0, "tight")):

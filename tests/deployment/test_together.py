@@ -1,4 +1,4 @@
-"""Several models on one device: each one's share, what is left, and what is refused."""
+"""Several models on the same devices: each one's share, what is left, and what is refused."""
 
 import json
 from typing import Any
@@ -44,6 +44,22 @@ def test_the_logical_need_of_two_is_their_sum(capsys: Capture) -> None:
         assert found["free_bytes"] == memory - need
 
 
+def test_two_models_stand_on_two_devices_alike(capsys: Capture) -> None:
+    """llama-3-8b over two ranks: 8,030,527,488 bytes of weights and half a GiB of cache on each."""
+    need = 2 * (8030527488 + (1 << 29))
+    words = {"engine": "logical", "context": "8k", "tp": 2}
+    for memory, status in ((need, 0), (need - 1, 1)):
+        found = ask(
+            capsys, "llama-3-8b", "llama-3-8b", status=status, gpu_memory=f"{memory}B", **words
+        )
+        assert (found["free_bytes"], found["parallelism"]["tensor"]) == (memory - need, 2)
+    words = {"gpu": ["h100", "h100"], "together": True, "context": "8k"}
+    assert command(models=["qwen3-8b", "qwen3-4b"], **words) == 0
+    out = capsys.readouterr().out
+    assert "together on 2 x h100-80gb (79.19 GiB each, TP 2 x PP 1)" in out
+    assert "left on each" in out
+
+
 def test_one_that_does_not_fit_alone(capsys: Capture) -> None:
     found = ask(capsys, "qwen3-32b", "qwen3-0.6b", status=1, gpu="rtx-4090", context="4k")
     assert found["free_bytes"] is None
@@ -55,14 +71,15 @@ def test_one_that_does_not_fit_alone(capsys: Capture) -> None:
     ("models", "words", "message"),
     [
         (["qwen3-8b"], {}, "name two"),
-        (["qwen3-8b", "qwen3-4b"], {"tp": 2}, "is of one device"),
+        (["qwen3-8b", "qwen3-4b"], {"tp": 2, "dp": 2}, "one server of each model"),
+        (["qwen3-8b", "qwen3-4b"], {"tp": 2, "engine": "llama.cpp"}, "is of one device"),
         (["qwen3-8b", "qwen3-4b"], {"memory_utilization": "0.5"}, "finds each model's"),
         (
             ["qwen3-8b", "qwen3-4b"],
             {"engine": "sglang"},
             "SGLang: what several of its servers take",
         ),
-        (["qwen3-8b", "qwen3-4b"], {"gpu": None, "gpus": "all"}, "--together is of one device"),
+        (["qwen3-8b", "qwen3-4b"], {"gpu": None, "gpus": "all"}, "of devices that are named"),
         (["qwen3-8b", "mor-360m-nr3-middle-cycle"], {}, "vLLM has no mixture of recursions"),
     ],
 )

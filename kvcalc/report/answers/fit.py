@@ -40,17 +40,18 @@ def to_object(fit: Fit) -> dict[str, Any]:
         objects.Fit, fit,
         device=filled(objects.BandedDevice, device, least_bytes=device.least, most_bytes=device.most),
         workload=request.workload,
-        parallelism=_layout(request.layout),
+        parallelism=layout_object(request.layout),
         engine={"name": request.engine, "version": fit.version},
         overheads_measured=fit.measured,
         budget_bytes=fit.budget,
         stages=[_stage(one) for one in fit.devices],
-        fewest=None if fit.fewest is None else _layout(fit.fewest),
+        fewest=None if fit.fewest is None else layout_object(fit.fewest),
         assumptions=fit.notes,
     )  # fmt: skip
 
 
-def _layout(layout: Layout) -> dict[str, Any]:
+def layout_object(layout: Layout) -> dict[str, Any]:
+    """The ranks of each kind."""
     expert = layout.tensor * layout.data if layout.expert else 1
     return filled(objects.Ranks, layout, expert=expert)
 

@@ -1,8 +1,9 @@
-"""``kvcalc fit --together``: several models on one device, each with its share, and what is left."""
+"""``kvcalc fit --together``: several models on the same devices, each with its share, and what is left."""
 
 from typing import Any
 
 from kvcalc.deployment.together import Together
+from kvcalc.report.answers.fit import layout_object
 from kvcalc.report.cells import Bytes, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
@@ -30,12 +31,13 @@ def answer(found: Together) -> Answer:
 
 
 def to_object(found: Together) -> dict[str, Any]:
-    """``bytes`` is what a model takes of the device, null where that is more than all of it;
+    """``bytes`` is what a model takes of each device, null where that is more than all of it;
     ``percent`` the engine's share, null for an engine that is told none."""
     request = found.request
     return filled(
         objects.Together, found,
         engine={"name": request.engine, "version": found.version},
+        parallelism=layout_object(request.layout) if request.layout.devices > 1 else None,
         workload=request.workload,
         models=[
             filled(objects.Share, part, weights_bytes=part.weight_bytes, bytes=part.num_bytes)
@@ -50,15 +52,19 @@ def sheet(found: Together) -> Sheet:
     engine = "" if found.version is None else f", {request.engine_words} {found.version}"
     contexts = {part.context_tokens for part in found.parts}
     tokens = ("up to " if len(contexts) > 1 else "") + format_tokens(max(contexts))
+    layout, size = request.layout, format_bytes(device.bytes)
+    on, each = f"{device.name} ({size})", ""
+    if layout.devices > 1:
+        on, each = f"{layout.devices} x {device.name} ({size} each, {layout})", " on each"
     about = (
-        f"{tokens} tokens x {workload.batch_size} each, together on "
-        f"{device.name} ({format_bytes(device.bytes)}){engine}{found.why}: {found.verdict}"
+        f"{tokens} tokens x {workload.batch_size} each, together on {on}{engine}{found.why}: "
+        f"{found.verdict}"
     )
     if found.free_bytes is None:
         left = "one of them does not fit alone"
     elif found.free_bytes < 0:
-        left = f"{format_bytes(-found.free_bytes)} are missing"
+        left = f"{format_bytes(-found.free_bytes)} are missing{each}"
     else:
-        left = f"{format_bytes(found.free_bytes)} are left"
+        left = f"{format_bytes(found.free_bytes)} are left{each}"
     shares = table("", _COLUMNS, rows_of(_COLUMNS, found.parts))
     return Sheet("", "", (Line("", lead=about), shares, Line(left)), (), KEYS)

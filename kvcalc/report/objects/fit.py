@@ -302,9 +302,10 @@ class Share(TypedDict):
 
 
 class Together(TypedDict):
-    """Several models on one device."""
+    """Several models on one device, or on equal ones (parallelism)."""
 
     device: Device
+    parallelism: NotRequired[Ranks]
     engine: EngineName
     workload: ShortWorkload
     fits: bool

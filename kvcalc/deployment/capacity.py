@@ -213,7 +213,7 @@ def _drafting(
         said = ("the weights of the layers that draft are not in the spec: they are not counted",)
     beside = Beside(mtp_layers=modules, draft=request.draft, adapters=adapters)
     check_layout(beside, request.layout)
-    parts = parts_beside(spec, beside, dtype, request.layout.tensor)
+    parts = parts_beside(spec, beside, dtype, request.layout)
     words = {"mtp": "MTP weights", "draft": "the draft's weights", "adapters": "adapters' slots"}
     for part in parts:
         said += (f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's",)

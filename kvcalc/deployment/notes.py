@@ -43,7 +43,7 @@ def notes_for(spec: ModelSpec, answer: Fit) -> Iterator[str]:
     workload = request.workload
     if any(item.name == "encoder cache" for one in answer.devices for item in one.overheads):
         yield encoder_note(request)
-    for part in parts_beside(spec, workload.beside, workload.dtype, request.layout.tensor):
+    for part in parts_beside(spec, workload.beside, workload.dtype, request.layout):
         yield from part.notes
     if spec.left_out:
         yield f"not counted: {'; '.join(spec.left_out)}"

@@ -11,7 +11,7 @@ from kvcalc.memory.beside import check_layout, groups_beside, parts_beside
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import groups_of
 from kvcalc.memory.layout import Layout
-from kvcalc.memory.ledger import rank_shape
+from kvcalc.memory.ledger import shape_on
 from kvcalc.memory.stages import decoder_stages, stage_functions
 from kvcalc.memory.weights import device_weight_bytes, ledger
 from kvcalc.spec.model import ModelSpec
@@ -51,7 +51,7 @@ def stages_of(
         made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
     caches = list(made[key])
     check_layout(beside, layout)
-    parts = parts_beside(spec, beside, dtype, layout.tensor)
+    parts = parts_beside(spec, beside, dtype, layout)
     weights[-1] += sum(part.rank_bytes for part in parts)
     if groups := groups_beside(spec, beside):
         more = compile_groups(groups, dtypes, layout.tensor)
@@ -85,7 +85,6 @@ def _moved_experts(
     """By how much experts that stand once among the ranks of all replicas, whole or cut, differ from
     experts cut over the tensor ranks. Raises UsageError for --expert-parallel of a model without, and
     UnsupportedError where the ranks do not divide an expert."""
-    ranks = layout.tensor * layout.data
     rows = [
         row
         for row in ledger(spec, dtype).rows
@@ -100,7 +99,5 @@ def _moved_experts(
             tensor = row.weight.tensor
             owned = sum(index in layers for index in row.layers)
             cut = row.shape_bytes(tensor.per_rank(layout.tensor))
-            whole = (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
-            shape = whole if layout.expert else rank_shape(tensor, ranks)
-            moved += (row.shape_bytes(shape) - cut) * owned
+            moved += (row.shape_bytes(shape_on(tensor, layout)) - cut) * owned
         yield moved

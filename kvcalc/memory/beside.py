@@ -26,7 +26,7 @@ from kvcalc.memory.ledger import (
     TypeTotal,
     make_rows,
     merged_types,
-    rank_shape,
+    shape_on,
     type_totals,
 )
 from kvcalc.memory.schemes import scheme_of
@@ -55,13 +55,15 @@ class PartBeside:
     notes: tuple[str, ...] = ()
 
 
-def parts_beside(spec: ModelSpec, beside: Beside, dtype: str, ranks: int) -> tuple[PartBeside, ...]:
-    """The parts that were asked for. dtype: of the model's weights. ranks: tensor ranks.
+def parts_beside(
+    spec: ModelSpec, beside: Beside, dtype: str, layout: Layout
+) -> tuple[PartBeside, ...]:
+    """The parts that were asked for. dtype: of the model's weights.
 
     Raises UsageError for modules that the model does not have, UnsupportedError for a draft of another
     model, and as ``ledger`` does.
     """
-    return tuple(_parts(spec, beside, dtype, ranks))
+    return tuple(_parts(spec, beside, dtype, layout))
 
 
 def groups_beside(spec: ModelSpec, beside: Beside) -> tuple[CacheGroup, ...]:
@@ -97,13 +99,13 @@ def check_layout(beside: Beside, layout: Layout) -> None:
         )
 
 
-def _parts(spec: ModelSpec, beside: Beside, dtype: str, ranks: int) -> Iterator[PartBeside]:
+def _parts(spec: ModelSpec, beside: Beside, dtype: str, layout: Layout) -> Iterator[PartBeside]:
     if beside.mtp_layers:
-        yield _mtp(spec, beside.mtp_layers, dtype, ranks)
+        yield _mtp(spec, beside.mtp_layers, dtype, layout)
     if beside.draft is not None:
-        yield _draft(spec, beside.draft.spec, ranks)
+        yield _draft(spec, beside.draft.spec, layout.tensor)
     if beside.adapters is not None:
-        yield _adapters(spec, beside.adapters, ranks)
+        yield _adapters(spec, beside.adapters, layout.tensor)
 
 
 def mtp_modules(spec: ModelSpec, asked: int) -> int:
@@ -130,7 +132,7 @@ def _them(number: int) -> str:
     return "it" if number == 1 else "them"
 
 
-def _mtp(spec: ModelSpec, asked: int, dtype: str, ranks: int) -> PartBeside:
+def _mtp(spec: ModelSpec, asked: int, dtype: str, layout: Layout) -> PartBeside:
     modules = mtp_modules(spec, asked)
     own_head = spec.mtp is not None and spec.mtp.copies == "head"
     shared = ("embedding",) if own_head else ("embedding", "head")
@@ -143,13 +145,13 @@ def _mtp(spec: ModelSpec, asked: int, dtype: str, ranks: int) -> PartBeside:
             f"--mtp-layers {asked}: mlx-lm's classes drop the multi-token-prediction layers"
         )
     if gguf is not None:
-        types = _in_gguf(spec, gguf, modules, ranks)
+        types = _in_gguf(spec, gguf, modules, layout.tensor)
         num_bytes = on_rank = sum(each.bytes for each in types)
     else:
         rows = tuple(make_rows(found, scheme_of(spec, dtype)))
         types = type_totals(rows)
         num_bytes = sum(each.bytes for each in types)
-        on_rank = sum(_on_rank(row, ranks) for row in rows)
+        on_rank = sum(_on_rank(row, layout) for row in rows)
     return PartBeside(
         name="mtp",
         parameters=count_parameters(found),
@@ -185,8 +187,8 @@ def _in_gguf(spec: ModelSpec, gguf: Recipe, modules: int, ranks: int) -> tuple[T
     return merged_types([*whole, *less])
 
 
-def _on_rank(row: Row, ranks: int) -> int:
-    return row.shape_bytes(rank_shape(row.weight.tensor, ranks)) * row.count
+def _on_rank(row: Row, layout: Layout) -> int:
+    return row.shape_bytes(shape_on(row.weight.tensor, layout)) * row.count
 
 
 def _mtp_cache(spec: ModelSpec, asked: int) -> tuple[CacheGroup, ...]:

@@ -283,7 +283,7 @@ def _parts_beside(spec: ModelSpec, workload: Workload) -> "tuple[PartBeside, ...
     from kvcalc.memory.beside import check_layout, parts_beside
 
     check_layout(workload.beside, workload.layout)
-    return parts_beside(spec, workload.beside, workload.dtype, workload.layout.tensor)
+    return parts_beside(spec, workload.beside, workload.dtype, workload.layout)
 
 
 def _cache(spec: ModelSpec, workload: Workload, accounting: Accounting) -> CacheEstimate:

@@ -15,6 +15,7 @@ from kvcalc.dtypes import Format
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.inventory import ParamGroup, Place
+from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import Layer
 from kvcalc.spec.stored import TypeTotal as TypeTotal
 from kvcalc.tensors import Component, ParamTensor
@@ -303,6 +304,17 @@ def rank_shape(tensor: ParamTensor, ranks: int) -> tuple[int, ...]:
         raise UnsupportedError(
             f"tensor parallelism over {ranks} ranks: {tensor.name} {list(tensor.shape)}: {error}"
         ) from None
+
+
+def shape_on(tensor: ParamTensor, layout: Layout) -> tuple[int, ...]:
+    """The same on the fullest rank of a layout: routed experts stand once among the ranks of all replicas,
+    each whole with expert parallelism, else cut. Raises as ``rank_shape``."""
+    if tensor.experts_per_token is None:
+        return rank_shape(tensor, layout.tensor)
+    ranks = layout.tensor * layout.data
+    if layout.expert:
+        return (-(-tensor.shape[0] // ranks), *tensor.shape[1:])
+    return rank_shape(tensor, ranks)
 
 
 def _part(weight: Weight, stored: Stored, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.gguf.model import gguf_model
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load as spec_of
@@ -133,6 +134,16 @@ def test_pipeline_stages_hold_their_own_layers() -> None:
 def test_experts_are_needed_for_expert_parallelism() -> None:
     with pytest.raises(UsageError, match="no routed experts"):
         run("llama-3-8b", layout=Layout(2, 1, 1, True))
+
+
+def test_modules_that_draft_have_their_experts_among_all_ranks_too() -> None:
+    spec = spec_of("deepseek-v3")
+    # 16 of 256 experts of 3 * 7,168 * 2,048 bytes with 3 * 56 * 16 scales of 4; 440,468,704 beside.
+    layout = Layout(data=16, expert=True)
+    (stage,) = stages_of(
+        spec, spec.own_dtype, CacheDtypes.parse("bf16"), layout, Beside(mtp_layers=1)
+    )
+    assert dict(stage.beside) == {"mtp": 16 * 44_050_944 + 440_468_704}
 
 
 def test_replicas_that_do_not_divide_an_expert_are_refused_by_its_name() -> None:

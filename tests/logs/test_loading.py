@@ -307,6 +307,22 @@ def test_a_figure_that_no_class_makes_disagrees() -> None:
     assert found.disagrees
 
 
+def test_replicas_of_the_attention_share_the_rest() -> None:
+    """SGLang's class on the meta device, eight replicas on eight ranks: 9,785,405,440 bytes of parameters
+    and 20,971,520 of tables on each (sglang_loaded.jsonl)."""
+    text = (
+        "server_args=ServerArgs(model_path='Qwen/Qwen3-30B-A3B', dtype='auto', tp_size=8, pp_size=1, "
+        "dp_size=8, enable_dp_attention=True)\n"
+        "[DP0 TP0] Load weight end. type=Qwen3MoeForCausalLM, dtype=torch.bfloat16, avail mem=60.00 GB, "
+        "mem usage=9.20 GB\n"
+        "[DP0 TP0] KV Cache is allocated. #tokens: 400000, K size: 18.31 GB, V size: 18.31 GB\n"
+    )
+    found = answer_of([text.encode()], gpu="h100")
+    own = next(each for each in found.observations if each.quantity == "loaded_bytes")
+    assert (own.least, own.predicted) == (9_785_405_440, 9_806_376_960)
+    assert own.agrees
+
+
 def test_releases_that_nobody_read_are_said() -> None:
     row: Row = ("Qwen/Qwen2.5-7B-Instruct", 1, 1, "bfloat16", "None", "14.25", 0, 0, 0, None)
     for version, said in (

@@ -196,4 +196,4 @@ def _copies(spec: ModelSpec, dtype: str, layout: Layout) -> int:
         for name, elements, _, count in _rows(spec, dtype)
         if name == "attention.kv_b_proj.weight"
     )
-    return whole // layout.devices
+    return whole // (layout.tensor * layout.pipeline)

@@ -48,7 +48,7 @@ def answer(
     result = compared.result
     rows = (
         *compared.observations(),
-        *weights(start, found.spec, compared.request.layout, device),
+        *weights(start, found.spec, _with_replicas(start, compared.request.layout), device),
     )
     return LogAnswer(
         **parts_of(start, found), rules=result.version, observations=rows,
@@ -56,6 +56,13 @@ def answer(
         verdict=tuple(_verdict(compared)), assumed=assumed, notes=(*notes, *result.notes),
         request=tuple(_token(compared)), request_title="one token of the pool",
     )  # fmt: skip
+
+
+def _with_replicas(start: Start, layout: Layout) -> Layout:
+    """What weights are divided by: all ranks share what is not the attention's (--enable-dp-attention)."""
+    if not truth(start, "--enable-dp-attention"):
+        return layout
+    return replace(layout, data=whole(start, "--dp-size") or 1)
 
 
 def question(start: Start, spec: ModelSpec, device: Accelerator | None) -> SglangFlags:

@@ -83,9 +83,8 @@ class Format:
 
     @cached_property
     def by_blocks(self) -> bool:
-        """Whether a tensor's bytes are those of its rows, each of whole blocks, and nothing beside."""
-        beside = self.tile, self.zero_bits, self.column_bytes, self.scaled_elements, self.once_bytes
-        return not any(beside)
+        """Whether bytes follow from elements, rows and columns, where blocks and words are whole."""
+        return not (self.tile or self.scaled_elements or self.once_bytes or self.zero_per_row)
 
     def tensor(self, shape: tuple[int, ...], fused: int = 1) -> int:
         """Bytes of a weight tensor whose last axis is the row.

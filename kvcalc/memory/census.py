@@ -46,21 +46,43 @@ def _each(kept: "_Kept", taken: "_Taken", scheme: ByComponent) -> dict[Component
 
 @frozen
 class _Blocks:
-    """Weights as a format sees them whose bytes follow from whole blocks and rows alone.
+    """Matrices as a format sees them whose bytes follow from their elements, rows and columns.
 
-    divisor: what divides the elements of every row.
+    columns: of each, added up. in_row, in_column: what divides the elements of every row, and of
+    every column of a matrix by itself.
     """
 
     elements: int
     rows: int
-    divisor: int
+    columns: int
+    in_row: int
+    in_column: int
 
     def hold(self, format: Format) -> bool:
-        """Whether it is such a format, and its blocks divide every row."""
-        return format.by_blocks and not self.divisor % format.block_elements
+        """Whether it is such a format, and its blocks and words of zero points divide all of them."""
+        return (
+            format.by_blocks
+            and not self.in_row % format.block_elements
+            and not self.in_column * format.zero_bits % 32
+        )
 
     def bytes(self, format: Format) -> int:
-        return format.element_bytes(self.elements) + self.rows * format.row_bytes
+        zeros = self.elements // format.block_elements * format.zero_bits // 8
+        beside = self.rows * format.row_bytes + self.columns * format.column_bytes + zeros
+        return format.element_bytes(self.elements) + beside
+
+
+def _blocks(kinds: list[_Kind]) -> _Blocks:
+    elements = rows = columns = in_row = in_column = 0
+    for tensor, (*outer, height, width), count in kinds:
+        # Matrices that lie in one another's rows have zero points and columns of their own.
+        fused = tensor.fused if height % tensor.fused == 0 else 1
+        matrices = count * prod(outer)
+        elements += matrices * height * width
+        rows += matrices * height
+        columns += matrices * fused * width
+        in_row, in_column = gcd(in_row, width), gcd(in_column, height // fused)
+    return _Blocks(elements, rows, columns, in_row, in_column)
 
 
 class _Taken:
@@ -68,17 +90,10 @@ class _Taken:
 
     def __init__(self, kinds: list[_Kind]) -> None:
         self.kinds = kinds
-        shapes: dict[Component, list[tuple[tuple[int, ...], int]]] = {}
-        for tensor, shape, count in kinds:
-            shapes.setdefault(tensor.component, []).append((shape, count))
-        self.blocks = {
-            component: _Blocks(
-                sum([count * prod(shape) for shape, count in held]),
-                sum([count * prod(shape[:-1]) for shape, count in held]),
-                gcd(*[shape[-1] for shape, _ in held]),
-            )
-            for component, held in shapes.items()
-        }
+        of: dict[Component, list[_Kind]] = {}
+        for kind in kinds:
+            of.setdefault(kind[0].component, []).append(kind)
+        self.blocks = {component: _blocks(held) for component, held in of.items()}
 
 
 class _Kept:

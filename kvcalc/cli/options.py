@@ -154,7 +154,7 @@ SetFields = Annotated[
         "FIELD=VALUE", "Change a field: blocks.decoder.attention.num_key_value_heads=4.", "--set"
     ),
 ]
-Together = Annotated[bool, kinds.switch("--together", "All of the models on the device at once.")]
+Together = Annotated[bool, kinds.switch("--together", "All of the models on the devices at once.")]
 Force = Annotated[bool, kinds.switch("--force", "Overwrite what is there.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
 ALL_ENGINES = "all"

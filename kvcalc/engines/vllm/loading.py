@@ -56,7 +56,7 @@ def loaded(
         if wide:
             return wide
     if any(row.stored.format.name == "mxfp4" for row in rows):
-        choice = _mxfp4_kernel(device)
+        choice = _mxfp4_kernel(spec, device)
         if isinstance(choice, str):
             said = "; ".join(_both(spec, dtype, layout, found, over))
             return f"{choice}: {said}"
@@ -88,11 +88,18 @@ def _class_of(spec: ModelSpec, version: str | None) -> ModelClass | str:
     return f"vLLM's class for model_type {kind} was not built here, so what it loads is not known"
 
 
-def _mxfp4_kernel(device: Device | None) -> Padding | str:
+def _mxfp4_kernel(spec: ModelSpec, device: Device | None) -> Padding | str:
     if device is None:
         return "the GPU's kernel pads MXFP4 experts, so what is loaded needs --gpu"
     if device.vendor == "AMD" and device.name.startswith("mi3"):
-        return _ROCM
+        # Of gpt-oss's clipped activation all kernels have 256; of SiLU some have 128
+        # (fused_moe/oracle/mxfp4.py, mxfp4_round_up_hidden_size_and_intermediate_size).
+        own = spec.model_type == "gpt_oss"
+        return (
+            _ROCM
+            if own
+            else f"to what {device.name}'s kernel pads its MXFP4 experts is not known here"
+        )
     sm = device.sm or 0
     if sm // 10 == 9:
         return _TRITON

@@ -103,7 +103,7 @@ def _parts(spec: ModelSpec, beside: Beside, dtype: str, layout: Layout) -> Itera
     if beside.mtp_layers:
         yield _mtp(spec, beside.mtp_layers, dtype, layout)
     if beside.draft is not None:
-        yield _draft(spec, beside.draft.spec, layout.tensor)
+        yield _draft(spec, beside.draft.spec, layout)
     if beside.adapters is not None:
         yield _adapters(spec, beside.adapters, layout.tensor)
 
@@ -191,6 +191,11 @@ def _on_rank(row: Row, layout: Layout) -> int:
     return row.shape_bytes(shape_on(row.weight.tensor, layout)) * row.count
 
 
+def _moved(row: Row, layout: Layout) -> int:
+    """By how much routed experts among the ranks of all replicas differ from those of one replica."""
+    return _on_rank(row, layout) - _on_rank(row, Layout(layout.tensor))
+
+
 def _mtp_cache(spec: ModelSpec, asked: int) -> tuple[CacheGroup, ...]:
     modules = mtp_modules(spec, asked)
     assert spec.mtp is not None
@@ -205,7 +210,7 @@ def _mtp_cache(spec: ModelSpec, asked: int) -> tuple[CacheGroup, ...]:
     return tuple(groups)
 
 
-def _draft(spec: ModelSpec, draft: ModelSpec, ranks: int) -> PartBeside:
+def _draft(spec: ModelSpec, draft: ModelSpec, layout: Layout) -> PartBeside:
     check_draft(spec, draft)
     made = ledger(draft, draft.own_dtype)
     keeps = "its cache in the formats of the model's"
@@ -215,7 +220,8 @@ def _draft(spec: ModelSpec, draft: ModelSpec, ranks: int) -> PartBeside:
         name="draft",
         parameters=summarise(draft).total,
         bytes=made.bytes,
-        rank_bytes=device_weight_bytes(draft, draft.own_dtype, ranks, 1)[0],
+        rank_bytes=device_weight_bytes(draft, draft.own_dtype, layout.tensor, 1)[0]
+        + sum(_moved(row, layout) for row in made.rows),
         types=made.types,
         groups=_draft_cache(draft),
         notes=(f"{draft.name} drafts: its weights in {_own_format(draft)}, {keeps}",),

@@ -20,7 +20,7 @@ from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.gguf.model import gguf_model
-from kvcalc.memory.asked_beside import Beside
+from kvcalc.memory.asked_beside import Beside, Draft
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load as spec_of
@@ -144,6 +144,14 @@ def test_modules_that_draft_have_their_experts_among_all_ranks_too() -> None:
         spec, spec.own_dtype, CacheDtypes.parse("bf16"), layout, Beside(mtp_layers=1)
     )
     assert dict(stage.beside) == {"mtp": 16 * 44_050_944 + 440_468_704}
+
+
+def test_a_mixture_that_drafts_has_its_experts_among_all_ranks_too() -> None:
+    spec = spec_of("qwen3-30b-a3b")
+    # Half of 28,991,029,248 parameters of experts, and the other 1,541,093,376.
+    beside = Beside(draft=Draft(spec))
+    (stage,) = stages_of(spec, "bf16", CacheDtypes.parse("bf16"), Layout(data=2), beside)
+    assert dict(stage.beside) == {"draft": 2 * (28_991_029_248 // 2 + 1_541_093_376)}
 
 
 def test_replicas_that_do_not_divide_an_expert_are_refused_by_its_name() -> None:

@@ -76,6 +76,13 @@ class Format:
             )
         return blocks * self.block_bytes + self.row_bytes
 
+    def share(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A rank's share of a tensor as it is held: MXFP4's kernels pad its rows to whole blocks, which
+        gpt-oss cut over 4 ranks is not."""
+        if self.name != "mxfp4":
+            return shape
+        return (*shape[:-1], -(-shape[-1] // self.block_elements) * self.block_elements)
+
     def element_bytes(self, elements: int) -> int:
         """Bytes of so many elements of whole blocks, their own scales included where a block
         holds them."""

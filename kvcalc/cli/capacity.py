@@ -61,7 +61,7 @@ def capacity(
     reserve: options.Reserve = None, gpu_memory: options.GpuMemory = None,
     memory_utilization: _Utilization = None, context: _Context = None,
     weights: Weights = Weights(), model_dtype: _ModelDtype = "bf16",
-    tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1,
+    tp: options.ListedRanks = None, pp: options.PipelineParallel = 1,
     dp: options.DataParallel = 1, draft: Draft = None, lora: Lora = Lora(),
     expert_parallel: options.ExpertParallel = False, enforce_eager: options.EnforceEager = False,
     output: Output = Output(), **given: Any,
@@ -78,13 +78,13 @@ def capacity(
     placed = name in local.LOCAL and local.is_table(name, gpu, devices, ram, reserve, given)
     _refuse_beside(name, None if placed else draft, lora)
     if placed:
-        machine = local.machine_of(gpu, gpu_memory, tp * pp, ram, reserve, devices or 0)
+        machine = local.machine_of(gpu, gpu_memory, (tp or 1) * pp, ram, reserve, devices or 0)
         local.table(locate(model), name, machine, dtype, context, given, engine_version, output,
                     draft)  # fmt: skip
         return
     options.foreign(name, (("--devices", devices), ("--ram", ram), ("--reserve", reserve)))
     found = locate(model)
-    server, layout = options.server(options.gpu_list(gpu), Layout(tp, pp, dp, expert_parallel))
+    server, layout = options.server(options.gpu_list(gpu), tp, Layout(1, pp, dp, expert_parallel))
     question = Question(
         engine=name, engine_version=engine_version, available=_available(available),
         device=options.device(server, gpu_memory),

@@ -115,7 +115,7 @@ def fit(
     drafts: Drafts = Drafts(), lora: Lora = Lora(), media: Media = Media(),
     encoder_context: options.EncoderContext = None, weights: Weights = Weights(),
     kv_dtype: options.KvDtypeGiven = None, state_dtype: options.StateDtype = None,
-    tp: options.TensorParallel = 1, pp: options.PipelineParallel = 1, dp: options.DataParallel = 1,
+    tp: options.ListedRanks = None, pp: options.PipelineParallel = 1, dp: options.DataParallel = 1,
     expert_parallel: options.ExpertParallel = False, engine: _Engine = None,
     engine_version: options.EngineVersion = None, server: _Server = _Server(),
     output: Output = Output(), **given: Any,
@@ -147,16 +147,16 @@ def fit(
     if name in local.LOCAL and one:
         found = _placeable(model, name, lora.said)
         if dtype or flag or drafting or len(named) > 1 or not one_of or local.is_file(found.spec):
-            on = local.machine_of(named, machine.gpu_memory, tp * pp, machine.ram, machine.reserve)
-            slots = local.slots(
-                batch, kv_dtype, given, drafts.speculative_tokens, drafts.mtp_layers
-            )
+            on = local.machine_of(named, machine.gpu_memory, (tp or 1) * pp, machine.ram,
+                                  machine.reserve)  # fmt: skip
+            slots = local.slots(batch, kv_dtype, given, drafts.speculative_tokens,
+                                drafts.mtp_layers)  # fmt: skip
             return local.fit_locally(found, name, on, dtype, tokens, slots, engine_version, why, output,
                                      put=media.words, path=models[0], draft=draft)  # fmt: skip
     flag = flag or first({"--draft": draft, "--mtp-layers": drafts.mtp_layers})
     _refuse_several(name, flag, (lora.said or served.said) if several else None, kv_dtype)
     options.foreign(name, own.items())
-    gpu, layout = options.server(named, Layout(tp, pp, dp, expert_parallel, served.towers_whole))
+    gpu, layout = options.server(named, tp, Layout(1, pp, dp, expert_parallel, served.towers_whole))
     device = _one_accelerator(gpu, machine.gpus, machine.gpu_memory)
     request = replace(server.request(name, engine_version, batch, dp), kv_stated=bool(kv_dtype))
     asked = Asked(

@@ -141,6 +141,11 @@ StateDtype = Annotated[
     ),
 ]
 TensorParallel = Annotated[int, kinds.num("--tp", "Tensor-parallel ranks.")]
+# None: as many as the devices that are listed.
+ListedRanks = Annotated[
+    int | None,
+    kinds.num("--tp", "Tensor-parallel ranks.", show_default="1, or the devices listed"),
+]
 PipelineParallel = Annotated[int, kinds.num("--pp", "Pipeline-parallel ranks.")]
 DataParallel = Annotated[
     int, kinds.num("--dp", "Replicas of the attention, each with its own requests.")
@@ -204,16 +209,18 @@ def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
     return [gpus] if isinstance(gpus, str) else list(gpus or ())
 
 
-def server(gpus: list[str], layout: "Layout") -> "tuple[str | None, Layout]":
+def server(gpus: list[str], tp: int | None, layout: "Layout") -> "tuple[str | None, Layout]":
     """The accelerator of an engine that runs on equal ones, named once or once a rank, and the layout.
 
-    Equal devices that are listed are tensor ranks where nothing says how they share. Raises UsageError
-    for different ones, and for another number of them than of ranks.
+    layout: with one tensor rank, whatever tp says. Equal devices that are listed are tensor ranks where
+    nothing says how they share. Raises UsageError for different ones, and for another number of them
+    than of ranks.
     """
-    if len(gpus) < 2:
-        return (gpus[0] if gpus else None), layout
     from dataclasses import replace
 
+    layout = replace(layout, tensor=tp or 1)
+    if len(gpus) < 2:
+        return (gpus[0] if gpus else None), layout
     from kvcalc.deployment.hardware import find
 
     said = f"--gpu {' --gpu '.join(gpus)}"
@@ -222,7 +229,7 @@ def server(gpus: list[str], layout: "Layout") -> "tuple[str | None, Layout]":
             f"{said}: the number of equal devices is --tp and --pp; --engine llama.cpp runs on "
             "different ones"
         )
-    if layout.devices == 1:
+    if tp is None and layout.devices == 1:
         return gpus[0], replace(layout, tensor=len(gpus))
     if len(gpus) != layout.devices:
         raise UsageError(

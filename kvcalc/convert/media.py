@@ -21,7 +21,7 @@ from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, published, published_config
 from kvcalc.media.sounds import audio_rule
-from kvcalc.media.source import Source
+from kvcalc.media.source import Source, short
 from kvcalc.media.stamps import stamp_tokens
 from kvcalc.media.videos import WORDED, video_rule
 from kvcalc.media.words import MediaItem, Placeholders
@@ -225,12 +225,19 @@ def with_settings(
 
 
 def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
-    """How the processor is set that lies in a model's folder; None where no file says it."""
+    """How the processor is set that lies in a model's folder; None where no file says it.
+
+    Raises UnsupportedError for a part of processor_config.json that is no object.
+    """
     part, files = _PROCESSORS[kind]
     around = folder / "processor_config.json"
     whole = read_json(around) if around.is_file() else {}
     own = whole.get(part)
-    if not isinstance(own, Mapping):
+    if own is not None and not isinstance(own, Mapping):
+        raise UnsupportedError(
+            f"processor_config.json: {part} = {short(own)}: settings are an object"
+        )
+    if own is None:
         own = next((read_json(folder / name) for name in files if (folder / name).is_file()), None)
     # What the processor of all kinds is told, such as image_seq_len, stands around its parts.
     return {**whole, **own} if own is not None else whole or None

@@ -29,11 +29,13 @@ class Source:
         """A whole number of the settings, else of the config, else the class's default.
 
         A dotted key stands in an object: ``size.longest_edge``. Raises UnsupportedError for what is
-        stated and is no number from 1 to ``most``.
+        stated and is no number from 1 to ``most``, and for settings that are no object where it stands.
         """
         for source in (self.settings or {}, self.config):
             for key in keys:
                 value = value_at(source, key)
+                if value is None and source is self.settings:
+                    _object_of(source, key)
                 if isinstance(value, Mapping) and any(each.startswith(f"{key}.") for each in keys):
                     continue  # Its parts have keys of their own.
                 if value is not None:
@@ -72,6 +74,14 @@ def value_at(source: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _object_of(settings: Mapping[str, Any], key: str) -> None:
+    """Refuse a dotted key whose first part is stated and is no object."""
+    first, dot, rest = key.partition(".")
+    stated = settings.get(first)
+    if dot and stated is not None and not isinstance(stated, Mapping):
+        raise UnsupportedError(f"{first} = {short(stated)}: a processor's {first} has {rest} in it")
 
 
 def _square(value: Any) -> Any:

@@ -115,8 +115,9 @@ class _Kept:
 
 def _bytes(kind: _Kind, format: Format) -> int:
     tensor, shape, count = kind
+    held = shape if shape == tensor.shape else format.share(shape)
     try:
-        return count * format.tensor(shape, tensor.fused)
+        return count * format.tensor(held, tensor.fused)
     except ValueError as error:
         raise UnsupportedError(f"{tensor.name} {list(shape)}: {error}") from None
 

@@ -151,11 +151,7 @@ class Row:
                 f"explains, so its share on a rank is not known: say --dtype for another"
             )
         part = _part(self.weight, self.stored, shape)
-        block = self.stored.format.block_elements
-        if self.stored.format.name == "mxfp4" and part[-1] % block:
-            # Its kernels pad a share to whole blocks, which gpt-oss cut over 4 ranks is not.
-            part = (*part[:-1], -(-part[-1] // block) * block)
-        return _bytes(self.weight, self.stored, part)
+        return _bytes(self.weight, self.stored, self.stored.format.share(part))
 
 
 @frozen

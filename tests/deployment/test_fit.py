@@ -247,6 +247,7 @@ def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> No
         ({"gpu": ["h100"], "batch": 9, "max_num_seqs": 8}, "runs fewer at once"),
         ({"gpu": ["h100", "a100-80gb"]}, "the number of equal devices is --tp"),
         ({"gpu": ["h100", "h100"], "tp": 4}, "2 devices, and --tp and --pp say 4"),
+        ({"gpu": ["h100", "h100"], "tp": 1}, "2 devices, and --tp and --pp say 1"),
         ({"gpu": ["h100"], "ram": "64GiB", "engine": "vllm"}, "vLLM has no --ram"),
         ({"engine": "llama.cpp", "dtype": "q8_0"}, "--gpu NAME"),
         ({"gpu": ["rtx-4090"] * 2, "engine": "llama.cpp", "tp": 3}, "2 devices are named"),

@@ -110,6 +110,22 @@ def test_each_processor_of_one_file_has_its_own_settings(tmp_path: Path) -> None
     assert item.tokens == 15301
 
 
+@pytest.mark.parametrize(
+    ("file", "settings", "said"),
+    [
+        ("preprocessor_config", {"size": 5}, "size = 5: a processor's size has"),
+        ("processor_config", {"image_processor": 3}, "image_processor = 3: settings are an object"),
+    ],
+)
+def test_settings_that_are_no_object_are_refused(
+    tmp_path: Path, file: str, settings: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    (tmp_path / f"{file}.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(kvcalc.UnsupportedError, match=said):
+        kvcalc.estimate(tmp_path, context_tokens=100, images="1x640x480")
+
+
 @pytest.mark.parametrize("words", [{"images": "1"}, {"audio": "30s"}])
 def test_a_model_without_a_tower_takes_none(words: dict[str, str]) -> None:
     with pytest.raises(kvcalc.UsageError, match="llama-3-8b has no tower"):

@@ -104,6 +104,17 @@ def test_whole_blocks_and_rows(dtype: str, matrices: int) -> None:
     assert total - matrices == 2_101_346_304 + 532_480
 
 
+def test_a_share_of_mxfp4_is_padded_to_whole_blocks() -> None:
+    """gpt-oss-20b over 4 ranks: down_proj's rows of 720 are held as 736, 23 blocks of 17 bytes."""
+    found = rank_bytes(load("gpt-oss-20b"), "mxfp4", 4)
+    up, down = 1440 * 90 * 17, 2880 * 23 * 17
+    # Biases of both, in bf16, beside them.
+    assert found["experts"] == 24 * 32 * (up + down + 2 * (1440 + 2880)) == 2_563_522_560
+    # The first rank of each of two stages: together what one rank holds of the whole.
+    stages = device_weight_bytes(load("gpt-oss-20b"), "mxfp4", 4, 2)[::4]
+    assert sum(stages) == sum(found.values()) == 3_232_166_784
+
+
 @pytest.mark.parametrize(
     ("name", "ranks"),
     [("llama-3-8b", 4), ("qwen3-30b-a3b", 2), ("gpt-oss-20b", 1), ("deepseek-v2-lite", 1)],

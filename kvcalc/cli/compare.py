@@ -16,7 +16,7 @@ from kvcalc.report.answers.compare import answer
 from kvcalc.spec.catalog import expand
 
 if TYPE_CHECKING:
-    from kvcalc.report.drawings.curves import Picture
+    from kvcalc.deployment.curves import Picture
 
 # A table longer than this is not read; it is a job for --format csv.
 MAX_TABLE_ROWS = 2_000
@@ -127,7 +127,7 @@ def _draw(
 
 def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
     """The curves of the comparison, at the largest batch that was asked for."""
-    from kvcalc.report.drawings.curves import picture
+    from kvcalc.deployment.curves import picture
 
     return picture(variants, batch=max(batches), **question)
 

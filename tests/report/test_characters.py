@@ -2,9 +2,9 @@
 
 import pytest
 
+from kvcalc.deployment.curves import picture
 from kvcalc.memory.grid import Variant
 from kvcalc.report.drawings import characters as chart
-from kvcalc.report.drawings.curves import picture
 from kvcalc.spec.catalog import load
 
 

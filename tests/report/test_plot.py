@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from kvcalc.cli.app import main
+from kvcalc.deployment.curves import Picture, picture
 from kvcalc.errors import MissingExtraError, UsageError
 from kvcalc.memory.grid import Variant
 from kvcalc.report.drawings import plot
-from kvcalc.report.drawings.curves import Picture, picture
 from kvcalc.spec.catalog import load
 
 pytestmark = pytest.mark.slow

@@ -1,5 +1,6 @@
 """``kvcalc explain``: per kind of layer, the equation, the numbers, the bytes and the source."""
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -73,12 +74,18 @@ def to_object(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> di
     }
 
 
+def explained(spec: ModelSpec, group: CacheGroup) -> Explanation | None:
+    """What the mechanism of some layers says of itself; None where it says nothing."""
+    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
+    told: Explanation | None = mechanism.explain() if hasattr(mechanism, "explain") else None
+    return told
+
+
 def group_object(
     spec: ModelSpec, group: CacheGroup, workload: Workload, length: int
 ) -> dict[str, Any]:
     """Layers of one mechanism at a length, with each tensor of one layer and one sequence."""
-    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
-    told = mechanism.explain() if hasattr(mechanism, "explain") else None
+    told = explained(spec, group)
     tensors: list[dict[str, Any]] = []
     for tensor in group.tensors:
         positions = tensor.extent.positions(length, workload.encoder_tokens)
@@ -97,66 +104,58 @@ def group_object(
 
 
 def _told(told: Explanation) -> dict[str, Any]:
-    equations = (("position", told.per_position), ("fixed", told.fixed))
-    values = {what: evaluate(told.substituted(each)) for what, each in equations if each}
+    values = {counted: value for counted, _, _, value in told.equations()}
     return filled(objects.Told, told, elements=values)
 
 
 def render(spec: ModelSpec, workload: Workload, notes: tuple[str, ...]) -> str:
     """Plain text; every line of arithmetic can be checked by hand."""
-    lines = [f"{spec.name}: what one sequence of {workload.context_tokens} tokens keeps", ""]
-    total_words = []
+    return "\n".join(_lines(spec, workload, to_object(spec, workload, notes))).rstrip() + "\n"
+
+
+def _lines(spec: ModelSpec, workload: Workload, found: dict[str, Any]) -> Iterator[str]:
+    context, length = found["context_tokens"], found["peak_tokens"]
+    yield from (f"{spec.name}: what one sequence of {context} tokens keeps", "")
+    if length != context:
+        yield from (f"The most is held at {length} tokens, before a block is compressed.", "")
     groups = groups_of(spec)
-    length = cache_function(spec, workload.cache).peak(
-        workload.context_tokens, workload.encoder_tokens
-    )
-    if length != workload.context_tokens:
-        lines += [f"The most is held at {length} tokens, before a block is compressed.", ""]
-    for group in merged(groups):
-        num_bytes = _group(lines, spec, group, workload, length)
-        total_words.append(num_bytes)
-    lines += _without_cache(spec, groups)
-    total = sum(total_words)
-    words = " + ".join(f"{value:,}" for value in total_words)
-    if len(total_words) > 1:
-        lines += ["Together", f"  {words}", f"  = {total:,} bytes ({format_bytes(total)})", ""]
-    elif not total_words:
-        lines += ["This model keeps nothing between steps: 0 bytes.", ""]
-    lines += tower_lines(spec)
-    claims = wrong_claims(spec, workload)
-    if claims:
-        lines.append("Popular claims that are wrong for this model")
-        for claim in claims:
-            lines += _wrapped(claim, "  - ")
-        lines.append("")
-    for note in notes:
-        lines += _wrapped(note, "- ")
-    for source in spec.source:
-        lines.append(f"dimensions: {source}")
-    return "\n".join(lines).rstrip() + "\n"
+    for group, told in zip(merged(groups), found["groups"], strict=True):
+        yield from _group(spec, group, workload, length, told)
+    yield from _without_cache(spec, groups)
+    words = [f"{told['bytes']:,}" for told in found["groups"]]
+    if len(words) > 1:
+        total = found["bytes"]
+        yield from ("Together", f"  {' + '.join(words)}")
+        yield from (f"  = {total:,} bytes ({format_bytes(total)})", "")
+    elif not words:
+        yield from ("This model keeps nothing between steps: 0 bytes.", "")
+    yield from tower_lines(spec)
+    if found["wrong_claims"]:
+        yield "Popular claims that are wrong for this model"
+        for claim in found["wrong_claims"]:
+            yield from _wrapped(claim, "  - ")
+        yield ""
+    for note in found["assumptions"]:
+        yield from _wrapped(note, "- ")
+    yield from (f"dimensions: {source}" for source in spec.source)
 
 
 def _group(
-    lines: list[str], spec: ModelSpec, group: CacheGroup, workload: Workload, length: int
-) -> int:
-    mechanism = getattr(spec.blocks[group.blocks[0]], group.slot)
-    layers = group.layers
-    count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
-    lines.append(f"{group.block}: {group.mechanism}, {count} ({describe_layers(layers)})")
-    if hasattr(mechanism, "explain"):
-        _equation(lines, mechanism.explain(), _routed(spec, group, length))
-    each = 0
-    for tensor in group.tensors:
-        positions = tensor.extent.positions(length, workload.encoder_tokens)
-        num_bytes = positions * tensor_bytes(tensor, workload.cache)
-        lines.append(f"  {_tensor_line(tensor, workload, positions)} = {num_bytes:,} bytes")
-        each += num_bytes
-    total = each * len(layers)
-    lines.append(
-        f"  {each:,} bytes a layer * {len(layers)} = {total:,} bytes ({format_bytes(total)})"
-    )
-    lines.append("")
-    return total
+    spec: ModelSpec, group: CacheGroup, workload: Workload, length: int, told: dict[str, Any]
+) -> Iterator[str]:
+    """told: what ``group_object`` found of it."""
+    num_layers = told["count"]
+    count = f"{num_layers} layer{'s' if num_layers != 1 else ''}"
+    yield f"{group.block}: {group.mechanism}, {count} ({describe_layers(group.layers)})"
+    explanation = explained(spec, group)
+    if explanation is not None:
+        yield from _equation(explanation, _routed(spec, group, length))
+    for tensor, kept in zip(group.tensors, told["tensors"], strict=True):
+        factors = _factors(tensor, workload, kept["positions"])
+        yield f"  {tensor.name}: {factors} = {kept['bytes']:,} bytes"
+    each, total = sum(kept["bytes"] for kept in told["tensors"]), told["bytes"]
+    yield f"  {each:,} bytes a layer * {num_layers} = {total:,} bytes ({format_bytes(total)})"
+    yield ""
 
 
 def _routed(spec: ModelSpec, group: CacheGroup, tokens: int) -> str:
@@ -182,82 +181,48 @@ def _routed(spec: ModelSpec, group: CacheGroup, tokens: int) -> str:
     )
 
 
-def _equation(lines: list[str], explanation: Explanation, routed: str = "") -> None:
-    lines.append(f"  {explanation.title}")
-    for what, equation in (("a position", explanation.per_position), ("fixed", explanation.fixed)):
-        if equation:
-            substituted = explanation.substituted(equation)
-            value = evaluate(substituted)
-            lines.append(f"    elements, {what}: {equation}")
-            lines.append(f"      = {substituted} = {value:,}")
-    for symbol in explanation.symbols:
-        lines.append(
-            f"      {symbol.letter:<5} {symbol.field} = {symbol.value}  ({symbol.meaning})"
-        )
-    if routed or explanation.positions:
-        lines += _wrapped(routed or explanation.positions, "    positions: ")
-    lines += _wrapped(explanation.stored, "    stored: ")
-    lines += _wrapped(explanation.not_stored, "    not stored: ")
-    lines += _wrapped(explanation.source, "    source: ")
-    for note in explanation.notes:
-        lines += _wrapped(note, "    note: ")
+def _equation(told: Explanation, routed: str) -> Iterator[str]:
+    yield f"  {told.title}"
+    for counted, equation, values, result in told.equations():
+        yield f"    elements, {'a position' if counted == 'position' else counted}: {equation}"
+        yield f"      = {values} = {result:,}"
+    for symbol in told.symbols:
+        yield f"      {symbol.letter:<5} {symbol.field} = {symbol.value}  ({symbol.meaning})"
+    said = [("positions", routed or told.positions)] if routed or told.positions else []
+    said += [("stored", told.stored), ("not stored", told.not_stored), ("source", told.source)]
+    said += [("note", note) for note in told.notes]
+    for word, sentence in said:
+        yield from _wrapped(sentence, f"    {word}: ")
 
 
-def _tensor_line(tensor: CacheTensor, workload: Workload, positions: int) -> str:
+def _factors(tensor: CacheTensor, workload: Workload, positions: int) -> str:
+    """``8192 positions * 8 * 128 * 2 bytes (bf16)``."""
     chosen = workload.cache.format(tensor.role, tensor.dtype)
-    elements = prod(tensor.shape)
-    shape = " * ".join(map(str, tensor.shape))
     factors = [f"{positions} positions"] if tensor.full_shape(1, 1) != (1, *tensor.shape) else []
-    factors.append(shape)
     if chosen.block_elements == 1 and not chosen.row_bytes:
-        factors.append(f"{chosen.block_bytes} bytes ({chosen.name})")
+        shape = " * ".join(map(str, tensor.shape))
+        factors += [shape, f"{chosen.block_bytes} bytes ({chosen.name})"]
     else:
-        per_position = tensor.position_bytes(workload.cache)
-        factors[-1] = (
-            f"{per_position} bytes ({elements} elements as {chosen.name}, scales included)"
-        )
-    return f"{tensor.name}: {' * '.join(factors)}"
+        as_stored = f"{prod(tensor.shape)} elements as {chosen.name}, scales included"
+        factors.append(f"{tensor.position_bytes(workload.cache)} bytes ({as_stored})")
+    return " * ".join(factors)
 
 
-def _without_cache(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> list[str]:
-    """Kinds of layer that keep nothing, and why."""
-    keeping = {(group.block, group.slot) for group in groups}
-    lines: list[str] = []
+def keeping_nothing(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[tuple[str, str]]:
+    """Kinds of attention that keep nothing, by block, and why."""
+    keeping = {(name, group.slot) for group in groups for name in group.blocks}
     for name, block in spec.blocks.items():
-        attention = block.attention
-        if attention is None or (name, "attention") in keeping:
-            continue
-        lines.append(f"{name}: {attention.kind}")
-        lines += [*_wrapped(attention.explain().stored, "  stored: "), ""]
+        if block.attention is not None and (name, "attention") not in keeping:
+            yield f"{name}: {block.attention.kind}", block.attention.explain().stored
+
+
+def _without_cache(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[str]:
+    found = list(keeping_nothing(spec, groups))
     if spec.recursion is not None and spec.recursion.kv_cache == "shared":
-        num = spec.recursion.num_recursions
-        lines.append(f"recursions after the first of {num}")
-        lines += [*_wrapped("nothing: they read the first's keys and values", "  stored: "), ""]
-    return lines
-
-
-def evaluate(equation: str) -> int:
-    """The value of whole numbers with + - * // and brackets. Raises ValueError for anything else."""
-    import ast
-
-    def value(node: ast.AST) -> int:
-        match node:
-            case ast.Expression(body):
-                return value(body)
-            case ast.Constant(int() as number):
-                return number
-            case ast.BinOp(left, ast.Add(), right):
-                return value(left) + value(right)
-            case ast.BinOp(left, ast.Sub(), right):
-                return value(left) - value(right)
-            case ast.BinOp(left, ast.Mult(), right):
-                return value(left) * value(right)
-            case ast.BinOp(left, ast.FloorDiv(), right):
-                return value(left) // value(right)
-            case _:
-                raise ValueError(f"not an equation of whole numbers: {equation}")
-
-    return value(ast.parse(equation, mode="eval"))
+        later = f"recursions after the first of {spec.recursion.num_recursions}"
+        found.append((later, "nothing: they read the first's keys and values"))
+    for what, stored in found:
+        yield from (what, *_wrapped(stored, "  stored: "), "")
 
 
 def _wrapped(text: str, first: str) -> list[str]:

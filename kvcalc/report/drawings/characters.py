@@ -1,6 +1,6 @@
 """``kvcalc compare --chart``: the plots of ``--plot`` in characters, for a terminal."""
 
-from kvcalc.report.drawings.curves import CACHE, PARTS, Picture
+from kvcalc.deployment.curves import CACHE, PARTS, Picture
 from kvcalc.units import format_bytes, format_tokens
 
 # Cells of the drawing, without its labels.

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
+from kvcalc.deployment.curves import CACHE, PARTS, Picture, bends
 from kvcalc.errors import MissingExtraError, UsageError
-from kvcalc.report.drawings.curves import CACHE, PARTS, Picture, bends
 from kvcalc.units import GIB, format_bytes, format_tokens
 
 FORMATS = ("svg", "png", "pdf")

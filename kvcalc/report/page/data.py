@@ -9,6 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from kvcalc.buffers import Grown, Rotating, Sliced
+from kvcalc.deployment.curves import (
+    DEVICES,
+    FIRST_CONTEXT,
+    LAST_CONTEXT,
+    PARTS,
+    bends,
+    stacked,
+)
 from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS, CacheDtypes, canonical
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import recipe
@@ -18,14 +26,6 @@ from kvcalc.memory.grid import kinds
 from kvcalc.memory.weights import rank_bytes, summarise
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.mlx_types import mlx_recipe
-from kvcalc.report.drawings.curves import (
-    DEVICES,
-    FIRST_CONTEXT,
-    LAST_CONTEXT,
-    PARTS,
-    bends,
-    stacked,
-)
 from kvcalc.report.formats.json import SCHEMA_VERSION
 from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec

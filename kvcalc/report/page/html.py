@@ -20,14 +20,13 @@ from kvcalc.memory.claims import wrong_claims
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.grid import kinds
 from kvcalc.memory.inventory import CacheGroup, groups_of, merged
-from kvcalc.report.answers.explanation import group_object
+from kvcalc.report.answers.explanation import group_object, keeping_nothing
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.cells import ratio
 from kvcalc.report.page.data import Question, to_json, to_object
 from kvcalc.report.page.equations import equation
 from kvcalc.report.page.proofs import ProofLine, rows
 from kvcalc.spec.catalog import Found
-from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_count, format_tokens
 
 MAX_BYTES = 1_000_000
@@ -133,7 +132,10 @@ def _model(estimate: Estimate) -> str:
         lines.append("<p>This model keeps nothing between steps: 0 bytes.</p>\n")
     for group in groups:
         lines += _group(estimate, group, length)
-    lines += _without_cache(spec, groups)
+    lines += (
+        f"<section><h4>{escape(kind)}</h4><p>{escape(why)}</p></section>\n"
+        for kind, why in keeping_nothing(spec, groups)
+    )
     lines += _list("Popular formulas that are wrong for this model", wrong_claims(spec, workload))
     lines += _list("Assumed, and left out", estimate.assumptions)
     lines += _list("Dimensions from", spec.source)
@@ -170,16 +172,6 @@ def _group(estimate: Estimate, group: CacheGroup, length: int) -> Iterator[str]:
         f"<p>{each:,} bytes a layer × {count} = <strong>{total:,}</strong> bytes "
         f"({format_bytes(total)}).</p></section>\n"
     )
-
-
-def _without_cache(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[str]:
-    """Kinds of attention that keep nothing, and why."""
-    keeping = {(name, group.slot) for group in groups for name in group.blocks}
-    for name, block in spec.blocks.items():
-        attention = block.attention
-        if attention is not None and (name, "attention") not in keeping:
-            stored = escape(attention.explain().stored)
-            yield f"<section><h4>{escape(name)}: {attention.kind}</h4><p>{stored}</p></section>\n"
 
 
 def _list(title: str, lines: tuple[str, ...]) -> Iterator[str]:

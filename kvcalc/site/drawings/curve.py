@@ -1,7 +1,7 @@
 """A model's cache against the context, on logarithmic axes, with whole devices as lines."""
 
+from kvcalc.deployment.curves import DEVICES, FIRST_CONTEXT, LAST_CONTEXT, bends, sample
 from kvcalc.deployment.hardware import find
-from kvcalc.report.drawings.curves import DEVICES, FIRST_CONTEXT, LAST_CONTEXT, bends, sample
 from kvcalc.site.drawings.svg import Axis, drawing, line, number, words
 from kvcalc.site.subject import Subject
 from kvcalc.units import format_bytes, format_tokens

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from math import prod
 
+from kvcalc.deployment.curves import bends
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.inventory import CacheGroup
-from kvcalc.report.drawings.curves import bends
 from kvcalc.site.drawings.svg import drawing, rect, words
 from kvcalc.tensors import (
     CacheTensor,

@@ -1,7 +1,7 @@
 """What plots draw: bends where windows fill, curves of the cache, stacks that add up."""
 
+from kvcalc.deployment.curves import Curve, bends, picture, sample
 from kvcalc.memory.grid import Variant
-from kvcalc.report.drawings.curves import Curve, bends, picture, sample
 from kvcalc.spec.catalog import load
 
 

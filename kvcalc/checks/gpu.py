@@ -105,7 +105,7 @@ def _under_engine(planner: "Planner", device: "Accelerator", request: "FitReques
 
 def _more_ranks(planner: "Planner", device: "Accelerator", request: "FitRequest") -> str:
     """``; tp: 4 would do`` for the fewest ranks of one machine that would; or nothing."""
-    for ranks in (2, 4, 8):
+    for ranks in range(2, 9):
         more = request.of(layout=replace(request.layout, tensor=ranks))
         if ranks > request.layout.tensor and planner.holds(device, more):
             return f"; tp: {ranks} would do"

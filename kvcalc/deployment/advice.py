@@ -115,7 +115,7 @@ def _combinations(planner: Planner, answer: Fit) -> Iterator[_Choice]:
         for cache in _caches(weights.request):
             both = weights.then(cache)
             served = False
-            for family in _layouts(planner, both.request):
+            for family in _layouts(planner, both.request, answer.fewest):
                 for layout in family:
                     found = list(_with_flags(planner, answer, both.then(layout)))
                     yield from found
@@ -141,15 +141,18 @@ def _caches(request: FitRequest) -> Iterator[_Choice]:
         yield _Choice(request.of(cache=cache), (cost,), (rank,))
 
 
-def _layouts(planner: Planner, request: FitRequest) -> Iterator[list[_Choice]]:
+def _layouts(
+    planner: Planner, request: FitRequest, fewest: Layout | None
+) -> Iterator[list[_Choice]]:
     """Families of layouts, each by the number of devices: as asked, then ranks that divide the
-    model; replicas of the attention with whole experts, where there are experts and requests."""
+    model, the fewest that hold it as it is among them; replicas of the attention with whole experts,
+    where there are experts and requests."""
     now = request.layout
-    divided = sorted(
-        (changed(now, tensor=tensor, pipeline=pipeline)
-         for tensor in _RANKS[:4] for pipeline in _RANKS[:4]),
-        key=lambda layout: (layout.devices, -layout.tensor),
-    )  # fmt: skip
+    ranks = {changed(now, tensor=tensor, pipeline=pipeline)
+             for tensor in _RANKS[:4] for pipeline in _RANKS[:4]}  # fmt: skip
+    if fewest is not None:
+        ranks.add(fewest)
+    divided = sorted(ranks, key=lambda layout: (layout.devices, -layout.tensor))
     divided = [one for one in divided if one.devices >= now.devices and one != now]
     yield [_dealt(request, layout, 0) for layout in (now, *divided)]
     moe = any(block.ffn is not None and block.ffn.kind == "moe"

@@ -34,7 +34,8 @@ from kvcalc.units import MAX_TOKENS
 # The memory for the cache on each stage, and the engine's rules.
 _Prepared = tuple[list[int], Admission]
 _Key = tuple[str, CacheDtypes, Layout, Beside]
-_TENSOR, _PIPELINE = (1, 2, 4, 8), (1, 2, 4, 8)
+# Ranks of one kind that are tried: any number that one machine has, as 3 or 6 cards are common.
+_RANKS = range(1, 9)
 
 
 def question_of(
@@ -303,15 +304,15 @@ class Planner:
             return None
 
     def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
-        """The fewest devices; of those, the most tensor ranks (up to 8, one machine)."""
+        """The fewest devices; of those, the most tensor ranks. Up to 8 of each kind."""
         layouts = sorted(
             (changed(request.layout, tensor=tensor, pipeline=pipeline)
-             for tensor in _TENSOR for pipeline in _PIPELINE),
+             for tensor in _RANKS for pipeline in _RANKS),
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
         for layout in layouts:
             asked = request.of(layout=layout)
-            if self.may_hold(device, asked) and self.holds(device, request.of(layout=layout)):
+            if self.may_hold(device, asked) and self.holds(device, asked):
                 return layout
         return None
 

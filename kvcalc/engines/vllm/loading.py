@@ -135,9 +135,13 @@ def _bf16_kernel(spec: ModelSpec, rows: tuple[Row, ...], ranks: int, device: Dev
         tensor = row.weight.tensor
         if tensor.experts_per_token is None or row.stored.format.name not in PLAIN:
             continue
-        if tensor.shard is not None and any(
-            part.per_rank(ranks) % 128 for part in tensor.shard.parts
-        ):
+        try:
+            wide = tensor.shard is not None and any(
+                part.per_rank(ranks) % 128 for part in tensor.shard.parts
+            )
+        except ValueError:
+            return ""  # ``load`` says which tensor the ranks do not divide
+        if wide:
             return (
                 f"on {device.name} a kernel that vLLM takes for some routings pads the experts' inner "
                 "width to 128 on each rank"

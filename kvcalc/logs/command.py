@@ -18,6 +18,7 @@ _SERVES = {
 def command_flags(dialect: Dialect, start: Start, line: LogLine) -> None:
     """What a line of a shell says. What the engine printed itself holds over it."""
     text = line.text
+    start.dims.setdefault("arguments", Said(True, line.number))
     for words, engine in _SERVES.items():
         begin = text.find(words)
         if begin < 0 or dialect.name != engine:

@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass
 class Start:
-    """One start of an engine. model: as the log names it. flags: as the engine spells them.
+    """One start of an engine. model: as the log names it. asked: --model. flags: as the engine spells them.
 
     memory: what a device's memory went to, in bytes, as far as the log says it. dims: what the log says
     of the model's dimensions. lines: first and last. cut: lines that end before their number.
@@ -55,6 +55,7 @@ class Start:
     dims: dict[str, Said] = field(default_factory=dict)
     cut: list[tuple[int, str]] = field(default_factory=list)
     wrapper: str = ""
+    asked: str = ""
 
     def say(self, flag: str, value: Scalar, line: int, *, sure: bool = True) -> None:
         """A flag. sure: the engine itself printed it, which holds over a command that was pasted."""

@@ -77,9 +77,15 @@ def _cells(start: Start, found: "re.Match[str]", line: LogLine) -> None:
 
 
 def _cache(start: Start, found: "re.Match[str]", line: LogLine) -> None:
-    """One cache: what it has, then K and V, or R and S."""
+    """One cache: what it has, then K and V, or R and S, which people leave out who quote the line."""
     layers, cells, seqs = int(found["layers"]), int(found["cells"]), found["seqs"].replace(" ", "")
     of = f"{cells} cells, {layers} layers, {seqs}"
+    slots = re.fullmatch(r"(\d+)/(\d+)seqs", seqs)
+    if slots is not None:
+        # 4/1: four slots in one stream of cells.
+        start.say("--parallel", int(slots[1]), line.number, sure=False)
+        if int(slots[1]) > 1:
+            start.say("--kv-unified", slots[2] == "1", line.number, sure=False)
     if found["back"] is not None:
         start.say("n_rs_seq", int(found["back"]), line.number)
     letters = {"K": "k_bytes", "V": "v_bytes", "R": "r_bytes", "S": "s_bytes"}
@@ -229,7 +235,7 @@ MESSAGES = (
         "MiB (",
         r"size\s*=\s*(?P<size>[\d.]+) MiB \(\s*(?P<cells>\d+) cells,\s*(?P<layers>\d+) layers,\s*"
         r"(?P<seqs>\d+(?:/\s*\d+)? seqs)(?:\s+(?P<back>\d+) rs_seq)?\),?"
-        r"(?P<rest>(?:.*?\([\w]+\):\s*[\d.]+ MiB){2}.*)",
+        r"(?P<rest>(?:.*?\([\w]+\):\s*[\d.]+ MiB){2}.*|\s*(?:[<←#].*)?$)",
         _cache,
         cuts=True,
     ),

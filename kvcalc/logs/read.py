@@ -36,6 +36,7 @@ def answer_of(
         _said_besides(start, flags)
     if gpu is not None:
         start.gpu = Said(gpu, 0)
+    start.asked = model or ""
     found, called, taken = model_of(start, model)
     notes += [
         f"line {line} is cut before its number ends: '...{text}'" for line, text in start.cut[:3]

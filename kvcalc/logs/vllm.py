@@ -81,6 +81,7 @@ def put(start: Start, name: str, text: str, line: int, *, sure: bool = True) -> 
 
 
 def _arguments(start: Start, text: str, line: int, *, sure: bool = True) -> None:
+    start.dims.setdefault("arguments", Said(True, line))
     drafts = re.search(r"speculative_config['\"]?\s*[=:]\s*(None|.{0,600})", text)
     own = text
     if drafts is not None and drafts[1] != "None":
@@ -106,10 +107,13 @@ def _after_braces(text: str) -> str:
 def speculation(start: Start, text: str, line: int) -> None:
     found = re.search(r"num_spec(?:ulative)?_tokens['\"]?\s*[=:]\s*(\d+)", text)
     method = re.search(r"method['\"]?\s*[=:]\s*['\"]?([\w-]+)", text)
+    model = re.search(r"\bmodel['\"]?\s*[=:]\s*['\"]?([\w./@:-]+)", text)
     if found is not None:
         start.say("num_speculative_tokens", int(found[1]), line)
     if method is not None:
         start.say("speculative_method", method[1], line)
+    if model is not None:
+        start.say("speculative_model", model[1], line)
 
 
 def _config(start: Start, found: "re.Match[str]", line: LogLine) -> None:

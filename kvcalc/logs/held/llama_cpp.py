@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.pool import capacity
@@ -17,6 +18,7 @@ from kvcalc.errors import KvcalcError
 from kvcalc.logs.answer import Advice, Item, LogAnswer, Observation
 from kvcalc.logs.facts import Figure, Start
 from kvcalc.logs.held.common import (
+    Change,
     agreeing,
     changed,
     command,
@@ -179,13 +181,38 @@ def _unsaid(start: Start) -> str:
 
 def compare(start: Start, spec: ModelSpec) -> tuple[Compared, tuple[str, ...]]:
     """The reading under which the figures agree, and what was assumed for it."""
+    found, changes = _read(start, spec)
+    said: tuple[str, ...] = ()
+    if changes is None and (older := _older(spec)) is not None:
+        expanded, other = _read(start, older)
+        if other is not None:
+            found, changes, said = expanded, other, (_EVERY_HEAD,)
+    return found, (*said, *(_assumed(name, value) for name, value in changes or ()))
+
+
+def _read(start: Start, spec: ModelSpec) -> tuple[Compared, tuple[Change, ...] | None]:
     stated = question(start, spec)
-    found, changes = agreeing(
+    return agreeing(
         _tries(start, stated),
         lambda changes: Compared(spec, changed(stated, changes), start),
         bare=False,
     )
-    return found, tuple(_assumed(name, value) for name, value in changes or ())
+
+
+_EVERY_HEAD = (
+    "the file: it keeps every head's keys and values, as one without attention.key_length_mla does (a "
+    "conversion of before April 2025, and what Ollama's library has of then)"
+)
+
+
+def _older(spec: ModelSpec) -> ModelSpec | None:
+    """The model as files of before April 2025 have it, which llama.cpp keeps no latents of."""
+    blocks = {
+        name: replace(block, attention=replace(block.attention, cache_layout="latent_whole_kv_b"))
+        if isinstance(block.attention, MultiHeadLatentAttention) else block
+        for name, block in spec.blocks.items()
+    }  # fmt: skip
+    return replace(spec, blocks=blocks) if blocks != spec.blocks else None
 
 
 def _tries(start: Start, request: LlamaCppFlags) -> Iterator[tuple[tuple[str, object], ...]]:
@@ -196,7 +223,10 @@ def _tries(start: Start, request: LlamaCppFlags) -> Iterator[tuple[tuple[str, ob
     )
     contexts: tuple[object, ...] = ()
     if "--ctx-size" not in start.flags:
-        contexts = tuple(cells[:2]) or tuple(1024 << step for step in range(8))
+        streams = 1 if request.kv_unified else request.parallel or 1
+        contexts = tuple(each * streams for each in cells[:2]) or tuple(
+            1024 << step for step in range(8)
+        )
     batches: tuple[object, ...] = (
         () if "--ubatch-size" in start.flags else (128, 256, 1024, 2048, 4096, 8192)
     )
@@ -217,6 +247,12 @@ def _tries(start: Start, request: LlamaCppFlags) -> Iterator[tuple[tuple[str, ob
                 yield (("parallel", slot), ("ctx_size", slot * context))
     if start.value("--swa-full") is None:
         yield (("swa_full", True),)
+    if "--cache-type-k" not in start.flags:
+        for kind in ("q8_0", "q4_0"):
+            types = (("cache_type_k", kind), ("cache_type_v", kind))
+            yield types
+            for context in contexts:
+                yield (*types, ("ctx_size", context))
 
 
 def _assumed(name: str, value: object) -> str:

@@ -157,13 +157,14 @@ def _doubts(start: Start, spec: ModelSpec, format: _Format, above: bool) -> Iter
 def _format(start: Start, spec: ModelSpec) -> _Format:
     """What the weights are in, as far as the log says it."""
     method = start.value("--quantization")
-    name = str(start.model.value).lower() if start.model is not None else ""
-    tail = name.rstrip("/").rsplit("/", 1)[-1]
+    names = [start.asked] + ([str(start.model.value)] if start.model is not None else [])
     if spec.own_dtype == "checkpoint":
         return _Format("checkpoint", True)
     for pattern, dtype in _FORMATS:
-        if re.search(rf"(?:^|[-_.])(?:{pattern})(?:$|[-_.])", tail):
-            return _Format(dtype, False)
+        for name in names:
+            tail = name.lower().rstrip("/").rsplit("/", 1)[-1]
+            if re.search(rf"(?:^|[-_.])(?:{pattern})(?:$|[-_.])", tail):
+                return _Format(dtype, False)
     if method == "fp8":
         return _Format("fp8", True)
     if method is not None:

@@ -269,10 +269,16 @@ def _tries(start: Start, request: SglangFlags) -> Iterator[tuple[tuple[str, obje
         choices.append(("state_dtype", ("bf16",)))
     if start.version is None:
         choices.append(("engine_version", ("0.5.16", "0.5.9")))
+    # SWAKVPool made the pool of windows first up to 0.5.16, the full one first from 0.5.18.
+    pools = dict.fromkeys(int(each.value) for each in start.of("tokens") if each.of == "full")
+    if not any(each.of == "window" for each in start.of("tokens")) and len(pools) > 1:
+        choices.append(("tokens", tuple(each for each in pools if each != request.tokens)))
     yield from one_or_two(choices)
 
 
 def _assumed(name: str, value: object) -> str:
+    if name == "tokens":
+        return f"the pool of {value:,} tokens is the full layers': the figures agree with it"
     option = {
         "layout": "--tp-size", "kv_dtype": "--kv-cache-dtype", "block_size": "--page-size",
         "state_dtype": "--mamba-ssm-dtype", "engine_version": "the rules of",

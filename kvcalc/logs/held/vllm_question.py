@@ -1,5 +1,7 @@
 """The flags of a vLLM log as ``kvcalc capacity`` takes them."""
 
+import re
+
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.versions import is_untagged
@@ -62,6 +64,9 @@ def _speculation(start: Start, spec: ModelSpec) -> tuple[int | None, int | None]
     if said is not None and isinstance(said.value, int):
         return tokens, said.value
     name = "" if method is None else str(method.value).lower()
+    drafter = str(start.value("speculative_model") or "").lower()
+    if re.search(r"gemma-?4.*assistant", drafter):
+        return tokens, 0  # its layers read the caches of the model (v1/spec_decode/gemma4.py)
     if "ngram" in name or "suffix" in name:
         return tokens, 0
     if "mtp" in name or "nextn" in name or (not name and spec.mtp is not None):

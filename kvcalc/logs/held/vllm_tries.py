@@ -20,6 +20,7 @@ from kvcalc.units import GIB
 # What is tried where the log does not say it, the likeliest first.
 _RELEASES = ("0.24.0", "0.19.0", "0.12.0", "0.10.2", "0.8.5")
 _BATCHES = (8192, 2048, 16384, 4096)
+_DRAFTS = (1, 2, 3, 4)
 
 
 def compare(
@@ -46,7 +47,7 @@ def compare(
         if first is None and not changes:
             first = found
         if all(row.agrees is not False for row in rows):
-            assumed = [_assumed(name, value) for name, value in changes]
+            assumed = [_assumed(start, name, value) for name, value in changes]
             told = {name for name, _ in changes}
             kept = [each for each in said if _of(each) not in told]
             return found, (*kept, *assumed)
@@ -110,13 +111,32 @@ def _tries(
         choices.append(("engine_version", _RELEASES))
     if "--max-num-batched-tokens" not in start.flags:
         choices.append(("max_num_batched_tokens", _BATCHES))
-    if "--kv-cache-dtype" not in start.flags:
+    if "--kv-cache-dtype" not in start.flags or (
+        # 'auto' is what a quantised checkpoint declares, in the releases that print it so.
+        start.value("--kv-cache-dtype") == "auto" and start.value("--quantization") is not None
+    ):
         choices.append(("kv_dtype", ("fp8",)))
     if "--enable-prefix-caching" not in start.flags:
         choices.append(("prefix_caching", (True, False)))
     if "--block-size" not in start.flags:
         choices.append(("block_size", (32, 64, 128)))
-    yield from one_or_two(choices)
+    tries = list(one_or_two(choices))
+    alone = 1 + sum(len(values) for _, values in choices)
+    yield from tries[:alone]
+    if "arguments" not in start.dims and request.speculative_tokens is None:
+        yield from _own_drafts(spec)
+    yield from tries[alone:]
+
+
+def _own_drafts(spec: ModelSpec) -> Iterator[tuple[tuple[str, object], ...]]:
+    """A model's own draft layers, which change what a request holds of states."""
+    if spec.mtp is None:
+        return
+    for tokens in _DRAFTS:
+        told = (("speculative_tokens", tokens), ("mtp_layers", spec.mtp.num_layers))
+        yield told
+        for cached in (True, False):
+            yield (*told, ("prefix_caching", cached))
 
 
 def _of(said: str) -> str:
@@ -128,12 +148,16 @@ def _of(said: str) -> str:
     }[said.split()[0]]
 
 
-def _assumed(name: str, value: object) -> str:
+def _assumed(start: Start, name: str, value: object) -> str:
+    if name == "kv_dtype" and "--kv-cache-dtype" in start.flags:
+        return f"--kv-cache-dtype auto: {value}, which the checkpoint declares; the figures agree with it"
     shown = {
         "layout": f"--tensor-parallel-size {value.tensor if isinstance(value, Layout) else value}",
         "engine_version": f"the rules of {value}", "kv_dtype": f"--kv-cache-dtype {value}",
         "max_num_batched_tokens": f"--max-num-batched-tokens {value}",
         "prefix_caching": f"--{'' if value else 'no-'}enable-prefix-caching",
         "block_size": f"--block-size {value}",
+        "speculative_tokens": f"--speculative-config with {value} draft tokens",
+        "mtp_layers": f"{value} of the model's own layers that draft",
     }[name]  # fmt: skip
     return f"{shown}: not in the log, and the figures agree with it"

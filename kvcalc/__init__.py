@@ -25,7 +25,8 @@ Every error that a user can cause is a ``KvcalcError``, which prints its ``probl
 __version__ = "0.2.0"
 __all__ = [
     "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "Estimate", "FileError", "Fit",
-    "Imported", "KvcalcError", "Layout", "Lengths", "LogAnswer", "MissingExtraError", "ModelSpec",
+    "Imported", "KvcalcError", "Layout", "Lengths", "LocalFiles", "LocalFit", "LogAnswer",
+    "MissingExtraError", "ModelSpec",
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from kvcalc.deployment.answer import Fit
     from kvcalc.deployment.choice import Choices
     from kvcalc.dtypes import CacheDtypes
+    from kvcalc.engines.llama_cpp.files import LocalFiles
+    from kvcalc.engines.llama_cpp.local import LocalFit
     from kvcalc.engines.result import CapacityResult
     from kvcalc.engines.traffic import TrafficAnswer
     from kvcalc.errors import (
@@ -94,6 +97,8 @@ else:
         ),
         "kvcalc.deployment.answer": ("Fit",),
         "kvcalc.deployment.choice": ("Choices",),
+        "kvcalc.engines.llama_cpp.files": ("LocalFiles",),
+        "kvcalc.engines.llama_cpp.local": ("LocalFit",),
         "kvcalc.engines.result": ("CapacityResult",),
         "kvcalc.logs.answer": ("LogAnswer",),
         "kvcalc.memory.cache": ("CacheFunction",),

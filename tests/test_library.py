@@ -127,9 +127,83 @@ def test_an_answer_shows_itself(
     assert "gpt2" in found._repr_html_()
 
 
+# What the command line calls what the library calls otherwise.
+SPELT = {"context_tokens": "context", "batch_size": "batch", "encoder_tokens": "encoder-context",
+         "tensor": "tp", "pipeline": "pp", "data": "dp", "expert": "expert-parallel",
+         "eager": "enforce-eager"}  # fmt: skip
+
+
+def line(function: str, model: str, words: dict[str, Any]) -> list[str]:
+    """The command that asks what a function of the library is asked."""
+    found = [function, model]
+    for name, value in words.items():
+        option = "--" + SPELT.get(name, name).replace("_", "-")
+        several = value if isinstance(value, list) else [value]
+        found += [
+            word for one in several for word in ([option] if one is True else [option, str(one)])
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "model", "words"),
+    [
+        # Answers, one of each road.
+        ("fit", "llama-3-8b", {"gpu": "h100", "tensor": 2, "batch_size": 4, "kv_dtype": "fp8"}),
+        ("fit", "llama-3-70b", {"gpu": "h100", "context_tokens": "32k"}),
+        ("fit", "gemma-3-27b", {"gpu": "h200", "images": 2, "mm_processor_kwargs": '{"max_pixels": 9}'}),
+        ("fit", "qwen2.5-vl-7b", {"gpu": "h200", "mm_processor_kwargs": '{"max_pixels": 1003520}'}),
+        ("fit", "qwen3-8b", {"gpu": ["h100", "h100"], "lora_rank": 8, "max_loras": 2}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "engine": "sglang", "eager": True}),
+        ("fit", "qwen3-0.6b", {"gpu": "rtx-4090", "dtype": "q4_k_m", "context_tokens": "8k"}),
+        ("fit", "qwen3-0.6b", {"gpu": "rtx-4090", "ram": "8GiB", "n_gpu_layers": 4, "dtype": "q8_0"}),
+        ("fit", "qwen3-0.6b", {"gpu": "rtx-3060-12gb", "ram": "16GiB", "context_tokens": "4k"}),
+        ("fit", "qwen3-0.6b", {"gpu": "rtx-4090", "engine": "llama.cpp", "context_tokens": "4k"}),
+        ("fit", "qwen3-8b", {"gpu": "m3-max-64gb", "context_tokens": "8k"}),
+        ("capacity", "gemma-3-4b", {"gpu": "h100", "context_tokens": "8k", "memory_utilization": 0.8}),
+        ("capacity", "qwen3-0.6b", {"engine": "llama.cpp", "gpu": "rtx-4090", "dtype": "q8_0",
+                                    "ctx_size": 8192, "parallel": 2}),
+        ("capacity", "qwen3-0.6b", {"engine": "lm-studio", "gpu": "rtx-4090", "ram": "8GiB"}),
+        # Refusals.
+        ("fit", "qwen3-8b", {"gpu": "h100", "engine": "llama.cpp", "memory_utilization": 0.5}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "dtype": "q4_k_m", "data": 2}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "engine": "ollama", "lora_rank": 8, "max_loras": 1}),
+        ("fit", "qwen3-8b", {"gpu": "rtx-4090", "dtype": "q8_0", "batch_size": 3, "parallel": 4}),
+        ("fit", "qwen3-8b", {"ram": "64GiB", "dtype": "q8_0", "kv_dtype": "q8_0", "cache_type_k": "f16"}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "ram": "64GiB", "engine": "vllm"}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "engine": "logical", "max_num_batched_tokens": "8k"}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "batch_size": 64, "max_num_seqs": 8}),
+        ("fit", "qwen3-8b", {"gpu": ["h100", "rtx-4090"]}),
+        ("fit", "qwen3-8b", {"gpu": ["h100", "h100"], "tensor": 4}),
+        ("fit", "qwen3-8b", {"gpu": "h100", "gpu_memory": "80GiB"}),
+        ("fit", "gemma-3-27b", {"gpu": "h200", "images": 2, "language_model_only": True}),
+        ("fit", "gemma-3-4b", {"gpu": "h100", "engine": "sglang", "limit_mm_per_prompt": '{"image": 1}'}),
+        ("capacity", "qwen3-8b", {"gpu": "h100", "ram": "3GiB"}),
+        ("capacity", "qwen3-8b", {"gpu": "h100", "context_tokens": "8k", "max_model_len": "8k"}),
+        ("capacity", "qwen3-8b", {"engine": "llama.cpp", "draft": "qwen3-0.6b", "ctx_size": "8k"}),
+        ("capacity", "qwen3-8b", {"engine": "llama.cpp", "gpu": "rtx-4090", "lora_rank": 8}),
+        ("capacity", "qwen3-8b", {"gpu": ["h100", "rtx-4090"]}),
+    ],
+)  # fmt: skip
+def test_the_library_answers_and_refuses_as_the_command_does(
+    function: str, model: str, words: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kvcalc.cli.app import main
+
+    with pytest.raises(SystemExit):
+        main([*line(function, model, words), "--format", "json"])
+    printed = json.loads(capsys.readouterr().out)
+    try:
+        found = getattr(kvcalc, function)(model, **words).to_dict()
+    except kvcalc.KvcalcError as error:
+        found = {"schema_version": 2, "error": error.message}
+        printed["error"] = printed["error"]["message"]
+    assert found == printed
+
+
 def test_every_answer_of_the_library_is_exported() -> None:
-    for name in ("Fit", "CapacityResult", "CacheFunction", "Workload", "Layout", "TrafficAnswer",
-                 "Diff", "Report", "Lengths"):  # fmt: skip
+    for name in ("Fit", "LocalFit", "LocalFiles", "CapacityResult", "CacheFunction", "Workload", "Layout",
+                 "TrafficAnswer", "Diff", "Report", "Lengths"):  # fmt: skip
         assert name in kvcalc.__all__
     assert all(hasattr(kvcalc, name) for name in kvcalc.__all__)
 
@@ -184,10 +258,6 @@ def test_every_answer_of_the_library_is_exported() -> None:
         (lambda: kvcalc.check(["a"]), "a path is text or a Path"),  # type: ignore[arg-type]
         (lambda: kvcalc.which(5, "t4"), "models are names, patterns"),  # type: ignore[arg-type]
         (lambda: kvcalc.estimate("gemma-3-27b", images=2.5), "media are words"),  # type: ignore[arg-type]
-        (
-            lambda: kvcalc.fit("gpt2", "t4", dtype="q4_k_m"),
-            "llama.cpp places a model layer by layer, as q4_k_m is its type",
-        ),
         (lambda: kvcalc.estimate("gpt2", context="8k"), "estimate has no context"),  # type: ignore[call-arg]
         (
             lambda: kvcalc.estimate("gpt2", kvcalc.estimate("gpt2").workload, beams=2),

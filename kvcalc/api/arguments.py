@@ -5,15 +5,16 @@ from os import PathLike, fsdecode
 from typing import Any, TypedDict
 from warnings import warn
 
-from kvcalc.convert.locate import load
+from kvcalc.convert.beside import Drafting, Lora
+from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.media.asked import MediaWords
-from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.words import near
 from kvcalc.units import MAX_TOKENS, parse_tokens
@@ -100,26 +101,43 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
         kv_dtype=word("kv_dtype", given.get("kv_dtype")) or "bf16",
         state_dtype=word("state_dtype", given.get("state_dtype")),
         layout=layout_of(given),
-        beside=beside_asked(given),
     )
 
 
-def beside_asked(given: Mapping[str, Any]) -> Beside:
-    """What is loaded beside the model. Raises UsageError, and as ``load`` does for a draft."""
-    if not any(
-        given.get(name) is not None for name in ("draft", "mtp_layers", "speculative_tokens")
-    ):
-        return Beside()
-    from kvcalc.convert.beside import beside_of
-
+def drafting_of(given: Mapping[str, Any]) -> Drafting:
+    """What drafts, as it was said. Raises UsageError."""
     draft = given.get("draft")
-    return beside_of(
-        None if draft is None else spec_of(draft),
-        *(
-            None if (value := given.get(name)) is None else whole(name, value, least=0)
-            for name in ("mtp_layers", "speculative_tokens")
-        ),
+    layers, drafted = (
+        None if (value := given.get(name)) is None else whole(name, value, least=0)
+        for name in ("mtp_layers", "speculative_tokens")
     )
+    return Drafting(None if draft is None else named(draft), layers, drafted)
+
+
+def named(model: Model) -> str | ModelSpec:
+    """A model: a spec, or its name. Raises UsageError."""
+    if isinstance(model, (str, ModelSpec)):
+        return model
+    if isinstance(model, PathLike):
+        return fsdecode(model)
+    raise UsageError(f"a model is a spec, a name or a path, not {model!r}")
+
+
+def lora_of(given: Mapping[str, Any]) -> Lora:
+    """The adapters, as they were said. Raises UsageError."""
+    modules, (rank, count) = given.get("lora_modules"), (
+        None if (value := given.get(name)) is None else whole(name, value)
+        for name in ("lora_rank", "max_loras")
+    )  # fmt: skip
+    words = modules.split(",") if isinstance(modules, str) else several(modules)
+    stripped = tuple(word.strip() for word in words if word.strip())
+    return Lora(rank, count, stripped, bool(given.get("fully_sharded_loras")))
+
+
+def media_of(given: Mapping[str, Any]) -> MediaWords:
+    """What is put in, as it was said. Raises UsageError."""
+    images, audio, video = (several(given.get(name, ())) for name in ("images", "audio", "video"))
+    return MediaWords(images=images, audio=audio, video=video)
 
 
 def workload_of(
@@ -139,10 +157,9 @@ def workload_of(
         return workload, ()
     given = renamed(words)
     known(function, given, known_words or WorkloadWords.__annotations__)
-    images, audio, video = (_several(given.pop(name, ())) for name in ("images", "audio", "video"))
-    put = MediaWords(images=images, audio=audio, video=video)
-    asked = asked_of(given)
-    asked = changed(asked, beside=with_adapters(asked.beside, spec, given))
+    put, asked = media_of(given), asked_of(given)
+    beside = lora_of(given).of(drafting_of(given).beside, spec, None)
+    asked = changed(asked, beside=beside)
     if not put and not spec.towers:
         return choose_workload(spec, asked)
     from kvcalc.convert.media import with_media
@@ -152,25 +169,8 @@ def workload_of(
     return filled, (*places, *notes)
 
 
-def with_adapters(
-    beside: Beside, spec: ModelSpec, given: Mapping[str, Any], engine: str | None = None
-) -> Beside:
-    """The parts with adapters, where they were asked for. Raises as ``adapters_of`` does."""
-    rank, count, named = (given.get(name) for name in ("lora_rank", "max_loras", "lora_modules"))
-    sharded = bool(given.get("fully_sharded_loras"))
-    if rank is None and count is None and not named and not sharded:
-        return beside
-    from kvcalc.convert.adapters import adapters_of
-
-    words = named.split(",") if isinstance(named, str) else _several(named)
-    rank, count = (
-        None if value is None else whole(name, value)
-        for name, value in (("lora_rank", rank), ("max_loras", count))
-    )
-    return changed(beside, adapters=adapters_of(spec, rank, count, words, engine, sharded))
-
-
-def _several(value: Any) -> tuple[str, ...]:
+def several(value: Any) -> tuple[str, ...]:
+    """Words that may be one alone. Raises UsageError."""
     if isinstance(value, (str, int)):
         return (str(value),)
     if value is not None and not isinstance(value, (list, tuple)):
@@ -186,13 +186,15 @@ def layout_of(given: Mapping[str, Any]) -> Layout:
     return Layout(tensor, pipeline, data, bool(given.get("expert", False)))
 
 
+def found_of(model: Model) -> Found:
+    """A model, which may be a spec, and what was assumed to find it. Raises as ``load`` does."""
+    name = named(model)
+    return Found(name, "") if isinstance(name, ModelSpec) else locate(name)
+
+
 def spec_of(model: Model) -> ModelSpec:
     """The spec of a model, which may be a spec. Raises as ``load`` does."""
-    if isinstance(model, ModelSpec):
-        return model
-    if isinstance(model, (str, PathLike)):
-        return load(model)
-    raise UsageError(f"a model is a spec, a name or a path, not {model!r}")
+    return model if isinstance(model, ModelSpec) else found_of(model).spec
 
 
 def said_of(model: Model) -> str:

@@ -3,7 +3,8 @@
 from typing import TypedDict, Unpack
 
 from kvcalc.api.arguments import Model, known, layout_of, renamed, spec_of
-from kvcalc.api.serving import _device, _engine
+from kvcalc.api.serving import _engine
+from kvcalc.deployment.hardware import find
 from kvcalc.engines import engine_of
 from kvcalc.engines.loaded import Loaded
 from kvcalc.errors import UnsupportedError
@@ -41,7 +42,9 @@ def loaded(
     record = engine_of(_engine(engine))
     if record.loads is None:
         raise UnsupportedError(f"{record.words}: what its classes allocate is not known here")
-    found = record.loads(spec, workload.dtype, workload.layout, engine_version, _device(gpu, None))
+    found = record.loads(
+        spec, workload.dtype, workload.layout, engine_version, None if gpu is None else find(gpu)
+    )
     if isinstance(found, str):
         raise UnsupportedError(f"{spec.name}: {found}")
     return found

@@ -1,63 +1,79 @@
 """What engines and accelerators have room for: ``fit``, ``capacity``, ``traffic``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from kvcalc.api.arguments import (
     Model,
     Tokens,
     WorkloadWords,
     asked_of,
+    drafting_of,
+    found_of,
     known,
     layout_of,
+    lora_of,
+    media_of,
+    named,
     renamed,
-    said_of,
+    several,
     spec_of,
     tokens,
     whole,
-    with_adapters,
     word,
-    workload_of,
 )
-from kvcalc.deployment.answer import Fit, FitRequest
-from kvcalc.deployment.capacity import Question
-from kvcalc.deployment.capacity import capacity as allocate
+from kvcalc.deployment.allocation import CapacityQuestion, capacity_answer
 from kvcalc.deployment.choice import Choices
-from kvcalc.deployment.fit import fit as ask
-from kvcalc.deployment.hardware import Accelerator, find, of_size
-from kvcalc.deployment.needless import check_served, needless_eager, refuse_needless
-from kvcalc.deployment.planner import Planner
-from kvcalc.deployment.which import engine_for
-from kvcalc.deployment.which import which as answer
+from kvcalc.deployment.question import FitQuestion, fit_answer
+from kvcalc.deployment.where import Where
 from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
 from kvcalc.engines.flags import Flag, flags_of
-from kvcalc.engines.media import ServedMedia, check_items, served_media, served_part
+from kvcalc.engines.media import served_media
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import UsageError
-from kvcalc.media.asked import MediaWords
-from kvcalc.memory.asked_beside import NOTHING, Draft
+from kvcalc.frozen import changed
 from kvcalc.memory.lengths import Lengths, open_lengths
-from kvcalc.memory.workload import Asked, Workload
+from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import parse_memory
+
+if TYPE_CHECKING:
+    from kvcalc.deployment.question import FitAnswer
+    from kvcalc.engines.llama_cpp.files import LocalFiles
+    from kvcalc.engines.llama_cpp.local import LocalFit
 
 Share = Fraction | float | str | None
 Size = int | str | None
 
 
-class FitWords(WorkloadWords, total=False):
-    """A workload and its devices. data: replicas of the attention. expert: whole experts over all."""
+class LocalWords(TypedDict, total=False):
+    """Flags of llama.cpp, as ``kvcalc fit`` has them."""
 
-    data: int
-    expert: bool
+    parallel: int | None
+    ubatch: int | None
+    cache_type_k: str | None
+    cache_type_v: str | None
+    cache_type_k_draft: str | None
+    cache_type_v_draft: str | None
+    kv_unified: bool | None
+    swa_full: bool | None
+    flash_attn: str | None
+    n_gpu_layers: str | None
+    n_cpu_moe: int | None
+    cpu_moe: bool | None
+    override_tensor: str | None
+    tensor_split: str | None
+    split_mode: str | None
+    main_gpu: int | None
+    kv_offload: bool | None
 
 
-class EngineWords(TypedDict, total=False):
+class EngineWords(LocalWords, total=False):
     """Flags of engines, as ``kvcalc capacity`` has them; each engine refuses those it has not."""
 
     max_model_len: Tokens
@@ -84,23 +100,6 @@ class EngineWords(TypedDict, total=False):
     state_ratio: Share
     window_ratio: Share
     ctx_size: Tokens
-    parallel: int | None
-    ubatch: int | None
-    cache_type_k: str | None
-    cache_type_v: str | None
-    cache_type_k_draft: str | None
-    cache_type_v_draft: str | None
-    kv_unified: bool | None
-    swa_full: bool | None
-    flash_attn: str | None
-    n_gpu_layers: str | None
-    n_cpu_moe: int | None
-    cpu_moe: bool | None
-    override_tensor: str | None
-    tensor_split: str | None
-    split_mode: str | None
-    main_gpu: int | None
-    kv_offload: bool | None
     max_kv_size: Tokens
     quantized_kv_start: int | None
     compute_capability: int | None
@@ -110,114 +109,112 @@ class EngineWords(TypedDict, total=False):
     expert: bool
 
 
+class ServerWords(TypedDict, total=False):
+    """How a server is run: its share of the memory, its step, which towers it loads, and how it bounds an
+    image. eager: no CUDA graphs. limit_mm_per_prompt, mm_processor_kwargs: JSON,
+    ``'{"image": 4, "video": 0}'``, ``'{"max_pixels": 1003520}'``. mm_encoder_tp_mode: ``weights`` or
+    ``data``, whether ranks divide the towers."""
+
+    memory_utilization: Share
+    max_num_batched_tokens: Tokens
+    max_num_seqs: int | None
+    eager: bool
+    language_model_only: bool
+    limit_mm_per_prompt: str | None
+    mm_encoder_tp_mode: str | None
+    mm_processor_kwargs: str | None
+
+
+class FitWords(WorkloadWords, ServerWords, LocalWords, total=False):
+    """A workload, its devices, and how what runs it is set. data: replicas of the attention. expert: whole
+    experts over all."""
+
+    data: int
+    expert: bool
+
+
 def fit(
     model: Model,
-    gpu: str | None = None,
+    gpu: str | Sequence[str] | None = None,
     workload: Workload | None = None,
     *,
     gpu_memory: Size = None,
+    ram: Size = None,
+    reserve: Size = None,
     engine: str | None = None,
     engine_version: str | None = None,
-    memory_utilization: Share = None,
-    max_num_batched_tokens: Tokens = None,
-    max_num_seqs: int | None = None,
-    eager: bool = False,
-    language_model_only: bool = False,
-    limit_mm_per_prompt: str | None = None,
-    mm_encoder_tp_mode: str | None = None,
     **words: Unpack[FitWords],
-) -> Fit:
+) -> "FitAnswer":
     """Whether a workload fits an accelerator, how far it goes, and what to change: ``kvcalc fit``.
 
-    engine: None takes mlx for an mlx type or a Mac, else vLLM, as the command does.
-    gpu: a name of the catalogue, such as ``h100-80gb``, or gpu_memory, ``"80GiB"``. data, expert:
-    replicas of the attention, and whole experts on each rank. language_model_only, limit_mm_per_prompt
-    (JSON, ``'{"image": 4, "video": 0}'``), mm_encoder_tp_mode (``weights`` or ``data``): which towers a
-    server loads, and whether ranks divide them. Raises NotFoundError for an unknown name,
-    UnsupportedError for what the engine does not run, UsageError for one that places a model layer by
-    layer (llama.cpp), whose question is ``which``.
+    engine: None takes llama.cpp for a GGUF type, a GGUF file, ``ram`` or a flag of llama.cpp's, mlx for an
+    mlx type or a Mac, else vLLM, as the command does. gpu: a name of the catalogue, such as
+    ``h100-80gb``, or several; or gpu_memory, ``"80GiB"``. ram, reserve: memory beside the devices, and what
+    something else holds on each (llama.cpp).
+
+    The answer is a ``Fit``; of llama.cpp, which places tensors one by one, a ``LocalFit``, or where no type
+    was named ``LocalFiles``; of another engine of files ``Choices``. Raises as the command refuses, in its
+    words: NotFoundError for an unknown name, UnsupportedError for what the engine does not run, UsageError
+    for what says nothing of it.
     """
-    spec = spec_of(model)
-    asked, _ = workload_of(
-        "fit", spec, workload, words, FitWords.__annotations__ | (fit.__kwdefaults__ or {}),
-        said_of(model),
+    given = renamed(words)
+    known("fit", given, FitWords.__annotations__ | (fit.__kwdefaults__ or {}))
+    question = _question(
+        (_name(model),), given, gpu, gpu_memory, ram, reserve, engine, engine_version
+    )
+    if isinstance(model, ModelSpec):
+        question = changed(question, found=found_of(model))
+    return fit_answer(question if workload is None else _of(workload, question, words))
+
+
+def _name(model: Model) -> str:
+    found = named(model)
+    return found.name if isinstance(found, ModelSpec) else found
+
+
+def _of(workload: Workload, question: FitQuestion, words: Mapping[str, Any]) -> FitQuestion:
+    """The question about a whole workload. words: what else was said of it, which is refused."""
+    twice = [word for word in words if word in (*WorkloadWords.__annotations__, "data", "expert")]
+    if twice:
+        raise UsageError(f"give fit a workload or its words ({', '.join(twice)}), not both")
+    asked = changed(
+        question.asked, context_tokens=workload.context_tokens, batch_size=workload.batch_size,
+        encoder_tokens=workload.encoder_tokens, beams=workload.beams, dtype=workload.dtype,
+        state_dtype=workload.cache.state, layout=workload.layout,
     )  # fmt: skip
-    device = _device(gpu, gpu_memory)
-    if device is None:
+    layout = workload.layout
+    where = changed(question.where, tensor=layout.tensor, pipeline=layout.pipeline)
+    return changed(question, asked=asked, where=where, workload=workload)
+
+
+def _question(
+    models: tuple[str, ...], given: dict[str, Any], gpu: str | Sequence[str] | None,
+    gpu_memory: Size, ram: Size, reserve: Size, engine: str | None, engine_version: str | None,
+) -> FitQuestion:  # fmt: skip
+    """What was asked, as far as it is no whole workload. Raises UsageError for values that are none."""
+    where = _where(given, gpu, gpu_memory, ram, reserve)
+    if where.memory is None and not where.gpus and where.ram is None:
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
-    name, _ = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
-    refuse_needless(
-        name, {"memory_utilization": memory_utilization, "max_num_seqs": max_num_seqs,
-               "max_num_batched_tokens": max_num_batched_tokens, "eager": eager},
+    share, requests = given.get("memory_utilization"), given.get("max_num_seqs")
+    return FitQuestion(
+        models=models, where=where, asked=changed(asked_of(given), put=media_of(given)),
+        kv_dtype=word("kv_dtype", given.get("kv_dtype")), drafting=drafting_of(given),
+        lora=lora_of(given), engine=None if engine is None else _engine(engine),
+        engine_version=engine_version, utilization=_share("memory_utilization", share, most=1),
+        max_num_batched_tokens=tokens("max_num_batched_tokens", given.get("max_num_batched_tokens")),
+        max_num_seqs=None if requests is None else whole("max_num_seqs", requests),
+        eager=bool(given.get("eager")), media=served_media(given),
+        flags=_values({name: given.get(name) for name in LocalWords.__annotations__}),
     )  # fmt: skip
-    _refuse_placed(name, "" if engine else f", as {asked.dtype} is its type")
-    asked = replace(asked, beside=with_adapters(asked.beside, spec, words, name))
-    flags = (language_model_only, limit_mm_per_prompt, mm_encoder_tp_mode)
-    media, spec, asked, left = _served(name, engine_version, spec, asked, *flags)
-    request = _request(
-        asked, name, engine_version, memory_utilization, max_num_batched_tokens, max_num_seqs,
-        eager, words,
-    )  # fmt: skip
-    request = replace(request, media=media, notes=(*needless_eager(name, eager), *left))
-    return ask(Planner(spec), device, request)
-
-
-def _refuse_placed(engine: str, why: str) -> None:
-    """Raise UsageError for an engine that is asked by ``which``. why: it was chosen."""
-    if engine_of(engine).placed is not None:
-        raise UsageError(
-            f"{engine_of(engine).words} places a model layer by layer{why}: kvcalc.which says whether and "
-            "how far it fits"
-        )
-
-
-def _served(
-    engine: str, version: str | None, spec: ModelSpec, asked: Workload, language_only: bool,
-    limits: str | None, mode: str | None,
-) -> tuple[ServedMedia, ModelSpec, Workload, tuple[str, ...]]:  # fmt: skip
-    """Which media a server takes; the model and the workload with what it then loads, and the notes."""
-    given = {
-        "language_model_only": language_only,
-        "limit_mm_per_prompt": limits,
-        "mm_encoder_tp_mode": mode,
-    }
-    media = served_media(given)
-    check_served(engine, media)
-    check_items(asked.media, media)
-    spec, left = served_part(spec, media, engine_of(engine).words, version)
-    layout = replace(asked.layout, towers_whole=media.towers_whole)
-    return media, spec, replace(asked, layout=layout), left
-
-
-def _request(
-    workload: Workload, engine: str, version: str | None, share: Share, step_tokens: Tokens,
-    step_requests: int | None, eager: bool, words: Mapping[str, Any],
-) -> FitRequest:  # fmt: skip
-    """How the engine is run. words: what was said of the workload."""
-    return FitRequest(
-        workload=workload, engine=engine, engine_version=version,
-        utilization=_share("memory_utilization", share, most=1),
-        max_num_batched_tokens=tokens("max_num_batched_tokens", step_tokens),
-        max_num_seqs=None if step_requests is None else whole("max_num_seqs", step_requests),
-        eager=eager, kv_stated=words.get("kv_dtype") is not None,
-    )  # fmt: skip
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def which(
     models: str | Sequence[str],
-    gpu: str | None = None,
+    gpu: str | Sequence[str] | None = None,
     *,
     gpu_memory: Size = None,
     engine: str | None = None,
     engine_version: str | None = None,
-    memory_utilization: Share = None,
-    max_num_batched_tokens: Tokens = None,
-    max_num_seqs: int | None = None,
-    eager: bool = False,
     **words: Unpack[FitWords],
 ) -> Choices:
     """Which models fit, in which format of the weights, how far: ``kvcalc fit 'qwen*'``.
@@ -227,19 +224,17 @@ def which(
     """
     given = renamed(words)
     known("which", given, FitWords.__annotations__ | (which.__kwdefaults__ or {}))
-    device = _device(gpu, gpu_memory)
-    if device is None:
-        raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
-    asked = asked_of(given)
-    name, why = engine_for(asked.dtype, device) if engine is None else (_engine(engine), "")
-    request = _request(
-        Workload(context_tokens=0), name, engine_version, memory_utilization,
-        max_num_batched_tokens, max_num_seqs, eager, given,
-    )  # fmt: skip
-    named = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
-    if not named or not all(isinstance(each, str) for each in named):
+    names = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
+    if not names or not all(isinstance(each, str) for each in names):
         raise UsageError(f"models are names, patterns or paths, not {models!r}")
-    return answer(named, device, asked, request, why)
+    question = _question(tuple(names), given, gpu, gpu_memory, None, None, engine, engine_version)
+    answer = fit_answer(changed(question, several=True))
+    assert isinstance(answer, Choices)
+    return answer
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def capacity(
@@ -247,10 +242,14 @@ def capacity(
     engine: str = SERVING,
     *,
     available: Size = None,
-    gpu: str | None = None,
+    gpu: str | Sequence[str] | None = None,
     gpu_memory: Size = None,
+    devices: int | None = None,
+    ram: Size = None,
+    reserve: Size = None,
     memory_utilization: Share = None,
     engine_version: str | None = None,
+    context_tokens: Tokens = None,
     dtype: str | None = None,
     model_dtype: str = "bf16",
     eager: bool = False,
@@ -260,35 +259,37 @@ def capacity(
     lora_modules: Sequence[str] | str = (),
     fully_sharded_loras: bool = False,
     **flags: Unpack[EngineWords],
-) -> CapacityResult:
+) -> "CapacityResult | LocalFit | LocalFiles":
     """What an engine allocates and how much fits: ``kvcalc capacity``.
 
     available: memory for the cache on one device, as bytes or ``"20GiB"``; or a gpu, what is left of
-    which is worked out. draft: a model that drafts. flags: the engine's own, and the ranks. Raises
-    UsageError for a flag that the engine has not and UnsupportedError for what it cannot run.
+    which is worked out. devices: equal ones without a name, ram, reserve: of llama.cpp's whole table, a
+    ``LocalFit``. context_tokens: the longest request, under any engine's word for it. draft: a model that
+    drafts. flags: the engine's own, and the ranks. Raises UsageError for a flag that the engine has not
+    and UnsupportedError for what it cannot run.
     """
     given = renamed(flags)
     known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
-    layout = layout_of(given)
-    said = {name: value for name, value in given.items() if name not in _DEVICES}
+    where = _where(given, gpu, gpu_memory, ram, reserve)
     lora = {"lora_rank": lora_rank, "max_loras": max_loras, "lora_modules": lora_modules,
             "fully_sharded_loras": fully_sharded_loras}  # fmt: skip
-    question = Question(
+    said = {name: value for name, value in given.items() if name not in _DEVICES}
+    question = CapacityQuestion(
+        where=changed(where, unnamed=0 if devices is None else whole("devices", devices)),
         engine=_engine(engine),
         engine_version=engine_version,
         available=_available(available),
-        device=_device(gpu, gpu_memory),
         utilization=_share("memory_utilization", memory_utilization, most=1),
         dtype=word("dtype", dtype),
         eager=eager,
         model_dtype=model_dtype,
-        layout=layout,
-        flags={name: _value(name, value, _flags()) for name, value in said.items()},
-        draft=None if draft is None else Draft(spec_of(draft)),
-        adapters=with_adapters(NOTHING, spec_of(model), lora, _engine(engine)).adapters,
-        largest_item=_largest_item(spec_of(model), model, said),
+        context_tokens=tokens("context_tokens", context_tokens),
+        layout=layout_of(given),
+        flags=_values(said),
+        draft=None if draft is None else named(draft),
+        lora=lora_of(lora),
     )
-    return allocate(spec_of(model), question)
+    return capacity_answer(partial(found_of, model), question)
 
 
 def traffic(
@@ -305,7 +306,17 @@ def traffic(
     """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them."""
     given = renamed(words)
     known("traffic", given, WorkloadWords.__annotations__ | (traffic.__kwdefaults__ or {}))
-    for name in ("context_tokens", "batch_size", "beams", "dtype"):
+    beside = (
+        "images",
+        "audio",
+        "video",
+        "draft",
+        "mtp_layers",
+        "lora_rank",
+        "max_loras",
+        "lora_modules",
+    )
+    for name in ("context_tokens", "batch_size", "beams", "dtype", *beside):
         if name in given:
             raise UsageError(f"{name} says nothing beside lengths: leave it out")
     kv_dtype = word("kv_dtype", given.pop("kv_dtype", None))
@@ -322,16 +333,6 @@ def traffic(
     return traffic_of(spec_of(model), read, question)
 
 
-def _largest_item(spec: ModelSpec, model: Model, given: Mapping[str, Any]) -> int | None:
-    """Tokens of the largest image that the model's processor makes."""
-    if not spec.towers:
-        return None
-    from kvcalc.convert.media import with_media
-
-    put = MediaWords(processor=served_media(given).processor)
-    return with_media(Asked(put=put), spec, said_of(model))[0].largest_item
-
-
 _DEVICES = ("tensor", "pipeline", "data", "expert")
 
 
@@ -342,8 +343,13 @@ def _flags() -> dict[str, Flag]:
     }
 
 
+def _values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags and their values. Raises UsageError."""
+    flags = _flags()
+    return {name: _value(name, value, flags) for name, value in given.items()}
+
+
 def _value(name: str, value: Any, flags: dict[str, Flag]) -> Any:
-    """A flag's value. Raises UsageError."""
     flag = flags.get(name)
     if flag is None or value is None:
         return value
@@ -364,14 +370,17 @@ def _engine(name: str) -> str:
     return name
 
 
-def _device(gpu: str | None, gpu_memory: Size) -> Accelerator | None:
-    if gpu is not None and gpu_memory is not None:
-        raise UsageError("give gpu or gpu_memory, not both")
-    if gpu is not None:
-        return find(str(gpu))
-    if gpu_memory is None:
-        return None
-    return of_size(str(gpu_memory))
+def _where(
+    given: Mapping[str, Any], gpu: str | Sequence[str] | None, gpu_memory: Size, ram: Size,
+    reserve: Size,
+) -> Where:  # fmt: skip
+    """The devices that were named, and their ranks. Raises UsageError."""
+    layout = layout_of(given)
+    return Where(
+        gpus=several(gpu), memory=None if gpu_memory is None else str(gpu_memory),
+        tensor=layout.tensor if "tensor" in given else None, pipeline=layout.pipeline,
+        ram=_size("ram", ram), reserve=_size("reserve", reserve),
+    )  # fmt: skip
 
 
 def _available(value: Size) -> Available | None:

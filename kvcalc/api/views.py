@@ -7,12 +7,16 @@ from kvcalc.checks.diff import Diff
 from kvcalc.convert.locate import load
 from kvcalc.deployment.answer import Fit
 from kvcalc.deployment.choice import Choices
+from kvcalc.deployment.everywhere import Everywhere
+from kvcalc.deployment.together import Together
+from kvcalc.engines.llama_cpp.files import LocalFiles
+from kvcalc.engines.llama_cpp.local import LocalFit
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.shown import shows
-from kvcalc.report.answers import capacity, choice, diff, estimate, fit, log, traffic
+from kvcalc.report.answers import diff, estimate, fits, log, traffic
 from kvcalc.report.formats import csv
 from kvcalc.report.formats.html import fragment
 from kvcalc.report.formats.json import versioned
@@ -45,9 +49,11 @@ def _path(spec: ModelSpec) -> str:
 
 
 shows(Estimate, lambda one: _Shown(estimate.answer([(_path(one.spec), one, None)])))
-shows(Fit, lambda one: _Shown(fit.answer(one)))
-shows(Choices, lambda one: _Shown(choice.answer(one)))
-shows(CapacityResult, lambda one: _Shown(capacity.answer(one, one.source, "")))
+_ROADS: tuple[type[Any], ...] = (
+    Fit, Choices, Together, Everywhere, CapacityResult, LocalFit, LocalFiles,
+)  # fmt: skip
+for road in _ROADS:
+    shows(road, lambda one: _Shown(fits.answer(one)))
 shows(TrafficAnswer, lambda one: _Shown(traffic.answer([(one.model, "", one.traffic, one.notes)])))
 shows(LogAnswer, lambda one: _Shown(log.answer(one)))
 shows(Diff, lambda one: _Shown(diff.answer(one, "increase")))

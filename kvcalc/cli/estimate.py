@@ -1,10 +1,11 @@
 """``kvcalc estimate``: weights, cache and workspace of a model, taken apart to named tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import Drafts, Lora, Media, Output, Pools, Weights, with_groups
+from kvcalc.convert.beside import Lora as LoraWords
 from kvcalc.convert.locate import locate
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED
@@ -62,7 +63,7 @@ class _Question:
     kv_dtype: str | None
     set_fields: tuple[str, ...]
     workspace: bool
-    lora: Lora = Lora()
+    lora: LoraWords = LoraWords()
     only: str | None = None
     device: "Accelerator | None" = None
 
@@ -89,12 +90,12 @@ def estimate(
             context_tokens=options.tokens(context, "--context"), batch_size=batch,
             encoder_tokens=options.tokens(encoder_context, "--encoder-context"), beams=beams,
             dtype=weights.word, state_dtype=state_dtype, layout=Layout(tp, pp),
-            beside=drafts.beside, put=media.words,
+            beside=drafts.said.beside, put=media.words,
         ),
         engine=options.engine_name(engine, options.ALL_ENGINES), engine_version=engine_version,
         attention=attention, kv_dtype=options.one_kv_dtype(kv_dtype),
-        set_fields=tuple(set_fields or ()), workspace=workspace, lora=lora, only=only,
-        device=_equal_gpus(gpu, tp * pp),
+        set_fields=tuple(set_fields or ()), workspace=workspace, lora=lora.words, only=only,
+        device=_device(gpu, tp * pp),
     )  # fmt: skip
     if lengths is not None:
         return output.show(_traffic(expand(models), lengths, question, pools))
@@ -105,27 +106,13 @@ def estimate(
     output.show(_estimates(expand(models), question))
 
 
-def _equal_gpus(gpus: Sequence[str] | None, ranks: int) -> "Accelerator | None":
-    """One of the devices that --gpu lists, which are alike: as many as the ranks, or named once.
-
-    Raises UsageError for different ones, and for another number of them.
-    """
+def _device(gpus: list[str] | None, ranks: int) -> "Accelerator | None":
+    """One of the devices whose kernels decide formats, where they were named."""
     if not gpus:
         return None
-    from kvcalc.deployment.hardware import find
+    from kvcalc.deployment.where import one_of_equal
 
-    found = [find(name) for name in gpus]
-    if len({each.sm or each.name for each in found}) > 1:
-        raise UsageError(
-            f"--gpu {' --gpu '.join(gpus)}: ranks of one server run the same kernels, and these GPUs "
-            "have different compute capabilities, or none"
-        )
-    if len(found) not in (1, ranks):
-        raise UsageError(
-            f"{len(found)} GPUs for {ranks} rank{'s' if ranks != 1 else ''}: --tp and --pp say how "
-            "many there are"
-        )
-    return found[0]
+    return one_of_equal(gpus, ranks)
 
 
 def _traffic(models: list[str], path: str, question: _Question, pools: Pools) -> "Answer":
@@ -232,7 +219,7 @@ def _unread(question: _Question) -> Iterator[str]:
 
 def _asks_for_drafts(engine: str) -> bool:
     """Whether the engine takes draft tokens from elsewhere than a model."""
-    from kvcalc.cli.local import LOCAL
+    from kvcalc.deployment.needless import LOCAL
 
     return not (_counts_tensors(engine) or engine in LOCAL)
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from kvcalc.cli import kinds, options
 from kvcalc.cli.output import note, write
+from kvcalc.engines.flags import first_said
 from kvcalc.errors import UsageError
 from kvcalc.file_types import recipe, weight_word
-from kvcalc.frozen import changed, fields_of, frozen
+from kvcalc.frozen import fields_of, frozen
 from kvcalc.report import formats
 
 if TYPE_CHECKING:
+    from kvcalc.convert.beside import Drafting
+    from kvcalc.convert.beside import Lora as LoraWords
     from kvcalc.engines.media import ServedMedia
     from kvcalc.media.asked import MediaWords
-    from kvcalc.memory.asked_beside import Beside
     from kvcalc.report.sheet import Answer
-    from kvcalc.spec.model import ModelSpec
 
 
 class Group:
@@ -138,11 +139,11 @@ class Drafts(Group):
     ] = None
 
     @property
-    def beside(self) -> "Beside":
-        """The parts that are loaded beside the model."""
-        from kvcalc.convert.beside import beside_of
+    def said(self) -> "Drafting":
+        """The same as the library takes it."""
+        from kvcalc.convert.beside import Drafting
 
-        return beside_of(self.draft, self.mtp_layers, self.speculative_tokens)
+        return Drafting(self.draft, self.mtp_layers, self.speculative_tokens)
 
 
 @frozen
@@ -167,26 +168,13 @@ class Lora(Group):
     ] = False
 
     @property
-    def said(self) -> str | None:
-        """The first option that was given."""
-        return first(
-            {"--lora-rank": self.lora_rank, "--max-loras": self.max_loras,
-             "--lora-modules": self.lora_modules,
-             "--fully-sharded-loras": self.fully_sharded_loras or None}
-        )  # fmt: skip
+    def words(self) -> "LoraWords":
+        """The same as the library takes it."""
+        from kvcalc.convert.beside import Lora as LoraWords
 
-    def of(self, beside: "Beside", spec: "ModelSpec", engine: str) -> "Beside":
-        """The parts with a model's adapters. Raises as ``adapters_of`` does."""
-        if self.said is None:
-            return beside
-        from kvcalc.convert.adapters import adapters_of
-
-        named = [word.strip() for word in (self.lora_modules or "").split(",") if word.strip()]
-        name = kinds.folded(engine)
-        made = adapters_of(
-            spec, self.lora_rank, self.max_loras, named, name, self.fully_sharded_loras
-        )
-        return changed(beside, adapters=made)
+        named = (word.strip() for word in (self.lora_modules or "").split(","))
+        modules = tuple(word for word in named if word)
+        return LoraWords(self.lora_rank, self.max_loras, modules, self.fully_sharded_loras)
 
 
 @frozen
@@ -282,7 +270,7 @@ class Pools(Group):
     @property
     def said(self) -> str | None:
         """The first option that was given."""
-        return first(
+        return first_said(
             {"--available": self.available, "--block-size": self.block_size,
              "--shared-prefix": self.shared_prefix}
         )  # fmt: skip
@@ -295,8 +283,3 @@ class Pools(Group):
             "available": options.num_bytes(self.available, "--available"),
             "prefix_tokens": options.tokens(self.shared_prefix, "--shared-prefix"),
         }
-
-
-def first(given: dict[str, Any]) -> str | None:
-    """The first option that was said."""
-    return next((option for option, value in given.items() if value is not None), None)

@@ -15,9 +15,7 @@ from kvcalc.report.formats import PRINTERS
 from kvcalc.units import parse_memory, parse_tokens
 
 if TYPE_CHECKING:
-    from kvcalc.deployment.hardware import Accelerator
     from kvcalc.engines.engine import AnyEngine
-    from kvcalc.memory.layout import Layout
 
 
 # Attention to put in place of the model's own; gqa:4 and mla:512 say a size.
@@ -196,61 +194,9 @@ def record(name: str) -> "AnyEngine":
     return engine_of(name)
 
 
-def foreign(name: str, given: Iterable[tuple[str, Any]]) -> None:
-    """Refuse what only llama.cpp has. given: (option, value). Raises UsageError."""
-    said = [option for option, value in given if value is not None]
-    if said:
-        words = record(name).words
-        raise UsageError(f"{words} has no {' or '.join(said)}: --engine llama.cpp has")
-
-
-def gpu_list(gpus: str | Sequence[str] | None) -> list[str]:
+def gpu_list(gpus: str | Sequence[str] | None) -> tuple[str, ...]:
     """The accelerators that were named, one by one."""
-    return [gpus] if isinstance(gpus, str) else list(gpus or ())
-
-
-def server(gpus: list[str], tp: int | None, layout: "Layout") -> "tuple[str | None, Layout]":
-    """The accelerator of an engine that runs on equal ones, named once or once a rank, and the layout.
-
-    layout: with one tensor rank, whatever tp says. Equal devices that are listed are tensor ranks where
-    nothing says how they share. Raises UsageError for different ones, and for another number of them
-    than of ranks.
-    """
-    from dataclasses import replace
-
-    layout = replace(layout, tensor=tp or 1)
-    if len(gpus) < 2:
-        return (gpus[0] if gpus else None), layout
-    from kvcalc.deployment.hardware import find
-
-    said = f"--gpu {' --gpu '.join(gpus)}"
-    if len({find(gpu).name for gpu in gpus}) > 1:
-        raise UsageError(
-            f"{said}: the number of equal devices is --tp and --pp; --engine llama.cpp runs on "
-            "different ones"
-        )
-    if tp is None and layout.devices == 1:
-        return gpus[0], replace(layout, tensor=len(gpus))
-    if len(gpus) != layout.devices:
-        raise UsageError(
-            f"{said}: {len(gpus)} devices, and --tp and --pp say {layout.devices}: write --gpu {gpus[0]} "
-            f"--tp {len(gpus)}"
-        )
-    return gpus[0], layout
-
-
-def device(gpu: str | None, gpu_memory: str | None) -> "Accelerator | None":
-    """The accelerator that was named, or stated by its memory; None where neither was.
-
-    Raises UsageError, and NotFoundError for a name that none has.
-    """
-    if gpu is not None and gpu_memory is not None:
-        raise UsageError("give --gpu or --gpu-memory, not both")
-    from kvcalc.deployment.hardware import find, of_size
-
-    if gpu is not None:
-        return find(gpu)
-    return None if gpu_memory is None else of_size(gpu_memory)
+    return (gpus,) if isinstance(gpus, str) else tuple(gpus or ())
 
 
 WhichEngine = Annotated[

@@ -3,9 +3,53 @@
 from pathlib import Path
 
 from kvcalc.convert.locate import locate
+from kvcalc.engines.flags import first_said
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.asked_beside import Beside, Draft
 from kvcalc.spec.model import ModelSpec
+
+
+@frozen
+class Drafting:
+    """What drafts tokens beside a model, as it was said; the model that drafts as ``locate`` takes it."""
+
+    draft: str | Path | ModelSpec | None = None
+    mtp_layers: int | None = None
+    speculative_tokens: int | None = None
+
+    @property
+    def beside(self) -> Beside:
+        """The same, found and read. Raises as ``beside_of``."""
+        return beside_of(self.draft, self.mtp_layers, self.speculative_tokens)
+
+
+@frozen
+class Lora:
+    """Adapters, as they were said. count: at once. modules: the layers that they change. sharded: ranks
+    divide all of them."""
+
+    rank: int | None = None
+    count: int | None = None
+    modules: tuple[str, ...] = ()
+    sharded: bool = False
+
+    @property
+    def said(self) -> str | None:
+        """The first option that was given."""
+        return first_said({
+            "--lora-rank": self.rank, "--max-loras": self.count, "--lora-modules": self.modules or None,
+            "--fully-sharded-loras": self.sharded or None,
+        })  # fmt: skip
+
+    def of(self, beside: Beside, spec: ModelSpec, engine: str | None) -> Beside:
+        """The parts with a model's adapters, in an engine's slots. Raises as ``adapters_of`` does."""
+        if self.said is None:
+            return beside
+        from kvcalc.convert.adapters import adapters_of
+
+        made = adapters_of(spec, self.rank, self.count, self.modules, engine, self.sharded)
+        return changed(beside, adapters=made)
 
 
 def beside_of(

@@ -74,6 +74,11 @@ class Choices(Shown):
     why: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def fits(self) -> bool:
+        """Whether any of them does, in any format."""
+        return any(choice.best for choice in self.choices)
+
 
 Asked = tuple[str, Planner, FitRequest]
 

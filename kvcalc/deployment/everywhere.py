@@ -10,6 +10,20 @@ from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import UnsupportedError
+from kvcalc.frozen import frozen
+from kvcalc.memory.shown import Shown
+
+
+@frozen
+class Everywhere(Shown):
+    """The answer for every accelerator that runs the model, in the catalogue's order."""
+
+    each: tuple[Fit, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it holds on any."""
+        return any(one.fits for one in self.each)
 
 
 def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:

@@ -7,6 +7,9 @@ from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.engines.media import ServedMedia
 from kvcalc.errors import UsageError
 
+# Engines that are llama.cpp, with defaults of their own.
+LOCAL = ("llama.cpp", "ollama", "lm-studio")
+
 
 def refuse_needless(engine: str, given: Mapping[str, object]) -> None:
     """Raise UsageError for what was said to an engine that places a model by its own table.
@@ -40,3 +43,12 @@ def needless_eager(engine: str, eager: bool) -> tuple[str, ...]:
     if not eager or counted:
         return ()
     return (f"no CUDA graphs: that changes nothing here, {record.words} counts none",)
+
+
+def refuse_foreign(engine: str, given: Mapping[str, object]) -> None:
+    """Refuse what only llama.cpp has. given: option -> value. Raises UsageError."""
+    said = [option for option, value in given.items() if value is not None]
+    if said:
+        raise UsageError(
+            f"{engine_of(engine).words} has no {' or '.join(said)}: --engine llama.cpp has"
+        )

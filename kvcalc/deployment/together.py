@@ -17,6 +17,7 @@ from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
+from kvcalc.memory.shown import Shown
 
 
 @frozen(kw_only=True)
@@ -38,7 +39,7 @@ class Part:
 
 
 @frozen(kw_only=True)
-class Together:
+class Together(Shown):
     """The answer. request: for the first model. free_bytes: what none takes, of each device; None where
     one does not fit alone."""
 

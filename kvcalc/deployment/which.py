@@ -1,6 +1,6 @@
 """Which of several models fit: ``kvcalc fit`` of patterns, folders and names, and the engine it takes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kvcalc.convert.locate import locate
 from kvcalc.convert.media import with_media
@@ -19,7 +19,8 @@ from kvcalc.file_types import recipe
 from kvcalc.frozen import changed
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.workload import Asked
-from kvcalc.spec.catalog import expand
+from kvcalc.spec.catalog import Found, expand
+from kvcalc.spec.model import ModelSpec
 
 
 def engine_for(dtype: str | None, device: Accelerator | None) -> tuple[str, str]:
@@ -33,16 +34,26 @@ def engine_for(dtype: str | None, device: Accelerator | None) -> tuple[str, str]
     return SERVING, ", as no engine was named"
 
 
+def is_file(spec: ModelSpec) -> bool:
+    """Whether the model came with a file that llama.cpp loads."""
+    if spec.own_dtype != "checkpoint":
+        return False
+    from kvcalc.engines.llama_cpp.file import is_gguf
+
+    return is_gguf(spec)
+
+
 def which(
-    models: list[str], device: Accelerator, asked: Asked, request: FitRequest, why: str
-) -> Choices:
-    """The answer. request: the question, but for its workload. Raises the first refusal where no
-    model could be asked about."""
+    models: list[str], device: Accelerator, asked: Asked, request: FitRequest, why: str,
+    find: Callable[[str], Found] = locate,
+) -> Choices:  # fmt: skip
+    """The answer. request: the question, but for its workload. find: reads a model. Raises the first
+    refusal where no model could be asked about."""
     names = list(dict.fromkeys(expand(models)))
     questions, refused = [], None
     for name in names:
         try:
-            questions.append(_question(name, asked, request))
+            questions.append(_question(name, asked, request, find))
         except SpecError:
             raise
         except KvcalcError as error:
@@ -61,15 +72,15 @@ def which(
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=(*lack, *_found(names), *_notes(device, questions[0][1], first, measured)),
+        notes=(*lack, *_found(names, find), *_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
 
 
-def _found(names: list[str]) -> Iterator[str]:
+def _found(names: list[str], find: Callable[[str], Found]) -> Iterator[str]:
     """What was assumed to find models that are no shipped ones by their own names."""
     for name in names:
         if "/" in name:
-            yield from locate(name).assumptions
+            yield from find(name).assumptions
 
 
 def side_by_side(
@@ -83,8 +94,10 @@ def side_by_side(
     return together(device, (_question(name, asked, request) for name in names), why)
 
 
-def _question(name: str, asked: Asked, request: FitRequest) -> AskedOf:
-    found = locate(name)
+def _question(
+    name: str, asked: Asked, request: FitRequest, find: Callable[[str], Found] = locate
+) -> AskedOf:
+    found = find(name)
     put, _ = with_media(asked, found.spec, found.path, request.engine)
     workload = choose_workload(found.spec, put)[0]
     return name, Planner(found.spec), changed(request, workload=workload)

@@ -88,7 +88,7 @@ class CapacityResult(Shown):
     rounded from; None when both are the answer. logical_bytes_per_request: what one request of
     max_model_len needs by the closed form, to set beside ``pool.bytes_per_request``.
     rules: which of the engine's rules applied, each with its function. notes: what was assumed.
-    source: where the model's dimensions are from.
+    source: where the model's dimensions are from; path: its file, where there is one.
     """
 
     engine: str
@@ -104,3 +104,4 @@ class CapacityResult(Shown):
     rules: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    path: str = ""

@@ -30,7 +30,7 @@ def test_graphs_that_are_not_counted_are_said(engine: str, capsys: Capture) -> N
 
 
 def test_the_library_refuses_alike() -> None:
-    with pytest.raises(kvcalc.UsageError, match=r"llama\.cpp has no memory_utilization"):
+    with pytest.raises(kvcalc.UsageError, match=r"llama\.cpp has no --memory-utilization"):
         kvcalc.fit("qwen3-8b", gpu="h100", engine="llama.cpp", memory_utilization="0.5")
 
 

@@ -6,17 +6,18 @@ from dataclasses import replace
 from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
 from kvcalc.errors import KvcalcError
 from kvcalc.frozen import frozen
+from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
 
 
 @frozen(kw_only=True)
-class LocalFiles:
+class LocalFiles(Shown):
     """The answer: one for each type that llama.cpp makes of the model, each smaller than the one before.
 
     left_out: (type, why it was not asked about).
     """
 
-    fits: tuple[LocalFit, ...]
+    each: tuple[LocalFit, ...]
     left_out: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -30,9 +31,14 @@ class LocalFiles:
         return next(iter(self.holding), None)
 
     @property
+    def fits(self) -> bool:
+        """Whether any runs."""
+        return self.widest is not None
+
+    @property
     def holding(self) -> tuple[LocalFit, ...]:
         """Those that fit."""
-        return tuple(fit for fit in self.fits if fit.verdict != "does not fit")
+        return tuple(fit for fit in self.each if fit.fits)
 
 
 def fit_files(
@@ -55,7 +61,7 @@ def fit_files(
     if not fits:
         raise refused[0][1]
     return LocalFiles(
-        fits=tuple(fits), left_out=tuple((dtype, error.message) for dtype, error in refused)
+        each=tuple(fits), left_out=tuple((dtype, error.message) for dtype, error in refused)
     )
 
 

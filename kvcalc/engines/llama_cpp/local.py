@@ -26,6 +26,7 @@ from kvcalc.gguf.projector import projector_bytes
 from kvcalc.media.words import MediaItem
 from kvcalc.memory.asked_beside import Draft
 from kvcalc.memory.estimate import beyond_longest
+from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
 from kvcalc.units import format_bytes, format_tokens
 
@@ -80,7 +81,7 @@ class LocalChange:
 
 
 @frozen(kw_only=True)
-class LocalFit:
+class LocalFit(Shown):
     """The answer. context_tokens: one request's. longest_context: with this placement; 0: none.
     command: to paste."""
 

@@ -23,13 +23,13 @@ def answer(found: LocalFiles) -> Answer:
 
 def to_object(found: LocalFiles) -> dict[str, Any]:
     """Every type's whole answer; ``whole`` and ``widest`` are the types that are named to people."""
-    first, whole, widest = found.fits[0], found.whole, found.widest
+    first, whole, widest = found.each[0], found.whole, found.widest
     return {
         "model": first.model,
         "fits": widest is not None,
         "whole": None if whole is None else whole.question.dtype,
         "widest": None if widest is None else widest.question.dtype,
-        "files": [local.to_object(fit) for fit in found.fits],
+        "files": [local.to_object(fit) for fit in found.each],
         "left_out": [{"dtype": dtype, "reason": reason} for dtype, reason in found.left_out],
     }
 
@@ -37,13 +37,13 @@ def to_object(found: LocalFiles) -> dict[str, Any]:
 def sheet(found: LocalFiles) -> Sheet:
     """A row for each type, then one to begin with: the widest that is whole on the devices, or else
     the one that reads the least of RAM."""
-    first, whole, widest = found.fits[0], found.whole, found.widest
-    rows = rows_of(_COLUMNS, found.fits)
+    first, whole, widest = found.each[0], found.whole, found.widest
+    rows = rows_of(_COLUMNS, found.each)
     # Nobody reads a column of a dense model's experts.
     columns = tuple(
         replace(column, title=None)
         if column.key == "experts_in_ram"
-        and all(fit.placing.num_cpu_moe == 0 for fit in found.fits)
+        and all(fit.placing.num_cpu_moe == 0 for fit in found.each)
         else column
         for column in _COLUMNS
     )
@@ -108,11 +108,11 @@ def _lacking(narrowest: LocalFit) -> str:
 def _notes(found: LocalFiles) -> Iterator[str]:
     """What holds for every type: the notes of the first that they share."""
     if found.widest is None:
-        yield _lacking(found.fits[-1])
+        yield _lacking(found.each[-1])
         yield from (f"{dtype}: {reason}" for dtype, reason in found.left_out)
         return
-    others = [set(fit.notes) for fit in found.fits[1:]]
-    for note in found.fits[0].notes:
+    others = [set(fit.notes) for fit in found.each[1:]]
+    for note in found.each[0].notes:
         if all(note in other for other in others):
             yield note
     for dtype, reason in found.left_out:

@@ -20,9 +20,11 @@ from kvcalc.media.families import image_rule
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, published, published_config
+from kvcalc.media.remote_code import OWN_CODE
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source, short
 from kvcalc.media.stamps import stamp_tokens
+from kvcalc.media.two_views import TwoViews
 from kvcalc.media.videos import WORDED, video_rule
 from kvcalc.media.words import MediaItem, Placeholders
 from kvcalc.memory.workload import Asked
@@ -33,7 +35,7 @@ Settings = Sequence[tuple[str, int]]
 _WHOLE = {
     "gemma3_text": "gemma3", "gemma3n_text": "gemma3n", "gemma4": "gemma4", "llama4": "llama4",
     "mllama": "mllama", "minimax_m3_vl": "minimax_m3_vl", "qwen3_5": "qwen3_5",
-    "qwen3_5_moe": "qwen3_5_moe", "ministral3": "mistral3", "kimi_k25": "kimi_k25",
+    "qwen3_5_moe": "qwen3_5_moe", "ministral3": "mistral3", "mistral4": "mistral3", "kimi_k25": "kimi_k25",
 }  # fmt: skip
 _TOWERS = {"image": ("vision",), "audio": ("audio", "speech"), "video": ("vision",)}
 _WORDS = {"image": "images", "audio": "sound", "video": "video"}
@@ -110,8 +112,11 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
             f"({_flat(source.settings or {})}), unless the server sets it otherwise"
         )
     if source.settings is None:
+        whose = (
+            "the processor in the own code" if model_type in OWN_CODE else "transformers' processor"
+        )
         yield (
-            f"sizes as transformers' processor of {model_type} has them by default: the model's own "
+            f"sizes as {whose} of {model_type} has them by default: the model's own "
             "preprocessor_config.json, beside its config.json, decides, and may differ much"
         )
 
@@ -143,8 +148,11 @@ def _flat(settings: Mapping[str, Any]) -> str:
 
 
 def _images(model_type: str, source: Source, words: Sequence[str]) -> Iterator[MediaItem]:
+    read = [asked.images(each) for each in words]
     rule = image_rule(model_type, source)
-    for each in map(asked.images, words):
+    if isinstance(rule, TwoViews):
+        rule = rule.among(sum(each.count for each in read))
+    for each in read:
         size = each.size or rule.largest()
         places = _some(rule.placeholders(size), model_type)
         yield MediaItem(

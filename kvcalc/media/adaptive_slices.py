@@ -1,4 +1,4 @@
-"""The whole image and slices near its shape, each at its own resolution (MiniCPM-V 4.6)."""
+"""The whole image and slices near its shape, each at its own resolution (MiniCPM-V)."""
 
 import math
 from typing import Literal
@@ -18,11 +18,14 @@ class AdaptiveSlices:
         patch_size: pixels of a patch.
         downsample_mode: 16x pools sixteen patches to a place, 4x four.
         use_image_id: whether the prompt numbers its images.
+        image_feature_size: places of the image and of each slice alike, where a resampler makes them
+            (MiniCPM-V 2.6 to 4.5); 0: by their patches.
 
     Separators: begin and end of the image and of each slice, a line break between the rows of slices
     and, with ``use_image_id``, the image's number between two tokens (one digit: the first ten).
     Source: transformers 5.23.0, image_processing_minicpmv4_6.py (get_sliced_grid, find_best_resize,
-    get_refine_size), processing_minicpmv4_6.py (replace_image_token).
+    get_refine_size), processing_minicpmv4_6.py (replace_image_token); image_processing_minicpmv.py of
+    MiniCPM-V 2.6's own code (get_sliced_grid, get_slice_image_placeholder).
     """
 
     kind: Literal["adaptive_slices"]
@@ -31,6 +34,7 @@ class AdaptiveSlices:
     patch_size: int = 14
     downsample_mode: Literal["16x", "4x"] = "16x"
     use_image_id: bool = True
+    image_feature_size: int = 0
 
     def placeholders(self, image: Image) -> Placeholders:
         grid = self.grid(image)
@@ -65,6 +69,8 @@ class AdaptiveSlices:
 
     def _places(self, height: float, width: float, enlarge: bool) -> int:
         """Places of an image or slice at the resolution that is chosen for it."""
+        if self.image_feature_size:
+            return self.image_feature_size
         if enlarge or height * width > self.scale_resolution**2:
             shape = width / height
             height = int(self.scale_resolution / math.sqrt(shape))

@@ -12,19 +12,23 @@ from collections.abc import Callable
 from typing import Literal
 
 from kvcalc.errors import UnsupportedError
+from kvcalc.media import remote_code
 from kvcalc.media.adaptive_slices import AdaptiveSlices
 from kvcalc.media.any_resolution import AnyResolution
 from kvcalc.media.canvas_or_shape import CanvasOrShape
 from kvcalc.media.canvas_tiles import CanvasTiles
+from kvcalc.media.capped_grid import CappedGrid
 from kvcalc.media.cross_attended import CrossAttended
 from kvcalc.media.fixed import FixedTokens
 from kvcalc.media.longest_edge import LongestEdge
 from kvcalc.media.masked_crops import MaskedCrops
 from kvcalc.media.native_resolution import NativeResolution
 from kvcalc.media.pan_and_scan import PanAndScan
+from kvcalc.media.patch_range import PatchRange
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
 from kvcalc.media.scaled_tiles import ScaledTiles
+from kvcalc.media.sliding_windows import SlidingWindows
 from kvcalc.media.source import MAX_TILES, Source, short, value_at
 from kvcalc.media.split_canvas import SplitCanvas
 from kvcalc.media.tiles import Tiles
@@ -36,14 +40,15 @@ def image_rule(model_type: str, source: Source) -> ImageRule:
     """The rule for images. Raises UnsupportedError for a type whose processor is not known."""
     if model_type not in IMAGES:
         raise UnsupportedError(
-            f"{model_type}: how many tokens it makes of an image is not known here"
+            f"{model_type}: how many tokens it makes of an image is not known here; count them with "
+            "its own processor and add them to --context"
         )
     return IMAGES[model_type](source)
 
 
 def _pixel_budget(
     least: int, most: int, *, patch: int = 14, merge: int = 2, separators: int = 2, frames: int = 1,
-    grow_first: Literal["proportional", "rounded"] | None = None,
+    grow_first: Literal["proportional", "rounded"] | None = None, row_ends: bool = False,
 ) -> Callable[[Source], ImageRule]:  # fmt: skip
     def read(source: Source) -> ImageRule:
         return PixelBudget(
@@ -55,6 +60,7 @@ def _pixel_budget(
             separators=separators,
             frames=source.get("temporal_patch_size", default=frames) if frames > 1 else 1,
             grow_first=grow_first,
+            row_ends=row_ends,
         )
 
     return read
@@ -260,19 +266,54 @@ def _gemma4(source: Source) -> ImageRule:
     )
 
 
-def _kimi(most: int) -> Callable[[Source], ImageRule]:
-    """most: patches of an image; Kimi-VL's own file calls them in_token_limit."""
+def _kimi(source: Source) -> ImageRule:
+    return NativeResolution(
+        kind="native_resolution",
+        max_patches=source.get("max_patches", "in_token_limit", default=16384),
+        patch_size=source.get("patch_size", default=14),
+        merge_size=source.get("merge_size", default=2),
+        max_height=source.get("size.max_height", default=512),
+    )
 
-    def read(source: Source) -> ImageRule:
-        return NativeResolution(
-            kind="native_resolution",
-            max_patches=source.get("max_patches", "in_token_limit", default=most),
-            patch_size=source.get("patch_size", default=14),
-            merge_size=source.get("merge_size", default=2),
-            max_height=source.get("size.max_height", default=512),
-        )
 
-    return read
+def _step3p7(source: Source) -> ImageRule:
+    # vision_patch_size and downsampler_stride of the processor: 14 x 4 pixels of a side make a place.
+    stride = source.get("vision_patch_size", default=14) * source.get(
+        "downsampler_stride", default=4
+    )
+    return SlidingWindows(
+        kind="sliding_windows",
+        size=source.edge("size", default=728),
+        patch_size=source.get("patch_size", default=504),
+        max_image_size=source.get("max_image_size", default=3024),
+        stride=stride,
+        whole=True,
+    )
+
+
+def _muse_glimmer(source: Source) -> ImageRule:
+    return CappedGrid(
+        kind="capped_grid",
+        patch_size=source.get("patch_size", default=14),
+        merge_size=source.get("merge_size", default=2),
+        max_image_tokens=source.get("max_image_tokens", default=4096),
+    )
+
+
+def _nemotron_omni(source: Source) -> ImageRule:
+    ratio = value_at(source.settings or {}, "downsample_ratio")
+    if ratio not in (None, 0.5):
+        raise UnsupportedError(f"downsample_ratio = {short(ratio)}: only 0.5 is known")
+    least = source.get("min_num_patches", default=1024)
+    longest = source.get("max_model_len", default=16384)
+    bound = max((longest - 4) * 4, least)
+    return PatchRange(
+        kind="patch_range",
+        patch_size=source.get("patch_size", default=16),
+        merge_size=2,
+        min_num_patches=least,
+        max_num_patches=max(min(bound, source.get("max_num_patches", default=13312)), least),
+    )
 
 
 def _phi4(source: Source) -> ImageRule:
@@ -352,24 +393,34 @@ _ARIA_CANVASES = tuple(
 )  # fmt: skip
 
 _QWEN2 = _pixel_budget(3136, 28 * 28 * 1280)
+_QWEN3 = _pixel_budget(65536, 16777216, patch=16)
+_QWEN3_OMNI = _pixel_budget(3136, 12845056, patch=16)
 _GLM = _pixel_budget(112 * 112, 28 * 28 * 15000, frames=2, grow_first="proportional")
 IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
     "qwen2_5_omni": _QWEN2,
-    "qwen3_vl": _pixel_budget(65536, 16777216, patch=16),
-    "qwen3_vl_moe": _pixel_budget(65536, 16777216, patch=16),
-    "qwen3_5": _pixel_budget(65536, 16777216, patch=16),
-    "qwen3_5_moe": _pixel_budget(65536, 16777216, patch=16),
-    "qwen3_omni_moe": _pixel_budget(3136, 12845056, patch=16),
+    "qwen2_5_omni_thinker": _QWEN2,
+    "exaone4_5": _QWEN2,
+    "lfm3_vl": _QWEN2,
+    "dots_ocr": _QWEN2,
+    "qwen3_vl": _QWEN3,
+    "qwen3_vl_moe": _QWEN3,
+    "qwen3_5": _QWEN3,
+    "qwen3_5_moe": _QWEN3,
+    "cosmos3_edge": _pixel_budget(65536, 16777216, patch=16, grow_first="proportional"),
+    "qwen3_omni_moe": _QWEN3_OMNI,
+    "qwen3_omni_moe_thinker": _QWEN3_OMNI,
     "glm4v": _GLM,
     "glm4v_moe": _GLM,
     "glm46v": _GLM,
     "glm_ocr": _GLM,
     "paddleocr_vl": _pixel_budget(147456, 2359296, separators=0, grow_first="rounded"),
+    "hunyuan_vl": _pixel_budget(512 * 512, 2048 * 2048, patch=16, row_ends=True),
     "minimax_m3_vl": _pixel_budget(3136, 451584, separators=0),
     "video_llama_3": _pixel_budget(3136, 1003520, merge=1, separators=0),
     "gemma3": _gemma3,
+    "shieldgemma2": _gemma3,
     "gemma3n": _fixed(256, 4, 768),
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
@@ -385,15 +436,23 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "ovis2": _ovis2,
     "llava": _llava,
     "vipllava": _llava,
+    "llava_next_video": _any_resolution,
     "llava_next": _any_resolution,
     "llava_onevision": _llava_onevision,
     "idefics2": _idefics2,
     "idefics3": _scaled_tiles,
     "smolvlm": _scaled_tiles,
     "phi4_multimodal": _phi4,
-    "kimi_k25": _kimi(16384),
-    # KimiVLImageProcessor, the model's own code.
-    "kimi_vl": _kimi(4096),
+    "kimi_k25": _kimi,
+    "kimi_vl": remote_code.kimi_vl,
+    "deepseek_vl_v2": remote_code.deepseek_vl_v2,
+    "minicpmv": remote_code.minicpmv,
+    "internvl_chat": remote_code.internvl_chat,
+    "phi3_v": remote_code.phi3_v,
+    "step3_vl": remote_code.step3_vl,
+    "step3p7": _step3p7,
+    "muse_glimmer": _muse_glimmer,
+    "nemotron_h_omni": _nemotron_omni,
     "aria": _aria,
     "lfm2_vl": _lfm2,
     "minicpmv4_6": _minicpmv,

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
 from kvcalc.media.words import Image, Placeholders, most
 
@@ -12,7 +13,10 @@ class NativeResolution:
     """A place for each ``merge_size`` x ``merge_size`` patches; never scaled up.
 
     max_patches: patches of the whole image. max_height: patches along one side.
-    Source: transformers 5.23.0, image_processing_kimi_k25.py (navit_resize).
+    refuses: a side that is longer than that is refused, not scaled (Kimi-VL's own code, where the
+    table of positions has as many rows).
+    Source: transformers 5.23.0, image_processing_kimi_k25.py (navit_resize);
+    image_processing_kimi_vl.py of Kimi-VL's own code (rescale, with pad_input).
     """
 
     kind: Literal["native_resolution"]
@@ -21,27 +25,40 @@ class NativeResolution:
     merge_size: int
     max_height: int
     separators: int = 0
+    refuses: bool = False
 
     def placeholders(self, image: Image) -> Placeholders:
+        """The places of one image. Raises UsageError for a side that the processor refuses."""
         count = max(1.0, image.height // self.patch_size) * max(1.0, image.width // self.patch_size)
         side = self.max_height * self.patch_size
         scale = min(
             1.0, math.sqrt(self.max_patches / count), side / image.height, side / image.width
         )
         factor = self.merge_size * self.patch_size
+        if self.refuses:
+            self._hold(image, min(1.0, math.sqrt(self.max_patches / count)), factor)
         rows, columns = (
             -(-min(max(1, int(length * scale)), side) // factor)
             for length in (image.height, image.width)
         )
         return Placeholders(rows * columns, self.separators)
 
+    def _hold(self, image: Image, scale: float, factor: int) -> None:
+        longest = -(-int(max(image.width, image.height) * scale) // factor) * self.merge_size
+        if longest >= self.max_height:
+            raise UsageError(
+                f"an image of {image}: the model's processor refuses sides of {self.max_height} patches "
+                f"and more, and this has {longest:,}"
+            )
+
     def largest(self) -> Image:
         # Sides are rounded up to whole merges after the patches are counted: a side of k merges and a
         # patch less one pixel counts k and takes k + 1, and a long strip gains most by it.
         merge, patch = self.merge_size, self.patch_size
+        longest = self.max_height // merge - (2 if self.refuses else 1)
         strips = []
-        for rows in range(1, self.max_height // merge):
-            columns = min(self.max_patches // (merge**2 * rows), self.max_height // merge - 1)
+        for rows in range(1, longest + 1):
+            columns = min(self.max_patches // (merge**2 * rows), longest)
             strips.append([max(1, merge * side) * patch + patch - 1 for side in (columns, rows)])
         return most(
             self, [Image(width, height) for width, height in strips] or [Image(patch, patch)]

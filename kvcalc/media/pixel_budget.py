@@ -37,9 +37,11 @@ class PixelBudget:
     frames: GLM counts a still image as this many frames against the budget; 1 elsewhere.
     grow_first: GLM scales a side below one merged patch up before all else; "proportional" rounds
     as GLM does (down), "rounded" as PaddleOCR does; None rounds the side alone, to 0 if it is short.
+    row_ends: HunYuan's tower ends each row with an embedding, and has one at either end of the image.
 
     Source: transformers 5.23.0, image_processing_qwen2_vl.py, image_processing_glm4v.py,
-    image_processing_paddleocr_vl.py (smart_resize of each).
+    image_processing_paddleocr_vl.py (smart_resize of each), processing_hunyuan_vl.py
+    (replace_image_token).
     """
 
     kind: Literal["pixel_budget"]
@@ -50,11 +52,13 @@ class PixelBudget:
     separators: int = 0
     frames: int = 1
     grow_first: str | None = None
+    row_ends: bool = False
 
     def placeholders(self, image: Image) -> Placeholders:
         height, width = self.resized(image)
-        grid = (height // self.patch_size) * (width // self.patch_size)
-        return Placeholders(grid // self.merge_size**2, self.separators)
+        rows, columns = height // self.patch_size, width // self.patch_size
+        ends = rows // self.merge_size + 2 if self.row_ends else 0
+        return Placeholders(rows * columns // self.merge_size**2 + ends, self.separators)
 
     def resized(self, image: Image) -> tuple[int, int]:
         """(height, width) of what the tower sees. Raises UsageError for sides of over 200:1."""
@@ -81,5 +85,7 @@ class PixelBudget:
         factor = self.patch_size * self.merge_size
         cells = self.longest_edge // (factor * factor * self.frames)
         sides = [n for n in range(1, math.isqrt(cells) + 1) if cells // n <= 200 * n] or [1]
+        if self.row_ends:
+            return most(self, [Image(n * factor, cells // n * factor) for n in sides])
         best = max(sides, key=lambda n: (n * (cells // n), n))
         return most(self, [Image(max(1, cells // best) * factor, best * factor)])

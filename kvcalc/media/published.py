@@ -57,6 +57,10 @@ _KIMI_VL = Published(
 _GEMMA3 = Published(
     "preprocessor_config.json", {"image_seq_length": 256, "size": {"height": 896, "width": 896}}
 )
+# rednote-hilab/dots.ocr's repository (dots_ocr/utils/consts.py): at most 14,400 places.
+_DOTS_OCR = Published("preprocessor_config.json", {"min_pixels": 3136, "max_pixels": 11289600})
+# vLLM's test of Phi-3-vision's processor: "the default num_crops of phi-3.5-vision is 4", 757 places.
+_PHI3_5 = Published("preprocessor_config.json", {"num_crops": 4})
 # The beginning of a hub id -> what each processor is set to.
 _MODELS: Mapping[str, Mapping[Kind, Published]] = {
     "Qwen/Qwen2-VL-": {"image": _QWEN2, "video": _QWEN2},
@@ -72,14 +76,26 @@ _MODELS: Mapping[str, Mapping[Kind, Published]] = {
     "HuggingFaceTB/SmolVLM-500M-": {"image": _SMOLVLM_SMALL},
     "moonshotai/Kimi-VL-A3B-Instruct": {"image": _KIMI_VL},
     "google/gemma-3-": {"image": _GEMMA3},
+    "rednote-hilab/dots.ocr": {"image": _DOTS_OCR},
+    "microsoft/Phi-3.5-vision-": {"image": _PHI3_5},
 }
 # The beginning of a hub id -> how config.json says that images are cut: the defaults of LlavaNextConfig
 # and LlavaOnevisionConfig (transformers 5.23.0), which were written for these models. Which tower sees
 # them: Pixtral is LLaVA's class with a tower of its own (transformers' pull request 33449), SmolVLM2's
 # 2.2B has the tower and the 81 places of SmolVLM's (processor_config.json of SmolVLM2-2.2B-Base).
+# DeepSeek-VL2's canvases are all of at most nine tiles of 384 pixels (arXiv 2412.10302, section 2).
 _CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "mistral-community/pixtral-": {"vision_config": {"model_type": "pixtral"}},
     "HuggingFaceTB/SmolVLM2-2.2B-": {"vision_config": {"image_size": 384}, "scale_factor": 3},
+    "deepseek-ai/DeepSeek-OCR": {"architectures": ["DeepseekOCRForCausalLM"]},
+    "deepseek-ai/deepseek-vl2": {
+        "candidate_resolutions": [
+            [384 * wide, 384 * high]
+            for wide in range(1, 10)
+            for high in range(1, 10)
+            if wide * high <= 9
+        ]
+    },
     "llava-hf/llava-v1.6-": {
         "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
     },

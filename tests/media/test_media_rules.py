@@ -100,8 +100,8 @@ def test_sounds(model_type: str, settings: dict[str, Any], tokens: tuple[int, ..
         # SmolVLM-256M's config.json without a processor's file: 13 tiles of (512 / 16 / 4) ** 2.
         ("idefics3", {"scale_factor": 4, "vision_config": {"image_size": 512, "patch_size": 16}},
          None, 832),
-        ("kimi_vl", {}, {"in_token_limit": 4096}, 1032),
-        ("kimi_vl", {}, {"in_token_limit": 16384}, 2691),
+        ("kimi_vl", {}, {"in_token_limit": 4096, "pad_input": True}, 1032),
+        ("kimi_vl", {}, {"in_token_limit": 16384, "pad_input": True}, 2691),
     ],
 )  # fmt: skip
 def test_the_tower_decides(

@@ -17,7 +17,6 @@ MODULES = sorted(set(re.findall(r"python -m ([\w.]+)", TEXT)))
 NAMES = {
     "KINDS": "kvcalc/attention/__init__.py",
     "UNDIVIDED": "kvcalc/verify/shards.py",
-    "_ABSENT": "kvcalc/engines/transformers/caches.py",
     "CapacityRequest": "kvcalc/engines/request.py",
     "Holding": "kvcalc/engines/holding.py",
     "groups_of": "kvcalc/memory/inventory.py",

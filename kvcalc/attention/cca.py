@@ -132,3 +132,9 @@ class CompressedConvolutionalAttention:
             fixed="(n_h + n_kv) * d_h * (K_0 + K_1 - 2) + n_kv * d_h // 2",
             positions=str(self.extent),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "cca_time0": 2, "cca_time1": 2
+}  # fmt: skip

@@ -103,3 +103,7 @@ class DifferentialAttention:
             per_position="2 * n_kv * d_h",
             positions=str(EVERY_TOKEN),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}

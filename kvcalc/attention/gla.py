@@ -118,3 +118,10 @@ class GroupedLatentAttention:
             per_position="n_c * d_c + d_R",
             positions=str(EVERY_TOKEN),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {
+    "num_attention_heads": 16, "num_latent_heads": 2, "head_dim": 128, "q_lora_rank": 1024,
+    "kv_lora_rank": 256, "qk_rope_dim": 64,
+}  # fmt: skip

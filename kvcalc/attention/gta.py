@@ -93,3 +93,7 @@ class GroupedTiedAttention:
             per_position="n_kv * d_h + d_R",
             positions=str(EVERY_TOKEN),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "rope_dim": 64}

@@ -97,3 +97,10 @@ class MixtureOfAttentionHeads:
             per_position="2 * n_kv * d_h",
             positions=str(EVERY_TOKEN),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {
+    "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 128, "num_experts": 8,
+    "num_experts_per_tok": 2,
+}  # fmt: skip

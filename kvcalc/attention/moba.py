@@ -117,3 +117,10 @@ class MixtureOfBlockAttention:
             positions=str(EVERY_TOKEN)
             + (f"; counted per {self.moba_chunk_size} tokens" if kept else ""),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "moba_chunk_size": 4096,
+    "moba_topk": 12,
+}  # fmt: skip

@@ -155,3 +155,10 @@ class NativeSparseAttention:
             fixed="(w + l - 1) * n_kv * (d_k + d_v)" if separate else "",
             positions=f"every token; counted per {self.kernel_stride} tokens",
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {
+    "num_attention_heads": 64, "num_key_value_heads": 4, "head_dim": 192, "v_head_dim": 128,
+    "kernel_size": 32, "kernel_stride": 16, "block_size": 64, "topk": 16, "window_size": 512,
+}  # fmt: skip

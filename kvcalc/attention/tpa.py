@@ -127,3 +127,7 @@ class TensorProductAttention:
             per_position=equation,
             positions=str(EVERY_TOKEN),
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {"num_attention_heads": 47, "head_dim": 64, "rank": 2, "v_rank": 2, "q_rank": 6}

@@ -83,3 +83,7 @@ class RetNet:
             not_stored="anything per token",
             fixed="h * d_k * d_v",
         )
+
+
+# Of a layer that its page shows where no shipped model has one.
+EXAMPLE = {"num_heads": 16, "head_k_dim": 256, "head_v_dim": 512}

@@ -62,5 +62,14 @@ def test_everything_is_replicated(sums: Any) -> None:
     }
 
 
+def test_ranks_divide_query_heads_and_groups(sums: Any) -> None:
+    """8 of 64 heads, one of 8 groups; the compressor is whole (vLLM 0.33 deepseek_v4/compressor.py)."""
+    weights = sums.weights_per_rank(FLASH, 4096, 8)
+    assert weights["q_b_proj.weight"] == (8 * 512, 1024)
+    assert (weights["o_a_proj.weight"], weights["o_b_proj.weight"]) == ((1024, 4096), (4096, 1024))
+    assert weights["compressor.kv_proj.weight"] == (512, 4096)
+    assert weights["compressor.position_bias"] == (128, 512)
+
+
 def test_inconsistent_fields_are_named() -> None:
     assert [field for field, _ in replace(FLASH, o_groups=7).check()] == ["o_groups"]

@@ -1,5 +1,10 @@
 """Small specs, one for each mechanism and each way of stacking; dimensions are made up."""
 
+from functools import cache
+from typing import Any
+
+from kvcalc.spec.loader import load_spec_text
+
 HEAD = "name: t\nsource: made up\nhidden_size: 64\nvocab_size: 100\ntie_word_embeddings: true\n"
 GQA = "{kind: gqa, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 8}"
 FFN = "{kind: gated, intermediate_size: 128}"
@@ -225,3 +230,15 @@ for _sharing, _repeat in (
                 f"routing: {_routing}}}\n",
                 _repeat,
             )
+
+
+@cache
+def mechanism_of(kind: str) -> Any:
+    """The mechanism of a kind in the first of the specs that has one."""
+    for text in SPECS.values():
+        if f"kind: {kind}" in text:
+            for block in load_spec_text(text).blocks.values():
+                for part in block.mechanisms():
+                    if part.kind == kind:
+                        return part
+    raise AssertionError(f"{kind}: a small spec of it in SPECS of tests/verify/specs.py")

@@ -292,6 +292,14 @@ class CacheDtypes:
         state = canonical(state_dtype, STATE_FORMATS) if state_dtype else None
         return cls(key, value, state)
 
+    @classmethod
+    def need(cls, kv_dtype: str | None) -> str:
+        """The format of the need beside an engine's cache: the same, or bf16 for one that is its own."""
+        try:
+            return cls.parse(kv_dtype or "bf16").kv_name
+        except ValueError:
+            return "bf16"
+
     @property
     def kv_name(self) -> str:
         """``bf16`` or ``q8_0:bf16``, as the user would write it."""

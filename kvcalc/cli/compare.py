@@ -97,7 +97,9 @@ def compare(
     if format == "table" and total > MAX_TABLE_ROWS:
         raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
     first = baseline(variants, question["kv_dtypes"])
-    notes = assumptions(variants, contexts, question["encoder_tokens"])
+    notes = assumptions(
+        variants, contexts, question["encoder_tokens"], question["kv_dtypes"], state_dtype
+    )
     show(format, answer(points, first, notes), quiet=quiet, notes=notes)
     if chart:
         from kvcalc.report.drawings import characters

@@ -6,7 +6,9 @@ from typing import Annotated
 from kvcalc.cli import completion, kinds, options, traffic
 from kvcalc.cli.groups import Output, with_groups
 from kvcalc.convert.locate import locate
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
+from kvcalc.frozen import changed
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
@@ -60,7 +62,7 @@ def tiers(
     found = locate(model)
     asked = Asked(
         context_tokens=options.tokens(context, "--context"), state_dtype=state_dtype,
-        layout=Layout(tp, pp),
+        kv_dtype=CacheDtypes.need(kv_dtype), layout=Layout(tp, pp),
     )  # fmt: skip
     workload, filled = choose_workload(found.spec, asked)
     if disk_link is not None and disk is None:
@@ -74,8 +76,8 @@ def tiers(
         lengths=None if lengths is None else traffic.read(lengths),
     )  # fmt: skip
     result = ask(found.spec, question)
-    notes = (*found.assumptions, *filled)
-    output.show(answer(result, found.spec.source, found.path), notes)
+    result = changed(result, notes=(*result.notes, *filled, *found.assumptions))
+    output.show(answer(result, found.spec.source, found.path))
 
 
 def _speed(text: str | None, option: str) -> Fraction | None:

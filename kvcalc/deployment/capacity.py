@@ -1,12 +1,13 @@
 """What an engine allocates: of a stated memory, or of what a GPU has left: ``kvcalc capacity``."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
+from kvcalc.deployment.needless import about, as_said, changing_nothing
 from kvcalc.deployment.notes import overhead_note, past_the_longest
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
@@ -58,6 +59,47 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     Raises UsageError for options that make no sense together and UnsupportedError for what the engine
     cannot run, or kvcalc cannot account for.
     """
+    found = _answer(spec, question)
+    said = tuple(changing_nothing(_without(question), lambda less: _answer(spec, less), found))
+    return changed(found, notes=(*found.notes, *said)) if said else found
+
+
+# What every question has: how large the pool is to be, and in which format.
+_SIZES = ("max_model_len", "ctx_size", "tokens")
+
+
+def _without(question: Question) -> Iterator[tuple[str, str, Question]]:
+    """(an option that was given, what it is about, the question without it)."""
+    flags, layout = question.flags, question.layout
+    for word, value in flags.items():
+        if value is not None and word not in _SIZES:
+            less = {name: each for name, each in flags.items() if name != word}
+            yield as_said(word, value), about(question.engine, word), replace(question, flags=less)
+    sized = question.available is not None or flags.get("tokens") is not None
+    if question.device is not None and sized:
+        yield "--gpu", "its kernels, which decide formats", replace(question, device=None)
+    if question.available is not None and any(flags.get(word) for word in ("tokens", "ctx_size")):
+        yield "--available", "memory for the cache", replace(question, available=None)
+    if question.eager:
+        yield "--enforce-eager", "CUDA graphs", replace(question, eager=False)
+    if question.model_dtype != "bf16":
+        yield ("--model-dtype", "the format of activations, which an auto cache takes",
+               replace(question, model_dtype="bf16"))  # fmt: skip
+    if question.draft is not None:
+        yield "--draft", "what drafts", replace(question, draft=None)
+    ranks = (
+        ("--tp", "ranks that divide heads", changed(layout, tensor=1), layout.tensor > 1),
+        ("--pp", "stages", changed(layout, pipeline=1), layout.pipeline > 1),
+        ("--dp", "replicas", changed(layout, data=1), layout.data > 1),
+        ("--expert-parallel", "experts among ranks", changed(layout, expert=False), layout.expert),
+    )
+    for option, what, less_of, said in ranks:
+        if said:
+            yield option, what, replace(question, layout=less_of)
+
+
+def _answer(spec: ModelSpec, question: Question) -> CapacityResult:
+    """The same, whatever changes nothing."""
     record = engine_of(question.engine)
     request = _request(record, question)
     _check(record, question, request)

@@ -1,11 +1,18 @@
-"""Options that an engine does not read: refused, or said, since an answer without them is another's."""
+"""Options that an engine does not read: refused, or said, since an answer without them is another's.
 
-from collections.abc import Mapping
+An answer that is the same without an option is no answer to it, and says so. Whether it is the same is
+found by asking again without it, not by lists of what an engine reads: those would grow old.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from kvcalc.engines import engine_of
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.engines.media import ServedMedia
-from kvcalc.errors import UsageError
+from kvcalc.errors import KvcalcError, UsageError
+
+Q = TypeVar("Q")
 
 # Engines that are llama.cpp, with defaults of their own.
 LOCAL = ("llama.cpp", "ollama", "lm-studio")
@@ -52,3 +59,32 @@ def refuse_foreign(engine: str, given: Mapping[str, object]) -> None:
         raise UsageError(
             f"{engine_of(engine).words} has no {' or '.join(said)}: --engine llama.cpp has"
         )
+
+
+def changing_nothing(
+    given: Iterable[tuple[str, str, Q]], ask: Callable[[Q], object], found: object
+) -> Iterator[str]:
+    """A sentence for each option without which the answer is the same.
+
+    given: (option, what it is about, the question without it). ask: its answer, notes and all. found: that
+    of the whole question.
+    """
+    for option, about, without in given:
+        try:
+            same = ask(without) == found
+        except KvcalcError:
+            continue  # it is needed
+        if same:
+            yield f"{option} changes nothing here ({about}): without it the answer is the same"
+
+
+def about(engine: str, word: str) -> str:
+    """What an engine's flag is about, as its help has it: ``number format of recurrent states``."""
+    text = flags_of(engine_of(engine).flags)[word].help.partition(" (")[0].partition(":")[0]
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def as_said(word: str, value: object) -> str:
+    """How a flag was written: ``--no-prefix-caching``."""
+    option = option_of(word)
+    return f"--no-{option[2:]}" if value is False else option

@@ -53,14 +53,24 @@ class Available:
         return shown if self.exact else f"{shown} ({self.least:,} to {self.most:,} bytes)"
 
 
+# vLLM 0.33 config/cache.py, MambaDType; SGLang 0.5.23 srt/configs/mamba_utils.py, mamba2_state_dtype.
+_STATES = ("fp32", "bf16", "fp16")
+
+
 def _state(word: str) -> str | None:
     """A format of recurrent states in its one spelling; None for ``auto``, the engine's own."""
-    if word in ("auto", "fp8_inc"):
-        return None if word == "auto" else word
+    if word == "auto":
+        return None
     try:
-        return CacheDtypes.parse("bf16", word).state
+        found = CacheDtypes.parse("bf16", word).state
     except ValueError as error:
         raise UsageError(f"--state-dtype: {error}") from None
+    if found not in _STATES:
+        raise UsageError(
+            f"--state-dtype {word}: engines keep recurrent states in {', '.join(_STATES)}; without "
+            "--engine the need of any format is"
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What requests of many lengths hold: ``kvcalc traffic``, for the need and for every engine."""
 
+from collections.abc import Iterator
+
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import NEED, engine_of
 from kvcalc.engines.workload import holding
@@ -8,6 +10,7 @@ from kvcalc.frozen import changed, frozen
 from kvcalc.memory.cache import CacheFunction, compile_groups
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.inventory import groups_of
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.lengths import Lengths
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import stage_functions
@@ -64,7 +67,7 @@ def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> 
         changed(
             asked,
             context_tokens=max(1, *lengths.totals),
-            kv_dtype=_logical_format(question.kv_dtype),
+            kv_dtype=CacheDtypes.need(question.kv_dtype),
         ),
     )
     encoder = workload.encoder_tokens
@@ -83,7 +86,8 @@ def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> 
     else:
         _refuse_blocks(question)
         block, held_by = 0, question.engine
-        stage_bytes = _held(spec, workload, question)
+        stage_bytes, said = _held(spec, workload, question)
+        notes = (*said, *notes)
     result = traffic(
         lengths,
         logical=_quick(lambda tokens: (function.most(tokens, encoder),), function, 1),
@@ -95,7 +99,17 @@ def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> 
         prefix_tokens=question.prefix_tokens,
         prefix_stage_bytes=prefix,
     )
-    return TrafficAnswer(spec.name, result, notes)
+    return TrafficAnswer(spec.name, result, (*notes, *_of_devices(workload.layout, question)))
+
+
+def _of_devices(layout: Layout, question: TrafficQuestion) -> Iterator[str]:
+    """What ranks do not show without a memory to divide."""
+    for option, ranks in (("--tp", layout.tensor), ("--pp", layout.pipeline)):
+        if ranks > 1 and question.available is None:
+            yield (
+                f"{option} {ranks}: bytes are those of all devices together; --available SIZE says how "
+                "many requests one device's memory has room for"
+            )
 
 
 def _refuse_blocks(question: TrafficQuestion) -> None:
@@ -105,30 +119,28 @@ def _refuse_blocks(question: TrafficQuestion) -> None:
             raise UsageError(f"{option} is about blocks: leave --engine {question.engine} out")
 
 
-def _logical_format(kv_dtype: str | None) -> str:
-    try:
-        return CacheDtypes.parse(kv_dtype or "bf16").kv_name
-    except ValueError:
-        # An engine's own format stands beside a need in bf16.
-        return "bf16"
-
-
 def _prefix(stages: list[CacheFunction]) -> StageBytes:
     return lambda tokens: tuple(shared_bytes(stage, tokens) for stage in stages)
 
 
-def _held(spec: ModelSpec, workload: Workload, question: TrafficQuestion) -> StageBytes:
-    """What a library or an engine holds on a rank of each stage."""
+def _held(
+    spec: ModelSpec, workload: Workload, question: TrafficQuestion
+) -> tuple[StageBytes, tuple[str, ...]]:
+    """What a library or an engine holds on a rank of each stage, and by which rules."""
     encoder, record = workload.encoder_tokens, engine_of(question.engine)
+    record.check_layout(workload.layout)
     if record.accounting is not None:
-        groups = record.accounting(spec, workload.cache, question.engine_version).groups
+        kept = record.accounting(spec, workload.cache, question.engine_version)
+        groups = kept.groups
         stages = stage_functions(spec, groups, workload.cache, workload.layout)
         whole = compile_groups(groups, workload.cache)
-        return _quick(lambda tokens: tuple([one.at(tokens, encoder) for one in stages]), whole, 1)
+        at = _quick(lambda tokens: tuple([one.at(tokens, encoder) for one in stages]), whole, 1)
+        return at, kept.assumptions
     held = holding(record.name, spec, workload, question.kv_dtype, question.engine_version)
-    return eventually_linear(
+    at = eventually_linear(
         lambda tokens: held.stage_bytes(max(1, tokens)), held.far, held.period, held.step
     )
+    return at, (f"as {record.words} {held.version} holds them", *held.notes)
 
 
 def _quick(at: StageBytes, function: CacheFunction, block: int) -> StageBytes:

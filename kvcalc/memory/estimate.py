@@ -207,6 +207,10 @@ def choose_workload(spec: ModelSpec, asked: Asked) -> tuple[Workload, tuple[str,
         notes.append(note)
     if asked.encoder_tokens and spec.encoder is None:
         notes.append("--encoder-context decides nothing here: the model has no encoder")
+    if asked.state_dtype is not None or asked.kv_dtype != "bf16":
+        from kvcalc.memory.needless import needless_formats
+
+        notes += needless_formats(spec, asked)
     try:
         cache = CacheDtypes.parse(asked.kv_dtype, asked.state_dtype)
     except ValueError as error:
@@ -467,8 +471,6 @@ def _assumptions(
         own = sorted({tensor.dtype or "fp32" for tensor in states})
         change = "; --state-dtype changes that" if accounting.engine == "logical" else ""
         notes.append(f"recurrent states in {' and '.join(own)}{change}")
-    elif not states and workload.cache.state is not None:
-        notes.append("--state-dtype decides nothing here: no layer keeps a recurrent state")
     if spec.recursion is not None and spec.recursion.routing == "token_choice":
         notes.append("token choice: the cache depends on the depths chosen; this is the worst case")
     return notes

@@ -161,13 +161,20 @@ def _column(variant: Variant, kv_dtype: str, state_dtype: str | None, dtype: str
 
 
 def assumptions(
-    variants: Sequence[Variant], contexts: Sequence[int], encoder_tokens: int | None = None
+    variants: Sequence[Variant],
+    contexts: Sequence[int],
+    encoder_tokens: int | None = None,
+    kv_dtypes: Sequence[str] = ("bf16",),
+    state_dtype: str | None = None,
 ) -> tuple[str, ...]:
     """What was filled in for each variant and how it was derived, its model's name first."""
     found: dict[str, None] = {}
     for variant in variants:
         spec = variant.spec
-        asked = Asked(context_tokens=max(contexts), encoder_tokens=encoder_tokens)
+        asked = Asked(
+            context_tokens=max(contexts), encoder_tokens=encoder_tokens, state_dtype=state_dtype,
+            kv_dtype=next((each for each in kv_dtypes if each != "bf16"), "bf16"),
+        )  # fmt: skip
         _, notes = choose_workload(spec, asked)
         found |= dict.fromkeys(f"{spec.name}: {note}" for note in (*notes, *variant.notes))
     return tuple(found)

@@ -67,7 +67,7 @@ def with_attention(spec: ModelSpec, text: str) -> tuple[ModelSpec, tuple[str, ..
     if not any(block.attention is not None for block in spec.blocks.values()):
         raise UnsupportedError(f"{spec.name} has no attention to turn into {choice}")
     if not notes:
-        return spec, ()
+        return spec, (f"--attention {text} changes nothing: it is the model's own",)
     spec = changed(spec, weight_formats=tuple(_carried(spec.weight_formats)))
     # What was known of the model is not known of the variant.
     return changed(spec, blocks=blocks, checkpoint=None, expect=Expect()), tuple(notes)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from kvcalc.engines import engine_of
 from kvcalc.engines.engine import Setting
 from kvcalc.errors import UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
@@ -109,7 +109,10 @@ def _in_the_pool(spec: ModelSpec, question: TierQuestion) -> int:
     setting = Setting(
         workload=question.workload, kv_dtype=question.kv_dtype, engine_version=version
     )
-    held = engine.held(spec, engine.serve(setting))
+    request = engine.serve(setting)
+    if question.block_tokens is not None:
+        request = changed(request, block_size=question.block_tokens)
+    held = engine.held(spec, request)
     each = sum(held.stage_bytes(question.workload.context_tokens))
     return each * question.workload.layout.tensor
 

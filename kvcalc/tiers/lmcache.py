@@ -75,7 +75,19 @@ def plan(spec: ModelSpec, question: TierQuestion) -> Plan:
         said.append("layers with windows are stored whole")
     if storing < ranks:
         said.append(f"the first of {ranks} ranks stores for all (save_only_first_rank)")
-    return Plan(engine="lmcache", words="LMCache", version=VERSION, tiers=tiers, rules=tuple(said))
+    notes = blocks.notes
+    if question.block_tokens is not None:
+        notes += (
+            f"--block-size {block}: blocks of vLLM's own pool; a chunk of LMCache is --chunk",
+        )
+    return Plan(
+        engine="lmcache",
+        words="LMCache",
+        version=VERSION,
+        tiers=tiers,
+        rules=tuple(said),
+        notes=notes,
+    )
 
 
 def _mixed(spec: ModelSpec) -> bool:

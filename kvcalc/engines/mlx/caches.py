@@ -30,6 +30,7 @@ Worked number: Llama-3.1-8B, 32 layers, 8 heads of 128, 1,000 tokens: 1,024 posi
 
 from collections.abc import Iterator
 
+from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.buffers import Grown, Rotating, Sliced
 from kvcalc.dtypes import MLX_CACHE, CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
@@ -126,6 +127,7 @@ class _Rules:
                 f"--kv-dtype {dtypes.kv_name}: mlx-lm's class {name} fails with --kv-bits: {_FAILS[name]}"
             )
         self.untouched = name in _UNTOUCHED
+        self.expands = False
         windows = {window for group in groups_of(spec) for tensor in group.tensors
                    if isinstance(window := tensor.extent, Window)}  # fmt: skip
         whole = all(isinstance(tensor.extent, Window | Once)
@@ -165,12 +167,13 @@ class _Rules:
         return changed(tensor, extent=extent)
 
     def _kept(self, group: CacheGroup) -> Iterator[CacheTensor]:
-        if self.own.name not in _EXPANDED:
+        heads = self.spec.blocks[group.blocks[0]].attention
+        if self.own.name not in _EXPANDED or not isinstance(heads, MultiHeadLatentAttention):
+            # What --attention puts in a latent's place is kept as it is.
             yield from group.tensors
             return
-        heads = self.spec.blocks[group.blocks[0]].attention
-        wide = changed(heads, cache_layout="expanded")
-        yield from wide.cache()  # type: ignore[union-attr]
+        self.expands = True
+        yield from changed(heads, cache_layout="expanded").cache()
 
     def _extent(self, tensor: CacheTensor) -> Extent:
         asked = self.setup.max_kv_size
@@ -215,7 +218,7 @@ class _Rules:
                 "not counted: the states of mlx-lm's class jamba are slices of those of every position of "
                 "a step, which stay allocated through the answer (seen on its CPU build)"
             )
-        if self.own.name in _EXPANDED:
+        if self.expands:
             yield f"mlx-lm's class {self.own.name} caches the latent expanded to every head"
         if self.quantised and self.untouched:
             yield f"--kv-bits does nothing here: mlx-lm's class {self.own.name} keeps lists of caches"

@@ -141,6 +141,14 @@ class Estimate(Shown):
         return self.workload.cache.state or "+".join(sorted(own)) or "fp32"
 
     @property
+    def published_parameters(self) -> int | None:
+        """Of the published files, where they are known and say more than the total does."""
+        if self.spec.checkpoint is None:
+            return None
+        stated = self.spec.checkpoint.parameters
+        return stated if self.spec.towers or stated != self.parameters.total else None
+
+    @property
     def total_bytes(self) -> int:
         """Weights and cache; the workspace is transient and stands apart."""
         return self.weight_bytes + self.cache.bytes

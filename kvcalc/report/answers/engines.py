@@ -150,7 +150,8 @@ def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
     """What is held, how it comes from the need, and the sums."""
     parts: tuple[Part, ...] = (
         estimate_answer.in_one_line(estimate, cache.bytes), _groups(cache), _reasons(cache),
-        *loaded_tables(cache.loaded), _totals(estimate, cache), _components(estimate), _tensors(cache),
+        *loaded_tables(cache.loaded), estimate_answer.totals(_totals(estimate, cache)),
+        _components(estimate), _tensors(cache),
     )  # fmt: skip
     subtitle = _subtitle(estimate, f", in {engine_of(cache.engine).named(cache.version)}")
     notes = (*_notes(cache), *estimate.assumptions)
@@ -247,25 +248,17 @@ def _step(cause: str, num_bytes: int, why: str) -> Row:
     return Row((cause, *sizes, Toned(why, "faint")), depth=1)
 
 
-def _totals(estimate: Estimate, cache: EngineCache) -> Table:
-    rows: list[tuple[str, int]] = [
-        (f"weights ({estimate.workload.dtype})", estimate.weight_bytes),
-        ("cache", cache.bytes),
-        ("together", estimate.weight_bytes + cache.bytes),
-        ("cache per token", cache.bytes_per_token),
-    ]
+def _totals(estimate: Estimate, cache: EngineCache) -> Iterator[Row]:
+    figure = estimate_answer.figure
+    yield figure(f"weights ({estimate.workload.dtype})", estimate.weight_bytes)
+    yield figure("cache", cache.bytes)
+    yield figure("together", estimate.weight_bytes + cache.bytes)
+    yield figure("cache per token", cache.bytes_per_token)
     if cache.fixed_bytes_per_sequence:
-        rows.append(("fixed per sequence", cache.fixed_bytes_per_sequence))
+        yield figure("fixed per sequence", cache.fixed_bytes_per_sequence)
     if len(cache.per_device_bytes) > 1:
         pairs = zip(estimate.weight_bytes_per_device, cache.per_device_bytes, strict=True)
-        rows.append((f"fullest of {len(cache.per_device_bytes)} devices", max(map(sum, pairs))))
-    columns = (
-        Column("total", "name", wraps=True),
-        Column("bytes", "bytes"),
-        Column("", right=True),
-    )
-    said = (Row((name, ExactBytes(size), Bytes(size)), depth=1) for name, size in rows)
-    return Table("total", columns, tuple(said))
+        yield figure(f"fullest of {len(cache.per_device_bytes)} devices", max(map(sum, pairs)))
 
 
 def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:

@@ -10,11 +10,22 @@ from kvcalc.memory.towers import TOWER_COMPONENTS
 from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, step_tokens
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
-from kvcalc.report.cells import Bar, Bytes, Cell, Code, Count, ExactBytes, Shape, Share, ratio
+from kvcalc.report.cells import Bar, Bytes, Cell, Code, Count, ExactBytes, Shape, Share, Tone, ratio
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, answer_of, for_csv
+from kvcalc.report.sheet import (
+    Answer,
+    Column,
+    Line,
+    Part,
+    Row,
+    Sheet,
+    Table,
+    answer_of,
+    for_csv,
+    table,
+)
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
@@ -58,7 +69,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             by_component=_by_component(parameters.by_component)
             | {part.name: part.parameters for part in estimate.beside},
             mtp=estimate.mtp_parameters,
-            checkpoint=_published(estimate),
+            checkpoint=estimate.published_parameters,
         ),
         weights=_weights(estimate),
         cache=_cache(estimate.cache),
@@ -68,20 +79,6 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
             step=filled(objects.Step, **step),
         ),
     )  # fmt: skip
-
-
-def _published(estimate: Estimate) -> int | None:
-    """The parameters of the published files, where they are known and say more than the total does."""
-    spec = estimate.spec
-    if spec.checkpoint is None:
-        return None
-    stated = spec.checkpoint.parameters
-    return stated if spec.towers or stated != estimate.parameters.total else None
-
-
-def _beside_files(estimate: Estimate) -> Iterable[tuple[str, int]]:
-    """What the published files hold that is no parameter of the loaded model."""
-    return () if estimate.spec.checkpoint is None else estimate.spec.checkpoint.beside.items()
 
 
 def _largest(items: Sequence[WorkspaceItem]) -> int:
@@ -162,7 +159,7 @@ def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False)
         parts.append(_cache_table(estimate))
     else:
         parts.append(Line("", lead="cache: none. This model keeps nothing between steps."))
-    parts += [_totals(estimate), devices_table(estimate.weight_bytes_per_device, cache_bytes),
+    parts += [totals(_totals(estimate)), _devices(estimate.weight_bytes_per_device, cache_bytes),
               *_workspace(estimate, every)]  # fmt: skip
     if real is None and (mha := as_mha(estimate)) is not None:
         kind = "/".join(sorted({group.group.mechanism for group in estimate.cache.groups}))
@@ -210,49 +207,53 @@ def question(estimate: Estimate) -> str:
 
 
 def _weights_table(estimate: Estimate) -> Table:
+    total, dtype = estimate.weight_bytes, estimate.workload.dtype
     columns = (
-        Column(f"weights ({estimate.workload.dtype})", "name"), Column("parameters", "parameters"),
+        Column(f"weights ({dtype})", "name"), Column("parameters", "parameters"),
         Column("bytes", "bytes"), Column("share"), Column(""), Column(None, "dtype"),
     )  # fmt: skip
-    total, parameters = estimate.weight_bytes, estimate.parameters
-    rows = [
-        Row((component, Count(count), Bytes(num_bytes), Share(num_bytes, total),
-             Bar(num_bytes, total), estimate.workload.dtype), depth=1)
-        for component, count in parameters.by_component.items()
-        for num_bytes in (estimate.weight_bytes_by_component[component],)
-        if count or num_bytes
-    ]  # fmt: skip
-    rows += [
-        Row((part.name, Count(part.parameters), Bytes(part.bytes), Share(part.bytes, total),
-             Bar(part.bytes, total), None), depth=1)
-        for part in estimate.beside
-    ]  # fmt: skip
-    sums: list[tuple[str, Cell, Cell]] = [("total", Count(estimate.total_parameters), Bytes(total))]
+    sizes = estimate.weight_bytes_by_component
+    held: list[tuple[str, int, int, str | None]] = [
+        (component, count, sizes[component], dtype)
+        for component, count in estimate.parameters.by_component.items()
+        if count or sizes[component]
+    ]
+    held += [(part.name, part.parameters, part.bytes, None) for part in estimate.beside]
+    rows = (
+        Row((name, Count(count), Bytes(size), Share(size, total), Bar(size, total), own), depth=1)
+        for name, count, size, own in held
+    )
+    return Table("weights", columns, (*rows, *_weight_sums(estimate)))
+
+
+def _weight_sums(estimate: Estimate) -> Iterator[Row]:
+    """All of them, and what of them is the language model's, is used, is published."""
+    parameters, spec = estimate.parameters, estimate.spec
+    model = total = estimate.total_parameters
+    yield _weight_sum("total", total, estimate.weight_bytes, tone="strong")
     if parameters.language_model != parameters.total:
-        sums.append(
-            ("language model", Count(parameters.language_model), Bytes(_language(estimate)))
-        )
-    if parameters.active != (
-        parameters.language_model if estimate.spec.towers else estimate.total_parameters
-    ):
-        sums.append(("active per token", Count(parameters.active), None))
+        sizes = estimate.weight_bytes_by_component
+        size = estimate.weight_bytes - sum(sizes[each] for each in TOWER_COMPONENTS)
+        yield _weight_sum("language model", parameters.language_model, size, tone="")
+    if spec.towers:
+        model = parameters.language_model
+    if parameters.active != model:
+        yield _weight_sum("active per token", parameters.active, tone="")
         if parameters.active_without_embedding != parameters.active:
-            without = Count(parameters.active_without_embedding)
-            sums.append(("without the token table", without, None))
-    if (published := _published(estimate)) is not None:
-        sums.append(("published files", Count(published), None))
-        sums += [(f"+ {name}", Count(held), None) for name, held in _beside_files(estimate)]
-    for name, count, num_bytes in sums:
-        tone = {"total": "strong", "active per token": "", "language model": ""}.get(name, "faint")
-        depth = 2 if name == "without the token table" or name.startswith("+") else 1
-        rows.append(Row((name, count, num_bytes, None, None, None), tone, depth, "weights total"))  # type: ignore[arg-type]
-    return Table("weights", columns, tuple(rows))
+            without = parameters.active_without_embedding
+            yield _weight_sum("without the token table", without, depth=2)
+    if spec.checkpoint is not None and (stated := estimate.published_parameters) is not None:
+        yield _weight_sum("published files", stated)
+        # What they hold that is no parameter of the loaded model.
+        for name, count in spec.checkpoint.beside.items():
+            yield _weight_sum(f"+ {name}", count, depth=2)
 
 
-def _language(estimate: Estimate) -> int:
-    """Bytes of the language model's weights."""
-    parts = estimate.weight_bytes_by_component
-    return estimate.weight_bytes - sum(parts[each] for each in TOWER_COMPONENTS)
+def _weight_sum(
+    name: str, count: int, size: int | None = None, tone: Tone = "faint", depth: int = 1
+) -> Row:
+    cells = (name, Count(count), None if size is None else Bytes(size), None, None, None)
+    return Row(cells, tone, depth, "weights total")
 
 
 def _cache_table(estimate: Estimate) -> Table:
@@ -296,42 +297,44 @@ def _group_rows(group: GroupEstimate, total: int) -> Iterator[Row]:
         ), "faint", 2)  # fmt: skip
 
 
-def _totals(estimate: Estimate) -> Table:
-    cache, total = estimate.cache, estimate.total_bytes
-    rows = [
-        _total("weights", estimate.weight_bytes, Share(estimate.weight_bytes, total),
-               Bar(estimate.weight_bytes, total)),
-        _total("cache", cache.bytes, Share(cache.bytes, total),
-               Bar(cache.bytes, total, colour="magenta")),
-        _total("together", total, tone="strong"),
-        _total("cache per token", cache.next_token_bytes),
-    ]  # fmt: skip
+def _totals(estimate: Estimate) -> Iterator[Row]:
+    weights, cache, total = estimate.weight_bytes, estimate.cache, estimate.total_bytes
+    yield figure("weights", weights, Share(weights, total), Bar(weights, total))
+    drawn = Bar(cache.bytes, total, colour="magenta")
+    yield figure("cache", cache.bytes, Share(cache.bytes, total), drawn)
+    yield figure("together", total, tone="strong")
+    yield figure("cache per token", cache.next_token_bytes)
     later = "" if cache.next_token_bytes == cache.bytes_per_token else ", windows full"
     if later:
-        rows.append(_total(f"cache per token{later}", cache.bytes_per_token))
+        yield figure(f"cache per token{later}", cache.bytes_per_token)
     if cache.fixed_bytes_per_sequence:
-        rows.append(_total(f"fixed per sequence{later}", cache.fixed_bytes_per_sequence))
+        yield figure(f"fixed per sequence{later}", cache.fixed_bytes_per_sequence)
     if cache.prefill_peak_bytes is not None:
-        rows.append(_total("cache at the prefill's peak", cache.prefill_peak_bytes))
+        yield figure("cache at the prefill's peak", cache.prefill_peak_bytes)
     if cache.after_prefill_bytes is not None:
-        rows.append(_total("cache right after a prefill", cache.after_prefill_bytes))
+        yield figure("cache right after a prefill", cache.after_prefill_bytes)
     if cache.range_bytes is not None:
         for name, value in zip(("least", "expected", "worst"), cache.range_bytes, strict=True):
-            rows.append(_total(f"cache, {name} case", value))
-    rows += devices(estimate.weight_bytes_per_device, cache.per_device_bytes)
+            yield figure(f"cache, {name} case", value)
+    yield from _fullest(estimate.weight_bytes_per_device, cache.per_device_bytes)
+
+
+def totals(rows: Iterable[Row]) -> Table:
+    """Of ``figure``'s rows."""
     columns = (Column("total", "name"), Column("bytes", "bytes"), Column("", right=True),
                Column("share"), Column(""))  # fmt: skip
-    return Table("total", columns, tuple(rows))
+    return table("total", columns, tuple(rows))
 
 
-def _total(name: str, num_bytes: int | None, *more: Cell, **how: Any) -> Row:
+def figure(name: str, num_bytes: int | None, *more: Cell, **how: Any) -> Row:
+    """A sum to the last byte and as people say it. more: its share of the total, and a bar."""
     if num_bytes is None:
         return Row((name, "unknown: state recursion.depths", None, None, None), depth=1)
     beside = (*more, None, None)[:2]
     return Row((name, ExactBytes(num_bytes), Bytes(num_bytes), *beside), **{"depth": 1, **how})
 
 
-def devices_table(weights: Sequence[int], caches: Sequence[int]) -> Table:
+def _devices(weights: Sequence[int], caches: Sequence[int]) -> Table:
     """What each of several devices holds, for csv alone: numbered in the name."""
     pairs = (("weights", weights), ("cache", caches)) if len(weights) > 1 else ()
     rows = (
@@ -342,15 +345,15 @@ def devices_table(weights: Sequence[int], caches: Sequence[int]) -> Table:
     return Table("device", for_csv("name", "bytes"), tuple(rows))
 
 
-def devices(weights: Sequence[int], caches: Sequence[int]) -> Iterator[Row]:
+def _fullest(weights: Sequence[int], caches: Sequence[int]) -> Iterator[Row]:
     """The fullest of several devices."""
     if len(weights) < 2:
         return
     fullest = max(zip(weights, caches, strict=True), key=sum)
     part = "fullest device"
-    yield _total(f"fullest of {len(caches)} devices", sum(fullest), part=part)
+    yield figure(f"fullest of {len(caches)} devices", sum(fullest), part=part)
     for name, num_bytes in zip(("weights", "cache"), fullest, strict=True):
-        yield _total(name, num_bytes, tone="faint", depth=2, part=part)
+        yield figure(name, num_bytes, tone="faint", depth=2, part=part)
 
 
 def _workspace(estimate: Estimate, every: bool) -> Iterator[Part]:

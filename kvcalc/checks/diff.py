@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from kvcalc.checks.changed import Changed, changed
 from kvcalc.checks.files import is_config, is_named_like_a_model
 from kvcalc.checks.git import Base, Repository
 from kvcalc.checks.limits import LOOSER, FieldChange, budget_changes, no_longer_held, policy_changes
-from kvcalc.checks.quantities import QUANTITIES, Tolerance, tolerated
+from kvcalc.checks.quantities import QUANTITIES, Tolerance, tolerated, unit_of
 from kvcalc.checks.sides import (
     Reader,
     Side,
@@ -63,6 +64,15 @@ class Row:
     def delta(self) -> int:
         return self.head - self.base
 
+    @property
+    def percent(self) -> Fraction | None:
+        """The difference in hundredths of the base; None where that is zero."""
+        return Fraction(self.delta * 100, self.base) if self.base else None
+
+    @property
+    def unit(self) -> str:
+        return unit_of(self.quantity)
+
 
 @frozen
 class Change:
@@ -79,6 +89,11 @@ class Change:
     rows: tuple[Row, ...]
     fields: tuple[FieldChange, ...]
     limits: tuple[FieldChange, ...]
+
+    @property
+    def line(self) -> int:
+        """Of the first field that changed, in the head's file; 0 where there is none."""
+        return next((field.line for field in (*self.fields, *self.limits)), 0)
 
     def fails(self, fail_on: FailOn) -> bool:
         """Whether it is a finding. Expected values that follow tolerated numbers are none."""
@@ -139,6 +154,13 @@ class Diff(Shown):
     removed: tuple[OneSided, ...]
     broken: tuple[Broken, ...]
     policies: tuple[PolicyChange, ...] = ()
+
+    @property
+    def one_sided(self) -> tuple[tuple[Literal["added", "removed"], OneSided], ...]:
+        """Models that stand on one side only."""
+        added: list[tuple[Literal["added", "removed"], OneSided]]
+        added = [("added", each) for each in self.added]
+        return (*added, *(("removed", each) for each in self.removed))
 
     def fails(self, fail_on: FailOn) -> bool:
         """Whether the differences are a finding."""

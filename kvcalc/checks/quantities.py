@@ -24,6 +24,13 @@ QUANTITIES: dict[str, tuple[str, bool]] = {
     "fixed_cache_bytes": ("fixed per sequence", True),
     "cache_bytes": ("cache", True),
 }
+
+
+def unit_of(quantity: str) -> str:
+    """``bytes`` or ``count``."""
+    return "bytes" if QUANTITIES[quantity][1] else "count"
+
+
 # The same tensors counted again: a tolerance of the whole covers the parts that have none.
 _WHOLE = {
     "parameters": "weight_bytes",

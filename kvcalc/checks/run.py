@@ -53,6 +53,19 @@ class Report:
         return tuple(p for p in self.problems if RULES[p.code].severity == "warning")
 
     @property
+    def name(self) -> str | None:
+        """The model's; None where it could not be read."""
+        return self.spec.name if self.spec else None
+
+    @property
+    def num_errors(self) -> int:
+        return len(self.errors)
+
+    @property
+    def num_warnings(self) -> int:
+        return len(self.warnings)
+
+    @property
     def not_run(self) -> frozenset[str]:
         """Codes of the rules that this file did not get to, or that are not for its kind."""
         if self.is_policy:

@@ -5,8 +5,8 @@ from typing import Any
 from kvcalc.checks.run import Report
 from kvcalc.errors import Problem
 from kvcalc.report.cells import Code, Count
-from kvcalc.report.findings.text import summary
-from kvcalc.report.objects.check import Found
+from kvcalc.report.findings.text import errors_first, summary
+from kvcalc.report.objects import check as objects
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import Answer, Column, Sheet, Table, rows_of
 from kvcalc.spec.problems import RULES
@@ -40,15 +40,12 @@ def rules() -> Answer:
     columns = (Column("rule", "code"), Column("", "severity"), Column("", "summary", wraps=True))
     rows = rows_of(columns, RULES.values())
     sheets = [Sheet("", "", (Table("", columns, rows, headed=False),), keys=keys)]
-    return Answer(lambda: sheets, lambda: {
-        "rules": [{key: getattr(rule, key) for key in keys} for rule in RULES.values()]
-    })  # fmt: skip
+    return Answer(lambda: sheets, lambda: filled(objects.Rules, rules=RULES.values()))
 
 
 def sheet(reports: tuple[Report, ...]) -> Sheet:
     """A table of the problems, errors first."""
-    problems = [problem for report in reports for problem in report.errors]
-    problems += [problem for report in reports for problem in report.warnings]
+    problems = errors_first(reports)
     table = Table("", _COLUMNS, rows_of(_COLUMNS, problems), most=MAX_ROWS)
     said = summary(reports)
     parts = (table,) if problems else ()
@@ -57,21 +54,13 @@ def sheet(reports: tuple[Report, ...]) -> Sheet:
 
 def to_object(reports: tuple[Report, ...]) -> dict[str, Any]:
     """Files, problems and their numbers. A problem of a whole file has line and column 0."""
-    return {
-        "files": [
-            {
-                "path": report.path,
-                "name": report.spec.name if report.spec else None,
-                "num_errors": len(report.errors),
-                "num_warnings": len(report.warnings),
-            }
-            for report in reports
+    problems = [problem for report in reports for problem in report.problems]
+    return filled(
+        objects.Check,
+        files=reports,
+        problems=[
+            filled(objects.Found, each, severity=RULES[each.code].severity) for each in problems
         ],
-        "problems": [
-            filled(Found, problem, severity=RULES[problem.code].severity)
-            for report in reports
-            for problem in report.problems
-        ],
-        "num_errors": sum(len(report.errors) for report in reports),
-        "num_warnings": sum(len(report.warnings) for report in reports),
-    }
+        num_errors=sum(report.num_errors for report in reports),
+        num_warnings=sum(report.num_warnings for report in reports),
+    )

@@ -1,19 +1,29 @@
 """``kvcalc diff``: per model the fields that changed, and what that does to its numbers."""
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 from kvcalc.checks.diff import Change, Diff, FailOn, OneSided, PolicyChange, Row, is_loosened
 from kvcalc.checks.limits import FieldChange
-from kvcalc.checks.quantities import QUANTITIES
+from kvcalc.checks.quantities import QUANTITIES, unit_of
 from kvcalc.memory.workload import Asked
 from kvcalc.report.cells import Bytes, Cell, Count, Decimal, ExactBytes, RoundCount, Tone
 from kvcalc.report.cells import words as words_of
 from kvcalc.report.findings.text import problem_line
 from kvcalc.report.objects import diff as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Group, Line, Part, Point, Points, Sheet, Table
+from kvcalc.report.sheet import (
+    Answer,
+    Column,
+    Group,
+    Line,
+    Part,
+    Point,
+    Points,
+    Sheet,
+    Table,
+    for_csv,
+)
 from kvcalc.report.sheet import Row as SheetRow
 from kvcalc.spec.dump import flow
 from kvcalc.units import format_bytes, format_tokens
@@ -42,8 +52,7 @@ def sheet(diff: Diff, fail_on: FailOn) -> Sheet:
     parts: list[Part] = [*_changed(diff), *_same_numbers(diff)]
     apart = [
         Point(word, each.model, tuple(one_sided(each, diff.reference)))
-        for word, models in (("added", diff.added), ("removed", diff.removed))
-        for each in models
+        for word, each in diff.one_sided
     ]
     apart += [
         Point("policy", policy.path, tuple(map(field_line, policy.fields)), code=True)
@@ -73,7 +82,7 @@ def _rows(change: Change, reference: Asked) -> Iterator[SheetRow]:
     group: Group | None = Group(change.model, renamed(change), where(change), _said(change))
     for row in change.rows:
         tone: Tone = "" if row.tolerated else "bad" if row.delta > 0 else "good"
-        share = Decimal(Fraction(row.delta * 100, row.base)) if row.base else None
+        share = None if row.percent is None else Decimal(row.percent)
         sides = (_number(row.quantity, row.base), _number(row.quantity, row.head))
         tolerated = " (tolerated)" if row.tolerated else ""
         cells: tuple[Cell, ...] = (
@@ -105,15 +114,14 @@ def _same_numbers(diff: Diff) -> Iterator[Line]:
 
 def _one_sided_table(diff: Diff) -> Table:
     """The figures of what stands on one side only, for csv alone."""
-    columns = tuple(Column(None, key) for key in ("model", "path", "quantity", "base", "head"))
+    columns = for_csv("model", "path", "quantity", "base", "head")
     rows = [
         SheetRow((
             each.model, each.path, words(quantity, diff.reference),
             _number(quantity, number) if word == "removed" else None,
             _number(quantity, number) if word == "added" else None,
         ), part=word)
-        for word, models in (("added", diff.added), ("removed", diff.removed))
-        for each in models
+        for word, each in diff.one_sided
         for quantity, number in each.quantities.items()
     ]  # fmt: skip
     return Table("", columns, tuple(rows))
@@ -126,7 +134,7 @@ def to_object(diff: Diff, fail_on: FailOn) -> dict[str, Any]:
         base={"revision": diff.revision, "commit": diff.base.commit},
         workload=diff.reference,
         fail_on=fail_on, failed=diff.fails(fail_on), failing=diff.failing(fail_on),
-        changed=[filled(objects.Change, each, quantities=list(_rows_of(each))) for each in diff.changed],
+        changed=list(map(_change, diff.changed)),
         added=[_one_sided(each) for each in diff.added],
         removed=[_one_sided(each) for each in diff.removed],
         not_comparable=diff.broken,
@@ -134,21 +142,20 @@ def to_object(diff: Diff, fail_on: FailOn) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _rows_of(change: Change) -> Iterator[dict[str, Any]]:
-    for row in change.rows:
-        yield filled(objects.Quantity, row, unit=_unit(row.quantity), percent=percent_number(row))
+def _change(change: Change) -> dict[str, Any]:
+    quantities = [
+        filled(objects.Quantity, row, percent=row.percent and round(row.percent, 2))
+        for row in change.rows
+    ]
+    return filled(objects.Change, change, quantities=quantities)
 
 
 def _one_sided(each: OneSided) -> dict[str, Any]:
     values = [
-        {"quantity": quantity, "unit": _unit(quantity), "value": number}
+        {"quantity": quantity, "unit": unit_of(quantity), "value": number}
         for quantity, number in each.quantities.items()
     ]
     return filled(objects.OneSided, each, quantities=values)
-
-
-def _unit(quantity: str) -> str:
-    return "bytes" if QUANTITIES[quantity][1] else "count"
 
 
 def words(quantity: str, reference: Asked) -> str:
@@ -190,11 +197,6 @@ def percent(row: Row) -> str:
     return f"{sign}{tenths // 10}.{tenths % 10} %" if tenths else f"{sign}<0.1 %"
 
 
-def percent_number(row: Row) -> float | None:
-    """The difference in percent with two decimals, for JSON; None where the base is zero."""
-    return float(round(Fraction(row.delta * 100, row.base), 2)) if row.base else None
-
-
 def field_line(change: FieldChange) -> str:
     """``blocks.decoder.attention.num_key_value_heads: 8 -> 32``; a budget's sizes with units.
 
@@ -224,8 +226,7 @@ def _with_units(name: str, plain: Any) -> Any:
 
 def where(change: Change) -> str:
     """The head's file, and the line of the first field that changed."""
-    first = next((field.line for field in (*change.fields, *change.limits)), 0)
-    return f"{change.path}:{first}" if first else change.path
+    return f"{change.path}:{change.line}" if change.line else change.path
 
 
 def renamed(change: Change) -> str:

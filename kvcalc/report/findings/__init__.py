@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from kvcalc.checks.run import Report
+from kvcalc.errors import Problem
 from kvcalc.frozen import frozen
 
 # The word of --format -> the module.
@@ -26,6 +27,11 @@ class Checked:
     root: Path
     when: str
     strict: bool = False
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Of all reports, file by file."""
+        return tuple(problem for report in self.reports for problem in report.problems)
 
 
 class Printer(Protocol):

@@ -22,27 +22,24 @@ from kvcalc.report.answers.diff import (
 )
 from kvcalc.report.findings import Checked
 from kvcalc.report.findings.places import from_root
-from kvcalc.report.findings.text import problem_line, summary
+from kvcalc.report.findings.text import errors_first, problem_line, summary
 from kvcalc.spec.problems import RULES
 
 
 def render(checked: Checked) -> str:
     """An annotation a line, errors first, and the line that ``--format text`` ends with."""
-    reports, root = checked.reports, checked.root
-    problems = [problem for report in reports for problem in report.errors]
-    problems += [problem for report in reports for problem in report.warnings]
     lines = [
         annotation(
             RULES[problem.code].severity,
             problem_line(problem),
             title=f"kvcalc {problem.code}: {RULES[problem.code].summary}",
-            file=from_root(problem.path, root),
+            file=from_root(problem.path, checked.root),
             line=problem.line,
             col=problem.column,
         )
-        for problem in problems
+        for problem in errors_first(checked.reports)
     ]
-    return "\n".join([*lines, _data(summary(reports))]) + "\n"
+    return "\n".join([*lines, _data(summary(checked.reports))]) + "\n"
 
 
 def annotation(
@@ -70,12 +67,11 @@ def diff_annotations(diff: Diff, fail_on: FailOn) -> str:
     rest; a line to end with.
     """
     found = [*_broken(diff, fail_on), *(_annotation(each, fail_on, diff) for each in diff.changed)]
-    for word, models in (("added", diff.added), ("removed", diff.removed)):
-        level = "error" if fail_on == "any" else "notice"
-        for each in models:
-            title = f"kvcalc diff: {each.model} {word}"
-            message = f"{title}: {', '.join(one_sided(each, diff.reference))}"
-            found.append((level, annotation(level, message, title=title, file=each.path)))
+    level = "error" if fail_on == "any" else "notice"
+    for word, each in diff.one_sided:
+        title = f"kvcalc diff: {each.model} {word}"
+        message = f"{title}: {', '.join(one_sided(each, diff.reference))}"
+        found.append((level, annotation(level, message, title=title, file=each.path)))
     for policy in diff.policies:
         title = f"kvcalc diff: {policy_title(policy)}"
         message = "\n".join([title, *(field_line(field) for field in policy.fields)])
@@ -99,9 +95,8 @@ def _annotation(change: Change, fail_on: FailOn, diff: Diff) -> tuple[str, str]:
     ]
     lines += [field_line(field) for field in (*change.fields, *change.limits)]
     title = f"kvcalc diff: {change.model}{renamed(change)}"
-    line = next((field.line for field in (*change.fields, *change.limits)), 0)
     message = "\n".join([f"{change.path}: {change.model}{renamed(change)}", *lines])
-    return level, annotation(level, message, title=title, file=change.path, line=line)
+    return level, annotation(level, message, title=title, file=change.path, line=change.line)
 
 
 def _level(fails: bool, grows: bool) -> str:

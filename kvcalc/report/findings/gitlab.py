@@ -7,6 +7,7 @@ import json
 
 from kvcalc.report.findings import Checked
 from kvcalc.report.findings.places import fingerprints, from_root
+from kvcalc.report.findings.text import message
 from kvcalc.spec.problems import RULES
 
 # GitLab's words, from info to blocker.
@@ -15,11 +16,10 @@ _SEVERITY = {"error": "major", "warning": "minor"}
 
 def render(checked: Checked) -> str:
     """A list of findings; GitLab compares the fingerprints of two pipelines."""
-    root = checked.root
-    problems = [problem for report in checked.reports for problem in report.problems]
+    problems, root = checked.problems, checked.root
     found = [
         {
-            "description": f"{problem.field}: {problem.message}".removeprefix(": "),
+            "description": message(problem),
             "check_name": problem.code,
             "fingerprint": fingerprint,
             "severity": _SEVERITY[RULES[problem.code].severity],

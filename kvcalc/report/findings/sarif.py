@@ -13,6 +13,7 @@ from kvcalc import __version__
 from kvcalc.errors import Problem
 from kvcalc.report.findings import Checked
 from kvcalc.report.findings.places import fingerprints, from_root
+from kvcalc.report.findings.text import message
 from kvcalc.spec.problems import RULES, Rule
 
 SCHEMA = (
@@ -23,8 +24,7 @@ _INDEX = {code: index for index, code in enumerate(RULES)}
 
 def render(checked: Checked) -> str:
     """One run: the rules, and a result for each problem."""
-    root = checked.root
-    problems = [problem for report in checked.reports for problem in report.problems]
+    problems, root = checked.problems, checked.root
     marks = fingerprints(problems, root)
     run = {
         "tool": {
@@ -55,7 +55,6 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _result(problem: Problem, fingerprint: str, root: Path) -> dict[str, Any]:
-    text = f"{problem.field}: {problem.message}".removeprefix(": ")
     # 3.30: a region without a column is the whole line.
     region = {"startLine": max(problem.line, 1)}
     if problem.line and problem.column:
@@ -74,7 +73,7 @@ def _result(problem: Problem, fingerprint: str, root: Path) -> dict[str, Any]:
         "ruleIndex": _INDEX[problem.code],
         "level": RULES[problem.code].severity,
         # 3.11.5: braces stand for placeholders unless they are doubled.
-        "message": {"text": text.replace("{", "{{").replace("}", "}}")},
+        "message": {"text": message(problem).replace("{", "{{").replace("}", "}}")},
         "locations": [location],
         "partialFingerprints": {"kvcalc/v1": fingerprint},
     }

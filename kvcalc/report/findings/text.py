@@ -8,9 +8,7 @@ from kvcalc.spec.problems import RULES
 
 def render(checked: Checked) -> str:
     """Every problem as ``path:line:column: CODE field: message``, and how many there are."""
-    lines = [problem_line(problem) for report in checked.reports for problem in report.problems]
-    lines.append(summary(checked.reports))
-    lines = [one_line(line) for line in lines]
+    lines = [*map(problem_line, checked.problems), summary(checked.reports)]
     return "\n".join(map(one_line, lines)) + "\n"
 
 
@@ -20,6 +18,17 @@ def problem_line(problem: Problem) -> str:
     field = f" {problem.field}" if problem.field else ""
     warning = " (warning)" if RULES[problem.code].severity == "warning" else ""
     return f"{where}: {problem.code}{field}: {problem.message}{warning}"
+
+
+def errors_first(reports: tuple[Report, ...]) -> list[Problem]:
+    """All problems, and the warnings after the errors."""
+    errors = [problem for report in reports for problem in report.errors]
+    return errors + [problem for report in reports for problem in report.warnings]
+
+
+def message(problem: Problem) -> str:
+    """What is wrong, without where that is."""
+    return f"{problem.field}: {problem.message}" if problem.field else problem.message
 
 
 def summary(reports: tuple[Report, ...]) -> str:

@@ -6,14 +6,26 @@ from typing import Any
 
 from kvcalc.memory.grid import Point, Series, rows
 from kvcalc.memory.grid import Row as PointRow
-from kvcalc.report.cells import Bar, Bytes, Cell, Count, Times, Tokens, Toned
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Shared, Sheet, Table
+from kvcalc.report.cells import Bar, Bytes, Count, Times, Tokens, Toned
+from kvcalc.report.sheet import Answer, Column, Line, Part, Shared, Sheet, Table, rows_of
 from kvcalc.units import format_tokens
 
 KEYS = (
     "model", "attention", "kv_dtype", "context_tokens", "encoder_tokens", "batch_size",
     "parameters", "weight_bytes", "cache_bytes", "bytes_per_token", "total_bytes", "cache_ratio_to_first",
     "next_token_bytes",
+)  # fmt: skip
+
+
+_COLUMNS = (
+    Column("model", "model", lambda name: Toned(name, "strong"), wraps=True),
+    Column("attention", "attention", wraps=True), Column("cache in", "kv_dtype"),
+    Column("context", "context_tokens", Tokens),
+    Column("encoder", "encoder_tokens", Tokens, lambda point: point.encoder_tokens or None),
+    Column("batch", "batch_size", Count), Column("weights", "weight_bytes", Bytes),
+    Column("cache", "cache_bytes", Bytes), Column("per token", "next_token_bytes", Bytes),
+    Column("ratio", "cache_ratio_to_first",
+           of=lambda point: Times(point.cache_bytes, point.first_cache_bytes)),
 )  # fmt: skip
 
 
@@ -67,13 +79,8 @@ def records(points: Iterable[Point]) -> Iterator[Sequence[object]]:
 @lru_cache(1024)
 def _shared(series: Series) -> tuple[Shared, Shared]:
     """The columns before the batch, and those after it."""
-    place = (
-        series.model,
-        series.attention,
-        series.kv_dtype,
-        series.context_tokens,
-        series.encoder_tokens,
-    )
+    place = (series.model, series.attention, series.kv_dtype, series.context_tokens,
+             series.encoder_tokens)  # fmt: skip
     return Shared(place), Shared((series.parameters, series.weight_bytes))
 
 
@@ -105,30 +112,10 @@ def sheet(points: list[PointRow], first: str, notes: Sequence[str]) -> Sheet:
         "encoder_tokens": any(point.encoder_tokens for point in points),
         "batch_size": len(batches) > 1,
     }
-    columns = (
-        Column("model", "model", wraps=True), Column("attention", "attention", wraps=True),
-        Column("cache in", "kv_dtype"), Column("context", "context_tokens"),
-        Column("encoder", "encoder_tokens"), Column("batch", "batch_size"),
-        Column("weights", "weight_bytes"), Column("cache", "cache_bytes"),
-        Column("per token", "next_token_bytes"), Column("ratio", "cache_ratio_to_first"), Column(""),
-    )  # fmt: skip
-    kept = [index for index, column in enumerate(columns) if shown.get(column.key, True)]
     largest = max(point.cache_bytes for point in points)
-    rows = tuple(
-        Row(tuple(cells[index] for index in kept))
-        for cells in (_cells(point, largest) for point in points)
-    )
+    bar = Column("", of=lambda point: Bar(point.cache_bytes, largest, 10, "magenta"))
+    columns = (*(each for each in _COLUMNS if shown.get(each.key, True)), bar)
     said = ", ".join(part for part in question if part)
     parts: list[Part] = [Line(said, tone="faint")] if said else []
-    parts.append(Table("", tuple(columns[index] for index in kept), rows))
+    parts.append(Table("", columns, rows_of(columns, points)))
     return Sheet("", "", tuple(parts), tuple(notes), KEYS)
-
-
-def _cells(point: PointRow, largest: int) -> tuple[Cell, ...]:
-    return (
-        Toned(point.model, "strong"), point.attention, point.kv_dtype, Tokens(point.context_tokens),
-        Tokens(point.encoder_tokens) if point.encoder_tokens else None, Count(point.batch_size),
-        Bytes(point.weight_bytes), Bytes(point.cache_bytes), Bytes(point.next_token_bytes),
-        Times(point.cache_bytes, point.first_cache_bytes),
-        Bar(point.cache_bytes, largest, 10, "magenta"),
-    )  # fmt: skip

@@ -99,6 +99,11 @@ class Device:
     waste: tuple[Waste, ...] = ()
     beside: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def first_and_last(self) -> tuple[int, int]:
+        """Of its layers."""
+        return self.layers.start, self.layers.stop - 1
+
 
 @frozen
 class Change:

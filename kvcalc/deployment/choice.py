@@ -58,6 +58,10 @@ class Choice:
         """The widest format that fits."""
         return next((way for way in self.ways if way.holds), None)
 
+    @property
+    def fits(self) -> bool:
+        return self.best is not None
+
 
 @frozen(kw_only=True)
 class Choices(Shown):
@@ -76,8 +80,13 @@ class Choices(Shown):
 
     @property
     def fits(self) -> bool:
-        """Whether any of them does, in any format."""
-        return any(choice.best for choice in self.choices)
+        """Whether one of them does."""
+        return any(choice.fits for choice in self.choices)
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest that any was asked about: without --context a short model has its own."""
+        return max(choice.context_tokens for choice in self.choices)
 
 
 Asked = tuple[str, Planner, FitRequest]

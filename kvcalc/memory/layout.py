@@ -23,10 +23,15 @@ class Layout:
     def devices(self) -> int:
         return self.tensor * self.pipeline * self.data
 
+    @property
+    def expert_ranks(self) -> int:
+        """Ranks that the routed experts are dealt out over; 1 where each is cut."""
+        return self.tensor * self.data if self.expert else 1
+
     def __str__(self) -> str:
         parts = [f"TP {self.tensor}", f"PP {self.pipeline}"]
         if self.data > 1:
             parts.append(f"DP {self.data}")
         if self.expert:
-            parts.append(f"EP {self.tensor * self.data}")
+            parts.append(f"EP {self.expert_ranks}")
         return " x ".join(parts)

@@ -48,9 +48,7 @@ def answer(result: CapacityResult, source: tuple[str, ...], path: str) -> Answer
 
 def to_object(result: CapacityResult, source: tuple[str, ...], path: str) -> dict[str, Any]:
     """The contract's fields first, then what explains them; what an engine lacks is null."""
-    model = named(result.model, source, path)
-    engine = {"name": result.engine, "version": result.version}
-    return filled(Capacity, result, model=model, engine=engine)
+    return filled(Capacity, result, model=named(result.model, source, path))
 
 
 def sheet(result: CapacityResult) -> Sheet:

@@ -25,31 +25,12 @@ def to_object(choices: Choices) -> dict[str, Any]:
     widest to it, or to the narrowest where one model was asked about. ``weights_bytes`` is null where
     it is more than the devices have, whatever it is. ``free_bytes``: left for the cache; with
     llama.cpp what the requests leave."""
-    request, workload = choices.request, choices.request.workload
+    request, tokens = choices.request, choices.context_tokens
     return filled(
         objects.Choices, choices,
         engine={"name": request.engine, "version": choices.version},
-        workload=filled(objects.ShortWorkload, workload, context_tokens=_context(choices)),
-        devices=workload.layout.devices,
-        fits=any(choice.best is not None for choice in choices.choices),
-        models=[_choice(choice) for choice in choices.choices],
-        assumptions=choices.notes,
+        workload=filled(objects.ShortWorkload, request.workload, context_tokens=tokens),
     )  # fmt: skip
-
-
-def _context(choices: Choices) -> int:
-    """The longest that any was asked about: without --context a short model has its own."""
-    return max(choice.context_tokens for choice in choices.choices)
-
-
-def _choice(choice: Choice) -> dict[str, Any]:
-    best = None if choice.best is None else _way(choice.best)
-    formats = [_way(way) for way in choice.ways]
-    return filled(objects.Choice, choice, fits=best is not None, best=best, formats=formats)
-
-
-def _way(way: Way) -> dict[str, Any]:
-    return filled(objects.Way, way, weights_bytes=way.weight_bytes)
 
 
 _COLUMNS = (
@@ -76,7 +57,7 @@ def _about(choices: Choices) -> str:
     # llama.cpp's own is f16, which bf16 stands for here.
     own = request.record.placed is not None and workload.cache.kv_name == "bf16"
     cache = "" if own else f" in {workload.cache.kv_name}"
-    longest, devices = _context(choices), workload.layout.devices
+    longest, devices = choices.context_tokens, workload.layout.devices
     varied = any(choice.context_tokens != longest for choice in choices.choices)
     tokens = ("up to " if varied else "") + format_tokens(longest)
     return (

@@ -132,13 +132,10 @@ def to_object(diff: Diff, fail_on: FailOn) -> dict[str, Any]:
     return filled(
         objects.Diff, diff,
         base={"revision": diff.revision, "commit": diff.base.commit},
-        workload=diff.reference,
         fail_on=fail_on, failed=diff.fails(fail_on), failing=diff.failing(fail_on),
         changed=list(map(_change, diff.changed)),
         added=[_one_sided(each) for each in diff.added],
         removed=[_one_sided(each) for each in diff.removed],
-        not_comparable=diff.broken,
-        notes=diff.base.notes,
     )  # fmt: skip
 
 

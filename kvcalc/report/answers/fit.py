@@ -5,7 +5,6 @@ from typing import Any
 
 from kvcalc.deployment.answer import Device, Fit, step_of
 from kvcalc.deployment.overhead import CARRIED_OVER
-from kvcalc.memory.layout import Layout
 from kvcalc.report.answers.estimate import tokens_asked
 from kvcalc.report.cells import Bytes, Cell, Code, Count
 from kvcalc.report.objects import fit as objects
@@ -35,39 +34,8 @@ def answer_all(fits: list[Fit]) -> Answer:
 def to_object(fit: Fit) -> dict[str, Any]:
     """Integers only; ``largest_batch`` and ``longest_context`` are 0 where nothing fits, null for any;
     ``_least`` is what holds at the lower end of the memory's band."""
-    request, device = fit.request, fit.device
-    return filled(
-        objects.Fit, fit,
-        device=filled(objects.BandedDevice, device, least_bytes=device.least, most_bytes=device.most),
-        workload=request.workload,
-        parallelism=layout_object(request.layout),
-        engine={"name": request.engine, "version": fit.version},
-        overheads_measured=fit.measured,
-        budget_bytes=fit.budget,
-        stages=[_stage(one) for one in fit.devices],
-        fewest=None if fit.fewest is None else layout_object(fit.fewest),
-        assumptions=fit.notes,
-    )  # fmt: skip
-
-
-def layout_object(layout: Layout) -> dict[str, Any]:
-    """The ranks of each kind."""
-    expert = layout.tensor * layout.data if layout.expert else 1
-    return filled(objects.Ranks, layout, expert=expert)
-
-
-def _stage(device: Device) -> dict[str, Any]:
-    return filled(
-        objects.Stage, device,
-        layers=[device.layers.start, device.layers.stop - 1],
-        weights_bytes=device.weight_bytes,
-        beside_bytes=dict(device.beside),
-        overheads=[
-            filled(objects.Overhead, item, least_bytes=item.least, most_bytes=item.most)
-            for item in device.overheads
-        ],
-        free_bytes=device.free, free_least_bytes=device.free_least, free_most_bytes=device.free_most,
-    )  # fmt: skip
+    engine = {"name": fit.request.engine, "version": fit.version}
+    return filled(objects.Fit, fit, engine=engine)
 
 
 def sheet(fit: Fit) -> Sheet:

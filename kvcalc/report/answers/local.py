@@ -27,26 +27,15 @@ def answer(fit: LocalFit) -> Answer:
 def to_object(fit: LocalFit) -> dict[str, Any]:
     """Bytes as integers; the host is the last of ``devices``. ``compute_bytes`` is the upper end of
     its band, null where it is not predicted; ``free_bytes`` is at that end, null without --ram."""
-    question, machine = fit.question, fit.question.machine
+    question = fit.question
     workload = {"context_tokens": fit.context_tokens, "batch_size": question.slots,
                 "kv_dtype": _kv_dtype(question.flags)}  # fmt: skip
-    placement = {"n_gpu_layers": fit.table.placement.num_offloaded,
-                 "n_cpu_moe": fit.placing.num_cpu_moe,
-                 "layers": [use.layers for use in fit.table.uses]}  # fmt: skip
     return filled(
         objects.LocalFit, fit,
         engine={"name": question.engine, "version": fit.version},
         workload=filled(objects.LocalWorkload, question, **workload),
-        ram_bytes=machine.ram,
-        reserve_bytes=machine.reserve,
         devices=[_use(use) for use in fit.table.uses],
-        placement=placement,
-        read_bytes_per_token=fit.table.read_bytes,
-        changes=[
-            filled(objects.LocalChange, change, read_bytes_per_token=change.read_bytes)
-            for change in fit.changes
-        ],
-        assumptions=fit.notes,
+        placement=filled(objects.Placement, fit, layers=[use.layers for use in fit.table.uses]),
     )  # fmt: skip
 
 
@@ -56,17 +45,8 @@ def _kv_dtype(flags: LlamaCppFlags) -> str:
 
 
 def _use(use: Use) -> dict[str, Any]:
-    return filled(
-        objects.Use, use, **_computed(use), bytes=use.memory,
-        outside_bytes=use.outside.most, outside_least_bytes=use.outside.least,
-        kept=[{"name": name, "most_bytes": size} for name, size in use.kept],
-        free_bytes=use.free(),
-        beside=[filled(objects.Beside, each, **_computed(each)) for each in use.beside] or None,
-    )  # fmt: skip
-
-
-def _computed(part: Use | Beside) -> dict[str, int | None]:
-    return {"compute_bytes": part.compute.most, "compute_least_bytes": part.compute.least}
+    kept = [{"name": name, "most_bytes": size} for name, size in use.kept]
+    return filled(objects.Use, use, kept=kept, free_bytes=use.free())
 
 
 def sheet(fit: LocalFit) -> Sheet:

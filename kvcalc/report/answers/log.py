@@ -34,7 +34,6 @@ def to_object(found: LogAnswer) -> dict[str, Any]:
     """The contract's fields. Integers, but for a concurrency, which is a quotient."""
     return filled(
         objects.Log, found,
-        engine={"name": found.engine, "version": found.version},
         model=named(found.model, found.source, found.path),
         observations=[
             filled(objects.LogFigure, each, reason=f"{each.of}: {each.reason}" if each.of else each.reason)

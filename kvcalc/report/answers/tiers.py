@@ -37,14 +37,7 @@ def answer(found: Tiers, source: tuple[str, ...] = (), path: str = "") -> Answer
 
 def to_object(found: Tiers, source: tuple[str, ...], path: str) -> dict[str, Any]:
     """Bytes are of all ranks; seconds are quotients."""
-    gpu = {"session_bytes": found.gpu_bytes, "transfer_seconds": found.transfer}
-    return filled(
-        objects.Tiers, found,
-        model=named(found.model, source, path),
-        engine={"name": found.engine, "version": found.version},
-        workload={"context_tokens": found.context_tokens, "tensor": found.ranks},
-        gpu=filled(objects.Gpu, found, **gpu),
-    )  # fmt: skip
+    return filled(objects.Tiers, found, model=named(found.model, source, path))
 
 
 def sheet(found: Tiers) -> Sheet:

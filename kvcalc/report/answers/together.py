@@ -3,7 +3,6 @@
 from typing import Any
 
 from kvcalc.deployment.together import Together
-from kvcalc.report.answers.fit import layout_object
 from kvcalc.report.cells import Bytes, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
@@ -37,12 +36,7 @@ def to_object(found: Together) -> dict[str, Any]:
     return filled(
         objects.Together, found,
         engine={"name": request.engine, "version": found.version},
-        parallelism=layout_object(request.layout) if request.layout.devices > 1 else None,
-        workload=request.workload,
-        models=[
-            filled(objects.Share, part, weights_bytes=part.weight_bytes, bytes=part.num_bytes)
-            for part in found.parts
-        ],
+        parallelism=request.layout if request.layout.devices > 1 else None,
     )  # fmt: skip
 
 

@@ -27,16 +27,7 @@ def answer(found: Sequence[Found]) -> Answer:
 
 def to_object(model: str, path: str, traffic: Traffic, notes: tuple[str, ...]) -> dict[str, Any]:
     """Integers only."""
-    return filled(
-        objects.Traffic, traffic,
-        model={"name": model, "spec": path},
-        requests=traffic.num_requests,
-        tokens=traffic.num_tokens,
-        # percent is null for the mean, 100 for the longest request.
-        percentiles=traffic.percentiles,
-        shared_prefix=traffic.prefix,
-        assumptions=notes,
-    )  # fmt: skip
+    return filled(objects.Traffic, traffic, model={"name": model, "spec": path}, assumptions=notes)
 
 
 def sheet(model: str, traffic: Traffic, notes: tuple[str, ...]) -> Sheet:

@@ -1,6 +1,6 @@
 """``kvcalc capacity --format json``."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from kvcalc.engines.result import Cache, LayerGroup, Pool, Waste
 from kvcalc.report.objects.common import EngineName, Model
@@ -15,7 +15,7 @@ class Capacity(TypedDict):
     """
 
     model: Model
-    engine: EngineName
+    engine: Annotated[EngineName, ""]
     pool: Pool
     groups: list[LayerGroup]
     caches: list[Cache]

@@ -1,6 +1,6 @@
 """Objects that several answers have."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 
 class Model(TypedDict):
@@ -23,7 +23,7 @@ class EngineName(TypedDict):
     version: the release whose rules were followed; null where there are none.
     """
 
-    name: str
+    name: Annotated[str, "engine"]
     version: str | None
 
 

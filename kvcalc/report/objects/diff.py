@@ -1,6 +1,6 @@
 """``kvcalc diff --format json``."""
 
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from kvcalc.report.objects.error import Problem
 
@@ -102,13 +102,13 @@ class Diff(TypedDict):
     """Two sides. failed says what the exit status says, failing why."""
 
     base: Base
-    workload: DiffWorkload
+    workload: Annotated[DiffWorkload, "reference"]
     fail_on: str
     failed: bool
     failing: list[str]
     changed: list[Change]
     added: list[OneSided]
     removed: list[OneSided]
-    not_comparable: list[NotComparable]
+    not_comparable: Annotated[list[NotComparable], "broken"]
     policies: list[Policy]
-    notes: list[str]
+    notes: Annotated[list[str], "base.notes"]

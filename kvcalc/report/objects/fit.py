@@ -1,6 +1,6 @@
 """``kvcalc fit --format json``: four questions, four objects."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 from kvcalc.deployment.answer import Change
 from kvcalc.engines.result import Waste
@@ -26,8 +26,8 @@ class BandedDevice(TypedDict):
 
     name: str
     bytes: int
-    least_bytes: int
-    most_bytes: int
+    least_bytes: Annotated[int, "least"]
+    most_bytes: Annotated[int, "most"]
     measured: bool
     source: str
 
@@ -49,7 +49,7 @@ class Ranks(TypedDict):
     tensor: int
     pipeline: int
     data: int
-    expert: int
+    expert: Annotated[int, "expert_ranks"]
     devices: int
 
 
@@ -58,8 +58,8 @@ class Overhead(TypedDict):
 
     name: str
     bytes: int
-    least_bytes: int
-    most_bytes: int
+    least_bytes: Annotated[int, "least"]
+    most_bytes: Annotated[int, "most"]
     formula: str
 
 
@@ -73,13 +73,13 @@ class Stage(TypedDict):
         reserved_bytes: what the engine takes for it.
     """
 
-    layers: list[int]
-    weights_bytes: int
-    beside_bytes: dict[str, int]
+    layers: Annotated[list[int], "first_and_last"]
+    weights_bytes: Annotated[int, "weight_bytes"]
+    beside_bytes: Annotated[dict[str, int], "beside"]
     overheads: list[Overhead]
-    free_bytes: int
-    free_least_bytes: int
-    free_most_bytes: int
+    free_bytes: Annotated[int, "free"]
+    free_least_bytes: Annotated[int, "free_least"]
+    free_most_bytes: Annotated[int, "free_most"]
     cache_bytes: int
     reserved_bytes: int
     waste: list[Waste]
@@ -97,21 +97,21 @@ class Fit(TypedDict):
 
     model: str
     device: BandedDevice
-    workload: ServingWorkload
-    parallelism: Ranks
+    workload: Annotated[ServingWorkload, "request.workload"]
+    parallelism: Annotated[Ranks, "request.layout"]
     engine: EngineName
-    overheads_measured: bool
-    budget_bytes: int
+    overheads_measured: Annotated[bool, "measured"]
+    budget_bytes: Annotated[int, "budget"]
     fits: bool
     verdict: str
-    stages: list[Stage]
+    stages: Annotated[list[Stage], "devices"]
     longest_context: int | None
     longest_context_least: int | None
     largest_batch: int | None
     largest_batch_least: int | None
     fewest: Ranks | None
     changes: list[Change]
-    assumptions: list[str]
+    assumptions: Annotated[list[str], "notes"]
 
 
 class LocalWorkload(TypedDict):
@@ -137,8 +137,8 @@ class Beside(TypedDict):
     name: str
     model_bytes: int
     cache_bytes: int
-    compute_bytes: int | None
-    compute_least_bytes: int
+    compute_bytes: Annotated[int | None, "compute.most"]
+    compute_least_bytes: Annotated[int, "compute.least"]
     output_bytes: int
 
 
@@ -151,15 +151,15 @@ class Use(TypedDict):
     """
 
     name: str
-    bytes: int
+    bytes: Annotated[int, "memory"]
     layers: int
     model_bytes: int
     cache_bytes: int
-    compute_bytes: int
-    compute_least_bytes: int
+    compute_bytes: Annotated[int, "compute.most"]
+    compute_least_bytes: Annotated[int, "compute.least"]
     output_bytes: int
-    outside_bytes: int
-    outside_least_bytes: int
+    outside_bytes: Annotated[int, "outside.most"]
+    outside_least_bytes: Annotated[int, "outside.least"]
     kept: list[Kept]
     free_bytes: int
     beside: NotRequired[list[Beside]]
@@ -168,8 +168,8 @@ class Use(TypedDict):
 class Placement(TypedDict):
     """llama.cpp's flags; layers are those of each device."""
 
-    n_gpu_layers: int
-    n_cpu_moe: int
+    n_gpu_layers: Annotated[int, "table.placement.num_offloaded"]
+    n_cpu_moe: Annotated[int, "placing.num_cpu_moe"]
     layers: list[int]
 
 
@@ -178,7 +178,7 @@ class LocalChange(TypedDict):
 
     what: str
     effect: str
-    read_bytes_per_token: int
+    read_bytes_per_token: Annotated[int, "read_bytes"]
 
 
 class LocalFit(TypedDict):
@@ -192,17 +192,17 @@ class LocalFit(TypedDict):
     model: str
     engine: EngineName
     workload: LocalWorkload
-    ram_bytes: int | None
-    reserve_bytes: int
+    ram_bytes: Annotated[int | None, "question.machine.ram"]
+    reserve_bytes: Annotated[int, "question.machine.reserve"]
     devices: list[Use]
     placement: Placement
     fits: bool
     verdict: str
-    read_bytes_per_token: int
+    read_bytes_per_token: Annotated[int, "table.read_bytes"]
     longest_context: int | None
     command: str
     changes: list[LocalChange]
-    assumptions: list[str]
+    assumptions: Annotated[list[str], "notes"]
 
 
 class LeftOut(TypedDict):
@@ -251,7 +251,7 @@ class Way(TypedDict):
     largest_batch: int | None
     command: str
     run: str
-    weights_bytes: int | None
+    weights_bytes: Annotated[int | None, "weight_bytes"]
 
 
 class Choice(TypedDict):
@@ -269,7 +269,7 @@ class Choice(TypedDict):
     model_context: int | None
     fits: bool
     best: Way | None
-    formats: list[Way]
+    formats: Annotated[list[Way], "ways"]
     reason: str | None
 
 
@@ -279,10 +279,10 @@ class Choices(TypedDict):
     device: Device
     engine: EngineName
     workload: ShortWorkload
-    devices: int
+    devices: Annotated[int, "request.layout.devices"]
     fits: bool
-    models: list[Choice]
-    assumptions: list[str]
+    models: Annotated[list[Choice], "choices"]
+    assumptions: Annotated[list[str], "notes"]
 
 
 class Share(TypedDict):
@@ -295,8 +295,8 @@ class Share(TypedDict):
 
     model: str
     dtype: str
-    weights_bytes: int
-    bytes: int | None
+    weights_bytes: Annotated[int, "weight_bytes"]
+    bytes: Annotated[int | None, "num_bytes"]
     percent: int | None
     command: str
 
@@ -307,8 +307,8 @@ class Together(TypedDict):
     device: Device
     parallelism: NotRequired[Ranks]
     engine: EngineName
-    workload: ShortWorkload
+    workload: Annotated[ShortWorkload, "request.workload"]
     fits: bool
     verdict: str
-    models: list[Share]
+    models: Annotated[list[Share], "parts"]
     free_bytes: int

@@ -1,6 +1,6 @@
 """``kvcalc log --format json``."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from kvcalc.logs.answer import Advice
 from kvcalc.report.objects.common import EngineName, Model
@@ -37,7 +37,7 @@ class Log(TypedDict):
         flags: as the engine spells them.
     """
 
-    engine: EngineName
+    engine: Annotated[EngineName, ""]
     model: Model
     flags: dict[str, str | int | float | bool]
     observations: list[LogFigure]

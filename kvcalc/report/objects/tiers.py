@@ -1,6 +1,6 @@
 """``kvcalc tiers --format json``."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from kvcalc.report.objects.common import EngineName, Model
 from kvcalc.tiers.answer import Tier
@@ -10,7 +10,7 @@ class Session(TypedDict):
     """What was asked: a session's tokens, and the ranks."""
 
     context_tokens: int
-    tensor: int
+    tensor: Annotated[int, "ranks"]
 
 
 class Gpu(TypedDict):
@@ -22,18 +22,18 @@ class Gpu(TypedDict):
         transfer_seconds: at the link's speed; null without, and where windows make it another figure.
     """
 
-    session_bytes: int
+    session_bytes: Annotated[int, "gpu_bytes"]
     logical_bytes: int
-    transfer_seconds: float | None
+    transfer_seconds: Annotated[float | None, "transfer"]
 
 
 class Tiers(TypedDict):
     """An engine's tiers beyond the GPU."""
 
     model: Model
-    engine: EngineName
-    workload: Session
-    gpu: Gpu
+    engine: Annotated[EngineName, ""]
+    workload: Annotated[Session, ""]
+    gpu: Annotated[Gpu, ""]
     tiers: list[Tier]
     num_requests: int | None
     rules: list[str]

@@ -1,6 +1,6 @@
 """``kvcalc estimate --lengths`` and ``kvcalc traffic``, ``--format json``."""
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from kvcalc.memory.traffic import Percentile, Prefix
 
@@ -26,8 +26,8 @@ class Traffic(TypedDict):
     """
 
     model: Named
-    requests: int
-    tokens: int
+    requests: Annotated[int, "num_requests"]
+    tokens: Annotated[int, "num_tokens"]
     held_by: str
     block_tokens: int | None
     available_bytes: int | None
@@ -35,5 +35,5 @@ class Traffic(TypedDict):
     bytes: int
     rounding_bytes: int
     percentiles: list[Percentile]
-    shared_prefix: Prefix | None
+    shared_prefix: Annotated[Prefix | None, "prefix"]
     assumptions: list[str]

@@ -48,7 +48,8 @@ def text(of: Node | None = None) -> str:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Field -> description, from the ``Fields:`` sections of the class and of those it extends."""
+    """Field -> description, from the ``Fields:`` sections of the class and of those it extends; a
+    TypedDict does not know those before Python 3.12, and says all of its fields."""
     docs: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         docs |= _section(each.__doc__ or "")

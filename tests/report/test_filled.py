@@ -1,7 +1,8 @@
 """An answer's object is written from its source by the type of it; a table's rows by its columns."""
 
 from fractions import Fraction
-from typing import NotRequired, TypedDict
+from types import SimpleNamespace
+from typing import Annotated, NotRequired, TypedDict
 
 import pytest
 
@@ -21,6 +22,17 @@ class Whole(TypedDict):
     parts: list[Part]
     more: NotRequired[list[int]]
     least: int
+
+
+class Named(TypedDict):
+    words: Annotated[str, "name"]
+    told: Annotated[str | None, "note"]
+
+
+class Renamed(TypedDict):
+    first: Annotated[Named, "parts.one"]
+    whole: Annotated[Whole, ""]
+    named: NotRequired[Annotated[str, "name"]]
 
 
 @frozen
@@ -43,6 +55,17 @@ def test_fields_are_the_sources_attributes_in_the_order_of_the_type() -> None:
         ("parts", [{"name": "a", "note": None}, {"name": "b", "note": "x"}]),
         ("least", 3),
     ]
+
+
+def test_a_type_names_the_attribute_that_a_field_is() -> None:
+    source = SimpleNamespace(parts=SimpleNamespace(one=One("a")))
+    whole = filled(Whole, Source(()), least=1)
+    found = filled(Renamed, source, whole=whole)
+    assert found == {"first": {"words": "a", "told": None}, "whole": whole}
+    source = SimpleNamespace(parts=(), ratio=None, more=(), least=2, name="b")
+    found = filled(Renamed, source, first={})
+    assert found["whole"] == {"ratio": None, "parts": [], "least": 2}
+    assert found["named"] == "b"
 
 
 def test_what_need_not_be_there_is_there_where_there_is_something() -> None:

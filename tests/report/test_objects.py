@@ -1,8 +1,10 @@
 """What commands print as JSON is what ``kvcalc schema --answer`` says, key by key."""
 
+import ast
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jsonschema
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from kvcalc.cli.app import main
 from kvcalc.report.objects import ANSWERS
 from kvcalc.report.objects.schema import schema
+from kvcalc.spec.schema import field_docs
 
 SPECS = str(Path(__file__).parents[2] / "model_specs")
 SMALL = "--context 16k"
@@ -102,3 +105,14 @@ def test_schema_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
         main(["schema", "--answer", "Fit"])
     assert stopped.value.code == 0
     assert json.loads(capsys.readouterr().out) == schema("fit")
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in ANSWERS.values()}))
+def test_an_object_that_extends_another_describes_its_fields_too(module: str) -> None:
+    loaded = import_module(module)
+    for node in ast.parse(Path(str(loaded.__file__)).read_text()).body:
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            inherited = getattr(loaded, ast.unparse(base))
+            if inherited is not TypedDict:
+                docs = field_docs(getattr(loaded, node.name))
+                assert docs.items() >= field_docs(inherited).items(), node.name

@@ -15,7 +15,11 @@ class File(TypedDict):
 
 
 class Found(Problem):
-    """A problem with how grave it is."""
+    """A problem with how grave it is.
+
+    Fields:
+        code: the rule, as ``kvcalc check --rules`` lists them.
+    """
 
     severity: str
 

@@ -303,6 +303,12 @@ class Accounting(TypedDict):
 
 
 class AllEngines(Estimate):
-    """``--engine all``: the logical answer, and every engine beside it."""
+    """``--engine all``: the logical answer, and every engine beside it.
+
+    Fields:
+        engine: whose accounting it is.
+        assumptions: sentences for people.
+        total_bytes: weights and cache.
+    """
 
     engines: list[Accounting]

@@ -16,7 +16,7 @@ from kvcalc.convert.config_file import read_json
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
-from kvcalc.media.families import image_rule
+from kvcalc.media.families import UNHEARD, image_rule
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, published, published_config
@@ -111,6 +111,13 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
             f"{_WORDS[kind]} as the published {source.published} sets the processor "
             f"({_flat(source.settings or {})}), unless the server sets it otherwise"
         )
+    for key, own in UNHEARD.get(model_type, {}).items() if kind == "image" else ():
+        stated = (source.settings or {}).get(key)
+        if stated is not None and stated != own:
+            yield (
+                f"{source.place(key)} = {short(stated)} is not heard: transformers' processor passes "
+                f"{own} itself, unless the server sets it otherwise"
+            )
     if source.settings is None:
         whose = (
             "the processor in the own code" if model_type in OWN_CODE else "transformers' processor"
@@ -195,7 +202,8 @@ def _source(spec: ModelSpec, where: str, kind: Kind) -> tuple[str, Source]:
     if config.suffix == ".json" and config.is_file():
         values = read_json(config)
         stated = values.get("model_type")
-        return str(stated or spec.model_type), Source(values, _settings(config.parent, kind))
+        settings, files = _settings(config.parent, kind)
+        return str(stated or spec.model_type), Source(values, settings, files=files)
     model_type = spec.model_type or ""
     known = published(spec.hub_id, kind)
     return _WHOLE.get(model_type, model_type), Source(
@@ -221,19 +229,18 @@ def with_settings(
         raise UnsupportedError(
             f"{said}: the model's own preprocessor_config.json is not known, which sets the rest"
         )
-    made = Source(source.config, {**source.settings, **dict(processor)}, source.published)
-    rule = image_rule(model_type, made)
-    assert isinstance(rule, PixelBudget)
-    if rule.shortest_edge > rule.longest_edge:
-        raise UsageError(
-            f"{said}: an image has at least {rule.shortest_edge:,} pixels then, and at most "
-            f"{rule.longest_edge:,}"
-        )
+    made = replace(source, settings={**source.settings, **dict(processor)})
+    try:
+        image_rule(model_type, made)
+    except UnsupportedError as refused:
+        raise UsageError(f"{said}: {refused.message}") from refused
     return made
 
 
-def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
-    """How the processor is set that lies in a model's folder; None where no file says it.
+def _settings(folder: Path, kind: Kind) -> tuple[Mapping[str, Any] | None, Mapping[str, str]]:
+    """How the processor is set that lies in a model's folder, and in which file each key stands.
+
+    None where no file says it.
 
     Raises UnsupportedError for a part of processor_config.json that is no object.
     """
@@ -245,10 +252,13 @@ def _settings(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
         raise UnsupportedError(
             f"processor_config.json: {part} = {short(own)}: settings are an object"
         )
+    file = around.name
     if own is None:
-        own = next((read_json(folder / name) for name in files if (folder / name).is_file()), None)
+        file = next((name for name in files if (folder / name).is_file()), file)
+        own = read_json(folder / file) if file != around.name else None
     # What the processor of all kinds is told, such as image_seq_len, stands around its parts.
-    return {**whole, **own} if own is not None else whole or None
+    home = {**dict.fromkeys(whole, around.name), **dict.fromkeys(own or {}, file)}
+    return ({**whole, **own} if own is not None else whole or None), home
 
 
 def _takes(spec: ModelSpec, kind: Kind, source: Source) -> None:

@@ -7,14 +7,12 @@ of the processor's class stand in and the answer says so: the two may differ twe
 Defaults: transformers 5.23.0, the class attributes of each image processor.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from kvcalc.errors import UnsupportedError
-from kvcalc.media import remote_code
+from kvcalc.media import llava, remote_code
 from kvcalc.media.adaptive_slices import AdaptiveSlices
-from kvcalc.media.any_resolution import AnyResolution
 from kvcalc.media.canvas_or_shape import CanvasOrShape
 from kvcalc.media.canvas_tiles import CanvasTiles
 from kvcalc.media.capped_grid import CappedGrid
@@ -23,14 +21,12 @@ from kvcalc.media.fixed import FixedTokens
 from kvcalc.media.longest_edge import LongestEdge
 from kvcalc.media.masked_crops import MaskedCrops
 from kvcalc.media.native_resolution import NativeResolution
-from kvcalc.media.pan_and_scan import PanAndScan
 from kvcalc.media.patch_range import PatchRange
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
 from kvcalc.media.scaled_tiles import ScaledTiles
 from kvcalc.media.sliding_windows import SlidingWindows
 from kvcalc.media.source import MAX_TILES, Source, short, value_at
-from kvcalc.media.split_canvas import SplitCanvas
 from kvcalc.media.tiles import Tiles
 from kvcalc.media.tiles_or_whole import TilesOrWhole
 from kvcalc.media.words import ImageRule
@@ -43,22 +39,40 @@ def image_rule(model_type: str, source: Source) -> ImageRule:
             f"{model_type}: how many tokens it makes of an image is not known here; count them with "
             "its own processor and add them to --context"
         )
+    if model_type not in remote_code.OWN_CODE and not source.flag("do_resize", True):
+        raise UnsupportedError(
+            f"{source.place('do_resize')} = false: images are taken as they are, and only those whose "
+            "sides suit the tower: how many tokens they make is not known here"
+        )
+    for key, own in UNHEARD.get(model_type, {}).items():
+        if isinstance(own, bool):
+            source.flag(key, own)
     return IMAGES[model_type](source)
 
 
 def _pixel_budget(
-    least: int, most: int, *, patch: int = 14, merge: int = 2, separators: int = 2, frames: int = 1,
+    least: int, most: int, *, patch: int = 14, merge: int = 2, separators: int = 2, frames: int = 0,
     grow_first: Literal["proportional", "rounded"] | None = None, row_ends: bool = False,
+    filed: tuple[int, int, int] | None = None,
 ) -> Callable[[Source], ImageRule]:  # fmt: skip
+    """frames: that an image counts as, where the file may say so; 0: one, whatever it says. filed: least,
+    most and patch of the class that reads a file, where the models have others."""
+
     def read(source: Source) -> ImageRule:
+        usual = (least, most, patch)
+        if filed is not None and source.settings is not None and not source.published:
+            usual = filed
+        low, high = source.bounds(
+            ("min_pixels", "size.shortest_edge"), ("max_pixels", "size.longest_edge"), usual[:2]
+        )
         return PixelBudget(
             kind="pixel_budget",
-            shortest_edge=source.get("min_pixels", "size.shortest_edge", default=least),
-            longest_edge=source.get("max_pixels", "size.longest_edge", default=most),
-            patch_size=source.get("patch_size", default=patch),
+            shortest_edge=low,
+            longest_edge=high,
+            patch_size=source.get("patch_size", default=usual[2]),
             merge_size=source.get("merge_size", default=merge),
             separators=separators,
-            frames=source.get("temporal_patch_size", default=frames) if frames > 1 else 1,
+            frames=source.get("temporal_patch_size", default=frames) if frames else 1,
             grow_first=grow_first,
             row_ends=row_ends,
         )
@@ -79,24 +93,10 @@ def _fixed(tokens: int, separators: int = 0, side: int = 224) -> Callable[[Sourc
 
 
 def _llava(source: Source) -> ImageRule:
-    tower = value_at(source.config, "vision_config.model_type")
-    if tower == "pixtral":
+    if value_at(source.config, "vision_config.model_type") == "pixtral":
         # LLaVA with Pixtral's tower has Pixtral's processor: images keep their shape.
         return IMAGES["pixtral"](source)
-    side = source.edge("crop_size", "vision_config.image_size", default=336)
-    patch = source.get("vision_config.patch_size", "patch_size", default=14)
-    return FixedTokens(
-        kind="fixed", image_seq_length=(side // patch) ** 2 + _class_token(source), side=side
-    )
-
-
-def _class_token(source: Source) -> int:
-    """Places beside the patches: CLIP's class token where it is not selected away; SigLIP has none,
-    and loses a patch where one is (LlavaModel.get_image_features)."""
-    whole = bool(value_at(source.config, "vision_feature_select_strategy") == "full")
-    tower = value_at(source.config, "vision_config.model_type")
-    has_one = not (isinstance(tower, str) and tower.startswith("siglip"))
-    return whole + has_one - 1
+    return llava.llava(source)
 
 
 def _longest_edge(
@@ -115,26 +115,35 @@ def _longest_edge(
     return read
 
 
+def _tiles(source: Source) -> tuple[int, int]:
+    """Fewest and most tiles. The processor says itself that images are cut, whatever its file says."""
+    return source.bounds(("min_patches",), ("max_patches",), (1, 12), MAX_TILES)
+
+
 def _internvl(source: Source) -> ImageRule:
+    least, most = _tiles(source)
     return Tiles(
         kind="tiles",
         size=source.edge("size", "vision_config.image_size", default=448),
         image_seq_length=source.get("image_seq_length", default=256),
-        max_patches=source.get("max_patches", default=12, most=MAX_TILES),
-        min_patches=source.get("min_patches", default=1, most=MAX_TILES),
-        crop_to_patches=source.flag("crop_to_patches", True),
+        max_patches=most,
+        min_patches=least,
         separators=2,
     )
 
 
 def _aya(source: Source) -> ImageRule:
     side = source.edge("size", default=364)
+    least, most = _tiles(source)
     return Tiles(
         kind="tiles",
         size=side,
-        image_seq_length=(side // source.get("patch_size", default=28)) ** 2,
-        max_patches=source.get("max_patches", default=12, most=MAX_TILES),
-        crop_to_patches=source.flag("crop_to_patches", True),
+        image_seq_length=(
+            source.get("img_size", default=364) // source.get("patch_size", default=28)
+        )
+        ** 2,
+        max_patches=most,
+        min_patches=least,
         separators=3,
         per_tile=1,
     )
@@ -174,7 +183,9 @@ def _scaled_tiles(source: Source) -> ImageRule:
     patch = source.get("vision_config.patch_size", default=14)
     return ScaledTiles(
         kind="scaled_tiles",
-        longest_edge=source.get("size.longest_edge", default=4 * tile),
+        longest_edge=source.get(
+            "size.longest_edge", default=4 * (tile if source.settings is None else 364)
+        ),
         max_image_size=tile,
         image_seq_len=source.get("image_seq_len", default=(tile // patch // scale) ** 2),
         do_image_splitting=source.flag("do_image_splitting", True),
@@ -186,41 +197,6 @@ def _idefics2(source: Source) -> ImageRule:
     if source.flag("do_image_splitting", False):
         return FixedTokens(kind="fixed", image_seq_length=5 * tokens, separators=6)
     return FixedTokens(kind="fixed", image_seq_length=tokens, separators=2)
-
-
-def _canvases_of(source: Source, side: int) -> tuple[tuple[int, int], ...]:
-    """The stated canvases. Raises UnsupportedError for one that holds no tile."""
-    found = source.pairs("image_grid_pinpoints")
-    if any(min(canvas) < side for canvas in found):
-        raise UnsupportedError(f"image_grid_pinpoints: a canvas is smaller than a tile of {side}")
-    return found
-
-
-def _any_resolution(source: Source) -> ImageRule:
-    side = source.edge("crop_size", "size", "vision_config.image_size", default=336)
-    patch = source.get("patch_size", "vision_config.patch_size", default=14)
-    return AnyResolution(
-        kind="any_resolution",
-        image_grid_pinpoints=_canvases_of(source, side),
-        size=side,
-        side=side // patch,
-        base_extra=_class_token(source),
-    )
-
-
-def _llava_onevision(source: Source) -> ImageRule:
-    side = source.edge("size", "vision_config.image_size", default=384)
-    ratio = source.config.get("vision_aspect_ratio", "anyres_max_9")
-    if not isinstance(ratio, str) or not re.fullmatch(r"anyres_max_[1-9][0-9]?", ratio):
-        raise UnsupportedError(f"vision_aspect_ratio = {short(ratio)}: only anyres_max_N is known")
-    patch = source.get("vision_config.patch_size", default=14)
-    return AnyResolution(
-        kind="any_resolution",
-        image_grid_pinpoints=_canvases_of(source, side),
-        size=side,
-        side=side // patch,
-        max_tiles=int(ratio.removeprefix("anyres_max_")),
-    )
 
 
 def _llama4(source: Source) -> ImageRule:
@@ -249,11 +225,12 @@ def _mllama(source: Source) -> ImageRule:
 
 
 def _gemma3(source: Source) -> ImageRule:
-    return PanAndScan(
-        kind="pan_and_scan",
+    # Pan and scan is a server's or a caller's to ask for: see UNHEARD.
+    return FixedTokens(
+        kind="fixed",
         image_seq_length=source.get("image_seq_length", "mm_tokens_per_image", default=256),
-        do_pan_and_scan=source.flag("do_pan_and_scan", False),
-        size=source.edge("size", default=896),
+        separators=4,
+        side=source.edge("size", default=896),
     )
 
 
@@ -304,7 +281,7 @@ def _nemotron_omni(source: Source) -> ImageRule:
     ratio = value_at(source.settings or {}, "downsample_ratio")
     if ratio not in (None, 0.5):
         raise UnsupportedError(f"downsample_ratio = {short(ratio)}: only 0.5 is known")
-    least = source.get("min_num_patches", default=1024)
+    least, most = source.bounds(("min_num_patches",), ("max_num_patches",), (1024, 13312))
     longest = source.get("max_model_len", default=16384)
     bound = max((longest - 4) * 4, least)
     return PatchRange(
@@ -312,7 +289,7 @@ def _nemotron_omni(source: Source) -> ImageRule:
         patch_size=source.get("patch_size", default=16),
         merge_size=2,
         min_num_patches=least,
-        max_num_patches=max(min(bound, source.get("max_num_patches", default=13312)), least),
+        max_num_patches=max(min(bound, most), least),
     )
 
 
@@ -326,13 +303,15 @@ def _phi4(source: Source) -> ImageRule:
 
 
 def _lfm2(source: Source) -> ImageRule:
+    fewest, tiles = source.bounds(("min_tiles",), ("max_tiles",), (2, 10), MAX_TILES)
+    least, most = source.bounds(("min_image_tokens",), ("max_image_tokens",), (64, 256))
     return TilesOrWhole(
         kind="tiles_or_whole",
         tile_size=source.get("tile_size", default=512),
-        min_tiles=source.get("min_tiles", default=2, most=MAX_TILES),
-        max_tiles=source.get("max_tiles", default=10, most=MAX_TILES),
-        min_image_tokens=source.get("min_image_tokens", default=64),
-        max_image_tokens=source.get("max_image_tokens", default=256),
+        min_tiles=fewest,
+        max_tiles=tiles,
+        min_image_tokens=least,
+        max_image_tokens=most,
         encoder_patch_size=source.get("encoder_patch_size", default=16),
         downsample_factor=source.get("downsample_factor", default=2),
         use_thumbnail=source.flag("use_thumbnail", True),
@@ -344,7 +323,9 @@ def _minicpmv(source: Source) -> ImageRule:
     return AdaptiveSlices(
         kind="adaptive_slices",
         scale_resolution=source.get("scale_resolution", default=448),
-        max_slice_nums=source.get("max_slice_nums", default=9, most=MAX_TILES),
+        max_slice_nums=source.get("max_slice_nums", default=9, most=MAX_TILES)
+        if source.flag("slice_mode", True)
+        else 1,
         patch_size=source.get("patch_size", default=14),
         use_image_id=source.flag("use_image_id", True),
     )
@@ -362,39 +343,29 @@ def _perception_lm(source: Source) -> ImageRule:
     )
 
 
-def _aria(source: Source) -> ImageRule:
-    side = source.get("max_image_size", default=980)
-    split = source.flag("split_image", False)
-    return SplitCanvas(
-        kind="split_canvas",
-        max_image_size=side,
-        image_seq_length={490: 128, 980: 256}.get(side, 256),
-        split_image=split,
-        split_resolutions=_ARIA_CANVASES if not split else _canvases(source, _ARIA_CANVASES),
-    )
-
-
-def _canvases(source: Source, default: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """The stated canvases, or the class's."""
-    return (
-        source.pairs("split_resolutions")
-        if value_at(source.settings or {}, "split_resolutions")
-        else default
-    )
-
-
-# image_processing_aria.py builds its canvases from these grids of 490 pixels.
-_ARIA_CANVASES = tuple(
-    (rows * 490, columns * 490)
-    for rows, columns in (
-        (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (2, 4), (2, 3), (2, 2), (2, 1),
-        (3, 1), (3, 2), (4, 1), (4, 2), (5, 1), (6, 1), (7, 1), (8, 1),
-    )
-)  # fmt: skip
-
+# What transformers' processors pass to their image processors themselves, so that the same key of a
+# file is not heard (5.23.0: ``_defaults`` of each class): model_type -> key -> what is passed.
+UNHEARD: Mapping[str, Mapping[str, object]] = {
+    "gemma3": {"do_pan_and_scan": False},
+    "shieldgemma2": {"do_pan_and_scan": False},
+    "aria": {"split_image": False, "max_image_size": 980},
+    "internvl": {"crop_to_patches": True},
+    "qianfan_ocr": {"crop_to_patches": True},
+    "aya_vision": {"crop_to_patches": True},
+}
 _QWEN2 = _pixel_budget(3136, 28 * 28 * 1280)
-_QWEN3 = _pixel_budget(65536, 16777216, patch=16)
-_QWEN3_OMNI = _pixel_budget(3136, 12845056, patch=16)
+# transformers reads their files with Qwen2-VL's class, which has Qwen2-VL's numbers by default.
+_FILED = (3136, 1003520, 14)
+_QWEN3 = _pixel_budget(65536, 16777216, patch=16, filed=_FILED)
+_QWEN3_OMNI = _pixel_budget(3136, 12845056, patch=16, filed=_FILED)
+
+
+def _hunyuan_vl(source: Source) -> ImageRule:
+    if source.get("spatial_patch_size", default=1) != 1:
+        raise UnsupportedError(f"{source.place('spatial_patch_size')}: only 1 is known")
+    return _pixel_budget(512 * 512, 2048 * 2048, patch=16, row_ends=True)(source)
+
+
 _GLM = _pixel_budget(112 * 112, 28 * 28 * 15000, frames=2, grow_first="proportional")
 IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "qwen2_vl": _QWEN2,
@@ -408,7 +379,7 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "qwen3_vl_moe": _QWEN3,
     "qwen3_5": _QWEN3,
     "qwen3_5_moe": _QWEN3,
-    "cosmos3_edge": _pixel_budget(65536, 16777216, patch=16, grow_first="proportional"),
+    "cosmos3_edge": _pixel_budget(65536, 16777216, patch=16, frames=1, grow_first="proportional"),
     "qwen3_omni_moe": _QWEN3_OMNI,
     "qwen3_omni_moe_thinker": _QWEN3_OMNI,
     "glm4v": _GLM,
@@ -416,7 +387,7 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "glm46v": _GLM,
     "glm_ocr": _GLM,
     "paddleocr_vl": _pixel_budget(147456, 2359296, separators=0, grow_first="rounded"),
-    "hunyuan_vl": _pixel_budget(512 * 512, 2048 * 2048, patch=16, row_ends=True),
+    "hunyuan_vl": _hunyuan_vl,
     "minimax_m3_vl": _pixel_budget(3136, 451584, separators=0),
     "video_llama_3": _pixel_budget(3136, 1003520, merge=1, separators=0),
     "gemma3": _gemma3,
@@ -436,9 +407,9 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "ovis2": _ovis2,
     "llava": _llava,
     "vipllava": _llava,
-    "llava_next_video": _any_resolution,
-    "llava_next": _any_resolution,
-    "llava_onevision": _llava_onevision,
+    "llava_next_video": llava.llava_next,
+    "llava_next": llava.llava_next,
+    "llava_onevision": llava.llava_onevision,
     "idefics2": _idefics2,
     "idefics3": _scaled_tiles,
     "smolvlm": _scaled_tiles,
@@ -453,7 +424,7 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "step3p7": _step3p7,
     "muse_glimmer": _muse_glimmer,
     "nemotron_h_omni": _nemotron_omni,
-    "aria": _aria,
+    "aria": _fixed(256, 0, 980),
     "lfm2_vl": _lfm2,
     "minicpmv4_6": _minicpmv,
     "perception_lm": _perception_lm,
@@ -461,6 +432,6 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "deepseek_vl": _fixed(576, 0, 384),
     "deepseek_vl_hybrid": _fixed(576, 0, 1024),
     "janus": _fixed(576, 2, 384),
-    "chameleon": _fixed(1024, 3, 512),
+    "chameleon": _fixed(1024, 2, 512),
     "blip-2": _fixed(32),
 }

@@ -71,12 +71,13 @@ def internvl_chat(source: Source) -> ImageRule:
     cut = source.config.get("dynamic_image_size", True) is True
     if cut and source.config.get("use_thumbnail", True) is not True:
         raise UnsupportedError("use_thumbnail = false: tiles without the whole image are not known")
+    least, most = source.bounds(("min_dynamic_patch",), ("max_dynamic_patch",), (1, 12), MAX_TILES)
     return Tiles(
         kind="tiles",
         size=side,
         image_seq_length=(side // patch) ** 2 // 4,
-        max_patches=source.get("max_dynamic_patch", default=12, most=MAX_TILES),
-        min_patches=source.get("min_dynamic_patch", default=1, most=MAX_TILES),
+        max_patches=most,
+        min_patches=least,
         crop_to_patches=cut,
         separators=2,
     )

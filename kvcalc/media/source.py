@@ -1,10 +1,10 @@
 """What is read to know a model's rule: its config.json and the processor's settings beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import field, frozen
 from kvcalc.media.words import MAX_SIDE
 
 # The largest image that is resized to: 16,384 x 16,384 pixels.
@@ -18,12 +18,13 @@ class Source:
     """config.json and the processor's settings.
 
     settings: None where there is no such file. published: the name of the model's file on the Hub that
-    they are known of, where they were read from none here.
+    they are known of, where they were read from none here. files: key of settings -> its file.
     """
 
     config: Mapping[str, Any]
     settings: Mapping[str, Any] | None
     published: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, *keys: str, default: int, most: int = MAX_PIXELS) -> int:
         """A whole number of the settings, else of the config, else the class's default.
@@ -35,12 +36,43 @@ class Source:
             for key in keys:
                 value = value_at(source, key)
                 if value is None and source is self.settings:
-                    _object_of(source, key)
+                    self._object_of(source, key)
                 if isinstance(value, Mapping) and any(each.startswith(f"{key}.") for each in keys):
                     continue  # Its parts have keys of their own.
                 if value is not None:
-                    return _within(key, _square(value), most)
+                    return _within(self.place(key), _square(value), most)
         return default
+
+    def place(self, key: str) -> str:
+        """A key with the file that states it, where that is known."""
+        file = self.files.get(key.partition(".")[0])
+        return f"{file}: {key}" if file else key
+
+    def stated(self, *keys: str) -> str:
+        """The first of the keys that the settings state, or the first."""
+        return next(
+            (key for key in keys if value_at(self.settings or {}, key) is not None), keys[0]
+        )
+
+    def bounds(
+        self, least: Sequence[str], most: Sequence[str], default: tuple[int, int],
+        highest: int = MAX_PIXELS,
+    ) -> tuple[int, int]:  # fmt: skip
+        """(least, most), each under the first of its keys that is stated.
+
+        Raises UnsupportedError for a least above the most, besides as ``get``.
+        """
+        low = self.get(*least, default=default[0], most=highest)
+        high = self.get(*most, default=default[1], most=highest)
+        if low > high:
+            low_name, high_name = self.stated(*least), self.stated(*most)
+            home = self.place(low_name).removesuffix(low_name) or self.place(
+                high_name
+            ).removesuffix(high_name)
+            raise UnsupportedError(
+                f"{home}{low_name} = {low:,} is above {high_name} = {high:,}: no image is between them"
+            )
+        return low, high
 
     def flag(self, key: str, default: bool) -> bool:
         """A switch of the settings. Raises UnsupportedError for what is neither true nor false."""
@@ -48,7 +80,9 @@ class Source:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise UnsupportedError(f"{key} = {short(value)}: a processor's switch is true or false")
+            raise UnsupportedError(
+                f"{self.place(key)} = {short(value)}: a processor's switch is true or false"
+            )
         return value
 
     def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
@@ -57,15 +91,33 @@ class Source:
             value = value_at(source, key)
             if isinstance(value, list) and value and all(_is_pair(pair) for pair in value):
                 if len(value) > MAX_TILES:
-                    raise UnsupportedError(f"{key}: more than {MAX_TILES} canvases")
-                return tuple((_within(key, high, MAX_SIDE), _within(key, wide, MAX_SIDE))
+                    raise UnsupportedError(f"{self.place(key)}: more than {MAX_TILES} canvases")
+                place = self.place(key)
+                return tuple((_within(place, high, MAX_SIDE), _within(place, wide, MAX_SIDE))
                              for high, wide in value)  # fmt: skip
         raise UnsupportedError(f"{key}: how images are cut is not stated in the config")
 
     def edge(self, *keys: str, default: int) -> int:
         """A side that is written as a number or as height and width."""
+        for key in keys:
+            value = value_at(self.settings or {}, key)
+            if isinstance(value, Mapping) and (
+                not value or value.get("height") != value.get("width")
+            ):
+                raise UnsupportedError(
+                    f"{self.place(key)} = {short(dict(value))}: only equal height and width are known"
+                )
         spelt = [name for key in keys for name in (key, f"{key}.height", f"{key}.shortest_edge")]
         return self.get(*spelt, default=default)
+
+    def _object_of(self, settings: Mapping[str, Any], key: str) -> None:
+        """Refuse a dotted key whose first part is stated and is no object."""
+        first, dot, rest = key.partition(".")
+        stated = settings.get(first)
+        if dot and stated is not None and not isinstance(stated, Mapping):
+            raise UnsupportedError(
+                f"{self.place(first)} = {short(stated)}: a processor's {first} has {rest} in it"
+            )
 
 
 def value_at(source: Mapping[str, Any], key: str) -> Any:
@@ -74,14 +126,6 @@ def value_at(source: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _object_of(settings: Mapping[str, Any], key: str) -> None:
-    """Refuse a dotted key whose first part is stated and is no object."""
-    first, dot, rest = key.partition(".")
-    stated = settings.get(first)
-    if dot and stated is not None and not isinstance(stated, Mapping):
-        raise UnsupportedError(f"{first} = {short(stated)}: a processor's {first} has {rest} in it")
 
 
 def _square(value: Any) -> Any:

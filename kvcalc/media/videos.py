@@ -41,10 +41,13 @@ def _budgeted(
     least: int, most: int, *, patch: int = 14, whole: bool = False, separators: int = 0
 ) -> Callable[[Source], VideoRule]:
     def read(source: Source) -> VideoRule:
+        low, high = source.bounds(
+            ("min_pixels", "size.shortest_edge"), ("max_pixels", "size.longest_edge"), (least, most)
+        )
         return BudgetedVideo(
             kind="budgeted_video",
-            shortest_edge=source.get("min_pixels", "size.shortest_edge", default=least),
-            longest_edge=source.get("max_pixels", "size.longest_edge", default=most),
+            shortest_edge=low,
+            longest_edge=high,
             patch_size=source.get("patch_size", default=patch),
             merge_size=source.get("merge_size", default=2),
             temporal_patch_size=source.get("temporal_patch_size", default=2),

@@ -260,6 +260,7 @@ def minicpm() -> Count:
 
 GRID = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
 NEXT = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+_QWEN3 = {"size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16}
 _PIXELS = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
 
 
@@ -268,7 +269,7 @@ def families() -> dict[str, tuple[str, dict[str, Any], Count]]:
     return {
         "qwen2-vl, class defaults": ("qwen2_vl", {}, smart("qwen2_vl", 14, 2, 3136, 1003520)),
         "qwen2-vl, published": ("qwen2_vl", _PIXELS, smart("qwen2_vl", 14, 2, 3136, 12845056)),
-        "qwen3-vl": ("qwen3_vl", {}, smart("qwen2_vl", 16, 2, 65536, 16777216)),
+        "qwen3-vl": ("qwen3_vl", _QWEN3, smart("qwen2_vl", 16, 2, 65536, 16777216)),
         "glm-4v": ("glm4v", {}, smart("glm4v", 14, 2, 112 * 112, 28 * 28 * 15000)),
         "paddleocr-vl": ("paddleocr_vl", {}, smart("paddleocr_vl", 14, 2, 147456, 2359296)),
         "video-llama-3": ("video_llama_3", {}, smart("video_llama_3", 14, 1, 3136, 1003520)),
@@ -300,7 +301,11 @@ def families() -> dict[str, tuple[str, dict[str, Any], Count]]:
             {"image_grid_pinpoints": GRID, "size": 384},
             onevision(),
         ),
-        "llava-next": ("llava_next", {"image_grid_pinpoints": NEXT}, llava_next()),
+        "llava-next": (
+            "llava_next",
+            {"image_grid_pinpoints": NEXT, "crop_size": 336},
+            llava_next(),
+        ),
         "minicpm-v-4.6": ("minicpmv4_6", {}, minicpm()),
     }
 

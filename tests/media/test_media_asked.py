@@ -1,6 +1,7 @@
 """Images and sound as a question: how they are written, what they add, what is refused."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,38 @@ def test_a_setting_that_makes_no_sense_is_refused(tmp_path: Path, settings: dict
 
 
 @pytest.mark.parametrize(
+    ("file", "settings", "said"),
+    [
+        ("preprocessor_config", {"min_pixels": 9000, "max_pixels": 8000},
+         "preprocessor_config.json: min_pixels = 9,000 is above max_pixels = 8,000"),
+        ("processor_config", {"image_processor": {"size": {"shortest_edge": 10, "longest_edge": 9}}},
+         "processor_config.json: size.shortest_edge = 10 is above size.longest_edge = 9"),
+        ("preprocessor_config", {"max_pixels": 100},
+         "preprocessor_config.json: min_pixels = 3,136 is above max_pixels = 100"),
+        ("preprocessor_config", {"patch_size": 0}, "preprocessor_config.json: patch_size = 0"),
+        ("preprocessor_config", {"do_resize": False}, "preprocessor_config.json: do_resize = false"),
+        ("preprocessor_config", {"do_resize": 0}, "preprocessor_config.json: do_resize = 0"),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_are_refused_with_file_and_field(
+    tmp_path: Path, file: str, settings: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    (tmp_path / f"{file}.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(kvcalc.UnsupportedError, match=re.escape(said)):
+        kvcalc.estimate(tmp_path, context_tokens=100, images="1x640x480")
+
+
+@pytest.mark.parametrize(
     ("model_type", "settings"),
     [
+        ("aya_vision", {"min_patches": 13}),
+        ("lfm2_vl", {"min_image_tokens": 300}),
+        ("lfm2_vl", {"min_tiles": 11}),
+        ("nemotron_h_omni", {"max_num_patches": 100}),
+        ("internvl", {"size": {"height": 448, "width": 224}}),
+        ("llava", {"do_center_crop": False}),
+        ("llava", {"num_additional_image_tokens": 7}),
         ("internvl", {"max_patches": 10**9}),
         ("phi4_multimodal", {"dynamic_hd": 10**9}),
         ("llava_next", {"image_grid_pinpoints": [[1, 1]]}),

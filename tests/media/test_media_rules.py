@@ -38,7 +38,8 @@ def test_tokens_are_what_the_processor_counted(name: str) -> None:
         assert rule.placeholders(Image(width, height)).tokens == tokens, size
 
 
-# (model_type, settings, size, tokens, separators): whole processor calls on blank images, 5.23.0.
+# (model_type, settings, size, tokens, separators): whole processor calls on blank images, 5.23.0, with the
+# switches that the processors pass to their image processors themselves.
 CALLS = [
     ("gemma3", {}, (1024, 768), 256, 4),
     ("mistral3", {}, (768, 2048), 1155, 55),
@@ -50,11 +51,35 @@ CALLS = [
     ("cohere2_vision", {}, (1920, 1080), 3328, 15),
     ("phi4_multimodal", {}, (1920, 1080), 3918, 0),
     ("phi4_multimodal", {}, (224, 224), 545, 0),
-    ("aria", {"split_image": True}, (1024, 768), 512, 0),
+    ("aria", {"split_image": True, "max_image_size": 490}, (1024, 768), 256, 0),
+    ("aya_vision", {"crop_to_patches": False, "min_patches": 2}, (224, 224), 845, 7),
+    (
+        "internvl",
+        {"crop_to_patches": False, "size": {"height": 384, "width": 384}},
+        (640, 480),
+        3328,
+        2,
+    ),
+    ("gemma3", {"do_pan_and_scan": True}, (2048, 768), 256, 4),
+    ("llava", {"do_center_crop": True}, (640, 480), 256, 0),
+    (
+        "llava",
+        {
+            "image_processor_type": "SiglipImageProcessor",
+            "size": {"height": 384, "width": 384},
+            "num_additional_image_tokens": 0,
+            "vision_feature_select_strategy": "full",
+        },
+        (640, 480),
+        729,
+        0,
+    ),
+    ("qwen3_vl", {"patch_size": 16}, (1920, 1080), 943, 2),
+    ("chameleon", {}, (640, 480), 1024, 2),
     ("lfm2_vl", {}, (768, 2048), 2794, 13),
     ("minicpmv4_6", {}, (1920, 1080), 578, 22),
     ("ovis2", {}, (640, 480), 256, 3),
-    ("llava", {}, (4000, 3000), 576, 0),
+    ("llava", {"crop_size": {"height": 336, "width": 336}}, (4000, 3000), 576, 0),
     ("perception_lm", {}, (4000, 3000), 3328, 0),
 ]
 
@@ -154,6 +179,3 @@ def test_what_is_not_known_is_refused() -> None:
         image_rule("emu3", Source({}, None))
     with pytest.raises(UsageError, match="200:1"):
         IMAGES["qwen2_vl"](Source({}, None)).placeholders(Image(60000, 28))
-    pan = image_rule("gemma3", Source({}, {"do_pan_and_scan": True}))
-    with pytest.raises(UnsupportedError, match="English sentence"):
-        pan.placeholders(Image(2048, 768))

@@ -119,6 +119,6 @@ def spec_fields(cls: Any) -> dict[str, SpecField]:
 
 
 @cache
-def required_fields(cls: Any) -> tuple[str, ...]:
-    """The names of the fields that have to stand in a file."""
-    return tuple(name for name, field in spec_fields(cls).items() if field.required)
+def required_fields(cls: Any) -> dict[str, None]:
+    """The names of the fields that have to stand in a file, in their order."""
+    return dict.fromkeys(name for name, field in spec_fields(cls).items() if field.required)

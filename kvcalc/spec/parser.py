@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import yaml
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_COLLECTIONS = {
+# The tag of a collection without one.
+COLLECTIONS: dict[type, str] = {
     yaml.SequenceNode: "tag:yaml.org,2002:seq",
     yaml.MappingNode: "tag:yaml.org,2002:map",
 }
@@ -28,7 +29,7 @@ class Parser(_PARSER):  # type: ignore[misc]
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         """The tag of a node, as the parser's own."""
         if kind is not yaml.ScalarNode:
-            return _COLLECTIONS[kind]
+            return COLLECTIONS[kind]
         if not implicit[0]:
             return "tag:yaml.org,2002:str"
         tag = self._resolved.get(value)

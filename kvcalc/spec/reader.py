@@ -9,6 +9,7 @@ aliases and merges, problems, the length of what a message quotes), so that the 
 error, soon, and prints nothing that a terminal would act on.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -24,8 +25,21 @@ from kvcalc.spec.fields import (
     required_fields,
     spec_fields,
 )
-from kvcalc.spec.model import LayerGroup, Tokens
-from kvcalc.spec.parser import Parser
+from kvcalc.spec.model import LayerGroup
+from kvcalc.spec.parser import COLLECTIONS, Parser
+from kvcalc.spec.plain import (
+    INT,
+    MAX_NODES,
+    MERGE,
+    NAME,
+    NULL,
+    QUOTES,
+    STR,
+    WORDS,
+    OddError,
+    Plain,
+    amount,
+)
 from kvcalc.spec.words import (
     MAX_QUOTED,
     home_of,
@@ -38,19 +52,16 @@ from kvcalc.spec.words import (
     say_node,
     shortened,
 )
-from kvcalc.units import parse_bytes, parse_tokens
+from kvcalc.units import parse_tokens
 
 MAX_FILE_BYTES = 1 << 18
 MAX_DEPTH = 60
-MAX_NODES = 50_000
 MAX_PROBLEMS = 200
 MAX_MESSAGE = 400
 
 # Where text may have lines; a name with a line break would be a line of its own in what is printed.
 _PROSE = ("notes", "source", "left_out")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_SHORT_INTEGER = re.compile(r"0|[1-9][0-9]{0,19}")
 _SHORT = re.compile(r"[1-9][0-9]{0,9}[kKmM]")
 _SHARE = r"(0|[1-9][0-9]{0,17})(?:/([1-9][0-9]{0,17})|\.([0-9]{1,18}))?"
 # What YAML 1.1 does not allow in a stream; looked for here so that every parser says the same.
@@ -58,20 +69,6 @@ _NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 # Only inline nesting passes a composer's depth within the size limit.
 _STEEP = re.compile(r"[-?:][ \t]+[-?:][ \t]+[-?:][ \t]")
 
-
-def _tags(*names: str) -> frozenset[str]:
-    return frozenset(f"tag:yaml.org,2002:{name}" for name in names)
-
-
-# What a node without a tag resolves to; anything else was written as a tag.
-_WORDS = _tags("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-_COLLECTIONS: dict[type, str] = {
-    yaml.SequenceNode: "tag:yaml.org,2002:seq",
-    yaml.MappingNode: "tag:yaml.org,2002:map",
-}
-_INT, _BOOL = "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool"
-_STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
-_MERGE = "tag:yaml.org,2002:merge"
 
 FAILED: Any = object()
 
@@ -97,14 +94,22 @@ class SpecReader:
         self._found: set[tuple[str, str, Mark, str]] = set()
         self._num_nodes = 0
         self._open: set[int] = set()
+        self._plain = Plain()
+        # The document and its form, once they are known.
+        self._root: tuple[yaml.Node, SpecField] | None = None
 
     # ------------------------------------------------------------ documents
 
     def document(self, text: str, cls: type) -> Any:
         """The text as ``cls``, or FAILED when anything is wrong with its form."""
         try:
-            node = self._compose(text)
-            value = FAILED if node is None else self.read(node, record_of(cls), "")
+            node, form = self._compose(text), record_of(cls)
+            if node is None:
+                return FAILED
+            self._root = node, form
+            with contextlib.suppress(OddError):
+                return self._plain.value(node, form)
+            value = self.read(node, form, "")
         except _EnoughError:
             return FAILED
         return FAILED if self.problems else value
@@ -181,6 +186,8 @@ class SpecReader:
 
     def mark(self, where: str) -> Mark:
         """Line and column of a field, or of its nearest parent that stands in the file."""
+        if not self.places and self._root is not None:
+            self.read(*self._root, "")  # What is sound was read without its places.
         while where and where not in self.places:
             where = where[: max(where.rfind("."), where.rfind("["), 0)]
         return _mark(self.places[where]) if where in self.places else (1, 1)
@@ -204,10 +211,10 @@ class SpecReader:
         self._count(1, where, node)
         form = self._FORMS[field.form]
         if isinstance(node, yaml.ScalarNode):
-            return form(self, node, field, where) if node.tag in _WORDS else self._tag(node, where)
+            return self._word(node, field, where) if node.tag in WORDS else self._tag(node, where)
         if id(node) in self._open:
             return self._wrong("KV108", where, node, "an anchor that contains itself")
-        if node.tag != _COLLECTIONS[type(node)]:
+        if node.tag != COLLECTIONS[type(node)]:
             return self._tag(node, where)
         self._open.add(id(node))
         try:
@@ -224,24 +231,26 @@ class SpecReader:
         message = f"expected {say(field.kind)}, found a {say_node(node)}"
         return self._wrong("KV104", where, node, message)
 
+    def _word(self, node: yaml.Node, field: SpecField, where: str) -> Any:
+        try:
+            return self._plain.value(node, field)
+        except OddError:
+            return self._FORMS[field.form](self, node, field, where)
+
+    # Of words: what is wrong with one that is not plain.
+
     def _choice(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             return self._no_word(node, field, where)
         text = node.value
-        if text not in field.words:
-            message = (
-                f"{quoted(text)} is none of: {', '.join(field.words)}{near(text, field.words)}"
-            )
-            return self._wrong("KV106", where, node, message)
-        return text
+        message = f"{quoted(text)} is none of: {', '.join(field.words)}{near(text, field.words)}"
+        return self._wrong("KV106", where, node, message)
 
     def _text(self, node: yaml.Node, field: SpecField, where: str) -> Any:
         text = node.value
         if not isinstance(node, yaml.ScalarNode):
             return self._no_word(node, field, where)
-        if node.tag == _STR and text.isprintable() and text.strip():
-            return text
-        if node.tag != _STR:
+        if node.tag != STR:
             message = f"expected text, found {_found(text)}: quote it" if text else "has no value"
         elif not text.strip():
             message = "expected text, found nothing between the quotes"
@@ -253,32 +262,29 @@ class SpecReader:
             return text
         return self._wrong("KV104", where, node, message)
 
-    def _plain(self, node: yaml.Node, field: SpecField, where: str) -> bool:
+    def _is_bare(self, node: yaml.Node, field: SpecField, where: str) -> bool:
         """Whether it is a word without quotes; recorded where it is not."""
         if not isinstance(node, yaml.ScalarNode):
             self._no_word(node, field, where)
             return False
-        if node.style in ("'", '"'):
+        if node.style in QUOTES:
             message = f"expected {say(field.kind)}, found text: remove the quotes"
             self._wrong("KV104", where, node, message)
             return False
         return True
 
     def _flag(self, node: yaml.Node, field: SpecField, where: str) -> Any:
-        if not self._plain(node, field, where):
+        if not self._is_bare(node, field, where):
             return FAILED
-        text = node.value
-        if text not in ("true", "false") or node.tag != _BOOL:
-            message = f"expected true or false, found {_found(text)}"
-            return self._wrong("KV104", where, node, message)
-        return text == "true"
+        message = f"expected true or false, found {_found(node.value)}"
+        return self._wrong("KV104", where, node, message)
 
     def _amount(self, node: yaml.Node, field: SpecField, where: str) -> Any:
-        if not self._plain(node, field, where):
+        if not self._is_bare(node, field, where):
             return FAILED
-        text, parse = node.value, parse_tokens if field.kind is Tokens else parse_bytes
+        text = node.value
         try:
-            return field.kind(parse(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."))
+            return amount(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...", field)
         except ValueError as error:
             return self._wrong("KV104", where, node, str(error))
 
@@ -286,7 +292,7 @@ class SpecReader:
         # Only mixtures of recursions have shares, and the module costs a tenth of an estimate.
         from fractions import Fraction
 
-        if not self._plain(node, field, where):
+        if not self._is_bare(node, field, where):
             return FAILED
         if not re.fullmatch(_SHARE, node.value) or (share := Fraction(node.value)) > 1:
             message = f"expected a share such as 2/3 or 0.5, found {_found(node.value)}"
@@ -294,21 +300,19 @@ class SpecReader:
         return share
 
     def _integer(self, node: yaml.Node, field: SpecField, where: str) -> Any:
-        if not self._plain(node, field, where):
+        if not self._is_bare(node, field, where):
             return FAILED
         text: str = node.value
-        least, most = field.bounds
-        if node.tag == _INT and _SHORT_INTEGER.fullmatch(text) and least <= int(text) <= most:
-            return int(text)
         if not _INTEGER.fullmatch(text):
             hint = " (readers of YAML disagree on what this is)" if text[:1].isdigit() else ""
             if _SHORT.fullmatch(text):
                 hint = f": write {parse_tokens(text)}"
             message = f"expected a whole number, found {_found(text)}{hint}"
             return self._wrong("KV104", where, node, message)
-        if node.tag != _INT:
+        if node.tag != INT:
             return self._tag(node, where)
         # Length first: int() of a million digits is slow.
+        least, most = field.bounds
         count, great = field.meta.get("count"), len(text) > 20 or int(text) > most
         if text.startswith("-") or not great:
             message = f"must be at least {least}, found {shortened(text)}"
@@ -323,9 +327,9 @@ class SpecReader:
         if isinstance(node, yaml.SequenceNode):
             values = [self.read(n, item, f"{where}[{i}]") for i, n in enumerate(node.value)]
             return FAILED if any(value is FAILED for value in values) else tuple(values)
-        if isinstance(node, yaml.ScalarNode) and node.tag != _NULL and item.form != "record":
+        if isinstance(node, yaml.ScalarNode) and node.tag != NULL and item.form != "record":
             # `bias: q` and `source: https://...` say the same as a list of one.
-            value = self._FORMS[item.form](self, node, item, where)
+            value = self._word(node, item, where)
             return FAILED if value is FAILED else (value,)
         message = f"expected a list, found a {say_node(node)}{_as_group(item.kind, node)}"
         return self._wrong("KV104", where, node, message)
@@ -351,7 +355,7 @@ class SpecReader:
             return FAILED
         result: dict[str, Any] = {}
         for key, (at, value) in items.items():
-            if not _NAME.fullmatch(key):
+            if not NAME.fullmatch(key):
                 message = f"a name is letters, digits and underscores, not {quoted(key)}"
                 self._wrong("KV104", f"{where}.{shortened(key)}", at, message)
                 continue
@@ -393,7 +397,7 @@ class SpecReader:
                 self._wrong("KV102", f"{prefix}{shortened(key)}", at, message)
                 continue
             path = f"{prefix}{key}"
-            if value.tag != _NULL or not isinstance(value, yaml.ScalarNode):
+            if value.tag != NULL or not isinstance(value, yaml.ScalarNode):
                 values[key] = self.read(value, field, path)
             elif field.nullable:
                 self.places.setdefault(path, at)
@@ -417,7 +421,7 @@ class SpecReader:
         merged: Items = {}
         for key_node, value in node.value:
             key = key_node.value
-            if key_node.tag == _MERGE:
+            if key_node.tag == MERGE:
                 for inherited, found in self._merged(value, where, key_node):
                     merged.setdefault(inherited, found)
             elif self._is_key(key_node, own, where):
@@ -430,7 +434,7 @@ class SpecReader:
             self._wrong("KV104", where, node, f"a key is a word, not a {say_node(node)}")
             return False
         key = node.value
-        if node.tag not in _WORDS:
+        if node.tag not in WORDS:
             self._tag(node, f"{where}.{shortened(key)}".lstrip("."))
         elif not key or not key.isprintable():
             self._wrong("KV104", where, node, f"a key is a word, not {quoted(key)}")
@@ -477,7 +481,7 @@ def keys_of(text: str) -> frozenset[str]:
 
 def _as_group(cls: Any, value: yaml.Node, name: str = "NAME") -> str:
     """How a number of layers is written where a run of layers stands."""
-    if cls is not LayerGroup or not isinstance(value, yaml.ScalarNode) or value.tag != _INT:
+    if cls is not LayerGroup or not isinstance(value, yaml.ScalarNode) or value.tag != INT:
         return ""
     run = f"{{repeat: {_found(value.value)}, blocks: [{shortened(name)}]}}"
     return f" (write {run})" if name != "NAME" else f": write [{run}]"

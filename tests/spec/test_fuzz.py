@@ -9,7 +9,9 @@ from kvcalc.checks.expect import expect_findings
 from kvcalc.errors import KvcalcError
 from kvcalc.spec import catalog
 from kvcalc.spec.loader import Loaded, load_spec_text, read_spec
+from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.problems import RULES
+from kvcalc.spec.reader import FAILED, SpecReader
 from kvcalc.spec.set_fields import with_fields
 from kvcalc.spec.variants import CHOICES, with_attention
 from tests.drawn import examples
@@ -48,17 +50,27 @@ def hold(loaded: Loaded) -> None:
     assert answer.weight_bytes >= 0 <= answer.cache.bytes
 
 
+def read(text: str) -> Loaded:
+    """What the first look takes for sound (kvcalc/spec/plain.py) the whole reader takes for the same."""
+    reader = SpecReader("")
+    value = reader.document(text, ModelSpec)
+    if value is not FAILED and reader._root is not None:
+        assert reader.read(*reader._root, "") == value
+        assert not reader.problems
+    return read_spec(text)
+
+
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 @example("a: &a {<<: *a}")
 @quick
 def test_pieces_of_yaml(text: str) -> None:
-    hold(read_spec(text))
+    hold(read(text))
 
 
 @given(st.text(max_size=200))
 @quick
 def test_any_text(text: str) -> None:
-    hold(read_spec(text))
+    hold(read(text))
 
 
 @given(st.data())
@@ -69,7 +81,7 @@ def test_mutations_of_shipped_specs(data: st.DataObject) -> None:
         start = data.draw(st.integers(0, len(text)))
         stop = min(len(text), start + data.draw(st.integers(0, 12)))
         text = text[:start] + data.draw(st.sampled_from(PIECES)) + text[stop:]
-    hold(read_spec(text))
+    hold(read(text))
 
 
 @given(st.data())
@@ -83,7 +95,7 @@ def test_lines_of_shipped_specs(data: st.DataObject) -> None:
         lines[place : place + data.draw(st.integers(0, 1))] = data.draw(
             st.sampled_from([[], [other], [lines[place], lines[place]]])
         ) or ["#"]
-    hold(read_spec("\n".join(lines)))
+    hold(read("\n".join(lines)))
 
 
 @given(st.data())
@@ -99,7 +111,7 @@ def test_numbers_and_words_of_shipped_specs(data: st.DataObject) -> None:
         words = {text[slice(*spot)] for spot in spots}
         new = data.draw(st.sampled_from(sorted(words | {"0", "1", "2", "3", "1000", "null"})))
         text = text[:start] + new + text[stop:]
-    hold(read_spec(text))
+    hold(read(text))
 
 
 @given(st.sampled_from(SEEDS), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
@@ -143,3 +155,31 @@ def test_another_attention_is_sound_or_refused(text: str, choice: str) -> None:
     attentions = [block.attention for block in changed.blocks.values() if block.attention]
     assert {attention.kind for attention in attentions} == {choice}
     assert all(note.startswith(choice) for note in notes)
+
+
+# A line of a sound file, and what may stand there instead: the same to both readers, sound or not.
+INSTEAD = (
+    "hidden_size: !!int 64", "hidden_size: !!int |-\n  64", "hidden_size: 6_4", "hidden_size: '64'",
+    "hidden_size: 0x40", "!!str hidden_size: 64", "!!merge hidden_size: 64", "? {a: b}\n: 64",
+    "!!str {a: b}: 64", "hidden_size: !!int [64]", "hidden_size: !!null [64]", "hidden_size: !x 64",
+    "hidden_size: &n 64\nvocab_size: *n", "hidden_size: ~", "'hidden_size': 64", "<<: {hidden_size: 64}",
+    "<<: [{hidden_size: 64}]", "'<<': {hidden_size: 64}", "<<: {<<: {hidden_size: 64}}",
+    "<<: !!seq {hidden_size: 64}", "<<: 64", "<<: {hidden_size: 64}\n<<: {hidden_size: 65}",
+    "hidden_size: 64\nhidden_size: 64", "hidden_size: 64\nnotes: |\n  two\n  lines",
+    "hidden_size: 64\nnotes: !!str [a]", "hidden_size: 64\nhead_bias: !!bool 'true'",
+    "hidden_size: 64\nhead_bias: yes", "hidden_size: 64\nhead: !!str lm", "hidden_size: 64\nhead: lmm",
+    "hidden_size: 64\nweight_dtypes: !!str {default: bf16}", "hidden_size: 64\nweight_dtypes: {x: bf16}",
+    "hidden_size: 64\nweight_dtypes: {'': bf16}", "hidden_size: 64\nweight_dtypes: {<<: {default: 1}}",
+    "hidden_size: 64\nbudgets: [{context: 8k, cache: 1GiB}]", "hidden_size: 64\nbudgets: {context: 8k}",
+    "hidden_size: 64\nbudgets: [{context: '8k'}]", "hidden_size: 64\nbudgets: [{context: 1e3}]",
+    "hidden_size: 64\nexpect: {parameters: 99999999999999999999}", "hidden_size: 64\nexpect: {x: 1}",
+    "hidden_size: 64\nclass_tensors: {!!merge a.weight: [1]}", "hidden_size: 64\nclass_tensors: {a: []}",
+    "hidden_size: 64\nnotes: &a [*a]", "hidden_size: 64\nexpect: &a {<<: *a}",
+    "hidden_size: 64\nnotes: ' '",
+)  # fmt: skip
+
+
+def test_odd_words_are_the_same_to_both_readers() -> None:
+    text = "name: x\nsource: made up\nvocab_size: 100\ntie_word_embeddings: true\nblocks: {d: {ffn: " \
+        "{kind: gated, intermediate_size: 8}}}\nlayers: [{repeat: 2, blocks: [d]}]\n"  # fmt: skip
+    assert sum(read(f"{text}{each}\n").spec is not None for each in INSTEAD) == 13

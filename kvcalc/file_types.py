@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from kvcalc.dtypes import GGML, WEIGHT_FORMATS, canonical
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnknownFormatError, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.mlx_types import MLX_WORDS, mlx_recipe
 
@@ -120,7 +120,33 @@ def weight_word(text: str) -> str:
     """
     found = recipe(text) or mlx_recipe(text)
     known = ("checkpoint", *WEIGHT_FORMATS, *GGUF_WORDS, *MLX_WORDS)
+    if found is None and text.strip().lower().replace("-", "_") not in known:
+        for words, meant in _METHODS:
+            if re.fullmatch(words, re.sub(r"[\s_.-]+", "-", text.strip().lower())):
+                raise UnknownFormatError(f"'{text}' is not a number format here ({meant})")
     return found.word if found else canonical(text, known)
+
+
+# What people call the work of a quantiser, in words that do not say the bytes -> those that do.
+_METHODS = (
+    (r"awq-.*|.*-awq", "AWQ checkpoints have awq_g128, some awq_g32 or awq_g64"),
+    (r"gptq-?(int8|8-?bits?)|.*-gptq-?(int)?8.*", "GPTQ's 8 bits are gptq8_g128, gptq8_g64 or gptq8_g32"),
+    (r"gptq-.*|.*-gptq.*", "GPTQ checkpoints have gptq_g128, some gptq_g32 or gptq_g64"),
+    (r"auto-?round.*", "AutoRound writes GPTQ's tensors, gptq_g128, or AWQ's, awq_g128"),
+    (r"(.*-)?dwq(-.*)?", "DWQ changes values, not bytes: mlx-4bit, mlx-6bit, ..."),
+    (r"[2356]-?bits?", "MLX's are mlx-3bit, mlx-6bit, ...; GGUF's q2_k, q3_k_m, q5_k_m, q6_k"),
+    (r"4-?bits?|(int)?4-?b", "say whose: q4_k_m (GGUF), mlx-4bit, awq_g128, gptq_g128, nf4 (bitsandbytes)"),
+    (r"8-?bits?|(int)?8-?b", "say whose: q8_0 (GGUF), mlx-8bit, fp8, int8_row (bitsandbytes)"),
+    (r"bnb(-.*)?|bitsandbytes(-.*)?|.*-bnb", "bitsandbytes has nf4 and nf4_double, and int8_row"),
+    (r"w4a16(-.*)?", "compressed-tensors has int4_g128, or int4z_g128 with zero points"),
+    (r"w8a(8|16)(-.*)?", "int8_channel is W8A8 in integers, fp8 in floats"),
+    (r"fp8-block.*", "say fp8_block128"),
+    (r"fp8-dynamic", "say fp8_row: compressed-tensors' FP8 with a scale a row"),
+    (r"fp8-(static|per-tensor|tensor)", "say fp8"),
+    (r"q[248]|q[56]", "a GGUF type says more: q8_0, q6_k, q5_k_m, q4_k_m, q4_0, q2_k"),
+    (r"(.*-)?qat(-.*)?", "quantisation-aware training changes values, not bytes: q4_0, int4_g128, ..."),
+    (r"exl[23].*|[\d-]+bpw.*", "exllama's bits differ by layer: name the checkpoint's folder"),
+)  # fmt: skip
 
 
 def tensor_type(word: str) -> str:
@@ -151,13 +177,26 @@ def file_type(word: str) -> FileType | None:
     if found is not None:
         return found
     if re.fullmatch(_MIXTURE, plain):
-        stem = re.sub(r"_(XXL|XL|L)$", "_M", plain.removeprefix("UD-"))
-        from difflib import get_close_matches
-
-        near = get_close_matches(stem, FILE_TYPES, n=1, cutoff=0.0)
         raise UsageError(
             f"{word}: a mixture of another tool's making, not a type of llama.cpp's quantize: its "
             f"bytes cannot be told from its name; name the file itself (MODEL.gguf), or say "
-            f"--dtype {FILE_TYPES[near[0]].word}, the nearest type that is one"
+            f"--dtype {_nearest(plain).word}, the nearest type that is one"
         )
     return None
+
+
+# The type of as many bits that quantize makes, where a mixture is none of its own.
+_OF_BITS = {
+    "Q2": "Q2_K", "Q3": "Q3_K_M", "Q4": "Q4_K_M", "Q5": "Q5_K_M", "Q6": "Q6_K", "Q8": "Q8_0",
+    "IQ1": "IQ1_M", "IQ2": "IQ2_M", "IQ3": "IQ3_M", "IQ4": "IQ4_XS", "IQ5": "Q5_K_S", "IQ6": "Q6_K",
+}  # fmt: skip
+
+
+def _nearest(mixture: str) -> FileType:
+    """The file type of as many bits. mixture: its name, in capitals."""
+    from difflib import get_close_matches
+
+    stem = re.sub(r"^UD[-_]", "", mixture)
+    bits = re.match(r"I?Q\d", stem)
+    name = stem if stem in FILE_TYPES else _OF_BITS.get(bits[0] if bits else "", "")
+    return FILE_TYPES[name or get_close_matches(stem, FILE_TYPES, n=1, cutoff=0.0)[0]]

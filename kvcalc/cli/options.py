@@ -1,6 +1,7 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,8 +196,21 @@ def record(name: str) -> "AnyEngine":
 
 
 def gpu_list(gpus: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The accelerators that were named, one by one."""
-    return (gpus,) if isinstance(gpus, str) else tuple(gpus or ())
+    """The accelerators that were named, one by one: '2x3090', 'rtx-3090 x 2' and 'a,b' are two."""
+    named = (gpus,) if isinstance(gpus, str) else gpus or ()
+    return tuple(gpu for each in named for gpu in _each_gpu(each))
+
+
+_COUNT = re.compile(r"([1-9]\d{0,2}) ?[x×*] ?(?=[a-z\d])(.+)|(.+?) [x×*] ?([1-9]\d{0,2})", re.I)
+
+
+def _each_gpu(text: str) -> Iterator[str]:
+    for name in text.split(","):
+        told = _COUNT.fullmatch(name.strip())
+        if told is None:
+            yield name.strip()
+        else:
+            yield from [told[2] or told[3]] * int(told[1] or told[4])
 
 
 WhichEngine = Annotated[
@@ -255,6 +269,8 @@ def tokens(text: str | None, option: str) -> int | None:
     """A token count given on the command line. Raises UsageError naming the option."""
     if text is None:
         return None
+    if re.fullmatch(r"\s*[1-9]\d{0,2}(,\d{3})+\s*", text):
+        raise UsageError(f"{option} {text}: write {text.strip().replace(',', '')}, without commas")
     if "," in text or ":" in text:
         raise UsageError(f"{option} {text}: one token count here; 'kvcalc compare' takes several")
     try:

@@ -112,13 +112,20 @@ _MAKERS = (
 )  # fmt: skip
 _LINE_NAMES = re.compile(r"name: ([^,]+), (?:aliases: \[([^\]]*)\])?")
 _LINE_MEMORY = re.compile(r"nominal: (\d+)G")
-# GeForce, Radeon and Arc cards are also called by their number alone: 4090, 7900 xtx, b580.
-_NUMBERED = re.compile(r"(?:rtx|gtx|rx|arc)-([ab]?\d{3,4}(?:-.*)?)")
+# Cards are also called by their number alone: 4090, 7900 xtx, b580, r9700, 910b, pro 6000.
+_NUMBERED = re.compile(
+    r"(?:(?:rtx|gtx|rx|arc)-([ab]?\d{3,4}(?:-.*)?)|rtx-(pro-\d{4}(?:-.*)?)"
+    r"|(?:arc-pro|radeon-pro|radeon-ai-pro|ascend|quadro)-([abprvw]?\d{2,4}[bc]?(?:-.*)?))"
+)
+# What a Mac's chip stands in.
+_MAC = re.compile(
+    r"(?<![a-z])(?:mac ?book(?:[ -](?:pro|air))?|mac[ -](?:studio|mini|pro)|imac|mac)(?![a-z])"
+)
 
 
 def _words(name: str) -> str:
     """A name without its maker's words, unless these are all of it."""
-    spelt = name.lower()
+    spelt = _MAC.sub(" ", name.lower())
     for word in _MAKERS:
         spelt = re.sub(rf"(?<![a-z]){re.escape(word)}(?![a-z])", " ", spelt)
     return spelt if parts(spelt) else name
@@ -132,7 +139,9 @@ def _aliases() -> dict[str, str]:
         stated, memory = _LINE_NAMES.search(line), _LINE_MEMORY.search(line)
         others = [alias.strip() for alias in (stated[2] or "").split(",")] if stated else []
         own = [name, *(alias for alias in others if alias)]
-        own += [match[1] for alias in own if (match := _NUMBERED.fullmatch(alias))]
+        own += [
+            match[match.lastindex or 0] for alias in own if (match := _NUMBERED.fullmatch(alias))
+        ]
         if memory:
             own += [f"{alias}-{memory[1]}gb" for alias in own if not alias.endswith("gb")]
         for alias in own:
@@ -200,6 +209,11 @@ def _unknown(name: str, spelt: str) -> NotFoundError | UsageError:
     same = [each for each in begun if re.fullmatch(r"-\d+gb", each[len(_trunk(each)) :])
             and parts(_words(_trunk(each))) == asked]  # fmt: skip
     told = [*same, *(each for each in begun if each not in same)]
+    if len(told) == 1:
+        return UsageError(
+            f"--gpu {name}: known is {listed(told, _memories(told))}, and it is sold with other memory, "
+            "too: say that, or --gpu-memory"
+        )
     if told and len(told) < len(device_names()):
         return UsageError(f"--gpu {name} may be {listed(told, _memories(told))}: say which")
     near = list(dict.fromkeys(answers[alias] for alias in meant(spelt, answers)))

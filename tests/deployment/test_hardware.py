@@ -162,3 +162,31 @@ def test_compute_capabilities() -> None:
     assert [find(name).sm for name in names] == [90, 89, 121, 60, 0]
     assert of_size("80GiB").sm is None
     assert all(device.sm for device in catalogue() if device.vendor == "NVIDIA")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("2x3090", ["3090", "3090"]), ("2x 3090", ["3090", "3090"]), ("rtx 3090 x2", ["rtx 3090", "rtx 3090"]),
+     ("3090,4090", ["3090", "4090"]), ("8×H100", ["H100"] * 8), ("rx 7900 xtx", ["rx 7900 xtx"]),
+     ("m4 max 128gb", ["m4 max 128gb"])],
+)  # fmt: skip
+def test_a_number_of_equal_devices_as_people_write_it(text: str, named: list[str]) -> None:
+    from kvcalc.cli.options import gpu_list
+
+    assert gpu_list(text) == tuple(named)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("r9700", "radeon-ai-pro-r9700"), ("w7900", "radeon-pro-w7900"), ("b60", "arc-pro-b60"),
+     ("b70", "arc-pro-b70"), ("910b", "ascend-910b"), ("pro 6000", "rtx-pro-6000"),
+     ("Mac Studio M3 Ultra 512GB", "m3-ultra-512gb"), ("MacBook Pro M3 Max 36GB", "m3-max-36gb")],
+)  # fmt: skip
+def test_short_names_and_the_macs_around_a_chip(text: str, name: str) -> None:
+    assert find(text).name == name
+
+
+def test_one_known_memory_of_several_that_are_sold_is_not_a_choice() -> None:
+    told = r"known is strix-halo-128gb \(128 GiB\), and it is sold with other memory"
+    with pytest.raises(UsageError, match=told):
+        find("strix halo")

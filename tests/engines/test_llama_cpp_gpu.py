@@ -14,18 +14,18 @@ def test_no_figure_is_off_and_files_caches_and_outputs_are_equal_to_the_digit() 
     found = [check for row in facts() for check in checks(row)]
     assert not [check for check in found if check.verdict == "off"]
     verdicts = Counter(check.verdict for check in found if check.quantity.startswith("model"))
-    assert verdicts == {"to the digit": 27, "explained": 1}
-    for quantity, count in (("output", 50), ("states", 25), ("file", 7)):
+    assert verdicts == {"to the digit": 30, "explained": 1}
+    for quantity, count in (("output", 51), ("states", 27), ("file", 10)):
         verdicts = Counter(check.verdict for check in found if check.quantity == quantity)
         assert verdicts["to the digit"] == count
         assert verdicts["explained"] == {"output": 3, "states": 0, "file": 1}[quantity]
     verdicts = Counter(check.verdict for check in found if check.quantity == "cache")
-    assert verdicts == {"to the digit": 59, "explained": 1}
+    assert verdicts == {"to the digit": 62, "explained": 1}
 
 
 def test_every_public_thread_comes_out() -> None:
     threads = {row["source"] for row in facts() if row.get("thread")}
-    assert len(threads) == 17
+    assert len(threads) == 23
     for source in threads:
         rows = [row for row in facts() if row["source"] == source]
         verdicts = {check.verdict for row in rows for check in checks(row)}

@@ -26,8 +26,8 @@ def test_is_a_draft_7_schema() -> None:
 
 
 def test_the_file_in_the_package_is_the_generated_one() -> None:
-    # After a change to the policy: python -m kvcalc.checks.policy_schema
-    assert FILE.read_text("utf-8") == text(schema())
+    again = "python -m kvcalc.checks.policy_schema writes it anew"
+    assert FILE.read_text("utf-8") == text(schema()), again
 
 
 def test_every_field_is_there_and_described() -> None:

@@ -3,7 +3,6 @@
 Run it from the repository: python -m tests.engines.accuracy
 """
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from kvcalc.engines.vllm.pool import capacity as vllm_capacity  # noqa: E402
 from kvcalc.logs.read import answer_of  # noqa: E402
 from kvcalc.memory.layout import Layout  # noqa: E402
 from kvcalc.spec.catalog import load  # noqa: E402
+from tests.engines.measured import modules  # noqa: E402
 from tests.logs import observe  # noqa: E402
 from tests.logs import test_loading as loading  # noqa: E402
 
@@ -94,150 +94,7 @@ def render() -> str:
         if misses:
             lines += ["", "### Not reproduced, and why", "", *misses]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join(
-        (*parts, _mlx(), _transformers_cb(), _lmdeploy(), _exllamav3(), _tpu(), _onnx())
-    )
-
-
-def _mlx() -> str:
-    """mlx-lm prints no sizes: its own classes, built small and at random, are what it is held to."""
-    table = json.loads((ROOT / "tests" / "mlx" / "measured.json").read_text("utf-8"))
-    configs = json.loads((ROOT / "tests" / "mlx" / "configs.json").read_text("utf-8"))
-    lines = [
-        "## mlx-lm", "",
-        f"It logs no sizes. These are what mlx-lm {table['mlx_lm']} on mlx {table['mlx']} made and kept on "
-        f"a CPU, on {table['date']}: small random models of every class that kvcalc knows, weights under "
-        "18 recipes, caches after prompts of 1 to 4,500 tokens. The tests hold kvcalc to all of them, to "
-        "the byte (`tests/mlx`, written by `python -m tests.mlx.measured`); some of them:", "",
-        "| model | model_type | weights in mlx-4bit | cache after 1,000 tokens | peak of 4,500 tokens |",
-        "|---|---|---:|---:|---:|",
-    ]  # fmt: skip
-    for entry in configs:
-        row = table["models"][entry["name"]]
-        shown = (row["weights"]["mlx-4bit"], row["caches"]["1000"][0], row["caches"]["4500"][1])
-        figures = " | ".join("fails" if each is None else f"{each:,}" for each in shown)
-        lines.append(f"| {entry['name']} | {entry['config']['model_type']} | {figures} |")
-    return "\n".join(lines) + "\n"
-
-
-def _transformers_cb() -> str:
-    """Its allocators, run: sectors of requests, and the sectors of memories."""
-    table = json.loads((HERE / "transformers_cb.json").read_text("utf-8"))
-    runs = sum("fails" not in row for rows in table["small"].values() for row in rows)
-    lines = [
-        "## transformers' continuous batching", "",
-        f"No public log states its sizes. transformers {table['transformers']} was run on a CPU on "
-        f"{table['measured']}: {len(table['small'])} types as two small random models each, of which "
-        f"{runs} models answered as `generate` does and were asked for the sectors of prompts, the others "
-        "failed and are refused by name; and the cache of shipped models laid out at true size on the meta "
-        "device, for six memories each. The tests hold kvcalc to all (`tests/engines/"
-        "test_transformers_cb.py`, written by `python -m tests.engines.transformers_cb_measured`):", "",
-        "| model | a sector, bytes | sectors of 1, 4,096 and 32,769 tokens | memory for the cache | "
-        "attention | sectors |",
-        "|---|---:|---:|---:|---|---:|",
-    ]  # fmt: skip
-    for name, row in table["shipped"].items():
-        _, sector, counts = row["held"][0]
-        memory, backend, batch, _, _, pool = row["pools"][0]
-        shown = " / ".join(f"{counts[place][0]:,}" for place in (0, 2, 4))
-        step = f", steps of {batch:,}" if batch else ""
-        found = "refused" if pool is None else f"{pool[1]:,}"
-        lines.append(f"| {name} | {sector:,} | {shown} | {memory:,} | {backend}{step} | {found} |")
-    return "\n".join(lines) + "\n"
-
-
-def _lmdeploy() -> str:
-    """Its PyTorch engine's own classes: blocks, and the blocks of a free memory."""
-    table = json.loads((HERE / "lmdeploy.json").read_text("utf-8"))
-    lines = [
-        "## lmdeploy", "",
-        f"No public log states its sizes. The PyTorch engine of lmdeploy {table['lmdeploy']} read the "
-        f"configs of {len(table['models'])} shipped models on {table['measured']}, without a GPU (a "
-        f"Hopper's "
-        "properties stated, Triton stood in for): its plan of a block in five formats over 1, 2 and 16 "
-        "ranks, and the blocks that its executor makes of three free memories each. The tests hold kvcalc "
-        "to all but 18 models, which are refused by name (`tests/engines/test_lmdeploy.py`, written by "
-        "`python -m tests.engines.lmdeploy_measured`):", "",
-        "| model | a block, bytes: 16 bits | int8 | int4 | free memory | batch, step, format | blocks |",
-        "|---|---:|---:|---:|---:|---|---:|",
-    ]  # fmt: skip
-    for name, row in table["models"].items():
-        sizes, pool = row["blocks"]["1"], row["pools"][0]
-        figures = f"{sizes[0]:,} | {sizes[2]:,} | {sizes[1]:,} | {pool[0]:,}"
-        blocks = "refused" if isinstance(pool[4], str) else f"{pool[4][0]:,}"
-        lines.append(f"| {name} | {figures} | {pool[1]}, {pool[2]}, {pool[3]} | {blocks} |")
-    return "\n".join(lines) + "\n"
-
-
-def _exllamav3() -> str:
-    """Its cache classes, made for every shipped model: what each layer says it stores."""
-    table = json.loads((HERE / "exllamav3.json").read_text("utf-8"))
-    sizes = sum(len(row["formats"]) + len(row["states"]) for row in table["models"].values())
-    lines = [
-        "## exllamav3", "",
-        f"It logs no sizes. exllamav3 {table['exllamav3']}'s own classes were built for "
-        f"{len(table['models'])} shipped models on {table['measured']}, without a GPU (its extension stood "
-        f"in for), and each layer of a `Cache` stated what it stores: {sizes:,} sizes, in four formats, "
-        "and for four numbers of slots. The tests hold kvcalc to all but those of four models, which are "
-        "refused by name (`tests/engines/test_exllamav3.py`, written by `python -m "
-        "tests.engines.exllamav3_measured`); those with slots:", "",
-        "| model | 4,096 tokens in fp16 | q4 | q8:q4 | 16 slots |",
-        "|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    for name, row in table["models"].items():
-        if row["states"][1]:
-            figures = (*row["formats"][:3], row["states"][1])
-            lines.append(f"| {name} | {' | '.join(f'{each:,}' for each in figures)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _tpu() -> str:
-    """Its own functions of pages."""
-    table = json.loads((HERE / "tpu.json").read_text("utf-8"))
-    lines = [
-        "## tpu-inference", "",
-        f"No public log that states its pages was found. tpu-inference {table['tpu-inference']}'s own "
-        f"functions were called on {table['measured']}, without a TPU and with vLLM stood in for: "
-        f"{len(table['pages'])} pages of heads over 1, 2 and 8 chips, {len(table['latents'])} of "
-        f"latents, and "
-        f"the tokens of a page for {len(table['tokens'])} servers. The tests hold kvcalc to all of them "
-        "(`tests/engines/test_tpu_inference.py`, written by `python -m tests.engines.tpu_measured`); in "
-        "bf16 "
-        "and fp8 on one chip, pages of 16 tokens:", "",
-        "| KV heads | width | a page in bf16 | in fp8 |",
-        "|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    pages = {tuple(row[:5]): row[5] for row in table["pages"]}
-    for heads, width, dtype, chips, tokens in pages:
-        if (dtype, chips, tokens) == ("bfloat16", 1, 16):
-            narrow = pages[heads, width, "float8_e4m3fn", 1, 16]
-            lines.append(
-                f"| {heads} | {width} | {pages[heads, width, dtype, 1, 16]:,} | {narrow:,} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _onnx() -> str:
-    """Its runtime's buffers, small models."""
-    table = json.loads((HERE / "onnxruntime_genai.json").read_text("utf-8"))
-    lines = [
-        "## onnxruntime-genai", "",
-        f"It logs no sizes. onnxruntime-genai {table['onnxruntime-genai']} exported and ran small "
-        f"random models "
-        f"on a CPU on {table['measured']}, and stated the shape of every buffer. The tests hold kvcalc "
-        f"to all "
-        "(`tests/engines/test_onnxruntime_genai.py`, written by `python -m "
-        "tests.engines.onnxruntime_genai_measured`); rows of the first layers' keys:", "",
-        "| model_type | export | max_length | sequences | rows of each layer |",
-        "|---|---|---:|---:|---|",
-    ]  # fmt: skip
-    for name, exports in table["models"].items():
-        for label, row in exports.items():
-            buffers = row["runs"][0]["past_key_names"]
-            rows = ", ".join(str(shape[2]) for shape, _ in buffers)
-            longest = 1000 if "300" in label else 60
-            lines.append(f"| {name} | {label} | {longest} | {buffers[0][0][0]} | {rows} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join((*parts, *(module.section() for module in modules().values())))
 
 
 def _log(log: Any) -> str:

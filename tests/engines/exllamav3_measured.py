@@ -16,9 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from kvcalc.spec.catalog import load, shipped
+from tests.engines.releases import Sources
 from tests.engines.stand_ins import stand_in
 
 FILE = Path(__file__).with_name("exllamav3.json")
+# What of its release says what changed (tests/engines/releases.py).
+SOURCES = Sources(
+    package="exllamav3",
+    classes=("cache/fp16.py", "cache/quant.py", "cache/mla.py", "cache/dsa.py", "cache/qsa.py"),
+    functions=("cache/fp16.py", "cache/quant.py", "cache/mla.py", "cache/cache.py"),
+    models=(("architecture/architectures.py", "import"),),
+)
 RELEASE = "1.6.5"
 # Tokens of the pool; formats of keys and values, None: fp16; (slots, draft tokens, states in fp32).
 TOKENS = 4096
@@ -90,6 +98,28 @@ def _as_published(config: dict[str, Any], architecture: str) -> None:
         named = {"linear_attention": "mamba", "full_attention": "attention"}
         types = config.get("layers_block_type") or config["layer_types"]
         config["layers_block_type"] = [named.get(each, each) for each in types]
+
+
+def section() -> str:
+    """Its cache classes, made for every shipped model: what each layer says it stores."""
+    table = json.loads(FILE.read_text("utf-8"))
+    sizes = sum(len(row["formats"]) + len(row["states"]) for row in table["models"].values())
+    lines = [
+        "## exllamav3", "",
+        f"It logs no sizes. exllamav3 {table['exllamav3']}'s own classes were built for "
+        f"{len(table['models'])} shipped models on {table['measured']}, without a GPU (its extension stood "
+        f"in for), and each layer of a `Cache` stated what it stores: {sizes:,} sizes, in four formats, "
+        "and for four numbers of slots. The tests hold kvcalc to all but those of four models, which are "
+        "refused by name (`tests/engines/test_exllamav3.py`, written by `python -m "
+        "tests.engines.exllamav3_measured`); those with slots:", "",
+        "| model | 4,096 tokens in fp16 | q4 | q8:q4 | 16 slots |",
+        "|---|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for name, row in table["models"].items():
+        if row["states"][1]:
+            figures = (*row["formats"][:3], row["states"][1])
+            lines.append(f"| {name} | {' | '.join(f'{each:,}' for each in figures)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -18,9 +18,24 @@ from types import SimpleNamespace
 from typing import Any
 
 from kvcalc.spec.catalog import load, shipped
+from tests.engines.releases import Sources
 from tests.engines.stand_ins import stand_in
 
 FILE = Path(__file__).with_name("lmdeploy.json")
+# What of its release says what changed (tests/engines/releases.py).
+SOURCES = Sources(
+    package="lmdeploy",
+    classes=("messages.py",),
+    functions=(
+        "pytorch/engine/cache_engine/schema.py",
+        "pytorch/engine/executor/base.py",
+        "pytorch/paging/block_manager/default_block_manager.py",
+        "pytorch/paging/block_manager/window_block_manager.py",
+        "pytorch/configurations/default.py",
+        "pytorch/configurations/deepseek_v2.py",
+    ),
+    models=(("pytorch/models/module_map.py", "MODULE_MAP"),),
+)
 RELEASE = "0.18.0"
 POLICIES = {"auto": 0, "int4": 4, "int8": 8, "fp8": 16, "turbo_quant": 42}
 RANKS = (1, 2, 16)
@@ -147,6 +162,29 @@ def _pool(config: Any, free: int, batch: int, step: int, policy: int) -> list[in
         return f"{type(error).__name__}: {error}"[:100]
     cache = executor.cache_config
     return [cache.num_gpu_blocks, cache.block_size, cache.max_prefill_token_num]
+
+
+def section() -> str:
+    """Its PyTorch engine's own classes: blocks, and the blocks of a free memory."""
+    table = json.loads(FILE.read_text("utf-8"))
+    lines = [
+        "## lmdeploy", "",
+        f"No public log states its sizes. The PyTorch engine of lmdeploy {table['lmdeploy']} read the "
+        f"configs of {len(table['models'])} shipped models on {table['measured']}, without a GPU (a "
+        f"Hopper's "
+        "properties stated, Triton stood in for): its plan of a block in five formats over 1, 2 and 16 "
+        "ranks, and the blocks that its executor makes of three free memories each. The tests hold kvcalc "
+        "to all but 18 models, which are refused by name (`tests/engines/test_lmdeploy.py`, written by "
+        "`python -m tests.engines.lmdeploy_measured`):", "",
+        "| model | a block, bytes: 16 bits | int8 | int4 | free memory | batch, step, format | blocks |",
+        "|---|---:|---:|---:|---:|---|---:|",
+    ]  # fmt: skip
+    for name, row in table["models"].items():
+        sizes, pool = row["blocks"]["1"], row["pools"][0]
+        figures = f"{sizes[0]:,} | {sizes[2]:,} | {sizes[1]:,} | {pool[0]:,}"
+        blocks = "refused" if isinstance(pool[4], str) else f"{pool[4][0]:,}"
+        lines.append(f"| {name} | {figures} | {pool[1]}, {pool[2]}, {pool[3]} | {blocks} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -19,8 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.convert.measured import drawn
+from tests.engines.releases import Sources
 
 FILE = Path(__file__).with_name("onnxruntime_genai.json")
+# What of its release says what changed (tests/engines/releases.py).
+SOURCES = Sources(
+    package="onnxruntime_genai",
+    functions=("models/quantization/quant_config.py", "models/builders/base.py"),
+)
 RELEASE = "0.18.0"
 TYPES = (
     "ernie4_5", "gemma2", "gpt_oss", "granite", "lfm2", "llama", "mistral", "olmo", "phi3", "qwen2",
@@ -123,6 +129,29 @@ def _run(folder: str, longest: int, sequences: int, beams: int) -> dict[str, lis
                 found.setdefault(key, []).append([list(tensor.shape), str(tensor.dtype)])
     found["tokens"] = [int(generator.token_count())]
     return found
+
+
+def section() -> str:
+    """Its runtime's buffers, small models."""
+    table = json.loads(FILE.read_text("utf-8"))
+    lines = [
+        "## onnxruntime-genai", "",
+        f"It logs no sizes. onnxruntime-genai {table['onnxruntime-genai']} exported and ran small "
+        f"random models "
+        f"on a CPU on {table['measured']}, and stated the shape of every buffer. The tests hold kvcalc "
+        f"to all "
+        "(`tests/engines/test_onnxruntime_genai.py`, written by `python -m "
+        "tests.engines.onnxruntime_genai_measured`); rows of the first layers' keys:", "",
+        "| model_type | export | max_length | sequences | rows of each layer |",
+        "|---|---|---:|---:|---|",
+    ]  # fmt: skip
+    for name, exports in table["models"].items():
+        for label, row in exports.items():
+            buffers = row["runs"][0]["past_key_names"]
+            rows = ", ".join(str(shape[2]) for shape, _ in buffers)
+            longest = 1000 if "300" in label else 60
+            lines.append(f"| {name} | {label} | {longest} | {buffers[0][0][0]} | {rows} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

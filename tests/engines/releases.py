@@ -21,6 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tests.engines.measured import modules
+
 FILE = Path(__file__).with_name("releases.json")
 # Facts of one release: what kind -> name -> what it is (fields of a class, a function's digest, "").
 Facts = dict[str, dict[str, str]]
@@ -42,8 +44,7 @@ class Sources:
 
 
 _VLLM_MODELS = "model_executor/models/registry.py"
-_BATCHING = "generation/continuous_batching"
-SOURCES = {
+_SOURCES = {
     "vllm": Sources(
         package="vllm",
         classes=("v1/kv_cache_interface.py", "config/cache.py", "config/scheduler.py"),
@@ -62,58 +63,26 @@ SOURCES = {
     "transformers": Sources(
         package="transformers", classes=("cache_utils.py",), functions=("cache_utils.py",),
     ),
-    "mlx": Sources(
-        package="mlx_lm", classes=("models/cache.py",),
-        functions=("models/cache.py", "utils.py", "generate.py"),
-    ),
-    "onnxruntime-genai": Sources(
-        package="onnxruntime_genai",
-        functions=("models/quantization/quant_config.py", "models/builders/base.py"),
-    ),
-    "transformers-cb": Sources(
-        package="transformers",
-        classes=(f"{_BATCHING}/cache.py",),
-        functions=(f"{_BATCHING}/cache.py", f"{_BATCHING}/cache_allocators/full_attention.py",
-                   f"{_BATCHING}/cache_allocators/sliding_attention.py",
-                   f"{_BATCHING}/initialization.py", f"{_BATCHING}/distributed.py"),
-        words=((f"{_BATCHING}/initialization.py", "FALLBACK_DEFAULTS"),),
-        models=(("models/auto/auto_mappings.py", "CONFIG_MAPPING_NAMES"),),
-    ),
-    "lmdeploy": Sources(
-        package="lmdeploy",
-        classes=("messages.py",),
-        functions=("pytorch/engine/cache_engine/schema.py", "pytorch/engine/executor/base.py",
-                   "pytorch/paging/block_manager/default_block_manager.py",
-                   "pytorch/paging/block_manager/window_block_manager.py",
-                   "pytorch/configurations/default.py", "pytorch/configurations/deepseek_v2.py"),
-        models=(("pytorch/models/module_map.py", "MODULE_MAP"),),
-    ),
-    "exllamav3": Sources(
-        package="exllamav3",
-        classes=("cache/fp16.py", "cache/quant.py", "cache/mla.py", "cache/dsa.py", "cache/qsa.py"),
-        functions=("cache/fp16.py", "cache/quant.py", "cache/mla.py", "cache/cache.py"),
-        models=(("architecture/architectures.py", "import"),),
-    ),
-    "tpu-inference": Sources(
-        package="tpu_inference",
-        functions=("runner/kv_cache.py", "layers/vllm/backends/flash_attn.py",
-                   "layers/vllm/backends/flash_attn_mla.py", "utils.py"),
-    ),
 }  # fmt: skip
+
+
+def sources() -> dict[str, Sources]:
+    """Of every engine whose wheel is read: of those that were run, in the module that ran them."""
+    return _SOURCES | {name: module.SOURCES for name, module in modules().items()}
 
 
 def facts_of(engine: str, folder: Path) -> Facts:
     """The facts of an unpacked wheel. Raises SystemExit where it is none of that engine."""
-    sources = SOURCES[engine]
-    root = folder / sources.package
+    own = sources()[engine]
+    root = folder / own.package
     if not root.is_dir():
-        raise SystemExit(f"{folder} holds no {sources.package}: unpack the wheel of {engine} there")
+        raise SystemExit(f"{folder} holds no {own.package}: unpack the wheel of {engine} there")
     found: Facts = {"classes": {}, "functions": {}, "words": {}, "models": {}}
-    for file in sources.classes:
+    for file in own.classes:
         found["classes"] |= dict(_classes(_tree(root, file)))
-    for file in sources.functions:
+    for file in own.functions:
         found["functions"] |= dict(_functions(_tree(root, file), file))
-    for part, places in (("words", sources.words), ("models", sources.models)):
+    for part, places in (("words", own.words), ("models", own.models)):
         for file, name in places:
             found[part] |= dict.fromkeys(_named(_tree(root, file), name), "")
     return found
@@ -235,14 +204,14 @@ def _write(known: dict[str, Any]) -> None:
 
 def main(arguments: list[str]) -> int:
     names = [each for each in arguments if not each.startswith("--")]
-    if len(names) < 2 or names[0] not in SOURCES:
+    if len(names) < 2 or names[0] not in sources():
         print(
-            f"usage: python -m tests.engines.releases {'|'.join(SOURCES)} FOLDER [RELEASE] [--write]"
+            f"usage: python -m tests.engines.releases {'|'.join(sources())} FOLDER [RELEASE] [--write]"
         )
         return 2
     engine, folder = names[0], Path(names[1])
     found = facts_of(engine, folder)
-    release = names[2] if len(names) > 2 else release_of(folder, SOURCES[engine].package)
+    release = names[2] if len(names) > 2 else release_of(folder, sources()[engine].package)
     known = table() if FILE.exists() else {}
     old = known.get(engine, {})
     lines = list(changes(old.get("facts", {}), found))

@@ -19,6 +19,9 @@ from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load
 from tests.engines import accuracy
+from tests.engines.measured import ROOT, modules
+
+README = ROOT / "README.md"
 
 every_engine = pytest.mark.parametrize("name", ENGINES)
 
@@ -38,6 +41,14 @@ def test_it_is_held_to_figures_that_its_logs_print(name: str) -> None:
     if record.capacity is not None:
         page = accuracy.PAGE.read_text("utf-8")
         assert f"\n## {record.words}\n" in page, "rows for it in tests/engines/accuracy.py"
+
+
+def test_the_readme_names_every_engine_whose_code_was_run() -> None:
+    [row] = re.findall(
+        r"^\| engines' own code, run here.*$", README.read_text("utf-8"), re.MULTILINE
+    )
+    missing = {name for name in modules() if engine_of(name).words not in row}
+    assert missing == set(), f"its words in README.md, in the row {row[:40]}"
 
 
 def test_capacity_has_an_option_for_every_flag() -> None:

@@ -16,6 +16,12 @@ def test_the_page_names_the_newest_known_release(name: str) -> None:
     assert f"\n{row}" in PAGE.read_text("utf-8"), f"a row {row} in {PAGE.name}"
 
 
+def test_every_engine_that_was_run_says_what_its_releases_change() -> None:
+    for name in releases.sources():
+        again = f"python -m tests.engines.releases {name} FOLDER --write, of its unpacked wheel"
+        assert name in releases.table(), again
+
+
 def test_the_facts_are_of_the_newest_known_releases() -> None:
     for name, row in releases.table().items():
         assert row["release"] == engine_of(name).version

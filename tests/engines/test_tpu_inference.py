@@ -1,6 +1,6 @@
 """tpu-inference: what its own functions said of pages, replayed.
 
-tests/engines/tpu.json is written by `python -m tests.engines.tpu_measured`.
+tests/engines/tpu_inference.json is written by `python -m tests.engines.tpu_inference_measured`.
 """
 
 import json
@@ -19,7 +19,7 @@ from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.catalog import load
 from kvcalc.spec.loader import load_spec_text
-from tests.engines import tpu_measured as measured
+from tests.engines import tpu_inference_measured as measured
 
 _WORDS = {"bfloat16": "bf16", "float8_e4m3fn": "fp8"}
 

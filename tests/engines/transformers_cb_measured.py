@@ -20,8 +20,20 @@ from typing import Any
 from kvcalc.convert.model_types import CONVERTERS, TEXT_CONFIGS
 from kvcalc.spec.catalog import load
 from tests.convert.measured import drawn, inside
+from tests.engines.releases import Sources
 
 FILE = Path(__file__).with_name("transformers_cb.json")
+# What of its release says what changed (tests/engines/releases.py).
+_BATCHING = "generation/continuous_batching"
+SOURCES = Sources(
+    package="transformers",
+    classes=(f"{_BATCHING}/cache.py",),
+    functions=(f"{_BATCHING}/cache.py", f"{_BATCHING}/cache_allocators/full_attention.py",
+               f"{_BATCHING}/cache_allocators/sliding_attention.py",
+               f"{_BATCHING}/initialization.py", f"{_BATCHING}/distributed.py"),
+    words=((f"{_BATCHING}/initialization.py", "FALLBACK_DEFAULTS"),),
+    models=(("models/auto/auto_mappings.py", "CONFIG_MAPPING_NAMES"),),
+)  # fmt: skip
 RELEASE = "5.24.0"
 PROMPTS = ([3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27], [4, 6, 8])
 # Pages of 4 tokens for the small models, whose windows are 4 to 9; prompts that are asked about.
@@ -201,6 +213,32 @@ def shipped(name: str) -> dict[str, Any]:
             found = None
         rows["pools"].append([memory, kind, batch, requests, ahead, found])
     return rows
+
+
+def section() -> str:
+    """Its allocators, run: sectors of requests, and the sectors of memories."""
+    table = json.loads(FILE.read_text("utf-8"))
+    runs = sum("fails" not in row for rows in table["small"].values() for row in rows)
+    lines = [
+        "## transformers' continuous batching", "",
+        f"No public log states its sizes. transformers {table['transformers']} was run on a CPU on "
+        f"{table['measured']}: {len(table['small'])} types as two small random models each, of which "
+        f"{runs} models answered as `generate` does and were asked for the sectors of prompts, the others "
+        "failed and are refused by name; and the cache of shipped models laid out at true size on the meta "
+        "device, for six memories each. The tests hold kvcalc to all (`tests/engines/"
+        "test_transformers_cb.py`, written by `python -m tests.engines.transformers_cb_measured`):", "",
+        "| model | a sector, bytes | sectors of 1, 4,096 and 32,769 tokens | memory for the cache | "
+        "attention | sectors |",
+        "|---|---:|---:|---:|---|---:|",
+    ]  # fmt: skip
+    for name, row in table["shipped"].items():
+        _, sector, counts = row["held"][0]
+        memory, backend, batch, _, _, pool = row["pools"][0]
+        shown = " / ".join(f"{counts[place][0]:,}" for place in (0, 2, 4))
+        step = f", steps of {batch:,}" if batch else ""
+        found = "refused" if pool is None else f"{pool[1]:,}"
+        lines.append(f"| {name} | {sector:,} | {shown} | {memory:,} | {backend}{step} | {found} |")
+    return "\n".join(lines) + "\n"
 
 
 def text(table: dict[str, Any]) -> str:

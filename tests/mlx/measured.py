@@ -15,8 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.engines.releases import Sources
+
 CONFIGS = Path(__file__).with_name("configs.json")
 FILE = Path(__file__).with_name("measured.json")
+# What of its release says what changed (tests/engines/releases.py).
+SOURCES = Sources(
+    package="mlx_lm",
+    classes=("models/cache.py",),
+    functions=("models/cache.py", "utils.py", "generate.py"),
+)
 
 # --dtype -> what mlx_lm.convert is asked for.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -164,6 +172,27 @@ def _short(quantization: dict[str, Any]) -> dict[str, Any]:
         "usual": usual,
         "modules": [[json.loads(each), names] for each, names in groups.items()],
     }
+
+
+def section() -> str:
+    """mlx-lm prints no sizes: its own classes, built small and at random, are what it is held to."""
+    table = json.loads(FILE.read_text("utf-8"))
+    configs = json.loads(CONFIGS.read_text("utf-8"))
+    lines = [
+        "## mlx-lm", "",
+        f"It logs no sizes. These are what mlx-lm {table['mlx_lm']} on mlx {table['mlx']} made and kept on "
+        f"a CPU, on {table['date']}: small random models of every class that kvcalc knows, weights under "
+        "18 recipes, caches after prompts of 1 to 4,500 tokens. The tests hold kvcalc to all of them, to "
+        "the byte (`tests/mlx`, written by `python -m tests.mlx.measured`); some of them:", "",
+        "| model | model_type | weights in mlx-4bit | cache after 1,000 tokens | peak of 4,500 tokens |",
+        "|---|---|---:|---:|---:|",
+    ]  # fmt: skip
+    for entry in configs:
+        row = table["models"][entry["name"]]
+        shown = (row["weights"]["mlx-4bit"], row["caches"]["1000"][0], row["caches"]["4500"][1])
+        figures = " | ".join("fails" if each is None else f"{each:,}" for each in shown)
+        lines.append(f"| {entry['name']} | {entry['config']['model_type']} | {figures} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""What tpu-inference's own functions say of pages: `python -m tests.engines.tpu_measured`.
+"""What tpu-inference's own functions say of pages: `python -m tests.engines.tpu_inference_measured`.
 
 Needs jax (no TPU), torch, and an unpacked wheel of tpu-inference, whose folder PYTHONPATH names; vLLM and
 what else it imports are stood in for. Its functions are called as its cache manager does: heads and widths
 padded, a page's bytes over so many chips, the tokens of a page for a longest request. Two seconds; the
 output
-is tests/engines/tpu.json.
+is tests/engines/tpu_inference.json.
 """
 
 import json
@@ -15,9 +15,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tests.engines.releases import Sources
 from tests.engines.stand_ins import stand_in
 
-FILE = Path(__file__).with_name("tpu.json")
+FILE = Path(__file__).with_name("tpu_inference.json")
+# What of its release says what changed (tests/engines/releases.py).
+SOURCES = Sources(
+    package="tpu_inference",
+    functions=(
+        "runner/kv_cache.py",
+        "layers/vllm/backends/flash_attn.py",
+        "layers/vllm/backends/flash_attn_mla.py",
+        "utils.py",
+    ),
+)
 RELEASE = "0.32.0"
 # (KV heads, width of a head), and widths of latents.
 HEADS = (
@@ -32,6 +43,32 @@ CHIPS = (1, 2, 8)
 PAGES = (16, 256)
 LENGTHS = (100, 512, 1024, 2048, 4096, 8192, 8193, 32768, 131072, 1048576)
 REQUESTS = (8, 256, 1024)
+
+
+def section() -> str:
+    """Its own functions of pages."""
+    table = json.loads(FILE.read_text("utf-8"))
+    lines = [
+        "## tpu-inference", "",
+        f"No public log that states its pages was found. tpu-inference {table['tpu-inference']}'s own "
+        f"functions were called on {table['measured']}, without a TPU and with vLLM stood in for: "
+        f"{len(table['pages'])} pages of heads over 1, 2 and 8 chips, {len(table['latents'])} of "
+        f"latents, and "
+        f"the tokens of a page for {len(table['tokens'])} servers. The tests hold kvcalc to all of them "
+        "(`tests/engines/test_tpu_inference.py`, written by "
+        "`python -m tests.engines.tpu_inference_measured`); in bf16 and fp8 on one chip, pages "
+        "of 16 tokens:", "",
+        "| KV heads | width | a page in bf16 | in fp8 |",
+        "|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    pages = {tuple(row[:5]): row[5] for row in table["pages"]}
+    for heads, width, dtype, chips, tokens in pages:
+        if (dtype, chips, tokens) == ("bfloat16", 1, 16):
+            narrow = pages[heads, width, "float8_e4m3fn", 1, 16]
+            lines.append(
+                f"| {heads} | {width} | {pages[heads, width, dtype, 1, 16]:,} | {narrow:,} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 The command line itself is imported inside, because most of a short run is imports.
 """
 
+import os
 import sys
 from contextlib import suppress
 
@@ -10,6 +11,13 @@ from contextlib import suppress
 def main() -> None:
     """Run the command line. Raises SystemExit; 130 for an interrupt, as shells have it."""
     try:
+        from kvcalc.cli.later import put_off
+
+        with put_off():
+            import typer  # noqa: F401
+
+            if "_KVCALC_COMPLETE" in os.environ:
+                from typer.completion import shell_complete  # noqa: F401
         from kvcalc.cli.app import main as run
 
         run()

@@ -33,9 +33,10 @@ else:
     # Values of each class that the shared ``__init__`` made, and how many earn another.
     _made: dict[type, int] = {}
     _MANY = 100
-    _NOTHING = object()
     # What an annotation may be that is no field of an instance.
     _NO_FIELDS = ("ClassVar", "InitVar", "KW_ONLY")
+    # Most annotations: a class, or a union of them. Asking a class for what it lacks is slow.
+    _ORDINARY = (type, type(int | None))
     _HEEDED = {"type", "kw_only", "default", "default_factory", "metadata"}
 
     class field:
@@ -75,34 +76,45 @@ else:
         would not heed.
         """
         known: dict[str, dict[str, Any]] = {}
-        for base in reversed(cls.__mro__):
+        bodies = [base.__dict__ for base in cls.__mro__[:-1]]
+        for body in reversed(bodies):
             for name in ("__post_init__", "__slots__"):
-                if base.__dict__.get(name):
+                if body.get(name):
                     raise TypeError(f"{cls.__name__}: @frozen does not heed {name}: use @dataclass")
-            known |= base.__dict__.get("__frozen_fields__", {})
+            known |= body.get("__frozen_fields__", {})
         for name, kind in cls.__annotations__.items():
-            value = getattr(cls, name, _NOTHING)
-            said = {"type": kind, "kw_only": kw_only}
-            if isinstance(value, field):
-                said |= value.said
-                if "default" in said:
-                    setattr(cls, name, said["default"])
-                else:
-                    delattr(cls, name)
-            elif value is not _NOTHING:
-                said["default"] = value
-            # The standard library's ``field`` may say more than is heeded.
-            foreign = type(value).__name__ == "Field"
-            if foreign or _is_special(kind) or not said.keys() <= _HEEDED:
+            said = known[name] = {"type": kind, "kw_only": kw_only}
+            heeded = not _is_special(kind)
+            # To ask a class for what it lacks is slow.
+            for body in bodies:
+                if name in body:
+                    heeded = _take_value(cls, name, said) and heeded
+                    break
+            if not heeded:
                 raise TypeError(
                     f"{cls.__name__}.{name}: @frozen has every field in __init__, repr, comparison and "
                     f"hash: use @dataclass, or kvcalc.frozen.field for a default or metadata"
                 )
-            known[name] = said
         return known
+
+    def _take_value(cls: type, name: str, said: dict[str, Any]) -> bool:
+        """Note what a field's value in the class says; whether the shared methods heed it all."""
+        value = getattr(cls, name)
+        if not isinstance(value, field):
+            said["default"] = value
+            # The standard library's ``field`` may say more.
+            return type(value).__name__ != "Field"
+        said |= value.said
+        if "default" in said:
+            setattr(cls, name, said["default"])
+        else:
+            delattr(cls, name)
+        return said.keys() <= _HEEDED
 
     def _is_special(kind: Any) -> bool:
         """Whether an annotation makes no field: ClassVar, InitVar and KW_ONLY; as words, too."""
+        if type(kind) in _ORDINARY:
+            return False
         if isinstance(kind, str):
             return kind.rpartition("typing.")[2].startswith(_NO_FIELDS)
         alone = getattr(kind, "__origin__", kind)

@@ -1,5 +1,6 @@
 """The subcommands of ``kvcalc``, and the application that typer makes of those that are asked for."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -58,6 +59,8 @@ def build(commands: tuple[str, ...]) -> typer.Typer:
     """A typer application with these commands."""
     app = typer.Typer(
         name="kvcalc",
+        # --install-completion is an option of kvcalc itself: no run of one command gets to it.
+        add_completion=len(commands) != 1 or "_KVCALC_COMPLETE" in os.environ,
         help="Exact KV-cache, attention and parameter memory of transformer models.",
         pretty_exceptions_enable=False,
         # Panels would cut words, and cost as much as the answer.

@@ -1,6 +1,5 @@
 """``kvcalc report``: models as one page to send around: tables, plots, equations, a live form."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ from kvcalc.cli import kinds, options
 from kvcalc.cli.output import note, spare, write_file
 from kvcalc.cli.progress import track
 from kvcalc.errors import FileError, UnsupportedError
+from kvcalc.frozen import changed
 from kvcalc.reading import at_most
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _estimate(item: "Found", asked: "Asked") -> "Estimate":
     from kvcalc.memory.estimate import answer, choose_workload
 
     stored = "checkpoint" if item.weights is not None else None
-    workload, notes = choose_workload(item.spec, replace(asked, dtype=asked.dtype or stored))
+    workload, notes = choose_workload(item.spec, changed(asked, dtype=asked.dtype or stored))
     try:
         return answer(item.spec, workload, (*item.assumptions, *notes), stored=item.weights)
     except UnsupportedError as error:

@@ -7,13 +7,13 @@ the processor, whose settings are the published ones where they are known to dif
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from kvcalc.convert.config_file import read_json
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import UNHEARD, image_rule
@@ -61,7 +61,7 @@ def with_media(
     if engine in PROGRAMS:
         media, notes = bounded(spec.model_type, media, notes)
     largest = _largest(spec, where, asked.put.processor) if spec.towers else None
-    return replace(asked, put=MediaWords(), media=media, largest_item=largest), notes
+    return changed(asked, put=MediaWords(), media=media, largest_item=largest), notes
 
 
 def _largest(spec: ModelSpec, where: str, processor: Settings) -> int | None:
@@ -229,7 +229,7 @@ def with_settings(
         raise UnsupportedError(
             f"{said}: the model's own preprocessor_config.json is not known, which sets the rest"
         )
-    made = replace(source, settings={**source.settings, **dict(processor)})
+    made = changed(source, settings={**source.settings, **dict(processor)})
     try:
         image_rule(model_type, made)
     except UnsupportedError as refused:

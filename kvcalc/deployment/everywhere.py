@@ -1,7 +1,5 @@
 """One model on every accelerator that is known."""
 
-from dataclasses import replace
-
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit
@@ -10,7 +8,7 @@ from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.shown import Shown
 
 
@@ -61,11 +59,11 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
         if isinstance(found, UnsupportedError):
             refused.append((device, found))
         else:
-            fits.append(replace(found, device=device))
+            fits.append(changed(found, device=device))
     if not fits and refused:
         raise refused[0][1]
     if refused:
         first, reason = refused[0]
         others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
         note = (*note, others)
-    return [replace(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]
+    return [changed(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]

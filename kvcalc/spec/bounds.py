@@ -5,30 +5,30 @@ A file's numbers are held to the same bounds where they are read, with line and 
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from kvcalc.counts import counts
+from kvcalc.frozen import fields_of, is_record
 
 
 def out_of_bounds(part: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
     """(rule code, field path, message) for every number that is too great or too small."""
     about = counts(type(part))
-    for field in fields(part):
-        value, path = getattr(part, field.name), f"{where}.{field.name}" if where else field.name
-        count = about.get(field.name)
+    for name, _, _ in fields_of(type(part)):
+        value, path = getattr(part, name), f"{where}.{name}" if where else name
+        count = about.get(name)
         if count is not None:
             if value is not None and value > count.most:
                 yield "KV107", path, count.exceeded(value)
             elif value is not None and value < count.least:
                 yield "KV107", path, f"must be at least {count.least}, found {value}"
-        elif is_dataclass(value):
+        elif is_record(value):
             yield from out_of_bounds(value, path)
         elif isinstance(value, dict):
             for key, item in value.items():
-                if is_dataclass(item):
+                if is_record(item):
                     yield from out_of_bounds(item, f"{path}.{key}")
         elif isinstance(value, tuple):
             for index, item in enumerate(value):
-                if is_dataclass(item):
+                if is_record(item):
                     yield from out_of_bounds(item, f"{path}[{index}]")

@@ -8,8 +8,6 @@ row's name, and words of a file cannot steer the terminal.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from shutil import get_terminal_size
-from textwrap import wrap
 from unicodedata import east_asian_width
 
 from kvcalc.errors import one_line
@@ -49,7 +47,11 @@ def screen() -> Screen:
     terminal = on_terminal()
     bounded = terminal or "COLUMNS" in os.environ
     coloured = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return Screen(max(LEAST_WIDTH, get_terminal_size().columns) if bounded else None, coloured)
+    if not bounded:
+        return Screen(None, coloured)
+    from shutil import get_terminal_size
+
+    return Screen(max(LEAST_WIDTH, get_terminal_size().columns), coloured)
 
 
 def render(answer: Answer, quiet: bool) -> Iterator[str]:
@@ -124,6 +126,8 @@ def _wrapped(text: str, width: int | None) -> list[str]:
     """Lines of at most ``width``; the words of a line keep the spaces between them."""
     if width is None or cells_of(text) <= width:
         return [text]
+    from textwrap import wrap
+
     indent = " " * (len(text) - len(text.lstrip()))
     return wrap(text, width, break_on_hyphens=False, subsequent_indent=indent) or [""]
 

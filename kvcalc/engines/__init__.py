@@ -37,6 +37,7 @@ ENGINES: dict[str, str] = {
     "onnxruntime-genai": "kvcalc.engines.onnxruntime_genai",
     "lmdeploy": "kvcalc.engines.lmdeploy",
     "exllamav3": "kvcalc.engines.exllamav3",
+    "lightllm": "kvcalc.engines.lightllm",
 }
 # Other spellings.
 ALIASES = {

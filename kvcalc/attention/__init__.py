@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from kvcalc.attention.cca import CompressedConvolutionalAttention
     from kvcalc.attention.csa import CompressedSparseAttention
     from kvcalc.attention.differential import DifferentialAttention
+    from kvcalc.attention.forgetting import ForgettingAttention
     from kvcalc.attention.gla import GroupedLatentAttention
     from kvcalc.attention.gta import GroupedTiedAttention
     from kvcalc.attention.hca import HeavilyCompressedAttention
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         | MixtureOfBlockAttention
         | MixtureOfAttentionHeads
         | CompressedConvolutionalAttention
+        | ForgettingAttention
     )
 
 # kind -> (module, class): read by the spec loader, which imports a mechanism when a spec names it.
@@ -54,5 +56,6 @@ KINDS: dict[str, tuple[str, str]] = {
     "moa": ("kvcalc.attention.moa", "MixtureOfAttentionHeads"),
     "cca": ("kvcalc.attention.cca", "CompressedConvolutionalAttention"),
     "moba": ("kvcalc.attention.moba", "MixtureOfBlockAttention"),
+    "forgetting": ("kvcalc.attention.forgetting", "ForgettingAttention"),
 }
 CROSS_KINDS: dict[str, tuple[str, str]] = {"cross": ("kvcalc.attention.cross", "CrossAttention")}

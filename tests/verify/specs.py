@@ -106,6 +106,10 @@ SPECS: dict[str, str] = {
     "moba": attention(_MOBA),
     "moba-mean": attention(f"{_MOBA}, block_keys: mean"),
     "quest": attention(f"{_MOBA}, block_keys: min_max"),
+    "forgetting": attention(f"kind: forgetting, {_HEADS}"),
+    "forgetting-pro": attention(
+        f"kind: forgetting, {_HEADS}, qkv_bias: true, qk_norm: true, output_gate: true"
+    ),
     "mamba1": recurrent(
         "kind: mamba1, intermediate_size: 128, state_size: 16, conv_kernel: 4, "
         "time_step_rank: 4, inner_norms: weighted"

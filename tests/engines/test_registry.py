@@ -40,7 +40,9 @@ def test_it_is_held_to_figures_that_its_logs_print(name: str) -> None:
     record = engine_of(name)
     if record.capacity is not None:
         page = accuracy.PAGE.read_text("utf-8")
-        assert f"\n## {record.words}\n" in page, "rows for it in tests/engines/accuracy.py"
+        assert f"\n## {record.words}\n" in page, (
+            "section() of what measured it, or rows of its logs in tests/engines/accuracy.py"
+        )
 
 
 def test_the_readme_names_every_engine_whose_code_was_run() -> None:

@@ -5,11 +5,13 @@ from kvcalc.frozen import frozen
 
 @frozen
 class Problem:
-    """One finding about one place of one file.
+    """A problem of a file; line and column are 0 for the whole file.
 
-    code: rule code, such as ``KV101`` (see kvcalc.spec.problems.RULES).
-    path: the file as the user named it. line, column: 1-based; 0 when the whole file is meant.
-    field: dotted path of the field, such as ``blocks.local.attention.head_dim``.
+    path: the file as the user named it. line, column: counted from 1. field: its dotted path, such as
+    ``blocks.local.attention.head_dim``.
+
+    Fields:
+        code: the rule, as ``kvcalc check --rules`` lists them.
     """
 
     code: str

@@ -114,8 +114,8 @@ class OneSided:
 
 
 @frozen
-class Broken:
-    """A file that cannot be compared, because one side is no sound spec."""
+class NotComparable:
+    """A file that one side cannot read."""
 
     path: str
     side: Literal["base", "head"]
@@ -152,7 +152,7 @@ class Diff(Shown):
     changed: tuple[Change, ...]
     added: tuple[OneSided, ...]
     removed: tuple[OneSided, ...]
-    broken: tuple[Broken, ...]
+    broken: tuple[NotComparable, ...]
     policies: tuple[PolicyChange, ...] = ()
 
     @property
@@ -242,16 +242,18 @@ def diff(
 # ---------------------------------------------------------------- models
 
 
-def _sound_pairs(reader: Reader, pairs: Iterable[Pair]) -> tuple[list[Pair], tuple[Broken, ...]]:
+def _sound_pairs(
+    reader: Reader, pairs: Iterable[Pair]
+) -> tuple[list[Pair], tuple[NotComparable, ...]]:
     """The pairs whose sides are sound, and every side that is not."""
     sound: list[Pair] = []
-    broken: list[Broken] = []
+    broken: list[NotComparable] = []
     for old, new in pairs:
         before = len(broken)
         if old is not None and not old.is_sound:
-            broken.append(Broken(old.path, "base", old.loaded.problems))
+            broken.append(NotComparable(old.path, "base", old.loaded.problems))
         if new is not None and not new.is_sound:
-            broken.append(Broken(new.path, "head", new.loaded.problems))
+            broken.append(NotComparable(new.path, "head", new.loaded.problems))
         if len(broken) == before:
             sound.append((old, new))
     return sound, tuple(sorted(broken, key=lambda each: (each.path, each.side)))

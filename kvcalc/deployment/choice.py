@@ -19,21 +19,24 @@ from kvcalc.memory.weights import summarise
 
 @frozen(kw_only=True)
 class Way:
-    """A model in one format. weight_bytes: of all devices, None where less than they take is more
-    than there is. free_bytes: left for the cache on the fullest device, before the requests.
+    """A model in one format; weights_bytes is null where less than they take is more than there is.
 
-    longest_context: for the batch; largest_batch: for the context; 0: none, None: any. command: the
-    line of ``kvcalc fit`` that says more. run: the engine's own command, where kvcalc knows it.
+    weights_bytes: of all devices. free_bytes: left for the cache on the fullest device, before the
+    requests. longest_context: for the batch; largest_batch: for the context; 0: none, None: any.
+
+    Fields:
+        command: the line of kvcalc fit that says more.
+        run: the engine's own command, empty where kvcalc knows none.
     """
 
     dtype: str
     verdict: Verdict
-    weight_bytes: int | None
     free_bytes: int | None = None
     longest_context: int | None = 0
     largest_batch: int | None = 0
     command: str = ""
     run: str = ""
+    weights_bytes: int | None
 
     @property
     def holds(self) -> bool:
@@ -134,9 +137,9 @@ def _narrowing(ways: list[Way]) -> Iterator[Way]:
     """Without a format that takes no less than the one before it."""
     least: int | None = None
     for way in ways:
-        if way.weight_bytes is not None and least is not None and way.weight_bytes >= least:
+        if way.weights_bytes is not None and least is not None and way.weights_bytes >= least:
             continue
-        least = way.weight_bytes
+        least = way.weights_bytes
         yield way
 
 
@@ -149,26 +152,26 @@ def way_of(
     record.check_weights(planner.spec, dtype)
     least = least_bytes(planner.spec, dtype)
     if not every and least is not None and least > layout.devices * device.bytes:
-        return Way(dtype=dtype, verdict="does not fit", weight_bytes=None)
+        return Way(dtype=dtype, verdict="does not fit", weights_bytes=None)
     num_bytes = planner.weight_bytes(dtype)
     line = command(name, device, options_of(request, planner.spec.own_dtype))
     if record.placed is not None:
         placed = record.placed(planner.spec, device, request.workload, num_bytes)
         return Way(
-            dtype=dtype, verdict=placed.verdict, weight_bytes=placed.file_bytes or num_bytes,
+            dtype=dtype, verdict=placed.verdict, weights_bytes=placed.file_bytes or num_bytes,
             free_bytes=placed.free_bytes, longest_context=placed.longest_context,
             largest_batch=placed.largest_batch, command=line,
             # Others that run it are not started so.
             run=placed.command if record.name == "llama.cpp" else "",
         )  # fmt: skip
     if num_bytes > layout.devices * planner.budget(device, request):
-        return Way(dtype=dtype, verdict="does not fit", weight_bytes=num_bytes)
+        return Way(dtype=dtype, verdict="does not fit", weights_bytes=num_bytes)
     verdict = planner.verdict(device, request)
     free = planner.memory(device, request)[0]
     if verdict == "does not fit":
-        return Way(dtype=dtype, verdict=verdict, weight_bytes=num_bytes, free_bytes=free)
+        return Way(dtype=dtype, verdict=verdict, weights_bytes=num_bytes, free_bytes=free)
     return Way(
-        dtype=dtype, verdict=verdict, weight_bytes=num_bytes, free_bytes=free,
+        dtype=dtype, verdict=verdict, weights_bytes=num_bytes, free_bytes=free,
         longest_context=planner.longest_context(device, request),
         largest_batch=planner.largest_batch(device, request), command=line,
     )  # fmt: skip

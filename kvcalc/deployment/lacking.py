@@ -18,7 +18,7 @@ def lacking(device: Accelerator, asked: Asked, choice: Choice) -> Iterator[str]:
         return
     way = choice.ways[-1]
     _, planner, request = asked
-    if way.weight_bytes is None:
+    if way.weights_bytes is None:
         return
     # llama.cpp takes no share of a device: what it sees is what it fills.
     own = device.bytes if request.record.placed else planner.budget(device, request)
@@ -26,10 +26,10 @@ def lacking(device: Accelerator, asked: Asked, choice: Choice) -> Iterator[str]:
     said = "the checkpoint" if way.dtype == "checkpoint" else way.dtype
     if len(choice.ways) > 1:
         said += ", the narrowest,"
-    over = way.weight_bytes - gives
+    over = way.weights_bytes - gives
     if over > 0:
         yield (
-            f"{said} takes {format_bytes(way.weight_bytes)} of weights alone, {format_bytes(over)} "
+            f"{said} takes {format_bytes(way.weights_bytes)} of weights alone, {format_bytes(over)} "
             f"more than the {format_bytes(gives)} that a program may use"
         )
     else:

@@ -50,17 +50,13 @@ def was_measured(device: str, engine: str, version: str | None) -> bool:
 
 @frozen
 class Overhead:
-    """One item. bytes: the model's value; least, most: its band.
-
-    formula: with names. substituted: with numbers.
-    """
+    """What an engine takes beside weights and cache, with the band of the evidence."""
 
     name: str
     bytes: int
-    least: int
-    most: int
+    least_bytes: int
+    most_bytes: int
     formula: str
-    substituted: str
 
 
 def overheads(
@@ -85,10 +81,10 @@ def overheads(
 
 def _carried_over(item: Overhead) -> Overhead:
     """The same item with twice the band."""
-    least = max(0, 2 * item.least - item.bytes)
+    least = max(0, 2 * item.least_bytes - item.bytes)
     if item.name == "libraries":
         least = min(least, ONE_RANK[1] * GIB // 100)
-    return changed(item, least=least, most=2 * item.most - item.bytes)
+    return changed(item, least_bytes=least, most_bytes=2 * item.most_bytes - item.bytes)
 
 
 def _band(num_bytes: int, least: int, most: int) -> tuple[int, int]:
@@ -129,8 +125,6 @@ def _activations(
         least,
         most,
         "max(b T (3 F + 4 d), (b + 12) S V + 3 b T d) + 3 b T k F_expert + 3 b T d [pp > 1]",
-        f"max({size} * {tokens} * (3 * {-(-dense // tensor)} + 4 * {width}), {size + 12} * "
-        f"{batch.requests} * {logits} + 3 * {size} * {tokens} * {width}) + {workspace} + {exchange}",
     )
 
 
@@ -150,8 +144,7 @@ def _encoder_cache(
     )
     tokens, width = max(batch.tokens, largest_item or 0), spec.hidden_size * (1 + early)
     total = size * tokens * width
-    formula, put_in = "b max(T, T_item) d", f"{size} * {tokens} * {width}"
-    return (Overhead("encoder cache", total, total, total, formula, put_in),)
+    return (Overhead("encoder cache", total, total, total, "b max(T, T_item) d"),)
 
 
 def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:
@@ -169,8 +162,6 @@ def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:
         least,
         most,
         "0.39 GiB + 7.07 MiB L + 2459 B L d / tp" + extra,
-        f"{base} + {per_layer} * {layers} + {per_width} * {layers} * {spec.hidden_size} / {tensor}"
-        + extra,
     )
 
 
@@ -188,4 +179,4 @@ def _libraries(tensor: int, pipeline: int) -> Overhead:
             "0.25 GiB (CUDA context and kernels)",
         )
     total, least, most = (size * GIB // 100 for size in sizes)
-    return Overhead("libraries", total, least, most, shown, shown)
+    return Overhead("libraries", total, least, most, shown)

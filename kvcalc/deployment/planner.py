@@ -197,7 +197,7 @@ class Planner:
             items = tuple(item for item in items if item.name != "encoder cache")
         if kept is not None:
             size = kept.bytes
-            own = Overhead("encoder cache", size, size, size, kept.formula, kept.put_in)
+            own = Overhead("encoder cache", size, size, size, kept.formula)
             items = (*items, own)
         return tuple(item for item in items if item.name in taken)
 
@@ -207,8 +207,8 @@ class Planner:
         for number, stage in enumerate(self.stages(request, device)):
             items = self.overheads(device, request, number)
             left = budget - stage.weight_bytes
-            taken = (sum(item.bytes for item in items), sum(item.most for item in items),
-                     sum(item.least for item in items))  # fmt: skip
+            taken = (sum(item.bytes for item in items), sum(item.most_bytes for item in items),
+                     sum(item.least_bytes for item in items))  # fmt: skip
             value, least, most = (left - each for each in taken)
             rooms.append((value, least, most))
         return rooms

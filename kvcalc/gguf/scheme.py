@@ -16,7 +16,7 @@ from kvcalc.gguf.projector import has_projector, projector_format, projector_ten
 from kvcalc.gguf.quantise import kind_types, tensor_bytes
 from kvcalc.gguf.tensors import GgufModel, GgufTensor, Place
 from kvcalc.memory.inventory import ParamGroup
-from kvcalc.memory.ledger import Stored, TypeTotal, Weight, merged_types
+from kvcalc.memory.ledger import Stored, Weight, WeightType, merged_types
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
 
@@ -173,7 +173,7 @@ def _check(model: GgufModel, types: Sequence[tuple[str, ...]]) -> None:
                 )
 
 
-def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] | None:
+def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[WeightType, ...] | None:
     """The tensors of a file with the layers that predict further tokens, by type.
 
     None where the converter writes none. llama.cpp skips them unless it speculates, and its rule
@@ -187,7 +187,7 @@ def whole_file_types(spec: ModelSpec, recipe: Recipe) -> tuple[TypeTotal, ...] |
         times = held.count // len(kinds)
         for kind in kinds:
             name = GGML[kind].name.partition("+")[0]
-            totals.append(TypeTotal(name, times, times * tensor_bytes(held.first, kind)))
+            totals.append(WeightType(name, times, times * tensor_bytes(held.first, kind)))
     return merged_types(totals)
 
 

@@ -23,7 +23,7 @@ from kvcalc.memory.inventory import SLOTS, CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import (
     Row,
-    TypeTotal,
+    WeightType,
     make_rows,
     merged_types,
     shape_on,
@@ -50,7 +50,7 @@ class PartBeside:
     parameters: int
     bytes: int
     rank_bytes: int
-    types: tuple[TypeTotal, ...]
+    types: tuple[WeightType, ...]
     groups: tuple[CacheGroup, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ def _mtp(spec: ModelSpec, asked: int, dtype: str, layout: Layout) -> PartBeside:
     )  # fmt: skip
 
 
-def _in_gguf(spec: ModelSpec, gguf: Recipe, modules: int, ranks: int) -> tuple[TypeTotal, ...]:
+def _in_gguf(spec: ModelSpec, gguf: Recipe, modules: int, ranks: int) -> tuple[WeightType, ...]:
     """What a file with the layers has more than one without, by type: quantize counts them as layers,
     so other tensors' types may differ. Raises UnsupportedError where no file has them."""
     from kvcalc.gguf.scheme import whole_file_types
@@ -183,7 +183,7 @@ def _in_gguf(spec: ModelSpec, gguf: Recipe, modules: int, ranks: int) -> tuple[T
             "how llama.cpp divides multi-token-prediction layers is not known here"
         )
     rows = [row for row in ledger(spec, gguf.word).rows if row.component not in TOWER_COMPONENTS]
-    less = (TypeTotal(each.type, -each.tensors, -each.bytes) for each in type_totals(rows))
+    less = (WeightType(each.type, -each.tensors, -each.bytes) for each in type_totals(rows))
     return merged_types([*whole, *less])
 
 
@@ -244,7 +244,7 @@ def _adapters(spec: ModelSpec, adapters: Adapters, ranks: int) -> PartBeside:
         )
     return PartBeside(
         name="adapters", parameters=parameters, bytes=total, rank_bytes=on_rank,
-        types=(TypeTotal(word, 0, total),), notes=notes,
+        types=(WeightType(word, 0, total),), notes=notes,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
-from kvcalc.memory.ledger import TypeTotal, merged_types
+from kvcalc.memory.ledger import WeightType, merged_types
 from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import decoder_stages
@@ -107,7 +107,7 @@ class Estimate(Shown):
     weight_bytes: int
     weight_bytes_by_component: dict[Component, int]
     weight_bytes_per_device: tuple[int, ...]
-    weight_types: tuple[TypeTotal, ...]
+    weight_types: tuple[WeightType, ...]
     cache: CacheEstimate
     mtp_parameters: int
     assumptions: tuple[str, ...]

@@ -17,7 +17,7 @@ from kvcalc.frozen import changed, frozen
 from kvcalc.memory.inventory import ParamGroup, Place
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.layers import Layer
-from kvcalc.spec.stored import TypeTotal as TypeTotal
+from kvcalc.spec.stored import WeightType as WeightType
 from kvcalc.tensors import Component, ParamTensor
 
 COMPONENTS: tuple[Component, ...] = get_args(Component)
@@ -197,7 +197,7 @@ class Ledger:
         return _by_component(copied), divided
 
     @cached_property
-    def types(self) -> tuple[TypeTotal, ...]:
+    def types(self) -> tuple[WeightType, ...]:
         """The bytes by format, largest first."""
         return type_totals(self.rows)
 
@@ -261,22 +261,22 @@ def _by_component(rows: Iterable[Row]) -> dict[Component, int]:
     return found
 
 
-def type_totals(rows: Iterable[Row]) -> tuple[TypeTotal, ...]:
+def type_totals(rows: Iterable[Row]) -> tuple[WeightType, ...]:
     """The bytes of some rows by format, largest first."""
     found: dict[str, list[int]] = {}
     for row in rows:
         total = found.setdefault(row.dtype, [0, 0])
         total[0] += row.stored.tensors * row.count
         total[1] += row.bytes
-    return merged_types(TypeTotal(name, *total) for name, total in found.items())
+    return merged_types(WeightType(name, *total) for name, total in found.items())
 
 
-def merged_types(totals: Iterable[TypeTotal]) -> tuple[TypeTotal, ...]:
+def merged_types(totals: Iterable[WeightType]) -> tuple[WeightType, ...]:
     """One total for each format, largest first."""
-    found: dict[str, TypeTotal] = {}
+    found: dict[str, WeightType] = {}
     for each in totals:
-        had = found.get(each.type, TypeTotal(each.type, 0, 0))
-        found[each.type] = TypeTotal(each.type, had.tensors + each.tensors, had.bytes + each.bytes)
+        had = found.get(each.type, WeightType(each.type, 0, 0))
+        found[each.type] = WeightType(each.type, had.tensors + each.tensors, had.bytes + each.bytes)
     return tuple(sorted(found.values(), key=lambda each: (-each.bytes, each.type)))
 
 

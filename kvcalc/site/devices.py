@@ -79,10 +79,12 @@ def _row(device: Accelerator, choice: Choice, last: str, refusal: str) -> Row:
         return Row((*about, Toned("-", "faint"), None, None, None, choice.reason or refusal))
     if best is None:
         least = choice.ways[-1]
-        over = f"{format_bytes(least.weight_bytes)} in {_name(least)}" if least.weight_bytes else ""
+        over = (
+            f"{format_bytes(least.weights_bytes)} in {_name(least)}" if least.weights_bytes else ""
+        )
         return Row((*about, "does not fit", None, None, None, last or over))
     tight = " (tight)" if best.verdict == "tight" else ""
-    weights = None if best.weight_bytes is None else Bytes(best.weight_bytes)
+    weights = None if best.weights_bytes is None else Bytes(best.weights_bytes)
     far = (_number(best.longest_context), _number(best.largest_batch))
     return Row((*about, _name(best) + tight, weights, *far, last))
 

@@ -5,8 +5,11 @@ from kvcalc.tensors import Component
 
 
 @frozen
-class TypeTotal:
-    """What one format takes: its tensors (as files count them) and their bytes."""
+class WeightType:
+    """Weights in one number format.
+
+    tensors: as files count them.
+    """
 
     type: str
     tensors: int

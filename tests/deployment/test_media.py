@@ -70,7 +70,7 @@ def test_a_model_that_sees_nothing_is_refused(capsys: Capture) -> None:
 def test_vllm_keeps_a_steps_embeddings(largest: int | None, expected: int) -> None:
     items = overheads(load_spec_text(SEES), Batch(8192, 256), 1, 1, largest_item=largest)
     (kept,) = (item for item in items if item.name == "encoder cache")
-    assert (kept.bytes, kept.least, kept.most) == (expected, expected, expected)
+    assert (kept.bytes, kept.least_bytes, kept.most_bytes) == (expected, expected, expected)
 
 
 def test_a_text_model_has_no_encoder_cache() -> None:

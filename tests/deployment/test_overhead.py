@@ -59,7 +59,7 @@ def test_every_startup_lies_in_the_band(
                       activation_bytes=size)  # fmt: skip
     # A model with towers has one more: its cache of embeddings, which the log does not state.
     for item, logged in zip(items[:3], (activation, graphs, libraries), strict=True):
-        least, most = item.least / GIB - 0.005, item.most / GIB + 0.005
+        least, most = item.least_bytes / GIB - 0.005, item.most_bytes / GIB + 0.005
         assert least <= logged <= most, (item.name, least, logged, most)
     if weights is not None:
         counted = device_weight_bytes(spec, "bf16", tensor, pipeline)[0] / GIB
@@ -93,8 +93,8 @@ def test_what_is_carried_over_has_a_wider_band() -> None:
     far = overheads(spec, Batch(2048, 256), 2, 1, measured=False)
     for one, other in zip(near, far, strict=True):
         assert one.bytes == other.bytes
-        assert other.least < one.least <= one.bytes < one.most < other.most
-    assert far[-1].least <= 0.25 * GIB <= far[-1].most
+        assert other.least_bytes < one.least_bytes <= one.bytes < one.most_bytes < other.most_bytes
+    assert far[-1].least_bytes <= 0.25 * GIB <= far[-1].most_bytes
 
 
 def test_eager_mode_captures_no_graphs() -> None:

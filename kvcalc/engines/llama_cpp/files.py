@@ -10,15 +10,20 @@ from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
 
 
+@frozen
+class LeftOut:
+    """A type that was not asked about, and why."""
+
+    dtype: str
+    reason: str
+
+
 @frozen(kw_only=True)
 class LocalFiles(Shown):
-    """The answer: one for each type that llama.cpp makes of the model, each smaller than the one before.
-
-    left_out: (type, why it was not asked about).
-    """
+    """The answer: one for each type that llama.cpp makes of the model, each smaller than the one before."""
 
     each: tuple[LocalFit, ...]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def whole(self) -> LocalFit | None:
@@ -61,7 +66,8 @@ def fit_files(
     if not fits:
         raise refused[0][1]
     return LocalFiles(
-        each=tuple(fits), left_out=tuple((dtype, error.message) for dtype, error in refused)
+        each=tuple(fits),
+        left_out=tuple(LeftOut(dtype, error.message) for dtype, error in refused),
     )
 
 

@@ -73,11 +73,11 @@ class LocalQuestion:
 
 @frozen(kw_only=True)
 class LocalChange:
-    """Other flags and what they do. read_bytes: of RAM a token, as the whole answer's."""
+    """Options to add, and what they do. read_bytes_per_token: read of RAM for a token then."""
 
     what: str
     effect: str
-    read_bytes: int
+    read_bytes_per_token: int
 
 
 @frozen(kw_only=True)
@@ -263,7 +263,7 @@ def _changes(
         yield LocalChange(
             what=f"--cache-type-k {key} --cache-type-v {value}",
             effect=f"{_where(other)}; {format_bytes(best)} of RAM read a token; {other.verdict}",
-            read_bytes=best,
+            read_bytes_per_token=best,
         )
 
 

@@ -78,7 +78,7 @@ def _rows(choice: Choice, choices: Choices, every: bool) -> Iterator[Row]:
 
 
 def _row(choice: Choice, way: Way, choices: Choices) -> Row:
-    num_bytes = way.weight_bytes
+    num_bytes = way.weights_bytes
     cells: tuple[Cell, ...] = (
         choice.model,
         way.dtype,

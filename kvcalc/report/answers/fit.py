@@ -107,7 +107,7 @@ def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
         yield share, Bytes(fit.budget), "", None, None
     yield "weights", Bytes(device.weight_bytes), _parts(device), None, None
     for item in device.overheads:
-        yield item.name, Bytes(item.bytes), *_band(item.least, item.most)
+        yield item.name, Bytes(item.bytes), *_band(item.least_bytes, item.most_bytes)
     what = "free" if of_free else "left for the cache"
     band = _band(device.free_least, device.free_most) if device.overheads else ("", None, None)
     yield what, Bytes(device.free), *band

@@ -8,6 +8,8 @@ from kvcalc.engines.llama_cpp.files import LocalFiles, file_bytes
 from kvcalc.engines.llama_cpp.local import LocalFit, where_line
 from kvcalc.report.answers import local
 from kvcalc.report.cells import Bytes, Count
+from kvcalc.report.objects import fit as objects
+from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes
 
@@ -23,15 +25,13 @@ def answer(found: LocalFiles) -> Answer:
 
 def to_object(found: LocalFiles) -> dict[str, Any]:
     """Every type's whole answer; ``whole`` and ``widest`` are the types that are named to people."""
-    first, whole, widest = found.each[0], found.whole, found.widest
-    return {
-        "model": first.model,
-        "fits": widest is not None,
-        "whole": None if whole is None else whole.question.dtype,
-        "widest": None if widest is None else widest.question.dtype,
-        "files": [local.to_object(fit) for fit in found.each],
-        "left_out": [{"dtype": dtype, "reason": reason} for dtype, reason in found.left_out],
-    }
+    whole, widest = found.whole, found.widest
+    return filled(
+        objects.LocalFiles, found, model=found.each[0].model,
+        whole=None if whole is None else whole.question.dtype,
+        widest=None if widest is None else widest.question.dtype,
+        files=[local.to_object(fit) for fit in found.each],
+    )  # fmt: skip
 
 
 def sheet(found: LocalFiles) -> Sheet:
@@ -109,12 +109,11 @@ def _notes(found: LocalFiles) -> Iterator[str]:
     """What holds for every type: the notes of the first that they share."""
     if found.widest is None:
         yield _lacking(found.each[-1])
-        yield from (f"{dtype}: {reason}" for dtype, reason in found.left_out)
+        yield from (f"{left.dtype}: {left.reason}" for left in found.left_out)
         return
     others = [set(fit.notes) for fit in found.each[1:]]
     for note in found.each[0].notes:
         if all(note in other for other in others):
             yield note
-    for dtype, reason in found.left_out:
-        yield f"{dtype}: {reason}"
+    yield from (f"{left.dtype}: {left.reason}" for left in found.left_out)
     yield "--dtype TYPE shows its memory table, device by device"

@@ -6,7 +6,7 @@ from fractions import Fraction
 from kvcalc.dtypes import GGML, PLAIN
 from kvcalc.file_types import recipe
 from kvcalc.memory.estimate import Estimate
-from kvcalc.memory.ledger import TypeTotal
+from kvcalc.memory.ledger import WeightType
 from kvcalc.memory.mixture import by_format
 from kvcalc.memory.weights import ledger
 from kvcalc.mlx_types import mlx_recipe
@@ -56,7 +56,7 @@ def _types(last: str, rows: Sequence[Row]) -> Table:
     return Table("types", columns, tuple(rows))
 
 
-def _row(each: TypeTotal, estimate: Estimate, bits: str, last: Cell) -> Row:
+def _row(each: WeightType, estimate: Estimate, bits: str, last: Cell) -> Row:
     share = Share(each.bytes, estimate.weight_bytes)
     cells = (each.type, Count(each.tensors), Bytes(each.bytes), bits, share, last)
     return Row(cells, depth=1, part="weights type")

@@ -2,8 +2,6 @@
 
 from typing import TypedDict
 
-from kvcalc.report.objects.error import Problem
-
 
 class File(TypedDict):
     """A file that was read; name is its model's, null where it could not be read."""
@@ -14,13 +12,19 @@ class File(TypedDict):
     num_warnings: int
 
 
-class Found(Problem):
+class Found(TypedDict):
     """A problem with how grave it is.
 
     Fields:
         code: the rule, as ``kvcalc check --rules`` lists them.
     """
 
+    code: str
+    path: str
+    line: int
+    column: int
+    field: str
+    message: str
     severity: str
 
 

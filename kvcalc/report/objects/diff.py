@@ -1,8 +1,8 @@
 """``kvcalc diff --format json``."""
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from kvcalc.report.objects.error import Problem
+from kvcalc.checks.diff import NotComparable
 
 
 class Base(TypedDict):
@@ -81,14 +81,6 @@ class OneSided(TypedDict):
     model: str
     path: str
     quantities: list[Value]
-
-
-class NotComparable(TypedDict):
-    """A file that one side cannot read."""
-
-    path: str
-    side: Literal["base", "head"]
-    problems: list[Problem]
 
 
 class Policy(TypedDict):

@@ -2,20 +2,7 @@
 
 from typing import Literal, TypedDict
 
-
-class Problem(TypedDict):
-    """A problem of a file; line and column are 0 for the whole file.
-
-    Fields:
-        code: the rule, as ``kvcalc check --rules`` lists them.
-    """
-
-    code: str
-    path: str
-    line: int
-    column: int
-    field: str
-    message: str
+from kvcalc.errors import Problem
 
 
 class Error(TypedDict):

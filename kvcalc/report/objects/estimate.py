@@ -4,6 +4,7 @@ from typing import NotRequired, TypedDict
 
 from kvcalc.memory.workspace import WorkspaceItem
 from kvcalc.report.objects.common import Model, Waste
+from kvcalc.spec.stored import WeightType
 
 
 class Media(TypedDict):
@@ -92,14 +93,6 @@ class Parameters(TypedDict):
     buffers: int
     mtp: int
     checkpoint: NotRequired[int]
-
-
-class WeightType(TypedDict):
-    """Weights in one number format."""
-
-    type: str
-    tensors: int
-    bytes: int
 
 
 class File(TypedDict):

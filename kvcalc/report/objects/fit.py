@@ -1,8 +1,12 @@
 """``kvcalc fit --format json``: four questions, four objects."""
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from kvcalc.deployment.answer import Change
+from kvcalc.deployment.choice import Way
+from kvcalc.deployment.overhead import Overhead
+from kvcalc.engines.llama_cpp.files import LeftOut
+from kvcalc.engines.llama_cpp.local import LocalChange
 from kvcalc.engines.result import Waste
 from kvcalc.report.objects.common import EngineName
 from kvcalc.report.objects.estimate import Media
@@ -51,16 +55,6 @@ class Ranks(TypedDict):
     data: int
     expert: Annotated[int, "expert_ranks"]
     devices: int
-
-
-class Overhead(TypedDict):
-    """What an engine takes beside weights and cache, with the band of the evidence."""
-
-    name: str
-    bytes: int
-    least_bytes: Annotated[int, "least"]
-    most_bytes: Annotated[int, "most"]
-    formula: str
 
 
 class Stage(TypedDict):
@@ -173,14 +167,6 @@ class Placement(TypedDict):
     layers: list[int]
 
 
-class LocalChange(TypedDict):
-    """Options to add, and what they do. read_bytes_per_token: read of RAM for a token then."""
-
-    what: str
-    effect: str
-    read_bytes_per_token: Annotated[int, "read_bytes"]
-
-
 class LocalFit(TypedDict):
     """One model under llama.cpp on devices and RAM.
 
@@ -205,13 +191,6 @@ class LocalFit(TypedDict):
     assumptions: Annotated[list[str], "notes"]
 
 
-class LeftOut(TypedDict):
-    """A type that was not asked about, and why."""
-
-    dtype: str
-    reason: str
-
-
 class LocalFiles(TypedDict):
     """One model under llama.cpp, file by file, each smaller than the one before.
 
@@ -234,24 +213,6 @@ class ShortWorkload(TypedDict):
     context_tokens: int
     batch_size: int
     kv_dtype: str
-
-
-class Way(TypedDict):
-    """A model in one format; weights_bytes is null where less than they take is more than there is.
-
-    Fields:
-        command: the line of kvcalc fit that says more.
-        run: the engine's own command, empty where kvcalc knows none.
-    """
-
-    dtype: str
-    verdict: Literal["fits", "tight", "does not fit"]
-    free_bytes: int | None
-    longest_context: int | None
-    largest_batch: int | None
-    command: str
-    run: str
-    weights_bytes: Annotated[int | None, "weight_bytes"]
 
 
 class Choice(TypedDict):

@@ -88,10 +88,9 @@ class Share:
 
 @frozen
 class Reserved:
-    """What an engine sets aside for embeddings of media. formula: with its name; put_in: with numbers."""
+    """What an engine sets aside for embeddings of media. formula: with its name."""
 
     formula: str
-    put_in: str
     bytes: int
 
 

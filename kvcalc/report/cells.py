@@ -157,6 +157,11 @@ def words(cell: Cell) -> str:
             return text
 
 
+def printable(text: str) -> str:
+    """Words in one line, without what moves a cursor or breaks a row, and without what no encoding has."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def plain(cell: Cell) -> str | int:
     """A cell as a program reads it: integers whole, quotients as decimals of six digits."""
     match cell:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kvcalc import __version__
 from kvcalc.frozen import frozen
-from kvcalc.report.formats.html import clean, fragment
+from kvcalc.report.cells import printable
+from kvcalc.report.formats.html import fragment
 from kvcalc.report.sheet import Sheet
 
 ASSETS = Path(__file__).parent / "assets"
@@ -33,7 +34,7 @@ class Page:
 
 def text(words: object) -> str:
     """Words as HTML, whatever characters a spec has put in them."""
-    return escape(clean(str(words)))
+    return escape(printable(str(words)))
 
 
 def lines(words: str) -> str:

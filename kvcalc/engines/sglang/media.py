@@ -69,5 +69,5 @@ def reserved(
         return None
     if spec.model_type in _FEATURES and (device.sm or 0) // 10 == 9 and device.bytes >= 60 * GIB:
         size = 3072 if requests is not None and requests >= 400 else 1024
-        return Reserved("SGLANG_MM_FEATURE_CACHE_MB", f"{size} MiB", size * MIB)
-    return Reserved("SGLANG_VLM_CACHE_SIZE_MB", "100 MiB", 100 * MIB)
+        return Reserved("SGLANG_MM_FEATURE_CACHE_MB", size * MIB)
+    return Reserved("SGLANG_VLM_CACHE_SIZE_MB", 100 * MIB)

@@ -1,11 +1,11 @@
 """``kvcalc capacity``: the engine's log lines, and beside them the reasons."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from kvcalc.engines.result import CapacityResult, Pool
-from kvcalc.report.cells import Bytes, Count, Decimal, ExactBytes, Mebibytes, decimals
+from kvcalc.engines.result import CapacityResult
+from kvcalc.report.cells import Bytes, Cell, Count, Decimal, ExactBytes, Mebibytes, decimals
 from kvcalc.report.objects.capacity import Capacity
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
@@ -74,52 +74,47 @@ def _pool(result: CapacityResult) -> Table:
 
 def _pool_lines(result: CapacityResult) -> Iterator[Row]:
     """(what, value, beside it): the pool as the engine's log would state it."""
-    pool, span = result.pool, result.pool_range
-    if pool.available_bytes is not None:
-        yield Row(
-            (
-                "memory for the cache",
-                Bytes(pool.available_bytes, logged=True),
-                _exact(pool.available_bytes),
-            )
-        )
-    if pool.bytes is not None:
-        yield Row(("bytes of the pool", Bytes(pool.bytes), _exact(pool.bytes)))
-    if pool.bytes_per_block is not None:
-        tokens = "" if pool.block_tokens is None else f", {pool.block_tokens} tokens"
-        yield Row(("a block", Bytes(pool.bytes_per_block), _exact(pool.bytes_per_block) + tokens))
-    if pool.num_blocks is not None:
-        yield Row(("blocks", Count(pool.num_blocks), _between(span, "num_blocks")))
-    if pool.tokens is not None:
-        yield Row(("cache size in tokens", Count(pool.tokens), _between(span, "tokens")))
-    if pool.max_concurrency is not None:
-        at = f" at {result.max_model_len:,} tokens" if result.max_model_len else ""
-        concurrency = Decimal(pool.max_concurrency, "x", logged=True)
-        yield Row(("maximum concurrency" + at, concurrency, _between(span, "max_concurrency")))
-    if pool.bytes_per_request is not None:
-        blocks = pool.blocks_per_request
-        beside = "" if blocks is None else f", {blocks:,} blocks"
-        needed = pool.bytes_per_request
-        yield Row(("needed for one request", Bytes(needed, logged=True), _exact(needed) + beside))
-    if result.logical_bytes_per_request is not None:
-        need = result.logical_bytes_per_request
-        yield Row(("its logical need", Bytes(need, logged=True), _exact(need)), depth=1)
-    if pool.estimated_max_model_len is not None:
-        longest = Count(pool.estimated_max_model_len)
-        yield Row(("longest request that fits", longest, _between(span, "estimated_max_model_len")))
+    pool, need = result.pool, result.logical_bytes_per_request
+    tokens = "" if pool.block_tokens is None else f", {pool.block_tokens} tokens"
+    blocks = "" if pool.blocks_per_request is None else f", {pool.blocks_per_request:,} blocks"
+    at = f" at {result.max_model_len:,} tokens" if result.max_model_len else ""
+    lines: tuple[tuple[str, Any, Callable[[Any], Cell], str], ...] = (
+        ("memory for the cache", pool.available_bytes, as_logged, ""),
+        ("bytes of the pool", pool.bytes, Bytes, ""),
+        ("a block", pool.bytes_per_block, Bytes, tokens),
+        ("blocks", pool.num_blocks, Count, _between(result, "num_blocks")),
+        ("cache size in tokens", pool.tokens, Count, _between(result, "tokens")),
+        (f"maximum concurrency{at}", pool.max_concurrency, _times, _between(result, "max_concurrency")),
+        ("needed for one request", pool.bytes_per_request, as_logged, blocks),
+        ("its logical need", need, as_logged, ""),
+        ("longest request that fits", pool.estimated_max_model_len, Count,
+         _between(result, "estimated_max_model_len")),
+    )  # fmt: skip
+    for name, value, kind, beside in lines:
+        if value is not None:
+            exact = f"{value:,} B" if kind in (Bytes, as_logged) else ""
+            yield Row((name, kind(value), exact + beside), depth=int(name == "its logical need"))
 
 
-def _exact(num_bytes: int) -> str:
-    return f"{num_bytes:,} B"
+def as_logged(num_bytes: int) -> Bytes:
+    """Rounded as an engine's log is."""
+    return Bytes(num_bytes, logged=True)
 
 
-def _between(span: tuple[Pool, Pool] | None, name: str) -> str:
-    if span is None:
-        return ""
-    least, most = (getattr(pool, name) for pool in span)
-    if least is None or most is None or least == most:
+def _times(concurrency: Fraction) -> Decimal:
+    return Decimal(concurrency, "x", logged=True)
+
+
+def _between(result: CapacityResult, name: str) -> str:
+    """The figure of the least and of the most memory, where they are not the same."""
+    return span(*(getattr(pool, name) for pool in result.pool_range or ()))
+
+
+def span(least: int | Fraction | None = None, most: int | Fraction | None = None) -> str:
+    """``1,200 to 1,300``; nothing where one is not known or both are written alike."""
+    if least is None or most is None:
         return ""
     shown = [
         decimals(value) if isinstance(value, Fraction) else f"{value:,}" for value in (least, most)
     ]
-    return f"{shown[0]} to {shown[1]}" if shown[0] != shown[1] else ""
+    return " to ".join(shown) if shown[0] != shown[1] else ""

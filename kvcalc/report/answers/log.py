@@ -5,7 +5,8 @@ from fractions import Fraction
 from typing import Any
 
 from kvcalc.logs.answer import Item, LogAnswer, Observation, Value
-from kvcalc.report.cells import Bytes, Cell, Code, Count, Decimal, ExactBytes, Toned, decimals
+from kvcalc.report.answers.capacity import as_logged, span
+from kvcalc.report.cells import Cell, Code, Count, Decimal, ExactBytes, Toned
 from kvcalc.report.objects import log as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
@@ -107,15 +108,10 @@ def _mark(each: Observation) -> Cell:
 
 def _why(each: Observation) -> str:
     """The reason, and the range where it says more than the value."""
-    if each.least is None or each.most is None or each.least == each.most:
-        return each.reason
     if each.quantity.endswith("bytes"):
         return each.reason
-    shown = [
-        decimals(value) if isinstance(value, Fraction) else f"{value:,}"
-        for value in (each.least, each.most)
-    ]
-    return each.reason if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}: {each.reason}"
+    between = span(each.least, each.most)
+    return f"{between}: {each.reason}" if between else each.reason
 
 
 def _cell(quantity: str, value: Value | None) -> Cell:
@@ -124,7 +120,7 @@ def _cell(quantity: str, value: Value | None) -> Cell:
     if quantity == "max_concurrency":
         return Decimal(Fraction(value), "x", logged=True)
     if quantity.endswith("bytes") or quantity == "bytes_per_request":
-        return Bytes(int(value), logged=True)
+        return as_logged(int(value))
     return Count(int(value))
 
 
@@ -134,17 +130,13 @@ def _plain(value: Value) -> Cell:
 
 def _items(part: str, title: str, items: tuple[Item, ...]) -> Table:
     columns = (
-        Column(title, "name"), Column("", "", _logged, lambda each: each.bytes, right=True),
+        Column(title, "name"), Column("", "", as_logged, lambda each: each.bytes, right=True),
         Column("bytes", "bytes", ExactBytes), Column("line", "line", Count, lambda each: each.line or None),
         Column("", "reason", of=lambda each: each.why, wraps=True),
     )  # fmt: skip
     rows = [replace(row, depth=item.depth)
             for row, item in zip(rows_of(columns, items), items, strict=True)]  # fmt: skip
     return table(part, columns, rows)
-
-
-def _logged(num_bytes: int) -> Bytes:
-    return Bytes(num_bytes, logged=True)
 
 
 _FIGURES = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 
-from kvcalc.errors import UsageError
+from kvcalc.errors import UsageError, one_line
 from kvcalc.report.cells import plain
 from kvcalc.report.sheet import Answer, Shared, Sheet, Table
 
@@ -61,11 +61,7 @@ def field(text: str) -> str:
 
 def safe(text: str) -> str:
     """Words that no spreadsheet runs, in one line."""
-    if text.isprintable() and not text.startswith(_FORMULA):
-        return text
-    text = "".join(
-        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text
-    )
+    text = one_line(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from kvcalc.report.cells import Bytes, Cell, Code, words
+from kvcalc.report.cells import Bytes, Cell, Code, printable, words
 from kvcalc.report.sheet import Answer, Column, Line, Points, Sheet, Table, Verbatim, said
 
 _STYLE = (
@@ -19,7 +19,9 @@ _STYLE = (
 def render(answer: Answer, quiet: bool) -> Iterator[str]:
     """A page by itself, without script and without a network."""
     sheets = answer.sheets()
-    title = escape(clean(", ".join(filter(None, (sheet.title for sheet in sheets))) or "kvcalc"))
+    title = escape(
+        printable(", ".join(filter(None, (sheet.title for sheet in sheets))) or "kvcalc")
+    )
     yield f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<style>{_STYLE}</style>\n"
@@ -31,13 +33,8 @@ def fragment(sheets: Sequence[Sheet], quiet: bool = False) -> str:
     return "".join(line + "\n" for sheet in sheets for line in _sheet(sheet, quiet))
 
 
-def clean(text: str) -> str:
-    """Words without control characters, and without what no encoding has."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _text(words: str) -> str:
-    return escape(clean(words))
+    return escape(printable(words))
 
 
 def _sheet(sheet: Sheet, quiet: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ Nothing that an answer says is markup: a name may hold ``|``, ``<``, ``@`` or a 
 import re
 from collections.abc import Iterator
 
-from kvcalc.report.cells import Bytes, Cell, Code, words
+from kvcalc.report.cells import Bytes, Cell, Code, printable, words
 from kvcalc.report.sheet import Answer, Column, Group, Line, Point, Points, Sheet, Table, Verbatim
 
 _MARKUP = frozenset("\\`*_[]|~@#$")
@@ -20,11 +20,6 @@ def render(answer: Answer, quiet: bool) -> Iterator[str]:
     for number, sheet in enumerate(answer.sheets()):
         text = "\n".join(_sheet(sheet, quiet)).strip()
         yield ("\n" if number else "") + text + "\n"
-
-
-def printable(words: str) -> str:
-    """Words in one line, without what moves a cursor or breaks a row."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def text(words: str) -> str:

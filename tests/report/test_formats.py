@@ -14,7 +14,7 @@ import pytest
 from kvcalc.cli.app import COMMANDS, main
 from kvcalc.deployment.hardware import find
 from kvcalc.report.cells import Count
-from kvcalc.report.formats import PRINTERS, as_text
+from kvcalc.report.formats import PRINTERS, WITHOUT_NOTES, as_text
 from kvcalc.report.sheet import Answer, Column, Line, Points, Row, Sheet, Table
 from kvcalc.units import format_bytes
 
@@ -84,6 +84,15 @@ def test_every_format_tells_the_same_integers(
         rows = list(csv.reader(StringIO(out)))
         assert len({len(row) for row in rows}) == 1
         assert len(set(rows[0])) == len(rows[0])
+
+
+@pytest.mark.parametrize("format", PRINTERS)
+def test_notes_stand_in_a_format_or_beside_it(format: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "llama-3-8b", "--attention", "mla", "--format", format])
+    found = ["DeepSeek-V2" in text for text in capsys.readouterr()]
+    beside = format in WITHOUT_NOTES
+    assert found == [not beside, beside], f"its notes, or '{format}' in WITHOUT_NOTES"
 
 
 def _first(found: object) -> dict[str, object]:

@@ -214,7 +214,7 @@ def _draft(spec: ModelSpec, draft: ModelSpec, layout: Layout) -> PartBeside:
     check_draft(spec, draft)
     made = ledger(draft, draft.own_dtype)
     keeps = "its cache in the formats of the model's"
-    if getattr(draft.draft, "reads_target", False):
+    if draft.reads_target:
         keeps = "no cache of its own: it reads the model's"
     return PartBeside(
         name="draft",

@@ -173,7 +173,7 @@ def _draft(spec: ModelSpec) -> Iterator[Finding]:
         yield "KV204", "draft", "a draft is a plain stack of layers"
     if spec.draft.kind in ("medusa", "mlp_speculator") and spec.layers:
         yield "KV204", "layers", f"{spec.draft.kind} has no layers: its heads stand under draft"
-    if getattr(spec.draft, "reads_target", False):
+    if spec.reads_target:
         for name, block in spec.blocks.items():
             if block.shared_kv != "target":
                 message = f"a {spec.draft.kind} keeps no keys and values: say shared_kv: target"
@@ -287,7 +287,7 @@ def _layers(spec: ModelSpec) -> Iterator[Finding]:
             if source is None or layer.block in seen:
                 continue
             seen.add(layer.block)
-            if source == "target" and getattr(spec.draft, "reads_target", False):
+            if source == "target" and spec.reads_target:
                 continue
             where = f"blocks.{layer.block}.attention.shared_kv"
             if reason := _cannot_share(spec, block.attention, source):

@@ -451,3 +451,8 @@ class ModelSpec:
     def own_dtype(self) -> str:
         """What the weights are in when nothing is asked: as published, or bf16 where all is."""
         return "checkpoint" if self.weight_dtypes or self.weight_formats else "bf16"
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether it drafts with the keys and values of the model that it drafts for."""
+        return self.draft is not None and self.draft.reads_target

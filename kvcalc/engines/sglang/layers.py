@@ -159,7 +159,7 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
         layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
     if stage.stop == len(decoder_layers(spec)):
         if request.draft is not None:
-            if getattr(request.draft.spec.draft, "reads_target", False):
+            if request.draft.spec.reads_target:
                 raise UnsupportedError(
                     f"--draft {request.draft.spec.name}: how SGLang sizes its pool beside a draft that "
                     "reads the model's keys and values (FROZEN_KV_MTP) is not accounted for"
@@ -258,7 +258,7 @@ def _draft_model(draft: ModelSpec, request: SglangFlags, layers: Layers) -> None
         )
         for part in ("k", "v")
     )
-    if getattr(draft.draft, "billed_apart", False):
+    if draft.draft is not None and draft.draft.billed_apart:
         layers.draft_layers, layers.draft_k, layers.draft_v = count, k, v
     else:
         _draft(count, layers)

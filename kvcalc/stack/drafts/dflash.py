@@ -26,6 +26,7 @@ from typing import Literal
 from kvcalc.counts import Modules, Rows, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.ends import head, vocabulary_tables
+from kvcalc.stack.drafts.kind import BlockDraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
@@ -36,7 +37,7 @@ def context_parameters(hidden_size: int, states: int, width: int) -> Iterator[Pa
 
 
 @frozen(kw_only=True)
-class DFlashDraft:
+class DFlashDraft(BlockDraftKind):
     """Layers that draft a block at once (DFlash).
 
     Fields:
@@ -52,15 +53,6 @@ class DFlashDraft:
     target_hidden_size: Scaled | None = None
     draft_vocab_size: Rows | None = None
     embedding: Literal["own", "target"] = "target"
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
-
-    @property
-    def billed_apart(self) -> bool:
-        """SGLang sizes its pool by the draft's own widths."""
-        return True
 
     def parameters(self, hidden_size: int, vocab_size: int) -> Iterator[ParamTensor]:
         """What the draft has around its layers."""

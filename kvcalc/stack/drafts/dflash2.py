@@ -24,11 +24,12 @@ from typing import Literal
 from kvcalc.counts import Modules, Scaled, Width
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.dflash import context_parameters
+from kvcalc.stack.drafts.kind import BlockDraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class DFlash2Draft:
+class DFlash2Draft(BlockDraftKind):
     """Layers with convolutions that draft a block at once, and a selector (DFlash2).
 
     Fields:
@@ -50,15 +51,6 @@ class DFlash2Draft:
     selector_rank: Width
     target_hidden_size: Scaled | None = None
     embedding: Literal["own", "target"] = "target"
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
-
-    @property
-    def billed_apart(self) -> bool:
-        """SGLang sizes its pool by the draft's own widths."""
-        return True
 
     def parameters(self, hidden_size: int, vocab_size: int) -> Iterator[ParamTensor]:
         """What the draft has around its layers, their convolutions included."""

@@ -22,11 +22,12 @@ from typing import Literal
 from kvcalc.counts import Modules, Rows, Scaled, Width
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.dflash import context_parameters
+from kvcalc.stack.drafts.kind import BlockDraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class DominoDraft:
+class DominoDraft(BlockDraftKind):
     """Layers that draft a block at once, and a recurrent correction of their logits (Domino).
 
     Fields:
@@ -45,19 +46,10 @@ class DominoDraft:
     gru_hidden_dim: Width
     emb_dim: Width
 
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
-
     @property
     def draft_vocab_size(self) -> Rows | None:
         """It takes the model's head."""
         return None
-
-    @property
-    def billed_apart(self) -> bool:
-        """SGLang sizes its pool by the draft's own widths."""
-        return True
 
     def parameters(self, hidden_size: int, vocab_size: int) -> Iterator[ParamTensor]:
         """What the draft has around its layers."""

@@ -24,11 +24,12 @@ from kvcalc.counts import Modules, Rows, Scaled, Width
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.dflash import context_parameters
 from kvcalc.stack.drafts.ends import head, vocabulary_tables
+from kvcalc.stack.drafts.kind import BlockDraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class DSparkDraft:
+class DSparkDraft(BlockDraftKind):
     """Layers that draft a block at once, and a Markov head over their logits (DSpark).
 
     Fields:
@@ -51,15 +52,6 @@ class DSparkDraft:
     markov_rank: Width
     markov_head: Literal["vanilla", "gated", "rnn"] = "vanilla"
     confidence_head: Literal["none", "hidden", "markov"] = "none"
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
-
-    @property
-    def billed_apart(self) -> bool:
-        """SGLang sizes its pool by the draft's own widths."""
-        return True
 
     def parameters(self, hidden_size: int, vocab_size: int) -> Iterator[ParamTensor]:
         """What the draft has around its layers."""

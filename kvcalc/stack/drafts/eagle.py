@@ -23,11 +23,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.frozen import frozen
+from kvcalc.stack.drafts.kind import DraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class EagleDraft:
+class EagleDraft(DraftKind):
     """A head that predicts hidden states (EAGLE, EAGLE-2).
 
     Fields:
@@ -39,10 +40,6 @@ class EagleDraft:
     kind: Literal["eagle"]
     fc_bias: bool = False
     embedding: Literal["own", "target"] = "own"
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
 
     @property
     def target_hidden_size(self) -> int | None:

@@ -28,11 +28,12 @@ from typing import Literal
 from kvcalc.counts import Modules, Rows, Scaled
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.ends import head, vocabulary_tables
+from kvcalc.stack.drafts.kind import DraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class Eagle3Draft:
+class Eagle3Draft(DraftKind):
     """A head over hidden states of several depths (EAGLE-3, P-EAGLE).
 
     Fields:

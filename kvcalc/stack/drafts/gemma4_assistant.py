@@ -25,11 +25,12 @@ from typing import Literal
 
 from kvcalc.counts import Rows, Scaled
 from kvcalc.frozen import frozen
+from kvcalc.stack.drafts.kind import DraftKind
 from kvcalc.tensors import ParamTensor, linear, split
 
 
 @frozen(kw_only=True)
-class Gemma4AssistantDraft:
+class Gemma4AssistantDraft(DraftKind):
     """Layers that read the model's own keys and values (Gemma 4's assistants).
 
     Fields:
@@ -43,10 +44,6 @@ class Gemma4AssistantDraft:
     target_hidden_size: Scaled
     num_centroids: Rows | None = None
     embedding: Literal["own"] = "own"
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """There is nothing to contradict."""
-        yield from ()
 
     @property
     def reads_target(self) -> bool:

@@ -23,11 +23,12 @@ from typing import Literal
 from kvcalc.counts import Modules, Rows
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.ends import by_row
+from kvcalc.stack.drafts.kind import DraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class MedusaDraft:
+class MedusaDraft(DraftKind):
     """Heads that each predict one further token from the last hidden state (Medusa).
 
     Fields:

@@ -22,11 +22,12 @@ from typing import Literal
 from kvcalc.counts import Inner, Modules
 from kvcalc.frozen import frozen
 from kvcalc.stack.drafts.ends import by_row
+from kvcalc.stack.drafts.kind import DraftKind
 from kvcalc.tensors import ParamTensor, linear
 
 
 @frozen(kw_only=True)
-class MlpSpeculatorDraft:
+class MlpSpeculatorDraft(DraftKind):
     """Small steps over the last hidden state, one per token (IBM's accelerators).
 
     Fields:

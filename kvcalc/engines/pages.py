@@ -7,9 +7,12 @@ own, a window's layers as many as the window needs, recurrent layers one slot. `
 
 from functools import partial
 
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.holding import PARTS, Holding, Part, Share, Slab
-from kvcalc.engines.result import Waste
+from kvcalc.engines.result import LayerGroup, Waste
 from kvcalc.frozen import frozen
+from kvcalc.memory.cache import cache_function
+from kvcalc.spec.model import ModelSpec
 
 ROUNDING = "page rounding"
 IDLE = "pages of layers that share"
@@ -61,6 +64,20 @@ class Kept:
             tokens if self.window is None or self.masked else min(tokens, self.window + self.slack)
         )
         return -(-rows // page) * page
+
+
+def paged(kept: tuple[Kept, ...], page: int) -> tuple[LayerGroup, ...]:
+    """The layers that lie in pages of so many tokens: no slots, no rings."""
+    return tuple(
+        LayerGroup(mechanism=one.mechanism, layers=len(one.layers), block_tokens=page,
+                   page_bytes=one.row_bytes * page)
+        for one in kept if not one.once and one.ring is None
+    )  # fmt: skip
+
+
+def need(spec: ModelSpec, longest: int | None) -> int | None:
+    """Bytes that the longest request needs at most, in 16 bits; None where no longest is known."""
+    return cache_function(spec, CacheDtypes()).most(longest) if longest else None
 
 
 def hold(

@@ -22,15 +22,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import prod
 
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import pages
 from kvcalc.engines.exllamav3.flags import Exllamav3Flags
 from kvcalc.engines.exllamav3.models import RELEASE, RINGS, check_model
 from kvcalc.engines.holding import Holding, Part, part_of
 from kvcalc.engines.pages import Kept
-from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool
+from kvcalc.engines.result import Cache, CapacityResult, Pool
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, EveryToken, Window
@@ -194,12 +192,8 @@ def capacity(spec: ModelSpec, request: Exllamav3Flags) -> CapacityResult:
             bytes=tokens * token + fixed,
         ),
         max_model_len=longest,
-        logical_bytes_per_request=(
-            cache_function(spec, CacheDtypes()).most(longest) if longest else None
-        ),
-        groups=tuple(LayerGroup(mechanism=one.mechanism, layers=len(one.layers), block_tokens=PAGE,
-                                page_bytes=one.row_bytes * PAGE)
-                     for one in layers if not one.once and one.ring is None),
+        logical_bytes_per_request=pages.need(spec, longest),
+        groups=pages.paged(layers, PAGE),
         caches=tuple(_caches(layers, tokens, slots)),
         rules=(f"tokens in pages of {PAGE}, for all sequences (cache/cache.py, Cache)",
                f"{slots} slots (max_batch_size), used or not"),

@@ -22,14 +22,12 @@ Worked number: llama-3-8b, 32 layers, 8 heads of 128: 2 * 8 * 128 * 2 * 32 = 131
 from fractions import Fraction
 from math import prod
 
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import pages
 from kvcalc.engines.holding import Holding, Part
 from kvcalc.engines.lightllm.flags import RELEASE, LightllmFlags
 from kvcalc.engines.pages import Kept
-from kvcalc.engines.result import CapacityResult, LayerGroup, Pool
+from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 
@@ -198,11 +196,8 @@ def capacity(spec: ModelSpec, request: LightllmFlags) -> CapacityResult:
             bytes=(tokens + 1) * cell,
         ),
         max_model_len=longest,
-        logical_bytes_per_request=(
-            cache_function(spec, CacheDtypes()).most(longest) if longest else None
-        ),
-        groups=tuple(LayerGroup(mechanism=one.mechanism, layers=len(one.layers), block_tokens=1,
-                                page_bytes=one.row_bytes) for one in kept),
+        logical_bytes_per_request=pages.need(spec, longest),
+        groups=pages.paged(kept, 1),
         rules=("the tokens that a memory holds, and one that is never given out (MemoryManager)",),
         notes=(_LEFT, *_notes(spec, request, kept)),
     )  # fmt: skip

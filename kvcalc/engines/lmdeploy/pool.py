@@ -8,14 +8,13 @@ is halved. One block is for padding.
 
 from fractions import Fraction
 
-from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import pages
 from kvcalc.engines.lmdeploy.block import BLOCK, block_bytes, kept_of, slot_bytes
 from kvcalc.engines.lmdeploy.flags import LmdeployFlags
 from kvcalc.engines.lmdeploy.models import RELEASE
 from kvcalc.engines.pages import Kept
-from kvcalc.engines.result import Cache, CapacityResult, LayerGroup, Pool
+from kvcalc.engines.result import Cache, CapacityResult, Pool
 from kvcalc.errors import UsageError
-from kvcalc.memory.cache import cache_function
 from kvcalc.spec.model import ModelSpec
 
 STEP, SHARE, LEAST, RESERVED = 8192, Fraction(4, 5), 16, 1
@@ -54,14 +53,8 @@ def capacity(spec: ModelSpec, request: LmdeployFlags) -> CapacityResult:
             bytes=blocks * size + states,
         ),
         max_model_len=longest,
-        logical_bytes_per_request=(
-            cache_function(spec, CacheDtypes()).most(longest) if longest else None
-        ),
-        groups=tuple(
-            LayerGroup(mechanism=one.mechanism, layers=len(one.layers), block_tokens=block,
-                       page_bytes=one.row_bytes * block)
-            for one in kept if not one.once
-        ),
+        logical_bytes_per_request=pages.need(spec, longest),
+        groups=pages.paged(kept, block),
         caches=_states(kept, batch + 2),
         rules=(
             f"blocks of {block} tokens of all layers (CacheEngine)",

@@ -6,14 +6,12 @@ vLLM's planner divides the memory by the page that tpu-inference states as its p
 
 from fractions import Fraction
 
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import pages
 from kvcalc.engines.holding import Holding
-from kvcalc.engines.result import CapacityResult, LayerGroup, Pool
+from kvcalc.engines.result import CapacityResult, Pool
 from kvcalc.engines.tpu_inference.flags import TpuFlags
 from kvcalc.engines.tpu_inference.rows import RELEASE, kept_of, page_tokens
 from kvcalc.errors import UsageError
-from kvcalc.memory.cache import cache_function
 from kvcalc.spec.model import ModelSpec
 
 _NOTE = "rules of tpu-inference's default attention kernels; no environment variable of its own set"
@@ -60,11 +58,8 @@ def capacity(spec: ModelSpec, request: TpuFlags) -> CapacityResult:
             bytes=blocks * size,
         ),
         max_model_len=longest,
-        logical_bytes_per_request=(
-            cache_function(spec, CacheDtypes()).most(longest) if longest else None
-        ),
-        groups=tuple(LayerGroup(mechanism=one.mechanism, layers=len(one.layers), block_tokens=page,
-                                page_bytes=one.row_bytes * page) for one in kept),
+        logical_bytes_per_request=pages.need(spec, longest),
+        groups=pages.paged(kept, page),
         rules=(f"pages of {page:,} tokens of all layers", "whole lanes and words (get_kv_cache_shape)"),
         notes=(_NOTE,),
     )  # fmt: skip

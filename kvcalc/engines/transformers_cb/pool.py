@@ -14,13 +14,12 @@ blocks a request (initialization.py).
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import pages
 from kvcalc.engines.result import CapacityResult, LayerGroup, Pool, Waste
 from kvcalc.engines.transformers_cb.flags import TransformersCbFlags
 from kvcalc.engines.transformers_cb.models import RELEASE
 from kvcalc.engines.transformers_cb.pages import TRASH, Paged, paged
 from kvcalc.errors import UsageError
-from kvcalc.memory.cache import cache_function
 from kvcalc.spec.model import ModelSpec
 
 BATCH_TOKENS, REQUESTS, TABLE = 8192, 1024, 32
@@ -54,9 +53,7 @@ def capacity(spec: ModelSpec, request: TransformersCbFlags) -> CapacityResult:
         pool=pool,
         pool_range=None if least.num_blocks == most.num_blocks else (least, most),
         max_model_len=longest,
-        logical_bytes_per_request=(
-            cache_function(spec, CacheDtypes()).most(longest) if longest else None
-        ),
+        logical_bytes_per_request=pages.need(spec, longest),
         groups=tuple(_groups(cache, longest)),
         waste=(_trash(cache),),
         rules=(

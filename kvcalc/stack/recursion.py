@@ -118,6 +118,21 @@ class Recursion:
             return Fraction(0)
         return sum(self.depths[turn:], Fraction(0)) if self.depths else None
 
+    def routed(self, turns: list[int], share: Fraction, tokens: int, kept: int) -> str:
+        """Which tokens the layers of some recursions keep, and what decides that (expert choice)."""
+        num = self.num_recursions
+        origin = (
+            "recursion.capacities of the spec"
+            if self.capacities
+            else f"(N_r - r) / N_r with N_r = {num} and r = {turns[0]}, as recursion.capacities is "
+            f"not stated"
+        )
+        names = " and ".join(str(turn + 1) for turn in turns)
+        return (
+            f"{share} of the tokens, max(1, floor({share} * {tokens})) = {kept}: those that the "
+            f"router of recursion {names} of {num} lets through (expert choice: {origin})"
+        )
+
     def routers(self, hidden_size: int) -> Iterator[tuple[ParamTensor, ...]]:
         """The routers' weights: one per recursion under expert choice, one in all under token
         choice. Each stands where its recursion begins."""

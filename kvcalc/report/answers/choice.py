@@ -7,7 +7,7 @@ from kvcalc.deployment.choice import Choice, Choices, Way
 from kvcalc.report.cells import Bytes, Cell, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv
+from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -33,18 +33,36 @@ def to_object(choices: Choices) -> dict[str, Any]:
     )  # fmt: skip
 
 
-_COLUMNS = (
-    Column("model", "model"), Column("weights in", "dtype"), Column("weights"),
-    Column("longest context", right=True), Column("largest batch", right=True), Column("", "verdict"),
-    *for_csv("parameters", "weights_bytes", "free_bytes", "longest_context", "largest_batch", "command"),
-)  # fmt: skip
+def _columns(device_bytes: int) -> tuple[Column, ...]:
+    """Of (choice, way). device_bytes: what a device has, for weights that are more than that."""
+    over = f"over {format_bytes(device_bytes)}"
+
+    def weights(size: int | None) -> Cell:
+        return over if size is None else Bytes(size)
+
+    return (
+        Column("model", "model", of=lambda row: row[0].model),
+        Column("weights in", "dtype", of=lambda row: row[1].dtype),
+        Column("weights", of=lambda row: weights(row[1].weights_bytes)),
+        Column("longest context", of=lambda row: _far(*row), right=True),
+        Column("largest batch", right=True,
+               of=lambda row: _number(row[1].largest_batch) if row[1].holds else None),
+        Column("", "verdict", of=lambda row: row[1].verdict),
+        Column(None, "parameters", Count, lambda row: row[0].parameters),
+        Column(None, "weights_bytes", Bytes, lambda row: row[1].weights_bytes),
+        Column(None, "free_bytes", Bytes, lambda row: row[1].free_bytes),
+        Column(None, "longest_context", Count, lambda row: row[1].longest_context or None),
+        Column(None, "largest_batch", Count, lambda row: row[1].largest_batch or None),
+        Column(None, "command", of=lambda row: row[1].command),
+    )  # fmt: skip
 
 
 def sheet(choices: Choices) -> Sheet:
     """One row for each model; for one model, a row for each format."""
     shown = choices.choices
-    rows = [row for choice in shown for row in _rows(choice, choices, every=len(shown) == 1)]
-    parts: list[Part] = [Line("", lead=_about(choices)), Table("", _COLUMNS, tuple(rows))]
+    rows = [row for choice in shown for row in _rows(choice, every=len(shown) == 1)]
+    columns = _columns(choices.device.bytes)
+    parts: list[Part] = [Line("", lead=_about(choices)), Table("", columns, rows_of(columns, rows))]
     best = shown[0].best if len(shown) == 1 else None
     if best is not None:
         parts.append(Line(best.run or best.command, lead=f"the widest that fits, {best.dtype}:"))
@@ -66,38 +84,18 @@ def _about(choices: Choices) -> str:
     )
 
 
-def _rows(choice: Choice, choices: Choices, every: bool) -> Iterator[Row]:
-    best = choice.best
+def _rows(choice: Choice, every: bool) -> list[tuple[Choice, Way]]:
     if every:
-        yield from (_row(choice, way, choices) for way in choice.ways)
-    elif best is not None:
-        yield _row(choice, best, choices)
-    elif choice.ways:
-        # The narrowest says by how much it does not.
-        yield _row(choice, choice.ways[-1], choices)
+        return [(choice, way) for way in choice.ways]
+    # Where none fits, the narrowest says by how much it does not.
+    return [(choice, way) for way in ((choice.best,) if choice.best else choice.ways[-1:])]
 
 
-def _row(choice: Choice, way: Way, choices: Choices) -> Row:
-    num_bytes = way.weights_bytes
-    cells: tuple[Cell, ...] = (
-        choice.model,
-        way.dtype,
-        f"over {format_bytes(choices.device.bytes)}" if num_bytes is None else Bytes(num_bytes),
-        _far(way.longest_context, choice.model_context) if way.holds else None,
-        _number(way.largest_batch) if way.holds else None,
-        way.verdict,
-        Count(choice.parameters),
-        None if num_bytes is None else Bytes(num_bytes),
-        None if way.free_bytes is None else Bytes(way.free_bytes),
-        Count(way.longest_context) if way.longest_context else None,
-        Count(way.largest_batch) if way.largest_batch else None,
-        way.command,
-    )
-    return Row(cells)
-
-
-def _far(tokens: int | None, own: int | None) -> str:
+def _far(choice: Choice, way: Way) -> str | None:
     """``16,384``; behind it what the model was made for, where that is less."""
+    tokens, own = way.longest_context, choice.model_context
+    if not way.holds:
+        return None
     if tokens is None or own is None or tokens <= own:
         return _number(tokens)
     return f"{tokens:,} (made for {own:,})"

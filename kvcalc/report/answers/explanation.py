@@ -166,19 +166,7 @@ def _routed(spec: ModelSpec, group: CacheGroup, tokens: int) -> str:
         return ""
     layers = decoder_layers(spec)
     turns = sorted({layers[index].recursion or 0 for index in group.layers})
-    num, share = recursion.num_recursions, extent.fraction
-    origin = (
-        "recursion.capacities of the spec"
-        if recursion.capacities
-        else f"(N_r - r) / N_r with N_r = {num} and r = {turns[0]}, as recursion.capacities is not "
-        f"stated"
-    )
-    names = " and ".join(str(turn + 1) for turn in turns)
-    return (
-        f"{share} of the tokens, max(1, floor({share} * {tokens})) = "
-        f"{extent.positions(tokens, 0)}: those that the router of recursion {names} of {num} "
-        f"lets through (expert choice: {origin})"
-    )
+    return recursion.routed(turns, extent.fraction, tokens, extent.positions(tokens, 0))
 
 
 def _equation(told: Explanation, routed: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from kvcalc.report.answers.estimate import tokens_asked
 from kvcalc.report.cells import Bytes, Cell, Code, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv
+from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv, rows_of
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -163,7 +163,7 @@ def _longest(fit: Fit) -> str:
         whose = " (the model's longest)" if tokens == own else f" (made for at most {own:,})"
     else:
         whose = ""
-    low = "" if least == tokens else f"; {_or_none(least)} at the band's lower end"
+    low = "" if least == tokens else f"; {_in_words(least)} at the band's lower end"
     encoder = fit.request.workload.encoder_tokens
     beside = f" beside {encoder:,} of the encoder" if encoder else ""
     return f"{tokens:,} tokens{beside}{whose}{low}"
@@ -175,7 +175,7 @@ def _largest(fit: Fit) -> str:
         return "any"
     if not number:
         return "none"
-    low = "" if least == number else f"; {_or_none(least)} at the band's lower end"
+    low = "" if least == number else f"; {_in_words(least)} at the band's lower end"
     more = -(-number // fit.request.layout.data)
     step = step_of(fit.device, fit.request.of(batch_size=1))
     beyond = fit.request.record.schedules and step is not None and more > step.requests
@@ -187,10 +187,10 @@ def _count(number: int | None) -> Cell:
     return None if number is None else Count(number)
 
 
-def _or_none(number: int | None) -> str:
+def _in_words(number: int | None, none: str = "none") -> str:
     if number is None:
         return "any"
-    return f"{number:,}" if number else "none"
+    return f"{number:,}" if number else none
 
 
 def _fewest(fit: Fit, short: bool = False) -> str:
@@ -213,33 +213,26 @@ def sheet_of_all(fits: list[Fit]) -> Sheet:
         f"{first.model}: {asked.context_tokens:,} tokens x {asked.batch_size} in "
         f"{asked.cache.kv_name}, weights in {asked.dtype}{_by_engine(first)}"
     )
-    columns = (
-        Column("accelerator", "device"), Column("memory", right=True), Column("one device", "verdict"),
-        Column("longest context", "longest_context"), Column("largest batch", right=True),
-        Column("fewest devices", wraps=True),
-        *for_csv("model", "memory_bytes", "measured", "largest_batch", "fewest_devices"),
-    )  # fmt: skip
     # The notes that hold on every accelerator.
     notes = tuple(note for note in first.notes if all(note in fit.notes for fit in fits))
-    table = Table("", columns, tuple(map(_row_of_all, fits)))
+    table = Table("", _OF_ALL, rows_of(_OF_ALL, fits))
     if not all(fit.device.measured for fit in fits):
         notes = ("*: the vendor's figure; the others were read by programs", *notes)
     return Sheet("", "", (Line("", lead=about), table), notes, ALL_KEYS)
 
 
-def _row_of_all(fit: Fit) -> Row:
-    device, batch = fit.device, fit.largest_batch
-    longest = fit.longest_context
-    return Row((
-        device.name,
-        format_bytes(device.bytes) + ("" if device.measured else "*"),
-        fit.verdict,
-        "any" if longest is None else Count(longest) if longest else None,
-        "any" if batch is None else f"{batch:,}" if batch else None,
-        _fewest(fit, short=True),
-        fit.model,
-        Bytes(device.bytes),
-        "yes" if device.measured else "no",
-        Count(batch) if batch else None,
-        None if fit.fewest is None else Count(fit.fewest.devices),
-    ))  # fmt: skip
+_OF_ALL = (
+    Column("accelerator", "device", of=lambda fit: fit.device.name),
+    Column("memory", right=True,
+           of=lambda fit: format_bytes(fit.device.bytes) + "*" * (not fit.device.measured)),
+    Column("one device", "verdict"),
+    Column("longest context", "longest_context",
+           of=lambda fit: Count(fit.longest_context) if fit.longest_context
+           else _in_words(fit.longest_context, "")),
+    Column("largest batch", of=lambda fit: _in_words(fit.largest_batch, ""), right=True),
+    Column("fewest devices", of=lambda fit: _fewest(fit, short=True), wraps=True),
+    Column(None, "model"), Column(None, "memory_bytes", Bytes, lambda fit: fit.device.bytes),
+    Column(None, "measured", of=lambda fit: "yes" if fit.device.measured else "no"),
+    Column(None, "largest_batch", Count, lambda fit: fit.largest_batch or None),
+    Column(None, "fewest_devices", Count, lambda fit: fit.fewest and fit.fewest.devices),
+)  # fmt: skip

@@ -1,6 +1,6 @@
 """``kvcalc fit`` and ``capacity`` for llama.cpp: its own memory table, and the command to paste."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kvcalc.engines.llama_cpp.alongside import Beside
@@ -11,7 +11,7 @@ from kvcalc.report.answers.fit import closing_tables
 from kvcalc.report.cells import Bytes, Cell, Code, Count, Mebibytes
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table
+from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes
 
 KEYS = (
@@ -51,47 +51,41 @@ def _use(use: Use) -> dict[str, Any]:
 
 def sheet(fit: LocalFit) -> Sheet:
     parts: list[Part] = [Line(headline(fit), close=True)]
-    columns = (
-        Column("MiB", "device"), Column("layers", "layers"), Column("total", "memory_bytes"),
-        Column("model", "model_bytes"), Column("context", "cache_bytes"),
-        Column("compute, at most", right=True), Column("outside", "outside_bytes"),
-        Column("free", "free_bytes", right=True), Column(None, "output_bytes"),
-        Column(None, "compute_bytes"), Column(None, "compute_most_bytes"),
-    )  # fmt: skip
-    rows = [row for use in fit.table.uses for row in (_row(use), *map(_own_row, use.beside))]
-    parts.append(Table("device", columns, tuple(rows)))
+    parts_of = [part for use in fit.table.uses for part in (use, *use.beside)]
+    parts.append(Table("device", _COLUMNS, rows_of(_COLUMNS, parts_of)))
     changes = [(change.what, change.effect) for change in fit.changes]
     parts += closing_tables("how it runs", _answers(fit), "what reads less of RAM, or makes it fit",
                             "what it does", changes)  # fmt: skip
     return Sheet(fit.model, "", tuple(parts), fit.notes, KEYS)
 
 
-def _row(use: Use) -> Row:
-    memory, free = use.memory, use.free()
-    return Row((
-        use.name, Count(use.layers), None if memory is None else Mebibytes(memory), *_held(use),
-        Mebibytes(use.outside.most or 0), None if free is None else Mebibytes(free), *_buffers(use),
-    ))  # fmt: skip
+def _named(part: Use | Beside) -> str:
+    """What lies on a device beside the model stands below it; it is counted in what is free."""
+    return part.name if isinstance(part, Use) else f"+ {part.name}"
 
 
-def _own_row(part: Beside) -> Row:
-    """A row below the device's: what lies there beside the model, counted in what is free."""
-    return Row((f"+ {part.name}", None, None, *_held(part), None, None, *_buffers(part)))
-
-
-def _held(part: Use | Beside) -> tuple[Cell, ...]:
+def _compute(part: Use | Beside) -> Cell:
     most = part.compute.most
-    compute = "not predicted" if most is None else Mebibytes(most + part.output_bytes)
-    return Mebibytes(part.model_bytes), Mebibytes(part.cache_bytes), compute
+    return "not predicted" if most is None else Mebibytes(most + part.output_bytes)
 
 
-def _buffers(part: Use | Beside) -> tuple[Cell, ...]:
-    most = part.compute.most
-    return (
-        Bytes(part.output_bytes),
-        Bytes(part.compute.least),
-        None if most is None else Bytes(most),
-    )
+def _of_device(of: Callable[[Use], int | None]) -> Callable[[Use | Beside], int | None]:
+    """What is said of a device alone."""
+    return lambda part: of(part) if isinstance(part, Use) else None
+
+
+_COLUMNS = (
+    Column("MiB", "device", of=_named),
+    Column("layers", "layers", Count, _of_device(lambda use: use.layers)),
+    Column("total", "memory_bytes", Mebibytes, _of_device(lambda use: use.memory)),
+    Column("model", "model_bytes", Mebibytes), Column("context", "cache_bytes", Mebibytes),
+    Column("compute, at most", of=_compute, right=True),
+    Column("outside", "outside_bytes", Mebibytes, _of_device(lambda use: use.outside.most or 0)),
+    Column("free", "free_bytes", Mebibytes, _of_device(Use.free), right=True),
+    Column(None, "output_bytes", Bytes),
+    Column(None, "compute_bytes", Bytes, lambda part: part.compute.least),
+    Column(None, "compute_most_bytes", Bytes, lambda part: part.compute.most),
+)  # fmt: skip
 
 
 def _answers(fit: LocalFit) -> Iterator[tuple[Cell, Cell, Cell]]:

@@ -90,28 +90,11 @@ def workload_cache(
     held = holding(name, spec, workload, kv_dtype, version, device)
     ranks, sequences = workload.layout.tensor, workload.num_sequences
     need = logical_parts(spec, workload)
-    causes: dict[str, Waste] = {}
-
-    def add(cause: str, num_bytes: int, why: str) -> None:
-        if num_bytes:
-            before = causes[cause].bytes if cause in causes else 0
-            causes[cause] = Waste(cause=cause, bytes=before + num_bytes, why=why)
-
-    for share in held.shares:
-        for waste in share.waste:
-            add(waste.cause, waste.bytes * ranks * sequences, waste.why)
     whole = held
     if ranks > 1:
         undivided = changed(workload, layout=Layout())
         whole = holding(name, spec, undivided, kv_dtype, version, device)
-    for part in PARTS:
-        own = sum(share.need[part] for share in held.shares) * ranks * sequences
-        once = sum(share.need[part] for share in whole.shares) * sequences
-        add("replication", own - once, f"heads, latents or states that several of the {ranks} "
-            "tensor-parallel ranks keep, or that do not divide evenly")  # fmt: skip
-        add(f"format of {_WHAT[part]}", once - need[part], held.formats[part])
     rest = held.rest(sequences) if held.rest is not None else 0
-    add("sector rounding", rest * len(held.shares) * ranks, "the last sectors are not full")
     per_rank = [share.bytes * sequences + rest for share in held.shares]
     far = -(-held.far // held.period) * held.period
     at, next_ = (sum(held.stage_bytes(far + extra)) * ranks for extra in (0, held.period))
@@ -127,7 +110,7 @@ def workload_cache(
         groups=tuple(slab for share in held.shares for slab in share.slabs),
         ranks=ranks,
         sequences=sequences,
-        waste=tuple(causes.values()),
+        waste=_waste(held, whole, need, rest, ranks=ranks, sequences=sequences),
         rules=held.rules,
         notes=held.notes,
         rest_bytes=rest * len(held.shares) * ranks,
@@ -135,6 +118,30 @@ def workload_cache(
         if record.loads is None
         else record.loads(spec, workload.dtype, workload.layout, version, device),
     )
+
+
+def _waste(
+    held: Holding, whole: Holding, need: dict[Part, int], rest: int, *, ranks: int, sequences: int
+) -> tuple[Waste, ...]:
+    """Why more is held than needed. whole: the same on one rank. rest: bytes of a rank for them all."""
+    causes: dict[str, Waste] = {}
+
+    def add(cause: str, num_bytes: int, why: str) -> None:
+        if num_bytes:
+            before = causes[cause].bytes if cause in causes else 0
+            causes[cause] = Waste(cause=cause, bytes=before + num_bytes, why=why)
+
+    for share in held.shares:
+        for waste in share.waste:
+            add(waste.cause, waste.bytes * ranks * sequences, waste.why)
+    for part in PARTS:
+        own = sum(share.need[part] for share in held.shares) * ranks * sequences
+        once = sum(share.need[part] for share in whole.shares) * sequences
+        add("replication", own - once, f"heads, latents or states that several of the {ranks} "
+            "tensor-parallel ranks keep, or that do not divide evenly")  # fmt: skip
+        add(f"format of {_WHAT[part]}", once - need[part], held.formats[part])
+    add("sector rounding", rest * len(held.shares) * ranks, "the last sectors are not full")
+    return tuple(causes.values())
 
 
 @frozen(kw_only=True)

@@ -22,6 +22,8 @@ from kvcalc.frozen import frozen
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
 
+# Layers that vLLM and SGLang pack of several: a rule for one part is for all (packed_modules_mapping).
+PACKED = (frozenset(("q_proj", "k_proj", "v_proj")), frozenset(("gate_proj", "up_proj")))
 # An element of an adapter in peft's hands, beside 16-bit weights.
 PEFT_BYTES = 4
 
@@ -116,6 +118,12 @@ class Adapters:
         if self.unclear and not self.named:
             raise UnsupportedError(self.unclear)
         return tuple(each for each in self.every if not self.named or each.name in self.named)
+
+    @property
+    def named_whole(self) -> frozenset[str]:
+        """The words that were named, and the others of a layer that servers pack of several."""
+        packed = [parts for parts in PACKED if not parts.isdisjoint(self.named)]
+        return frozenset(self.named).union(*packed)
 
     @property
     def parameters(self) -> int:

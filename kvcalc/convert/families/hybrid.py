@@ -73,21 +73,25 @@ _NEMOTRON_H = {
 }  # fmt: skip
 
 
-def nemotron_h(c: Config) -> ModelSpec:
-    """One sublayer a layer: Mamba-2, attention, feed-forward or experts, in the order of a pattern."""
+def _sublayers(c: Config) -> list[str]:
+    """The letter of each layer: M, *, - or E."""
     pattern = c.word("hybrid_override_pattern", None)
     stated = c.words("layers_block_type")
     if stated is not None:
         for word in stated:
             if word not in _NEMOTRON_H:
                 c.refuse("layers_block_type", f"layers of type '{word}' are not accounted for here")
-        order = [_NEMOTRON_H[word] for word in stated]
-    elif pattern:
+        return [_NEMOTRON_H[word] for word in stated]
+    if pattern:
         if set(pattern) - set(_NEMOTRON_H.values()):
             c.refuse("hybrid_override_pattern", "known letters are M * - E")
-        order = list(pattern)
-    else:
-        c.missing("hybrid_override_pattern")
+        return list(pattern)
+    c.missing("hybrid_override_pattern")
+
+
+def nemotron_h(c: Config) -> ModelSpec:
+    """One sublayer a layer: Mamba-2, attention, feed-forward or experts, in the order of a pattern."""
+    order = _sublayers(c)
     c.fixed("attention_bias", False, what="transformers' attention has no biases here")
     c.fixed("sliding_window", None, what="a window, which transformers' cache does not have here")
     if c.maybe("num_hidden_layers", None) not in (None, len(order)):

@@ -21,8 +21,7 @@ from kvcalc.memory.adapters import Adapted, Adapters
 from kvcalc.spec.model import ModelSpec
 
 _BYTES = 2
-# The parts of a packed layer, and the names under which checkpoints pack it themselves.
-_PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+# The names under which checkpoints pack layers themselves.
 _SLICES = {"qkv_proj": 3, "gate_up_proj": 2}
 _PAD = 64
 _ATTENTION = frozenset(("mha", "mqa", "gqa"))
@@ -60,10 +59,7 @@ class SglangReservation:
 
 
 def _layers(adapters: Adapters, spec: ModelSpec) -> tuple[Adapted, ...]:
-    words = set(adapters.named)
-    for parts in _PACKED:
-        if words.intersection(parts):
-            words.update(parts)
+    words = adapters.named_whole
     kinds = {part.kind for block in spec.blocks.values() for part in block.mechanisms()}
     known = _ATTENTION | ({"moe"} if _routed_alone(spec) else {"gated"})
     if not kinds <= known or spec.encoder is not None:

@@ -158,19 +158,25 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
     for (mechanism, window, k, v, idx), count in found.items():
         layers.kinds.append(Kind(mechanism, count, window, k, v, idx))
     if stage.stop == len(decoder_layers(spec)):
-        if request.draft is not None:
-            if request.draft.spec.reads_target:
-                raise UnsupportedError(
-                    f"--draft {request.draft.spec.name}: how SGLang sizes its pool beside a draft that "
-                    "reads the model's keys and values (FROZEN_KV_MTP) is not accounted for"
-                )
-            check_kind(request.draft.spec, rules.drafts, f"SGLang {rules.version}")
-            _draft_model(request.draft.spec, request, layers)
-        elif request.mtp_layers:
-            if spec.mtp is not None:
-                mtp_modules(spec, request.mtp_layers)
-            _draft(request.mtp_layers, layers)
+        _drafting(spec, request, layers)
     return layers
+
+
+def _drafting(spec: ModelSpec, request: SglangFlags, layers: Layers) -> None:
+    """What a draft or MTP modules keep, on the last stage. Raises UnsupportedError."""
+    if request.draft is not None:
+        draft, rules = request.draft.spec, rules_for(request.engine_version)
+        if draft.reads_target:
+            raise UnsupportedError(
+                f"--draft {draft.name}: how SGLang sizes its pool beside a draft that "
+                "reads the model's keys and values (FROZEN_KV_MTP) is not accounted for"
+            )
+        check_kind(draft, rules.drafts, f"SGLang {rules.version}")
+        _draft_model(draft, request, layers)
+    elif request.mtp_layers:
+        if spec.mtp is not None:
+            mtp_modules(spec, request.mtp_layers)
+        _draft(request.mtp_layers, layers)
 
 
 def _attention(

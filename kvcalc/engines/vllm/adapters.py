@@ -24,7 +24,6 @@ from kvcalc.spec.model import ModelSpec
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _BYTES = 2
 _MOST_TOKENS = 258048
-_PACKED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 # By model_type, of the classes that were run: whether they list the token table, and the head.
 _BOTH, _TABLE_ALONE, _NEITHER = (True, True), (True, False), (False, False)
 _ENDS: dict[str, tuple[bool, bool]] = {
@@ -100,10 +99,7 @@ def slot_rank(rank: int) -> int:
 
 def _layers(adapters: Adapters, spec: ModelSpec) -> tuple[Adapted, ...]:
     """The layers that have slots, packed ones whole."""
-    words = set(adapters.named)
-    for parts in _PACKED:
-        if words.intersection(parts):
-            words.update(parts)
+    words = adapters.named_whole
     kind = spec.model_type or spec.name
     if kind not in _ENDS:
         raise UnsupportedError(

@@ -122,14 +122,9 @@ def shapes(slab: Slab, ranks: int, sequences: int) -> list[tuple[str, tuple[int,
 
 def _notes(cache: EngineCache) -> tuple[str, ...]:
     loaded = cache.loaded
-    said = (
-        ("loaded weights: " + loaded,)
-        if isinstance(loaded, str)
-        else loaded.notes
-        if loaded
-        else ()
-    )
-    return (*cache.rules, *cache.notes, *said)
+    if isinstance(loaded, str):
+        return (*cache.rules, *cache.notes, f"loaded weights: {loaded}")
+    return (*cache.rules, *cache.notes, *(loaded.notes if loaded else ()))
 
 
 def _engine_object(row: Accounting, logical_bytes: int) -> dict[str, Any]:

@@ -3,21 +3,28 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kvcalc.report.cells import Cell, Count, Tone, Toned
+from kvcalc.report.cells import Count, Tone, Toned
 from kvcalc.report.objects import verify as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Points, Row, Sheet, Table, table
+from kvcalc.report.sheet import (
+    Answer,
+    Column,
+    Line,
+    Part,
+    Points,
+    Row,
+    Sheet,
+    Table,
+    rows_of,
+    table,
+)
 
 if TYPE_CHECKING:
-    from kvcalc.proofs import Proof, Verification
+    from kvcalc.proofs import Proof, Tensor, Verification
     from kvcalc.proofs import Row as Compared
 
 KEYS = (
     "model", "proof", "tensor", "verdict", "unit", "layers", "formula", "measured", "note",
-)  # fmt: skip
-_TENSORS = (
-    Column("tensor", wraps=True), Column("layers"), Column("formula", wraps=True),
-    Column("measured", wraps=True), Column("", wraps=True),
 )  # fmt: skip
 _TONES: dict[str, Tone] = {"pass": "good", "FAIL": "bad", "n/a": "faint", "not run": "bad"}
 # More models than this are summarised; what failed is listed all the same.
@@ -33,22 +40,18 @@ def answer(results: "tuple[Verification, ...]") -> Answer:
 
 def to_object(results: "tuple[Verification, ...]") -> dict[str, Any]:
     """Models in the order they were named."""
+    passed = [found.passed for found in results]
     return {
-        "passed": all(found.passed for found in results),
+        "passed": all(passed),
         "num_models": len(results),
-        "num_passed": sum(found.passed for found in results),
+        "num_passed": sum(passed),
         "models": [_model(found) for found in results],
     }
 
 
 def _model(found: "Verification") -> dict[str, Any]:
-    return filled(
-        objects.Model, found,
-        made_small=[
-            {"field": path, "true": old, "small": new} for path, old, new in found.changes
-        ],
-        proofs=[filled(objects.Proof, proof) for proof in found.proofs],
-    )  # fmt: skip
+    small = [{"field": path, "true": old, "small": new} for path, old, new in found.changes]
+    return filled(objects.Model, found, made_small=small)
 
 
 def records(results: "tuple[Verification, ...]") -> "Iterator[Sequence[object]]":
@@ -61,11 +64,8 @@ def records(results: "tuple[Verification, ...]") -> "Iterator[Sequence[object]]"
             said = "; ".join((*proof.failures, *proof.notes))
             yield (*start, "", _verdict(proof), proof.unit, "", *totals, said)
             for row in proof.rows:
-                shapes = (
-                    f"{list(one.shape)} {one.dtype}" if one else ""
-                    for one in (row.formula, row.measured)
-                )
                 word = "pass" if row.passed else "FAIL"
+                shapes = (_shape(row.formula), _shape(row.measured))
                 yield (*start, row.tensor, word, "", row.count, *shapes, row.note)
 
 
@@ -90,7 +90,7 @@ def _sheet(found: "Verification") -> Sheet:
         parts.append(Line(f"{_verdict(proof)}  {_headline(proof)}", lead=proof.name))
         parts += [Line(f"  {note}", tone="faint", close=True) for note in proof.notes]
         if proof.rows:
-            rows = [Row(_row_cells(row)) for row in proof.rows]
+            rows = rows_of(_TENSORS, proof.rows)
             parts.append(table(proof.name, _TENSORS, rows, close=True))
     if found.plan:
         parts += [Line(found.plan, tone="faint"), Line(_scale(found), tone="faint", close=True)]
@@ -116,14 +116,13 @@ def _headline(proof: "Proof") -> str:
     )
 
 
-def _row_cells(row: "Compared") -> tuple[Cell, ...]:
-    """The cells of one tensor."""
-    formula = f"{list(row.formula.shape)} {row.formula.dtype}" if row.formula else ""
-    measured = f"{list(row.measured.shape)} {row.measured.dtype}" if row.measured else ""
-    if row.formula == row.measured and row.passed:
-        measured = "the same" if measured else ""
-    note = row.note if row.passed else f"MISMATCH {row.note}".strip()
-    return row.tensor, Count(row.count), formula, measured, note
+def _shape(tensor: "Tensor | None") -> str:
+    return f"{list(tensor.shape)} {tensor.dtype}" if tensor else ""
+
+
+def _measured(row: "Compared") -> str:
+    same = row.measured and row.formula == row.measured and row.passed
+    return "the same" if same else _shape(row.measured)
 
 
 def _scale(found: "Verification") -> str:
@@ -181,3 +180,12 @@ def _failures(results: "tuple[Verification, ...]") -> Iterator[str]:
         for proof in found.proofs:
             for failure in proof.failures:
                 yield f"{found.model}: {proof.name}: {failure}"
+
+
+_TENSORS = (
+    Column("tensor", of=lambda row: row.tensor, wraps=True),
+    Column("layers", of=lambda row: Count(row.count)),
+    Column("formula", of=lambda row: _shape(row.formula), wraps=True),
+    Column("measured", of=_measured, wraps=True),
+    Column("", of=lambda row: row.note if row.passed else f"MISMATCH {row.note}".strip(), wraps=True),
+)  # fmt: skip

@@ -15,6 +15,7 @@ from kvcalc.cli.app import COMMANDS, main
 from kvcalc.deployment.hardware import find
 from kvcalc.report.cells import Count
 from kvcalc.report.formats import PRINTERS, WITHOUT_NOTES, as_text
+from kvcalc.report.objects import ANSWERS
 from kvcalc.report.sheet import Answer, Column, Line, Points, Row, Sheet, Table
 from kvcalc.units import format_bytes
 
@@ -60,7 +61,16 @@ SAID = {
     "models llama-3-8b": (131072,),
     # 512 + 64 elements of two bytes a token in each of 61 layers.
     "explain deepseek-v3 --context 8k": (8388608, 1048576),
+    # vLLM's blocks of 16 tokens of 131,072 bytes, 512 of them.
+    "tiers llama-3-8b --host 20GiB --context 8k": (2097152, 1073741824),
 }
+# Answers about files, revisions, proofs and requests, which tests of their own have in all formats.
+ELSEWHERE = {"check", "diff", "verify", "traffic", "error"}
+
+
+def test_every_answer_has_numbers_above() -> None:
+    missing = ANSWERS.keys() - {command.split()[0] for command in SAID} - ELSEWHERE
+    assert missing == set(), "a command of it in SAID, with its numbers"
 
 
 @pytest.mark.parametrize("format", PRINTERS)

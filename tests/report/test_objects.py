@@ -84,6 +84,12 @@ def test_an_answer_has_the_keys_of_its_schema_and_no_others(
     assert wrong is None, f"{wrong.json_path}: {wrong.message}"
 
 
+def test_every_answer_is_asked_for() -> None:
+    # diff needs a repository, verify PyTorch.
+    missing = ANSWERS.keys() - ASKED.keys() - {"diff", "verify"}
+    assert missing == set(), "a command of it in ASKED"
+
+
 def test_a_key_that_the_types_do_not_name_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     found = answered("estimate llama-3-8b", capsys)
     checker = jsonschema.Draft7Validator(schema("estimate", closed=True))

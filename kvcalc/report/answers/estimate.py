@@ -52,7 +52,7 @@ def answer(found: Sequence[Found], every: bool = False) -> Answer:
 
 def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
     """The contract's object for one model."""
-    spec, workload = estimate.spec, estimate.workload
+    spec, workload, parameters = estimate.spec, estimate.workload, estimate.parameters
     step = {
         "tokens": step_tokens(workload),
         "bytes": _largest(estimate.step),
@@ -62,10 +62,14 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
         objects.Estimate, estimate,
         model=named(spec.name, spec.source, path),
         workload=filled(objects.Workload, workload, state_dtype=estimate.state_dtype),
+        parallelism=workload.layout,
         parameters=filled(
-            objects.Parameters, estimate,
-            by_component=_by_component(estimate.parameters.by_component)
+            objects.Parameters, parameters,
+            total=estimate.total_parameters,
+            by_component=_by_component(parameters.by_component)
             | {part.name: part.parameters for part in estimate.beside},
+            mtp=estimate.mtp_parameters,
+            checkpoint=estimate.published_parameters,
         ),
         weights=_weights(estimate),
         cache=_cache(estimate.cache),

@@ -1,6 +1,6 @@
 """``kvcalc estimate --format json``."""
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from kvcalc.memory.workspace import WorkspaceItem
 from kvcalc.report.objects.common import Model, Waste
@@ -85,14 +85,14 @@ class Parameters(TypedDict):
             only where it is not the total.
     """
 
-    total: Annotated[int, "total_parameters"]
-    language_model: Annotated[int, "parameters.language_model"]
-    active: Annotated[int, "parameters.active"]
-    active_without_embedding: Annotated[int, "parameters.active_without_embedding"]
+    total: int
+    language_model: int
+    active: int
+    active_without_embedding: int
     by_component: Components
-    buffers: Annotated[int, "parameters.buffers"]
-    mtp: Annotated[int, "mtp_parameters"]
-    checkpoint: NotRequired[Annotated[int, "published_parameters"]]
+    buffers: int
+    mtp: int
+    checkpoint: NotRequired[int]
 
 
 class File(TypedDict):
@@ -229,7 +229,7 @@ class Counted(TypedDict):
     model: Model
     workload: Workload
     engine: str
-    parallelism: Annotated[Parallelism, "workload.layout"]
+    parallelism: Parallelism
     parameters: Parameters
     weights: Weights
 

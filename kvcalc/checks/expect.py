@@ -27,24 +27,22 @@ def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
             f"nothing until it is checked against a source",
         )
         return
-    total = None
     for name, expected, found in _pairs(spec, spec.expect):
-        if name == "parameters":
-            total = expected
         if expected is not None and expected != found:
             message = f"expected {expected}, found {found} ({found - expected:+d})"
             yield "KV301", f"expect.{name}", message
     # A total that is wrong was just said, and would be wrong here again.
-    if total in (None, summarise(spec).total):
-        yield from _published(spec)
+    counted = summarise(spec).total
+    if spec.expect.parameters in (None, counted):
+        yield from _published(spec, counted)
 
 
-def _published(spec: ModelSpec) -> Iterator[Finding]:
+def _published(spec: ModelSpec, counted: int) -> Iterator[Finding]:
     """KV301 where the published files hold more or less than the model and what is said to be beside it."""
     if spec.checkpoint is None:
         return
     stated, beside = spec.checkpoint.parameters, sum(spec.checkpoint.beside.values())
-    found = summarise(spec).total + beside
+    found = counted + beside
     if stated != found:
         parts = f" and {beside} beside it" if beside else ""
         message = f"the files hold {stated}, the model{parts} {found} ({found - stated:+d})"

@@ -5,12 +5,18 @@ published, and so do the rows here: bf16 (or fp16, fp32 where that is asked for)
 files of its own says otherwise: llama.cpp writes a projector file, mlx-lm drops the towers.
 """
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, remembered
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component
 from kvcalc.towers.tensors import TowerGroup
+
+if TYPE_CHECKING:
+    from kvcalc.towers import Tower
 
 # What a tower counts as, in the order that answers name them.
 TOWER_COMPONENTS: tuple[Component, ...] = ("vision", "audio", "projector")
@@ -20,11 +26,14 @@ TOWER_COMPONENTS: tuple[Component, ...] = ("vision", "audio", "projector")
 def tower_groups(spec: ModelSpec) -> tuple[ParamGroup, ...]:
     """Every weight of the towers, in the order of the spec; they stand whole on the first stage."""
     return tuple(
-        _group(name, group)
-        for name, tower in spec.towers.items()
-        for group in tower.groups()
-        if group.tensors
+        _group(name, group) for name, tower in spec.towers.items() for group in _groups_of(tower)
     )
+
+
+@lru_cache(maxsize=1024)
+def _groups_of(tower: "Tower") -> tuple[TowerGroup, ...]:
+    """Remembered: models of one family have the same towers."""
+    return tuple(group for group in tower.groups() if group.tensors)
 
 
 def _group(name: str, group: TowerGroup) -> ParamGroup:

@@ -1,6 +1,8 @@
 """The YAML parser, libyaml's where it is there, which remembers what words resolve to."""
 
-from typing import Any, ClassVar
+from functools import lru_cache
+from operator import is_
+from typing import Any
 
 import yaml
 
@@ -10,33 +12,24 @@ COLLECTIONS: dict[type, str] = {
     yaml.SequenceNode: "tag:yaml.org,2002:seq",
     yaml.MappingNode: "tag:yaml.org,2002:map",
 }
+_RESOLVER: Any = yaml.resolver.Resolver()
+
+
+@lru_cache(maxsize=4096)
+def _tag(kind: Any, value: Any, implicit: Any) -> str:
+    """The tag of a node, as the parser's own; specs say the same plain words."""
+    if kind is not yaml.ScalarNode:
+        return COLLECTIONS[kind]
+    found: str = _RESOLVER.resolve(kind, value, implicit)
+    return found
 
 
 class Parser(_PARSER):  # type: ignore[misc]
-    """Asked for the tag of every node; specs say the same plain words.
+    """Asked for the tag of every node, around it for rules by path, of which there are none.
 
-    The parser's own looks at each node for rules by path, of which it has none.
+    What is asked so often is no function of Python's: of these two one says nothing that is heard.
     """
 
-    _resolved: ClassVar[dict[str, str]] = {}
-
-    def descend_resolver(self, parent: Any, index: Any) -> None:
-        """Nothing to look for."""
-
-    def ascend_resolver(self) -> None:
-        """Nothing to leave."""
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        """The tag of a node, as the parser's own."""
-        if kind is not yaml.ScalarNode:
-            return COLLECTIONS[kind]
-        if not implicit[0]:
-            return "tag:yaml.org,2002:str"
-        tag = self._resolved.get(value)
-        if tag is None:
-            tag = super().resolve(kind, value, implicit)
-            if len(value) <= 40:
-                if len(self._resolved) > 4096:
-                    self._resolved.clear()
-                self._resolved[value] = tag
-        return tag
+    descend_resolver = staticmethod(is_)
+    ascend_resolver = staticmethod(bool)
+    resolve = staticmethod(_tag)

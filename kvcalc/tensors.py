@@ -231,7 +231,7 @@ class Shard:
 
     def per_rank(self, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
         axis = self.axis % len(shape)
-        size = sum(part.per_rank(ranks) for part in self.parts)
+        size = sum([part.per_rank(ranks) for part in self.parts])
         return (*shape[:axis], size, *shape[axis + 1 :])
 
 

@@ -32,7 +32,7 @@ from kvcalc.engines import SERVING
 from kvcalc.engines.engine import Batch
 from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.spec.layers import decoder_layers
-from kvcalc.spec.model import Block, ModelSpec
+from kvcalc.spec.model import ModelSpec
 from kvcalc.units import GIB, KIB, MIB
 
 EVIDENCE = "36 startups, llm-d-incubation/llm-d-planner accuracy/results/v0.19.0"
@@ -153,7 +153,7 @@ def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:
     total = base + per_layer * layers + per_width * layers * spec.hidden_size // tensor
     least, most = _band(total, 82, 109)
     extra = ""
-    if any(_is_moe(block) for block in spec.blocks.values()):
+    if _has_experts(spec):
         total, least, most = total + 891 * MIB, least + 174 * MIB, most + 942 * MIB
         extra = " + 0.87 GiB [experts]"
     return Overhead(
@@ -165,8 +165,9 @@ def _graphs(spec: ModelSpec, tensor: int, pipeline: int) -> Overhead:
     )
 
 
-def _is_moe(block: Block) -> bool:
-    return block.ffn is not None and block.ffn.kind == "moe"
+@remembered
+def _has_experts(spec: ModelSpec) -> bool:
+    return any(block.ffn is not None and block.ffn.kind == "moe" for block in spec.blocks.values())
 
 
 def _libraries(tensor: int, pipeline: int) -> Overhead:

@@ -90,7 +90,7 @@ def stage_functions(
     made = _on_stages(groups)
     if stages not in made:
         made[stages] = [
-            tuple(kept for group in groups if (kept := _on_stage(group, stage)).layers)
+            tuple([kept for group in groups if (kept := _on_stage(group, stage)) is not None])
             for stage in stages
         ]
     return [compile_groups(held, dtypes, layout.tensor) for held in made[stages]]
@@ -104,8 +104,11 @@ def _on_stages(
     return {}
 
 
-def _on_stage(group: CacheGroup, stage: range) -> CacheGroup:
-    """The layers of it that the stage has."""
+def _on_stage(group: CacheGroup, stage: range) -> CacheGroup | None:
+    """The layers of it that the stage has; None where it has none."""
     if group.stack != "decoder":
         return group
-    return changed(group, layers=tuple([index for index in group.layers if index in stage]))
+    layers = tuple([index for index in group.layers if index in stage])
+    if len(layers) == len(group.layers):
+        return group
+    return changed(group, layers=layers) if layers else None

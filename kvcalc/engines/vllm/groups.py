@@ -59,12 +59,21 @@ class Layout:
             return self.fixed_bytes
         mine = None if layers is None else frozenset(layers)
         if mine not in self._widths:
-            self._widths[mine] = max(
-                sum([entry.page.page_bytes for entry in group.entries
-                     if mine is None or entry.layer in mine])
-                for group in self.groups
-            )  # fmt: skip
+            widths = [0] * len(self.groups)
+            for layer in self._pages if mine is None else self._pages.keys() & mine:
+                for group, page_bytes in self._pages[layer]:
+                    widths[group] += page_bytes
+            self._widths[mine] = max(widths)
         return self._widths[mine]
+
+    @cached_property
+    def _pages(self) -> dict[int, list[tuple[int, int]]]:
+        """For each layer its pages: the group's number, and bytes."""
+        pages: dict[int, list[tuple[int, int]]] = {}
+        for number, group in enumerate(self.groups):
+            for entry in group.entries:
+                pages.setdefault(entry.layer, []).append((number, entry.page.page_bytes))
+        return pages
 
     @cached_property
     def _widths(self) -> dict[frozenset[int] | None, int]:

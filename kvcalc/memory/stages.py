@@ -47,11 +47,12 @@ def decoder_stages(spec: ModelSpec, ranks: int) -> tuple[range, ...]:
 
 def refuse_split_cache(spec: ModelSpec, stages: Collection[Collection[int]]) -> None:
     """Raise UnsupportedError where a layer reads the cache of a layer on another stage."""
-    if len(stages) == 1:
+    sources = {} if len(stages) == 1 else _other_sources(spec)
+    if not sources:
         return
     split: dict[int, list[str]] = {}
     stage_of = {layer: number for number, stage in enumerate(stages) for layer in stage}
-    for layer, source in enumerate(_cache_sources(spec)):
+    for layer, source in sources.items():
         if stage_of.get(source) != stage_of.get(layer):
             split.setdefault(source, []).append(str(layer))
     if split:
@@ -62,10 +63,11 @@ def refuse_split_cache(spec: ModelSpec, stages: Collection[Collection[int]]) -> 
 
 
 @remembered
-def _cache_sources(spec: ModelSpec) -> tuple[int, ...]:
-    """For each layer the one whose cache it reads."""
+def _other_sources(spec: ModelSpec) -> dict[int, int]:
+    """For each layer that reads another's cache that layer."""
     layers = decoder_layers(spec)
-    return tuple(_cache_source(spec, layers, layer) for layer in layers)
+    sources = {layer.index: _cache_source(spec, layers, layer) for layer in layers}
+    return {layer: source for layer, source in sources.items() if layer != source}
 
 
 def _cache_source(spec: ModelSpec, layers: tuple[Layer, ...], layer: Layer) -> int:

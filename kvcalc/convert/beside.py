@@ -60,10 +60,20 @@ def beside_of(
     """The parts as they were said. draft: a model as ``locate`` takes it. Raises UsageError for a method
     of drafting in a model's place, and as ``locate`` does."""
     found = None
+    check_one(draft, mtp_layers)
     if draft is not None:
         _check_method(draft)
         found = Draft(draft if isinstance(draft, ModelSpec) else locate(str(draft)).spec)
     return Beside(mtp_layers=mtp_layers, draft=found, speculative_tokens=speculative_tokens)
+
+
+def check_one(draft: object, mtp_layers: int | None) -> None:
+    """Raise UsageError for two that draft: a server has one method (vLLM's --speculative-config, SGLang's
+    --speculative-algorithm, llama.cpp's --spec-type)."""
+    if draft is not None and mtp_layers:
+        raise UsageError(
+            f"--draft and --mtp-layers {mtp_layers}: a server drafts by one of them: leave the other out"
+        )
 
 
 # Methods of vLLM's --speculative-config, SGLang's --speculative-algorithm and llama.cpp's --spec-type.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kvcalc.convert.beside import Lora, beside_of
 from kvcalc.convert.media import with_media
 from kvcalc.deployment.capacity import Question, capacity
-from kvcalc.deployment.needless import LOCAL, refuse_foreign
+from kvcalc.deployment.needless import LOCAL, refuse_foreign, refuse_needless
 from kvcalc.deployment.where import Where, device
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.flags import option_of
@@ -69,6 +69,12 @@ def capacity_answer(
     placed = name in LOCAL and _is_table(asked)
     _refuse_beside(asked, placed)
     if placed:
+        refuse_needless(name, {
+            "--available": asked.available, "--memory-utilization": asked.utilization,
+            "--enforce-eager": asked.eager, "--dp": asked.layout.data > 1,
+            "--expert-parallel": asked.layout.expert,
+            "--model-dtype": asked.model_dtype != "bf16",
+        })  # fmt: skip
         return _table(model, asked)
     devices = {"--devices": where.unnamed or None, "--ram": where.ram, "--reserve": where.reserve}
     refuse_foreign(name, devices)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from kvcalc.convert.beside import check_one
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.needless import about, as_said, changing_nothing
@@ -104,6 +105,7 @@ def _answer(spec: ModelSpec, question: Question) -> CapacityResult:
     request = _request(record, question)
     _check(record, question, request)
     if question.draft is not None:
+        check_one(question.draft, getattr(request, "mtp_layers", None))
         check_draft(spec, question.draft.spec)
     notes: tuple[str, ...] = ()
     device = question.device

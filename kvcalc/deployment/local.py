@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kvcalc.convert.beside import beside_of
+from kvcalc.convert.beside import beside_of, check_one
 from kvcalc.convert.media import media_items
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.which import is_file
@@ -52,6 +52,7 @@ def fit_locally(found: Found, asked: LocalAsked) -> LocalFit | LocalFiles:
     for device in asked.machine.devices:
         if isinstance(device, Accelerator):
             engine_of("llama.cpp").check_device(device, asked.version)
+    check_one(asked.draft, asked.flags.get("mtp_layers"))
     runner, spec, dtype = runner_of(asked.engine), found.spec, asked.dtype
     flags, notes = runner.flags(asked.flags, asked.version)
     notes = (*found.assumptions, *notes)

@@ -32,6 +32,7 @@ from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.needless import needless
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import Found, expand, is_pattern
 from kvcalc.spec.file_spec import FileSpec
@@ -172,6 +173,8 @@ def _refuse_needless(chosen: _Chosen) -> None:
         "--max-num-batched-tokens": question.max_num_batched_tokens,
         "--enforce-eager": question.eager, "--dp": layout.data > 1, "--expert-parallel": layout.expert,
         "--speculative-tokens": None if drafts else drafting.speculative_tokens,
+        "--state-dtype": question.asked.state_dtype,
+        "--encoder-context": question.asked.encoder_tokens,
     })  # fmt: skip
 
 
@@ -254,6 +257,9 @@ def _of_several(
 ) -> Choices | Together:
     """Which of the models fit, or whether all do at once."""
     question, models = chosen.question, list(chosen.question.models)
+    if not chosen.several:
+        beside = question.lora.of(asked.beside, chosen.model().spec, request.engine)
+        asked = changed(asked, beside=beside)
     if question.together:
         if device is None:
             raise UsageError("--together is of devices that are named: --gpu NAME")
@@ -282,7 +288,7 @@ def _on_server(
     workload = question.workload
     check_items(put.media if workload is None else workload.media, request.media)
     spec, left = served_part(spec, request.media, request.engine_words, request.engine_version)
-    notes = (*request.notes, *found.assumptions, *seen, *left)
+    notes = (*request.notes, *found.assumptions, *seen, *left, *needless(spec, put))
     workload = changed(workload or choose_workload(spec, put)[0], layout=asked.layout)
     request = changed(request, workload=workload, notes=notes)
     if device is None:

@@ -87,6 +87,8 @@ class Where:
         found = [of_size(self.memory)] if self.memory is not None else list(map(find, gpus))
         if count > 1 and len(found) > 1 and count != len(found):
             raise UsageError(f"{len(found)} devices are named, and {count} are asked for")
+        if count > 1 and not found and count != unnamed:
+            raise UsageError("--tp and --pp count devices, and none is named: --gpu NAME")
         if count > 1 and len(found) == 1:
             found *= count
         if unnamed and len(found) not in (0, 1, unnamed):

@@ -49,6 +49,7 @@ def which(
 ) -> Choices:  # fmt: skip
     """The answer. request: the question, but for its workload. find: reads a model. Raises the first
     refusal where no model could be asked about."""
+    unread = request.record.unread(request.engine_version)
     names = list(dict.fromkeys(expand(models)))
     questions, refused = [], None
     for name in names:
@@ -72,7 +73,8 @@ def which(
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=(*lack, *_found(names, find), *_notes(device, questions[0][1], first, measured)),
+        notes=(*lack, *unread, *request.notes, *_found(names, find),
+               *_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
 
 

@@ -71,7 +71,11 @@ class Setting:
 
         words: the engine, as sentences name it. given: its other flags, None where it chooses.
         """
-        own = {"max_model_len": self.workload.context_tokens, "kv_dtype": self.kv_dtype}
+        own = {
+            "max_model_len": self.workload.context_tokens,
+            "kv_dtype": self.kv_dtype,
+            "state_dtype": self.workload.cache.state,
+        }
         return kind.of(
             words, own | given, engine_version=self.engine_version, layout=self.workload.layout,
             compute_capability=self.compute_capability,

@@ -7,6 +7,13 @@ from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 
 
+def needless(spec: ModelSpec, asked: Asked) -> Iterator[str]:
+    """What was said and decides nothing of the model."""
+    if asked.encoder_tokens and spec.encoder is None:
+        yield "--encoder-context decides nothing here: the model has no encoder"
+    yield from needless_formats(spec, asked)
+
+
 def needless_formats(spec: ModelSpec, asked: Asked) -> Iterator[str]:
     """What ``--state-dtype`` and ``--kv-dtype`` say nothing of here."""
     groups: tuple[CacheGroup, ...] = groups_of(spec)

@@ -72,3 +72,38 @@ def test_another_attention_in_the_place_of_an_expanded_latent(capsys: Capture) -
     code, out, _ = run(capsys, *line.split())
     assert code == 0
     assert json.loads(out)["cache"]["bytes"] == 27 * 16 * (192 + 128) * 2048 * 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fit llama-3-8b --gpu rtx-4090 --dtype q4_k_m --state-dtype bf16", "has no --state-dtype"),
+        ("fit t5-small --ram 64GiB --encoder-context 777", "has no --encoder-context"),
+        ("fit llama-3-8b --ram 64GiB --dtype q4_k_m --tp 2", "--tp and --pp count devices"),
+        ("fit qwen3-8b --gpu m3-max-64gb --engine mlx --lora-rank 16 --max-loras 2", "--max-loras"),
+        ("fit qwen3-8b --gpu m3-max-64gb --engine mlx --state-dtype bf16", "--state-dtype"),
+        ("fit qwen3-8b --gpu h100 --engine llama.cpp --engine-version 0.24.0", "those of v0.5.0"),
+        ("estimate qwen3-8b --engine lmdeploy --state-dtype bf16", "has no --state-dtype"),
+        ("estimate qwen3-8b --engine onnxruntime-genai --state-dtype bf16", "has no --state-dtype"),
+        ("estimate qwen3-8b --engine tpu-inference --state-dtype bf16", "has no --state-dtype"),
+        ("capacity qwen3-8b --engine llama.cpp --gpu h100 --dtype q4_k_m --ctx-size 8192 --dp 2",
+         "has no --dp"),
+        ("capacity qwen3-8b --engine llama.cpp --gpu h100 --dtype q4_k_m --ctx-size 8192 "
+         "--available 20GiB", "has no --available"),
+        ("estimate glm-4.5 --draft qwen3-0.6b --mtp-layers 1", "a server drafts by one of them"),
+        ("capacity glm-4.5 --available 20GiB --draft qwen3-0.6b --mtp-layers 1",
+         "a server drafts by one of them"),
+    ],
+)  # fmt: skip
+def test_what_says_nothing_of_an_engine_is_refused(line: str, said: str, capsys: Capture) -> None:
+    code, _, err = run(capsys, *line.split())
+    assert (code, said in err) == (2, True), err
+
+
+def test_fit_says_what_decides_nothing_of_the_model(capsys: Capture) -> None:
+    out = run(
+        capsys,
+        *["fit", "qwen3-8b", "--gpu", "h100", "--state-dtype", "bf16", "--encoder-context", "9"],
+    )[1]
+    assert STATE in " ".join(out.split())
+    assert "--encoder-context decides nothing here" in " ".join(out.split())

@@ -7,6 +7,7 @@ from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Device, Engine, Item, Setting, Share
 from kvcalc.engines.mlx.flags import MlxFlags
 from kvcalc.engines.result import CapacityResult
+from kvcalc.errors import UsageError
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.layout import Layout
 from kvcalc.mlx.classes import RELEASE
@@ -30,6 +31,8 @@ def _accounting(spec: ModelSpec, dtypes: CacheDtypes, version: str | None) -> Ac
 def _serve(setting: Setting) -> MlxFlags:
     workload = setting.workload
     ENGINE.check_layout(workload.layout)
+    if workload.cache.state is not None:
+        raise UsageError("--state-dtype: mlx-lm's classes choose the format of their states")
     return MlxFlags(
         engine_version=setting.engine_version, layout=workload.layout,
         max_model_len=workload.context_tokens or None, kv_dtype=setting.kv_dtype,

@@ -299,3 +299,21 @@ def test_a_model_is_named_by_any_path() -> None:
     assert kvcalc.load(entry).name == "gpt2"
     assert kvcalc.estimate(entry, context_tokens=1024).cache.bytes == 37_748_736
     assert kvcalc.fit(entry, "h100-80gb").fits
+
+
+def test_the_files_of_a_checkpoint_are_what_its_weights_take(tmp_path: Path) -> None:
+    """The same tensors stored in fp32, as a conversion may: 149,120 bytes in bf16, twice that here."""
+    from tests.convert.safetensors_files import llama, model
+
+    held = {name: ("F32", shape) for name, (_, shape) in llama().items()}
+    folder = model(tmp_path, held)
+    answer = kvcalc.estimate(folder)
+    assert (answer.weight_bytes, answer.workload.dtype) == (298_240, "checkpoint")
+    assert any("stores them: F32 298,240 bytes" in note for note in answer.assumptions)
+    assert kvcalc.estimate(folder, dtype="bf16").weight_bytes == 149_120
+
+
+def test_several_devices_are_named_in_the_library_as_on_the_command_line() -> None:
+    answer = kvcalc.fit("qwen3-8b", "2x3090")
+    assert isinstance(answer, kvcalc.Fit)
+    assert (answer.device.name, answer.request.layout.tensor) == ("rtx-3090", 2)

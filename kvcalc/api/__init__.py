@@ -10,6 +10,7 @@ from kvcalc.api.arguments import (
     Model,
     WorkloadWords,
     dtypes_of,
+    found_of,
     known,
     renamed,
     said_of,
@@ -36,17 +37,21 @@ def estimate(
     """Parameters, weights, cache and workspace of a model for a workload.
 
     workload: a whole one, such as another answer's; otherwise the words of ``WorkloadWords``.
-    only: ``"language"`` leaves out towers and projectors.
+    only: ``"language"`` leaves out towers and projectors. Of a path whose weights are there (a checkpoint,
+    a GGUF file) they are what its files hold, unless a dtype says otherwise.
     Raises UsageError for impossible options and UnsupportedError, which names the tensor, where a
     number format or a parallel layout does not fit the model; a name or path raises as ``load``.
 
     >>> estimate("llama-3-8b", context_tokens="8k").cache.bytes
     1073741824
     """
-    spec = spec_of(model)
-    asked, notes = workload_of("estimate", spec, workload, words, where=said_of(model))
-    alone, said = only_of(spec, only)
-    return answer(alone, asked, (*said, *notes))
+    found = found_of(model)
+    alone, said = only_of(found.spec, only)
+    stored = None if said else found.weights
+    if workload is None and stored is not None and words.get("dtype") is None:
+        words["dtype"] = "checkpoint"
+    asked, notes = workload_of("estimate", found.spec, workload, words, where=said_of(model))
+    return answer(alone, asked, (*notes, *said, *found.assumptions), stored=stored)
 
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:

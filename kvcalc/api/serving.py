@@ -28,7 +28,7 @@ from kvcalc.api.arguments import (
 from kvcalc.deployment.allocation import CapacityQuestion, capacity_answer
 from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.question import FitQuestion, fit_answer
-from kvcalc.deployment.where import Where
+from kvcalc.deployment.where import Where, listed
 from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
 from kvcalc.engines.flags import Flag, flags_of
 from kvcalc.engines.media import served_media
@@ -377,7 +377,7 @@ def _where(
     """The devices that were named, and their ranks. Raises UsageError."""
     layout = layout_of(given)
     return Where(
-        gpus=several(gpu), memory=None if gpu_memory is None else str(gpu_memory),
+        gpus=listed(several(gpu)), memory=None if gpu_memory is None else str(gpu_memory),
         tensor=layout.tensor if "tensor" in given else None, pipeline=layout.pipeline,
         ram=_size("ram", ram), reserve=_size("reserve", reserve),
     )  # fmt: skip

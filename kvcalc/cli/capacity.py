@@ -7,7 +7,7 @@ from kvcalc.cli import completion, flags, kinds, options
 from kvcalc.cli.groups import Draft, Lora, Output, Weights, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.allocation import CapacityQuestion, capacity_answer
-from kvcalc.deployment.where import Where
+from kvcalc.deployment.where import Where, listed
 from kvcalc.dtypes import STATE_FORMATS
 from kvcalc.engines import ENGINES, SERVING
 from kvcalc.engines.request import Available
@@ -68,7 +68,7 @@ def capacity(
     Example: kvcalc capacity qwen3-8b --available 5.98GiB --max-model-len 32k
     """
     where = Where(
-        gpus=options.gpu_list(gpu), memory=gpu_memory, tensor=tp, pipeline=pp, unnamed=devices or 0,
+        gpus=listed(gpu), memory=gpu_memory, tensor=tp, pipeline=pp, unnamed=devices or 0,
         ram=options.num_bytes(ram, "--ram"), reserve=options.num_bytes(reserve, "--reserve"),
     )  # fmt: skip
     found = capacity_answer(partial(locate, model), CapacityQuestion(

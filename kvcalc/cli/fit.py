@@ -6,7 +6,7 @@ from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.flags import share, with_flags_of
 from kvcalc.cli.groups import Drafts, Group, Lora, Media, Output, Serving, Weights, with_groups
 from kvcalc.deployment.question import FitQuestion, fit_answer
-from kvcalc.deployment.where import Where
+from kvcalc.deployment.where import Where, listed
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
@@ -44,7 +44,7 @@ class _Machine(Group):
     def where(self, tensor: int | None, pipeline: int) -> Where:
         """The same, with its ranks. Raises UsageError."""
         return Where(
-            gpus=options.gpu_list(self.gpu), every=self.gpus, memory=self.gpu_memory, tensor=tensor,
+            gpus=listed(self.gpu), every=self.gpus, memory=self.gpu_memory, tensor=tensor,
             pipeline=pipeline, ram=options.num_bytes(self.ram, "--ram"),
             reserve=options.num_bytes(self.reserve, "--reserve"),
         )  # fmt: skip

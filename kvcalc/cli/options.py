@@ -1,7 +1,7 @@
 """Options that several commands share, spelt and explained once, and the parsing of their values."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,24 +193,6 @@ def record(name: str) -> "AnyEngine":
     from kvcalc.engines import engine_of
 
     return engine_of(name)
-
-
-def gpu_list(gpus: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The accelerators that were named, one by one: '2x3090', 'rtx-3090 x 2' and 'a,b' are two."""
-    named = (gpus,) if isinstance(gpus, str) else gpus or ()
-    return tuple(gpu for each in named for gpu in _each_gpu(each))
-
-
-_COUNT = re.compile(r"([1-9]\d{0,2}) ?[x×*] ?(?=[a-z\d])(.+)|(.+?) [x×*] ?([1-9]\d{0,2})", re.I)
-
-
-def _each_gpu(text: str) -> Iterator[str]:
-    for name in text.split(","):
-        told = _COUNT.fullmatch(name.strip())
-        if told is None:
-            yield name.strip()
-        else:
-            yield from [told[2] or told[3]] * int(told[1] or told[4])
 
 
 WhichEngine = Annotated[

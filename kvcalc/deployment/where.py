@@ -1,6 +1,7 @@
 """Where a model is to run, as it was named: which devices that is to each kind of engine."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kvcalc.deployment.accelerator import Accelerator
@@ -8,6 +9,24 @@ from kvcalc.deployment.hardware import find, of_size
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
+
+# '2x3090', 'rtx-3090 x 2'
+_COUNT = re.compile(r"([1-9]\d{0,2}) ?[x×*] ?(?=[a-z\d])(.+)|(.+?) [x×*] ?([1-9]\d{0,2})", re.I)
+
+
+def listed(gpus: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The accelerators that were named, one by one: '2x3090', 'rtx-3090 x 2' and 'a,b' are two."""
+    named = (gpus,) if isinstance(gpus, str) else gpus or ()
+    return tuple(gpu for each in named for gpu in _each(each))
+
+
+def _each(text: str) -> Iterator[str]:
+    for name in text.split(","):
+        told = _COUNT.fullmatch(name.strip())
+        if told is None:
+            yield name.strip()
+        else:
+            yield from [told[2] or told[3]] * int(told[1] or told[4])
 
 
 @frozen(kw_only=True)

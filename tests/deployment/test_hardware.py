@@ -171,9 +171,9 @@ def test_compute_capabilities() -> None:
      ("m4 max 128gb", ["m4 max 128gb"])],
 )  # fmt: skip
 def test_a_number_of_equal_devices_as_people_write_it(text: str, named: list[str]) -> None:
-    from kvcalc.cli.options import gpu_list
+    from kvcalc.deployment.where import listed
 
-    assert gpu_list(text) == tuple(named)
+    assert listed(text) == tuple(named)
 
 
 @pytest.mark.parametrize(

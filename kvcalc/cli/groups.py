@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from kvcalc.cli import kinds, options
 from kvcalc.cli.output import note, write
-from kvcalc.engines.flags import first_said
 from kvcalc.errors import UsageError
 from kvcalc.file_types import recipe, weight_word
 from kvcalc.frozen import fields_of, frozen
 from kvcalc.report import formats
+from kvcalc.spec.words import first_said
 
 if TYPE_CHECKING:
     from kvcalc.convert.beside import Drafting

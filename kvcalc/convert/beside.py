@@ -1,20 +1,23 @@
 """What a command line or a program says of the parts beside a model, found and read."""
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvcalc.convert.locate import locate
-from kvcalc.engines.flags import first_said
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.asked_beside import Beside, Draft
 from kvcalc.spec.model import ModelSpec
+from kvcalc.spec.words import first_said
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @frozen
 class Drafting:
     """What drafts tokens beside a model, as it was said; the model that drafts as ``locate`` takes it."""
 
-    draft: str | Path | ModelSpec | None = None
+    draft: "str | Path | ModelSpec | None" = None
     mtp_layers: int | None = None
     speculative_tokens: int | None = None
 
@@ -53,7 +56,7 @@ class Lora:
 
 
 def beside_of(
-    draft: str | Path | ModelSpec | None = None,
+    draft: "str | Path | ModelSpec | None" = None,
     mtp_layers: int | None = None,
     speculative_tokens: int | None = None,
 ) -> Beside:
@@ -88,7 +91,7 @@ _METHODS = frozenset((
 ))  # fmt: skip
 
 
-def _check_method(draft: str | Path | ModelSpec) -> None:
+def _check_method(draft: "str | Path | ModelSpec") -> None:
     """Raise UsageError for what drafts without a model, or only says how one drafts."""
     word = str(draft).strip().lower().replace("-", "_") if isinstance(draft, str) else ""
     if word in _LOOKED_UP:

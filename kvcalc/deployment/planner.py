@@ -73,6 +73,7 @@ class Planner:
         self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
         self._needs: dict[CacheDtypes, CacheFunction] = {}
         self._weights: dict[str, int] = {}
+        self._dividing: dict[tuple[str, int], bool] = {}
         self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
 
@@ -310,11 +311,28 @@ class Planner:
              for tensor in _RANKS for pipeline in _RANKS),
             key=lambda layout: (layout.devices, -layout.tensor),
         )  # fmt: skip
+        dtype = request.workload.dtype
         for layout in layouts:
             asked = request.of(layout=layout)
-            if self.may_hold(device, asked) and self.holds(device, asked):
+            if not (self.may_hold(device, asked) and self._may_divide(dtype, layout)):
+                continue
+            if self.holds(device, asked):
                 return layout
         return None
+
+    def _may_divide(self, dtype: str, layout: Layout) -> bool:
+        """Whether so many tensor ranks may divide the weights: 3, 5, 6 and 7 seldom do, whatever the
+        device. Experts that are dealt out whole are not divided."""
+        ranks = layout.tensor
+        if layout.expert or ranks & (ranks - 1) == 0:
+            return True
+        if (dtype, ranks) not in self._dividing:
+            try:
+                rank_bytes(self.spec, dtype, ranks)
+                self._dividing[dtype, ranks] = True
+            except KvcalcError:
+                self._dividing[dtype, ranks] = False
+        return self._dividing[dtype, ranks]
 
     def devices(self, device: Accelerator, request: FitRequest) -> tuple[Device, ...]:
         """One device of each stage, with what the engine reserves there and why."""

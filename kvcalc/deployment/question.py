@@ -26,7 +26,7 @@ from kvcalc.deployment.together import Together
 from kvcalc.deployment.where import Where
 from kvcalc.deployment.which import engine_for, is_file, side_by_side, which
 from kvcalc.engines import NEED, SERVING, engine_of
-from kvcalc.engines.flags import first_said, option_of
+from kvcalc.engines.flags import option_of
 from kvcalc.engines.media import ServedMedia, check_items, served_part
 from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
@@ -36,6 +36,7 @@ from kvcalc.memory.needless import needless
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import Found, expand, is_pattern
 from kvcalc.spec.file_spec import FileSpec
+from kvcalc.spec.words import first_said
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -4,11 +4,10 @@ Each engine has a frozen dataclass of its own flags (``<engine>/flags.py``); its
 the words here. ``kvcalc capacity`` makes its options from them, the library its keywords.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from inspect import get_annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -111,8 +110,3 @@ _SPELT = {
 def option_of(name: str) -> str:
     """How the command line spells a field."""
     return _SPELT.get(name, "--" + name.replace("_", "-"))
-
-
-def first_said(given: Mapping[str, Any]) -> str | None:
-    """The first option that was given: of option -> value, None where it was not."""
-    return next((option for option, value in given.items() if value is not None), None)

@@ -1,6 +1,6 @@
 """Words of somebody else's file: quoted short and printable, and what they are called here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -167,3 +167,8 @@ def say_node(node: "yaml.Node") -> str:
     if node.tag == "tag:yaml.org,2002:null":
         return "value that is empty"
     return f"single value ({shortened(node.value) or 'nothing'})"
+
+
+def first_said(given: Mapping[str, Any]) -> str | None:
+    """The first option that was given: of option -> value, None where it was not."""
+    return next((option for option, value in given.items() if value is not None), None)

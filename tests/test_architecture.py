@@ -182,6 +182,7 @@ def test_an_estimate_stays_light() -> None:
         "except SystemExit:\n"
         "    pass\n"
         "heavy = {'torch', 'numpy', 'pydantic', 'matplotlib', 'transformers', 'rich'}\n"
+        "heavy |= {'fractions', 'decimal', 'dataclasses'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

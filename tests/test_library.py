@@ -257,7 +257,7 @@ def test_every_answer_of_the_library_is_exported() -> None:
         (lambda: kvcalc.check(), "name the specs to check"),
         (lambda: kvcalc.check(["a"]), "a path is text or a Path"),  # type: ignore[arg-type]
         (lambda: kvcalc.which(5, "t4"), "models are names, patterns"),  # type: ignore[arg-type]
-        (lambda: kvcalc.estimate("gemma-3-27b", images=2.5), "media are words"),  # type: ignore[arg-type]
+        (lambda: kvcalc.estimate("gemma-3-27b", images=2.5), "images is a word or a list"),  # type: ignore[arg-type]
         (lambda: kvcalc.estimate("gpt2", context="8k"), "estimate has no context"),  # type: ignore[call-arg]
         (
             lambda: kvcalc.estimate("gpt2", kvcalc.estimate("gpt2").workload, beams=2),
@@ -317,3 +317,21 @@ def test_several_devices_are_named_in_the_library_as_on_the_command_line() -> No
     answer = kvcalc.fit("qwen3-8b", "2x3090")
     assert isinstance(answer, kvcalc.Fit)
     assert (answer.device.name, answer.request.layout.tensor) == ("rtx-3090", 2)
+
+
+def test_a_whole_workload_is_heard_where_tensors_are_placed() -> None:
+    """Its cache format is; what llama.cpp places by its own rules is refused, not left out."""
+
+    def asked(**words: Any) -> Any:
+        workload = kvcalc.estimate("qwen3-8b", context_tokens=32768, dtype="q8_0", **words).workload
+        return kvcalc.fit("qwen3-8b", "rtx-4090", workload, engine="llama.cpp")
+
+    # 36 layers, 2 * 8 heads * 128 of a token; q8_0 has 34 bytes for 32 numbers, f16 64.
+    assert "--cache-type-k q8_0" in asked(kv_dtype="q8_0").to_dict()["command"]
+    assert "--cache-type-k" not in asked().to_dict()["command"]
+    with pytest.raises(kvcalc.UsageError, match="'fp8' is not a number format"):
+        asked(kv_dtype="fp8")
+    with pytest.raises(kvcalc.UsageError, match="say them word by word"):
+        asked(draft="qwen3-0.6b")
+    with pytest.raises(kvcalc.UsageError, match="no --beams"):
+        kvcalc.fit("qwen3-8b", "rtx-4090", engine="llama.cpp", dtype="q8_0", beams=4)

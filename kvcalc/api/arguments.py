@@ -129,14 +129,16 @@ def lora_of(given: Mapping[str, Any]) -> Lora:
         None if (value := given.get(name)) is None else whole(name, value)
         for name in ("lora_rank", "max_loras")
     )  # fmt: skip
-    words = modules.split(",") if isinstance(modules, str) else several(modules)
+    words = modules.split(",") if isinstance(modules, str) else several("lora_modules", modules)
     stripped = tuple(word.strip() for word in words if word.strip())
     return Lora(rank, count, stripped, bool(given.get("fully_sharded_loras")))
 
 
 def media_of(given: Mapping[str, Any]) -> MediaWords:
     """What is put in, as it was said. Raises UsageError."""
-    images, audio, video = (several(given.get(name, ())) for name in ("images", "audio", "video"))
+    images, audio, video = (
+        several(name, given.get(name, ())) for name in ("images", "audio", "video")
+    )
     return MediaWords(images=images, audio=audio, video=video)
 
 
@@ -169,12 +171,12 @@ def workload_of(
     return filled, (*places, *notes)
 
 
-def several(value: Any) -> tuple[str, ...]:
+def several(name: str, value: Any) -> tuple[str, ...]:
     """Words that may be one alone. Raises UsageError."""
     if isinstance(value, (str, int)):
         return (str(value),)
     if value is not None and not isinstance(value, (list, tuple)):
-        raise UsageError(f"media are words such as '2x1024x768' or '30s', not {value!r}")
+        raise UsageError(f"{name} is a word or a list of words, not {value!r}")
     return tuple(str(one) for one in value or ())
 
 

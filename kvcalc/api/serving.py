@@ -182,9 +182,13 @@ def _of(workload: Workload, question: FitQuestion, words: Mapping[str, Any]) -> 
         encoder_tokens=workload.encoder_tokens, beams=workload.beams, dtype=workload.dtype,
         state_dtype=workload.cache.state, layout=workload.layout,
     )  # fmt: skip
-    layout = workload.layout
+    layout, stated = workload.layout, workload.cache.kv_name
     where = changed(question.where, tensor=layout.tensor, pipeline=layout.pipeline)
-    return changed(question, asked=asked, where=where, workload=workload)
+    return changed(
+        question, asked=asked, where=where, workload=workload,
+        # A workload says a format always; bf16 is what nothing said comes to.
+        kv_dtype=None if stated == "bf16" else stated,
+    )  # fmt: skip
 
 
 def _question(
@@ -377,7 +381,7 @@ def _where(
     """The devices that were named, and their ranks. Raises UsageError."""
     layout = layout_of(given)
     return Where(
-        gpus=listed(several(gpu)), memory=None if gpu_memory is None else str(gpu_memory),
+        gpus=listed(several("gpu", gpu)), memory=None if gpu_memory is None else str(gpu_memory),
         tensor=layout.tensor if "tensor" in given else None, pipeline=layout.pipeline,
         ram=_size("ram", ram), reserve=_size("reserve", reserve),
     )  # fmt: skip

@@ -31,6 +31,7 @@ from kvcalc.engines.media import ServedMedia, check_items, served_part
 from kvcalc.errors import UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.frozen import changed, frozen
+from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.needless import needless
 from kvcalc.memory.workload import Asked, Workload
@@ -175,7 +176,7 @@ def _refuse_needless(chosen: _Chosen) -> None:
         "--enforce-eager": question.eager, "--dp": layout.data > 1, "--expert-parallel": layout.expert,
         "--speculative-tokens": None if drafts else drafting.speculative_tokens,
         "--state-dtype": question.asked.state_dtype,
-        "--encoder-context": question.asked.encoder_tokens,
+        "--encoder-context": question.asked.encoder_tokens, "--beams": question.asked.beams > 1,
     })  # fmt: skip
 
 
@@ -186,6 +187,12 @@ def _placed(chosen: _Chosen) -> "LocalFit | LocalFiles | None":
     if lora is not None:
         words = engine_of(chosen.engine).words
         raise UsageError(f"{lora}: how {words} places it is not accounted for")
+    whole = question.workload
+    if whole is not None and (whole.media or whole.beside != NOTHING):
+        raise UsageError(
+            f"{engine_of(chosen.engine).words} places media and drafts by its own rules: say them word by "
+            "word (images, draft, mtp_layers), not in a whole workload"
+        )
     found, asked, drafting = chosen.model(), question.asked, question.drafting
     said = asked.dtype or first_said(question.own) or drafting.draft or drafting.mtp_layers
     devices = len(question.where.gpus) > 1 or not question.where.first

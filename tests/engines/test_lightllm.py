@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.engines.lightllm.flags import RELEASE, LightllmFlags
 from kvcalc.engines.lightllm.pool import capacity
 from kvcalc.engines.request import Available
@@ -90,3 +91,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         capacity(spec, LightllmFlags(tokens=9, layout=Layout(tensor=16)))
     with pytest.raises(UnsupportedError, match=r"accounted for in 1\.2\.0"):
         capacity(spec, LightllmFlags(tokens=9, engine_version="1.1.0"))
+
+
+def test_the_pool_is_said_once() -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        kvcalc.capacity("llama-3-8b", "lightllm", available="10GiB", tokens=5)

@@ -170,6 +170,8 @@ def capacity(spec: ModelSpec, request: LightllmFlags) -> CapacityResult:
     kept = kept_of(spec, request)
     cell = sum(one.row_bytes * len(one.layers) for one in kept)
     memory, tokens = request.available, request.tokens
+    if memory is not None and tokens is not None:
+        raise UsageError("--tokens is the whole pool, whatever --available says: give one of them")
     if tokens is None:
         if memory is None:
             raise UsageError(

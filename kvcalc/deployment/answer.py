@@ -65,13 +65,16 @@ class FitRequest:
         return changed(self, workload=changed(self.workload, **fields))
 
 
-def step_of(device: Accelerator, request: FitRequest) -> Batch | None:
-    """The scheduler's step: as asked, or as the engine's server chooses it; None where it takes none."""
+def step_of(device: Accelerator, request: FitRequest, sequences: int | None = None) -> Batch | None:
+    """The scheduler's step: as asked, or as the engine's server chooses it; None where it takes none.
+
+    sequences: of one replica, in place of the request's.
+    """
     chooses = request.record.step
     if chooses is None:
         return None
     usual = chooses(device)
-    requests = request.max_num_seqs or max(usual.requests, request.sequences)
+    requests = request.max_num_seqs or max(usual.requests, sequences or request.sequences)
     tokens = usual.tokens
     if request.max_num_seqs is not None and request.workload.context_tokens:
         tokens = min(tokens, request.max_num_seqs * request.workload.context_tokens)

@@ -76,6 +76,7 @@ class Planner:
         self._dividing: dict[tuple[str, int], bool] = {}
         self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
+        self._dealt: dict[FitRequest, list[FitRequest]] = {}
 
     def stages(self, request: FitRequest, device: Accelerator | None = None) -> tuple[Stage, ...]:
         """device: whose kernels decide what is loaded; None where only the cache is asked about."""
@@ -117,13 +118,17 @@ class Planner:
         """Whether all devices together have room for the weights and a quarter of the need, which
         is found at once: no engine's formats are narrower than a quarter of those asked for. False
         too for what is refused."""
+        least = self._least(request)
+        return least is not None and least <= request.layout.devices * device.bytes
+
+    def _least(self, request: FitRequest) -> int | None:
+        """What ``may_hold`` asks room for, whatever the layout; None where it is refused."""
         workload = request.workload
         try:
             need = self._need(workload.cache).most(workload.context_tokens, workload.encoder_tokens)
-            least = self.weight_bytes(workload.dtype) + need * workload.batch_size // 4
+            return self.weight_bytes(workload.dtype) + need * workload.batch_size // 4
         except KvcalcError:
-            return False
-        return least <= request.layout.devices * device.bytes
+            return None
 
     def _need(self, dtypes: CacheDtypes) -> CacheFunction:
         """The logical need of one request on one device."""
@@ -156,9 +161,10 @@ class Planner:
     def budget(self, device: Accelerator, request: FitRequest) -> int:
         """ceil(total * utilization), as vLLM's request_memory has it; all of it where the share is of
         what is free."""
-        record = request.record
-        of = self.share(device, request).of if record.share_of == "device" else Fraction(1)
-        return -int(-device.bytes * of // 1)
+        if request.record.share_of != "device":
+            return device.bytes
+        of = self.share(device, request).of
+        return -(-device.bytes * of.numerator // of.denominator)
 
     def overheads(
         self, device: Accelerator, request: FitRequest, stage: int
@@ -285,12 +291,13 @@ class Planner:
         steps: dict[Batch | None, _Prepared | None] = {}
 
         def fits(sequences: int) -> bool:
-            asked = request.of(batch_size=sequences * data)
-            step = step_of(device, asked)
+            if sequences > (request.max_num_seqs or sequences):
+                return False
+            step = step_of(device, request, sequences)
             if step not in steps:
+                asked = request.of(batch_size=sequences * data)
                 steps[step] = self._prepared(device, asked, end)
-            allowed = sequences <= (request.max_num_seqs or sequences)
-            return allowed and _admits(steps[step], tokens, sequences)
+            return _admits(steps[step], tokens, sequences)
 
         found = most(fits, None)
         return None if found is None else found * data
@@ -306,19 +313,28 @@ class Planner:
 
     def fewest(self, device: Accelerator, request: FitRequest) -> Layout | None:
         """The fewest devices; of those, the most tensor ranks. Up to 8 of each kind."""
-        layouts = sorted(
-            (changed(request.layout, tensor=tensor, pipeline=pipeline)
-             for tensor in _RANKS for pipeline in _RANKS),
-            key=lambda layout: (layout.devices, -layout.tensor),
-        )  # fmt: skip
-        dtype = request.workload.dtype
-        for layout in layouts:
-            asked = request.of(layout=layout)
-            if not (self.may_hold(device, asked) and self._may_divide(dtype, layout)):
-                continue
-            if self.holds(device, asked):
+        least, dtype = self._least(request), request.workload.dtype
+        if least is None:
+            return None
+        for asked in self._dealt_out(request):
+            layout = asked.layout
+            may_hold = least <= layout.devices * device.bytes
+            if may_hold and self._may_divide(dtype, layout) and self.holds(device, asked):
                 return layout
         return None
+
+    def _dealt_out(self, request: FitRequest) -> list[FitRequest]:
+        """The request on all ranks that are tried, in the order in which they are: the same for every
+        device."""
+        if request not in self._dealt:
+            now = request.layout
+            layouts = sorted(
+                (changed(now, tensor=tensor, pipeline=pipeline)
+                 for tensor in _RANKS for pipeline in _RANKS),
+                key=lambda layout: (layout.devices, -layout.tensor),
+            )  # fmt: skip
+            self._dealt[request] = [request.of(layout=layout) for layout in layouts]
+        return self._dealt[request]
 
     def _may_divide(self, dtype: str, layout: Layout) -> bool:
         """Whether so many tensor ranks may divide the weights: 3, 5, 6 and 7 seldom do, whatever the

@@ -5,11 +5,12 @@ and src/llama-quant.cpp (llama_ftype_get_default_type).
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.dtypes import GGML, WEIGHT_FORMATS, canonical
 from kvcalc.errors import UnknownFormatError, UsageError
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.mlx_types import MLX_WORDS, mlx_recipe
 
 
@@ -111,6 +112,18 @@ def recipe(text: str) -> Recipe | None:
                 f"dtype {text}: '{option}' is none of imatrix, pure, output=TYPE, token-embedding=TYPE"
             )
     return Recipe(file_type=found, **fields)
+
+
+def without_options(text: str | None) -> Iterator[tuple[str, str]]:
+    """(an option of quantize that a --dtype holds, as the command line has it, the --dtype without it)."""
+    made = None if text is None else recipe(text)
+    if made is None:
+        return
+    options = {"imatrix": "--imatrix", "pure": "--pure", "output": "--output-tensor-type",
+               "token_embedding": "--token-embedding-type"}  # fmt: skip
+    for field, option in options.items():
+        if value := getattr(made, field):
+            yield option, changed(made, **{field: False if value is True else None}).word
 
 
 def weight_word(text: str) -> str:

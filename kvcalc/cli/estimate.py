@@ -209,10 +209,9 @@ def _unread(question: _Question) -> Iterator[str]:
     beside, read = question.asked.beside, question.engine in _SERVERS
     drafted = beside.draft is not None or beside.mtp_layers
     if beside.speculative_tokens is not None and not (drafted or _asks_for_drafts(question.engine)):
-        raise UsageError(
-            "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or an "
-            "--engine such as vllm"
-        )
+        from kvcalc.deployment.needless import DRAFT_TOKENS
+
+        raise UsageError(DRAFT_TOKENS)
     if question.device is not None and not read:
         yield "--gpu decides nothing here: with --engine vllm or sglang it does"
 

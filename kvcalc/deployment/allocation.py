@@ -2,12 +2,20 @@
 library ask here, so that both answer, and refuse, alike."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.convert.beside import Lora, beside_of
 from kvcalc.convert.media import with_media
 from kvcalc.deployment.capacity import Question, capacity
-from kvcalc.deployment.needless import LOCAL, refuse_foreign, refuse_needless
+from kvcalc.deployment.needless import (
+    LOCAL,
+    changing_nothing,
+    refuse_foreign,
+    refuse_needless,
+    with_notes,
+)
+from kvcalc.deployment.said import said_of_table
 from kvcalc.deployment.where import Where, device
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.flags import option_of
@@ -75,7 +83,10 @@ def capacity_answer(
             "--expert-parallel": asked.layout.expert,
             "--model-dtype": asked.model_dtype != "bf16",
         })  # fmt: skip
-        return _table(model, asked)
+        model = cache(model)
+        table = _table(model, asked)
+        said = changing_nothing(said_of_table(asked), lambda less: _table(model, less), table)
+        return with_notes(table, tuple(said))
     devices = {"--devices": where.unnamed or None, "--ram": where.ram, "--reserve": where.reserve}
     refuse_foreign(name, devices)
     found = model()

@@ -153,3 +153,10 @@ class Fit(Shown):
     def fits(self) -> bool:
         """Whether it holds, be it tight."""
         return self.verdict != "does not fit"
+
+    @property
+    def figures(self) -> object:
+        fewest = None if self.fewest is None else (self.fewest.tensor, self.fewest.pipeline)
+        return (self.verdict, self.budget, self.devices, fewest, self.fewest_verdict,
+                self.longest_context, self.longest_context_least, self.largest_batch,
+                self.largest_batch_least)  # fmt: skip

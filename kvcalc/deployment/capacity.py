@@ -8,16 +8,18 @@ from typing import Any
 from kvcalc.convert.beside import check_one
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
-from kvcalc.deployment.needless import about, as_said, changing_nothing
+from kvcalc.deployment.needless import about, as_said, changing_nothing, with_notes
 from kvcalc.deployment.notes import overhead_note, past_the_longest
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
+from kvcalc.deployment.said import SIZES
 from kvcalc.engines import SERVING, engine_of
 from kvcalc.engines.engine import AnyEngine
 from kvcalc.engines.media import served_media, served_part
 from kvcalc.engines.request import Available, CapacityRequest
 from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
+from kvcalc.file_types import without_options
 from kvcalc.frozen import changed
 from kvcalc.memory.adapters import Adapters
 from kvcalc.memory.asked_beside import Beside, Draft
@@ -61,19 +63,15 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     cannot run, or kvcalc cannot account for.
     """
     found = _answer(spec, question)
-    said = tuple(changing_nothing(_without(question), lambda less: _answer(spec, less), found))
-    return changed(found, notes=(*found.notes, *said)) if said else found
-
-
-# What every question has: how large the pool is to be, and in which format.
-_SIZES = ("max_model_len", "ctx_size", "tokens")
+    said = changing_nothing(_without(question), lambda less: _answer(spec, less), found)
+    return with_notes(found, tuple(said))
 
 
 def _without(question: Question) -> Iterator[tuple[str, str, Question]]:
     """(an option that was given, what it is about, the question without it)."""
     flags, layout = question.flags, question.layout
     for word, value in flags.items():
-        if value is not None and word not in _SIZES:
+        if value is not None and word not in SIZES:
             less = {name: each for name, each in flags.items() if name != word}
             yield as_said(word, value), about(question.engine, word), replace(question, flags=less)
     sized = question.available is not None or flags.get("tokens") is not None
@@ -81,6 +79,8 @@ def _without(question: Question) -> Iterator[tuple[str, str, Question]]:
         yield "--gpu", "its kernels, which decide formats", replace(question, device=None)
     if question.available is not None and any(flags.get(word) for word in ("tokens", "ctx_size")):
         yield "--available", "memory for the cache", replace(question, available=None)
+    for option, dtype in without_options(question.dtype):
+        yield option, "the mixture of types", replace(question, dtype=dtype)
     if question.eager:
         yield "--enforce-eager", "CUDA graphs", replace(question, eager=False)
     if question.model_dtype != "bf16":

@@ -65,6 +65,14 @@ class Choice:
     def fits(self) -> bool:
         return self.best is not None
 
+    @property
+    def figures(self) -> object:
+        """Every number and verdict of it."""
+        return self.model, self.reason, [
+            (way.verdict, way.weights_bytes, way.free_bytes, way.longest_context, way.largest_batch)
+            for way in self.ways
+        ]  # fmt: skip
+
 
 @frozen(kw_only=True)
 class Choices(Shown):
@@ -85,6 +93,10 @@ class Choices(Shown):
     def fits(self) -> bool:
         """Whether one of them does."""
         return any(choice.fits for choice in self.choices)
+
+    @property
+    def figures(self) -> object:
+        return [choice.figures for choice in self.choices]
 
     @property
     def context_tokens(self) -> int:
@@ -165,6 +177,7 @@ def way_of(
             run=placed.command if record.name == "llama.cpp" else "",
         )  # fmt: skip
     if num_bytes > layout.devices * planner.budget(device, request):
+        planner.admission(device, request)  # What the engine refuses is said, be there room or not.
         return Way(dtype=dtype, verdict="does not fit", weights_bytes=num_bytes)
     verdict = planner.verdict(device, request)
     free = planner.memory(device, request)[0]

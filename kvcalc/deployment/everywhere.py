@@ -23,6 +23,10 @@ class Everywhere(Shown):
         """Whether it holds on any."""
         return any(one.fits for one in self.each)
 
+    @property
+    def figures(self) -> object:
+        return [one.figures for one in self.each]
+
 
 def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:
     """The answer for every accelerator that the engine runs the model on, and a note on the others.

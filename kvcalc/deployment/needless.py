@@ -5,15 +5,22 @@ found by asking again without it, not by lists of what an engine reads: those wo
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvcalc.engines import engine_of
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.engines.media import ServedMedia
 from kvcalc.errors import KvcalcError, UsageError
+from kvcalc.frozen import changed
+from kvcalc.memory.shown import Shown
 
 Q = TypeVar("Q")
+A = TypeVar("A", bound=Shown)
 
+DRAFT_TOKENS = (
+    "--speculative-tokens says nothing here: name what drafts (--draft, --mtp-layers), or an --engine such "
+    "as vllm"
+)
 # Engines that are llama.cpp, with defaults of their own.
 LOCAL = ("llama.cpp", "ollama", "lm-studio")
 
@@ -43,15 +50,6 @@ def check_served(engine: str, media: ServedMedia) -> None:
         raise UsageError(f"{record.words} has no {' or '.join(foreign)}")
 
 
-def needless_eager(engine: str, eager: bool) -> tuple[str, ...]:
-    """The note on running without CUDA graphs where the engine's graphs take nothing that is counted."""
-    record = engine_of(engine)
-    counted = record.takes is not None and "CUDA graphs" in record.takes(None)
-    if not eager or counted:
-        return ()
-    return (f"no CUDA graphs: that changes nothing here, {record.words} counts none",)
-
-
 def refuse_foreign(engine: str, given: Mapping[str, object]) -> None:
     """Refuse what only llama.cpp has. given: option -> value. Raises UsageError."""
     said = [option for option, value in given.items() if value is not None]
@@ -62,20 +60,38 @@ def refuse_foreign(engine: str, given: Mapping[str, object]) -> None:
 
 
 def changing_nothing(
-    given: Iterable[tuple[str, str, Q]], ask: Callable[[Q], object], found: object
+    given: Iterable[tuple[str, str, Q]], ask: Callable[[Q], A], found: A
 ) -> Iterator[str]:
     """A sentence for each option without which the answer is the same.
 
-    given: (option, what it is about, the question without it). ask: its answer, notes and all. found: that
-    of the whole question.
+    given: (option, what it is about, the question without it). ask: its answer. found: that of the whole
+    question. An option that a note of the answer is due to was no silence.
     """
+    said = set(_notes_of(found))
     for option, about, without in given:
         try:
-            same = ask(without) == found
+            less = ask(without)
         except KvcalcError:
             continue  # it is needed
-        if same:
+        if said.issubset(_notes_of(less)) and less.figures == found.figures:
             yield f"{option} changes nothing here ({about}): without it the answer is the same"
+
+
+def _notes_of(found: Any) -> Iterator[str]:
+    """Every sentence that goes with an answer."""
+    for each in getattr(found, "each", ()):
+        yield from each.notes
+    yield from getattr(found, "notes", ())
+
+
+def with_notes(found: A, notes: tuple[str, ...]) -> A:
+    """The same with more of them; those of many devices with each."""
+    if not notes:
+        return found
+    if not hasattr(found, "notes"):
+        many: Any = found
+        return changed(found, each=tuple(with_notes(one, notes) for one in many.each))
+    return changed(found, notes=(*found.notes, *notes))
 
 
 def about(engine: str, word: str) -> str:

@@ -15,13 +15,16 @@ from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.everywhere import Everywhere, everywhere
 from kvcalc.deployment.fit import fit
 from kvcalc.deployment.needless import (
+    DRAFT_TOKENS,
     LOCAL,
+    changing_nothing,
     check_served,
-    needless_eager,
     refuse_foreign,
     refuse_needless,
+    with_notes,
 )
 from kvcalc.deployment.planner import Planner
+from kvcalc.deployment.said import said_of_fit
 from kvcalc.deployment.together import Together
 from kvcalc.deployment.where import Where
 from kvcalc.deployment.which import engine_for, is_file, side_by_side, which
@@ -94,7 +97,8 @@ class FitQuestion:
 @frozen(kw_only=True)
 class _Chosen:
     """A question whose engine is known. why: why it is that one, to end a line. one: whether a single
-    model is asked about on devices that are named, so that its tensors can be placed."""
+    model is asked about on devices that are named, so that its tensors can be placed. placed: whether they
+    are, whatever was said. every: as ``which`` takes it."""
 
     question: FitQuestion
     engine: str
@@ -102,6 +106,8 @@ class _Chosen:
     one: bool
     several: bool
     model: Callable[[], Found]
+    placed: bool = False
+    every: bool | None = None
 
 
 def fit_answer(question: FitQuestion) -> "FitAnswer":
@@ -109,6 +115,33 @@ def fit_answer(question: FitQuestion) -> "FitAnswer":
     NotFoundError for names that there are not, UnsupportedError for what the engine does not run or
     kvcalc cannot account for."""
     chosen = _chosen(_typed(question))
+    found = _answer(chosen)
+    said = tuple(changing_nothing(
+        said_of_fit(chosen.question, chosen.engine, None if chosen.several else chosen.model().spec),
+        lambda less: _again(changed(chosen, question=less), found), found,
+    ))  # fmt: skip
+    return with_notes(found, said)
+
+
+def _again(chosen: _Chosen, found: "FitAnswer") -> "FitAnswer":
+    """The answer to less on the same road, or of many devices or models that to the first, where it is
+    another already."""
+    chosen = changed(chosen, placed=not isinstance(found, (Fit, Everywhere, Choices, Together)))
+    first: FitAnswer | None = None
+    match found:
+        case Everywhere():
+            first, one = found.each[0], _answer(chosen, found.each[0].device)
+        case Choices() if len(found.choices) > 1:
+            first = changed(found, choices=found.choices[:1])
+            model = changed(chosen.question, models=(found.choices[0].model,))
+            one = _answer(changed(chosen, question=model, every=False))
+    if first is not None and one.figures != first.figures:
+        return one
+    return _answer(chosen)
+
+
+def _answer(chosen: _Chosen, on: Accelerator | None = None) -> "FitAnswer":
+    """The answer, whatever changes nothing. on: in the place of all devices."""
     question, asked = chosen.question, chosen.question.asked
     check_served(chosen.engine, question.media)
     _refuse_needless(chosen)
@@ -121,7 +154,7 @@ def fit_answer(question: FitQuestion) -> "FitAnswer":
     gpu, layout = question.where.server(
         changed(asked.layout, towers_whole=question.media.towers_whole)
     )
-    device = question.where.one_or_all(gpu)
+    device = on or question.where.one_or_all(gpu)
     request = _request(chosen)
     asked = changed(
         asked, kv_dtype=question.kv_dtype or "bf16", layout=layout, beside=question.drafting.beside,
@@ -170,6 +203,8 @@ def _refuse_needless(chosen: _Chosen) -> None:
     question, layout = chosen.question, chosen.question.asked.layout
     drafting = question.drafting
     drafts = drafting.draft or drafting.mtp_layers
+    if chosen.engine == NEED and drafting.speculative_tokens and not drafts:
+        raise UsageError(DRAFT_TOKENS)
     refuse_needless(chosen.engine, {
         "--memory-utilization": question.utilization, "--max-num-seqs": question.max_num_seqs,
         "--max-num-batched-tokens": question.max_num_batched_tokens,
@@ -194,7 +229,13 @@ def _placed(chosen: _Chosen) -> "LocalFit | LocalFiles | None":
             "word (images, draft, mtp_layers), not in a whole workload"
         )
     found, asked, drafting = chosen.model(), question.asked, question.drafting
-    said = asked.dtype or first_said(question.own) or drafting.draft or drafting.mtp_layers
+    said = (
+        chosen.placed
+        or asked.dtype
+        or first_said(question.own)
+        or drafting.draft
+        or drafting.mtp_layers
+    )
     devices = len(question.where.gpus) > 1 or not question.where.first
     if not (said or devices or is_file(found.spec)):
         return None
@@ -248,7 +289,7 @@ def _request(chosen: _Chosen) -> FitRequest:
         workload=Workload(context_tokens=0), engine=record.name,
         engine_version=question.engine_version, utilization=question.utilization,
         max_num_batched_tokens=question.max_num_batched_tokens, max_num_seqs=requests,
-        eager=question.eager, notes=needless_eager(record.name, question.eager),
+        eager=question.eager,
         media=question.media, kv_stated=bool(question.kv_dtype),
     )  # fmt: skip
 
@@ -277,7 +318,7 @@ def _of_several(
             "--gpus all answers for one model: name one, or one --gpu" if len(models) > 1
             else f"{request.engine_words} is asked about one machine: --gpu NAME"
         )  # fmt: skip
-    return which(models, device, asked, request, chosen.why, question.locate)
+    return which(models, device, asked, request, chosen.why, question.locate, chosen.every)
 
 
 _FILES_TOO = (

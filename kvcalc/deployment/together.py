@@ -50,6 +50,12 @@ class Together(Shown):
     verdict: Verdict
     free_bytes: int | None
     why: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> object:
+        shares = [(part.model, part.weight_bytes, part.num_bytes) for part in self.parts]
+        return self.verdict, self.free_bytes, shares
 
     @property
     def fits(self) -> bool:

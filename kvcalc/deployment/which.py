@@ -45,10 +45,11 @@ def is_file(spec: ModelSpec) -> bool:
 
 def which(
     models: list[str], device: Accelerator, asked: Asked, request: FitRequest, why: str,
-    find: Callable[[str], Found] = locate,
+    find: Callable[[str], Found] = locate, every: bool | None = None,
 ) -> Choices:  # fmt: skip
-    """The answer. request: the question, but for its workload. find: reads a model. Raises the first
-    refusal where no model could be asked about."""
+    """The answer. request: the question, but for its workload. find: reads a model. every: whether each
+    format is answered, and not only down to the best one; None: of one model. Raises the first refusal
+    where no model could be asked about."""
     unread = request.record.unread(request.engine_version)
     names = list(dict.fromkeys(expand(models)))
     questions, refused = [], None
@@ -63,7 +64,7 @@ def which(
             refused = refused or error
     if not questions:
         raise refused or UsageError("no model was named")
-    choices = choose(device, questions, asked.dtype, every=len(names) == 1)
+    choices = choose(device, questions, asked.dtype, len(names) == 1 if every is None else every)
     if not any(choice.ways for choice in choices):
         raise UsageError(choices[0].reason)
     first = questions[0][2]

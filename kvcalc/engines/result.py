@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Literal
 
-from kvcalc.frozen import frozen
+from kvcalc.frozen import changed, frozen
 from kvcalc.memory.shown import Shown
 
 
@@ -105,3 +105,7 @@ class CapacityResult(Shown):
     notes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
     path: str = ""
+
+    @property
+    def figures(self) -> object:
+        return changed(self, notes=())

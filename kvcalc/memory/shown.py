@@ -31,6 +31,12 @@ def shows(cls: type[Answered], view: Callable[[Answered], View]) -> None:
 class Shown:
     """What every answer of the library can do."""
 
+    @property
+    def figures(self) -> object:
+        """Every number and verdict, without the words of the question, commands and notes: two questions
+        for which these are equal have the same answer."""
+        raise NotImplementedError(type(self).__name__)
+
     def _view(self) -> View:
         if type(self) not in _VIEWS:
             import_module(_ABOVE)

@@ -3,9 +3,16 @@
 import pytest
 
 import kvcalc
+from kvcalc.convert.beside import Drafting
+from kvcalc.deployment.everywhere import Everywhere
+from kvcalc.deployment.hardware import find
+from kvcalc.deployment.question import FitQuestion, fit_answer
+from kvcalc.deployment.where import Where
+from kvcalc.memory.workload import Asked
 from tests.scratch import run
 
 Capture = pytest.CaptureFixture[str]
+SAME = ": without it the answer is the same"
 
 
 @pytest.mark.parametrize(
@@ -23,10 +30,87 @@ def test_llama_cpp_has_no_options_of_a_server(asked: str, option: str, capsys: C
 @pytest.mark.parametrize("engine", ["sglang", "tensorrt-llm", "logical"])
 def test_graphs_that_are_not_counted_are_said(engine: str, capsys: Capture) -> None:
     found = run(capsys, *f"fit qwen3-8b --gpu h100 --engine {engine} --enforce-eager".split())
-    assert "no CUDA graphs: that changes nothing here" in found[1]
+    assert "--enforce-eager changes nothing here (CUDA graphs)" in found[1]
     (note,) = [one for one in kvcalc.fit("qwen3-8b", gpu="h100", engine=engine, eager=True).notes
                if "CUDA graphs" in one]  # fmt: skip
-    assert note.startswith("no CUDA graphs: that changes nothing here")
+    assert note == "--enforce-eager changes nothing here (CUDA graphs)" + SAME
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "about"),
+    [
+        ("qwen3-8b --gpu h100 --speculative-tokens 3", "--speculative-tokens", "draft tokens per step"),
+        ("qwen3-30b-a3b --gpu h100 --expert-parallel", "--expert-parallel", "experts among ranks"),
+        ("qwen2.5-vl-7b --gpu h100 --mm-encoder-tp-mode data", "--mm-encoder-tp-mode",
+         "towers on tensor ranks"),
+        ("mamba-2.8b --gpu h100 --context 3000", "--context", "no layer keeps more for more tokens"),
+        ("bert-base-uncased --gpu h100 --batch 7", "--batch", "nothing is kept between steps"),
+        ("qwen3-8b qwen3-0.6b --gpu h100 --state-dtype bf16", "--state-dtype",
+         "number format of recurrent states"),
+        ("qwen3-8b qwen3-0.6b --together --gpu h100 --state-dtype bf16", "--state-dtype",
+         "number format of recurrent states"),
+        ("qwen3-8b --gpu rtx-4090 --dtype q4_k_m --flash-attn on", "--flash-attn", "flash attention"),
+        ("qwen3-8b --gpu rtx-4090 --dtype q4_k_m --swa-full", "--swa-full", "whole windows"),
+        ("qwen3-8b --gpu rtx-4090 --dtype q4_k_m --kv-unified", "--kv-unified", "one stream"),
+        ("qwen3-8b --gpu rtx-4090 --dtype q4_k_m --main-gpu 0", "--main-gpu",
+         "the device with --split-mode none"),
+        ("qwen3-8b --gpu rtx-4090 --dtype q4_k_m --imatrix", "--imatrix",
+         "how llama.cpp's quantize mixes types"),
+        ("qwen3-8b --ram 64GiB --dtype q4_k_m --no-kv-offload", "--no-kv-offload",
+         "caches beside their layers"),
+        ("glm-4.5 --ram 512GiB --dtype q4_k_m --cpu-moe", "--cpu-moe", "all experts in RAM"),
+    ],
+)  # fmt: skip
+def test_fit_says_what_changes_nothing(line: str, option: str, about: str, capsys: Capture) -> None:
+    said = f"{option} changes nothing here ({about}){SAME}"
+    out = run(capsys, "fit", *line.split())[1]
+    assert said in out
+    assert out.count("changes nothing") == 1
+    assert said in run(capsys, "fit", *line.split(), "--format", "json")[1]
+
+
+def test_on_every_device_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "kvcalc.deployment.everywhere.catalogue", lambda: [find("h100"), find("a100-40gb")]
+    )
+    found = fit_answer(FitQuestion(
+        models=("qwen3-8b",), where=Where(every="all"), asked=Asked(),
+        drafting=Drafting(speculative_tokens=3),
+    ))  # fmt: skip
+    assert isinstance(found, Everywhere)
+    said = "--speculative-tokens changes nothing here (draft tokens per step)" + SAME
+    assert [one.notes[-1] for one in found.each] == [said, said]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qwen3-30b-a3b --gpu h100 --tp 2 --expert-parallel",
+        "qwen3-8b --gpu rtx-4090 --dtype iq3_xxs --imatrix",
+        "gemma-3-1b --gpu rtx-4090 --dtype q4_k_m --swa-full",
+        "qwen3-8b --gpu rtx-4090 --dtype q4_k_m --kv-unified --parallel 3",
+        "qwen3.6-27b --gpu h100 --speculative-tokens 3",
+        "qwen3-8b --gpu h100 --context 3000 --batch 7 --kv-dtype fp8 --max-num-seqs 9",
+        "qwen3-8b qwen3.6-27b --gpu h200 --state-dtype bf16",
+    ],
+)
+def test_what_changes_something_is_not_said(line: str, capsys: Capture) -> None:
+    assert "changes nothing" not in run(capsys, "fit", *line.split())[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fit qwen3-8b --gpu h100 --engine logical --speculative-tokens 3", "name what drafts"),
+        ("fit qwen3-8b --ram 64GiB --split-mode none", "--split-mode none is of one device"),
+        # It does not fit, and would not start either.
+        ("fit glm-4.5 --gpu m3-max-64gb --engine mlx --kv-dtype fp8", "--kv-dtype fp8: mlx-lm keeps"),
+        ("fit glm-4.5 --gpu m3-max-64gb --engine mlx --speculative-tokens 3", "--speculative-tokens"),
+    ],
+)  # fmt: skip
+def test_what_says_nothing_is_refused(line: str, said: str, capsys: Capture) -> None:
+    code, _, err = run(capsys, *line.split())
+    assert (code, said in err) == (2, True), err
 
 
 def test_the_library_refuses_alike() -> None:

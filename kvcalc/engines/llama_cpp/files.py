@@ -20,10 +20,16 @@ class LeftOut:
 
 @frozen(kw_only=True)
 class LocalFiles(Shown):
-    """The answer: one for each type that llama.cpp makes of the model, each smaller than the one before."""
+    """The answer: one for each type that llama.cpp makes of the model, each smaller than the one before.
+    notes: beside those of each."""
 
     each: tuple[LocalFit, ...]
     left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> object:
+        return [fit.figures for fit in self.each], self.left_out
 
     @property
     def whole(self) -> LocalFit | None:

@@ -102,6 +102,12 @@ class LocalFit(Shown):
         """Whether it holds, be it tight."""
         return self.verdict != "does not fit"
 
+    @property
+    def figures(self) -> object:
+        table = self.table
+        return (self.verdict, self.longest_context, table.uses, table.placement.layers,
+                table.read_bytes, table.predicted)  # fmt: skip
+
 
 def fit_local(spec: ModelSpec, question: LocalQuestion, context: int) -> LocalFit:
     """The whole answer. Raises UnsupportedError for a model that llama.cpp cannot run, UsageError for

@@ -140,6 +140,8 @@ def place(file: ModelFile, free: Sequence[int], placing: Placing) -> Placement:
 def _devices(count: int, placing: Placing) -> list[int]:
     if placing.one is None:
         return list(range(count))
+    if not count:
+        raise UsageError("--split-mode none is of one device, and none is named: leave it out")
     if placing.one >= count:
         raise UsageError(f"--main-gpu {placing.one}: there are {count} devices, numbered from 0")
     return [placing.one]

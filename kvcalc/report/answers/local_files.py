@@ -110,10 +110,12 @@ def _notes(found: LocalFiles) -> Iterator[str]:
     if found.widest is None:
         yield _lacking(found.each[-1])
         yield from (f"{left.dtype}: {left.reason}" for left in found.left_out)
+        yield from found.notes
         return
     others = [set(fit.notes) for fit in found.each[1:]]
     for note in found.each[0].notes:
         if all(note in other for other in others):
             yield note
+    yield from found.notes
     yield from (f"{left.dtype}: {left.reason}" for left in found.left_out)
     yield "--dtype TYPE shows its memory table, device by device"

@@ -61,4 +61,4 @@ def sheet(found: Together) -> Sheet:
     else:
         left = f"{format_bytes(found.free_bytes)} are left{each}"
     shares = table("", _COLUMNS, rows_of(_COLUMNS, found.parts))
-    return Sheet("", "", (Line("", lead=about), shares, Line(left)), (), KEYS)
+    return Sheet("", "", (Line("", lead=about), shares, Line(left)), found.notes, KEYS)

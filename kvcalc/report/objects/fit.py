@@ -205,6 +205,7 @@ class LocalFiles(TypedDict):
     widest: str | None
     files: list[LocalFit]
     left_out: list[LeftOut]
+    assumptions: Annotated[list[str], "notes"]
 
 
 class ShortWorkload(TypedDict):
@@ -273,3 +274,4 @@ class Together(TypedDict):
     verdict: str
     models: Annotated[list[Share], "parts"]
     free_bytes: int
+    assumptions: Annotated[list[str], "notes"]

@@ -44,7 +44,7 @@ def gpu_findings(
         utilization=budget.memory_utilization,
     )
     planner = Planner(spec)
-    if planner.verdict(device, request) != "does not fit":
+    if planner.on(device, request).verdict() != "does not fit":
         return
     if budget.engine is None:
         message = _does_not_fit(planner, device, request)
@@ -73,7 +73,8 @@ def _beyond_memory(
 
 
 def _does_not_fit(planner: "Planner", device: "Accelerator", request: "FitRequest") -> str:
-    fullest = min(planner.devices(device, request), key=lambda one: one.free)
+    here = planner.on(device, request)
+    fullest = min(here.devices(), key=lambda one: one.free)
     besides = sum(item.bytes for item in fullest.overheads)
     beside = f"{format_bytes(fullest.weight_bytes)} of weights and {format_bytes(besides)} besides"
     if fullest.free <= 0:
@@ -81,18 +82,19 @@ def _does_not_fit(planner: "Planner", device: "Accelerator", request: "FitReques
     return (
         f"{_on(device, request)}: {format_bytes(fullest.reserved_bytes)} of cache are needed and "
         f"{format_bytes(fullest.free)} are left by {beside}; "
-        f"{planner.largest_batch(device, request)} of {request.workload.batch_size} sequences of "
+        f"{here.largest_batch()} of {request.workload.batch_size} sequences of "
         f"{format_tokens(request.workload.context_tokens)} tokens fit"
     )
 
 
 def _under_engine(planner: "Planner", device: "Accelerator", request: "FitRequest") -> str:
-    memory = planner.memory(device, request)[0]
+    here = planner.on(device, request)
+    memory = here.memory()[0]
     on = f"{request.engine_words} on {_on(device, request)}"
     if memory <= 0:
         return f"{on}: the weights leave nothing for the cache"
-    rules, asked = planner.admission(device, request), request.workload
-    held = rules.concurrency(memory, asked.context_tokens, request.sequences)
+    asked = request.workload
+    held = here.rules.concurrency(memory, asked.context_tokens, request.sequences)
     if held is None:
         raise UnsupportedError(f"{request.engine_words} does not say how many sequences it holds")
     whole, hundredths = divmod(int(held * 100), 100)

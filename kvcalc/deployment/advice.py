@@ -101,9 +101,10 @@ def _few(kept: list[_Choice]) -> list[_Choice]:
 
 def _asked(planner: Planner, answer: Fit, one: _Choice) -> _Choice | None:
     """A combination that fits, with whether it is tight as the last of its ranks."""
-    if one.request == answer.request or not planner.holds(answer.device, one.request):
+    there = planner.on(answer.device, one.request)
+    if one.request == answer.request or not there.holds():
         return None
-    if planner.holds(answer.device, one.request, 1):
+    if there.holds(1):
         return changed(one, ranks=(*one.ranks, 0))
     return _Choice(one.request, (*one.costs, "tight"), (*one.ranks, 1))
 
@@ -232,18 +233,16 @@ def _flags(planner: Planner, answer: Fit, request: FitRequest) -> list[_Flag | N
 
 def _served(planner: Planner, answer: Fit, one: _Choice) -> Iterator[_Choice]:
     """Fewer requests, or shorter ones, on the devices that were asked for."""
-    device, request = answer.device, one.request
+    request, here = one.request, planner.on(answer.device, one.request)
     asked = request.workload
     kept, rest = (request.layout.devices, 0, 0), (0, 0, 0)
-    batch = planner.largest_batch(device, request, 1) or planner.largest_batch(device, request)
+    batch = here.largest_batch(1) or here.largest_batch()
     if batch and asked.batch_size // LEAST_SERVED <= batch < asked.batch_size:
         fewer = asked.batch_size - batch
         yield _Choice(request.of(batch_size=batch),
                       (*one.costs, f"{batch:,} of {asked.batch_size:,} requests at once"),
                       (*one.ranks, *kept, fewer, 0, *rest))  # fmt: skip
-    longest = planner.longest_context(device, request, 1) or planner.longest_context(
-        device, request
-    )
+    longest = here.longest_context(1) or here.longest_context()
     if longest and asked.context_tokens // LEAST_SERVED <= longest < asked.context_tokens:
         cost = f"requests of {longest:,} tokens, not {format_tokens(asked.context_tokens)}"
         yield _Choice(request.of(context_tokens=longest), (*one.costs, cost),

@@ -217,7 +217,7 @@ def _from_gpu(
         eager=question.eager,
     )
     planner = Planner(spec)
-    value, least, most = planner.memory(device, asked)
+    value, least, most = planner.on(device, asked).memory()
     drafting, said = _drafting(spec, dtype, request, question.adapters)
     value, least, most = value - drafting, least - drafting, most - drafting
     if most <= 0:

@@ -179,12 +179,12 @@ def way_of(
     if num_bytes > layout.devices * planner.budget(device, request):
         planner.admission(device, request)  # What the engine refuses is said, be there room or not.
         return Way(dtype=dtype, verdict="does not fit", weights_bytes=num_bytes)
-    verdict = planner.verdict(device, request)
-    free = planner.memory(device, request)[0]
+    here = planner.on(device, request)
+    verdict, free = here.verdict(), here.memory()[0]
     if verdict == "does not fit":
         return Way(dtype=dtype, verdict=verdict, weights_bytes=num_bytes, free_bytes=free)
     return Way(
         dtype=dtype, verdict=verdict, weights_bytes=num_bytes, free_bytes=free,
-        longest_context=planner.longest_context(device, request),
-        largest_batch=planner.largest_batch(device, request), command=line,
+        longest_context=here.longest_context(),
+        largest_batch=here.largest_batch(), command=line,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
-from kvcalc.deployment.fit import fit
+from kvcalc.deployment.fit import fit, numbers
 from kvcalc.deployment.hardware import catalogue
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
@@ -56,7 +56,10 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
                  device.name if advise else "")  # fmt: skip
         if rules not in known:
             try:
-                known[rules] = fit(planner, device, request, advise=advise)
+                known[rules] = (
+                    fit(planner, device, request) if advise
+                    else numbers(planner, planner.on(device, request))
+                )  # fmt: skip
             except UnsupportedError as error:
                 known[rules] = error
         found = known[rules]

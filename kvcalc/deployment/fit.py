@@ -1,11 +1,12 @@
 """Does it fit, how far does it go, and what to change when it does not: ``kvcalc fit``."""
 
 from kvcalc.deployment.advice import changes_for
-from kvcalc.deployment.answer import Change, Fit, FitRequest
+from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
+from kvcalc.deployment.server import Server
 from kvcalc.frozen import changed
 
 
@@ -19,10 +20,21 @@ def fit(
     Raises UnsupportedError where the layout does not divide the model, or the engine does not run on
     the device.
     """
-    verdict = planner.verdict(device, request)
-    held = planner.holding(device, request)
-    fewest = planner.fewest(device, request)
-    answer = Fit(
+    here = planner.on(device, request)
+    answer = numbers(planner, here)
+    if answer.verdict == "does not fit" and advise:
+        changes = tuple(changes_for(planner, answer, model or planner.spec.name))
+        answer = changed(answer, changes=changes)
+    stop = here.stops() or here.stops(1)
+    notes = (*((stop,) if stop else ()), *notes_for(planner.spec, answer))
+    return changed(answer, notes=notes)
+
+
+def numbers(planner: Planner, here: Server) -> Fit:
+    """The same without what would help and without notes."""
+    device, request = here.device, here.request
+    verdict, held, fewest = here.verdict(), here.holding(), planner.fewest(here)
+    return Fit(
         model=planner.spec.name,
         model_context=planner.spec.max_position_embeddings,
         device=device,
@@ -32,21 +44,14 @@ def fit(
         measured=was_measured(device.name, request.engine, request.engine_version),
         share=planner.share(device, request),
         budget=planner.budget(device, request),
-        devices=planner.devices(device, request),
+        devices=here.devices(),
         verdict=verdict,
-        longest_context=planner.longest_context(device, request),
-        longest_context_least=planner.longest_context(device, request, 1),
-        largest_batch=planner.largest_batch(device, request),
-        largest_batch_least=planner.largest_batch(device, request, 1),
-        fewest=fewest,
-        fewest_verdict="does not fit" if fewest is None
-        else planner.verdict(device, request.of(layout=fewest)),
+        longest_context=here.longest_context(),
+        longest_context_least=here.longest_context(1),
+        largest_batch=here.largest_batch(),
+        largest_batch_least=here.largest_batch(1),
+        fewest=None if fewest is None else fewest.request.layout,
+        fewest_verdict="does not fit" if fewest is None else fewest.verdict(),
         changes=(),
         notes=(),
     )  # fmt: skip
-    changes: tuple[Change, ...] = ()
-    if verdict == "does not fit" and advise:
-        changes = tuple(changes_for(planner, answer, model or planner.spec.name))
-    stop = planner.stops(device, request) or planner.stops(device, request, 1)
-    notes = (*((stop,) if stop else ()), *notes_for(planner.spec, answer))
-    return changed(answer, changes=changes, notes=notes)

@@ -135,7 +135,7 @@ def _alone(planner: Planner, device: Accelerator, request: FitRequest, size: int
 
 def _percent(device: Accelerator, planner: Planner, request: FitRequest, end: int) -> int | None:
     # What the engine refuses of the model is said, not searched for.
-    planner.verdict(device, request)
+    planner.on(device, request).verdict()
     return _least(
         100,
         lambda part: planner.holds(device, changed(request, utilization=Fraction(part, 100)), end),

@@ -100,11 +100,12 @@ def _number(count: int | None) -> str:
 def _fewest(planner: Planner, device: Accelerator, request: FitRequest) -> str:
     """On how many such devices the model runs in the format that it comes in."""
     try:
-        layout = planner.fewest(device, request)
+        found = planner.fewest(planner.on(device, request))
     except KvcalcError:
         return ""
-    if layout is None:
+    if found is None:
         return "more than 64"
+    layout = found.request.layout
     ways = ((layout.tensor, "TP"), (layout.pipeline, "PP"))
     said = " x ".join(f"{word} {count}" for count, word in ways if count > 1)
     return f"{layout.devices}{said and f' ({said})'}"

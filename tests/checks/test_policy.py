@@ -166,9 +166,9 @@ def test_an_engine_without_room_for_one_block(
     llama: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A block of 16 tokens takes 2 MiB; vLLM stops with less.
-    from kvcalc.deployment.planner import Planner
+    from kvcalc.deployment.server import Server
 
-    monkeypatch.setattr(Planner, "room", lambda *_: [(1 << 20,) * 3])
+    monkeypatch.setattr(Server, "room", [(1 << 20,) * 3])
     (problem,) = on_gpu(llama, "batch: 4, gpu: h100-80gb, engine: vllm")
     assert problem == over(
         "serving/llama-3-8b", "vLLM on h100-80gb holds 0.00 sequences of 32k tokens, not 4, in the "

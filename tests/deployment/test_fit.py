@@ -223,9 +223,9 @@ def test_memory_for_each_engine() -> None:
     """TensorRT-LLM counts what is free, SGLang does not count activations, vLLM counts all."""
     spec, request = locate("llama-3.1-8b").spec, of(context_tokens=0)
     vllm, sglang, tensorrt = (
-        Planner(spec).memory(
-            find("h100"), replace(request, engine=engine, utilization=Fraction(9, 10))
-        )[0]
+        Planner(spec)
+        .on(find("h100"), replace(request, engine=engine, utilization=Fraction(9, 10)))
+        .memory()[0]
         for engine in ("vllm", "sglang", "tensorrt-llm")
     )
     assert vllm < sglang < tensorrt

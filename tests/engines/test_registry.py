@@ -75,7 +75,7 @@ def test_a_flag_that_it_has_not_is_refused_by_name(name: str) -> None:
 def test_an_engine_whose_overheads_nobody_measured_is_refused_by_name() -> None:
     request = FitRequest(workload=Workload(context_tokens=0), engine="llama.cpp")
     with pytest.raises(KvcalcError, match=r"llama\.cpp: .* give --available"):
-        Planner(load("llama-3-8b")).memory(find("h100"), request)
+        Planner(load("llama-3-8b")).on(find("h100"), request).memory()
 
 
 def test_a_release_that_nobody_read_is_said() -> None:

@@ -335,6 +335,9 @@ def _tied(
         top = values["tie_word_embeddings"]
     else:
         top = outer.get("defaults", {}).get("tie_word_embeddings", False)
+        if top is None:
+            # Perception LM's class asks its language model where nobody says.
+            return own
         assumptions.append(
             f"tie_word_embeddings = {short(top)}: not in the file; the default of transformers' "
             f"{outer.get('class', model_type)}"

@@ -228,7 +228,7 @@ TEXT_CONFIGS: dict[str, tuple[str, str, str]] = {
     "deepseek_vl_hybrid": ("text_config", "llama", "top"),
     "emu3": ("text_config", "emu3_text_model", "top"),
     "exaone4_5": ("text_config", "exaone4", "top"),
-    "fast_vlm": ("text_config", "qwen2", "top"),
+    "fast_vlm": ("text_config", "qwen2", "either"),
     "florence2": ("text_config", "bart", "both"),
     "fuyu": ("text_config", "persimmon", "top"),
     "gemma3": ("text_config", "gemma3_text", "top"),

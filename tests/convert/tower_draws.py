@@ -270,6 +270,54 @@ def _vibevoice_asr(config: Draw, rng: random.Random) -> Draw:
     return config
 
 
+def _emu3(config: Draw, rng: random.Random) -> Draw:
+    """Channels by 32, which the norms divide; an attention as wide as hidden_size at any level."""
+    times = rng.choice([[1, 2], [1, 1, 3], [1, 2, 2, 4]])
+    config["vq_config"] = {
+        "model_type": "emu3_vqgan", "base_channels": 32, "num_res_blocks": rng.randint(1, 3),
+        "channel_multiplier": times, "embed_dim": 6, "codebook_size": rng.randint(20, 40),
+        "latent_channels": rng.randint(3, 9), "double_latent": rng.random() < 0.5, "in_channels": 3,
+        "out_channels": rng.randint(3, 4), "temporal_downsample_factor": rng.choice([1, 2, 4]),
+        "attn_resolutions": rng.sample(range(len(times)), rng.randint(1, 2)),
+        "hidden_size": 32 * times[-1], "num_attention_heads": 1,
+    }  # fmt: skip
+    return config | {"vocabulary_map": {"<image>": 3}}
+
+
+def _granite4_vision(config: Draw, rng: random.Random) -> Draw:
+    """A Q-Former as wide as the tower, of heads of 64, for each layer that is read early and four more."""
+    heads = rng.choice([1, 2])
+    config["vision_config"] |= {"hidden_size": 64 * heads, "num_attention_heads": heads}
+    config["qformer_config"] |= {"use_qformer_text_input": False, "vocab_size": 40}
+    pairs = [[-2, layer] for layer in range(rng.randint(1, 4))]
+    return config | {"downsample_rate": rng.choice(["1/2", "4/8"]), "deepstack_layer_map": pairs}
+
+
+def _perception_lm(config: Draw, rng: random.Random) -> Draw:
+    """Arguments of timm's Perception Encoder as files have them. A gigantic one has no class token."""
+    name = rng.choice(["vit_pe_core_large_patch14_336", "vit_pe_core_gigantic_patch14_448"])
+    config["vision_config"] = {
+        "model_type": "timm_wrapper", "architecture": name, "do_pooling": True, "num_classes": 2,
+        "label_names": ["a", "b"], "model_args": {
+            "embed_dim": 64 * rng.randint(1, 3), "img_size": [14 * rng.randint(2, 4)] * 2,
+            "depth": rng.randint(2, 4), "global_pool": "", "ref_feat_shape": [32, 32],
+            "use_post_transformer_norm": rng.random() < 0.5,
+            "init_values": rng.choice([None, 0.1]),
+        },
+    }  # fmt: skip
+    return config
+
+
+def _fast_vlm(config: Draw, rng: random.Random) -> Draw:
+    """The one tower that files name, folded for inference."""
+    config["vision_config"] = {
+        "model_type": "timm_wrapper", "architecture": "fastvit_mci3", "do_pooling": True,
+        "global_pool": "avg", "hidden_size": 3072, "num_classes": 2, "label_names": ["a", "b"],
+        "model_args": {"inference_mode": True},
+    }  # fmt: skip
+    return config | {"vision_feature_layer": -1}
+
+
 def _gemma3n(config: Draw, rng: random.Random) -> Draw:
     """The one vision tower of timm's that files name, as wide as it is."""
     config["vision_config"]["hidden_size"] = 2048
@@ -285,5 +333,7 @@ _OWN: dict[str, Any] = {
     "paligemma": _projection, "kimi_k25": _kimi, "minimax_m3_vl": _minimax_m3,
     "llama4": _llama4, "idefics2": _idefics2, "mllama": _mllama, "granite_docling": _granite_docling,
     "florence2": _florence2, "janus": _janus, "vibevoice_asr": _vibevoice_asr, "gemma3n": _gemma3n,
-    "nemotron_h_omni": _nemotron, "ovis2": _ovis2, "lfm3_vl": _lfm3_vl, "voxtral": _hidden_at_the_top,
+    "perception_lm": _perception_lm, "fast_vlm": _fast_vlm, "emu3": _emu3,
+    "granite4_vision": _granite4_vision, "nemotron_h_omni": _nemotron,
+    "ovis2": _ovis2, "lfm3_vl": _lfm3_vl, "voxtral": _hidden_at_the_top,
 }  # fmt: skip

@@ -51,6 +51,7 @@ _SAID_NOTHING = re.compile(
 # Layers of two kinds in turn are two sequences here, each counted from 0; the last merge of several is
 # a projector of its own; timm counts a MobileNet's blocks by stage, others theirs within a stage.
 _WITHOUT_LAYERS = (
+    "granite4_vision",
     "florence2",
     "gemma3n",
     "janus",

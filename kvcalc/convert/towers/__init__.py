@@ -33,6 +33,8 @@ READERS: dict[str, str] = {
     "deepseek_vl": "llava.deepseek_vl",
     "video_llama_3": "llava.deepseek_vl",
     "fuyu": "llava.fuyu",
+    "perception_lm": "timm.perception_lm",
+    "fast_vlm": "timm.fast_vlm",
     # patches merged before the projector
     "internvl": "merged.internvl",
     "qianfan_ocr": "merged.internvl",
@@ -58,6 +60,7 @@ READERS: dict[str, str] = {
     "qwen3_vl_moe": "qwen.vision",
     "qwen3_5": "qwen.vision",
     "qwen3_5_moe": "qwen.vision",
+    "cohere_compass": "qwen.vision",
     "exaone4_5": "qwen.vision",
     "hyperclovax_vision_v2": "qwen.hyperclovax",
     "glm4v": "qwen.vision",
@@ -74,6 +77,7 @@ READERS: dict[str, str] = {
     "granite_speech": "queries.granite_speech",
     "granite_speech_plus": "queries.granite_speech",
     "aria": "queries.aria",
+    "granite4_vision": "queries.granite4_vision",
     # several towers, or parts between them
     "mllama": "parts.mllama",
     "pp_chart2table": "parts.got_ocr2",
@@ -94,7 +98,8 @@ READERS: dict[str, str] = {
     "gemma4_unified": "gemma.gemma4_unified",
     # convolutions
     "florence2": "convolved.florence2",
-    "janus": "convolved.janus",
+    "janus": "vector_quantised.janus",
+    "emu3": "vector_quantised.emu3",
     "vibevoice_asr": "convolved.vibevoice_asr",
     # code outside transformers
     "kimi_vl": "remote.kimi_vl",

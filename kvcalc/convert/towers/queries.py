@@ -1,8 +1,9 @@
 """Projectors of learned queries: Idefics2's perceiver, the Q-Former of BLIP-2 and Granite Speech, Aria.
 
-Source: transformers 5.23, models/idefics2, blip_2, instructblip, granite_speech, aria.
+Source: transformers 5.23, models/idefics2, blip_2, instructblip, granite_speech, granite4_vision, aria.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvcalc.convert.config import Config
@@ -108,6 +109,50 @@ def granite_speech(whole: Whole) -> Towers:
     qformer = _qformer(q, queries, False)
     out = Mlp(kind="mlp", in_features=qformer.hidden_size, sizes=(whole.text.hidden_size,))
     return {"audio": audio, "qformer": qformer, "projector": out}
+
+
+# Granite 4 Vision's class makes so many projectors of shifted samples, whatever the file says.
+_SHIFTED = 4
+
+
+def granite4_vision(whole: Whole) -> Towers:
+    """Windows of patches read by a few queries: a Q-Former for each layer read early, and four shifted."""
+    top, c, q = whole.top, whole.part("vision_config"), whole.part("qformer_config")
+    vision, text = vision_tower(c), whole.text.hidden_size
+    pairs = top.listed("deepstack_layer_map")
+    rate = top.word("downsample_rate")
+    if pairs is None or rate is None:
+        top.refuse(
+            "downsample_rate", "the class is built with downsample_rate and deepstack_layer_map"
+        )
+    side, _, window = rate.partition("/")
+    if not (
+        side.isdecimal() and window.isdecimal() and len(rate) < 9 and int(side) and int(window)
+    ):
+        top.wrong("downsample_rate", f"expected a word such as 4/8, found {rate!r}")
+    if q.model_type != "blip_2_qformer" or q.flag("use_qformer_text_input"):
+        q.refuse("use_qformer_text_input", "only queries without a text are accounted for")
+    # The class makes the queries as wide as the tower, with heads of 64, whatever the file says.
+    q.skip("hidden_size", "num_attention_heads")
+    width = vision.hidden_size
+    qformer = replace(
+        _qformer(q, int(side) ** 2, False, width), hidden_size=width,
+        num_attention_heads=width // 64 or 1,
+    )  # fmt: skip
+    ends = Sequence(kind="sequence", steps=(
+        Step(name="norm", op="norm", sizes=(width,), bias=True),
+        Step(name="image_positions", op="tensor", sizes=(1, int(window) ** 2, width)),
+        Step(name="out_linear", sizes=(text, width), bias=True),
+    ), copies=len(pairs) + _SHIFTED)  # fmt: skip
+    newline = Step(name="image_newline", op="tensor", sizes=(text,))
+    names = [f"layer_{index}" for index in range(len(pairs))]
+    names += [f"shifted_{index}" for index in range(_SHIFTED)]
+    return {
+        "vision": vision,
+        "newline": Sequence(kind="sequence", steps=(newline,)),
+        **dict.fromkeys(names, qformer),
+        "projectors": ends,
+    }
 
 
 def _most_queries(top: Config) -> int:

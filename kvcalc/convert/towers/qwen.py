@@ -1,6 +1,7 @@
 """Qwen-VL and GLM-V: towers whose merger lies inside them and ends in the language model's width.
 
-Source: transformers 5.23, models/qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5, exaone4_5, glm4v, glm_ocr
+Source: transformers 5.23, models/qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5, cohere_compass,
+exaone4_5, glm4v, glm_ocr
 (modeling_<type>.py: the vision model, its patch merger and deepstack mergers).
 """
 
@@ -57,7 +58,9 @@ def qwen2_5_vl(c: Config) -> Towers:
 
 
 # The types whose class has layers that are read early by itself.
-_EARLY = ("qwen3_vl_vision", "qwen3_vl_moe_vision", "qwen3_omni_moe_vision_encoder")
+_EARLY = (
+    "qwen3_vl_vision", "qwen3_vl_moe_vision", "qwen3_omni_moe_vision_encoder", "cohere_compass_vision",
+)  # fmt: skip
 
 
 def qwen3_vl(c: Config) -> Towers:
@@ -128,6 +131,7 @@ _TYPES: dict[str, Callable[[Config], Towers]] = {
     "qwen3_omni_moe_vision_encoder": qwen3_vl,
     "qwen3_5_vision": qwen3_vl,
     "qwen3_5_moe_vision": qwen3_vl,
+    "cohere_compass_vision": qwen3_vl,
     "glm4v_vision": glm4v,
     "glm4v_moe_vision": glm4v,
     "glm_ocr_vision": glm_ocr,

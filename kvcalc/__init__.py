@@ -24,9 +24,9 @@ Every error that a user can cause is a ``KvcalcError``, which prints its ``probl
 
 __version__ = "0.2.0"
 __all__ = [
-    "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "Estimate", "FileError", "Fit",
-    "Imported", "KvcalcError", "Layout", "Lengths", "LocalFiles", "LocalFit", "LogAnswer",
-    "MissingExtraError", "ModelSpec",
+    "AllEngines", "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "EngineEstimate",
+    "Estimate", "FileError", "Fit", "Imported", "KvcalcError", "Layout", "Lengths", "LocalFiles",
+    "LocalFit", "LogAnswer", "MissingExtraError", "ModelSpec",
     "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kvcalc.convert.locate import load
     from kvcalc.deployment.answer import Fit
     from kvcalc.deployment.choice import Choices
+    from kvcalc.deployment.estimation import AllEngines, EngineEstimate
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.engines.llama_cpp.files import LocalFiles
     from kvcalc.engines.llama_cpp.local import LocalFit
@@ -97,6 +98,7 @@ else:
         ),
         "kvcalc.deployment.answer": ("Fit",),
         "kvcalc.deployment.choice": ("Choices",),
+        "kvcalc.deployment.estimation": ("AllEngines", "EngineEstimate"),
         "kvcalc.engines.llama_cpp.files": ("LocalFiles",),
         "kvcalc.engines.llama_cpp.local": ("LocalFit",),
         "kvcalc.engines.result": ("CapacityResult",),

@@ -27,7 +27,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Literal
 
-from kvcalc.errors import UnknownFormatError
+from kvcalc.errors import UnknownFormatError, UsageError
 from kvcalc.frozen import frozen
 from kvcalc.names import meant
 
@@ -261,6 +261,24 @@ def _meant(name: str, allowed: tuple[str, ...]) -> str:
     # A method alone is no format: its group decides the bytes.
     grouped = [each for each in allowed if each.startswith(f"{name.partition('_g')[0]}_g")]
     return f"its groups: {', '.join(grouped)}" if grouped else ""
+
+
+def one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = "") -> str:
+    """A format's name as it was given. Raises UsageError naming the option for several, or none."""
+    if "," in text:
+        raise UsageError(f"{option} {text}: one format here{advice}")
+    try:
+        canonical(text, allowed)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+    return text
+
+
+def cache_dtype(text: str) -> str:
+    """A cache's format as ``--kv-dtype`` takes it, as it was given. Raises UsageError for what is none."""
+    for part in text.split(":", 1):
+        one_format(part, "--kv-dtype", CACHE_FORMATS, "; 'kvcalc compare' takes several")
+    return text
 
 
 def weight_format(name: str) -> Format:

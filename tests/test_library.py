@@ -130,7 +130,7 @@ def test_an_answer_shows_itself(
 # What the command line calls what the library calls otherwise.
 SPELT = {"context_tokens": "context", "batch_size": "batch", "encoder_tokens": "encoder-context",
          "tensor": "tp", "pipeline": "pp", "data": "dp", "expert": "expert-parallel",
-         "eager": "enforce-eager"}  # fmt: skip
+         "eager": "enforce-eager", "set_fields": "set"}  # fmt: skip
 
 
 def line(function: str, model: str, words: dict[str, Any]) -> list[str]:
@@ -149,6 +149,16 @@ def line(function: str, model: str, words: dict[str, Any]) -> list[str]:
     ("function", "model", "words"),
     [
         # Answers, one of each road.
+        ("estimate", "llama-3-8b", {"context_tokens": "32k", "batch_size": 4, "tensor": 2}),
+        ("estimate", "gemma-3-27b", {"images": 2, "only": "language"}),
+        ("estimate", "llama-3-8b", {"engine": "transformers", "kv_dtype": "fp8"}),
+        ("estimate", "gemma-3-27b", {"engine": "vllm", "engine_version": "0.20", "kv_dtype": "fp8_e4m3"}),
+        ("estimate", "gpt-oss-20b", {"engine": "sglang", "gpu": ["h100", "h100"], "tensor": 2}),
+        ("estimate", "llama-3-8b", {"engine": "all", "context_tokens": "8k"}),
+        ("estimate", "llama-3-8b", {"attention": "mla:512", "dtype": "q8_0", "gpu": "h100"}),
+        ("estimate", "llama-3-8b", {"set_fields": ["blocks.decoder.attention.num_key_value_heads=4"]}),
+        ("estimate", "qwen3-8b", {"draft": "qwen3-0.6b", "speculative_tokens": 3, "engine": "vllm"}),
+        ("estimate", "qwen3-8b", {"lora_rank": 16, "max_loras": 2, "engine": "vllm"}),
         ("fit", "llama-3-8b", {"gpu": "h100", "tensor": 2, "batch_size": 4, "kv_dtype": "fp8"}),
         ("fit", "llama-3-70b", {"gpu": "h100", "context_tokens": "32k"}),
         ("fit", "gemma-3-27b", {"gpu": "h200", "images": 2, "mm_processor_kwargs": '{"max_pixels": 9}'}),
@@ -165,6 +175,14 @@ def line(function: str, model: str, words: dict[str, Any]) -> list[str]:
                                     "ctx_size": 8192, "parallel": 2}),
         ("capacity", "qwen3-0.6b", {"engine": "lm-studio", "gpu": "rtx-4090", "ram": "8GiB"}),
         # Refusals.
+        ("estimate", "llama-3-8b", {"speculative_tokens": 3}),
+        ("estimate", "llama-3-8b", {"kv_dtype": "q9"}),
+        ("estimate", "llama-3-8b", {"engine_version": "0.20"}),
+        ("estimate", "llama-3-8b", {"engine": "all", "engine_version": "0.20"}),
+        ("estimate", "llama-3-8b", {"engine": "vllm", "gpu": ["h100", "rtx-4090"], "tensor": 2}),
+        ("estimate", "llama-3-8b", {"set_fields": ["blocks.decoder.attention.heads=4"]}),
+        ("estimate", "mamba-130m", {"attention": "mla"}),
+        ("estimate", "qwen3-8b", {"engine": "transformers", "tensor": 2, "mtp_layers": 1}),
         ("fit", "qwen3-8b", {"gpu": "h100", "engine": "llama.cpp", "memory_utilization": 0.5}),
         ("fit", "qwen3-8b", {"gpu": "h100", "dtype": "q4_k_m", "data": 2}),
         ("fit", "qwen3-8b", {"gpu": "h100", "engine": "ollama", "lora_rank": 8, "max_loras": 1}),
@@ -201,9 +219,28 @@ def test_the_library_answers_and_refuses_as_the_command_does(
     assert found == printed
 
 
+def test_the_library_asks_of_requests_what_the_command_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kvcalc.cli.app import main
+
+    file = tmp_path / "lengths.csv"
+    file.write_text("prompt,output\n160,200\n330,100\n")
+    asked = {"prefix_tokens": 64, "set_fields": ["blocks.decoder.attention.num_key_value_heads=4"]}
+    found = kvcalc.traffic("llama-3-8b", file, **asked).to_dict()  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        main(["traffic", "llama-3-8b", "--lengths", str(file), "--shared-prefix", "64", "--set",
+              "blocks.decoder.attention.num_key_value_heads=4", "--format", "json"])  # fmt: skip
+    assert found == json.loads(capsys.readouterr().out)
+    # 790 tokens of 65,536 bytes: half of the real model's.
+    assert found["logical_bytes"] == 51_773_440
+    with pytest.raises(kvcalc.UsageError, match="--images says nothing beside --lengths"):
+        kvcalc.traffic("gemma-3-27b", file, images=1)  # type: ignore[arg-type]
+
+
 def test_every_answer_of_the_library_is_exported() -> None:
     for name in ("Fit", "LocalFit", "LocalFiles", "CapacityResult", "CacheFunction", "Workload", "Layout",
-                 "TrafficAnswer", "Diff", "Report", "Lengths"):  # fmt: skip
+                 "TrafficAnswer", "Diff", "Report", "Lengths", "EngineEstimate", "AllEngines"):  # fmt: skip
         assert name in kvcalc.__all__
     assert all(hasattr(kvcalc, name) for name in kvcalc.__all__)
 

@@ -4,25 +4,29 @@ They take what the command line takes (``"8k"``, ``"80GiB"``) and raise a Kvcalc
 that a caller can make.
 """
 
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack, overload
 
 from kvcalc.api.arguments import (
     Model,
     WorkloadWords,
+    attention_of,
     dtypes_of,
+    engine_name,
     found_of,
     known,
+    question_of,
     renamed,
-    said_of,
+    several,
     spec_of,
     whole,
-    workload_of,
+    with_largest,
 )
-from kvcalc.errors import UsageError
+from kvcalc.deployment.estimation import EstimateAnswer, estimate_answer, workload_answer
+from kvcalc.engines import ALL, NEED
 from kvcalc.memory import cache
 from kvcalc.memory.cache import CacheFunction
-from kvcalc.memory.estimate import Estimate, answer
-from kvcalc.memory.towers import only_of
+from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
 
@@ -30,15 +34,35 @@ if TYPE_CHECKING:
     from kvcalc.dtypes import CacheDtypes
 
 
+@overload
 def estimate(
     model: Model, workload: Workload | None = None, *, only: str | None = None,
+    attention: str | None = None, set_fields: Sequence[str] | str = (),
     **words: Unpack[WorkloadWords],
-) -> Estimate:  # fmt: skip
-    """Parameters, weights, cache and workspace of a model for a workload.
+) -> Estimate: ...  # fmt: skip
+@overload
+def estimate(
+    model: Model, workload: Workload | None = None, *, engine: str,
+    engine_version: str | None = None, gpu: str | Sequence[str] | None = None,
+    only: str | None = None, attention: str | None = None, set_fields: Sequence[str] | str = (),
+    **words: Unpack[WorkloadWords],
+) -> EstimateAnswer: ...  # fmt: skip
+def estimate(
+    model: Model, workload: Workload | None = None, *, engine: str = NEED,
+    engine_version: str | None = None, gpu: str | Sequence[str] | None = None,
+    only: str | None = None, attention: str | None = None, set_fields: Sequence[str] | str = (),
+    **words: Unpack[WorkloadWords],
+) -> EstimateAnswer:  # fmt: skip
+    """Parameters, weights, cache and workspace of a model for a workload: ``kvcalc estimate``.
 
     workload: a whole one, such as another answer's; otherwise the words of ``WorkloadWords``.
-    only: ``"language"`` leaves out towers and projectors. Of a path whose weights are there (a checkpoint,
-    a GGUF file) they are what its files hold, unless a dtype says otherwise.
+    only: ``"language"`` leaves out towers and projectors. attention: what if it had this one.
+    set_fields: ``"blocks.decoder.attention.num_key_value_heads=4"``. Of a path whose weights are there
+    (a checkpoint, a GGUF file) they are what its files hold, unless a dtype says otherwise.
+
+    The answer is an ``Estimate``: the need, or what a library keeps where that is the engine. Of an
+    engine with blocks it is an ``EngineEstimate``, of ``"all"`` an ``AllEngines``. gpu: the devices whose
+    kernels decide an engine's formats.
     Raises UsageError for impossible options and UnsupportedError, which names the tensor, where a
     number format or a parallel layout does not fit the model; a name or path raises as ``load``.
 
@@ -46,20 +70,21 @@ def estimate(
     1073741824
     """
     found = found_of(model)
-    alone, said = only_of(found.spec, only)
-    stored = None if said else found.weights
-    if workload is None and stored is not None and words.get("dtype") is None:
-        words["dtype"] = "checkpoint"
-    asked, notes = workload_of("estimate", found.spec, workload, words, where=said_of(model))
-    return answer(alone, asked, (*notes, *said, *found.assumptions), stored=stored)
+    question = question_of(
+        estimate, workload, words, engine=engine_name(engine, ALL), engine_version=engine_version,
+        attention=None if attention is None else attention_of(attention),
+        set_fields=several("set_fields", set_fields), only=only, gpus=several("gpu", gpu),
+    )  # fmt: skip
+    return estimate_answer((found,), with_largest(found, question))[0]
 
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:
     """What ``kvcalc explain`` prints. Raises as ``estimate`` does."""
     from kvcalc.report.answers import explanation
 
-    spec = spec_of(model)
-    return explanation.render(spec, *workload_of("explain", spec, workload, words))
+    found = found_of(model)
+    question = with_largest(found, question_of(explain, workload, words))
+    return explanation.render(found.spec, *workload_answer(found, question))
 
 
 def cache_function(
@@ -86,6 +111,4 @@ def with_attention(model: Model, choice: str) -> tuple[ModelSpec, tuple[str, ...
     """
     from kvcalc.spec import variants
 
-    if not isinstance(choice, str):
-        raise UsageError(f"an attention is one of {', '.join(variants.CHOICES)}, not {choice!r}")
-    return variants.with_attention(spec_of(model), choice)
+    return variants.with_attention(spec_of(model), attention_of(choice))

@@ -1,17 +1,18 @@
 """What the library's functions take: the words of the command line, read and refused as it does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike, fsdecode
 from typing import Any, TypedDict
 from warnings import warn
 
 from kvcalc.convert.beside import Drafting, Lora
 from kvcalc.convert.locate import locate
+from kvcalc.deployment.estimation import EstimateQuestion
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.media.asked import MediaWords
-from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.catalog import Found
@@ -82,11 +83,14 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def known(function: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> None:
-    """Refuse words that a function does not have. Raises UsageError."""
+def known(
+    function: str, given: Mapping[str, Any], words: Mapping[str, Any], more: Iterable[str] = ()
+) -> None:
+    """Refuse words that a function does not have. more: its own parameters. Raises UsageError."""
     for name in given:
         if name not in words:
-            hint = near(name, words) or f"; it takes {', '.join(words)}"
+            names = (*words, *more)
+            hint = near(name, names) or f"; it takes {', '.join(names)}"
             raise UsageError(f"{function} has no {name}{hint}")
 
 
@@ -101,6 +105,7 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
         kv_dtype=word("kv_dtype", given.get("kv_dtype")) or "bf16",
         state_dtype=word("state_dtype", given.get("state_dtype")),
         layout=layout_of(given),
+        put=media_of(given),
     )
 
 
@@ -142,33 +147,48 @@ def media_of(given: Mapping[str, Any]) -> MediaWords:
     return MediaWords(images=images, audio=audio, video=video)
 
 
-def workload_of(
-    function: str,
-    spec: ModelSpec,
-    workload: Workload | None,
-    words: Mapping[str, Any],
-    known_words: Mapping[str, Any] | None = None,
-    where: str = "",
-) -> tuple[Workload, tuple[str, ...]]:
-    """The workload that was asked about, and what was assumed of it. where: the model's files."""
+def question_of(
+    function: Callable[..., Any], workload: Workload | None, words: Mapping[str, Any], **more: Any
+) -> EstimateQuestion:
+    """What a function was asked about a model, as ``kvcalc estimate`` is. words: of ``WorkloadWords``.
+    more: the rest of the question. Raises UsageError."""
+    name = function.__name__
     if workload is not None:
         if words:
-            raise UsageError(
-                f"give {function} a workload or its words ({', '.join(words)}), not both"
-            )
-        return workload, ()
+            raise UsageError(f"give {name} a workload or its words ({', '.join(words)}), not both")
+        return EstimateQuestion(workload=workload, **more)
     given = renamed(words)
-    known(function, given, known_words or WorkloadWords.__annotations__)
-    put, asked = media_of(given), asked_of(given)
-    beside = lora_of(given).of(drafting_of(given).beside, spec, None)
-    asked = changed(asked, beside=beside)
-    if not put and not spec.towers:
-        return choose_workload(spec, asked)
+    known(name, given, WorkloadWords.__annotations__, function.__kwdefaults__ or ())
+    return EstimateQuestion(
+        asked=asked_of(given), kv_dtype=word("kv_dtype", given.get("kv_dtype")),
+        drafting=drafting_of(given), lora=lora_of(given), **more,
+    )  # fmt: skip
+
+
+def with_largest(found: Found, question: EstimateQuestion) -> EstimateQuestion:
+    """The same with the model's largest image, which whoever is asked next about the answer's workload may
+    have to hold."""
+    if question.workload is not None or question.asked.put or not found.spec.towers:
+        return question
     from kvcalc.convert.media import with_media
 
-    seen, places = with_media(changed(asked, put=put), spec, where)
-    filled, notes = choose_workload(spec, seen)
-    return filled, (*places, *notes)
+    return changed(question, asked=with_media(question.asked, found.spec, found.path)[0])
+
+
+def engine_name(name: str, *more: str) -> str:
+    """The name of an engine. more: other words that are meant. Raises UsageError."""
+    if name not in ENGINES and name not in more:
+        raise UsageError(f"an engine is one of {', '.join((*ENGINES, *more))}, not {name!r}")
+    return name
+
+
+def attention_of(choice: Any) -> str:
+    """An attention in place of a model's own. Raises UsageError."""
+    if not isinstance(choice, str):
+        from kvcalc.spec.variants import CHOICES
+
+        raise UsageError(f"an attention is one of {', '.join(CHOICES)}, not {choice!r}")
+    return choice
 
 
 def several(name: str, value: Any) -> tuple[str, ...]:
@@ -197,11 +217,6 @@ def found_of(model: Model) -> Found:
 def spec_of(model: Model) -> ModelSpec:
     """The spec of a model, which may be a spec. Raises as ``load`` does."""
     return model if isinstance(model, ModelSpec) else found_of(model).spec
-
-
-def said_of(model: Model) -> str:
-    """The name or path of a model as it was given; empty for a spec."""
-    return "" if isinstance(model, ModelSpec) else fsdecode(model)
 
 
 def dtypes_of(value: CacheDtypes | str) -> CacheDtypes:

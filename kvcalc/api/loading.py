@@ -2,8 +2,7 @@
 
 from typing import TypedDict, Unpack
 
-from kvcalc.api.arguments import Model, known, layout_of, renamed, spec_of
-from kvcalc.api.serving import _engine
+from kvcalc.api.arguments import Model, engine_name, known, layout_of, renamed, spec_of
 from kvcalc.deployment.hardware import find
 from kvcalc.engines import engine_of
 from kvcalc.engines.loaded import Loaded
@@ -39,7 +38,7 @@ def loaded(
     known("loaded", given, LayoutWords.__annotations__)
     asked = Asked(dtype=dtype, layout=layout_of(given))
     workload, _ = choose_workload(spec, asked)
-    record = engine_of(_engine(engine))
+    record = engine_of(engine_name(engine))
     if record.loads is None:
         raise UnsupportedError(f"{record.words}: what its classes allocate is not known here")
     found = record.loads(

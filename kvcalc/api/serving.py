@@ -12,21 +12,22 @@ from kvcalc.api.arguments import (
     WorkloadWords,
     asked_of,
     drafting_of,
+    engine_name,
     found_of,
     known,
     layout_of,
     lora_of,
-    media_of,
     named,
+    question_of,
     renamed,
     several,
-    spec_of,
     tokens,
     whole,
     word,
 )
 from kvcalc.deployment.allocation import CapacityQuestion, capacity_answer
 from kvcalc.deployment.choice import Choices
+from kvcalc.deployment.estimation import of_requests
 from kvcalc.deployment.question import FitQuestion, fit_answer
 from kvcalc.deployment.where import Where, listed
 from kvcalc.engines import ENGINES, NEED, SERVING, engine_of
@@ -34,7 +35,7 @@ from kvcalc.engines.flags import Flag, flags_of
 from kvcalc.engines.media import served_media
 from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
-from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
+from kvcalc.engines.traffic import TrafficAnswer, traffic_of
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
 from kvcalc.memory.lengths import Lengths, open_lengths
@@ -158,7 +159,7 @@ def fit(
     for what says nothing of it.
     """
     given = renamed(words)
-    known("fit", given, FitWords.__annotations__ | (fit.__kwdefaults__ or {}))
+    known("fit", given, FitWords.__annotations__, fit.__kwdefaults__ or ())
     question = _question(
         (_name(model),), given, gpu, gpu_memory, ram, reserve, engine, engine_version
     )
@@ -201,9 +202,9 @@ def _question(
         raise UsageError("say an accelerator: gpu, a name, or gpu_memory, a size")
     share, requests = given.get("memory_utilization"), given.get("max_num_seqs")
     return FitQuestion(
-        models=models, where=where, asked=changed(asked_of(given), put=media_of(given)),
+        models=models, where=where, asked=asked_of(given),
         kv_dtype=word("kv_dtype", given.get("kv_dtype")), drafting=drafting_of(given),
-        lora=lora_of(given), engine=None if engine is None else _engine(engine),
+        lora=lora_of(given), engine=None if engine is None else engine_name(engine),
         engine_version=engine_version, utilization=_share("memory_utilization", share, most=1),
         max_num_batched_tokens=tokens("max_num_batched_tokens", given.get("max_num_batched_tokens")),
         max_num_seqs=None if requests is None else whole("max_num_seqs", requests),
@@ -227,7 +228,7 @@ def which(
     an mlx type or a Mac, else vLLM. Raises as ``fit`` does, where no model could be asked about.
     """
     given = renamed(words)
-    known("which", given, FitWords.__annotations__ | (which.__kwdefaults__ or {}))
+    known("which", given, FitWords.__annotations__, which.__kwdefaults__ or ())
     names = [models] if isinstance(models, str) else list(models) if _is_list(models) else []
     if not names or not all(isinstance(each, str) for each in names):
         raise UsageError(f"models are names, patterns or paths, not {models!r}")
@@ -273,14 +274,14 @@ def capacity(
     and UnsupportedError for what it cannot run.
     """
     given = renamed(flags)
-    known("capacity", given, EngineWords.__annotations__ | (capacity.__kwdefaults__ or {}))
+    known("capacity", given, EngineWords.__annotations__, capacity.__kwdefaults__ or ())
     where = _where(given, gpu, gpu_memory, ram, reserve)
     lora = {"lora_rank": lora_rank, "max_loras": max_loras, "lora_modules": lora_modules,
             "fully_sharded_loras": fully_sharded_loras}  # fmt: skip
     said = {name: value for name, value in given.items() if name not in _DEVICES}
     question = CapacityQuestion(
         where=changed(where, unnamed=0 if devices is None else whole("devices", devices)),
-        engine=_engine(engine),
+        engine=engine_name(engine),
         engine_version=engine_version,
         available=_available(available),
         utilization=_share("memory_utilization", memory_utilization, most=1),
@@ -305,36 +306,25 @@ def traffic(
     block_size: int | None = None,
     available: Size = None,
     prefix_tokens: Tokens = None,
+    set_fields: Sequence[str] | str = (),
     **words: Unpack[WorkloadWords],
 ) -> TrafficAnswer:
-    """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them."""
-    given = renamed(words)
-    known("traffic", given, WorkloadWords.__annotations__ | (traffic.__kwdefaults__ or {}))
-    beside = (
-        "images",
-        "audio",
-        "video",
-        "draft",
-        "mtp_layers",
-        "lora_rank",
-        "max_loras",
-        "lora_modules",
-    )
-    for name in ("context_tokens", "batch_size", "beams", "dtype", *beside):
-        if name in given:
-            raise UsageError(f"{name} says nothing beside lengths: leave it out")
-    kv_dtype = word("kv_dtype", given.pop("kv_dtype", None))
-    question = TrafficQuestion(
-        engine=_engine(engine),
-        engine_version=engine_version,
-        asked=asked_of(given),
-        kv_dtype=kv_dtype,
+    """What real requests hold: ``kvcalc traffic``. lengths: as read, or the file that has them.
+    set_fields: changes of the model, as ``estimate`` takes them. Raises as the command refuses."""
+    question = question_of(
+        traffic, None, words, engine=engine_name(engine), engine_version=engine_version,
+        set_fields=several("set_fields", set_fields),
+    )  # fmt: skip
+    prefix = tokens("prefix_tokens", prefix_tokens)
+    asked = of_requests(
+        question, available=_size("available", available), prefix_tokens=prefix,
         block_size=None if block_size is None else whole("block_size", block_size),
-        available=_size("available", available),
-        prefix_tokens=tokens("prefix_tokens", prefix_tokens),
+    )  # fmt: skip
+    found = found_of(model)
+    read = (
+        lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths), prefix is not None)
     )
-    read = lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths))
-    return traffic_of(spec_of(model), read, question)
+    return traffic_of(found, read, asked)
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")
@@ -366,12 +356,6 @@ def _value(name: str, value: Any, flags: dict[str, Flag]) -> Any:
     if flag.kind == "format":
         return word(name, value)
     return value
-
-
-def _engine(name: str) -> str:
-    if name not in ENGINES:
-        raise UsageError(f"an engine is one of {', '.join(ENGINES)}, not {name!r}")
-    return name
 
 
 def _where(

@@ -7,22 +7,23 @@ from kvcalc.checks.diff import Diff
 from kvcalc.convert.locate import load
 from kvcalc.deployment.answer import Fit
 from kvcalc.deployment.choice import Choices
+from kvcalc.deployment.estimation import AllEngines, EngineEstimate
 from kvcalc.deployment.everywhere import Everywhere
 from kvcalc.deployment.together import Together
 from kvcalc.engines.llama_cpp.files import LocalFiles
 from kvcalc.engines.llama_cpp.local import LocalFit
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer
+from kvcalc.frozen import changed
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.shown import shows
-from kvcalc.report.answers import diff, estimate, fits, log, traffic
+from kvcalc.report.answers import diff, estimates, fits, log, traffic
 from kvcalc.report.formats import csv
 from kvcalc.report.formats.html import fragment
 from kvcalc.report.formats.json import versioned
 from kvcalc.report.sheet import Answer
 from kvcalc.spec.catalog import shipped
-from kvcalc.spec.model import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,21 @@ class _Shown:
         return fragment(self.answer.sheets())
 
 
-def _path(spec: ModelSpec) -> str:
-    """Where a shipped spec is; nothing for any other."""
-    path = shipped().get(spec.name)
-    return str(path) if path is not None and load(spec.name) == spec else ""
+def _placed(found: Estimate) -> Estimate:
+    """With the path of a shipped spec that was given as itself."""
+    path = None if found.path else shipped().get(found.spec.name)
+    own = path is not None and load(found.spec.name) == found.spec
+    return changed(found, path=str(path)) if own else found
 
 
-shows(Estimate, lambda one: _Shown(estimate.answer([(_path(one.spec), one, None)])))
+shows(Estimate, lambda one: _Shown(estimates.answer([_placed(one)])))
+shows(EngineEstimate, lambda one: _Shown(estimates.answer([changed(one, need=_placed(one.need))])))
+shows(AllEngines, lambda one: _Shown(estimates.answer([changed(one, need=_placed(one.need))])))
 _ROADS: tuple[type[Any], ...] = (
     Fit, Choices, Together, Everywhere, CapacityResult, LocalFit, LocalFiles,
 )  # fmt: skip
 for road in _ROADS:
     shows(road, lambda one: _Shown(fits.answer(one)))
-shows(TrafficAnswer, lambda one: _Shown(traffic.answer([(one.model, "", one.traffic, one.notes)])))
+shows(TrafficAnswer, lambda one: _Shown(traffic.answer([one])))
 shows(LogAnswer, lambda one: _Shown(log.answer(one)))
 shows(Diff, lambda one: _Shown(diff.answer(one, "increase")))

@@ -10,6 +10,7 @@ from kvcalc.cli.groups import Weights, show, with_groups
 from kvcalc.cli.output import note, spare, write, write_file
 from kvcalc.cli.progress import track
 from kvcalc.convert.locate import locate
+from kvcalc.dtypes import cache_dtype
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Point, Variant, assumptions, baseline, grid
 from kvcalc.report.answers.compare import answer
@@ -82,7 +83,7 @@ def compare(
     variants = [each for model in read for each in _variants(model, attention, changes)]
     question: dict[str, Any] = {
         "contexts": contexts,
-        "kv_dtypes": [options.cache_dtype(each) for each in kv_dtype.split(",")],
+        "kv_dtypes": [cache_dtype(each) for each in kv_dtype.split(",")],
         "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
         "state_dtype": state_dtype,
         "dtype": dtype,

@@ -11,6 +11,7 @@ from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import show
 from kvcalc.cli.output import note, write
 from kvcalc.cli.progress import track
+from kvcalc.dtypes import cache_dtype
 from kvcalc.errors import UsageError
 from kvcalc.report.answers.diff import answer
 from kvcalc.report.formats import PRINTERS
@@ -110,7 +111,7 @@ def diff(
         context_tokens=served.context_tokens if tokens is None else tokens,
         batch_size=batch or served.batch_size,
         dtype=dtype or served.dtype,
-        kv_dtype=options.cache_dtype(kv_dtype) if kv_dtype else served.kv_dtype,
+        kv_dtype=cache_dtype(kv_dtype) if kv_dtype else served.kv_dtype,
     )
     tolerances = _tolerances(tolerance or [], team)
     watch = partial(track, what="comparing", quiet=quiet)

@@ -3,21 +3,17 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from kvcalc.cli import completion, kinds
 from kvcalc.cli.output import note
-from kvcalc.dtypes import CACHE_FORMATS, STATE_FORMATS, canonical
-from kvcalc.engines import ENGINES
+from kvcalc.dtypes import STATE_FORMATS, cache_dtype, one_format
+from kvcalc.engines import ALL, ENGINES
 from kvcalc.errors import UnknownFormatError, UsageError
 from kvcalc.file_types import weight_word
 from kvcalc.mlx_types import instead_of
 from kvcalc.report.formats import PRINTERS
 from kvcalc.units import parse_memory, parse_tokens
-
-if TYPE_CHECKING:
-    from kvcalc.engines.engine import AnyEngine
-
 
 # Attention to put in place of the model's own; gqa:4 and mla:512 say a size.
 ATTENTIONS = ("mha", "gqa", "mqa", "mla")
@@ -46,15 +42,6 @@ def gpu_option(text: str) -> Any:
     return kinds.option("GPU", text, "--gpu", complete=completion.gpu)
 
 
-def _one_format(text: str, option: str, allowed: tuple[str, ...], advice: str = "") -> None:
-    if "," in text:
-        raise UsageError(f"{option} {text}: one format here{advice}")
-    try:
-        canonical(text, allowed)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
-
-
 def _weight_dtype(text: str) -> str:
     if "," in text:
         raise UsageError(f"--dtype {text}: one format here")
@@ -69,15 +56,7 @@ def _weight_dtype(text: str) -> str:
 
 
 def _state_dtype(text: str) -> str:
-    _one_format(text, "--state-dtype", STATE_FORMATS)
-    return text
-
-
-def cache_dtype(text: str) -> str:
-    """A cache format, as it was given. Raises UsageError for what is none."""
-    for part in text.split(":", 1):
-        _one_format(part, "--kv-dtype", CACHE_FORMATS, "; 'kvcalc compare' takes several")
-    return text
+    return one_format(text, "--state-dtype", STATE_FORMATS)
 
 
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
@@ -161,7 +140,6 @@ SetFields = Annotated[
 Together = Annotated[bool, kinds.switch("--together", "All of the models on the devices at once.")]
 Force = Annotated[bool, kinds.switch("--force", "Overwrite what is there.")]
 OutputFormat = Annotated[str, format_option(PRINTERS)]
-ALL_ENGINES = "all"
 
 
 def engine_option(text: str, names: Iterable[str] = ENGINES, shown: bool | str = True) -> Any:
@@ -188,18 +166,11 @@ def engine_name(text: str, *more: str) -> str:
     return name
 
 
-def record(name: str) -> "AnyEngine":
-    """The record of an engine."""
-    from kvcalc.engines import engine_of
-
-    return engine_of(name)
-
-
 WhichEngine = Annotated[
     str,
     engine_option(
         "Whose accounting to follow: the mechanisms', a library's, an engine's, or all.",
-        (*ENGINES, ALL_ENGINES),
+        (*ENGINES, ALL),
     ),
 ]
 EngineVersion = Annotated[

@@ -54,29 +54,18 @@ def traffic(
             layout=Layout(tp, pp),
         ),
         kv_dtype=options.one_kv_dtype(kv_dtype),
+        set_fields=tuple(set_fields or ()),
         **pools.question,
     )
-    output.show(answers(expand(models), lengths, set_fields, question))
+    output.show(answers(models, lengths, question))
 
 
-def answers(
-    models: list[str], path: str, set_fields: list[str] | None, question: TrafficQuestion
-) -> "Answer":
+def answers(models: list[str], path: str, question: TrafficQuestion) -> "Answer":
     """Every model's answer for the requests of one file."""
     from kvcalc.report.answers.traffic import answer
 
-    requests, found = read(path, question.prefix_tokens is not None), []
-    for model in models:
-        item = locate(model)
-        spec, notes = item.spec, item.assumptions
-        if set_fields:
-            from kvcalc.spec.set_fields import with_fields
-
-            spec = with_fields(spec, tuple(set_fields))
-            notes = (*notes, *(f"set {change}" for change in set_fields))
-        held = traffic_of(spec, requests, question)
-        found.append((spec.name, item.path, held.traffic, (*held.notes, *notes)))
-    return answer(found)
+    names, requests = expand(models), read(path, question.prefix_tokens is not None)
+    return answer([traffic_of(locate(name), requests, question) for name in names])
 
 
 def read(path: str, count_prompts: bool = False) -> Lengths:

@@ -48,6 +48,8 @@ ALIASES = {
 }  # fmt: skip
 # Whose allocator and pages are meant where no engine is named; what a mechanism needs, likewise.
 SERVING, NEED = "vllm", "logical"
+# The word for all of them, side by side.
+ALL = "all"
 # Those that were asked for.
 _FOUND: dict[str, "AnyEngine"] = {}
 

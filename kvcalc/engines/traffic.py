@@ -25,6 +25,7 @@ from kvcalc.memory.traffic import (
     traffic,
 )
 from kvcalc.memory.workload import Asked, Workload
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 
 
@@ -34,6 +35,7 @@ class TrafficQuestion:
 
     kv_dtype: in the engine's words; None its own. block_size: tokens of a block, prefix_tokens: that
     all requests begin with; both of the logical need. available: bytes for the cache on a device.
+    set_fields: ``FIELD=VALUE``, changes of the model.
     """
 
     engine: str = NEED
@@ -43,23 +45,29 @@ class TrafficQuestion:
     block_size: int | None = None
     available: int | None = None
     prefix_tokens: int | None = None
+    set_fields: tuple[str, ...] = ()
 
 
 @frozen
 class TrafficAnswer(Shown):
-    """What the requests of one model hold. notes: what was assumed."""
+    """What the requests of one model hold. path: of its spec. notes: what was assumed."""
 
     model: str
     traffic: Traffic
     notes: tuple[str, ...] = ()
+    path: str = ""
 
 
-def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> TrafficAnswer:
+def traffic_of(found: Found, lengths: Lengths, question: TrafficQuestion) -> TrafficAnswer:
     """One model's answer.
 
     Raises UsageError for what says nothing of the engine, and as the engine does.
     """
-    asked = question.asked
+    if question.set_fields:
+        from kvcalc.spec.set_fields import with_set
+
+        found = with_set(found, question.set_fields)
+    spec, asked = found.spec, question.asked
     if spec.encoder is not None and spec.encoder.tokens is None and asked.encoder_tokens is None:
         raise UsageError(f"{spec.name} keeps its encoder's tokens: give --encoder-context")
     workload, notes = choose_workload(
@@ -99,7 +107,8 @@ def traffic_of(spec: ModelSpec, lengths: Lengths, question: TrafficQuestion) -> 
         prefix_tokens=question.prefix_tokens,
         prefix_stage_bytes=prefix,
     )
-    return TrafficAnswer(spec.name, result, (*notes, *_of_devices(workload.layout, question)))
+    notes = (*notes, *_of_devices(workload.layout, question), *found.assumptions)
+    return TrafficAnswer(spec.name, result, notes, found.path)
 
 
 def _of_devices(layout: Layout, question: TrafficQuestion) -> Iterator[str]:

@@ -97,7 +97,8 @@ class Estimate(Shown):
 
     engine: whose accounting the cache follows. stored: the files whose bytes the weights are.
     parameters, weight_bytes_by_component: the model's own; ``beside`` has the parts loaded beside it,
-    which weight_bytes, weight_types and the bytes on devices hold, too.
+    which weight_bytes, weight_types and the bytes on devices hold, too. path: of the spec, where it has
+    one. real: the model's own estimate, where this one is of another attention.
     """
 
     spec: ModelSpec
@@ -113,6 +114,8 @@ class Estimate(Shown):
     assumptions: tuple[str, ...]
     stored: StoredWeights | None = None
     beside: "tuple[PartBeside, ...]" = ()
+    path: str = ""
+    real: "Estimate | None" = None
 
     @property
     def total_parameters(self) -> int:
@@ -246,12 +249,14 @@ def answer(
     notes: tuple[str, ...] = (),
     accounting: Accounting | None = None,
     stored: StoredWeights | None = None,
+    path: str = "",
 ) -> Estimate:
     """The estimate for a complete workload; notes are carried into the assumptions.
 
     accounting: whose cache is counted; the logical one when None.
     stored: the model's own files, which the spec's formats give back where the workload's dtype is
-    ``checkpoint``: their words for the formats, and what stands in them beside the model.
+    ``checkpoint``: their words for the formats, and what stands in them beside the model. path: of the
+    spec.
     """
     accounting = accounting or logical(spec)
     parameters = summarise(spec)
@@ -285,6 +290,7 @@ def answer(
         ),
         stored=stored,
         beside=parts,
+        path=path,
     )
 
 

@@ -21,12 +21,12 @@ def kv_heads(spec: ModelSpec) -> str:
 
 
 def against_real(variant: Estimate, real: Estimate) -> Estimate:
-    """The variant's estimate, with the real model's cache stated first among its assumptions."""
+    """The variant's estimate beside the real model's, whose cache is stated first among assumptions."""
     note = (
         f"what if: the real {real.spec.name}, with {kv_heads(real.spec)}, "
         f"takes {real.cache.bytes:,} bytes of cache"
     )
-    return changed(variant, assumptions=(note, *variant.assumptions))
+    return changed(variant, assumptions=(note, *variant.assumptions), real=real)
 
 
 def as_mha(estimate: Estimate) -> int | None:

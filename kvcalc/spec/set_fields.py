@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from kvcalc.errors import SpecError, UsageError
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.dump import flow, to_plain
 from kvcalc.spec.file_spec import of_type
 from kvcalc.spec.loader import load_spec_text
@@ -45,6 +46,12 @@ def with_fields(spec: ModelSpec, changes: tuple[str, ...]) -> ModelSpec:
         # Nobody has seen the text that the lines and columns are of; the fields say where.
         problems = tuple(replace(problem, line=0, column=0) for problem in error.problems)
         raise SpecError(error.message, problems) from None
+
+
+def with_set(found: Found, changes: tuple[str, ...]) -> Found:
+    """A model that was found, with fields set: no files are its own any more. Raises as ``with_fields``."""
+    spec = with_fields(found.spec, changes)
+    return Found(spec, found.path, (*found.assumptions, *(f"set {change}" for change in changes)))
 
 
 class _Raw(str):

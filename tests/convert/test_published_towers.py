@@ -93,7 +93,7 @@ def test_what_is_beside_the_model_has_a_size_that_follows_from_it() -> None:
 def test_an_answer_states_them(hub_id: str, published: int | None) -> None:
     found = catalog.locate(hub_id)
     estimate = kvcalc.estimate(found.spec, context_tokens=1)
-    assert to_object(found.path, estimate)["parameters"].get("checkpoint") == published
+    assert to_object(estimate)["parameters"].get("checkpoint") == published
 
 
 def test_the_files_of_a_spec_are_not_those_of_its_other_ids() -> None:

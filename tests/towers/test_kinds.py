@@ -401,7 +401,7 @@ def test_the_answer_shows_each_part() -> None:
     import kvcalc
     from kvcalc.report.answers.estimate import to_object
 
-    found = to_object("small.yaml", kvcalc.estimate(small()))
+    found = to_object(kvcalc.estimate(small()))
     parameters = found["parameters"]
     assert parameters["total"] == 117_984
     assert parameters["language_model"] == 88_640
@@ -410,7 +410,7 @@ def test_the_answer_shows_each_part() -> None:
     assert "audio" not in parameters["by_component"]
     assert found["weights"]["bytes"] == 235_968
     assert found["weights"]["by_component"]["vision"] == 54_464
-    plain = to_object("gpt2", kvcalc.estimate("gpt2"))
+    plain = to_object(kvcalc.estimate("gpt2"))
     assert plain["parameters"]["language_model"] == plain["parameters"]["total"] == 124_439_808
     assert not {"vision", "audio", "projector"} & plain["parameters"]["by_component"].keys()
 

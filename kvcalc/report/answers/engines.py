@@ -27,7 +27,7 @@ from kvcalc.report.cells import (
 from kvcalc.report.objects import common
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Part, Row, Sheet, Table, answer_of, for_csv, table
+from kvcalc.report.sheet import Column, Part, Row, Sheet, Table, for_csv, table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
@@ -36,33 +36,18 @@ KEYS = (
 ALL_KEYS = ("model", "engine", "version", "cause", "bytes", "why")
 
 
-def answer(found: Sequence[tuple[str, Estimate, EngineCache]]) -> Answer:
-    """found: (path of the spec, logical, held)."""
-    return answer_of(
-        lambda: [sheet(estimate, cache) for _, estimate, cache in found],
-        lambda: [to_object(*each) for each in found],
-    )
-
-
-def answer_all(found: Sequence[tuple[str, Estimate, tuple[Accounting, ...]]]) -> Answer:
-    """All accountings side by side, refusals included."""
-    return answer_of(
-        lambda: [sheet_of_all(estimate, rows) for _, estimate, rows in found],
-        lambda: [_all_object(*each) for each in found],
-    )
-
-
-def _all_object(path: str, estimate: Estimate, rows: tuple[Accounting, ...]) -> dict[str, Any]:
-    result = estimate_answer.to_object(path, estimate)
+def object_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> dict[str, Any]:
+    """The logical object, with all accountings beside it, refusals included."""
+    result = estimate_answer.to_object(estimate)
     result["engine"] = "all"
     result["engines"] = [_engine_object(row, estimate.cache.bytes) for row in rows]
     return result
 
 
-def to_object(path: str, estimate: Estimate, cache: EngineCache) -> dict[str, Any]:
+def to_object(estimate: Estimate, cache: EngineCache) -> dict[str, Any]:
     """The contract's object, with the engine's cache and ``waste``."""
     groups = [group(slab, cache.ranks, cache.sequences) for slab in cache.groups]
-    need = estimate_answer.to_object(path, estimate)
+    need = estimate_answer.to_object(estimate)
     return filled(
         objects.EngineEstimate, cache,
         **need | {

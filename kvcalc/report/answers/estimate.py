@@ -15,22 +15,18 @@ from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import (
-    Answer,
     Column,
     Line,
     Part,
     Row,
     Sheet,
     Table,
-    answer_of,
     for_csv,
     table,
 )
 from kvcalc.tensors import Component
 from kvcalc.units import format_bytes, format_count, format_tokens
 
-# (path of the spec, estimate, the real model's where this is a what-if)
-Found = tuple[str, Estimate, Estimate | None]
 # layers: how many keep such a tensor. shape, bytes_per_layer: one layer's, of all sequences. bytes: of
 # all those layers; the lines of the parts weights and cache add up to what the part total says.
 KEYS = (
@@ -42,15 +38,7 @@ _CONTRACT: dict[Component, str] = {"recurrent": "other"}
 _COMPONENTS = ("embedding", "attention", "ffn", "experts", "router", "norm", "head", "other")
 
 
-def answer(found: Sequence[Found], every: bool = False) -> Answer:
-    """One sheet and one object for each model. every: as ``sheet``."""
-    return answer_of(
-        lambda: [sheet(estimate, real, every) for _, estimate, real in found],
-        lambda: [to_object(path, estimate) for path, estimate, _ in found],
-    )
-
-
-def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
+def to_object(estimate: Estimate) -> dict[str, Any]:
     """The contract's object for one model."""
     spec, workload, parameters = estimate.spec, estimate.workload, estimate.parameters
     step = {
@@ -60,7 +48,7 @@ def to_object(path: str, estimate: Estimate) -> dict[str, Any]:
     }
     return filled(
         objects.Estimate, estimate,
-        model=named(spec.name, spec.source, path),
+        model=named(spec.name, spec.source, estimate.path),
         workload=filled(objects.Workload, workload, state_dtype=estimate.state_dtype),
         parallelism=workload.layout,
         parameters=filled(
@@ -145,9 +133,8 @@ def _group(group: GroupEstimate) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False) -> Sheet:
-    """The answer, then its parts to every tensor. real: the model itself, where this is a what-if.
-    every: the buffers of an unchunked prefill, too."""
+def sheet(estimate: Estimate, every: bool = False) -> Sheet:
+    """The answer, then its parts to every tensor. every: the buffers of an unchunked prefill, too."""
     # Programs read the object alone.
     from kvcalc.memory.whatif import as_mha
     from kvcalc.report.answers.types import types_tables
@@ -161,7 +148,7 @@ def sheet(estimate: Estimate, real: Estimate | None = None, every: bool = False)
         parts.append(Line("", lead="cache: none. This model keeps nothing between steps."))
     parts += [totals(_totals(estimate)), _devices(estimate.weight_bytes_per_device, cache_bytes),
               *_workspace(estimate, every)]  # fmt: skip
-    if real is None and (mha := as_mha(estimate)) is not None:
+    if estimate.real is None and (mha := as_mha(estimate)) is not None:
         kind = "/".join(sorted({group.group.mechanism for group in estimate.cache.groups}))
         times = ratio(mha, estimate.cache.bytes)
         said = (f"With a KV head per query head (MHA) the cache would take {format_bytes(mha)}, "

@@ -3,35 +3,35 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kvcalc.engines.traffic import TrafficAnswer
 from kvcalc.memory.traffic import Percentile, Traffic
 from kvcalc.report.cells import Bytes, Count, ExactBytes, percent
 from kvcalc.report.objects import traffic as objects
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import Answer, Column, Row, Sheet, Table, answer_of, rows_of, table
 
-# (model, path of the spec, traffic, assumptions)
-Found = tuple[str, str, Traffic, tuple[str, ...]]
 KEYS = (
     "model", "request", "tokens", "logical_bytes", "bytes", "concurrency", "shared_concurrency",
     "part", "value",
 )  # fmt: skip
 
 
-def answer(found: Sequence[Found]) -> Answer:
+def answer(found: Sequence[TrafficAnswer]) -> Answer:
     """One sheet and one object for each model."""
     return answer_of(
-        lambda: [sheet(model, traffic, notes) for model, _, traffic, notes in found],
-        lambda: [to_object(*each) for each in found],
+        lambda: [sheet(each) for each in found], lambda: [to_object(each) for each in found]
     )
 
 
-def to_object(model: str, path: str, traffic: Traffic, notes: tuple[str, ...]) -> dict[str, Any]:
+def to_object(found: TrafficAnswer) -> dict[str, Any]:
     """Integers only."""
-    return filled(objects.Traffic, traffic, model={"name": model, "spec": path}, assumptions=notes)
+    model = {"name": found.model, "spec": found.path}
+    return filled(objects.Traffic, found.traffic, model=model, assumptions=found.notes)
 
 
-def sheet(model: str, traffic: Traffic, notes: tuple[str, ...]) -> Sheet:
+def sheet(found: TrafficAnswer) -> Sheet:
     """The distribution, then all requests together."""
+    traffic = found.traffic
     columns = (
         Column("request", "request", of=_name), Column("tokens", "tokens", Count),
         Column("need", "logical_bytes", Bytes), Column(_held(traffic), "", Bytes, lambda row: row.bytes),
@@ -43,7 +43,7 @@ def sheet(model: str, traffic: Traffic, notes: tuple[str, ...]) -> Sheet:
     parts = (table("percentile", columns, rows_of(columns, traffic.percentiles)),
              Table("total", totals, tuple(_totals(traffic)), headed=False))  # fmt: skip
     subtitle = f"the cache of {traffic.num_requests:,} request{'s' * (traffic.num_requests != 1)}"
-    return Sheet(model, subtitle, parts, notes, KEYS)
+    return Sheet(found.model, subtitle, parts, found.notes, KEYS)
 
 
 def _name(row: Percentile) -> str:

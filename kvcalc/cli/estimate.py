@@ -8,6 +8,7 @@ from kvcalc.convert.locate import locate
 from kvcalc.deployment.estimation import EstimateQuestion, estimate_answer, of_requests
 from kvcalc.engines import ALL, NEED
 from kvcalc.errors import UsageError
+from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers.estimates import answer
@@ -79,4 +80,9 @@ def estimate(
             f"{pools.said} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
         )
     found = estimate_answer([locate(name) for name in expand(models)], question)
+    if workspace and not isinstance(found[0], Estimate):
+        raise UsageError(
+            f"--workspace is of the table of the need, and --engine {engine} answers with what it holds: "
+            "leave one of them out"
+        )
     output.show(answer(found, workspace))

@@ -13,7 +13,6 @@ from kvcalc.deployment.needless import (
     changing_nothing,
     refuse_foreign,
     refuse_needless,
-    with_notes,
 )
 from kvcalc.deployment.said import said_of_table
 from kvcalc.deployment.where import Where, device
@@ -86,7 +85,7 @@ def capacity_answer(
         model = cache(model)
         table = _table(model, asked)
         said = changing_nothing(said_of_table(asked), lambda less: _table(model, less), table)
-        return with_notes(table, tuple(said))
+        return table.noted(tuple(said))
     devices = {"--devices": where.unnamed or None, "--ram": where.ram, "--reserve": where.reserve}
     refuse_foreign(name, devices)
     found = model()

@@ -8,7 +8,7 @@ from typing import Any
 from kvcalc.convert.beside import check_one
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
-from kvcalc.deployment.needless import about, as_said, changing_nothing, with_notes
+from kvcalc.deployment.needless import about, as_said, changing_nothing
 from kvcalc.deployment.notes import overhead_note, past_the_longest
 from kvcalc.deployment.overhead import was_measured
 from kvcalc.deployment.planner import Planner
@@ -64,7 +64,7 @@ def capacity(spec: ModelSpec, question: Question) -> CapacityResult:
     """
     found = _answer(spec, question)
     said = changing_nothing(_without(question), lambda less: _answer(spec, less), found)
-    return with_notes(found, tuple(said))
+    return found.noted(tuple(said))
 
 
 def _without(question: Question) -> Iterator[tuple[str, str, Question]]:

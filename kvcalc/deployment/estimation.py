@@ -2,6 +2,7 @@
 library ask here, so that both answer, and refuse, alike."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.convert.beside import Drafting, Lora
@@ -56,6 +57,17 @@ class EngineEstimate(Shown):
     need: Estimate
     held: "EngineCache"
 
+    @property
+    def figures(self) -> object:
+        return self.need.figures, changed(self.held, rules=(), notes=())
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return (*self.held.rules, *self.held.notes, *self.need.sentences)
+
+    def noted(self, notes: tuple[str, ...]) -> "EngineEstimate":
+        return changed(self, need=self.need.noted(notes))
+
 
 @frozen
 class AllEngines(Shown):
@@ -63,6 +75,17 @@ class AllEngines(Shown):
 
     need: Estimate
     engines: "tuple[Row, ...]"
+
+    @property
+    def figures(self) -> object:
+        return self.need.figures, self.engines
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return self.need.sentences
+
+    def noted(self, notes: tuple[str, ...]) -> "AllEngines":
+        return changed(self, need=self.need.noted(notes))
 
 
 EstimateAnswer = Estimate | EngineEstimate | AllEngines
@@ -77,6 +100,30 @@ def estimate_answer(
     names that there are not, UnsupportedError for what the engine does not run or kvcalc cannot account
     for.
     """
+    answers = _answers(found, question)
+    asked = question.asked
+    sizes = Asked(
+        context_tokens=asked.context_tokens, batch_size=asked.batch_size, dtype=asked.dtype
+    )
+    plain = EstimateQuestion(asked=sizes, workload=question.workload, engine=question.engine)
+    if question == plain and "+" not in (asked.dtype or ""):
+        return answers  # Mostly, and then nothing is imported to ask again.
+    from kvcalc.deployment.needless import changing_nothing
+    from kvcalc.deployment.said import said_of_estimate
+
+    said, noted = list(said_of_estimate(question)), []
+    for each, one in zip(found, answers, strict=True):
+        again = partial(_again, each)
+        noted.append(one.noted(tuple(changing_nothing(said, again, one))))
+    return tuple(noted)
+
+
+def _again(found: Found, less: EstimateQuestion) -> EstimateAnswer:
+    return _answers((found,), less)[0]
+
+
+def _answers(found: Sequence[Found], question: EstimateQuestion) -> tuple[EstimateAnswer, ...]:
+    """The same, whatever changes nothing."""
     device, beside = _device(question), question.drafting.beside
     needs = tuple([_need(each, question, beside) for each in found])
     if _counts_tensors(question.engine):

@@ -27,6 +27,13 @@ class Everywhere(Shown):
     def figures(self) -> object:
         return [one.figures for one in self.each]
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(note for one in self.each for note in one.notes)
+
+    def noted(self, notes: tuple[str, ...]) -> "Everywhere":
+        return changed(self, each=tuple(one.noted(notes) for one in self.each))
+
 
 def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]:
     """The answer for every accelerator that the engine runs the model on, and a note on the others.

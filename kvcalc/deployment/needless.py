@@ -5,13 +5,12 @@ found by asking again without it, not by lists of what an engine reads: those wo
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kvcalc.engines import engine_of
 from kvcalc.engines.flags import flags_of, option_of
 from kvcalc.engines.media import ServedMedia
 from kvcalc.errors import KvcalcError, UsageError
-from kvcalc.frozen import changed
 from kvcalc.memory.shown import Shown
 
 Q = TypeVar("Q")
@@ -67,31 +66,14 @@ def changing_nothing(
     given: (option, what it is about, the question without it). ask: its answer. found: that of the whole
     question. An option that a note of the answer is due to was no silence.
     """
-    said = set(_notes_of(found))
+    said = set(found.sentences)
     for option, about, without in given:
         try:
             less = ask(without)
         except KvcalcError:
             continue  # it is needed
-        if said.issubset(_notes_of(less)) and less.figures == found.figures:
+        if said.issubset(less.sentences) and less.figures == found.figures:
             yield f"{option} changes nothing here ({about}): without it the answer is the same"
-
-
-def _notes_of(found: Any) -> Iterator[str]:
-    """Every sentence that goes with an answer."""
-    for each in getattr(found, "each", ()):
-        yield from each.notes
-    yield from getattr(found, "notes", ())
-
-
-def with_notes(found: A, notes: tuple[str, ...]) -> A:
-    """The same with more of them; those of many devices with each."""
-    if not notes:
-        return found
-    if not hasattr(found, "notes"):
-        many: Any = found
-        return changed(found, each=tuple(with_notes(one, notes) for one in many.each))
-    return changed(found, notes=(*found.notes, *notes))
 
 
 def about(engine: str, word: str) -> str:

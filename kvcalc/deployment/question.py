@@ -21,7 +21,6 @@ from kvcalc.deployment.needless import (
     check_served,
     refuse_foreign,
     refuse_needless,
-    with_notes,
 )
 from kvcalc.deployment.planner import Planner
 from kvcalc.deployment.said import said_of_fit
@@ -120,7 +119,7 @@ def fit_answer(question: FitQuestion) -> "FitAnswer":
         said_of_fit(chosen.question, chosen.engine, None if chosen.several else chosen.model().spec),
         lambda less: _again(changed(chosen, question=less), found), found,
     ))  # fmt: skip
-    return with_notes(found, said)
+    return found.noted(said)
 
 
 def _again(chosen: _Chosen, found: "FitAnswer") -> "FitAnswer":

@@ -48,6 +48,17 @@ _FIT: dict[str, tuple[str, tuple[str, ...]]] = {
     "--mm-processor-kwargs": ("bounds on an image", ("media.processor", "media.processor_text")),
     "--reserve": ("memory that something else holds", ("where.reserve",)),
 }  # fmt: skip
+# The same names stand for the same fields of a question of ``estimate``, which has these beside.
+_OF_ESTIMATES = ("--encoder-context", "--beams", "--state-dtype", "--kv-dtype", "--images", "--audio",
+                 "--video", "--draft", "--mtp-layers", "--speculative-tokens", "--lora-modules",
+                 "--fully-sharded-loras")  # fmt: skip
+_ESTIMATE = {name: _FIT[name] for name in _OF_ESTIMATES} | {
+    "--tp": ("ranks that divide heads", ("asked.layout.tensor",)),
+    "--pp": ("stages", ("asked.layout.pipeline",)),
+    "--set": ("fields of the model", ("set_fields",)),
+    "--only": ("parts beside the language model", ("only",)),
+    "--gpu": ("kernels that decide formats and padding", ("gpus",)),
+}
 _TABLE = {
     "--draft": ("what drafts", ("draft",)),
     "--reserve": ("memory that something else holds", ("where.reserve",)),
@@ -76,6 +87,11 @@ def _sizes_of_nothing(spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
         yield "--context", "no layer keeps more for more tokens", "asked.context_tokens"
 
 
+def said_of_estimate(question: Any) -> Iterator[Less]:
+    """The same of ``kvcalc estimate``."""
+    yield from _said(question, question.engine, _ESTIMATE, "asked.dtype")
+
+
 def said_of_table(question: Any) -> Iterator[Less]:
     """The same of ``kvcalc capacity`` where llama.cpp's table answers."""
     yield from _said(question, question.engine, _TABLE, "dtype")
@@ -86,7 +102,7 @@ def _said(
     options: Mapping[str, tuple[str, tuple[str, ...]]], dtype: str,
 ) -> Iterator[Less]:  # fmt: skip
     yield from _without(question, options)
-    for word, value in question.flags.items():
+    for word, value in getattr(question, "flags", {}).items():
         if value is not None and word not in SIZES:
             others = {name: each for name, each in question.flags.items() if name != word}
             yield as_said(word, value), about(engine, word), changed(question, flags=others)

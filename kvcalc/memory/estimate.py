@@ -1,23 +1,21 @@
 """The answer to one question about one model, taken apart to named tensors."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kvcalc.buffers import Grown
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.file_types import Recipe, recipe
+from kvcalc.file_types import recipe
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting, logical
 from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.cache import CacheFunction, compile_groups, tensor_bytes
+from kvcalc.memory.format_notes import format_notes
 from kvcalc.memory.inventory import CacheGroup, groups_of, mtp_groups
 from kvcalc.memory.ledger import WeightType, merged_types
-from kvcalc.memory.schemes import QUANTISED
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.stages import decoder_stages
-from kvcalc.memory.towers import tower_words
 from kvcalc.memory.weights import (
     ParameterSummary,
     count_parameters,
@@ -150,6 +148,25 @@ class Estimate(Shown):
             return None
         stated = self.spec.checkpoint.parameters
         return stated if self.spec.towers or stated != self.parameters.total else None
+
+    @property
+    def figures(self) -> object:
+        cache = self.cache
+        return (
+            self.parameters, self.weight_bytes, self.weight_bytes_by_component, self.mtp_parameters,
+            self.weight_bytes_per_device, self.weight_types, self.state_dtype, self.workspace, self.step,
+            [(part.name, part.parameters, part.bytes, part.rank_bytes) for part in self.beside],
+            cache.bytes, cache.bytes_per_token, cache.next_token_bytes, cache.fixed_bytes_per_sequence,
+            cache.per_device_bytes, cache.range_bytes, cache.after_prefill_bytes,
+            cache.prefill_peak_bytes, [group.bytes for group in cache.groups],
+        )  # fmt: skip
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return self.assumptions
+
+    def noted(self, notes: tuple[str, ...]) -> "Estimate":
+        return changed(self, assumptions=(*self.assumptions, *notes)) if notes else self
 
     @property
     def total_bytes(self) -> int:
@@ -412,36 +429,6 @@ def _range(
     return least, found["expected"], workload.num_sequences * worst.most(workload.context_tokens)
 
 
-def _beside_file(spec: ModelSpec, gguf: Recipe) -> Iterator[str]:
-    from kvcalc.gguf.projector import said_of_projector
-    from kvcalc.gguf.scheme import whole_file_bytes
-
-    yield from said_of_projector(spec)
-    if spec.mtp is not None and (whole := whole_file_bytes(spec, gguf)) is not None:
-        yield (
-            f"a file with the multi-token-prediction layers, which llama.cpp's converter writes "
-            f"unless told not to, has tensors of {whole:,} bytes; it loads them to speculate only"
-        )
-
-
-def _format_notes(spec: ModelSpec, dtype: str) -> Iterator[str]:
-    if (gguf := recipe(dtype)) is not None:
-        yield (
-            f"weights as the tensors of the GGUF file that llama.cpp v0.5.0 quantises to "
-            f"{gguf.file_type.name}; its header (vocabulary and keys) comes on top"
-        )
-        yield from _beside_file(spec, gguf)
-    elif mlx_recipe(dtype) is not None:
-        yield (
-            "weights as mlx_lm.convert (mlx-lm 0.32.2) makes them: tables and head quantised as well; "
-            "what the group does not divide, or the model's class excepts, stays in the model's format"
-        )
-        if spec.towers:
-            yield f"not in these bytes: {tower_words(spec)}, which mlx_lm drops"
-    elif dtype not in ("fp32", "bf16", "fp16"):
-        yield f"{dtype} holds the matrices of {', '.join(QUANTISED)}; the rest is in bf16"
-
-
 def _assumptions(
     spec: ModelSpec,
     workload: Workload,
@@ -463,7 +450,7 @@ def _assumptions(
             f"weights in the checkpoint's formats: {held} bytes; --dtype bf16 for one format"
         )
     else:
-        notes += _format_notes(spec, workload.dtype)
+        notes += format_notes(spec, workload.dtype)
     if parameters.buffers:
         notes.append(f"{parameters.buffers} router biases and tables are buffers, counted apart")
     if mtp and not workload.beside.mtp_layers:

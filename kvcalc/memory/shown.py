@@ -6,7 +6,9 @@ there what shows each class, and is asked for when the first answer is shown.
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
+
+from kvcalc.frozen import changed
 
 Answered = TypeVar("Answered", bound="Shown")
 
@@ -36,6 +38,16 @@ class Shown:
         """Every number and verdict, without the words of the question, commands and notes: two questions
         for which these are equal have the same answer."""
         raise NotImplementedError(type(self).__name__)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was assumed, and what is to be known beside the figures."""
+        found: Any = self
+        return tuple(found.notes)
+
+    def noted(self, notes: tuple[str, ...]) -> Self:
+        """The same with more of them."""
+        return changed(self, notes=(*self.sentences, *notes)) if notes else self
 
     def _view(self) -> View:
         if type(self) not in _VIEWS:

@@ -102,6 +102,7 @@ def test_what_changes_something_is_not_said(line: str, capsys: Capture) -> None:
     ("line", "said"),
     [
         ("fit qwen3-8b --gpu h100 --engine logical --speculative-tokens 3", "name what drafts"),
+        ("estimate qwen3-8b --engine vllm --workspace", "--workspace is of the table of the need"),
         ("fit qwen3-8b --ram 64GiB --split-mode none", "--split-mode none is of one device"),
         # It does not fit, and would not start either.
         ("fit glm-4.5 --gpu m3-max-64gb --engine mlx --kv-dtype fp8", "--kv-dtype fp8: mlx-lm keeps"),
@@ -155,6 +156,41 @@ def test_equal_devices_may_be_listed_one_by_one(capsys: Capture) -> None:
 )
 def test_an_estimate_says_what_decides_nothing(asked: str, said: str, capsys: Capture) -> None:
     assert said in run(capsys, "estimate", "qwen3-8b", *asked.split())[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "option", "about"),
+    [
+        ("--only language", "--only", "parts beside the language model"),
+        ("--mtp-layers 0", "--mtp-layers", "layers that draft"),
+        ("--engine vllm --speculative-tokens 3", "--speculative-tokens", "draft tokens per step"),
+        ("--engine sglang --gpu h100", "--gpu", "kernels that decide formats and padding"),
+        ("--engine all --only language", "--only", "parts beside the language model"),
+        ("--dtype q4_k_m --imatrix", "--imatrix", "how llama.cpp's quantize mixes types"),
+        ("--dtype q8_0 --output-tensor-type q8_0", "--output-tensor-type", "the output table"),
+        ("--dtype q8_0 --token-embedding-type q8_0", "--token-embedding-type", "the token table"),
+    ],
+)
+def test_an_estimate_says_what_changes_nothing(
+    asked: str, option: str, about: str, capsys: Capture
+) -> None:
+    out = run(capsys, "estimate", "qwen3-8b", *asked.split())[1]
+    assert f"{option} changes nothing here ({about}){SAME}" in out
+    assert out.count("changes nothing") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qwen2.5-vl-7b --only language",
+        "qwen3.6-27b --engine vllm --speculative-tokens 3",
+        "qwen3-8b --dtype iq3_xxs --imatrix",
+        "qwen3-8b --dtype q4_k_m --output-tensor-type q8_0 --token-embedding-type q8_0",
+        "qwen3-8b --tp 2 --kv-dtype fp8 --beams 2 --max-loras 2 --lora-rank 8",
+    ],
+)
+def test_what_changes_an_estimate_is_not_said(line: str, capsys: Capture) -> None:
+    assert "changes nothing" not in run(capsys, "estimate", *line.split())[1]
 
 
 def test_draft_tokens_need_a_drafter_or_an_engine(capsys: Capture) -> None:

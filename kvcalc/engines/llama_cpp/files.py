@@ -32,6 +32,13 @@ class LocalFiles(Shown):
         return [fit.figures for fit in self.each], self.left_out
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(note for fit in self.each for note in fit.notes)
+
+    def noted(self, notes: tuple[str, ...]) -> "LocalFiles":
+        return replace(self, notes=(*self.notes, *notes))
+
+    @property
     def whole(self) -> LocalFit | None:
         """The widest that reads nothing of RAM: every token is made on the devices."""
         return next((fit for fit in self.holding if not fit.table.read_bytes), None)

@@ -323,6 +323,7 @@ INEXPRESSIBLE: dict[str, str] = {
 
 # model_types of code outside transformers with a reader of their own.
 REMOTE: dict[str, str] = {
+    "bailing_moe": "ling.bailing_moe",
     "baichuan": "remote.baichuan",
     "chatglm": "remote.chatglm",
     "deepseek": "remote.deepseek",
@@ -330,10 +331,13 @@ REMOTE: dict[str, str] = {
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
     "minicpmv": "remote.minicpmv",
+    "nanbeige": "remote.nanbeige",
     "nemotron-nas": "remote.nemotron_nas",
+    "openelm": "remote.openelm",
     "ouro": "remote.ouro",
     "phi3_v": "remote.phi3_v",
     "qwen": "remote.qwen",
+    "spark2_5": "remote.spark2_5",
     "xverse": "remote.baichuan",
 }
 

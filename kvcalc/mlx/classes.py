@@ -21,9 +21,10 @@ class MlxClass:
     """One class of mlx-lm.
 
     name: its module. types: the model types that it loads.
-    eight: what its predicate stores in 8 bits and groups of 64, whatever is asked; a mixed recipe
-        takes the predicate's place. plain: matrices that are never quantised. wide: what stays
-        float32. also: quantised, though the inventory has it as no linear layer's.
+    eight: what its predicate stores in 8 bits and groups of 64, whatever is asked; spared: what it
+        leaves as it is; a mixed recipe takes the predicate's place. plain: matrices that are never
+        quantised. wide: what stays float32. also: quantised, though the inventory has it as no linear
+        layer's.
     dropped: buffers that the class has no parameter for.
     latent: MLA's kv_b_proj is two matrices by head, embed_q and unembed_out.
     wider: what a mixed recipe's patterns match beside down_proj and v_proj, as it is fused there.
@@ -37,6 +38,7 @@ class MlxClass:
     name: str
     types: tuple[str, ...]
     eight: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
     plain: tuple[str, ...] = ()
     wide: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
@@ -56,6 +58,8 @@ _GATED_ROUTER = ("ffn.router", "ffn.shared_expert_gate")
 _CLASSES = (
     MlxClass(name="afmoe", types=("afmoe",), eight=_ROUTER, wide=(_BIAS, "ffn.router.bias")),
     MlxClass(name="apertus", types=("apertus",), wide=("ffn.act_fn.alpha_p", "ffn.act_fn.alpha_n")),
+    MlxClass(name="bailing_moe", types=("bailing_moe",), eight=_ROUTER, wide=(_BIAS,),
+             narrow=("attention.v_proj",)),
     MlxClass(name="cohere", types=("cohere",), head="tied"),
     MlxClass(name="cohere2", types=("cohere2",), head="tied"),
     MlxClass(name="dbrx", types=("dbrx",), mixed=False),
@@ -128,6 +132,7 @@ _CLASSES = (
     MlxClass(name="mistral3", types=("mistral3",)),
     MlxClass(name="mistral4", types=("mistral4",), latent=True, dropped=(_BIAS,)),
     MlxClass(name="mixtral", types=("mixtral",)),
+    MlxClass(name="nanbeige", types=("nanbeige",)),
     MlxClass(name="nanochat", types=("nanochat",), mixed=False),
     MlxClass(name="nemotron", types=("nemotron",)),
     MlxClass(name="nemotron_h", types=("nemotron_h",), plain=_ROUTER,
@@ -136,6 +141,7 @@ _CLASSES = (
     MlxClass(name="olmo3", types=("olmo3",)),
     MlxClass(name="olmoe", types=("olmoe",)),
     MlxClass(name="olmo_hybrid", types=("olmo_hybrid",), apart=True),
+    MlxClass(name="openelm", types=("openelm",), mixed=False),
     MlxClass(name="phi", types=("phi",), head="own", mixed=False),
     MlxClass(name="phi3", types=("phi3",), wider=("attention.q_proj", "attention.k_proj")),
     MlxClass(name="phimoe", types=("phimoe",)),
@@ -153,6 +159,8 @@ _CLASSES = (
     MlxClass(name="seed_oss", types=("seed_oss",)),
     MlxClass(name="smollm3", types=("smollm3",)),
     MlxClass(name="solar_open", types=("solar_open",), plain=_ROUTER, wide=(_BIAS,)),
+    MlxClass(name="spark2_5", types=("spark2_5",), spared=("attention.g_proj",),
+             wider=("attention.q_proj", "attention.k_proj")),
     MlxClass(name="stablelm", types=("stablelm",), head="own"),
     MlxClass(name="starcoder2", types=("starcoder2",), mixed=False),
     MlxClass(name="step3p5", types=("step3p5",), eight=_ROUTER, wide=(_BIAS,)),

@@ -151,6 +151,8 @@ def chooser(spec: ModelSpec, own: MlxClass, recipe: MlxRecipe) -> Choose:
         if recipe.high is not None:
             high = _high(own, rule, layer or 0, count)
             return MlxFormat("affine", recipe.high if high else usual.bits, usual.group)
+        if rule in own.spared:
+            return None
         if rule not in own.eight:
             return usual
         if width % EIGHT.group:

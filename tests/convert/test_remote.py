@@ -26,6 +26,15 @@ CHATGLM = {
     "padded_vocab_size": 65024, "seq_length": 8192, "rmsnorm": True, "post_layer_norm": True,
     "apply_residual_connection_post_layernorm": False, "tie_word_embeddings": False,
 }  # fmt: skip
+# inclusionAI/Ling-mini-2.0.
+LING_2 = {
+    "model_type": "bailing_moe", "hidden_size": 2048, "intermediate_size": 5120,
+    "num_hidden_layers": 20, "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128,
+    "vocab_size": 157_184, "moe_intermediate_size": 512, "num_experts": 256,
+    "num_experts_per_tok": 8, "num_shared_experts": 1, "use_bias": False, "use_qkv_bias": False,
+    "use_qk_norm": True, "use_rmsnorm": True, "first_k_dense_replace": 1,
+    "moe_router_enable_expert_bias": True, "tie_word_embeddings": False, "norm_head": False,
+}  # fmt: skip
 
 # The configs' dimensions as published; the totals of the safetensors that the hub shows beside them.
 PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
@@ -59,6 +68,50 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
         "num_attention_heads": 36, "num_key_value_heads": 36, "intermediate_size": 5760,
         "scale_emb": 12, "dim_model_base": 256, "scale_depth": 1.4,
     }, 2_724_880_896, 368_640),
+    # inclusionAI/Ling-lite: 28 layers of 64 experts and two shared ones; 28 * 2 * 4 * 128 * 2.
+    ("ling-lite", {
+        "model_type": "bailing_moe", "hidden_size": 2048, "intermediate_size": 5632,
+        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "vocab_size": 126_464, "moe_intermediate_size": 1408, "num_experts": 64,
+        "num_experts_per_tok": 6, "num_shared_experts": 2, "use_bias": False,
+        "use_qkv_bias": False, "norm_head": False,
+    }, 16_801_974_272, 57_344),
+    # Their files hold 19 * 256, 31 * 256 and 76 * 256 router biases beside these (16,255,643,392,
+    # 102,889,705,216 and 999,705,328,640 elements).
+    ("ling-mini-2.0", LING_2, 16_255_638_528, 40_960),
+    ("ling-flash-2.0", LING_2 | {
+        "hidden_size": 4096, "intermediate_size": 9216, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "moe_intermediate_size": 1024,
+    }, 102_889_697_280, 65_536),
+    ("ling-1t", LING_2 | {
+        "hidden_size": 8192, "intermediate_size": 18432, "num_hidden_layers": 80,
+        "num_attention_heads": 64, "num_key_value_heads": 8, "moe_intermediate_size": 2048,
+        "first_k_dense_replace": 4,
+    }, 999_705_309_184, 327_680),
+    # Nanbeige/Nanbeige4.2-3B: 22 layers that run twice, 44 * 2 * 8 * 128 * 2.
+    ("nanbeige4.2-3b", {
+        "model_type": "nanbeige", "hidden_size": 3072, "intermediate_size": 10752,
+        "num_hidden_layers": 22, "num_attention_heads": 48, "num_key_value_heads": 8,
+        "head_dim": 128, "vocab_size": 166_144, "num_loops": 2, "tie_word_embeddings": False,
+    }, 4_169_800_704, 180_224),
+    # XHToken/Spark-X2.5-4B: 9 of 36 layers see everything, 9 * 2 * 4 * 256 * 2.
+    ("spark-x2.5-4b", {
+        "model_type": "spark2_5", "hidden_size": 2560, "intermediate_size": 10240,
+        "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "head_dim": 256, "vocab_size": 131_072, "sliding_window": 512,
+        "layer_types": [*["sliding_attention"] * 3, "full_attention"] * 9,
+        "headwise_attn_output_gate": True, "tie_word_embeddings": True,
+    }, 4_112_079_360, 36_864),
+    # apple/OpenELM-270M: (5 * 3 + 7 * 4 + 4 * 5) * 2 * 64 * 2.
+    ("openelm-270m", {
+        "model_type": "openelm", "model_dim": 1280, "num_transformer_layers": 16, "head_dim": 64,
+        "num_query_heads": [*[12] * 5, *[16] * 7, *[20] * 4],
+        "num_kv_heads": [*[3] * 5, *[4] * 7, *[5] * 4],
+        "ffn_multipliers": [0.5, 0.73, 0.97, 1.2, 1.43, 1.67, 1.9, 2.13, 2.37, 2.6, 2.83, 3.07, 3.3,
+                            3.53, 3.77, 4.0],
+        "ffn_dim_divisor": 256, "ffn_with_glu": True, "normalize_qk_projections": True,
+        "share_input_output_layers": True, "vocab_size": 32_000, "max_context_length": 2048,
+    }, 271_527_168, 16_128),
 ]  # fmt: skip
 
 

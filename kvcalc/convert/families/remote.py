@@ -2,19 +2,29 @@
 
 Source: the modeling files beside the configs of THUDM/chatglm3-6b, baichuan-inc/Baichuan2-7B-Base,
 Qwen/Qwen-7B, internlm/internlm2-7b, xverse/XVERSE-7B, openbmb/MiniCPM-2B-sft-bf16,
-openbmb/MiniCPM-V-2_6, ByteDance/Ouro-1.4B, microsoft/Phi-3-vision-128k-instruct and
-nvidia/Llama-3_3-Nemotron-Super-49B-v1. A missing size is an error; a missing flag is what the
-configuration file beside them makes it.
+openbmb/MiniCPM-V-2_6, ByteDance/Ouro-1.4B, microsoft/Phi-3-vision-128k-instruct, apple/OpenELM-270M
+and nvidia/Llama-3_3-Nemotron-Super-49B-v1; SGLang 0.5.23's models/nanbeige.py and spark2_5.py. A
+missing size is an error; a missing flag is what the configuration file beside them makes it.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kvcalc.convert.config import Config, reader, short
 from kvcalc.convert.families.deepseek import routed
 from kvcalc.convert.families.qwen import qwen2, qwen3
-from kvcalc.convert.parts import QKV, Layer, decoder, first_dense, gated, kinds, softmax
+from kvcalc.convert.parts import (
+    QKV,
+    Layer,
+    decoder,
+    every,
+    first_dense,
+    gated,
+    kinds,
+    softmax,
+    windowed,
+)
 from kvcalc.spec.model import Block, ModelSpec
 
 
@@ -63,6 +73,69 @@ def ouro(c: Config) -> ModelSpec:
         layers=tuple(replace(group, loops=loops) for group in spec.layers),
         left_out=(f"the early-exit gate: {c.hidden_size + 1:,} parameters",),
     )
+
+
+def nanbeige(c: Config) -> ModelSpec:
+    """Llama whose layers run ``num_loops`` times, with a cache of its own each time."""
+    c.skip("skip_loop_final_norm")
+    for key in ("loop_share_kv", "enable_double_loop_split", "enable_depth_attention"):
+        c.fixed(key, False, None, what="loops of another kind")
+    c.fixed("attention_bias", False, None, what="biases in attention")
+    c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
+    block = Block(attention=softmax(c), ffn=gated(c))
+    loops = c.number("num_loops")
+    # mlx-lm counts the loops by it, SGLang by num_loops.
+    weights = c.listed("loop_loss_weights", default=None)
+    if weights and len(weights) != loops - 1:
+        c.refuse("loop_loss_weights", f"of {len(weights) + 1} loops, where num_loops says {loops}")
+    spec = decoder(c, block, tie=c.flag("tie_word_embeddings", False))
+    return replace(spec, layers=tuple(replace(group, loops=loops) for group in spec.layers))
+
+
+def spark2_5(c: Config) -> ModelSpec:
+    """Windows in three of four layers, and a gate for each head where the config says so."""
+    gate: Literal["none", "per_head"] = (
+        "per_head" if c.flag("headwise_attn_output_gate", True) else "none"
+    )
+    layers = windowed(
+        c, lambda window: softmax(c, sliding_window=window, output_gate=gate),
+        lambda attention: Block(attention=attention, ffn=gated(c)),
+        lambda: every(4, c.num_layers), window=c.maybe("sliding_window", None),
+    )  # fmt: skip
+    return decoder(c, layers, tie=c.flag("tie_word_embeddings"))
+
+
+def openelm(c: Config) -> ModelSpec:
+    """Layers of growing width: each its own heads and feed-forward size; norms of Q and K by head."""
+    for key, usual in (("ffn_with_glu", True), ("normalize_qk_projections", True)):
+        c.fixed(key, usual, what="only the published layers are known")
+    c.skip("num_gqa_groups", "qkv_multipliers", "normalization_layer_name", "activation_fn_name",
+           "rope_freq_constant", "rope_max_length", "ffn_dim_divisor")  # fmt: skip
+    c.also("num_hidden_layers", "num_transformer_layers")
+    c.also("hidden_size", "model_dim")
+    divisor = c.number("ffn_dim_divisor")
+    heads = c.numbers("num_query_heads", c.num_layers, least=1) or ()
+    kv_heads = c.numbers("num_kv_heads", c.num_layers, least=1) or ()
+    factors = c.listed("ffn_multipliers", c.num_layers) or ()
+    head_dim = c.number("head_dim")
+    layers: list[Layer] = []
+    for q, kv, factor in zip(heads, kv_heads, factors, strict=True):
+        width = _divisible(c, factor, divisor)
+        attention = softmax(c, heads=q, kv_heads=kv, head_dim=head_dim, qk_norm="per_head")
+        layers.append(
+            ((f"h{q}kv{kv}", f"f{width}"), Block(attention=attention, ffn=gated(c, width)))
+        )
+    return decoder(c, layers, tie=c.flag("share_input_output_layers"),
+                   max_position_embeddings=c.number("max_context_length"))  # fmt: skip
+
+
+def _divisible(c: Config, factor: Any, divisor: int) -> int:
+    """As the modeling file rounds: to the nearest multiple, but not by more than a tenth down."""
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 1000:
+        c.wrong("ffn_multipliers", f"expected factors of model_dim, found {short(factor)}")
+    asked = factor * c.hidden_size
+    width = max(divisor, int(asked + divisor / 2) // divisor * divisor)
+    return c.whole("ffn_multipliers", width + divisor if width < 0.9 * asked else width)
 
 
 def deepseek(c: Config) -> ModelSpec:

@@ -56,6 +56,7 @@ _ENDS: dict[str, tuple[str, ...]] = {
             "feed_forward.router",
             "feed_forward.gate",
             "router.gate",
+            "gate.gate_proj",
         ),
         ("ffn.router",),
     ),
@@ -63,7 +64,7 @@ _ENDS: dict[str, tuple[str, ...]] = {
     "index_q_proj": ("attention.indexer.wq_b",),
     "index_k_proj": ("attention.indexer.wk",),
     "lm_head": ("head",),
-    "embed_tokens": ("embedding",),
+    **dict.fromkeys(("embed_tokens", "embedding", "word_embeddings"), ("embedding",)),
 }
 # Of a class that has a linear attention's projections apart.
 _APART = {
@@ -97,6 +98,8 @@ def mlx_rules(config: Config, stated: Any, spec: ModelSpec) -> tuple[TensorForma
         asked.add((rule, layer))
         if (rule, layer) in special:
             return special[rule, layer]
+        if rule in own.spared:
+            return None
         return None if width % usual.group else usual
 
     scheme = MlxScheme(spec, "checkpoint", choose)

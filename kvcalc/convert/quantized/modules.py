@@ -26,11 +26,16 @@ PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbon
 
 # What Kimi K3's own code adds to Kimi Linear. The projections around its experts are published in
 # bf16 though the checkpoint's list of what is left alone does not have them.
-_KIMI_K3 = {
+_KIMI_K3: dict[str, tuple[str, ...]] = {
     "recurrent.g_proj": ("model.layers.{}.self_attn.g_proj",),
     "attention.g_proj": ("model.layers.{}.self_attn.g_proj",),
     "ffn.latent_down_proj": ("model.layers.{}.block_sparse_moe.routed_expert_down_proj",),
     "ffn.latent_up_proj": ("model.layers.{}.block_sparse_moe.routed_expert_up_proj",),
+}
+# What no class of transformers' has: by model type, rule -> paths.
+_OWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "kimi_linear": _KIMI_K3,
+    "spark2_5": {"attention.g_proj": ("model.layers.{}.self_attn.g_proj",)},
 }
 _KIMI_K3_PLAIN = ("ffn.latent_down_proj", "ffn.latent_up_proj")
 
@@ -66,14 +71,14 @@ def bare(name: str) -> str:
 def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
     """Every matrix of every layer with its paths; those whose paths are not known have none."""
     table = _table().get(model_type) or _remote(model_type) or _common()
-    own = _KIMI_K3 if model_type == "kimi_linear" else {}
+    own = _OWN.get(model_type, {})
     for group in parameter_groups(spec):
         for tensor in group.tensors:
             if len(tensor.shape) < 2 or tensor.buffer:
                 continue
             rule = rule_name((group.prefix + tensor.name).replace("encoder.layers.{}.", "encoder."))
             paths = table.get(rule) or own.get(rule) or _common().get(rule, ())
-            if own and rule in _KIMI_K3_PLAIN:
+            if own is _KIMI_K3 and rule in _KIMI_K3_PLAIN:
                 tensor = changed(tensor, quantised=False)
             stars = any("*" in path for path in paths)
             for layer in group.layers or (None,):
@@ -116,6 +121,12 @@ def _table() -> dict[str, dict[str, tuple[str, ...]]]:
 # Classes that came with their checkpoints and keep several matrices in one module: what stands before a
 # layer, q, k and v together, o, gate, up and down.
 _REMOTE = {
+    "bailing_moe": ("model.layers.{}.", "attention.query_key_value", "attention.dense", "mlp.gate_proj",
+                    "mlp.up_proj", "mlp.down_proj"),
+    "openelm": ("transformer.layers.{}.", "attn.qkv_proj", "attn.out_proj", "ffn.proj_1", "ffn.proj_1",
+                "ffn.proj_2"),
+    "spark2_5": ("model.layers.{}.", "self_attn.q_k_v_proj", "self_attn.out_proj", "mlp.gate_proj",
+                 "mlp.up_proj", "mlp.down_proj"),
     "qwen": ("transformer.h.{}.", "attn.c_attn", "attn.c_proj", "mlp.w2", "mlp.w1", "mlp.c_proj"),
     "chatglm": ("transformer.encoder.layers.{}.", "self_attention.query_key_value",
                 "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),

@@ -157,6 +157,8 @@ ABSENT: dict[str, str] = {
     **dict.fromkeys(("bamba", "minimax"), "its last release with one is 0.23.0"),
     "mpt": "its last release with one is 0.28.0",
     "ouro": "its last release with one is 0.26.0",
+    **dict.fromkeys(("openelm", "spark2_5"), "it never had one"),
+    "nanbeige": "its Transformers backend takes it, whose caches of loops were not read",
     "mllama_text_model": "its last release with one is 0.10.2",
 }  # fmt: skip
 

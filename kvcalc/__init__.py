@@ -14,8 +14,9 @@ every combination of models (each a ``Variant``), contexts, batches and cache fo
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
 as text. ``fit`` says whether a workload fits an accelerator, ``which`` which of several models do and
 in which format, ``capacity`` what a serving engine allocates, ``loaded`` what its classes make of the
-weights, ``traffic`` what requests of many lengths hold, ``read_log`` why an engine's log says what it
-says; ``check`` and ``diff`` are the commands.
+weights, ``traffic`` what requests of many lengths hold, ``sessions`` what they cost in RAM and on disk
+when they have ended, ``read_log`` why an engine's log says what it says; ``check`` and ``diff`` are the
+commands.
 An answer has ``to_dict()`` (the object of ``--format json``), ``rows()`` for a data frame, and shows
 itself in a notebook.
 
@@ -27,11 +28,11 @@ __all__ = [
     "AllEngines", "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "EngineEstimate",
     "Estimate", "FileError", "Fit", "Imported", "KvcalcError", "Layout", "Lengths", "LocalFiles",
     "LocalFit", "LogAnswer", "MissingExtraError", "ModelSpec",
-    "NotFoundError", "Problem", "Report", "Row", "SpecError", "Traffic", "TrafficAnswer",
+    "NotFoundError", "Problem", "Report", "Row", "SpecError", "Tiers", "Traffic", "TrafficAnswer",
     "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
     "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
-    "load_spec_text", "loaded", "models", "read_log", "shipped", "spec_from_config", "traffic", "which",
-    "with_attention",
+    "load_spec_text", "loaded", "models", "read_log", "sessions", "shipped", "spec_from_config", "traffic",
+    "which", "with_attention",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from kvcalc.api.listing import models
     from kvcalc.api.loading import loaded
     from kvcalc.api.logs import read_log
-    from kvcalc.api.serving import capacity, fit, traffic, which
+    from kvcalc.api.serving import capacity, fit, sessions, traffic, which
     from kvcalc.api.specs import check, diff, grid
     from kvcalc.checks.diff import Diff
     from kvcalc.checks.run import Report
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from kvcalc.spec.dump import dump
     from kvcalc.spec.loader import load_spec_text
     from kvcalc.spec.model import ModelSpec
+    from kvcalc.tiers.answer import Tiers
 else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
@@ -84,7 +86,7 @@ else:
         "kvcalc.api.listing": ("models",),
         "kvcalc.api.loading": ("loaded",),
         "kvcalc.api.logs": ("read_log",),
-        "kvcalc.api.serving": ("capacity", "fit", "traffic", "which"),
+        "kvcalc.api.serving": ("capacity", "fit", "sessions", "traffic", "which"),
         "kvcalc.api.specs": ("check", "diff", "grid"),
         "kvcalc.checks.diff": ("Diff",),
         "kvcalc.checks.run": ("Report",),
@@ -114,6 +116,7 @@ else:
         "kvcalc.spec.dump": ("dump",),
         "kvcalc.spec.loader": ("load_spec_text",),
         "kvcalc.spec.model": ("ModelSpec",),
+        "kvcalc.tiers.answer": ("Tiers",),
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

@@ -6,6 +6,10 @@ the two are never mixed up, and a bare ``G`` is refused because it could be eith
 """
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
@@ -72,6 +76,20 @@ def parse_memory(text: str) -> int:
             f"'{text}' has no unit: write {number}{unit}, or {number}B where bytes are meant"
         )
     return parse_bytes(text)
+
+
+def parse_speed(text: str) -> "Fraction":
+    """Read a speed in GB/s, which are 10^9 bytes a second: ``55``, ``3.5 GB/s``. Raises ValueError."""
+    from fractions import Fraction
+
+    number = text.strip().lower().removesuffix("gb/s").strip()
+    whole, _, rest = number.partition(".")
+    if not (whole + rest).isdecimal() or not (whole + rest).isascii() or len(number) > 12:
+        raise ValueError("write it in GB/s, such as 55 or 3.5")
+    speed = Fraction(number) * 10**9
+    if not speed:
+        raise ValueError("nothing moves at that speed")
+    return speed
 
 
 def format_bytes(num_bytes: int) -> str:

@@ -234,6 +234,15 @@ def test_the_library_asks_of_requests_what_the_command_asks(
     assert found == json.loads(capsys.readouterr().out)
     # 790 tokens of 65,536 bytes: half of the real model's.
     assert found["logical_bytes"] == 51_773_440
+    kept = kvcalc.sessions("llama-3-8b", host="200GiB", context_tokens="32k", link=55, lengths=file)
+    with pytest.raises(SystemExit):
+        main(["tiers", "llama-3-8b", "--host", "200GiB", "--context", "32k", "--link", "55",
+              "--lengths", str(file), "--format", "json"])  # fmt: skip
+    assert kept.to_dict() == json.loads(capsys.readouterr().out)
+    # 32,768 tokens of 131,072 bytes are 4 GiB.
+    assert kept.tiers[0].sessions == 50
+    with pytest.raises(kvcalc.UsageError, match="say how large that is"):
+        kvcalc.sessions("llama-3-8b", host="200GiB", disk_link="2.5")
     with pytest.raises(kvcalc.UsageError, match="--images says nothing beside --lengths"):
         kvcalc.traffic("gemma-3-27b", file, images=1)  # type: ignore[arg-type]
 

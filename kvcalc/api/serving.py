@@ -38,10 +38,13 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, traffic_of
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.lengths import Lengths, open_lengths
-from kvcalc.memory.workload import Workload
+from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import parse_memory
+from kvcalc.tiers.answer import Tiers, tiers
+from kvcalc.tiers.question import TierQuestion
+from kvcalc.units import parse_memory, parse_speed
 
 if TYPE_CHECKING:
     from kvcalc.deployment.question import FitAnswer
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 Share = Fraction | float | str | None
 Size = int | str | None
+Speed = int | float | str | None
 
 
 class LocalWords(TypedDict, total=False):
@@ -321,10 +325,61 @@ def traffic(
         block_size=None if block_size is None else whole("block_size", block_size),
     )  # fmt: skip
     found = found_of(model)
-    read = (
-        lengths if isinstance(lengths, Lengths) else open_lengths(str(lengths), prefix is not None)
-    )
-    return traffic_of(found, read, asked)
+    return traffic_of(found, _lengths(lengths, prefix is not None), asked)
+
+
+def sessions(
+    model: Model,
+    engine: str = SERVING,
+    *,
+    engine_version: str | None = None,
+    host: Size = None,
+    disk: Size = None,
+    link: Speed = None,
+    disk_link: Speed = None,
+    context_tokens: Tokens = None,
+    chunk_tokens: Tokens = None,
+    block_size: int | None = None,
+    kv_dtype: str | None = None,
+    state_dtype: str | None = None,
+    tensor: int = 1,
+    pipeline: int = 1,
+    lengths: Lengths | str | Path | None = None,
+) -> Tiers:
+    """What sessions cost in RAM and on disk, and how many fit: ``kvcalc tiers``.
+
+    host, disk: memory for them, of all ranks together. link, disk_link: speeds in GB/s, between GPU and
+    host, host and disk. lengths: real sessions, as ``traffic`` takes them. Raises as the command refuses.
+
+    >>> sessions("llama-3-8b", host="200GiB", context_tokens="32k").tiers[0].sessions
+    50
+    """
+    question = TierQuestion(
+        engine=engine, engine_version=engine_version,
+        asked=Asked(
+            context_tokens=tokens("context_tokens", context_tokens),
+            state_dtype=word("state_dtype", state_dtype),
+            layout=Layout(whole("tensor", tensor), whole("pipeline", pipeline)),
+        ),
+        kv_dtype=word("kv_dtype", kv_dtype), chunk_tokens=tokens("chunk_tokens", chunk_tokens),
+        block_tokens=None if block_size is None else whole("block_size", block_size),
+        host_bytes=_size("host", host), disk_bytes=_size("disk", disk),
+        link=_speed("link", link), disk_link=_speed("disk_link", disk_link),
+        lengths=None if lengths is None else _lengths(lengths),
+    )  # fmt: skip
+    return tiers(found_of(model), question)
+
+
+def _lengths(given: Lengths | str | Path, count_prompts: bool = False) -> Lengths:
+    return given if isinstance(given, Lengths) else open_lengths(str(given), count_prompts)
+
+
+def _speed(name: str, value: Speed) -> Fraction | None:
+    """Bytes a second. Raises UsageError."""
+    try:
+        return None if value is None else parse_speed(str(value))
+    except ValueError as error:
+        raise UsageError(f"{name} {value}: {error}") from None
 
 
 _DEVICES = ("tensor", "pipeline", "data", "expert")

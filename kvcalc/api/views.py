@@ -18,12 +18,13 @@ from kvcalc.frozen import changed
 from kvcalc.logs.answer import LogAnswer
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.shown import shows
-from kvcalc.report.answers import diff, estimates, fits, log, traffic
+from kvcalc.report.answers import diff, estimates, fits, log, tiers, traffic
 from kvcalc.report.formats import csv
 from kvcalc.report.formats.html import fragment
 from kvcalc.report.formats.json import versioned
 from kvcalc.report.sheet import Answer
 from kvcalc.spec.catalog import shipped
+from kvcalc.tiers.answer import Tiers
 
 
 @dataclass(frozen=True)
@@ -59,5 +60,6 @@ _ROADS: tuple[type[Any], ...] = (
 for road in _ROADS:
     shows(road, lambda one: _Shown(fits.answer(one)))
 shows(TrafficAnswer, lambda one: _Shown(traffic.answer([one])))
+shows(Tiers, lambda one: _Shown(tiers.answer(one)))
 shows(LogAnswer, lambda one: _Shown(log.answer(one)))
 shows(Diff, lambda one: _Shown(diff.answer(one, "increase")))

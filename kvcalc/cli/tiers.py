@@ -6,13 +6,11 @@ from typing import Annotated
 from kvcalc.cli import completion, kinds, options, traffic
 from kvcalc.cli.groups import Output, with_groups
 from kvcalc.convert.locate import locate
-from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import UsageError
-from kvcalc.frozen import changed
-from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.tiers import TIERED
+from kvcalc.units import parse_speed
 
 _Engine = Annotated[
     str,
@@ -59,36 +57,23 @@ def tiers(
     from kvcalc.tiers.answer import tiers as ask
     from kvcalc.tiers.question import TierQuestion
 
-    found = locate(model)
-    asked = Asked(
-        context_tokens=options.tokens(context, "--context"), state_dtype=state_dtype,
-        kv_dtype=CacheDtypes.need(kv_dtype), layout=Layout(tp, pp),
-    )  # fmt: skip
-    workload, filled = choose_workload(found.spec, asked)
-    if disk_link is not None and disk is None:
-        raise UsageError("--disk-link is the speed of --disk: say how large that is")
     question = TierQuestion(
-        engine=kinds.folded(engine), engine_version=engine_version, workload=workload,
+        engine=kinds.folded(engine), engine_version=engine_version,
+        asked=Asked(
+            context_tokens=options.tokens(context, "--context"), state_dtype=state_dtype,
+            layout=Layout(tp, pp),
+        ),
         kv_dtype=options.one_kv_dtype(kv_dtype), block_tokens=block_size,
         chunk_tokens=options.tokens(chunk, "--chunk"),
         host_bytes=options.num_bytes(host, "--host"), disk_bytes=options.num_bytes(disk, "--disk"),
         link=_speed(link, "--link"), disk_link=_speed(disk_link, "--disk-link"),
         lengths=None if lengths is None else traffic.read(lengths),
     )  # fmt: skip
-    result = ask(found.spec, question)
-    result = changed(result, notes=(*result.notes, *filled, *found.assumptions))
-    output.show(answer(result, found.spec.source, found.path))
+    output.show(answer(ask(locate(model), question)))
 
 
 def _speed(text: str | None, option: str) -> Fraction | None:
-    """Bytes a second of a number of GB/s, which are 10^9 bytes."""
-    if text is None:
-        return None
-    number = text.strip().lower().removesuffix("gb/s").strip()
-    whole, _, rest = number.partition(".")
-    if not (whole + rest).isdecimal() or not (whole + rest).isascii() or len(number) > 12:
-        raise UsageError(f"{option} {text}: write it in GB/s, such as 55 or 3.5")
-    speed = Fraction(number) * 10**9
-    if not speed:
-        raise UsageError(f"{option} {text}: nothing moves at that speed")
-    return speed
+    try:
+        return None if text is None else parse_speed(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}") from None

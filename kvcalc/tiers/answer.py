@@ -2,15 +2,18 @@
 
 from fractions import Fraction
 
+from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import engine_of
 from kvcalc.engines.engine import Setting
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.cache import cache_function
+from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.shown import Shown
+from kvcalc.spec.catalog import Found
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tiers.question import TierQuestion
-from kvcalc.tiers.storage import Storage
+from kvcalc.tiers.storage import Plan, Storage
 from kvcalc.units import format_bytes
 
 
@@ -49,7 +52,8 @@ class Tier:
 class Tiers(Shown):
     """The answer. gpu_bytes: what a session takes in the engine's own pool, on all ranks. transfer:
     seconds for that at the link's speed, as from a prefill to a decode server; None without a link, and
-    where windows and states make what is sent another figure. logical_bytes: its need."""
+    where windows and states make what is sent another figure. logical_bytes: its need. source,
+    path: of the model's spec."""
 
     model: str
     engine: str
@@ -64,27 +68,25 @@ class Tiers(Shown):
     num_requests: int | None
     rules: tuple[str, ...]
     notes: tuple[str, ...]
+    source: tuple[str, ...] = ()
+    path: str = ""
 
 
-def tiers(spec: ModelSpec, question: TierQuestion) -> Tiers:
+def tiers(found: Found, question: TierQuestion) -> Tiers:
     """What the tiers of an engine hold. Raises UsageError for a tier that it has not, or one that holds
     not one unit, and as the engine's own rules do."""
-    from kvcalc.tiers import plan_of
-
-    plan = plan_of(question.engine)(spec, question)
+    spec = found.spec
+    said = changed(question.asked, kv_dtype=CacheDtypes.need(question.kv_dtype))
+    workload, filled = choose_workload(spec, said)
+    question = changed(question, workload=workload)
+    plan = _plan(spec, question)
     asked = {"host": question.host_bytes, "disk": question.disk_bytes}
-    known = [each.name for each in plan.tiers]
-    for name, size in asked.items():
-        if size is not None and name not in known:
-            raise UsageError(f"--{name}: {plan.words} {plan.version} has no {name} tier")
-    workload = question.workload
     speeds = {"host": question.link, "disk": question.disk_link}
     shown = [each for each in plan.tiers if each.name == "host" or asked[each.name] is not None]
     gpu = _in_the_pool(spec, question)
     function = cache_function(spec, workload.cache)
     logical = function.most(workload.context_tokens)
     whole = question.link is not None and not function.fixed_bytes(0)
-    found = tuple(_tier(each, question, asked[each.name], speeds[each.name]) for each in shown)
     notes = list(plan.notes)
     ranks = workload.layout.tensor
     if ranks > 1 and gpu > logical:
@@ -96,10 +98,26 @@ def tiers(spec: ModelSpec, question: TierQuestion) -> Tiers:
         model=spec.name, engine=plan.engine, words=plan.words, version=plan.version,
         context_tokens=workload.context_tokens, ranks=ranks, gpu_bytes=gpu,
         transfer=Fraction(gpu) / question.link if whole and question.link else None,
-        logical_bytes=logical, tiers=found,
+        logical_bytes=logical,
+        tiers=tuple(_tier(each, question, asked[each.name], speeds[each.name]) for each in shown),
         num_requests=None if question.lengths is None else question.lengths.num_requests,
-        rules=plan.rules, notes=tuple(notes),
+        rules=plan.rules, notes=(*notes, *filled, *found.assumptions), source=spec.source,
+        path=found.path,
     )  # fmt: skip
+
+
+def _plan(spec: ModelSpec, question: TierQuestion) -> Plan:
+    """The engine's rules. Raises UsageError for what says nothing of them."""
+    from kvcalc.tiers import plan_of
+
+    if question.disk_link is not None and question.disk_bytes is None:
+        raise UsageError("--disk-link is the speed of --disk: say how large that is")
+    plan = plan_of(question.engine)(spec, question)
+    known = [each.name for each in plan.tiers]
+    for name, size in (("host", question.host_bytes), ("disk", question.disk_bytes)):
+        if size is not None and name not in known:
+            raise UsageError(f"--{name}: {plan.words} {plan.version} has no {name} tier")
+    return plan
 
 
 def _in_the_pool(spec: ModelSpec, question: TierQuestion) -> int:

@@ -14,10 +14,12 @@ Worked number: Llama 3 8B, 256 tokens of 128 KiB: 32 MiB; 5 GiB (the default) ar
 tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kvcalc.engines.vllm.page import Entry
 from kvcalc.errors import UnsupportedError, UsageError
+from kvcalc.frozen import changed
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tiers import vllm
 from kvcalc.tiers.question import TierQuestion
@@ -34,27 +36,10 @@ def plan(spec: ModelSpec, question: TierQuestion) -> Plan:
     UnsupportedError for layers that it does not store, or not in a way that was read."""
     if question.engine_version not in (None, VERSION):
         raise UnsupportedError(f"the rules of LMCache here are those of {VERSION}")
-    from dataclasses import replace
-
-    blocks, _ = vllm.blocks_of(spec, replace(question, engine="vllm", engine_version=None))
+    blocks, _ = vllm.blocks_of(spec, changed(question, engine="vllm", engine_version=None))
     entries = blocks.stack.entries
-    for entry in entries:
-        if entry.own.kind not in ("full", "window", "chunk", "latent"):
-            raise UnsupportedError(
-                f"{spec.name}: how LMCache stores {entry.own.name} layers is not accounted for"
-            )
-    if _mixed(spec):
-        raise UnsupportedError(
-            f"{spec.name}: LMCache has one shape for keys and values, and this model's differ"
-        )
-    tokens = question.chunk_tokens or CHUNK_TOKENS
     block = entries[0].own.block_tokens
-    if tokens % block:
-        nearest = max(block, (tokens + block // 2) // block * block)
-        raise UsageError(
-            f"--chunk {tokens}: LMCache reads vLLM's blocks of {block} tokens whole: {nearest} can be "
-            "its chunk"
-        )
+    tokens = _chunk_tokens(spec, entries, question)
     ranks = question.workload.layout.tensor
     storing = 1 if all(entry.own.kind == "latent" for entry in entries) else ranks
     exact = sum(entry.own.token_bytes for entry in entries) * tokens
@@ -81,13 +66,30 @@ def plan(spec: ModelSpec, question: TierQuestion) -> Plan:
             f"--block-size {block}: blocks of vLLM's own pool; a chunk of LMCache is --chunk",
         )
     return Plan(
-        engine="lmcache",
-        words="LMCache",
-        version=VERSION,
-        tiers=tiers,
-        rules=tuple(said),
+        engine="lmcache", words="LMCache", version=VERSION, tiers=tiers, rules=tuple(said),
         notes=notes,
-    )
+    )  # fmt: skip
+
+
+def _chunk_tokens(spec: ModelSpec, entries: Sequence[Entry], question: TierQuestion) -> int:
+    """The tokens of a chunk. Raises as ``plan``."""
+    for entry in entries:
+        if entry.own.kind not in ("full", "window", "chunk", "latent"):
+            raise UnsupportedError(
+                f"{spec.name}: how LMCache stores {entry.own.name} layers is not accounted for"
+            )
+    if _mixed(spec):
+        raise UnsupportedError(
+            f"{spec.name}: LMCache has one shape for keys and values, and this model's differ"
+        )
+    tokens, block = question.chunk_tokens or CHUNK_TOKENS, entries[0].own.block_tokens
+    if tokens % block:
+        nearest = max(block, (tokens + block // 2) // block * block)
+        raise UsageError(
+            f"--chunk {tokens}: LMCache reads vLLM's blocks of {block} tokens whole: {nearest} can be "
+            "its chunk"
+        )
+    return tokens
 
 
 def _mixed(spec: ModelSpec) -> bool:

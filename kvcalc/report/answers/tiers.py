@@ -30,14 +30,14 @@ KEYS = (
 )  # fmt: skip
 
 
-def answer(found: Tiers, source: tuple[str, ...] = (), path: str = "") -> Answer:
-    """source, path: the spec's, as ``estimate`` states them."""
-    return Answer(lambda: [sheet(found)], lambda: to_object(found, source, path))
+def answer(found: Tiers) -> Answer:
+    """One sheet and one object."""
+    return Answer(lambda: [sheet(found)], lambda: to_object(found))
 
 
-def to_object(found: Tiers, source: tuple[str, ...], path: str) -> dict[str, Any]:
+def to_object(found: Tiers) -> dict[str, Any]:
     """Bytes are of all ranks; seconds are quotients."""
-    return filled(objects.Tiers, found, model=named(found.model, source, path))
+    return filled(objects.Tiers, found, model=named(found.model, found.source, found.path))
 
 
 def sheet(found: Tiers) -> Sheet:

@@ -86,6 +86,19 @@ def test_requests_of_many_lengths(tmp_path: Path) -> None:
 def test_the_grid_takes_names_and_lengths() -> None:
     rows = list(kvcalc.grid("llama-3-8b", contexts=["8k", 16384], batches=[1, 2]))
     assert [row.cache_bytes >> 30 for row in rows] == [1, 2, 2, 4]
+    # 8,192 tokens of 32 layers in bf16: 32 heads of 128 keys and values, then one.
+    rows = list(kvcalc.grid("llama-3-8b", attentions=["mha", "mqa"]))
+    assert [(row.attention, row.cache_bytes) for row in rows] == [
+        ("mha", 1 << 32),
+        ("mqa", 1 << 27),
+    ]
+    change = "blocks.decoder.attention.num_key_value_heads=4"
+    rows = list(kvcalc.grid("llama-3-8b", set_fields=[change]))
+    assert [(row.attention, row.cache_bytes) for row in rows] == [
+        ("gqa", 1 << 30), ("num_key_value_heads=4", 1 << 29),
+    ]  # fmt: skip
+    with pytest.raises(kvcalc.UsageError, match="at least one --context"):
+        kvcalc.grid("llama-3-8b", contexts=[])
 
 
 def test_check_and_diff(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from kvcalc.api.arguments import Model, Tokens, spec_of, tokens, whole, word
+from kvcalc.api.arguments import Model, Tokens, attention_of, found_of, tokens, whole, word
 from kvcalc.checks import diff as differences
 from kvcalc.checks.diff import Diff
 from kvcalc.checks.policy import find_policy, load_policy
 from kvcalc.checks.quantities import parse_tolerances
 from kvcalc.checks.run import Report, check_paths
+from kvcalc.deployment.comparison import CompareQuestion, comparison
 from kvcalc.errors import UsageError
-from kvcalc.memory import grid as grids
-from kvcalc.memory.grid import Row, Variant
+from kvcalc.memory.grid import Row, Variant, rows
 from kvcalc.memory.workload import Asked
 
 T = TypeVar("T")
@@ -73,11 +73,14 @@ def grid(
     state_dtype: str | None = None,
     dtype: str | None = None,
     by: str | None = None,
+    attentions: Sequence[str] = (),
+    set_fields: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Every combination of models, contexts, batches and cache formats, as ``kvcalc compare`` has them.
 
     models: variants, specs, names or paths. by: ``cache`` or ``total`` sorts within a workload.
-    Raises UsageError for what makes no sense and UnsupportedError for a format that does not fit.
+    attentions: in place of a model's own, ``"mla:512"``; set_fields: changes, for a model beside the model
+    itself. Raises UsageError for what makes no sense and UnsupportedError for a format that does not fit.
     """
     if by not in (None, "cache", "total"):
         raise UsageError(f"by is 'cache' or 'total', not {by!r}")
@@ -86,17 +89,19 @@ def grid(
     if not given:
         raise UsageError("grid needs a model: a variant, a spec, a name or a path")
     lengths = [tokens("contexts", each) for each in _several("contexts", contexts)]
-    points = grids.grid(
-        [each if isinstance(each, Variant) else Variant(spec_of(each)) for each in given],
-        contexts=[0 if each is None else each for each in lengths],
-        batches=[whole("batches", each) for each in _several("batches", batches)],
-        kv_dtypes=[word("kv_dtypes", each) or "bf16" for each in _several("kv_dtypes", kv_dtypes)],
+    question = CompareQuestion(
+        contexts=tuple([0 if each is None else each for each in lengths]),
+        batches=tuple([whole("batches", each) for each in _several("batches", batches)]),
+        kv_dtypes=tuple([word("kv_dtypes", each) or "bf16" for each in _several("kv_dtypes", kv_dtypes)]),
         encoder_tokens=tokens("encoder_tokens", encoder_tokens),
         state_dtype=word("state_dtype", state_dtype),
         dtype=word("dtype", dtype),
         by=by,
-    )
-    return grids.rows(points)
+        attentions=tuple(map(attention_of, _several("attentions", attentions))),
+        set_fields=tuple(_several("set_fields", set_fields)),
+    )  # fmt: skip
+    found = (each if isinstance(each, Variant) else found_of(each) for each in given)
+    return rows(comparison(found, question).points())
 
 
 def _several(name: str, values: Sequence[T]) -> Sequence[T]:

@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import Weights, show, with_groups
 from kvcalc.cli.output import note, spare, write, write_file
 from kvcalc.cli.progress import track
 from kvcalc.convert.locate import locate
+from kvcalc.deployment.comparison import CompareQuestion, comparison
 from kvcalc.dtypes import cache_dtype
 from kvcalc.errors import UsageError
-from kvcalc.memory.grid import Point, Variant, assumptions, baseline, grid
+from kvcalc.memory.grid import Point
 from kvcalc.report.answers.compare import answer
 from kvcalc.spec.catalog import expand
 
@@ -73,48 +74,32 @@ def compare(
 
     Example: kvcalc compare llama-3-8b deepseek-v3 gemma-3-27b --context 8k,128k
     """
-    dtype = weights.word
-    contexts, batches = _series(context, batch)
     if chart and format != "table":
         raise UsageError("--chart stands under a table; --plot FILE.svg draws beside any format")
-    plot_format = _plot_format(plot, force)
-    models, changes = expand(models), tuple(set_fields or ())
-    read = track(models, len(models), "reading", quiet=quiet)
-    variants = [each for model in read for each in _variants(model, attention, changes)]
-    question: dict[str, Any] = {
-        "contexts": contexts,
-        "kv_dtypes": [cache_dtype(each) for each in kv_dtype.split(",")],
-        "encoder_tokens": options.tokens(encoder_context, "--encoder-context"),
-        "state_dtype": state_dtype,
-        "dtype": dtype,
-    }
-    total = len(variants) * len(contexts) * len(batches) * len(question["kv_dtypes"])
-    by = None if sort == "given" else sort
-    points: Iterable[Point] = grid(variants, batches=batches, by=by, **question)
-    if not (format == "csv" and sys.stdout.isatty()):
-        points = track(points, total, "computing", quiet=quiet)
+    plot_format, names = _plot_format(plot, force), expand(models)
+    question = CompareQuestion(
+        contexts=tuple(options.token_list(context, "--context")),
+        batches=tuple(options.token_list(batch, "--batch")),
+        kv_dtypes=tuple(map(cache_dtype, kv_dtype.split(","))),
+        encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=weights.word,
+        state_dtype=state_dtype, by=None if sort == "given" else sort,
+        attentions=() if attention is None else tuple(map(options.attention, attention.split(","))),
+        set_fields=tuple(set_fields or ()),
+    )  # fmt: skip
+    found = comparison(map(locate, track(names, len(names), "reading", quiet=quiet)), question)
     if plot is not None:
-        _draw(plot, _picture(variants, batches, question), plot_format, force, models, quiet)
-    if format == "table" and total > MAX_TABLE_ROWS:
+        _draw(plot, found.picture(), plot_format, force, names, quiet)
+    if format == "table" and found.num_points > MAX_TABLE_ROWS:
         raise UsageError(f"more than {MAX_TABLE_ROWS} rows are no table: use --format csv")
-    first = baseline(variants, question["kv_dtypes"])
-    notes = assumptions(
-        variants, contexts, question["encoder_tokens"], question["kv_dtypes"], state_dtype
-    )
-    show(format, answer(points, first, notes), quiet=quiet, notes=notes)
+    points: Iterable[Point] = found.points()
+    if not (format == "csv" and sys.stdout.isatty()):
+        points = track(points, found.num_points, "computing", quiet=quiet)
+    notes = found.notes
+    show(format, answer(points, found.first, notes), quiet=quiet, notes=notes)
     if chart:
         from kvcalc.report.drawings import characters
 
-        write("\n" + characters.render(_picture(variants, batches, question)))
-
-
-def _series(context: str, batch: str) -> tuple[list[int], list[int]]:
-    """The contexts and the batches of the grid."""
-    contexts = options.token_list(context, "--context")
-    batches = options.token_list(batch, "--batch")
-    if not contexts or not batches or min(batches) < 1:
-        raise UsageError("give at least one --context, and batches of at least 1")
-    return contexts, batches
+        write("\n" + characters.render(found.picture()))
 
 
 def _draw(
@@ -128,13 +113,6 @@ def _draw(
         note(f"wrote {plot}")
 
 
-def _picture(variants: list[Variant], batches: list[int], question: dict[str, Any]) -> "Picture":
-    """The curves of the comparison, at the largest batch that was asked for."""
-    from kvcalc.deployment.curves import picture
-
-    return picture(variants, batch=max(batches), **question)
-
-
 def _plot_format(plot: Path | None, force: bool) -> str:
     """Whether a plot can be drawn is said before anything is computed."""
     if plot is None:
@@ -143,31 +121,3 @@ def _plot_format(plot: Path | None, force: bool) -> str:
     from kvcalc.report.drawings.plot import check_format
 
     return check_format(plot.name)
-
-
-def _variants(model: str, attention: str | None, set_fields: tuple[str, ...]) -> list[Variant]:
-    """The model itself, or what it was changed to; with changed fields both."""
-    found = locate(model)
-    spec, notes = found.spec, found.assumptions
-    variants = [Variant(spec, "", notes, found.weights)]
-    if set_fields:
-        from kvcalc.spec.set_fields import with_fields
-
-        spec = with_fields(spec, set_fields)
-        notes = (*notes, *(f"set {change}" for change in set_fields))
-        variants.append(Variant(spec, ", ".join(map(_last_name, set_fields)), notes))
-    if attention is None:
-        return variants
-    from kvcalc.spec.variants import with_attention
-
-    variants = variants[: bool(set_fields)]
-    for choice in attention.split(","):
-        changed, how = with_attention(spec, options.attention(choice))
-        variants.append(Variant(changed, choice.strip().lower(), (*notes, *how)))
-    return variants
-
-
-def _last_name(change: str) -> str:
-    """``num_key_value_heads=4`` of ``blocks.decoder.attention.num_key_value_heads=4``."""
-    path, equals, value = change.partition("=")
-    return path.rpartition(".")[2] + equals + value

@@ -12,21 +12,18 @@ from kvcalc.memory.estimate import choose_workload, encoder_length
 from kvcalc.memory.weights import summarise, weight_bytes
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
-from kvcalc.spec.stored import StoredWeights
 
 
 @frozen
 class Variant:
     """A model, perhaps with another attention.
 
-    notes: how it was derived. stored: its own files, whose bytes its weights are unless a dtype is
-    asked for.
+    notes: how it was derived.
     """
 
     spec: ModelSpec
     attention: str = ""
     notes: tuple[str, ...] = ()
-    stored: StoredWeights | None = None
 
 
 class Row(NamedTuple):

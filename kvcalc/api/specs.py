@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvcalc.api.arguments import Model, Tokens, attention_of, found_of, tokens, whole, word
-from kvcalc.checks import diff as differences
 from kvcalc.checks.diff import Diff
-from kvcalc.checks.policy import find_policy, load_policy
-from kvcalc.checks.quantities import parse_tolerances
+from kvcalc.checks.question import DiffQuestion, diff_answer
 from kvcalc.checks.run import Report, check_paths
 from kvcalc.deployment.comparison import CompareQuestion, comparison
 from kvcalc.errors import UsageError
 from kvcalc.memory.grid import Row, Variant, rows
-from kvcalc.memory.workload import Asked
 
 T = TypeVar("T")
 
@@ -45,22 +42,14 @@ def diff(
     The workload, and tolerances (``{"weight_bytes": "1%"}``), are the policy's where they are not
     said. Raises UsageError without a repository or a base.
     """
-    where = tuple(map(_folder, paths)) or (Path(),)
-    found = _folder(policy) if policy is not None else find_policy(where[0])
-    team = None if found is None else load_policy(found).policy
-    served = Asked(context_tokens=8192) if team is None else team.workload.asked
-    said = tokens("context_tokens", context_tokens)
-    reference = Asked(
-        context_tokens=served.context_tokens if said is None else said,
-        batch_size=served.batch_size if batch_size is None else whole("batch_size", batch_size),
-        dtype=word("dtype", dtype) or served.dtype,
-        kv_dtype=word("kv_dtype", kv_dtype) or served.kv_dtype,
-    )
-    allowed = {} if team is None else dict(team.tolerances)
-    return differences.diff(
-        where, base, reference, parse_tolerances(allowed | dict(tolerances or {})),
-        merge_base=merge_base,
-    )  # fmt: skip
+    return diff_answer(DiffQuestion(
+        base=base, paths=tuple(map(_folder, paths)) or (Path(),),
+        policy=None if policy is None else _folder(policy),
+        context_tokens=tokens("context_tokens", context_tokens),
+        batch_size=None if batch_size is None else whole("batch_size", batch_size),
+        dtype=word("dtype", dtype), kv_dtype=word("kv_dtype", kv_dtype),
+        tolerances=tolerances or {}, merge_base=merge_base,
+    ))  # fmt: skip
 
 
 def grid(

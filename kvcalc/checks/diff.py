@@ -214,15 +214,8 @@ def diff(
     )
     reader = Reader(repository, base.commit, explicit, reference)
     pairs, broken = _sound_pairs(reader, watch(reader.read(files), len(files)))
-    both = [(old, new) for old, new in pairs if old is not None and new is not None]
-    removed = [old for old, new in pairs if old is not None and new is None]
-    added = [new for old, new in pairs if new is not None and old is None]
-    elsewhere: tuple[list[Side], list[Side]] = ([], [])
-    if (removed or added) and "." not in wanted:
-        elsewhere = reader.one_sided_elsewhere(files, (bool(added), bool(removed)))
-    moved = _moved(removed, added, *elsewhere)
-    taken = {id(side) for pair in moved for side in pair}
-    differ = [_change(old, new, tolerances) for old, new in both + moved]
+    both, added, removed = _matched(reader, files, pairs, everywhere="." in wanted)
+    differ = [_change(old, new, tolerances) for old, new in both]
     return Diff(
         revision=revision,
         base=replace(base, notes=base.notes + submodules),
@@ -232,8 +225,8 @@ def diff(
             for change in sorted(differ, key=lambda change: (change.model, change.path))
             if change.rows or change.limits or change.model != change.base_model
         ),
-        added=_one_sided([side for side in added if id(side) not in taken]),
-        removed=_one_sided([side for side in removed if id(side) not in taken]),
+        added=_one_sided(added),
+        removed=_one_sided(removed),
         broken=broken,
         policies=tuple(_policies(reader, [each for each in files if is_policy(each.path)])),
     )
@@ -257,6 +250,25 @@ def _sound_pairs(
         if len(broken) == before:
             sound.append((old, new))
     return sound, tuple(sorted(broken, key=lambda each: (each.path, each.side)))
+
+
+def _matched(
+    reader: Reader, files: list[Changed], pairs: list[Pair], everywhere: bool
+) -> tuple[list[tuple[Side, Side]], list[Side], list[Side]]:
+    """Models on both sides, be it in another file, those that were added, and those that were removed.
+
+    everywhere: whether the files are all of the repository.
+    """
+    both = [(old, new) for old, new in pairs if old is not None and new is not None]
+    removed = [old for old, new in pairs if old is not None and new is None]
+    added = [new for old, new in pairs if new is not None and old is None]
+    elsewhere: tuple[list[Side], list[Side]] = ([], [])
+    if (removed or added) and not everywhere:
+        elsewhere = reader.one_sided_elsewhere(files, (bool(added), bool(removed)))
+    moved = _moved(removed, added, *elsewhere)
+    taken = {id(side) for pair in moved for side in pair}
+    come, gone = ([each for each in sides if id(each) not in taken] for sides in (added, removed))
+    return both + moved, come, gone
 
 
 def _moved(

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -15,11 +15,6 @@ from kvcalc.dtypes import cache_dtype
 from kvcalc.errors import UsageError
 from kvcalc.report.answers.diff import answer
 from kvcalc.report.formats import PRINTERS
-
-if TYPE_CHECKING:
-    from kvcalc.checks.budget_language import Policy
-    from kvcalc.checks.quantities import Tolerance
-
 
 _Base = Annotated[str, kinds.option("REV", "Branch, tag or commit to compare with.", shown=False)]
 _Paths = Annotated[
@@ -76,19 +71,11 @@ _Format = Annotated[str, options.format_option((*PRINTERS, "github"))]
 
 
 def diff(
-    base: _Base,
-    paths: _Paths = None,
-    fail_on: _FailOn = "increase",
-    tolerance: _Tolerance = None,
-    context: _Context = None,
-    batch: _Batch = None,
-    dtype: options.Dtype = None,
-    kv_dtype: _KvDtype = None,
-    merge_base: _MergeBase = True,
-    policy: _Policy = None,
-    format: _Format = "table",
-    quiet: options.QuietFindings = False,
-) -> None:
+    base: _Base, paths: _Paths = None, fail_on: _FailOn = "increase", tolerance: _Tolerance = None,
+    context: _Context = None, batch: _Batch = None, dtype: options.Dtype = None,
+    kv_dtype: _KvDtype = None, merge_base: _MergeBase = True, policy: _Policy = None,
+    format: _Format = "table", quiet: options.QuietFindings = False,
+) -> None:  # fmt: skip
     """What specs changed since a git revision, in bytes and fields.
 
     Exit status 1 for growth and for a loosened budget, or as --fail-on says.
@@ -100,22 +87,15 @@ def diff(
 
     Example: kvcalc diff --base origin/main
     """
-    from kvcalc.checks.diff import diff as compute
-    from kvcalc.memory.workload import Asked
+    from kvcalc.checks.question import DiffQuestion, diff_answer
 
-    where = tuple(paths or [Path()])
-    team = _policy(policy, where[0])
-    served = team.workload.asked
-    tokens = options.tokens(context, "--context")
-    reference = Asked(
-        context_tokens=served.context_tokens if tokens is None else tokens,
-        batch_size=batch or served.batch_size,
-        dtype=dtype or served.dtype,
-        kv_dtype=cache_dtype(kv_dtype) if kv_dtype else served.kv_dtype,
-    )
-    tolerances = _tolerances(tolerance or [], team)
-    watch = partial(track, what="comparing", quiet=quiet)
-    result = compute(where, base, reference, tolerances, merge_base=merge_base, watch=watch)
+    question = DiffQuestion(
+        base=base, paths=tuple(paths or [Path()]), policy=policy,
+        context_tokens=options.tokens(context, "--context"), batch_size=batch, dtype=dtype,
+        kv_dtype=cache_dtype(kv_dtype) if kv_dtype else None, tolerances=_tolerances(tolerance or []),
+        merge_base=merge_base,
+    )  # fmt: skip
+    result = diff_answer(question, partial(track, what="comparing", quiet=quiet))
     kind = cast(FailOn, fail_on)
     failed = result.fails(kind)
     if quiet and not failed and format in ("table", "markdown"):
@@ -132,24 +112,12 @@ def diff(
         raise typer.Exit(1)
 
 
-def _policy(file: Path | None, path: Path) -> "Policy":
-    """The policy that is named, or the nearest upward; one that says nothing where there is none."""
-    from kvcalc.checks.budget_language import Policy
-    from kvcalc.checks.policy import find_policy, load_policy
-
-    file = file or find_policy(path if path.is_dir() else path.parent)
-    loaded = load_policy(file).policy if file is not None else None
-    return loaded or Policy()
-
-
-def _tolerances(given: list[str], team: "Policy") -> "dict[str, Tolerance]":
-    """The policy's tolerances, and over them what the command line says."""
-    from kvcalc.checks.quantities import parse_tolerances
-
-    chosen = dict(team.tolerances)
+def _tolerances(given: list[str]) -> dict[str, str]:
+    """Quantity -> bound, as they were written."""
+    found = {}
     for each in given:
         quantity, equals, bound = each.partition("=")
         if not equals:
             raise UsageError(f"--tolerance {each}: write QUANTITY=BOUND, such as cache_bytes=1%")
-        chosen[quantity] = bound
-    return parse_tolerances(chosen)
+        found[quantity] = bound
+    return found

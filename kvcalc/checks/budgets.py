@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kvcalc.convert.media import with_media
+from kvcalc.convert.seen import with_media
 from kvcalc.errors import KvcalcError
 from kvcalc.media.asked import MediaWords
 from kvcalc.memory.cache import CacheFunction, cache_function

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kvcalc.convert.beside import Lora, beside_of
-from kvcalc.convert.media import with_media
+from kvcalc.convert.seen import with_media
 from kvcalc.deployment.capacity import Question, capacity
 from kvcalc.deployment.needless import (
     LOCAL,

@@ -33,7 +33,7 @@ def fit(
 def numbers(planner: Planner, here: Server) -> Fit:
     """The same without what would help and without notes."""
     device, request = here.device, here.request
-    verdict, held, fewest = here.verdict(), here.holding(), planner.fewest(here)
+    verdict, held, fewest = here.verdict(), here.holding, planner.fewest(here)
     return Fit(
         model=planner.spec.name,
         model_context=planner.spec.max_position_embeddings,

@@ -1,7 +1,8 @@
 """What follows from one model and an engine, however much memory a device has: each worked out once."""
 
 from fractions import Fraction
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
@@ -48,6 +49,22 @@ def question_of(
     return found
 
 
+class Taken(NamedTuple):
+    """What an engine takes of a device beside weights and cache, and the sums of it and of its band."""
+
+    items: tuple[Overhead, ...]
+    bytes: int
+    least_bytes: int
+    most_bytes: int
+
+    @classmethod
+    def of(cls, items: tuple[Overhead, ...]) -> "Taken":
+        return cls(
+            items, sum(item.bytes for item in items), sum(item.least_bytes for item in items),
+            sum(item.most_bytes for item in items),
+        )  # fmt: skip
+
+
 class Known:
     """What was found of one model so far."""
 
@@ -55,7 +72,7 @@ class Known:
         self.spec = spec
         self._stages: dict[tuple[_Key, int], tuple[Stage, ...]] = {}
         self._loads: dict[tuple[Any, ...], Loaded | None] = {}
-        self._overheads: dict[tuple[Any, ...], tuple[Overhead, ...]] = {}
+        self._takes: dict[tuple[Any, ...], list[Taken]] = {}
         self._weights: dict[str, int] = {}
         self._holdings: dict[tuple[str, CapacityRequest], Holding] = {}
         self._admissions: dict[tuple[str, CapacityRequest], Admission] = {}
@@ -126,10 +143,8 @@ class Known:
         of = self.share(device, request).of
         return -(-device.bytes * of.numerator // of.denominator)
 
-    def overheads(
-        self, device: Accelerator, request: FitRequest, stage: int
-    ) -> tuple[Overhead, ...]:
-        """What the engine takes of a device of a stage, beside weights and cache."""
+    def taken(self, device: Accelerator, request: FitRequest) -> list[Taken]:
+        """What the engine takes of a device of each stage, beside weights and cache."""
         step = step_of(device, request)
         measured = was_measured(device.name, request.engine, request.engine_version)
         sets_aside = request.record.embeddings
@@ -137,15 +152,19 @@ class Known:
             self.spec, device, request.engine_version, request.max_num_seqs
         )
         key = (request.engine, request.engine_version, request.layout, step, request.eager,
-               measured, stage, request.workload.largest_item, kept)  # fmt: skip
-        if key not in self._overheads:
-            self._overheads[key] = self._taken(device, request, stage, measured, kept)
-        return self._overheads[key]
+               measured, request.workload.largest_item, kept)  # fmt: skip
+        if key not in self._takes:
+            of_stage = partial(self._of_stage, device, request, measured, kept)
+            # Stages before the last are alike.
+            others = request.layout.pipeline - 1
+            before = [of_stage(last=False)] * others if others else []
+            self._takes[key] = [*before, of_stage(last=True)]
+        return self._takes[key]
 
-    def _taken(
-        self, device: Accelerator, request: FitRequest, stage: int, measured: bool,
-        kept: Reserved | None,
-    ) -> tuple[Overhead, ...]:  # fmt: skip
+    def _of_stage(
+        self, device: Accelerator, request: FitRequest, measured: bool, kept: Reserved | None, *,
+        last: bool,
+    ) -> Taken:  # fmt: skip
         record = request.record
         if record.takes is None:
             raise _unmeasured(request)
@@ -156,7 +175,7 @@ class Known:
         layout = request.layout
         items = overheads(
             self.spec, step_of(device, request) or Batch(1, 1), layout.tensor, layout.pipeline,
-            last_stage=stage == layout.pipeline - 1, eager=request.eager,
+            last_stage=last, eager=request.eager,
             ranks=layout.tensor * (layout.data if layout.expert else 1),
             measured=measured, largest_item=request.workload.largest_item,
         )  # fmt: skip
@@ -166,7 +185,7 @@ class Known:
             size = kept.bytes
             own = Overhead("encoder cache", size, size, size, kept.formula)
             items = (*items, own)
-        return tuple(item for item in items if item.name in taken)
+        return Taken.of(tuple(item for item in items if item.name in taken))
 
     def holding(self, device: Accelerator, request: FitRequest) -> Holding | None:
         record = request.record

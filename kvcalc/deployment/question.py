@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvcalc.convert.beside import Drafting, Lora
 from kvcalc.convert.locate import locate
-from kvcalc.convert.media import with_media
+from kvcalc.convert.seen import with_media
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.choice import Choices

@@ -12,6 +12,7 @@ from functools import cached_property
 from kvcalc.deployment.answer import Device, FitRequest, Verdict, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.known import Known
+from kvcalc.deployment.parallelism import Stage
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch
 from kvcalc.engines.holding import Holding
@@ -35,14 +36,14 @@ class Server:
         """(at the model's value, least, most) bytes left for the cache on a device of each stage."""
         known, device, request = self.known, self.device, self.request
         budget, rooms = known.budget(device, request), []
-        for number, stage in enumerate(known.stages(request, device)):
-            items = known.overheads(device, request, number)
+        for stage, taken in zip(self._stages, known.taken(device, request), strict=True):
             left = budget - stage.weight_bytes
-            taken = (sum(item.bytes for item in items), sum(item.most_bytes for item in items),
-                     sum(item.least_bytes for item in items))  # fmt: skip
-            value, least, most = (left - each for each in taken)
-            rooms.append((value, least, most))
+            rooms.append((left - taken.bytes, left - taken.most_bytes, left - taken.least_bytes))
         return rooms
+
+    @cached_property
+    def _stages(self) -> tuple[Stage, ...]:
+        return self.known.stages(self.request, self.device)
 
     def memory(self) -> tuple[int, int, int]:
         """The same of the fullest stage, which decides how many blocks all of them have."""
@@ -53,6 +54,7 @@ class Server:
         """The engine's, set up as asked, whatever the longest request."""
         return self.known.admission(self.device, self.request)
 
+    @cached_property
     def holding(self) -> Holding | None:
         """Blocks of one sequence; None of an engine without."""
         return self.known.holding(self.device, self.request)
@@ -77,7 +79,7 @@ class Server:
         request, most = self.request, self.request.max_num_seqs
         if most is not None and request.sequences > most:
             return False
-        rooms = self._rooms(end)
+        rooms = self._rooms[end]
         if rooms is None:
             return False
         rules = self.rules
@@ -85,16 +87,18 @@ class Server:
             return False
         return rules.admits(rooms, max(1, request.workload.context_tokens), request.sequences)
 
-    def _rooms(self, end: int) -> list[int] | None:
-        """The memory for the cache on each stage at one end of the band; None where there is none."""
-        rooms = [room[end] for room in self.room]
+    @cached_property
+    def _rooms(self) -> tuple[list[int] | None, list[int] | None]:
+        """The memory for the cache on each stage at each end of the band; None where there is none."""
         # The need alone may be nothing; an engine's pool holds at least a block.
-        return None if min(rooms) < (0 if self.request.record.memory == "none" else 1) else rooms
+        some = 0 if self.request.record.memory == "none" else 1
+        values, leasts = [room[0] for room in self.room], [room[1] for room in self.room]
+        return (values if min(values) >= some else None), (leasts if min(leasts) >= some else None)
 
     def _admits(self, end: int, tokens: int, sequences: int) -> bool:
         """Whether it fits a length and, within the same step, a batch; False too for what is refused."""
         try:
-            rooms = self._rooms(end)
+            rooms = self._rooms[end]
             return rooms is not None and self.rules.admits(rooms, max(1, tokens), sequences)
         except KvcalcError:
             return False
@@ -140,11 +144,11 @@ class Server:
 
     def devices(self) -> tuple[Device, ...]:
         """One device of each stage, with what the engine reserves there and why."""
-        known, request, held = self.known, self.request, self.holding()
+        known, request, held = self.known, self.request, self.holding
         workload, found = request.workload, []
-        for number, (stage, room) in enumerate(
-            zip(known.stages(request, self.device), self.room, strict=True)
-        ):
+        taken = known.taken(self.device, request)
+        each = zip(self._stages, self.room, taken, strict=True)
+        for number, (stage, room, beside) in enumerate(each):
             # The logical need of the requests on a rank of the stage.
             need = request.sequences * stage.cache.most(
                 workload.context_tokens, workload.encoder_tokens
@@ -160,8 +164,7 @@ class Server:
                     waste += (Waste(cause="number formats", bytes=other, why="rows and states in "
                               f"the formats that {request.engine_words} keeps them in"),)  # fmt: skip
             found.append(Device(number, stage.layers, stage.weight_bytes,
-                                known.overheads(self.device, request, number), *room,
-                                need, reserved, waste, stage.beside))  # fmt: skip
+                                beside.items, *room, need, reserved, waste, stage.beside))  # fmt: skip
         return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from kvcalc.convert.locate import locate
-from kvcalc.convert.media import with_media
+from kvcalc.convert.seen import with_media
 from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.choice import Asked as AskedOf
 from kvcalc.deployment.choice import Choices, choose

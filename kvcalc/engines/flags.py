@@ -4,10 +4,11 @@ Each engine has a frozen dataclass of its own flags (``<engine>/flags.py``); its
 the words here. ``kvcalc capacity`` makes its options from them, the library its keywords.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from kvcalc.frozen import frozen
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Kind = Literal["tokens", "number", "switch", "format", "share", "numbers", "text"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Flag:
     """How one flag is asked for.
 

@@ -124,7 +124,9 @@ def table_numbers(spec: ModelSpec, attention: Sequence[object], tables: Tables) 
     """How many numbers the tables of these attentions have; None where they differ."""
     if not tables.count:
         return 0
-    widths = {_width(mechanism, tables.share) for mechanism in attention}
+    # Most layers have one attention, whose width takes longer to find than to know again.
+    distinct = {id(mechanism): mechanism for mechanism in attention}.values()
+    widths = {_width(mechanism, tables.share) for mechanism in distinct}
     if len(widths) != 1 or spec.max_position_embeddings is None:
         return None
     (width,) = widths

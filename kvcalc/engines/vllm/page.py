@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, frozen
 
 Kind = Literal["full", "window", "chunk", "latent", "latent_window", "index", "state", "cross"]
 # Kinds that need a block for every token.
@@ -52,7 +52,7 @@ class Page:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """A layer's page and where it is.
 

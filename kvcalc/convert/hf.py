@@ -74,7 +74,7 @@ def spec_from_config(
     if published.dtypes and spec.towers:
         assumptions.append("towers and projectors in bf16, as quantised checkpoints keep them")
     spec = changed(spec, weight_dtypes=published.dtypes, weight_formats=published.rules,
-                   declared_cache=published.cache)  # fmt: skip
+                   declared_cache=published.cache, quantized_by=published.by)  # fmt: skip
     problems = [
         Problem(code, path, 0, 0, where, text) for code, where, text in unread_findings(spec)
     ]

@@ -21,11 +21,13 @@ _DTYPES = {
 @frozen
 class Published:
     """What the published files store: formats by component, rules for single tensors, and the format
-    that they declare for the cache, by the tool that made them."""
+    that they declare for the cache, by the tool that made them. by: of how they were quantised, what an
+    engine takes its classes by."""
 
     dtypes: dict[WeightPart, str]
     rules: tuple[TensorFormat, ...] = ()
     cache: dict[str, str] = field(default_factory=dict)
+    by: dict[str, str] = field(default_factory=dict)
 
 
 def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec) -> Published:
@@ -53,7 +55,7 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
         for rule, told in found.items():
             if ".experts." in rule:
                 found[rule] = dict.fromkeys(told, "mxfp4")
-    return Published(dtypes, as_rules(found, default or "bf16"), _cache(stated))
+    return Published(dtypes, as_rules(found, default or "bf16"), _cache(stated), _by(stated))
 
 
 def _stated(values: Mapping[str, Any]) -> Any:
@@ -61,13 +63,19 @@ def _stated(values: Mapping[str, Any]) -> Any:
     stated = values.get("quantization_config")
     if stated is None and isinstance(text, Mapping):
         stated = text.get("quantization_config")
+    inner = stated.get("quantization") if isinstance(stated, Mapping) else None
+    if isinstance(stated, Mapping) and isinstance(inner, Mapping):
+        # ModelOpt's own file, taken into config.json whole (tencent/Hy4-preview-FP8).
+        return {**inner, **{key: value for key, value in stated.items() if key != "quantization"}}
     return stated
 
 
 def declared_alone(values: Mapping[str, Any]) -> Published:
     """What is declared for the cache, where the weights' formats are read from the files."""
     stated = _stated(values)
-    return Published({}, cache=_cache(stated) if isinstance(stated, Mapping) else {})
+    if not isinstance(stated, Mapping):
+        return Published({})
+    return Published({}, cache=_cache(stated), by=_by(stated))
 
 
 def _note_cache(config: Config, stated: Mapping[str, Any]) -> None:
@@ -81,23 +89,43 @@ def _note_cache(config: Config, stated: Mapping[str, Any]) -> None:
             )
 
 
+def _by(stated: Mapping[str, Any]) -> dict[str, str]:
+    """Of ``quantized_by`` (kvcalc/spec/model.py): what engines choose their classes by."""
+    tool = _tool(stated)
+    found = {"quant_method": tool} if tool else {}
+    algorithm = stated.get("quant_algo")
+    if isinstance(algorithm, str):
+        found["quant_algo"] = algorithm
+    if tool == "gptq":
+        if stated.get("desc_act") is True and stated.get("group_size") != -1:
+            found["desc_act"] = "true"
+        if stated.get("sym") is False:
+            found["sym"] = "false"
+    return found
+
+
+def _tool(stated: Mapping[str, Any]) -> str:
+    """Who wrote the files, in the word of quant_method; "" where the config does not say."""
+    producer, tool = stated.get("producer"), stated.get("quant_method")
+    if tool is None and isinstance(producer, Mapping):
+        tool = producer.get("name")
+    if not isinstance(tool, str):
+        return ""
+    return "modelopt" if tool.startswith("modelopt") else tool
+
+
 def _cache(stated: Mapping[str, Any]) -> dict[str, str]:
     """Tool -> the cache's format in one word, where it is one that an engine has.
 
     ModelOpt writes a word or the scheme of compressed-tensors: a dict of num_bits and type.
     """
-    producer = stated.get("producer")
-    tool = stated.get("quant_method")
-    if tool is None and isinstance(producer, Mapping):
-        tool = producer.get("name")
-    tool = "modelopt" if str(tool).startswith("modelopt") else str(tool)
     said = stated.get("kv_cache_scheme") or stated.get("kv_cache_quant_algo")
     if isinstance(said, Mapping):
         fp8 = said.get("num_bits") == 8 and said.get("dynamic") in (None, False)
         bits = "fp8" if fp8 else "nvfp4" if said.get("num_bits") == 4 else ""
         said = bits if said.get("type") == "float" else ""
-    word = str(said).lower()
-    return {tool: word} if word in ("fp8", "nvfp4") else {}
+    word, tool = str(said).lower(), _tool(stated)
+    return {tool: word} if tool and word in ("fp8", "nvfp4") else {}
 
 
 def _default(values: Mapping[str, Any], config: Config) -> str:

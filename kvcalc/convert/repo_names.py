@@ -157,6 +157,10 @@ def _model(organisation: str, name: str) -> Found | None:
     return None
 
 
+# What files in the model's own format say of theirs.
+_PLAIN: dict[str, Any] = {"weight_formats": (), "declared_cache": {}, "quantized_by": {}}
+
+
 def _made(name: str, way: Way, told: dict[str, str], base: Found, typed: str | None) -> Found:
     spec = base.spec
     if way.write:
@@ -172,7 +176,7 @@ def _made(name: str, way: Way, told: dict[str, str], base: Found, typed: str | N
         kind = typed if typed and way.file_type == "gguf" else way.file_type.format(**told).lower()
         if kind in ("bf16", "fp16") and not way.suffix.endswith("-gguf"):
             own: dict[WeightPart, str] = {"default": kind} if kind == "fp16" else {}
-            made = replace(spec, weight_dtypes=own, weight_formats=(), declared_cache={})
+            made = replace(spec, weight_dtypes=own, **_PLAIN)
         else:
             made = of_type(spec, _gguf_word(name, kind) if way.suffix.endswith("gguf") else kind)
         words = made.own_dtype if made.own_dtype != "checkpoint" else kind
@@ -207,7 +211,7 @@ def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
         raise UsageError(
             f"{name}: how its modules are called is not known; {spec.name} --dtype says a format"
         )
-    plain = replace(spec, weight_dtypes={}, weight_formats=(), declared_cache={})
+    plain = replace(spec, weight_dtypes={}, **_PLAIN)
     stated = dict(way.stated)
     if mixed and (wider := way.mixed[spec.model_type]):
         stated["modules_to_not_convert"] = list(wider)
@@ -222,7 +226,7 @@ def _quantised(name: str, way: Way, spec: ModelSpec) -> ModelSpec:
         ) from None
     return replace(
         plain, weight_dtypes=published.dtypes, weight_formats=published.rules,
-        declared_cache=published.cache,
+        declared_cache=published.cache, quantized_by=published.by,
     )  # fmt: skip
 
 

@@ -25,12 +25,13 @@ FILE = os.path.join(os.path.dirname(__file__), "hub_ids.tsv")
 OWN = (
     "max_position_embeddings", "vocab_size", "tie_word_embeddings", "head", "head_bias",
     "head_transform", "pooler", "class_tensors", "mtp", "weight_dtypes", "weight_formats", "declared_cache",
+    "quantized_by",
 )  # fmt: skip
 # Organisations that have another name on the hub today.
 _RENAMED = {"cohereforai": "coherelabs", "thudm": "zai-org", "neuralmagic": "redhatai"}
 # Where the parameters of files were read.
 FILES = "llmfit 1.1.17 (PyPI), the parameters of its files"
-FORMATS = ("weight_dtypes", "weight_formats", "declared_cache")
+FORMATS = ("weight_dtypes", "weight_formats", "declared_cache", "quantized_by")
 
 
 @frozen

@@ -400,6 +400,9 @@ class ModelSpec:
         weight_formats: number formats of single tensors there, over what weight_dtypes says.
         declared_cache: the cache's format that the published checkpoint declares, by the tool that made
             it, such as modelopt or compressed-tensors; an engine's auto may take it.
+        quantized_by: what its config says of how it was quantised: quant_method, of ModelOpt's the
+            quant_algo, of GPTQ's desc_act and sym where they are not as usual; engines take their
+            classes by it.
         checkpoint: what the published files hold, whatever is loaded of them.
         expect: values that ``kvcalc check`` holds.
         budgets: workloads that must stay within bounds.
@@ -443,6 +446,7 @@ class ModelSpec:
     weight_dtypes: dict[WeightPart, str] = field(default_factory=dict)
     weight_formats: tuple[TensorFormat, ...] = ()
     declared_cache: dict[str, str] = field(default_factory=dict)
+    quantized_by: dict[str, str] = field(default_factory=dict)
     checkpoint: PublishedCount | None = None
     expect: Expect | None = None
     budgets: tuple[Budget, ...] = ()

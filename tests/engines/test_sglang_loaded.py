@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from kvcalc.convert.hf import spec_from_config
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.sglang.loading import loaded
+from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
 from kvcalc.spec.catalog import load
-from tests.engines import sglang_loaded
+from tests.engines import sglang_loaded, vllm_loaded
 from tests.engines.test_vllm_loaded import spec_of
 
 LINES = (Path(__file__).parent / "sglang_loaded.jsonl").read_text("utf-8").splitlines()
@@ -65,6 +67,26 @@ def test_what_is_not_known_is_said(name: str, layout: Layout, said: str) -> None
     found = loaded(spec, spec.own_dtype, layout, None, None)
     assert isinstance(found, str)
     assert said in found
+
+
+# quantization/__init__.py has no plain GPTQ on CUDA; model_overrides/qwen3_moe.py takes the method by its
+# own name on Blackwell; the W8A8Int8 scheme of experts is implemented "only for NPU".
+@pytest.mark.parametrize(
+    ("name", "word", "gpu", "stated", "said"),
+    [
+        ("llama-3.1-8b", "gptq", "h100-80gb", {"sym": False}, "not symmetric"),
+        ("qwen3-30b-a3b", "gptq", "b200", {}, "on Blackwell"),
+        ("qwen3-30b-a3b", "ct_int8", "h100-80gb", {}, "on NPUs alone"),
+    ],
+)  # fmt: skip
+def test_what_sglang_refuses(
+    name: str, word: str, gpu: str, stated: dict[str, Any], said: str
+) -> None:
+    config = vllm_loaded.quantised(name, word, 2)
+    config["quantization_config"] |= stated
+    spec = spec_from_config(config, name, "made").spec
+    with pytest.raises(UnsupportedError, match=said):
+        loaded(spec, "checkpoint", Layout(), None, find(gpu))
 
 
 def test_the_page_is_written_from_the_table() -> None:

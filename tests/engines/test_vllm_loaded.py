@@ -33,7 +33,7 @@ def spec_of(row: dict[str, Any]) -> tuple[ModelSpec, str]:
     if "drawn" in row:
         config = vllm_loaded.drawn(row["drawn"], row["seed"])
         return spec_from_config(config, row["drawn"], "drawn").spec, "bf16"
-    config = vllm_loaded.quantised(row["made"], row["quantised"])
+    config = vllm_loaded.quantised(row["made"], row["quantised"], row.get("layers"))
     return spec_from_config(config, row["made"], "made").spec, "checkpoint"
 
 
@@ -76,6 +76,33 @@ def test_what_a_class_rejects_is_refused() -> None:
     spec = spec_from_config(vllm_loaded.quantised("qwen3-30b-a3b", "ct_int4"), "x", "made").spec
     with pytest.raises(UnsupportedError, match="vLLM does not cut groups of 128"):
         loaded(spec, "checkpoint", Layout(4), None, None)
+
+
+_GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+
+
+# vLLM 0.33.0's own refusals of these configs (auto_gptq.py, gptq_utils.py, compressed_tensors.py).
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"desc_act": True}, "sort by activation"), ({"sym": False}, "not symmetric"),
+        ({"bits": 3}, "2 or 3 bits"),
+    ],
+)  # fmt: skip
+def test_methods_that_vllm_no_longer_runs_are_refused(stated: dict[str, Any], said: str) -> None:
+    config = vllm_loaded.REAL["llama-3.1-8b"] | {"quantization_config": _GPTQ | stated}
+    spec = spec_from_config(config, "x", "made").spec
+    with pytest.raises(UnsupportedError, match=said):
+        loaded(spec, "checkpoint", Layout(), None, find("h100-80gb"))
+    assert isinstance(loaded(spec, "checkpoint", Layout(), "0.20.0", find("h100-80gb")), str)
+
+
+def test_a_method_that_was_not_built_is_said() -> None:
+    stated = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    config = vllm_loaded.REAL["llama-3.1-8b"] | {"quantization_config": stated}
+    found = loaded(spec_from_config(config, "x", "made").spec, "checkpoint", Layout(), None, None)
+    assert isinstance(found, str)
+    assert "bitsandbytes was not built" in found
 
 
 def test_rows_of_one_layer_are_cut_within_a_block() -> None:

@@ -54,18 +54,39 @@ QUANTISED: dict[str, Draw] = {
     "ct_int8": {"type": "int", "num_bits": 8, "strategy": "channel", "format": "int-quantized"},
     "ct_int4": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 128,
                 "format": "pack-quantized"},
+    "ct_int4z": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 32,
+                 "format": "pack-quantized", "symmetric": False},
+    "ct_fp8_tensor": {"type": "float", "num_bits": 8, "strategy": "tensor",
+                      "format": "float-quantized"},
+    "ct_fp8_block": {"type": "float", "num_bits": 8, "strategy": "block",
+                     "block_structure": [128, 128], "format": "float-quantized"},
+    "ct_nvfp4": {"type": "float", "num_bits": 4, "strategy": "tensor_group", "group_size": 16,
+                 "format": "nvfp4-pack-quantized"},
+    "fp8_static": {"quant_method": "fp8", "activation_scheme": "static"},
+    "ct_kimi": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 32,
+                "format": "pack-quantized"},
+    "modelopt_fp8": {"quant_method": "modelopt", "quant_algo": "FP8"},
+    "nvfp4": {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16},
 }  # fmt: skip
-_DENSE, _SPARSE = ("llama-3.1-8b", "qwen3-32b"), ("qwen3-30b-a3b", "mixtral-8x7b", "minimax-m2.5")
+_DENSE, _OTHERS = ("llama-3.1-8b", "qwen3-32b"), ("qwen2.5-7b", "phi-3-mini-4k")
 MADE = {
     "mxfp4": ("gpt-oss-20b", "gpt-oss-120b"),
     "fp8_block": ("qwen3-32b", "qwen3-30b-a3b", "deepseek-v3", "minimax-m2.5"),
-    "gptq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b"),
-    "awq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b"),
+    "gptq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b", *_OTHERS),
+    "awq": ("llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b", "mixtral-8x7b", *_OTHERS, "deepseek-v3"),
     "fp8": (*_DENSE, "qwen3-30b-a3b"),
     "gptq8": _DENSE,
-    "ct_fp8": (*_DENSE, "qwen3-30b-a3b"),
+    "ct_fp8": (*_DENSE, "qwen3-30b-a3b", "glm-4.5-air", *_OTHERS),
     "ct_int8": _DENSE,
-    "ct_int4": (*_DENSE, "qwen3-30b-a3b"),
+    "ct_int4": (*_DENSE, "qwen3-30b-a3b", "mixtral-8x7b", *_OTHERS),
+    "ct_kimi": ("kimi-k2",),
+    "ct_int4z": _DENSE,
+    "ct_fp8_tensor": (*_DENSE, "qwen3-30b-a3b"),
+    "ct_fp8_block": ("qwen3-32b", "qwen3-30b-a3b"),
+    "ct_nvfp4": (*_DENSE, "qwen3-30b-a3b"),
+    "fp8_static": (*_DENSE, "qwen3-30b-a3b"),
+    "modelopt_fp8": (*_DENSE, "qwen3-30b-a3b"),
+    "nvfp4": (*_DENSE, "qwen3-30b-a3b", "deepseek-v3"),
 }
 
 
@@ -156,23 +177,44 @@ def plain() -> dict[str, Draw]:
     return found
 
 
-def quantised(name: str, word: str) -> Draw:
-    """A real config with the quantization_config of a quantised checkpoint of it."""
-    config, how = dict(REAL[name]), dict(QUANTISED[word])
-    layers = range(config["num_hidden_layers"])
-    gates = [f"model.layers.{i}.mlp.gate" for i in layers] if "moe" in config["model_type"] else []
+# What moonshotai/Kimi-K2-Thinking leaves alone: all but the routed experts.
+_KIMI = ("re:.*self_attn.*", "re:.*shared_experts.*", r"re:.*mlp\.(gate|up|gate_up|down)_proj.*")
+# Of compressed-tensors, where activations are not quantised token by token.
+_ACTIVATIONS: dict[str, Draw] = {
+    "ct_fp8_tensor": {"dynamic": False},
+    "ct_fp8_block": {"strategy": "group", "group_size": 128, "dynamic": True,
+                     "block_structure": None},
+    "ct_nvfp4": {"dynamic": "local"},
+}  # fmt: skip
+
+
+def quantised(name: str, word: str, layers: int | None = None) -> Draw:
+    """A real config with the quantization_config of a quantised checkpoint of it. layers: so many of it."""
+    config, how = dict(REAL[name] if name in REAL else plain()[name]), dict(QUANTISED[word])
+    if layers is not None:
+        config["num_hidden_layers"] = layers
+    every = range(config["num_hidden_layers"])
+    gates = [f"model.layers.{i}.mlp.gate" for i in every] if "moe" in config["model_type"] else []
     if word.startswith("ct_"):
         form = how.pop("format")
-        weights = how | {"symmetric": True, "dynamic": False}
-        acts = {
-            "input_activations": {**how, "strategy": "token", "dynamic": True, "symmetric": True}
-        }
-        group = {"targets": ["Linear"], "weights": weights, **(acts if word != "ct_int4" else {})}
-        how = {"quant_method": "compressed-tensors", "format": form, "ignore": ["lm_head", *gates],
+        weights = {"symmetric": True, "dynamic": False} | how
+        moving = {**how, "symmetric": True} | _ACTIVATIONS.get(
+            word, {"strategy": "token", "dynamic": True}
+        )
+        acts = (
+            {} if how["type"] == "int" and how["num_bits"] == 4 else {"input_activations": moving}
+        )
+        group = {"targets": ["Linear"], "weights": weights, **acts}
+        how = {"quant_method": "compressed-tensors", "format": form,
+               "ignore": ["lm_head", *gates, *(_KIMI if word == "ct_kimi" else ())],
                "quantization_status": "compressed", "config_groups": {"group_0": group}}  # fmt: skip
     elif word == "mxfp4":
         how["modules_to_not_convert"] = ["model.layers.*.self_attn", "model.layers.*.mlp.router",
                                          "model.embed_tokens", "lm_head"]  # fmt: skip
+    elif how["quant_method"] == "modelopt":
+        latent = ["model.layers.*.self_attn*"] if name == "deepseek-v3" else []
+        how |= {"ignore": ["lm_head", *gates, *latent], "producer": {"name": "modelopt"},
+                "kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"}}  # fmt: skip
     elif word.startswith("gptq") and gates:
         how["dynamic"] = {r"-:.*mlp\.gate$": {}}
     elif gates:
@@ -210,6 +252,9 @@ def ready(config: Draw) -> Draw:
     return config
 
 
+_ON_ALL = ("mxfp4", "fp8_block", "gptq", "nvfp4", "ct_nvfp4")
+
+
 def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
     """(what a row says of a case, its config)."""
     from kvcalc.engines.vllm.classes import CLASSES, TOWERED
@@ -231,7 +276,7 @@ def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
                 yield {"drawn": kind, "seed": seed, "gpu": "h100-80gb"}, drawn(kind, seed)
     for word, names in MADE.items():
         for name in names:
-            for gpu in GPUS if word in ("mxfp4", "fp8_block", "gptq") else ("h100-80gb",):
+            for gpu in GPUS if word in _ON_ALL else ("h100-80gb",):
                 yield {"made": name, "quantised": word, "gpu": gpu}, quantised(name, word)
     for name in ("qwen2.5-vl-7b", "qwen3-vl-8b", "gemma-3-4b", "llama-4-scout"):
         config = _SEEING.get(name) or REAL[name] | {"vision_config": _LLAMA4_VISION}
@@ -241,13 +286,13 @@ def cases() -> Iterator[tuple[dict[str, Any], Draw]]:
         yield {"shipped": name, "expert": True, "gpu": "h100-80gb"}, REAL[name]
 
 
-def measure(gpu: str) -> Iterator[dict[str, Any]]:
-    """Every case of one kind of GPU, in this process."""
+def measure(gpu: str, *picked: str) -> Iterator[dict[str, Any]]:
+    """Every case of one kind of GPU, in this process. picked: models or kinds of rows, where not all."""
     from tests.engines import vllm_stand_in as stand_in
 
     stand_in.prepare(GPUS[gpu])
     for about, config in cases():
-        if about["gpu"] != gpu:
+        if about["gpu"] != gpu or (picked and not {*picked} & {*about, *map(str, about.values())}):
             continue
         sizes: list[list[int] | None] = []
         kind, refusal = "", ""
@@ -330,7 +375,7 @@ def main() -> None:
         PAGE.write_text(page(), "utf-8")
         return
     if len(sys.argv) > 1:
-        for row in measure(sys.argv[1]):
+        for row in measure(*sys.argv[1:]):
             print("row " + json.dumps(row), flush=True)
         return
     rows: list[str] = []

@@ -39,6 +39,8 @@ def fp8(config: Config, stated: Stated, default: str) -> Method:
     sizes = block if isinstance(block, list) else ()
     if len(sizes) != 2 or not all(type(size) is int and 0 < size <= 4096 for size in sizes):
         refuse(config, "weight_block_size", block, "tiles of another kind")
+    if sizes[0] == 1:
+        refuse(config, "weight_block_size", block, "blocks of one row, which are MXFP8's")
     once = "+4" if static else ""
     if config.model_type == "deepseek_v4":
         config.assumptions.append(
@@ -53,6 +55,19 @@ def fp8(config: Config, stated: Stated, default: str) -> Method:
     if sizes == [128, 128] and not scales:
         return _plain(config, stated, f"fp8_block128{once}")
     return _plain(config, stated, f"fp8_block{sizes[0]}x{sizes[1]}{scales}{once}")
+
+
+def mxfp8(config: Config, stated: Stated, default: str) -> Method:
+    """MiniMax-M3's: e4m3 with a byte of scale, e8m0, for 32 elements of a row (weight_block_size [1, 32],
+    scale_fmt ue8m0)."""
+    for key, known in (("weight_block_size", ([1, 32],)), ("scale_fmt", ("ue8m0",)),
+                       ("activation_scheme", ("dynamic",)), ("group_size", (32,))):  # fmt: skip
+        if stated.get(key) is not None and stated[key] not in known:
+            refuse(config, key, stated[key], "blocks of another kind than MXFP8's")
+    for key in stated:
+        if key.startswith("moe_"):
+            refuse(config, key, stated[key], "experts in a format of their own")
+    return _plain(config, stated, "mxfp8")
 
 
 def fbgemm_fp8(config: Config, stated: Stated, default: str) -> Method:
@@ -309,7 +324,11 @@ def bitnet(config: Config, stated: Stated, default: str) -> Method:
 
 _MODELOPT = {
     "FP8": "fp8+8", "NVFP4": "nvfp4+8", "W4A16_NVFP4": "nvfp4+4", "FP8_PB_WO": "fp8_block128",
+    "MXFP8": "mxfp8",
 }  # fmt: skip
+
+
+_MODELOPT_GROUPS = {"NVFP4": 16, "W4A16_NVFP4": 16, "MXFP8": 32}
 
 
 def modelopt(config: Config, stated: Stated, default: str) -> Method:
@@ -375,11 +394,11 @@ def _modelopt_word(config: Config, algorithm: Any, stated: Stated) -> str:
             config,
             "quant_algo",
             algorithm,
-            "only FP8, FP8_PB_WO, NVFP4 and MIXED_PRECISION are known",
+            "only FP8, FP8_PB_WO, MXFP8, NVFP4 and MIXED_PRECISION are known",
         )
-    size = stated.get("group_size")
-    if algorithm == "NVFP4" and size not in (None, 16):
-        refuse(config, "group_size", size, "NVFP4 has groups of 16")
+    size, own = stated.get("group_size"), _MODELOPT_GROUPS.get(algorithm)
+    if own and size not in (None, own):
+        refuse(config, "group_size", size, f"{algorithm} has groups of {own}")
     return word
 
 
@@ -455,6 +474,7 @@ def torchao(config: Config, stated: Stated, default: str) -> Method:
 
 METHODS: dict[str, Callable[[Config, Stated, str], Method]] = {
     "fp8": fp8,
+    "mxfp8": mxfp8,
     "fbgemm_fp8": fbgemm_fp8,
     "gptq": gptq,
     "awq": awq,

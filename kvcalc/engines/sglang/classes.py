@@ -74,9 +74,14 @@ ABSENT: dict[str, str] = dict.fromkeys(
     ("falcon", "jamba", "zamba2", "nemotron", "phimoe", "jetmoe", "glm", "flex_olmo"), _REFUSED
 )
 
-# Whose attention was built as replicas, and whose checkpoints in blocks of FP8 were.
+# Whose attention was built as replicas, and whose quantised checkpoints were.
 REPLICATED = (
     "deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm_moe_dsa", "glm4_moe", "qwen3",
     "qwen3_moe",
 )  # fmt: skip
-FP8_BLOCKS = ("deepseek_v3", "kimi_k2", "minimax_m2", "qwen3", "qwen3_moe")
+QUANTISED = (
+    "deepseek_v3", "glm4_moe", "kimi_k2", "llama", "minimax_m2", "mixtral", "phi3", "qwen2", "qwen3",
+    "qwen3_moe",
+)  # fmt: skip
+# Whose shared expert stands among the routed ones, and the formats in which that was not built.
+SHARED = {"deepseek_v3": ("gptq", "int4"), "glm4_moe": ("gptq", "int4", "nvfp4")}

@@ -6,24 +6,40 @@ vocab_parallel_embedding.py) and allocate alike; what differs, as of SGLang 0.5.
 * With replicas of the attention (--enable-dp-attention) attention and the table are divided among the
   ranks of a replica, experts, other layers and the head among all (layers/dp_attention.py).
 * Rotary tables are float32 (layers/rotary_embedding/base.py keeps them so on CUDA).
-* An FP8 checkpoint gives an attention scales of keys and values, twice where it is latent (attn_mqa and
-  attn_mha), where the class hands the format on; Qwen3's does not (layers/quantization/kv_cache.py).
+* Quantised tensors: ``kvcalc/engines/sglang/quantised.py``.
 
 What is built here is held to SGLang's own classes on the meta device (tests/engines/sglang_loaded.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
+from typing import ClassVar
 
 from kvcalc.dtypes import Format
 from kvcalc.engines.loaded import Held
 from kvcalc.engines.sglang.buffers import buffer_bytes
-from kvcalc.engines.vllm.loaded import SCALES, Padding, VllmClasses
+from kvcalc.engines.sglang.quantised import attention_scales, format_of, gptq_experts, swizzled
+from kvcalc.engines.vllm.loaded import GROUP_INDEX, SCALES, SHAPES, Padding, VllmClasses
 from kvcalc.frozen import changed
 from kvcalc.memory.ledger import Row
 
 _OF_A_REPLICA = ("attention.", "recurrent.")
-_PAIR = 2 * 4  # of keys and of values, float32
+GPTQ_EXPERTS = "experts as GPTQ's kernel takes them"
+SWIZZLED = "scales of experts in tiles"
+
+
+# NVFP4 experts as ModelOpt's method has them for kernels of FlashInfer's CUTLASS and of Marlin.
+TILED = Padding(1, 1)
+
+
+def _tiled(row: Row, kind: str | None) -> bool:
+    """Whether NVFP4's method for experts makes the row's tensor: DeepSeek-V3's shared expert is one of
+    them (models/deepseek_v2.py, num_fused_shared_experts)."""
+    tensor = row.weight.tensor
+    if not row.stored.format.name.startswith("nvfp4"):
+        return False
+    shared = kind == "deepseek_v3" and ".shared_expert." in row.name
+    return shared or (row.component == "experts" and tensor.experts_per_token is not None)
 
 
 class SglangClasses(VllmClasses):
@@ -36,13 +52,29 @@ class SglangClasses(VllmClasses):
         return ranks * self.replicas
 
     def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
-        """The scales of an attention whose matrices are FP8."""
-        name, kind = row.weight.tensor.name, self.spec.model_type or ""
-        if not row.stored.format.name.startswith("fp8") or kind.startswith("qwen3"):
+        """The scales of an attention, and those of NVFP4 experts once more in tiles."""
+        if scales := attention_scales(row, self.spec):
+            yield Held(changed(row, bytes_each=0), ((SCALES, scales),), False)
+        if self.padding is TILED and _tiled(row, self.spec.model_type):
+            shape, _ = self._share_of_experts(row.weight.tensor, self._ranks(row, ranks))
+            yield Held(changed(row, bytes_each=0), ((SWIZZLED, swizzled(row, shape)),), False)
+
+    def _created(self, row: Row, inner: int) -> Format:
+        return format_of(row, inner, self.spec.quantized_by)
+
+    def _reason(self, stored: Format, created: Format) -> str:
+        if stored.name.endswith("+16"):
+            return GROUP_INDEX if created.column_bytes else SHAPES
+        return super()._reason(stored, created)
+
+    def _experts(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
+        tensor = row.weight.tensor
+        if row.stored.format.name.startswith("gptq") and len(tensor.shape) == 3:
+            shape, _ = self._share_of_experts(tensor, ranks)
+            among = 1 if self.experts_over else ranks
+            yield GPTQ_EXPERTS, gptq_experts(row, shape, among, self.spec.quantized_by)
             return
-        pairs = {"attention.k_proj.weight": 1, "attention.kv_b_proj.weight": 2}.get(name)
-        if pairs:
-            yield Held(changed(row, bytes_each=0), ((SCALES, pairs * _PAIR),), False)
+        yield from super()._experts(row, ranks)
 
     def after(self, ranks: int) -> Iterable[Held]:
         """Latent attention's two parts of kv_b_proj are copies of it, whatever its format
@@ -65,3 +97,11 @@ class SglangClasses(VllmClasses):
 
     def buffers(self, layers: Sequence[int], ends: tuple[bool, bool]) -> int | None:
         return buffer_bytes(self.spec, layers, ends[0])
+
+    why: ClassVar[dict[str, str]] = {
+        **VllmClasses.why,
+        GROUP_INDEX: "once for matrices that are fused; of experts always, with its order beside it",
+        GPTQ_EXPERTS: "the scales of all ranks' groups of down_proj, zero points in 16 bits, an index of "
+        "groups and its order",
+        SWIZZLED: "the block scales once more in tiles of 128 x 4, as NVFP4's kernel reads them",
+    }

@@ -12,14 +12,16 @@ from kvcalc.engines.sglang.classes import (
     ABSENT,
     AS_PUBLISHED,
     CLASSES,
-    FP8_BLOCKS,
+    QUANTISED,
     REPLICATED,
+    SHARED,
     TOWERED,
 )
-from kvcalc.engines.sglang.loaded import SglangClasses
+from kvcalc.engines.sglang.loaded import TILED, SglangClasses
 from kvcalc.engines.sglang.versions import NEWEST
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.loaded import Padding
+from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row
@@ -31,6 +33,10 @@ from kvcalc.spec.model import ModelSpec
 _HOPPER = Padding(1, 64, wide_biases=True, swizzled=True)
 # What the layouts there make of scales was not read: the biases alone are counted.
 _AMPERE = Padding(1, 64, wide_biases=True)
+_TRTLLM = Padding(1, 64)
+# Formats that were built, by what their words begin with, and the methods that make them.
+_KNOWN = ("fp8", "int8", "int4", "gptq", "awq", "nvfp4")
+_METHODS = ("fp8", "gptq", "awq", "modelopt", "compressed-tensors", "mxfp4")
 _FLASHINFER = Padding(256, 128, wide_biases=True)
 
 
@@ -43,6 +49,8 @@ def loaded(
     if isinstance(found, str):
         return found
     rows = ledger(spec, dtype).rows
+    if dtype == "checkpoint" and (why := _method(spec, device)):
+        return why
     padding = _kernel(spec, rows, device)
     if isinstance(padding, str):
         return padding
@@ -80,19 +88,68 @@ def _kernel(spec: ModelSpec, rows: tuple[Row, ...], device: Device | None) -> Pa
     """What experts are padded to; a sentence where the format was not built."""
     kernel: Padding | None = None
     for row in rows:
-        format = row.stored.format
-        if format.name == "mxfp4":
-            choice = _mxfp4_kernel(device)
-            if isinstance(choice, str):
-                return choice
-            kernel = choice
-        elif format.name not in PLAIN and not (
-            format.name.startswith("fp8_block") and spec.model_type in FP8_BLOCKS
-        ):
+        name = row.stored.format.name
+        if name in PLAIN:
+            continue
+        if name.startswith(("gptq2", "gptq3")):
+            raise UnsupportedError(
+                f"SGLang {NEWEST} runs GPTQ in 4 and 8 bits alone, not {row.dtype}"
+            )
+        known = name.startswith((*_KNOWN, "mxfp4")) and "_idx" not in name
+        if row.stored.num_bytes is not None or not known:
             return f"what SGLang allocates for a tensor in {row.dtype} is not known here"
+        choice: Padding | str | None = None
+        if name == "mxfp4":
+            choice = _mxfp4_kernel(device)
+        elif spec.model_type not in QUANTISED or name.startswith(SHARED.get(spec.model_type, ())):
+            choice = (
+                f"SGLang's class for model_type {spec.model_type} was not built with tensors in "
+                f"{row.dtype} here, so what it loads is not known"
+            )
+        elif name.startswith("nvfp4") and row.component == "experts":
+            choice = _nvfp4_kernel(spec, device)
+        if isinstance(choice, str):
+            return choice
+        kernel = choice or kernel
     if spec.model_type == "gpt_oss" and kernel is None:
         return "of gpt-oss SGLang's class was built for MXFP4 experts alone"
     return kernel
+
+
+def _method(spec: ModelSpec, device: Device | None) -> str:
+    """Why SGLang does not take the checkpoint's method, or it is not known; "" where it does."""
+    by = spec.quantized_by
+    method = by.get("quant_method")
+    if method is not None and method not in _METHODS:
+        return f"what SGLang allocates for a checkpoint of {method} was not built here"
+    if "sym" in by:
+        raise UnsupportedError(
+            f"SGLang {NEWEST} runs GPTQ on NVIDIA GPUs with Marlin's kernel alone, and a checkpoint that "
+            "is not symmetric has none (quantization/__init__.py)"
+        )
+    blackwell = device is not None and (device.sm or 0) // 10 == 10
+    if spec.model_type == "qwen3_moe" and blackwell and method in ("gptq", "awq"):
+        raise UnsupportedError(
+            f"SGLang {NEWEST} refuses {method} checkpoints of {spec.model_type} on Blackwell, where it "
+            "takes the method by that name and not Marlin's (arg_groups/model_overrides/qwen3_moe.py)"
+        )
+    if device is not None and device.vendor == "AMD" and method is not None:
+        return f"what SGLang allocates for a checkpoint of {method} on {device.name} was not built here"
+    return ""
+
+
+def _nvfp4_kernel(spec: ModelSpec, device: Device | None) -> Padding | str | None:
+    """ModelOpt's experts: in tiles beside where they stand, or padded for TRT-LLM's kernel."""
+    if spec.quantized_by.get("quant_method") == "compressed-tensors":
+        return None
+    if device is None:
+        return "the GPU's kernel decides how NVFP4 experts stand, so what is loaded needs --gpu"
+    sm = (device.sm or 0) // 10
+    if sm in (8, 9):
+        return TILED
+    if sm == 10:
+        return _TRTLLM
+    return f"how SGLang's NVFP4 kernels want experts on {device.name} is not known here"
 
 
 def _mxfp4_kernel(device: Device | None) -> Padding | str:

@@ -22,6 +22,7 @@ from kvcalc.engines.loaded import SHARED_HEADS, UNEVEN, WHOLE, Held
 from kvcalc.engines.vllm.buffers import buffer_bytes
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.quantised import (
+    KEYS,
     attention_scales,
     check_blocks,
     expert_bias,
@@ -43,6 +44,7 @@ ROUTER = "routers in float32"
 CORRECTION = "router corrections in float32"
 HEAD_BIAS = "bias of the head"
 SCALES_FP32 = "scales in float32"
+INPUT_SCALES = "input scales of experts"
 SHAPES = "shapes of packed matrices"
 SCALES = "scales of attention"
 EXPERT_BIASES = "biases of GPTQ experts"
@@ -113,8 +115,8 @@ class VllmClasses:
     def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
         """What a quantised tensor's method creates beside it."""
         num_bytes, reason = 0, SCALES
-        if row.weight.tensor.name == "attention.k_proj.weight":
-            num_bytes = attention_scales(row)
+        if row.weight.tensor.name in KEYS:
+            num_bytes = attention_scales(row, self.spec.quantized_by)
         elif row.component == "experts" and row.weight.tensor.quantised:
             among = self._ranks(row, ranks)
             shape, inner = self._share_of_experts(row.weight.tensor, among)
@@ -146,8 +148,8 @@ class VllmClasses:
             yield VOCABULARY, row.shape_bytes(shape)
         if kept := self.found.float32(row.name):
             yield kept, FP32.tensor(shape)
-        elif (created := format_of(row, 0)) != row.stored.format:
-            yield _reason(row.stored.format), row.again(created).shape_bytes(shape)
+        elif (created := self._created(row, 0)) != row.stored.format:
+            yield self._reason(row.stored.format, created), row.again(created).shape_bytes(shape)
 
     def _tower(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
         """A tower's tensor: the class divides some."""
@@ -186,7 +188,7 @@ class VllmClasses:
         shape, inner = self._share_of_experts(tensor, ranks)
         cut = REPLICAS if self.replicas > 1 else _first_reason(tensor, ranks)
         first = EXPERTS if over else cut
-        created = format_of(row, inner)
+        created = self._created(row, inner)
         if created == row.stored.format:
             made = row
             if not self._padded(row):
@@ -194,9 +196,21 @@ class VllmClasses:
                 return
         else:
             made = row.again(created)
-            yield _reason(row.stored.format), made.shape_bytes(shape)
+            yield self._reason(row.stored.format, created), made.shape_bytes(shape)
         if self._padded(row):
             yield PADDED, made.shape_bytes(self._pad(tensor, shape, ranks))
+
+    def _created(self, row: Row, inner: int) -> Format:
+        """The format that the method creates a tensor in. inner: of an expert on a rank, else 0."""
+        return format_of(row, inner, self.spec.quantized_by)
+
+    def _reason(self, stored: Format, created: Format) -> str:
+        """Why a quantised tensor is not created as it is stored."""
+        if stored.column_bytes:
+            return GROUP_INDEX
+        if stored.name.startswith("fp8+") and created.once_bytes < stored.once_bytes:
+            return INPUT_SCALES
+        return SHAPES if stored.name.endswith("+16") else SCALES_FP32
 
     def _pad(self, tensor: ParamTensor, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
         """Stacked experts as the kernel wants the inner width of a rank and the hidden size."""
@@ -289,7 +303,8 @@ class VllmClasses:
         FLOAT32: "the class keeps them so, whatever the model's format",
         HEAD_BIAS: "the Transformers backend's head has none",
         OWN_HEAD: "the class ties its head, or does not, whatever the checkpoint does",
-        SCALES_FP32: "a scale of a block or a channel is float32, whatever it is stored in",
+        SCALES_FP32: "a scale of a block, a channel or a matrix is float32, whatever it is stored in",
+        INPUT_SCALES: "one for gate and up together",
         SHAPES: "once for matrices that are fused",
         SCALES: "of queries, keys and values, until they are loaded",
         EXPERT_BIASES: "zeros, whatever the model has",
@@ -307,13 +322,6 @@ class VllmClasses:
     @property
     def notes(self) -> tuple[str, ...]:
         return ()
-
-
-def _reason(format: Format) -> str:
-    """Why a quantised tensor is not created as it is stored."""
-    if format.column_bytes:
-        return GROUP_INDEX
-    return SHAPES if format.name.endswith("+16") else SCALES_FP32
 
 
 def _is_vocabulary(tensor: ParamTensor) -> bool:

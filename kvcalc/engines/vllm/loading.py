@@ -16,6 +16,7 @@ from kvcalc.engines.engine import Device
 from kvcalc.engines.loaded import Loaded, load
 from kvcalc.engines.vllm.classes import CLASSES, TOWERED, WHOLE_TOWERS, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
+from kvcalc.engines.vllm.versions import NEWEST
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed, remembered
 from kvcalc.memory.layout import Layout
@@ -29,7 +30,8 @@ _ROCM = Padding(256, 256)
 _TRTLLM, _MARLIN = Padding(256, 128, wide_biases=True), Padding(256, 128)
 # Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
 # --dtype gives a checkpoint of any size are taken as they stand.
-_KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4")
+_KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4", "nvfp4")
+_METHODS = ("fp8", "gptq", "awq", "modelopt", "compressed-tensors", "mxfp4")
 
 
 def loaded(
@@ -44,6 +46,8 @@ def loaded(
     if isinstance(found, str):
         return found
     rows = ledger(spec, dtype).rows
+    if dtype == "checkpoint" and (why := _method(spec, rows, version)):
+        return why
     for row in rows:
         name = row.stored.format.name
         if not name.startswith(_KNOWN) or row.stored.num_bytes is not None:
@@ -69,6 +73,28 @@ def loaded(
             spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over, layout.data)
         )
     return made[key]
+
+
+def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
+    """Why the method that quantised the checkpoint was not built; "" where it was, or is not known.
+    Raises UnsupportedError where vLLM refuses it."""
+    by = spec.quantized_by
+    method = by.get("quant_method")
+    if method is not None and method not in _METHODS:
+        return f"what vLLM allocates for a checkpoint of {method} was not built here"
+    names = {row.stored.format.name for row in rows}
+    odd = {name for name in names if name.startswith(("gptq2", "gptq3"))}
+    for refused, what in (
+        ("desc_act" in by, "GPTQ checkpoints that sort by activation (desc_act: true)"),
+        ("sym" in by, "GPTQ checkpoints that are not symmetric"),
+        (bool(odd), "GPTQ in 2 or 3 bits"),
+        (any("_idx" in name for name in names), "compressed-tensors' actorder: group"),
+    ):
+        if refused and version not in (None, NEWEST):
+            return f"what vLLM {version} allocates for {what} was not built here"
+        if refused:
+            raise UnsupportedError(f"vLLM {NEWEST} no longer runs {what}")
+    return ""
 
 
 @remembered

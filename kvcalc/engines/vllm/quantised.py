@@ -1,15 +1,18 @@
 """Quantised tensors as vLLM's linear and expert methods create them, where that is not as they are stored.
 
-* Scales of blocks and of channels are float32 (quantization/fp8.py, compressed_tensors/schemes/).
+* Scales of blocks, of channels and of matrices are float32 (quantization/fp8.py, modelopt.py,
+  compressed_tensors/schemes/). FP8 experts have one input scale for gate and up together.
 * GPTQ's group index is not created (auto_gptq.py). Its experts have biases, whatever the model has
   (AutoGPTQMoEMethod); not where the group does not divide a rank's inner width, which moe_wna16.py
   runs with a smaller one, as it does AWQ's.
 * compressed-tensors' packed matrices have their shape once for what is fused; for experts in the
   model's format (compressed_tensors_wNa16.py, compressed_tensors_moe/).
-* An attention layer has scales of its queries, keys and values as parameters until they are loaded:
-  four of FP8's (kv_cache.py), three and zero points of compressed-tensors'.
+* An attention layer has scales of its queries, keys and values as parameters until they are loaded,
+  whatever its matrices are in: four of FP8's and ModelOpt's (kv_cache.py), three and zero points of
+  compressed-tensors'. ``by``: a spec's ``quantized_by``, empty where only formats are known.
 """
 
+from collections.abc import Mapping
 from math import gcd
 
 from kvcalc.dtypes import Format
@@ -17,17 +20,27 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.ledger import Row
 
-_FUSED = ("k_proj.weight", "v_proj.weight", "up_proj.weight", "kv_a_proj_with_mqa.weight")
+FUSED = ("k_proj.weight", "v_proj.weight", "up_proj.weight", "kv_a_proj_with_mqa.weight")
 _CHANNEL = ("fp8_row", "int8_channel")
 
 
-def format_of(row: Row, inner: int) -> Format:
+COMPRESSED = "compressed-tensors"
+
+
+def format_of(row: Row, inner: int, by: Mapping[str, str]) -> Format:
     """The format that a row's tensor is created in. inner: an expert's inner width on a rank; 0 for
     what is no expert. Raises UnsupportedError where the method refuses the width."""
     format = row.stored.format
     if format.tile and format.tile_bytes > 1:
+        if by.get("quant_method") == COMPRESSED and inner % format.tile:
+            raise UnsupportedError(
+                f"{row.name}: blocks of {format.tile} x {format.tile} are not cut, and a rank's inner "
+                f"width is {inner} (compressed_tensors_moe): fewer tensor ranks, or --expert-parallel"
+            )
         tile = gcd(format.tile, inner) if inner else format.tile
         return changed(format, tile=tile, tile_columns=0, tile_bytes=4)
+    if format.name.startswith(("fp8+", "int8+")):
+        return one_scale(row, inner, by)
     if format.name in _CHANNEL:
         return changed(format, row_bytes=4)
     group = format.block_elements
@@ -43,8 +56,21 @@ def format_of(row: Row, inner: int) -> Format:
     if format.name.endswith("+16"):
         if inner:
             return changed(format, once_bytes=2 if row.weight.tensor.fused > 1 else 4)
-        return changed(format, once_bytes=0 if row.name.endswith(_FUSED) else 16)
+        return changed(format, once_bytes=0 if row.name.endswith(FUSED) else 16)
     return format
+
+
+def one_scale(row: Row, inner: int, by: Mapping[str, str]) -> Format:
+    """A scale a matrix in float32, and one of its inputs where it is static: of experts, one for gate
+    and up. compressed-tensors stores them in 16 bits."""
+    format = row.stored.format
+    once = format.once_bytes
+    if by.get("quant_method") == COMPRESSED:
+        once *= 2
+    fused = row.weight.tensor.fused
+    if inner and once == 8 and fused > 1:
+        once = 4 + 4 // fused
+    return format if once == format.once_bytes else changed(format, once_bytes=once)
 
 
 def _regrouped(format: Format, group: int) -> Format:
@@ -85,9 +111,23 @@ def expert_bias(row: Row, shape: tuple[int, ...], inner: int) -> int:
     return 2 * shape[0] * shape[1]
 
 
-def attention_scales(row: Row) -> int:
-    """Bytes of the parameters beside a layer's attention, by the format of its matrices."""
-    name = row.stored.format.name
+_ATTENTION = {COMPRESSED: 3 * 4 + 3 * 2, "fp8": 4 * 2, "modelopt": 4 * 2}
+
+
+# The matrix that stands for an attention, plain or latent; and whose methods know the latent.
+KEYS = ("attention.k_proj.weight", "attention.kv_b_proj.weight")
+_LATENT = ("modelopt",)
+
+
+def attention_scales(row: Row, by: Mapping[str, str]) -> int:
+    """Bytes of the parameters beside a layer's attention: by the method, or by the format of its
+    matrices where that alone is known."""
+    name, method = row.stored.format.name, by.get("quant_method")
+    if method is not None:
+        latent = row.weight.tensor.name != KEYS[0]
+        return 0 if latent and method not in _LATENT else _ATTENTION.get(method, 0)
+    if row.weight.tensor.name != KEYS[0]:
+        return 0
     if name in _CHANNEL or name.endswith("+16"):
-        return 3 * 4 + 3 * 2
+        return _ATTENTION[COMPRESSED]
     return 4 * 2 if name.startswith("fp8") and (name.endswith("+4") or "block" in name) else 0

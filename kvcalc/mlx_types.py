@@ -5,6 +5,7 @@ Source: mlx-lm 0.32.2, mlx_lm/convert.py (``--q-bits``, ``--q-group-size``, ``--
 """
 
 import re
+from functools import lru_cache
 
 from kvcalc.dtypes import Format
 from kvcalc.errors import UsageError
@@ -38,7 +39,13 @@ class MlxFormat:
         """Bytes of a group; scale_bytes: of the model's own format, which scale and bias are in."""
         beside = 2 * scale_bytes if self.mode == "affine" else 1
         name = self.word if scale_bytes == 2 or self.mode != "affine" else f"{self.word}-fp32"
-        return Format(name, self.group, self.group * self.bits // 8 + beside)
+        return _format(name, self.group, self.group * self.bits // 8 + beside)
+
+
+@lru_cache(256)
+def _format(name: str, group: int, group_bytes: int) -> Format:
+    """One for all questions, as the other formats are: it remembers the sizes of tensors."""
+    return Format(name, group, group_bytes)
 
 
 @frozen

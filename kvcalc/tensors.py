@@ -287,16 +287,23 @@ class ParamTensor:
         return self.numel // self.shape[0] * self.experts_per_token
 
     def per_rank(self, ranks: int) -> tuple[int, ...]:
-        """Shape on the fullest of ``ranks`` tensor-parallel ranks."""
+        """Shape on the fullest of ``ranks`` tensor-parallel ranks. Raises ValueError as a part does."""
         if self.shard is None:
             return self.shape
         found = self._divided.get(ranks)
         if found is None:
-            found = self._divided[ranks] = self.shard.per_rank(self.shape, ranks)
+            try:
+                found = self.shard.per_rank(self.shape, ranks)
+            except ValueError as error:
+                found = str(error)
+            self._divided[ranks] = found
+        if isinstance(found, str):
+            raise ValueError(found)
         return found
 
     @cached_property
-    def _divided(self) -> dict[int, tuple[int, ...]]:
+    def _divided(self) -> dict[int, tuple[int, ...] | str]:
+        """The shapes that were asked for so far; in words why there is none."""
         return {}
 
 

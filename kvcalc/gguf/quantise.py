@@ -242,7 +242,7 @@ class _Mixture:
         The first alone where the rule looks at neither.
         """
         if category not in self.layered:
-            return ((kind.first, kind.places[0][0], 0),)
+            return ((kind.first, kind.layers[0] if kind.layers else -1, 0),)
         layers = [layer for layer, _ in kind.places]
         return zip(kind.tensors, layers, _numbers(self.model)[index], strict=True)
 

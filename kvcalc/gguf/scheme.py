@@ -58,9 +58,10 @@ class GgufScheme:
     def _stored(self, weight: Weight, way: _Way, layers: tuple[int, ...] | None) -> Stored:
         _, kind, shape, tensors = way
         whole = weight.tensor.shape
+        if shape == whole:
+            return Stored(GGML[kind], layers, tensors=tensors)
         if len(shape) == len(whole) and sum(a != b for a, b in zip(shape, whole, strict=True)) < 2:
-            part = None if shape == whole else shape
-            return Stored(GGML[kind], layers, part, tensors=tensors)
+            return Stored(GGML[kind], layers, shape, tensors=tensors)
         num_bytes = tensor_bytes(GgufTensor(weight.name, shape, kind, "other"), kind)
         rows = _rows_of(shape, whole, GGML[kind], num_bytes)
         if rows is not None:
@@ -136,14 +137,14 @@ def _by_type(
     if len(held) == 1 and len(held[0][0]) == 1:
         return ((held[0][0][0], held[0][1]),)
     found: dict[str, list[int]] = {}
-    pairs = [
-        pair
-        for types, layers in held
-        for pair in zip(layers, types * (len(layers) // len(types)), strict=True)
-    ]
-    for layer, kind in sorted(pairs):
-        found.setdefault(kind, []).append(layer)
-    return [(kind, tuple(layers)) for kind, layers in found.items()]
+    for types, layers in held:
+        if len(types) == 1:
+            found.setdefault(types[0], []).extend(layers)
+            continue
+        for layer, kind in zip(layers, types, strict=True):
+            found.setdefault(kind, []).append(layer)
+    by_type = [(kind, tuple(sorted(layers))) for kind, layers in found.items()]
+    return sorted(by_type, key=lambda each: each[1])
 
 
 def _rows_of(

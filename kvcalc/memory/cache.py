@@ -6,6 +6,7 @@ walks the inventory once. Only the unfinished block of a compressed cache (``Tai
 sequence grows; ``most`` finds the peak at or below a length.
 """
 
+from collections.abc import Sequence
 from math import lcm
 from typing import TYPE_CHECKING
 
@@ -184,9 +185,15 @@ def compile_groups(
     extents, tensors = _by_extent(groups)
     known = _alike(groups)
     if ranks not in known:
-        known[ranks] = _shares(tensors, ranks)
+        try:
+            known[ranks] = _shares(tensors, ranks)
+        except UnsupportedError as error:
+            known[ranks] = error.message
+    shares = known[ranks]
+    if isinstance(shares, str):
+        raise UnsupportedError(shares)
     totals = [0] * len(extents)
-    for tensor, shape, index, times in known[ranks]:
+    for tensor, shape, index, times in shares:
         totals[index] += _position_bytes(tensor, dtypes, shape) * times
     return CacheFunction(tuple(zip(extents, totals, strict=True)))
 
@@ -210,8 +217,8 @@ _Share = tuple[CacheTensor, tuple[int, ...], int, int]
 
 
 @remembered
-def _alike(groups: tuple[CacheGroup, ...]) -> dict[int, list[_Share]]:
-    """``_shares`` by the numbers of ranks that were asked for so far."""
+def _alike(groups: tuple[CacheGroup, ...]) -> dict[int, list[_Share] | str]:
+    """``_shares`` by the numbers of ranks that were asked for so far, or why there are none."""
     return {}
 
 
@@ -234,3 +241,19 @@ def cache_function(
     Raises UnsupportedError where a number format or a number of ranks does not fit a tensor.
     """
     return compile_groups(groups_of(spec, case), dtypes, ranks)
+
+
+def same_share(spec: ModelSpec, ranks: Sequence[int]) -> dict[int, int]:
+    """For each number of ranks the first of them whose ranks hold tensors of the same shapes.
+
+    More ranks than KV heads hold a head each, however many they are.
+    """
+    tensors = [tensor for group in groups_of(spec) for tensor in group.tensors]
+    first: dict[tuple[tuple[int, ...], ...], int] = {}
+    found = {}
+    for count in ranks:
+        try:
+            found[count] = first.setdefault(tuple([t.per_rank(count) for t in tensors]), count)
+        except ValueError:
+            found[count] = count
+    return found

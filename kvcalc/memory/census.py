@@ -123,13 +123,20 @@ def _bytes(kind: _Kind, format: Format) -> int:
 
 
 def _on_rank(spec: ModelSpec, ranks: int) -> tuple[_Kept, _Taken]:
-    """The kinds that quantisers leave alone, and those that they take."""
+    """The kinds that quantisers leave alone, and those that they take. Raises as ``uniform_bytes``."""
     known = _by_ranks(spec)
     if ranks not in known:
-        kinds = [(tensor, rank_shape(tensor, ranks), count) for tensor, count in _alike(spec)]
-        taken = _Taken([each for each in kinds if _is_taken(each[0])])
-        known[ranks] = _Kept([each for each in kinds if not _is_taken(each[0])]), taken
-    return known[ranks]
+        try:
+            kinds = [(tensor, rank_shape(tensor, ranks), count) for tensor, count in _alike(spec)]
+        except UnsupportedError as error:
+            known[ranks] = error.message
+        else:
+            taken = _Taken([each for each in kinds if _is_taken(each[0])])
+            known[ranks] = _Kept([each for each in kinds if not _is_taken(each[0])]), taken
+    found = known[ranks]
+    if isinstance(found, str):
+        raise UnsupportedError(found)
+    return found
 
 
 def _is_taken(tensor: ParamTensor) -> bool:
@@ -137,8 +144,8 @@ def _is_taken(tensor: ParamTensor) -> bool:
 
 
 @remembered
-def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, _Taken]]:
-    """What was asked for so far."""
+def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, _Taken] | str]:
+    """What was asked for so far; in words why the ranks do not divide the weights."""
     return {}
 
 

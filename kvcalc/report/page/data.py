@@ -21,7 +21,7 @@ from kvcalc.dtypes import CACHE_FORMATS, WEIGHT_FORMATS, CacheDtypes, canonical
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import recipe
 from kvcalc.frozen import frozen
-from kvcalc.memory.cache import cache_function
+from kvcalc.memory.cache import cache_function, same_share
 from kvcalc.memory.grid import kinds
 from kvcalc.memory.weights import rank_bytes, summarise
 from kvcalc.memory.workload import Asked, Workload
@@ -128,10 +128,14 @@ def model_object(
     problems: dict[str, int] = {}
     extents: tuple[Extent, ...] = ()
     cache: dict[str, list[int]] = {}
+    same = same_share(spec, ranks)
     for kv_dtype in kv_dtypes:
         dtypes = CacheDtypes.parse(kv_dtype, state_dtype)
-        cache[kv_dtype] = []
+        of_rank: dict[int, int] = {}
         for rank in ranks:
+            if same[rank] != rank:
+                of_rank[rank] = of_rank[same[rank]]
+                continue
             try:
                 terms = cache_function(spec, dtypes, rank).terms
             except UnsupportedError as error:
@@ -140,7 +144,8 @@ def model_object(
                 # The model's, in their order: formats and ranks change the bytes alone.
                 extents = tuple(extent for extent, _ in terms)
                 index = rows.setdefault(tuple(num_bytes for _, num_bytes in terms), len(rows))
-            cache[kv_dtype].append(index)
+            of_rank[rank] = index
+        cache[kv_dtype] = [of_rank[rank] for rank in ranks]
     encoder = spec.encoder
     parameters = summarise(spec)
     try:

@@ -58,6 +58,8 @@ Latents = Annotated[int, Count("kv_heads", "latents", 256, _EACH)]
 
 # A width of a mechanism's own, beside others of it: a head's, a latent's.
 Width = Annotated[int, Count("width", "channels", 1 << 20, _WIDTH)]
+# A part of a head that models without it state as zero.
+Rotary = Annotated[int, Count("width", "channels", 1 << 20, _WIDTH, 0)]
 # A width that goes by the model's hidden_size; an inner one is divided among ranks.
 Scaled = Annotated[int, Count("scaled", "channels", 1 << 20, _WIDTH)]
 Inner = Annotated[int, Count("inner", "channels", 1 << 24, _WIDTH)]

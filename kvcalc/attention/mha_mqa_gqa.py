@@ -138,6 +138,8 @@ class SoftmaxAttention:
                 "global_projections",
                 "tokens that attend to all of the input: mask: bidirectional",
             )
+        if self.indexer is not None:
+            yield from self.indexer.check()
         if self.indexer is not None and self.shared_kv is not None:
             yield "indexer", "a layer that reads another's K and V keeps no index keys of its own"
         if self.attention_k_eq_v and self.value_dim != self.head_dim:
@@ -211,9 +213,10 @@ class SoftmaxAttention:
         if not equal:
             symbols.append(Symbol("d_v", "v_head_dim", self.value_dim, "value head width"))
         equation = "2 * n_kv * d_h" if equal else "n_kv * (d_k + d_v)"
+        fixed, positions = "", str(self.extent)
         if self.indexer is not None:
-            symbols.append(self.indexer.symbol())
-            equation += " + d_I"
+            symbols.extend(self.indexer.symbols())
+            equation, fixed, positions = self.indexer.beside(equation, positions)
         keeps = self.mask == "causal" and self.shared_kv is None
         stored = "K (after rotation, where the model rotates keys) and V of each KV head"
         if self.mask == "bidirectional":
@@ -235,5 +238,6 @@ class SoftmaxAttention:
             stored=stored,
             not_stored="queries, attention scores, K and V repeated for the query heads",
             per_position=equation if keeps else "",
-            positions=str(self.extent) if keeps else "",
+            fixed=fixed if keeps else "",
+            positions=positions if keeps else "",
         )

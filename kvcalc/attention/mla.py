@@ -13,6 +13,7 @@ kept per cached position of one layer:
 Stored (latent): the latent and the rotary key, once for all heads; no factor 2, no head factor.
 Not stored: keys and values, which are rebuilt from the latent (or absorbed into the projections).
 Expanded: what transformers up to 5.14.1 and remote-code models keep, per-head keys and values.
+GLM-5.3-Flash has no rotary key (qk_rope_head_dim 0), and keeps the latent alone.
 Tensor parallelism replicates the latent on every rank; it divides the expanded layout.
 
 "4.5 * d_h" is this with d_c = 4 d_h and d_R = d_h / 2: true of DeepSeek-V2 and V3 and Kimi-K2,
@@ -29,7 +30,7 @@ from typing import Literal
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.attention.mha_mqa_gqa import window_extent
-from kvcalc.counts import Heads, Scaled, Width, WindowSize
+from kvcalc.counts import Heads, Rotary, Scaled, Width, WindowSize
 from kvcalc.explanation import Explanation, Symbol
 from kvcalc.frozen import frozen
 from kvcalc.tensors import CacheTensor, Extent, ParamTensor, linear, prefixed, split
@@ -45,7 +46,8 @@ class MultiHeadLatentAttention:
         q_lora_rank: width of the query latent; null when queries are projected directly.
         kv_lora_rank: width of the cached KV latent.
         qk_nope_head_dim: width of a head's key without rotary embedding, rebuilt from the latent.
-        qk_rope_head_dim: width of the rotary key that all heads share; cached (also when NoPE).
+        qk_rope_head_dim: width of the rotary key that all heads share; cached (also when NoPE); 0 where
+            there is none (GLM-5.3-Flash).
         v_head_dim: width of a value head, rebuilt from the latent.
         cache_layout: latent (the paper, engines, transformers from 5.15) or expanded (per head);
             latent_whole_kv_b, of a GGUF file from before April 2025, is a latent that llama.cpp
@@ -64,7 +66,7 @@ class MultiHeadLatentAttention:
     q_lora_rank: Width | None
     kv_lora_rank: Width
     qk_nope_head_dim: Width
-    qk_rope_head_dim: Width
+    qk_rope_head_dim: Rotary
     v_head_dim: Width
     cache_layout: Literal["latent", "expanded", "latent_whole_kv_b"] = "latent"
     bias: tuple[Literal["q_a", "kv_a", "o"], ...] = ()
@@ -83,6 +85,8 @@ class MultiHeadLatentAttention:
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
+        if self.indexer is not None:
+            yield from self.indexer.check()
         if self.indexer is not None and self.q_lora_rank is None:
             yield "indexer", "the indexer makes its queries from the query latent: set q_lora_rank"
         if "q_a" in self.bias and self.q_lora_rank is None:
@@ -122,7 +126,8 @@ class MultiHeadLatentAttention:
         heads = self.num_attention_heads
         if self.cache_layout != "expanded":
             yield CacheTensor("latent", (self.kv_lora_rank,), self.extent, "latent")
-            yield CacheTensor("rope_key", (self.qk_rope_head_dim,), self.extent, "rope_key")
+            if self.qk_rope_head_dim:
+                yield CacheTensor("rope_key", (self.qk_rope_head_dim,), self.extent, "rope_key")
         else:
             shard = split(0, heads)
             yield CacheTensor("key", (heads, self.qk_head_dim), self.extent, "key", shard, 1)
@@ -134,9 +139,11 @@ class MultiHeadLatentAttention:
         """The equation of what one layer keeps, with this layer's numbers."""
         d_rope = Symbol("d_R", "qk_rope_head_dim", self.qk_rope_head_dim, "shared rotary key")
         if self.cache_layout != "expanded":
-            equation = "d_c + d_R"
-            symbols = [Symbol("d_c", "kv_lora_rank", self.kv_lora_rank, "KV latent"), d_rope]
-            stored = "the normed KV latent and one rotary key, once for all heads"
+            equation, stored = "d_c", "the normed KV latent, once for all heads"
+            symbols = [Symbol("d_c", "kv_lora_rank", self.kv_lora_rank, "KV latent")]
+            if self.qk_rope_head_dim:
+                equation, symbols = "d_c + d_R", [*symbols, d_rope]
+                stored = "the normed KV latent and one rotary key, once for all heads"
         else:
             equation = "n_h * (d_n + d_R) + n_h * d_v"
             symbols = [
@@ -146,9 +153,10 @@ class MultiHeadLatentAttention:
                 Symbol("d_v", "v_head_dim", self.v_head_dim, "value"),
             ]
             stored = "keys and values of every head, expanded from the latent"
+        fixed, positions = "", str(self.extent)
         if self.indexer is not None:
-            equation += " + d_I"
-            symbols.append(self.indexer.symbol())
+            equation, fixed, positions = self.indexer.beside(equation, positions)
+            symbols.extend(self.indexer.symbols())
         return Explanation(
             title="multi-head latent attention"
             + (" with a sparse-attention indexer" if self.indexer else ""),
@@ -161,7 +169,8 @@ class MultiHeadLatentAttention:
             if self.cache_layout != "expanded"
             else "the latent they were expanded from",
             per_position=equation,
-            positions=str(self.extent),
+            fixed=fixed,
+            positions=positions,
             notes=self._shorthand(),
         )
 

@@ -36,7 +36,7 @@ _MLM = frozenset((
     "nomic_bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
 ))  # fmt: skip
 # Where the decoder is not tied it has a bias beside the head's own, but in these.
-_ONE_BIAS = frozenset(("distilbert", "electra"))
+_ONE_BIAS = frozenset(("distilbert", "electra", "gte"))
 # Classifiers on the pooler, and those with a dense layer of their own in its place.
 _POOLED = frozenset(("albert", "bert", "ernie", "megatron-bert", "rembert"))
 _DENSE = frozenset((
@@ -202,7 +202,7 @@ def _of_encoder(
         pooler = own == "big_bird" and spec.pooler
         tensors = _linear("classifier.dense", width, width)
         tensors |= _linear("classifier.out_proj", labels, width)
-    elif own in ("deberta-v2", "nomic_bert", "distilbert", "eurobert"):
+    elif own in ("deberta-v2", "gte", "nomic_bert", "distilbert", "eurobert"):
         before = {"distilbert": "pre_classifier", "eurobert": "dense"}.get(own, "pooler.dense")
         tensors = _linear(before, width, width) | _linear("classifier", labels, width)
     if tensors is None:

@@ -7,7 +7,8 @@ qwen3_5, nemotron_h: vLLM models/glm4_moe_mtp.py, deepseek_mtp.py, qwen3_5_mtp.p
 mimo, mimo_v2, ernie4_5_moe, exaone_moe, exaone4_5, glm_ocr, hy_v3, longcat_flash, qwen3_next, step3p5: vLLM
 models/<type>_mtp.py; kimi_k3: vllm/models/kimi_k3/nvidia/mtp.py (no published file has any);
 glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
-minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py.
+minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py; glm5_next:
+vllm/models/glm5next/common/mtp.py, without residual streams, which the parameters of GLM-5.3-Flash's files confirm.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _COPIES: dict[str, Literal["", "both", "embedding", "head"]] = {
     "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
     "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "", "bailing_hybrid": "",
     "glm_ocr_text": "both", "hy_v3": "", "mimo_v2_flash": "", "exaone4_5": "", "kimi_k3": "",
+    "glm5_next_text": "",
 }  # fmt: skip
 # All modules of these have one projection and one last norm between them: one module is told, several not.
 _ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe", "exaone4_5"))
@@ -88,7 +90,7 @@ def _block(spec: ModelSpec, model_type: str, values: Mapping[str, Any]) -> tuple
     if model_type == "exaone4_5":
         name = spec.layers[0].names[0]
         return name, spec.blocks[name]
-    indexed = model_type in ("deepseek_v32", "glm_moe_dsa", "minimax_m3_vl_text")
+    indexed = model_type in ("deepseek_v32", "glm_moe_dsa", "minimax_m3_vl_text", "glm5_next_text")
     dense = model_type in ("mimo", "qwen3_5_text", "longcat_flash", "glm_ocr_text")
     for group in reversed(spec.layers):
         for name in reversed(group.names):

@@ -109,7 +109,9 @@ def mla(c: "Config", **fields: Any) -> MultiHeadLatentAttention:
         q_lora_rank=q_rank,
         kv_lora_rank=c.number("kv_lora_rank"),
         qk_nope_head_dim=c.number("qk_nope_head_dim"),
-        qk_rope_head_dim=fields.pop("rope_dim", None) or c.number("qk_rope_head_dim"),
+        qk_rope_head_dim=fields.pop("rope_dim")
+        if "rope_dim" in fields
+        else c.number("qk_rope_head_dim"),
         v_head_dim=fields.pop("v_head_dim", None) or c.number("v_head_dim"),
         **fields,
     )

@@ -14,12 +14,15 @@ Equation (Xie et al. 2025, arXiv 2512.24880; DeepSeek-V4), F being attention or 
 Stored: nothing between decode steps; the streams are activations, n times as wide as usual.
 The norm of vec X has no weight. Tensor parallelism keeps everything on every rank.
 
+GLM-5.3-Flash folds the streams by their mean, which has no weights.
+
 Worked number: DeepSeek-V4-Flash, n = 4, d = 4096: 786,486 a layer, 65,541 for the model.
 
-Reference code: transformers models/deepseek_v4 (HyperConnection, HyperHead).
+Reference code: transformers models/deepseek_v4, glm5_next (HyperConnection, HyperHead).
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from kvcalc.counts import Streams
 from kvcalc.frozen import frozen
@@ -32,9 +35,12 @@ class HyperConnections:
 
     Fields:
         hc_mult: residual streams (n).
+        fold: how the streams become one after the last layer: by learned weights, or by their mean
+            (GLM-5.3-Flash).
     """
 
     hc_mult: Streams
+    fold: Literal["weighted", "mean"] = "weighted"
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
@@ -51,7 +57,9 @@ class HyperConnections:
             yield ParamTensor(f"{name}.scale", (3,), "other")
 
     def final_parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
-        """The fold of the streams into one after the last layer."""
+        """The fold of the streams into one after the last layer; a mean has no weights."""
+        if self.fold == "mean":
+            return
         streams = self.hc_mult
         yield ParamTensor("hc_head.hc_fn", (streams, streams * hidden_size), "other")
         yield ParamTensor("hc_head.hc_base", (streams,), "other")

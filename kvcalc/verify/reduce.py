@@ -206,14 +206,20 @@ def _agree(sizes: dict[str, int], kinds: dict[str, Kind], new: dict[str, Any]) -
 
 
 def sizes_of(parts: Iterable[Any], kind: Kind) -> set[int]:
-    """Every number of this kind in any of the mechanisms."""
+    """Every number of this kind in any of the mechanisms, and in what stands inside them."""
     found: set[int | None] = {
         getattr(part, name)
-        for part in parts
+        for whole in parts
+        for part in (whole, *_inside(whole))
         for name, count in counts(type(part)).items()
         if count.kind == kind
     }
     return {size for size in found if size is not None}
+
+
+def _inside(part: Any) -> list[Any]:
+    """What a mechanism is made of that has fields of its own: an indexer."""
+    return [own for item in fields(part) if is_dataclass(own := getattr(part, item.name))]
 
 
 def _ratios(sizes: dict[str, int], least: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ _WITHOUT_AUTO = {
     "apertus1p5_text": ("apertus1p5", "Apertus1p5TextForCausalLM"),
     "emu3_text_model": ("emu3", "Emu3TextModel"),
     "mllama_text_model": ("mllama", "MllamaForCausalLM"),
+    "glm5_next_text": ("glm5_next", "Glm5NextTextModel"),
     "granite4_vision_text": ("granite4_vision", "Granite4VisionTextModel"),
     "paddleocr_vl_text": ("paddleocr_vl", "PaddleOCRTextModel"),
     "step3p5": ("step3p7", "Step3p7TextModel"),

@@ -287,6 +287,20 @@ OVERRIDES: dict[str, Any] = {
         "mamba_dt_rank": d.rng.choice(["auto", 6]),
         "mamba_expand": d.rng.choice([1, 2]),
     },
+    "glm5_next_text": both(
+        mlp_types,
+        lambda d: {
+            "layer_types": d.maybe(d.kinds("linear_attention", "deepseek_sparse_attention")),
+            "q_lora_rank": 16,
+            "qk_rope_head_dim": 0,
+            "head_dim": DROP,
+            "linear_head_dim": 8,
+            "linear_num_heads": d.rng.randint(2, 4),
+            "index_kpool": d.rng.choice([1, 4, 6]),
+            "index_topk": 12,
+            "tie_word_embeddings": True,
+        },
+    ),
     "kimi_linear": lambda d: {
         "layer_types": d.maybe(["linear_attention", "full_attention"] * 2 + ["full_attention"]),
         "mlp_layer_types": d.maybe(["dense", "sparse", "sparse", "dense", "sparse"]),

@@ -29,3 +29,8 @@ def test_shapes_of_the_checkpoint() -> None:
 def test_one_stream_is_refused() -> None:
     assert [field for field, _ in HyperConnections(hc_mult=1).check()] == ["hc_mult"]
     assert not list(HyperConnections(hc_mult=4).check())
+
+
+def test_a_mean_folds_the_streams_without_weights() -> None:
+    # GLM-5.3-Flash (transformers 5.23, Glm5NextTextHyperHead).
+    assert not list(HyperConnections(hc_mult=4, fold="mean").final_parameters(4096))

@@ -56,6 +56,16 @@ _RWKV7 = (
 SPECS: dict[str, str] = {
     "mha": attention("kind: mha, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 8"),
     "gqa": attention(f"kind: gqa, {_HEADS}, v_head_dim: 4, qk_norm: per_head, bias: [q, k, v, o]"),
+    "gqa-pooled": attention(
+        f"kind: gqa, {_HEADS}, indexer: {{index_n_heads: 4, index_head_dim: 8, index_topk: 64, "
+        "norm: false, qk_norm: true, head_weights: false, index_kpool: 4, pooling: mean}"
+    ),
+    "mla-pooled": attention(
+        "kind: mla, num_attention_heads: 8, kv_lora_rank: 32, qk_nope_head_dim: 8, qk_rope_head_dim: 0, "
+        "v_head_dim: 8, q_lora_rank: 16, indexer: {index_n_heads: 4, index_head_dim: 8, index_topk: 64, "
+        "index_kpool: 4, pooling: gated}",
+        "hyper_connections: {hc_mult: 4, fold: mean}\n",
+    ),
     "mqa": attention(
         "kind: mqa, num_attention_heads: 4, num_key_value_heads: 1, head_dim: 8, sinks: true"
     ),

@@ -36,7 +36,7 @@ def _latent(
     c: Config, ffns: list[str], *, bias: bool = False, experts: Callable[[Config], Any] = routed
 ) -> ModelSpec:  # fmt: skip
     """Latent attention in every layer, dense layers (with biases: bias) and layers with experts."""
-    attention = mla(c, bias=_bias(c))
+    attention = mla(c, bias=latent_bias(c))
     c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "q_head_dim", "rope_head_dim")
     return decoder(c, [
         ((kind,), Block(attention=attention, ffn=experts(c) if kind == "moe" else gated(c, bias=bias)))
@@ -44,7 +44,8 @@ def _latent(
     ])  # fmt: skip
 
 
-def _bias(c: Config) -> tuple[str, ...]:
+def latent_bias(c: Config) -> tuple[str, ...]:
+    """Which projections of latent attention have a bias."""
     if not c.flag("attention_bias"):
         return ()
     return ("q_a", "kv_a", "o") if c.maybe("q_lora_rank") is not None else ("kv_a", "o")
@@ -87,7 +88,7 @@ def sparse_indexed(c: Config) -> ModelSpec:
         kinds(c, "layer_types", names, list)
     c.skip("layer_types", "num_key_value_heads", "head_dim", "qk_head_dim", "num_experts",
            "indexer_rope_interleave", "index_share_for_mtp_iteration")  # fmt: skip
-    bias = _bias(c)
+    bias = latent_bias(c)
     made = {"full": mla(c, bias=bias, indexer=indexer(c)), "shared": mla(c, bias=bias)}
 
     def block(mixer: str, ffn: str) -> Block:
@@ -108,7 +109,7 @@ def indexers(c: Config) -> list[str]:
     if pattern is not None and len(pattern) != c.num_layers:
         c.wrong("index_topk_pattern", f"has {len(pattern)} entries for {c.num_layers} layers")
     names = {"full": "full", "shared": "shared"}
-    if c.model_type != "glm_moe_dsa":
+    if c.model_type not in ("glm_moe_dsa", "glm5_next_text"):
         return ["full"] * c.num_layers
     return kinds(c, "indexer_types", names, lambda: pattern or [
         "shared" if max(index - offset + 1, 0) % freq else "full" for index in range(c.num_layers)
@@ -120,14 +121,14 @@ def minicpm3(c: Config) -> ModelSpec:
     c.skip("num_key_value_heads", "head_dim", "qk_head_dim", "scale_emb", "scale_depth",
            "dim_model_base")  # fmt: skip
     v_dim = c.maybe("v_head_dim") or c.divide("hidden_size", c.hidden_size, c.num_heads)
-    attention = mla(c, v_head_dim=v_dim, bias=_bias(c))
+    attention = mla(c, v_head_dim=v_dim, bias=latent_bias(c))
     return decoder(c, Block(attention=attention, ffn=gated(c, bias=c.flag("mlp_bias"))))
 
 
 def youtu(c: Config) -> ModelSpec:
     """Latent attention with dense feed-forward layers."""
     c.skip("num_key_value_heads", "embedding_initializer_range", "head_dim", "qk_head_dim")
-    return decoder(c, Block(attention=mla(c, bias=_bias(c)), ffn=gated(c)))
+    return decoder(c, Block(attention=mla(c, bias=latent_bias(c)), ffn=gated(c)))
 
 
 def axk1(c: Config) -> ModelSpec:
@@ -138,7 +139,7 @@ def axk1(c: Config) -> ModelSpec:
         for index in range(c.num_layers)
     ])  # fmt: skip
     c.skip("num_key_value_heads", "head_dim", "qk_head_dim")
-    attention = mla(c, bias=_bias(c))
+    attention = mla(c, bias=latent_bias(c))
     return decoder(c, [
         ((kind,), Block(attention=attention, norms=3 if kind == "moe" else 2,
                         ffn=routed(c) if kind == "moe" else gated(c)))
@@ -176,7 +177,7 @@ def longcat_flash(c: Config) -> ModelSpec:
            "router_bias", "intermediate_size", "moe_intermediate_size")  # fmt: skip
     zero = c.count("zero_expert_num")
     width = c.number("ffn_hidden_size")
-    attention = mla(c, bias=_bias(c))
+    attention = mla(c, bias=latent_bias(c))
     experts = moe(
         c, experts="n_routed_experts", chosen="moe_topk", width="expert_ffn_hidden_size",
         shared=width, num_zero_experts=zero or None, router_bias="buffer",

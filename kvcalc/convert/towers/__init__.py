@@ -68,6 +68,7 @@ READERS: dict[str, str] = {
     "glm46v": "qwen.vision",
     "glmga": "qwen.vision",
     "glm_ocr": "qwen.vision",
+    "glm5_next": "qwen.vision",
     "hunyuan_vl": "hunyuan.hunyuan_vl",
     # learned queries
     "idefics2": "queries.idefics2",

@@ -1,7 +1,7 @@
 """Qwen-VL and GLM-V: towers whose merger lies inside them and ends in the language model's width.
 
 Source: transformers 5.23, models/qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5, cohere_compass,
-exaone4_5, glm4v, glm_ocr
+exaone4_5, glm4v, glm_ocr, glm5_next
 (modeling_<type>.py: the vision model, its patch merger and deepstack mergers).
 """
 
@@ -104,15 +104,21 @@ def glm4v(c: Config) -> Towers:
     return _glm(c, _last_norm(vision), c.number("intermediate_size"))
 
 
-def glm_ocr(c: Config) -> Towers:
-    """Biases, a norm of Q and K, no positions."""
+def glm_ocr(c: Config, inner: int | None = None) -> Towers:
+    """Biases, a norm of Q and K, no positions. inner: the merger's width."""
     c.skip("image_size")
     bias: tuple[Side, ...] = ("q", "k", "v", "o") if c.flag("attention_bias") else ()
     vision = _vit(c, c.number("hidden_size"), c.number("intermediate_size"), norm="rmsnorm",
                   ffn="gated", ffn_bias=c.flag("attention_bias"), attention_bias=bias,
                   patch_bias=True, qk_norm="per_head")  # fmt: skip
-    inner = c.number("out_hidden_size") * c.number("in_channels")
+    inner = inner or c.number("out_hidden_size") * c.number("in_channels")
     return _glm(c, _last_norm(vision), inner)
+
+
+def glm5_next(c: Config) -> Towers:
+    """GLM-OCR's tower; the merger's width is stated."""
+    c.skip("image_size", "swiglu_limit")
+    return glm_ocr(c, c.number("projection_intermediate_size"))
 
 
 def _last_norm(vision: VisionTransformer) -> VisionTransformer:
@@ -135,6 +141,7 @@ _TYPES: dict[str, Callable[[Config], Towers]] = {
     "glm4v_vision": glm4v,
     "glm4v_moe_vision": glm4v,
     "glm_ocr_vision": glm_ocr,
+    "glm5_next_vision": glm5_next,
 }
 
 

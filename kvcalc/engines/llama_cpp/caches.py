@@ -8,6 +8,7 @@ from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.rows import F32, Kept, Kind, Rows, one_cache
 from kvcalc.engines.llama_cpp.setup import Setup, draft_types
+from kvcalc.engines.pooled import refuse_pools
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
@@ -78,6 +79,8 @@ def rows_of(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[Rows]:
     """The attention layers of the inventory as rows of cells."""
     for group in groups:
         tensors = {tensor.role: tensor for tensor in group.tensors}
+        if spec.blocks[group.block].attention is not None:
+            refuse_pools("llama.cpp", spec.blocks[group.block].attention)
         if "key" in tensors:
             key, value = tensors["key"], tensors["value"]
             kept, window = _kept(spec, key)

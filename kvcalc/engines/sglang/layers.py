@@ -7,6 +7,7 @@ from typing import Any
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.drafts import check_kind
+from kvcalc.engines.pooled import refuse_pools
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
@@ -187,6 +188,7 @@ def _attention(
     """(mechanism, in the window pool, bytes of K, of V, of an index key) for one token."""
     if attention.kind not in _ATTENTION:
         raise UnsupportedError(f"SGLang's pools for {attention.kind} are not accounted for")
+    refuse_pools("SGLang", attention)
     tensors = tuple(attention.cache())
     if not tensors:
         raise UnsupportedError("SGLang's pool for bidirectional layers is not accounted for")

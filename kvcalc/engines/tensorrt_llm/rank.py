@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.pooled import refuse_pools
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
@@ -128,6 +129,7 @@ def _add_attention(
         raise UnsupportedError(f"TensorRT-LLM's pool for {attention.kind} is not accounted for")
     if getattr(attention, "shared_kv", None) is not None:
         raise UnsupportedError(f"TensorRT-LLM's pools for layers that share K and V ({spec.name})")
+    refuse_pools("TensorRT-LLM", attention)
     tensors = tuple(attention.cache())
     if not tensors:
         raise UnsupportedError("TensorRT-LLM keeps nothing for bidirectional layers")

@@ -45,6 +45,7 @@ bytes, and 17,179,869,184 allocated right after the prefill, as measured.
 
 from collections.abc import Callable, Iterator
 
+from kvcalc.attention.dsa import Indexer
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.transformers.versions import MEASURED, NEWEST, Release, release_of, written
 from kvcalc.errors import UnsupportedError
@@ -237,7 +238,8 @@ class _Rules:
         for tensor in group.tensors:
             extent = EVERY_TOKEN if masked_only else kept(tensor.extent)
             if tensor.role == "index":
-                yield self._index(tensor, extent)
+                yield self._index(tensor, extent, getattr(attention, "indexer", None))
+            if tensor.role in ("index", "buffer"):
                 continue
             name = {"key": "keys", "value": "values"}[tensor.name]
             tensor = changed(tensor, name=name, extent=extent)
@@ -245,7 +247,10 @@ class _Rules:
                 tensor = changed(tensor, shape=(heads, tensor.shape[1]), shard=split(0, heads))
             yield tensor
 
-    def _index(self, tensor: CacheTensor, extent: Extent) -> CacheTensor:
+    def _index(self, tensor: CacheTensor, extent: Extent, indexer: Indexer | None) -> CacheTensor:
+        if indexer is not None and indexer.pooling == "gated":
+            # Key, gate and a flag of every token: pools are made anew at each step.
+            tensor = changed(tensor, shape=(2 * indexer.index_head_dim + 1,))
         if (self.spec.model_type or "").startswith("minimax_m3"):
             # MiniMaxM3SparseCacheLayer: its one index key is a head like any other.
             return changed(
@@ -263,6 +268,8 @@ class _Rules:
             for name, width, role in (
                 ("keys", mla.kv_lora_rank, "latent"), ("values", mla.qk_rope_head_dim, "rope_key"),
             ):  # fmt: skip
+                if not width:
+                    continue
                 yield CacheTensor(name, (1, width), extent, role, token_axis=1)  # type: ignore[arg-type]
         else:
             heads = mla.num_attention_heads
@@ -273,7 +280,7 @@ class _Rules:
                 yield CacheTensor(name, (heads, width), extent, role, shard, 1)  # type: ignore[arg-type]
         for tensor in group.tensors:
             if tensor.role == "index":
-                yield self._index(tensor, extent)
+                yield self._index(tensor, extent, mla.indexer)
 
     def _cca(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """Zaya's keys and values, its convolutions' columns and the token's delayed projection."""

@@ -18,6 +18,7 @@ What tensor parallelism divides is the mechanism's own: ``CacheTensor.per_rank``
 from collections.abc import Iterator
 from typing import Any
 
+from kvcalc.engines.pooled import refuse_pools
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat, element_bytes, index_key_bytes
 from kvcalc.engines.vllm.page import Kind, Page, paged
@@ -81,6 +82,7 @@ class PageMaker:
         kept = tuple(attention.cache())
         if not kept:
             return
+        refuse_pools("vLLM", attention)
         if attention.kind == "mla" and self.rules.v0:
             raise UnsupportedError(
                 "how vLLM kept latent attention before 0.8 is not accounted for: keys and values of every "

@@ -75,9 +75,12 @@ class MultiHeadLatentAttention(Module):
             y = self._expanded(torch.cat((q_n, q_R), -1), latent, k_R, mask, cache, step)
         else:
             latent = append(cache, "latent", latent, 1)  # (B, S, d_c)
-            k_R = append(cache, "rope_key", k_R, 1)  # (B, S, d_R)
             self.sight.keep(cache, "latent", latent, 1, step)
-            self.sight.keep(cache, "rope_key", k_R, 1, step)
+            if d_R:
+                k_R = append(cache, "rope_key", k_R, 1)  # (B, S, d_R)
+                self.sight.keep(cache, "rope_key", k_R, 1, step)
+            else:
+                k_R = latent[..., :0]
             if cache is None:
                 k, v = self._rebuilt(latent, k_R)
                 y = attend(torch.cat((q_n, q_R), -1), k, v, mask)

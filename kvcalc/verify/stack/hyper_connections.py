@@ -47,11 +47,16 @@ class HyperHead(Module):
 
     def __init__(self, c: Fields, hidden_size: int) -> None:
         super().__init__()
+        self.is_mean = c.fold == "mean"
+        if self.is_mean:
+            return
         self.hc_fn = weight(c.hc_mult, c.hc_mult * hidden_size)
         self.hc_base = weight(c.hc_mult)
         self.hc_scale = weight(1)
 
     def forward(self, X: Tensor) -> Tensor:
+        if self.is_mean:
+            return X.mean(2)
         share = (F.linear(rms(X.flatten(2)), self.hc_fn) * self.hc_scale + self.hc_base).sigmoid()
         return (share.unsqueeze(-1) * X).sum(2)  # (B, T, d)
 

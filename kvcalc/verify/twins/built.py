@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from kvcalc.verify.twins.twin import Twin
@@ -15,6 +16,10 @@ def cache_argument(model: Any) -> str:
     """The argument in which a model takes its cache."""
     known = inspect.signature(type(model).forward).parameters
     return next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[0])
+
+
+_HEADLESS = {"glm5_next_text": "Glm5NextTextModel"}
+_WITH_TOWERS = {"mistral4": "Mistral4ForCausalLM", **_HEADLESS}
 
 
 class Built:
@@ -35,8 +40,8 @@ class Built:
             "base": modeling_auto.MODEL_MAPPING_NAMES,
         }
         table = tables[twin.kind]
-        # Mistral Small 4 is published with its tower, so the table has no class for its text model.
-        name = {**table, "mistral4": "Mistral4ForCausalLM"}[twin.model_type]
+        # Published with their towers, so that the table has no class for their text models.
+        name = {**table, **_WITH_TOWERS}[twin.model_type]
         self.config = transformers.CONFIG_MAPPING[twin.model_type](**twin.values)
         self.config._attn_implementation = "eager"
         cls = self._class(name if isinstance(name, str) else name[0])
@@ -45,6 +50,8 @@ class Built:
         try:
             with torch.device("meta"):
                 self.model = cls(self.config).eval()
+                if twin.model_type in _HEADLESS:
+                    self.model = _with_head(self.model, self.config)
         finally:
             torch.set_default_dtype(before)
         if twin.model_type in ("dbrx", "longcat_flash"):
@@ -53,6 +60,10 @@ class Built:
             for module in self.model.modules():
                 if type(module).__name__.endswith("Experts"):
                     module.forward = _pass_on
+        for module in self.model.modules():
+            if hasattr(module, "get_pooled_states"):
+                # Which pools are full depends on data, too; nothing that is kept depends on them.
+                module.get_pooled_states = partial(_all_pools, module.index_kpool)
 
     def _class(self, name: str) -> Any:
         import transformers
@@ -143,6 +154,34 @@ class Built:
                     if isinstance(tensor, self.torch.Tensor):
                         suffix = f".{key}" if isinstance(key, str) else f"[{key}]" if key else ""
                         yield layer, name + suffix, tensor
+
+
+def _with_head(model: Any, config: Any) -> Any:
+    """A text model that transformers has no causal class for, with the head that the whole model has."""
+    from torch import nn
+
+    class Headed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+            if not config.tie_word_embeddings:
+                self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+        def forward(
+            self, input_ids: Any, past_key_values: Any = None, use_cache: bool = True
+        ) -> Any:
+            return self.model(input_ids, past_key_values=past_key_values, use_cache=use_cache)
+
+    return Headed().eval()
+
+
+def _all_pools(size: int, packed_states: Any) -> tuple[Any, Any, Any]:
+    """GLM-5.3-Flash's pools: keys, the places of their tokens, and which are full; all are, here."""
+    number = -(-packed_states.shape[1] // size)
+    width = (packed_states.shape[2] - 1) // 2
+    keys = packed_states[:, :number, :width]
+    places = packed_states.new_zeros((keys.shape[0], number, size)).long()
+    return keys, places, places[..., 0].bool()
 
 
 def _pass_on(hidden_states: Any, *_: Any) -> Any:

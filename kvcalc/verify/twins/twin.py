@@ -36,6 +36,7 @@ WRITERS: dict[str, dict[str, Writer]] = {
 TWIN_TYPES = {
     "gemma4": "gemma4_text",
     "gemma4_unified": "gemma4_unified_text",
+    "glm5_next": "glm5_next_text",
     "kimi_k2": "deepseek_v3",
     "kimi_k25": "deepseek_v3",
     "llama4": "llama4_text",
@@ -80,6 +81,7 @@ NO_TWIN = {
 _LISTED = {
     "bamba": "attn_layer_indices", "deepseek_v4": "layer_types", "gemma4": "layer_types",
     "gemma4_unified": "layer_types", "glm_moe_dsa": "indexer_types",
+    "glm5_next": "layer_types",
     "granitemoehybrid": "layer_types", "kimi_linear": "linear_attn_config",
     "lfm2": "full_attn_idxs", "lfm2_moe": "layer_types", "nemotron_h":
     "layers_block_type", "zamba2": "layers_block_type",

@@ -73,6 +73,25 @@ def kimi_linear(s: Stack) -> Values:
     }  # fmt: skip
 
 
+def glm5_next(s: Stack) -> Values:
+    """KDA, and latent attention whose indexer scores pools, in the order of the spec's layers."""
+    indexers = [a.indexer for a in s.attentions if a.indexer is not None]
+    names = ("index_n_heads", "index_head_dim", "index_topk", "index_kpool")
+    values = deepseek(s) | {name: s.one(indexers, name) for name in names}
+    values.pop("first_k_dense_replace")
+    mla, moe = s.where("attention"), s.where("ffn", kind="moe")
+    return values | {
+        "layer_types": ["indexed_attention" if index in mla else "linear_attention"
+                        for index in range(s.num_layers)],
+        "mlp_layer_types": ["sparse" if index in moe else "dense" for index in range(s.num_layers)],
+        "indexer_types": ["shared" if a is not None and a.indexer is None else "full"
+                          for a in (getattr(block, "attention", None) for block in s.blocks)],
+        "linear_num_heads": s.mixer("num_heads"), "linear_head_dim": s.mixer("head_dim"),
+        "linear_conv_kernel_dim": s.mixer("short_conv_kernel_size"),
+        "hc_mult": needs(s.spec.hyper_connections, "hyper_connections").hc_mult,
+    }  # fmt: skip
+
+
 def bailing_hybrid(s: Stack) -> Values:
     """The last layer of each group has latent attention, the others KDA."""
     if s.attention("q_lora_rank") is not None:
@@ -116,6 +135,7 @@ CAUSAL: dict[str, Writer] = {
     "deepseek_v32": indexed,
     "deepseek_v4": deepseek_v4,
     "glm4_moe_lite": deepseek,
+    "glm5_next": glm5_next,
     "glm_moe_dsa": indexed,
     "kimi_k2": deepseek,
     "kimi_k25": deepseek,

@@ -8,7 +8,7 @@ mimo, mimo_v2, ernie4_5_moe, exaone_moe, exaone4_5, glm_ocr, hy_v3, longcat_flas
 models/<type>_mtp.py; kimi_k3: vllm/models/kimi_k3/nvidia/mtp.py (no published file has any);
 glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
 minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py; glm5_next:
-vllm/models/glm5next/common/mtp.py, without residual streams, which the parameters of GLM-5.3-Flash's files confirm.
+vllm/models/glm5next/common/mtp.py, without residual streams (the files of GLM-5.3-Flash confirm it).
 """
 
 from collections.abc import Mapping

@@ -97,8 +97,8 @@ class EngineWords(LocalWords, total=False):
     async_scheduling: bool | None
     encoder_tokens: Tokens
     language_model_only: bool | None
-    limit_mm_per_prompt: str | None
-    mm_processor_kwargs: str | None
+    limit_mm_per_prompt: str | Mapping[str, Any] | None
+    mm_processor_kwargs: str | Mapping[str, Any] | None
     mm_encoder_tp_mode: str | None
     mm_processor_cache_gb: int | None
     tokens: Tokens
@@ -116,7 +116,7 @@ class EngineWords(LocalWords, total=False):
 
 class ServerWords(TypedDict, total=False):
     """How a server is run: its share of the memory, its step, which towers it loads, and how it bounds an
-    image. eager: no CUDA graphs. limit_mm_per_prompt, mm_processor_kwargs: JSON,
+    image. eager: no CUDA graphs. limit_mm_per_prompt, mm_processor_kwargs: an object or JSON,
     ``'{"image": 4, "video": 0}'``, ``'{"max_pixels": 1003520}'``. mm_encoder_tp_mode: ``weights`` or
     ``data``, whether ranks divide the towers."""
 
@@ -125,9 +125,9 @@ class ServerWords(TypedDict, total=False):
     max_num_seqs: int | None
     eager: bool
     language_model_only: bool
-    limit_mm_per_prompt: str | None
+    limit_mm_per_prompt: str | Mapping[str, Any] | None
     mm_encoder_tp_mode: str | None
-    mm_processor_kwargs: str | None
+    mm_processor_kwargs: str | Mapping[str, Any] | None
 
 
 class FitWords(WorkloadWords, ServerWords, LocalWords, total=False):

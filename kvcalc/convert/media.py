@@ -26,7 +26,7 @@ from kvcalc.media.source import Source, short
 from kvcalc.media.stamps import stamp_tokens
 from kvcalc.media.two_views import TwoViews
 from kvcalc.media.videos import WORDED, video_rule
-from kvcalc.media.words import MediaItem, Placeholders
+from kvcalc.media.words import LargestItem, MediaItem, Placeholders
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import ModelSpec
 
@@ -64,16 +64,18 @@ def with_media(
     return changed(asked, put=MediaWords(), media=media, largest_item=largest), notes
 
 
-def _largest(spec: ModelSpec, where: str, processor: Settings) -> int | None:
-    """Tokens of the largest image; None for a model that sees none, or whose processor is not known."""
+def _largest(spec: ModelSpec, where: str, processor: Settings) -> LargestItem:
+    """The largest item of each modality, as a server plans for it."""
     model_type, source = _source(spec, where, "image")
+    from kvcalc.media.largest import largest_item
+
+    _, videos = _source(spec, where, "video")
     if processor:
         source = with_settings(model_type, source, processor)
-    try:
-        rule = image_rule(model_type, source)
-        return rule.placeholders(rule.largest()).tokens
-    except UnsupportedError:
-        return None
+        # vLLM hands flat settings to the processors of both (_merge_and_resolve_mm_processor_kwargs).
+        videos = changed(videos, settings={**(videos.settings or {}), **dict(processor)})
+    parts = {str(tower.component) for tower in spec.towers.values()}
+    return largest_item(model_type, source, videos, parts)
 
 
 def media_items(

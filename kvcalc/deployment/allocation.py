@@ -24,6 +24,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.media.asked import MediaWords
+from kvcalc.media.words import LargestItem
 from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
@@ -149,8 +150,8 @@ def _with_context(asked: CapacityQuestion) -> Mapping[str, Any]:
     return {**asked.flags, word: asked.context_tokens}
 
 
-def _largest_item(found: Found, flags: Mapping[str, Any]) -> int | None:
-    """Tokens of the largest image that the model's processor makes."""
+def _largest_item(found: Found, flags: Mapping[str, Any]) -> LargestItem | None:
+    """The largest item of each modality that the model's processors make."""
     if not found.spec.towers:
         return None
     put = MediaWords(processor=served_media(flags).processor)

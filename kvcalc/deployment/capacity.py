@@ -21,6 +21,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.errors import UsageError
 from kvcalc.file_types import without_options
 from kvcalc.frozen import changed
+from kvcalc.media.words import LargestItem
 from kvcalc.memory.adapters import Adapters
 from kvcalc.memory.asked_beside import Beside, Draft
 from kvcalc.memory.beside import check_draft, check_layout, parts_beside
@@ -37,8 +38,8 @@ class Question:
     available: memory for the cache on each device. device: the GPU, whose memory counts where none
     is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
     None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
-    draft: the model that drafts. adapters: of LoRA, in the engine's slots. largest_item: tokens of the
-    largest image that the model's processor makes; None: not known.
+    draft: the model that drafts. adapters: of LoRA, in the engine's slots. largest_item: what
+        the server plans for of images, videos and sounds.
     """
 
     engine: str = SERVING
@@ -53,7 +54,7 @@ class Question:
     flags: Mapping[str, Any] = field(default_factory=dict)
     draft: Draft | None = None
     adapters: Adapters | None = None
-    largest_item: int | None = None
+    largest_item: LargestItem | None = None
 
 
 def capacity(spec: ModelSpec, question: Question) -> CapacityResult:

@@ -152,7 +152,7 @@ class Known:
             self.spec, device, request.engine_version, request.max_num_seqs
         )
         key = (request.engine, request.engine_version, request.layout, step, request.eager,
-               measured, request.workload.largest_item, kept)  # fmt: skip
+               measured, _item_tokens(request), kept)  # fmt: skip
         if key not in self._takes:
             of_stage = partial(self._of_stage, device, request, measured, kept)
             # Stages before the last are alike.
@@ -177,7 +177,7 @@ class Known:
             self.spec, step_of(device, request) or Batch(1, 1), layout.tensor, layout.pipeline,
             last_stage=last, eager=request.eager,
             ranks=layout.tensor * (layout.data if layout.expert else 1),
-            measured=measured, largest_item=request.workload.largest_item,
+            measured=measured, largest_item=_item_tokens(request),
         )  # fmt: skip
         if record.embeddings is not None:
             items = tuple(item for item in items if item.name != "encoder cache")
@@ -196,6 +196,15 @@ class Known:
         if key not in self._holdings:
             self._holdings[key] = record.held(self.spec, question)
         return self._holdings[key]
+
+
+def _item_tokens(request: FitRequest) -> int | None:
+    """Tokens of the largest item of a request that the server plans for."""
+    largest = request.workload.largest_item
+    if largest is None:
+        return None
+    found = largest.of(request.workload.context_tokens, dict(request.media.limits))
+    return None if found is None else found[1]
 
 
 def _unmeasured(request: FitRequest) -> UsageError:

@@ -76,12 +76,22 @@ def encoder_note(request: FitRequest) -> str:
             f"encoder cache: {request.engine_words} sets it aside before its pools; what towers take while "
             "they run is in what its share leaves"
         )
-    most = request.workload.largest_item
-    held = "" if most is None else f"; the largest image makes {most:,}"
+    largest, limits = request.workload.largest_item, dict(request.media.limits)
+    held = unknown = ""
+    if largest is not None:
+        found = largest.of(request.workload.context_tokens, limits)
+        held = f", or of the largest item: {_A[found[0]]} of {found[1]:,}" if found else ""
+        if found and found[0] != "image" and largest.grows:
+            held += f" where the longest request has {request.workload.context_tokens:,}"
+        names = " and ".join(largest.unknown(limits))
+        unknown = f"; how large its {names} items are planned is not known here" if names else ""
     return (
-        f"encoder cache: embeddings of a step's tokens{held}; what the towers themselves take while they "
-        "run is not counted"
+        f"encoder cache: embeddings of a step's tokens{held}{unknown}; what the towers themselves take "
+        "while they run is not counted"
     )
+
+
+_A = {"image": "an image", "video": "a video", "audio": "a sound"}
 
 
 def past_the_longest(name: str) -> str:

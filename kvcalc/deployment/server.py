@@ -117,8 +117,9 @@ class Server:
         """
         request, own = self.request, self.known.spec.max_position_embeddings
         limit = None if own is None else max(own, request.workload.context_tokens, 1)
-        if request.max_num_seqs is not None:
-            # The tokens of a step follow from the context.
+        largest = request.workload.largest_item
+        if request.max_num_seqs is not None or (largest is not None and largest.grows):
+            # The tokens of a step follow from the context, or those of an item that is planned for.
             return most(lambda tokens: self._with(context_tokens=tokens).holds(end), limit)
         return most(lambda tokens: self._admits(end, tokens, request.sequences), limit)
 

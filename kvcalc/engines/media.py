@@ -62,16 +62,28 @@ class ServedMedia:
 
 def served_media(given: Mapping[str, Any]) -> ServedMedia:
     """What the flags of a server say; given: flag -> value, None where not said. Raises UsageError."""
-    text = given.get("limit_mm_per_prompt")
+    text = _as_text(_LIMIT, given.get("limit_mm_per_prompt"))
     mode = given.get("mm_encoder_tp_mode")
     if mode not in (None, "weights", "data"):
         raise UsageError(f"--mm-encoder-tp-mode {mode}: it is weights or data")
-    processor = given.get("mm_processor_kwargs")
+    processor = _as_text(_PROCESSOR, given.get("mm_processor_kwargs"))
     return ServedMedia(
         processor=processor_of(processor), processor_text=processor,
         limits=limits_of(text), text=text, language_only=bool(given.get("language_model_only")),
         towers_whole=mode == "data", cache_gib=given.get("mm_processor_cache_gb"),
     )  # fmt: skip
+
+
+def _as_text(option: str, value: object) -> str | None:
+    """A setting as the command line has it: programs give vLLM's own objects, too."""
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{option}: {ascii(value)[:60]} is neither JSON nor an object")
+    try:
+        return json.dumps(dict(value))
+    except (TypeError, ValueError, RecursionError):
+        raise UsageError(f"{option}: an object of numbers is needed") from None
 
 
 def processor_of(text: str | None) -> tuple[tuple[str, int], ...]:
@@ -249,7 +261,7 @@ def _notes(media: ServedMedia, dropped: set[str], words: str) -> list[str]:
     elif media.limits:
         said.append(
             f"{_LIMIT} bounds the items of a request and of the profiling run; the encoder cache has room "
-            "for a step's tokens or the largest item, whatever it says"
+            "for a step's tokens or the largest item of a kind that it takes"
         )
     if media.cache_gib is not None:
         said.append(

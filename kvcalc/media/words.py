@@ -1,10 +1,12 @@
 """The vocabulary of media: what is put in, and the places that it takes."""
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
 
+Modality = Literal["image", "video", "audio"]
 # Wider or higher than any camera; a processor would need gigabytes for it.
 MAX_SIDE = 1 << 16
 # A day of sound or video.
@@ -47,7 +49,7 @@ class MediaItem:
     encoder_tokens: keys of one item in cross-attention layers, where the model has such.
     """
 
-    kind: Literal["image", "audio", "video"]
+    kind: Modality
     count: int
     size: str
     tokens: int
@@ -63,6 +65,49 @@ class MediaItem:
         beside = f" and {self.separators} separators" if self.separators else ""
         what = f"{self.count} x {self.kind} of {self.size}"
         return f"{what}: {self.tokens:,} tokens{beside} each"
+
+
+@frozen(kw_only=True)
+class LargestItem:
+    """Tokens of the largest item of each modality; None: not known, 0: the model takes none.
+
+    video_pair: tokens of a pair of frames, of which a video has as many as the longest request holds, at
+    most max_pairs. audio_whole: a sound has as many tokens as the longest request.
+    """
+
+    image: int | None = 0
+    video: int | None = 0
+    audio: int | None = 0
+    video_pair: int = 0
+    max_pairs: int = 0
+    audio_whole: bool = False
+
+    @property
+    def grows(self) -> bool:
+        """Whether it depends on the longest request."""
+        return bool(self.video_pair) or self.audio_whole
+
+    def of(self, length: int, limits: Mapping[str, int]) -> tuple[Modality, int] | None:
+        """The modality with the most tokens and how many; None where nothing is known or taken.
+
+        length: the longest request. limits: items of a request, by modality; of 0 nothing is planned.
+        """
+        pairs = max(1, min(self.max_pairs, length // self.video_pair)) if self.video_pair else 0
+        found: dict[Modality, int | None] = {
+            "image": self.image, "video": pairs * self.video_pair or self.video,
+            "audio": length if self.audio_whole else self.audio,
+        }  # fmt: skip
+        known: list[tuple[Modality, int]] = [
+            (name, tokens) for name, tokens in found.items() if tokens and limits.get(name, 1)
+        ]
+        return max(known, key=lambda pair: pair[1], default=None)
+
+    def unknown(self, limits: Mapping[str, int]) -> tuple[Modality, ...]:
+        """Modalities that it may take items of, nobody knows how large."""
+        found: tuple[tuple[Modality, int | None], ...] = (
+            ("image", self.image), ("video", self.video), ("audio", self.audio)
+        )  # fmt: skip
+        return tuple(name for name, tokens in found if tokens is None and limits.get(name, 1))
 
 
 class ImageRule(Protocol):

@@ -7,7 +7,7 @@ model and makes a ``Workload`` of it, which every request and every answer conta
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.frozen import frozen
 from kvcalc.media.asked import MediaWords
-from kvcalc.media.words import MediaItem
+from kvcalc.media.words import LargestItem, MediaItem
 from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.layout import Layout
 
@@ -34,7 +34,7 @@ class Asked:
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
     put: MediaWords = MediaWords()
-    largest_item: int | None = None
+    largest_item: LargestItem | None = None
     beside: Beside = Beside()
 
 
@@ -49,7 +49,7 @@ class Workload:
     cache: number formats of keys, values and states.
     layout: the devices that share it.
     media: images and sound of one sequence; their places are among context_tokens.
-    largest_item: tokens of the largest image that the model's processor makes; None: not asked.
+    largest_item: of each modality, as the model's processors make it; None: not asked.
     beside: what is loaded beside the model to draft for it, or to change it.
     """
 
@@ -61,7 +61,7 @@ class Workload:
     cache: CacheDtypes = CacheDtypes()
     layout: Layout = Layout()
     media: tuple[MediaItem, ...] = ()
-    largest_item: int | None = None
+    largest_item: LargestItem | None = None
     beside: Beside = Beside()
 
     @property

@@ -139,7 +139,7 @@ def test_the_commands_say_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 # Both count an encoder cache of 16,384 embeddings, the largest image, of 3,584 bf16 numbers.
 def test_capacity_counts_the_largest_image_as_fit_does() -> None:
-    pool = kvcalc.capacity("qwen2.5-vl-7b", gpu="rtx-4090").pool
+    pool = kvcalc.capacity("qwen2.5-vl-7b", gpu="rtx-4090", max_model_len=4096).pool
     room = kvcalc.fit("qwen2.5-vl-7b", "rtx-4090", context_tokens=4096).devices[0]
     assert pool.available_bytes == room.free
     cache = next(item for item in room.overheads if item.name == "encoder cache")
@@ -153,12 +153,13 @@ def test_a_server_may_bound_images(capsys: pytest.CaptureFixture[str]) -> None:
     status, out = run(capsys, "fit", *model, "--context", "4k", "--images", "1x1920x1080")
     assert status == 0
     assert "image of 1920x1080: 1,222 tokens" in out
-    assert "the largest image makes 1,280" in out
+    # Four pairs of frames of 1,280 in the request's 5,320.
+    assert "the largest item: a video of 5,120" in out
     pool = json.loads(run(capsys, "capacity", *model, "--format", "json")[1])["pool"]
-    # A step's 2,048 tokens instead of 16,384, each of 3,584 bf16 numbers.
+    # Videos of 14 frames: 7 * 1,280 tokens instead of 7 * 16,384, each of 3,584 bf16 numbers.
     whole = kvcalc.capacity("qwen2.5-vl-7b", gpu="rtx-4090").pool.available_bytes
     assert whole is not None
-    assert pool["available_bytes"] - whole == (16_384 - 2_048) * 3_584 * 2
+    assert pool["available_bytes"] - whole == (7 * 16_384 - 7 * 1_280) * 3_584 * 2
 
 
 @pytest.mark.parametrize(
@@ -189,3 +190,18 @@ def test_other_settings_of_a_processor_are_refused(
 def test_of_a_stated_memory_they_decide_nothing(flags: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         kvcalc.capacity("qwen3-vl-8b", available="10GiB", **flags)
+
+
+# A program's object is the command line's JSON: vLLM's LLM takes both.
+def test_the_library_takes_objects() -> None:
+    for given in ({"max_pixels": 1003520}, '{"max_pixels": 1003520}'):
+        found = kvcalc.fit(
+            "qwen2.5-vl-7b", "rtx-4090", context_tokens=4096, mm_processor_kwargs=given,
+            limit_mm_per_prompt={"video": 0},
+        )  # fmt: skip
+        cache = next(one for one in found.devices[0].overheads if one.name == "encoder cache")
+        # A step's 2,048 tokens, more than an image's 1,280, each of 3,584 bf16 numbers.
+        assert cache.bytes == 2_048 * 3_584 * 2
+    for wrong in (7, {"max_pixels": object()}, {"max_pixels": 1.5}):
+        with pytest.raises(UsageError, match="--mm-processor-kwargs"):
+            kvcalc.fit("qwen2.5-vl-7b", "rtx-4090", context_tokens=4096, mm_processor_kwargs=wrong)  # type: ignore[arg-type]

@@ -45,6 +45,9 @@ class Held:
 class Classes(Protocol):
     """An engine's model classes for one spec, in one format, on one kind of GPU."""
 
+    known: "dict[Layout, Loaded]"
+    """What was asked of them so far."""
+
     def held(self, ranks: int) -> Iterable[Held]:
         """Every tensor. Raises UnsupportedError for what the class refuses."""
 
@@ -99,6 +102,12 @@ class Loaded:
 
 def load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loaded:
     """What the devices of one replica hold. Raises UnsupportedError as ``Classes.held`` does."""
+    if layout not in classes.known:
+        classes.known[layout] = _load(spec, dtype, layout, classes)
+    return classes.known[layout]
+
+
+def _load(spec: ModelSpec, dtype: str, layout: Layout, classes: Classes) -> Loaded:
     layers = decoder_layers(spec)
     stages = pipeline_stages(len(layers), layout.pipeline)
     totals, reasons = [0] * len(stages), dict[str, int]()

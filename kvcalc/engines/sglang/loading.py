@@ -22,7 +22,7 @@ from kvcalc.engines.sglang.versions import NEWEST
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.loaded import Padding
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import changed
+from kvcalc.frozen import changed, remembered
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row
 from kvcalc.memory.schemes import PLAIN
@@ -62,8 +62,16 @@ def loaded(
             "server of its own holds what --tp alone says"
         )
     over = layout.tensor * layout.data if layout.expert else 0
-    made = SglangClasses(spec, dtype, found, padding, over, layout.data)
-    return load(spec, dtype, layout, made)
+    made, key = _made(spec), (dtype, padding, over, layout.data)
+    if key not in made:
+        made[key] = SglangClasses(spec, dtype, found, padding, over, layout.data)
+    return load(spec, dtype, layout, made[key])
+
+
+@remembered
+def _made(spec: ModelSpec) -> dict[tuple[str, Padding | None, int, int], SglangClasses]:
+    """What was asked for so far: many GPUs run the same kernels, many layouts have the same ranks."""
+    return {}
 
 
 def _class_of(spec: ModelSpec) -> ModelClass | str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 from kvcalc.dtypes import Format, weight_format
-from kvcalc.engines.loaded import SHARED_HEADS, UNEVEN, WHOLE, Held
+from kvcalc.engines.loaded import SHARED_HEADS, UNEVEN, WHOLE, Held, Loaded
 from kvcalc.engines.vllm.buffers import buffer_bytes
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.quantised import (
@@ -32,6 +32,7 @@ from kvcalc.engines.vllm.repacked import growth
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
+from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row, Stored, Weight, rank_shape
 from kvcalc.memory.schemes import PLAIN
 from kvcalc.memory.weights import ledger
@@ -89,9 +90,16 @@ class VllmClasses:
         self.spec, self.found, self.padding = spec, found, padding
         self.experts_over, self.replicas = experts_over, replicas
         self.rows = ledger(spec, dtype).rows
+        self.known: dict[Layout, Loaded] = {}
+        self._held: dict[int, list[Held]] = {}
 
     def held(self, ranks: int) -> Iterable[Held]:
-        """Every tensor of a rank; see the module."""
+        """Every tensor of a rank; see the module. However many stages there are."""
+        if ranks not in self._held:
+            self._held[ranks] = [*self._each(ranks)]
+        return self._held[ranks]
+
+    def _each(self, ranks: int) -> Iterator[Held]:
         stored = {row.weight for row in self.rows}
         for row in self.rows:
             yield Held(row, tuple(self._steps(row, self._ranks(row, ranks))))

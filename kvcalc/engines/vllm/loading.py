@@ -67,12 +67,10 @@ def loaded(
         kernel = choice
     if layout.towers_whole and spec.model_type in WHOLE_TOWERS:
         found = changed(found, towers=WHOLE_TOWERS[spec.model_type])
-    made, key = _made(spec), (dtype, layout, kernel, over)
+    made, key = _made(spec), (dtype, kernel, over, layout.data, layout.towers_whole)
     if key not in made:
-        made[key] = load(
-            spec, dtype, layout, VllmClasses(spec, dtype, found, kernel, over, layout.data)
-        )
-    return made[key]
+        made[key] = VllmClasses(spec, dtype, found, kernel, over, layout.data)
+    return load(spec, dtype, layout, made[key])
 
 
 def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
@@ -98,8 +96,8 @@ def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
 
 
 @remembered
-def _made(spec: ModelSpec) -> dict[tuple[str, Layout, Padding | None, int], Loaded]:
-    """What was asked for so far: many GPUs run the same kernels."""
+def _made(spec: ModelSpec) -> dict[tuple[str, Padding | None, int, int, bool], VllmClasses]:
+    """What was asked for so far: many GPUs run the same kernels, many layouts have the same ranks."""
     return {}
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from kvcalc.convert.beside import Drafting, Lora
 from kvcalc.dtypes import CacheDtypes, cache_dtype
 from kvcalc.engines import ALL, NEED, engine_of
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
-from kvcalc.memory.asked_beside import Beside
+from kvcalc.memory.asked_beside import NOTHING, Beside
 from kvcalc.memory.estimate import Estimate, answer, choose_workload
 from kvcalc.memory.shown import Shown
 from kvcalc.memory.towers import only_of
@@ -125,7 +125,7 @@ def _again(found: Found, less: EstimateQuestion) -> EstimateAnswer:
 def _answers(found: Sequence[Found], question: EstimateQuestion) -> tuple[EstimateAnswer, ...]:
     """The same, whatever changes nothing."""
     device, beside = _device(question), question.drafting.beside
-    needs = tuple([_need(each, question, beside) for each in found])
+    needs = tuple([need_of(each, question, beside) for each in found])
     if _counts_tensors(question.engine):
         return needs
     from kvcalc.engines.workload import side_by_side, workload_cache
@@ -140,6 +140,14 @@ def _answers(found: Sequence[Found], question: EstimateQuestion) -> tuple[Estima
     if version is not None:
         raise UsageError("--engine-version: name one --engine for it")
     return tuple(AllEngines(one, side_by_side(one.spec, one.workload, kv_dtype)) for one in needs)
+
+
+def need_among(found: Found, question: EstimateQuestion) -> Estimate:
+    """One of several models' needs. Raises UnsupportedError naming the model."""
+    try:
+        return need_of(found, question)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{found.spec.name}: {error.message}") from None
 
 
 def of_requests(question: EstimateQuestion, **pools: Any) -> "TrafficQuestion":
@@ -184,9 +192,9 @@ def _device(question: EstimateQuestion) -> "Accelerator | None":
     return one_of_equal(question.gpus, layout.tensor * layout.pipeline)
 
 
-def _need(found: Found, question: EstimateQuestion, beside: Beside) -> Estimate:
+def need_of(found: Found, question: EstimateQuestion, beside: Beside = NOTHING) -> Estimate:
     """One model's need, or what a library keeps of it, beside the real one's where another attention was
-    asked for. beside: what drafts."""
+    asked for. beside: what drafts. Raises as ``estimate_answer``."""
     if question.set_fields:
         from kvcalc.spec.set_fields import with_set
 

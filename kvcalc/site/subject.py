@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kvcalc.deployment.estimation import EstimateQuestion, need_of
 from kvcalc.engines.workload import Row, side_by_side
 from kvcalc.errors import NotFoundError, UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.memory.cache import CacheFunction, cache_function
-from kvcalc.memory.estimate import DEFAULT_CONTEXT, Estimate, answer, choose_workload
+from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.workload import Asked
 from kvcalc.report.answers import explanation
 from kvcalc.spec import hub_ids
@@ -85,17 +86,14 @@ def subjects(named: Iterable[tuple[str, Found]]) -> Iterator[Subject]:
 
 def _subject(name: str, found: Found, slug: str) -> Subject:
     spec = found.spec
-    stored = "checkpoint" if found.weights is not None else None
-    asked = Asked(context_tokens=DEFAULT_CONTEXT, batch_size=1)
-    workload, notes = choose_workload(spec, replace(asked, dtype=stored, context_tokens=None))
-    file = _file(name)
-    estimate = answer(spec, workload, (*found.assumptions, *notes), stored=found.weights)
+    estimate, file = need_of(found, EstimateQuestion()), _file(name)
+    workload = estimate.workload
     return Subject(
         slug=slug,
         found=found,
         shipped=file is not None and file.is_relative_to(specs_folder()),
         yaml=dump(spec) if file is None else file.read_text("utf-8"),
-        asked=replace(asked, context_tokens=workload.context_tokens),
+        asked=Asked(context_tokens=workload.context_tokens),
         estimate=estimate,
         engines=side_by_side(spec, workload) if workload.context_tokens else (),
         told=explanation.to_object(spec, workload, ()),

@@ -3,11 +3,16 @@
 import json
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from kvcalc.errors import UsageError
+from kvcalc.errors import FileError, UsageError
 from kvcalc.frozen import frozen
+from kvcalc.reading import at_most
 from kvcalc.report.formats.json import SCHEMA_VERSION
+
+# 'verify --all --format json' writes less than a tenth of it.
+MAX_BYTES = 8 << 20
 
 
 @frozen
@@ -23,8 +28,15 @@ class ProofLine:
     against: str
 
 
-def read(text: str, path: str) -> tuple[ProofLine, ...]:
-    """The proofs of a file. Raises UsageError where it is something else."""
+def read(path: Path) -> tuple[ProofLine, ...]:
+    """The proofs of a file. Raises FileError, and UsageError where it is something else."""
+    try:
+        data = at_most(path, MAX_BYTES)
+        if len(data) > MAX_BYTES:
+            raise FileError(f"{path} is larger than {MAX_BYTES} bytes: not what verify wrote")
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FileError(f"{path} is not UTF-8 text") from None
     try:
         return tuple(_lines(json.loads(text)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

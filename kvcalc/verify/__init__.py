@@ -6,6 +6,7 @@ read a mechanism's fields and nothing else: they never call its ``cache()`` or `
 What they keep between decode steps comes into being by running them.
 
     runner                ``verify``: the four proofs on a CPU
+    question              what ``kvcalc verify`` asks, and which of these answers
     measure               ``--device cuda``: true sizes, the allocator's own bytes
     parallel              ``--tp``: a model over several ranks
     against_transformers  ``--against transformers``: the twins that transformers builds

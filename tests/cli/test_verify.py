@@ -11,11 +11,11 @@ import pytest
 import typer
 
 from kvcalc.attention.mha_mqa_gqa import SoftmaxAttention
-from kvcalc.cli import verify as command
 from kvcalc.cli.verify import verify
 from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
 from kvcalc.report.formats import PRINTERS
 from kvcalc.tensors import CacheTensor
+from kvcalc.verify import question
 from tests.verify.specs import SPECS
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -26,22 +26,21 @@ needs_transformers = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def verified() -> dict[tuple[str, str], Any]:
+def verified() -> dict[tuple[str, Any], Any]:
     """What was verified once, in the formats that are asked for afterwards."""
     return {}
 
 
 @pytest.fixture
-def once(verified: dict[tuple[str, str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    right = command._verified
+def once(verified: dict[tuple[str, Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = question.verified
 
-    def remembered(spec: Any, against: str, say: Any) -> Any:
-        asked = (spec.name, against)
-        if asked not in verified:
-            verified[asked] = right(spec, against, say)
-        return verified[asked]
+    def remembered(spec: Any, asked: Any, say: Any) -> Any:
+        if (spec.name, asked) not in verified:
+            verified[spec.name, asked] = right(spec, asked, say)
+        return verified[spec.name, asked]
 
-    monkeypatch.setattr(command, "_verified", remembered)
+    monkeypatch.setattr(question, "verified", remembered)
 
 
 def test_models_or_all_but_not_both() -> None:
@@ -58,13 +57,13 @@ def test_a_context_that_is_no_token_count_is_a_usage_error(device: str) -> None:
 
 
 def test_without_torch_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(question, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'kvcalc\[verify\]'"):
         verify(["gpt2"])
 
 
 def test_without_transformers_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: name == "torch" or None)
+    monkeypatch.setattr(question, "find_spec", lambda name: name == "torch" or None)
     with pytest.raises(MissingExtraError, match=r"pip install 'kvcalc\[hf\]'"):
         verify(["gpt2"], against="transformers")
 

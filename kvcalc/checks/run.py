@@ -22,7 +22,7 @@ from kvcalc.checks.policy import LoadedPolicy, find_policy, read_policy, unmatch
 from kvcalc.checks.policy_findings import policy_findings
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
-from kvcalc.spec.catalog import SUFFIXES
+from kvcalc.spec.catalog import SUFFIXES, shipped
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.problems import RULES
 
@@ -132,6 +132,9 @@ def check_paths(
     for a file that cannot be read.
     """
     paths = tuple(paths)
+    for path in paths:
+        if not path.exists() and (spec := shipped().get(str(path))) is not None:
+            raise NotFoundError(f"no such file: {path}; the shipped spec of that name is {spec}")
     # A file is checked once, however often and however it is called.
     specs: dict[str, Path] = {}
     policies: dict[str, LoadedPolicy] = {}

@@ -11,7 +11,7 @@ from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import show
 from kvcalc.cli.output import write
 from kvcalc.cli.progress import track
-from kvcalc.errors import NotFoundError, UsageError
+from kvcalc.errors import UsageError
 from kvcalc.report import findings, formats
 from kvcalc.report.answers import check as answer
 
@@ -24,32 +24,32 @@ FORMATS = (*findings.PRINTERS, *(word for word in formats.PRINTERS if word != "t
 _FOR_PEOPLE = ("text", "markdown")
 
 
+_Paths = Annotated[
+    list[Path] | None,
+    kinds.argument(
+        "[PATH]...",
+        "Specs, config.json files, a kvcalc.yaml, and folders of them.",
+        completion.path,
+        parser=options.named_path,
+    ),
+]
+_Format = Annotated[
+    str | None, options.format_option(FORMATS, "text; github within GitHub Actions")
+]
+_Policy = Annotated[
+    Path | None,
+    kinds.file("The team's budgets.", shown="the nearest kvcalc.yaml upward from a spec"),
+]
+_Strict = Annotated[bool, kinds.switch("--strict", "Warnings make the exit status 1, too.")]
+_Rules = Annotated[
+    bool, kinds.switch("--rules", "Print the rules and their codes, and check nothing.")
+]
+
+
 def check(
-    paths: Annotated[
-        list[Path] | None,
-        kinds.argument(
-            "[PATH]...",
-            "Specs, config.json files, a kvcalc.yaml, and folders of them.",
-            completion.path,
-            parser=options.named_path,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        options.format_option(FORMATS, "text; github within GitHub Actions"),
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        kinds.file("The team's budgets.", shown="the nearest kvcalc.yaml upward from a spec"),
-    ] = None,
-    strict: Annotated[
-        bool, kinds.switch("--strict", "Warnings make the exit status 1, too.")
-    ] = False,
-    rules: Annotated[
-        bool, kinds.switch("--rules", "Print the rules and their codes, and check nothing.")
-    ] = False,
-    quiet: options.QuietFindings = False,
-) -> None:
+    paths: _Paths = None, format: _Format = None, policy: _Policy = None, strict: _Strict = False,
+    rules: _Rules = False, quiet: options.QuietFindings = False,
+) -> None:  # fmt: skip
     """Hold specs to their form, their numbers and their budgets.
 
     Exit status 1 for findings.
@@ -67,11 +67,7 @@ def check(
     if not paths:
         raise UsageError("name the specs to check: 'kvcalc check PATH...'")
     from kvcalc.checks.run import check_paths
-    from kvcalc.spec.catalog import shipped
 
-    for path in paths:
-        if not path.exists() and (spec := shipped().get(str(path))) is not None:
-            raise NotFoundError(f"no such file: {path}; the shipped spec of that name is {spec}")
     reports = check_paths(paths, policy, partial(track, what="checking", quiet=quiet))
     if not quiet or format not in _FOR_PEOPLE or any(each.problems for each in reports):
         _print(reports, format, strict)

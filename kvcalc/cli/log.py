@@ -11,39 +11,40 @@ from kvcalc.cli.output import note
 _ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio")
 
 
+_File = Annotated[
+    str,
+    kinds.argument(
+        "FILE|-|URL",
+        "A log as it was pasted, - for stdin, or a running server: http://localhost:8000.",
+        completion.path,
+    ),
+]
+_Model = Annotated[
+    str | None,
+    kinds.model(
+        "Where the log does not say it: a name, a config.json, what estimate takes.",
+        shown="the log's",
+    ),
+]
+_Engine = Annotated[
+    str | None, options.engine_option("Whose log it is.", _ENGINES, "what the log shows")
+]
+_Gpu = Annotated[str | None, options.gpu_option("The GPU, where the log does not name it.")]
+_Flags = Annotated[
+    str | None,
+    kinds.option(
+        "FLAGS",
+        "Flags that the log does not show, as the engine spells them: '--max-num-seqs 8'.",
+        shown=False,
+    ),
+]
+
+
 @with_groups
 def log(
-    file: Annotated[
-        str,
-        kinds.argument(
-            "FILE|-|URL",
-            "A log as it was pasted, - for stdin, or a running server: http://localhost:8000.",
-            completion.path,
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        kinds.model(
-            "Where the log does not say it: a name, a config.json, what estimate takes.",
-            shown="the log's",
-        ),
-    ] = None,
-    engine: Annotated[
-        str | None, options.engine_option("Whose log it is.", _ENGINES, "what the log shows")
-    ] = None,
-    gpu: Annotated[
-        str | None, options.gpu_option("The GPU, where the log does not name it.")
-    ] = None,
-    flags: Annotated[
-        str | None,
-        kinds.option(
-            "FLAGS",
-            "Flags that the log does not show, as the engine spells them: '--max-num-seqs 8'.",
-            shown=False,
-        ),
-    ] = None,
-    output: Output = Output(),
-) -> None:
+    file: _File, model: _Model = None, engine: _Engine = None, gpu: _Gpu = None,
+    flags: _Flags = None, output: Output = Output(),
+) -> None:  # fmt: skip
     """Whether an engine's start-up log is as it should be, and why.
 
     Example: kvcalc log vllm.log

@@ -1,5 +1,6 @@
 """``kvcalc report``: models as one page to send around: tables, plots, equations, a live form."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,39 +30,31 @@ def report(
     """
     spare(output, force)
     from kvcalc.convert.locate import locate
-    from kvcalc.deployment.estimation import EstimateQuestion, need_among
+    from kvcalc.deployment.estimation import EstimateQuestion
     from kvcalc.memory.layout import Layout
     from kvcalc.memory.workload import Asked
-    from kvcalc.report.page import html
-    from kvcalc.report.page.data import Question
+    from kvcalc.report.page.html import page_of
     from kvcalc.report.page.proofs import read
 
     proved = () if proofs is None else read(proofs)
-    context_tokens = options.tokens(context, "--context")
+    tokens = options.tokens(context, "--context")
     asked = Asked(
         # One form asks for all models: a model made for less says so in its notes.
-        context_tokens=8192 if context_tokens is None else context_tokens, batch_size=batch,
+        context_tokens=8192 if tokens is None else tokens, batch_size=batch,
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"), dtype=dtype,
         kv_dtype=kv_dtype, state_dtype=state_dtype, layout=Layout(tp),
     )  # fmt: skip
+    found = tuple(map(locate, track(models, len(models), "reading", quiet=quiet)))
+    command = _command(models, {
+        "--context": context, "--batch": str(batch) if batch > 1 else None,
+        "--encoder-context": encoder_context, "--dtype": dtype,
+        "--kv-dtype": kv_dtype if kv_dtype != "bf16" else None, "--state-dtype": state_dtype,
+        "--tp": str(tp) if tp > 1 else None,
+        "--proofs": None if proofs is None else proofs.name, "-o": output.name,
+    })  # fmt: skip
     question = EstimateQuestion(asked=asked, kv_dtype=kv_dtype)
-    found = tuple(locate(model) for model in track(models, len(models), "reading", quiet=quiet))
-    estimates = tuple(
-        need_among(item, question) for item in track(found, len(found), "computing", quiet=quiet)
-    )
-    page = html.render(
-        found,
-        estimates,
-        Question(estimates[0].workload, asked),
-        _command(models, {
-            "--context": context, "--batch": str(batch) if batch > 1 else None,
-            "--encoder-context": encoder_context, "--dtype": dtype,
-            "--kv-dtype": kv_dtype if kv_dtype != "bf16" else None, "--state-dtype": state_dtype,
-            "--tp": str(tp) if tp > 1 else None,
-            "--proofs": None if proofs is None else proofs.name, "-o": output.name,
-        }),
-        proved,
-    )  # fmt: skip
+    watch = partial(track, what="computing", quiet=quiet)
+    page = page_of(found, question, command, proved, watch)
     # A file's name need not be text; what is none of it shows as a question mark.
     data = page.encode("utf-8", "replace")
     write_file(output, data, force, (*models, *(() if proofs is None else (proofs,))))

@@ -8,12 +8,13 @@ security policy with the hashes of the page's own style and script lets nothing 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 
 from kvcalc import __version__
 from kvcalc.checks.expect import expect_findings
+from kvcalc.deployment.estimation import EstimateQuestion, need_among
 from kvcalc.errors import UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.claims import wrong_claims
@@ -33,17 +34,31 @@ MAX_BYTES = 1_000_000
 _PAGE = Path(__file__).parent
 
 
-def render(
+def page_of(
+    models: tuple[Found, ...],
+    question: EstimateQuestion,
+    command: str,
+    proofs: tuple[ProofLine, ...] = (),
+    watch: Callable[[Iterable[Found], int], Iterable[Found]] = lambda models, total: models,
+) -> str:
+    """The page of models, which opens with what the first was asked. command: what makes it again.
+    proofs: of a run of ``kvcalc verify``. watch: sees every model go by, and how many there are.
+
+    Raises UnsupportedError naming the model that has no answer, UsageError when there are so many models
+    that the page would pass ``MAX_BYTES``.
+    """
+    estimates = tuple(need_among(each, question) for each in watch(models, len(models)))
+    opening = Question(estimates[0].workload, question.asked)
+    return _render(models, estimates, opening, command, proofs)
+
+
+def _render(
     models: tuple[Found, ...],
     estimates: tuple[Estimate, ...],
     question: Question,
     command: str,
-    proofs: tuple[ProofLine, ...] = (),
+    proofs: tuple[ProofLine, ...],
 ) -> str:
-    """The whole page. command: what makes it again. proofs: of a run of ``kvcalc verify``.
-
-    Raises UsageError when there are so many models that the page would pass ``MAX_BYTES``.
-    """
     style = _file("page.css")
     script = "\n".join(_file(name) for name in ("recompute.js", "charts.js", "page.js"))
     names = ", ".join(estimate.spec.name for estimate in estimates)

@@ -80,20 +80,12 @@ def traffic_of(found: Found, lengths: Lengths, question: TrafficQuestion) -> Tra
     )
     encoder = workload.encoder_tokens
     function = compile_groups(groups_of(spec), workload.cache)
-    block, prefix = question.block_size or BLOCK_TOKENS, None
+    block, held_by, prefix = 0, question.engine, None
     if question.engine == NEED:
-        if question.engine_version is not None:
-            raise UsageError("--engine-version: name a serving engine for it")
-        held_by = "blocks"
-        stages = stage_functions(spec, groups_of(spec), workload.cache, workload.layout)
-        holds = [paged(stage, block) for stage in stages]
-        prefix = _prefix(stages)
-        stage_bytes = _quick(
-            lambda tokens: tuple([at(tokens, encoder) for at in holds]), function, block
-        )
+        block, held_by = question.block_size or BLOCK_TOKENS, "blocks"
+        stage_bytes, prefix = _in_blocks(spec, workload, question, function, block)
     else:
         _refuse_blocks(question)
-        block, held_by = 0, question.engine
         stage_bytes, said = _held(spec, workload, question)
         notes = (*said, *notes)
     result = traffic(
@@ -111,6 +103,22 @@ def traffic_of(found: Found, lengths: Lengths, question: TrafficQuestion) -> Tra
     return TrafficAnswer(spec.name, result, notes, found.path)
 
 
+def _in_blocks(
+    spec: ModelSpec,
+    workload: Workload,
+    question: TrafficQuestion,
+    function: CacheFunction,
+    block: int,
+) -> tuple[StageBytes, StageBytes]:
+    """What whole blocks of a rank of each stage hold of a request, and of a prefix."""
+    if question.engine_version is not None:
+        raise UsageError("--engine-version: name a serving engine for it")
+    stages = stage_functions(spec, groups_of(spec), workload.cache, workload.layout)
+    holds, encoder = [paged(stage, block) for stage in stages], workload.encoder_tokens
+    at = _quick(lambda tokens: tuple([each(tokens, encoder) for each in holds]), function, block)
+    return at, lambda tokens: tuple([shared_bytes(stage, tokens) for stage in stages])
+
+
 def _of_devices(layout: Layout, question: TrafficQuestion) -> Iterator[str]:
     """What ranks do not show without a memory to divide."""
     for option, ranks in (("--tp", layout.tensor), ("--pp", layout.pipeline)):
@@ -126,10 +134,6 @@ def _refuse_blocks(question: TrafficQuestion) -> None:
                           (question.prefix_tokens, "--shared-prefix")):  # fmt: skip
         if value is not None:
             raise UsageError(f"{option} is about blocks: leave --engine {question.engine} out")
-
-
-def _prefix(stages: list[CacheFunction]) -> StageBytes:
-    return lambda tokens: tuple(shared_bytes(stage, tokens) for stage in stages)
 
 
 def _held(

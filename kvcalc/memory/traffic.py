@@ -188,32 +188,20 @@ def traffic(
     stage_bytes: what is held on a rank of each stage; ``tensor`` ranks hold the like.
     prefix_stage_bytes: what that many tokens of a prefix take there.
     """
-    counts = sorted(lengths.totals.items())
     requests = lengths.num_requests
     prefix, shared = _prefix(lengths, prefix_tokens, prefix_stage_bytes, block_tokens or 1, tensor)
-    found: list[Percentile] = []
-    all_logical, seen = 0, 0
-    all_stages = [0] * len(stage_bytes(counts[0][0]))
-    for tokens, count in counts:
-        (need,), held = logical(tokens), stage_bytes(tokens)
-        all_logical += need * count
-        for stage, num_bytes in enumerate(held):
-            all_stages[stage] += num_bytes * count
-        seen += count
-        while len(found) < len(PERCENTILES) and seen * 100 >= PERCENTILES[len(found)] * requests:
-            found.append(
-                Percentile(
-                    percent=PERCENTILES[len(found)],
-                    tokens=tokens,
-                    logical_bytes=need,
-                    bytes=sum(held) * tensor,
-                    concurrency=_fit(available_bytes, held, 1),
-                    shared_concurrency=_fit_shared(available_bytes, held, shared, tokens, prefix),
-                )
-            )
-    num_tokens = sum(tokens * count for tokens, count in counts)
+
+    def percentile(percent: int, tokens: int, need: int, held: tuple[int, ...]) -> Percentile:
+        return Percentile(
+            percent=percent, tokens=tokens, logical_bytes=need, bytes=sum(held) * tensor,
+            concurrency=_fit(available_bytes, held, 1),
+            shared_concurrency=_fit_shared(available_bytes, held, shared, tokens, prefix),
+        )  # fmt: skip
+
+    all_logical, all_stages, found = _summed(lengths, logical, stage_bytes, percentile)
+    num_tokens = sum(tokens * count for tokens, count in lengths.totals.items())
     all_bytes = sum(all_stages) * tensor
-    concurrency = _fit(available_bytes, tuple(all_stages), requests)
+    concurrency = _fit(available_bytes, all_stages, requests)
     mean = _mean(requests, num_tokens, all_logical, all_bytes, concurrency)
     return Traffic(
         num_requests=requests,
@@ -227,6 +215,26 @@ def traffic(
         available_bytes=available_bytes,
         prefix=prefix,
     )
+
+
+def _summed(
+    lengths: Lengths, logical: StageBytes, stage_bytes: StageBytes,
+    percentile: Callable[[int, int, int, tuple[int, ...]], Percentile],
+) -> tuple[int, tuple[int, ...], list[Percentile]]:  # fmt: skip
+    """The need of all requests, what a rank of each stage holds of them all, and the percentiles."""
+    counts, requests = sorted(lengths.totals.items()), lengths.num_requests
+    found: list[Percentile] = []
+    all_logical, seen = 0, 0
+    all_stages = [0] * len(stage_bytes(counts[0][0]))
+    for tokens, count in counts:
+        (need,), held = logical(tokens), stage_bytes(tokens)
+        all_logical += need * count
+        for stage, num_bytes in enumerate(held):
+            all_stages[stage] += num_bytes * count
+        seen += count
+        while len(found) < len(PERCENTILES) and seen * 100 >= PERCENTILES[len(found)] * requests:
+            found.append(percentile(PERCENTILES[len(found)], tokens, need, held))
+    return all_logical, tuple(all_stages), found
 
 
 def _mean(

@@ -160,19 +160,7 @@ def capacity(spec: ModelSpec, request: Exllamav3Flags) -> CapacityResult:
     )
     fixed = slots * sum(one.row_bytes * one.taken(0, PAGE) * len(one.layers)
                         for one in layers if one.once or one.ring is not None)  # fmt: skip
-    tokens, memory = request.tokens, request.available
-    if tokens is None:
-        if memory is None:
-            raise UsageError(
-                "say how large the cache is: --tokens N (max_num_tokens), or --available SIZE"
-            )
-        tokens = max(0, memory.bytes - fixed) // (token * PAGE) * PAGE if token else 0
-        if not tokens:
-            raise UsageError(f"{memory} holds no page beside {slots} slots of {fixed:,} bytes: fewer "
-                             "with --max-num-seqs (max_batch_size)")  # fmt: skip
-    elif tokens % PAGE:
-        raise UsageError(f"--tokens {tokens}: max_num_tokens is a multiple of {PAGE}: "
-                         f"{tokens // PAGE * PAGE} or {-(-tokens // PAGE) * PAGE}")  # fmt: skip
+    tokens, memory = _tokens(request, token * PAGE, slots, fixed), request.available
     longest = request.max_model_len or spec.max_position_embeddings
     blocks, each = tokens // PAGE, -(-(longest or 0) // PAGE)
     return CapacityResult(
@@ -199,6 +187,25 @@ def capacity(spec: ModelSpec, request: Exllamav3Flags) -> CapacityResult:
                f"{slots} slots (max_batch_size), used or not"),
         notes=_notes(layers, request),
     )  # fmt: skip
+
+
+def _tokens(request: Exllamav3Flags, page_bytes: int, slots: int, fixed: int) -> int:
+    """The tokens of the pages. fixed: bytes of the slots. Raises as ``capacity``."""
+    tokens, memory = request.tokens, request.available
+    if tokens is not None:
+        if tokens % PAGE:
+            raise UsageError(f"--tokens {tokens}: max_num_tokens is a multiple of {PAGE}: "
+                             f"{tokens // PAGE * PAGE} or {-(-tokens // PAGE) * PAGE}")  # fmt: skip
+        return tokens
+    if memory is None:
+        raise UsageError(
+            "say how large the cache is: --tokens N (max_num_tokens), or --available SIZE"
+        )
+    tokens = max(0, memory.bytes - fixed) // page_bytes * PAGE if page_bytes else 0
+    if not tokens:
+        raise UsageError(f"{memory} holds no page beside {slots} slots of {fixed:,} bytes: fewer "
+                         "with --max-num-seqs (max_batch_size)")  # fmt: skip
+    return tokens
 
 
 def _caches(layers: tuple[Kept, ...], tokens: int, slots: int) -> Iterator[Cache]:

@@ -102,16 +102,18 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
         "layer_types": [*["sliding_attention"] * 3, "full_attention"] * 9,
         "headwise_attn_output_gate": True, "tie_word_embeddings": True,
     }, 4_112_079_360, 36_864),
-    # apple/OpenELM-270M: (5 * 3 + 7 * 4 + 4 * 5) * 2 * 64 * 2.
-    ("openelm-270m", {
-        "model_type": "openelm", "model_dim": 1280, "num_transformer_layers": 16, "head_dim": 64,
-        "num_query_heads": [*[12] * 5, *[16] * 7, *[20] * 4],
-        "num_kv_heads": [*[3] * 5, *[4] * 7, *[5] * 4],
-        "ffn_multipliers": [0.5, 0.73, 0.97, 1.2, 1.43, 1.67, 1.9, 2.13, 2.37, 2.6, 2.83, 3.07, 3.3,
-                            3.53, 3.77, 4.0],
+    # apple/OpenELM-1_1B: (3 * 4 + 7 * 5 + 8 * 6 + 6 * 7 + 4 * 8) * 2 * 64 * 2.
+    ("openelm-1.1b", {
+        "model_type": "openelm", "model_dim": 2048, "num_transformer_layers": 28, "head_dim": 64,
+        "num_query_heads": [*[16] * 3, *[20] * 7, *[24] * 8, *[28] * 6, *[32] * 4],
+        "num_kv_heads": [*[4] * 3, *[5] * 7, *[6] * 8, *[7] * 6, *[8] * 4],
+        "ffn_multipliers": [0.5, 0.63, 0.76, 0.89, 1.02, 1.15, 1.28, 1.41, 1.54, 1.67, 1.8, 1.93,
+                            2.06, 2.19, 2.31, 2.44, 2.57, 2.7, 2.83, 2.96, 3.09, 3.22, 3.35, 3.48,
+                            3.61, 3.74, 3.87, 4.0],
         "ffn_dim_divisor": 256, "ffn_with_glu": True, "normalize_qk_projections": True,
+        "num_gqa_groups": 4, "qkv_multipliers": [0.5, 1.0], "rope_max_length": 4096,
         "share_input_output_layers": True, "vocab_size": 32_000, "max_context_length": 2048,
-    }, 271_527_168, 16_128),
+    }, 1_079_891_456, 43_264),
 ]  # fmt: skip
 
 

@@ -143,5 +143,6 @@ CAUSAL: dict[str, Writer] = {
     "bailing_hybrid": bailing_hybrid,
     "longcat_flash": longcat,
     "minicpm3": minicpm3,
+    "youtu": minicpm3,
     "mistral4": deepseek,
 }

@@ -163,6 +163,16 @@ def xlstm(s: Stack) -> Values:
     }  # fmt: skip
 
 
+def olmo_hybrid(s: Stack) -> Values:
+    names = ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim",
+             "linear_value_head_dim", "linear_conv_kernel_dim")  # fmt: skip
+    values = base(s) | heads(s, head_dim=False) | dense(s) | {"attention_bias": s.bias()}
+    return values | {name: s.mixer(name) for name in names} | {
+        "layer_types": ["linear_attention" if b.attention is None else "full_attention"
+                        for b in s.blocks],
+    }  # fmt: skip
+
+
 CAUSAL: dict[str, Writer] = {
     "bamba": bamba,
     "falcon_h1": falcon_h1,
@@ -175,6 +185,7 @@ CAUSAL: dict[str, Writer] = {
     "mamba2": mamba2,
     "minimax": minimax,
     "nemotron_h": nemotron_h,
+    "olmo_hybrid": olmo_hybrid,
     "rwkv": rwkv,
     "xlstm": xlstm,
     "zamba2": zamba2,

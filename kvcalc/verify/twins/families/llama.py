@@ -1,7 +1,16 @@
 """Llama and its line: dense models that differ in biases, windows and norms."""
 
 from kvcalc.verify.twins.stack import Stack
-from kvcalc.verify.twins.values import Values, Writer, base, dense, dense_model, heads, windowed
+from kvcalc.verify.twins.values import (
+    Values,
+    Writer,
+    base,
+    dense,
+    dense_model,
+    full_or_sliding,
+    heads,
+    windowed,
+)
 
 
 def llama(s: Stack) -> Values:
@@ -82,6 +91,15 @@ def granite(s: Stack) -> Values:
     }  # fmt: skip
 
 
+def granite_swa(s: Stack) -> Values:
+    return granite(s) | {"head_dim": s.attention("head_dim"), "sliding_window": s.window(),
+                         "layer_types": full_or_sliding(s)}  # fmt: skip
+
+
+def hyperclovax(s: Stack) -> Values:
+    return llama(s) | {"use_post_norm": {block.num_norms for block in s.blocks} == {4}}
+
+
 CAUSAL: dict[str, Writer] = {
     "llama": llama,
     "apertus": dense_model,
@@ -93,7 +111,11 @@ CAUSAL: dict[str, Writer] = {
     "glm": dense_model,
     "glm4": dense_model,
     "granite": granite,
+    "granite_swa": granite_swa,
     "hunyuan_v1_dense": dense_model,
+    "hyperclovax": hyperclovax,
+    "iquestcoder": llama,
+    "jais2": llama,
     "internlm3": internlm3,
     "ministral3": windowed,
     "mistral": windowed,

@@ -8,6 +8,7 @@ from kvcalc.verify.twins.values import (
     deepseek_experts,
     dense,
     dense_model,
+    full_or_sliding,
     heads,
     local_experts,
     moe,
@@ -112,19 +113,41 @@ def mimo(s: Stack) -> Values:
     }  # fmt: skip
 
 
+def solar_open(s: Stack) -> Values:
+    return dense_model(s) | deepseek_experts(s)
+
+
+def mellum(s: Stack) -> Values:
+    return dense_model(s) | moe(s) | {
+        "sliding_window": s.window(), "layer_types": full_or_sliding(s),
+        "mlp_layer_types": ["sparse" if b.ffn in s.experts else "dense" for b in s.blocks],
+    }  # fmt: skip
+
+
+def kolibri1(s: Stack) -> Values:
+    return base(s) | heads(s) | moe(s, experts="num_local_experts") | {
+        "sliding_window": s.window(), "layer_types": full_or_sliding(s),
+        "shared_expert_intermediate_size": s.expert("shared_expert_intermediate_size"),
+    }  # fmt: skip
+
+
 CAUSAL: dict[str, Writer] = {
     "dbrx": dbrx,
     "dots1": dots1,
+    "flex_olmo": olmoe,
     "ernie4_5_moe": ernie_moe,
     "glm4_moe": glm4_moe,
     "gpt_oss": gpt_oss,
     "granitemoe": granitemoe,
     "hunyuan_v1_moe": hunyuan_moe,
+    "kolibri1": kolibri1,
     "llama4": llama4,
+    "mellum": mellum,
     "mimo_v2_flash": mimo,
     "minimax_m2": minimax_m2,
     "minimax_m3_vl": minimax_m3,
     "mixtral": mixtral,
     "olmoe": olmoe,
+    "solar_open": solar_open,
     "phimoe": phimoe,
 }

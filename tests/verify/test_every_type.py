@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "kvcalc"
 NOT_OF_THE_MODEL = {
     "ModelSpec": {"name", "source", "hub_id", "released", "model_type", "checkpoint", "notes", "left_out",
                   "max_position_embeddings", "weight_dtypes", "weight_formats", "declared_cache",
-                  "expect", "budgets", "mtp"},
+                  "quantized_by", "expect", "budgets", "mtp"},
     "Expect": None, "Budget": None, "MultiTokenPrediction": None, "PublishedCount": None,
 }  # fmt: skip
 

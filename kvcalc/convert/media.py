@@ -19,7 +19,7 @@ from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import UNHEARD, image_rule
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
-from kvcalc.media.published import Kind, published, published_config
+from kvcalc.media.published import Kind, of_type, published, published_config
 from kvcalc.media.remote_code import OWN_CODE
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source, short
@@ -108,7 +108,12 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
     """Where the settings are from, when not from a file of the model's, and what they leave open."""
     if kind == "video" and model_type in WORDED:
         yield _said_of_words(model_type, source)
-    if source.published:
+    if source.typical:
+        yield (
+            f"{_WORDS[kind]} as the {source.published} of {source.typical} sets the processor "
+            f"({_flat(source.settings or {})}): none lies beside this config.json; the model's own decides"
+        )
+    elif source.published:
         yield (
             f"{_WORDS[kind]} as the published {source.published} sets the processor "
             f"({_flat(source.settings or {})}), unless the server sets it otherwise"
@@ -205,7 +210,12 @@ def _source(spec: ModelSpec, where: str, kind: Kind) -> tuple[str, Source]:
         values = read_json(config)
         stated = values.get("model_type")
         settings, files = _settings(config.parent, kind)
-        return str(stated or spec.model_type), Source(values, settings, files=files)
+        model_type = str(stated or spec.model_type)
+        usual = of_type(model_type, kind) if settings is None else None
+        if usual is not None:
+            whose, own = usual
+            return model_type, Source(values, own.settings, own.file, whose)
+        return model_type, Source(values, settings, files=files)
     model_type = spec.model_type or ""
     known = published(spec.hub_id, kind)
     return _WHOLE.get(model_type, model_type), Source(

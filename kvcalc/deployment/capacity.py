@@ -39,7 +39,7 @@ class Question:
     is stated, and whose kernels decide formats. utilization: the share of it that the engine may use,
     None its own. dtype: the weights' format. flags: the engine's own, None where they were not said.
     draft: the model that drafts. adapters: of LoRA, in the engine's slots. largest_item: what
-        the server plans for of images, videos and sounds.
+    the server plans for of images, videos and sounds.
     """
 
     engine: str = SERVING

@@ -1,6 +1,6 @@
 """Which of several models fit: ``kvcalc fit`` of patterns, folders and names, and the engine it takes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from kvcalc.convert.locate import locate
 from kvcalc.convert.seen import with_media
@@ -53,9 +53,10 @@ def which(
     unread = request.record.unread(request.engine_version)
     names = list(dict.fromkeys(expand(models)))
     questions, refused = [], None
+    seen: dict[str, tuple[str, ...]] = {}
     for name in names:
         try:
-            questions.append(_question(name, asked, request, find))
+            questions.append(_question(name, asked, request, seen, find))
         except SpecError:
             raise
         except KvcalcError as error:
@@ -74,7 +75,7 @@ def which(
     return Choices(
         device=device, request=first, version=request.engine_version or record.version,
         measured=measured, choices=choices, why=why,
-        notes=(*lack, *unread, *request.notes, *_found(names, find),
+        notes=(*lack, *unread, *request.notes, *_found(names, find), *_said(seen),
                *_notes(device, questions[0][1], first, measured)),
     )  # fmt: skip
 
@@ -94,14 +95,33 @@ def side_by_side(
     names = expand(models)
     if len(names) < 2:
         raise UsageError("--together is of several models: name two, or leave it out")
-    return together(device, (_question(name, asked, request) for name in names), why)
+    seen: dict[str, tuple[str, ...]] = {}
+    found = together(device, [_question(name, asked, request, seen) for name in names], why)
+    return changed(found, notes=(*found.notes, *_said(seen)))
+
+
+def _said(seen: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """What each model makes of what is put in; of several, with the names of those that agree."""
+    of: dict[str, list[str]] = {}
+    for name, notes in seen.items():
+        for note in notes:
+            of.setdefault(note, []).append(name)
+    for note, names in of.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield note if len(seen) == 1 else f"{', '.join(names[:_NAMED])}{more}: {note}"
+
+
+# So many models are named before a note that they share.
+_NAMED = 3
 
 
 def _question(
-    name: str, asked: Asked, request: FitRequest, find: Callable[[str], Found] = locate
-) -> AskedOf:
+    name: str, asked: Asked, request: FitRequest, seen: dict[str, tuple[str, ...]],
+    find: Callable[[str], Found] = locate,
+) -> AskedOf:  # fmt: skip
+    """seen: where what it makes of what is put in is noted."""
     found = find(name)
-    put, _ = with_media(asked, found.spec, found.path, request.engine)
+    put, seen[name] = with_media(asked, found.spec, found.path, request.engine)
     workload = choose_workload(found.spec, put)[0]
     return name, Planner(found.spec), changed(request, workload=workload)
 
@@ -113,6 +133,10 @@ def _notes(
     if record.placed is not None:
         if record.placed_note:
             yield record.placed_note
+        if record.files and planner.spec.towers and not request.workload.media:
+            yield (
+                "a projector (--mmproj) lies on the device only where something is to be seen (--images 1)"
+            )
         if record.name != "llama.cpp":
             yield (
                 f"context and slots as asked, not {record.words}'s defaults: 'kvcalc fit MODEL --dtype "

@@ -10,6 +10,8 @@ from kvcalc.media.words import MAX_SECONDS, MAX_SIDE, Image
 if TYPE_CHECKING:
     from fractions import Fraction
 
+# Of two numbers the first is a width from here on; below it might be a count.
+_SIDE = 64
 # More items than a request can hold at one token each.
 MAX_ITEMS = 1 << 20
 
@@ -70,10 +72,14 @@ class Videos:
 
 
 def images(text: str) -> Images:
-    """``10`` or ``4x1920x1080``. Raises UsageError for anything else."""
-    match = re.fullmatch(r"(\d{1,7})(?:x(\d{1,6})x(\d{1,6}))?", text.strip().lower())
+    """``10``, ``4x1920x1080`` or, for one, ``1920x1080``. Raises UsageError for anything else."""
+    said = text.strip().lower()
+    pair = re.fullmatch(r"(\d{1,6})x(\d{1,6})", said)
+    if pair is not None and min(int(pair[1]), int(pair[2])) >= _SIDE:
+        said = f"1x{said}"
+    match = re.fullmatch(r"(\d{1,7})(?:x(\d{1,6})x(\d{1,6}))?", said)
     if match is None:
-        hint = f"; for one image write 1x{text}" if re.fullmatch(r"\d+x\d+", text.lower()) else ""
+        hint = f"; {pair[1]} images are {pair[1]}xWIDTHxHEIGHT, one is 1x{said}" if pair else ""
         raise UsageError(f"--images {text!r}: write a number, or NUMBERxWIDTHxHEIGHT{hint}")
     count = _count(int(match[1]), "--images")
     if match[2] is None:

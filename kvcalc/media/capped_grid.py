@@ -50,5 +50,6 @@ class CappedGrid:
     def largest(self) -> Image:
         factor = self.patch_size * self.merge_size
         root = math.isqrt(self.max_image_tokens)
-        sides = [n for n in range(max(1, root - 64), root + 1)]
+        # The squarest first, which stands among equals.
+        sides = range(root, max(0, root - 65), -1)
         return most(self, [Image(self.max_image_tokens // n * factor, n * factor) for n in sides])

@@ -107,6 +107,29 @@ _CONFIGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+# A model_type -> how the models published under it are set, all that were read alike; what stands in for
+# a config.json without a processor's file beside it. whose: by their names.
+_TYPES: Mapping[str, tuple[str, Mapping[Kind, Published]]] = {
+    "qwen2_vl": ("Qwen2-VL", {"image": _QWEN2, "video": _QWEN2}),
+    "qwen2_5_vl": ("Qwen2.5-VL", {"image": _QWEN2, "video": _QWEN2}),
+    **dict.fromkeys(
+        ("qwen3_vl", "qwen3_vl_moe"), ("Qwen3-VL", {"image": _QWEN3, "video": _QWEN3_VIDEO})
+    ),
+    **dict.fromkeys(
+        ("qwen3_5", "qwen3_5_moe"), ("Qwen3.5", {"image": _QWEN3, "video": _QWEN3_VIDEO})
+    ),
+    "glm_ocr": ("GLM-OCR", {"image": _GLM}),
+    "gemma3": ("Gemma 3", {"image": _GEMMA3}),
+    "dots_ocr": ("dots.ocr", {"image": _DOTS_OCR}),
+}
+
+
+def of_type(model_type: str, kind: Kind) -> tuple[str, Published] | None:
+    """Whose processors are published for a type, and how they are set; None where they were not read."""
+    name, found = _TYPES.get(model_type, ("", {}))
+    return (name, found[kind]) if kind in found else None
+
+
 def published(hub_ids: Sequence[str], kind: Kind) -> Published | None:
     """How a published model's processor of this kind is set; None where it was not read."""
     return next((found[kind] for found in _of(_MODELS, hub_ids) if kind in found), None)

@@ -18,12 +18,14 @@ class Source:
     """config.json and the processor's settings.
 
     settings: None where there is no such file. published: the name of the model's file on the Hub that
-    they are known of, where they were read from none here. files: key of settings -> its file.
+    they are known of, where they were read from none here; typical: whose it is, where the model may be
+    another of the same type. files: key of settings -> its file.
     """
 
     config: Mapping[str, Any]
     settings: Mapping[str, Any] | None
     published: str = ""
+    typical: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, *keys: str, default: int, most: int = MAX_PIXELS) -> int:

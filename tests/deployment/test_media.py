@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.convert.locate import load
 from kvcalc.deployment.overhead import overheads
@@ -116,3 +117,27 @@ def test_estimate_and_several_models_hold_the_same_bound(capsys: Capture) -> Non
     )
     _, found = asked(capsys, line)
     assert {each["context_tokens"] for each in found["models"]} == {8192 + 4098}
+
+
+# Each of several models, and of several formats, makes what it makes of the same image.
+def test_a_choice_says_what_is_seen() -> None:
+    models = ["qwen3-vl-4b", "gemma-3-4b"]
+    found = kvcalc.which(models, "rtx-4090", context_tokens=1024, images="1920x1080")
+    assert [note for note in found.notes if "x image" in note] == [
+        "qwen3-vl-4b: 1 x image of 1920x1080: 2,040 tokens and 2 separators each",
+        "gemma-3-4b: 1 x image of 1920x1080: 256 tokens and 4 separators each",
+    ]
+    beside = "a projector (--mmproj) lies on the device only where something is to be seen"
+    for images, expected in ((None, 1), ("2", 0)):
+        alone = kvcalc.which(
+            "qwen3-vl-4b", "rtx-4090", context_tokens=1024, engine="llama.cpp", images=images
+        )
+        assert sum(note.startswith(beside) for note in alone.notes) == expected
+
+
+def test_models_side_by_side_say_what_they_see(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "qwen3-vl-2b", "qwen3-vl-4b", "--together", "--gpu", "h100", "--context", "1k",
+              "--images", "1920x1080"])  # fmt: skip
+    out = capsys.readouterr().out
+    assert "qwen3-vl-2b, qwen3-vl-4b: 1 x image of 1920x1080: 2,040 tokens" in out

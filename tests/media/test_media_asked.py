@@ -26,10 +26,11 @@ PUBLISHED = {"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "merg
 def test_written_as_people_write_them() -> None:
     assert (images("10").count, images("10").size) == (10, None)
     assert (images("4x1920x1080").count, images("4x1920x1080").size) == (4, Image(1920, 1080))
+    assert (images("1920x1080").count, images("1920x1080").size) == (1, Image(1920, 1080))
     assert (sounds("2x1.5s").count, sounds("2x1.5s").seconds * 2) == (2, 3)
 
 
-@pytest.mark.parametrize("text", ["0", "1920x1080", "1x0x10", "1x99999x1", "-1", "x", ""])
+@pytest.mark.parametrize("text", ["0", "4x1080", "1920x63", "1x0x10", "1x99999x1", "-1", "x", ""])
 def test_refused_images(text: str) -> None:
     with pytest.raises(kvcalc.UsageError, match="--images"):
         images(text)
@@ -56,11 +57,15 @@ def test_cross_attention_keeps_every_tile() -> None:
     assert (answer.workload.context_tokens, answer.workload.encoder_tokens) == (1026, 12808)
 
 
-@pytest.mark.parametrize(("settings", "tokens"), [(None, 1230), (PUBLISHED, 15301)])
+CLASS = PUBLISHED | {"max_pixels": 1003520}
+
+
+@pytest.mark.parametrize(("settings", "tokens"), [(None, 15301), (CLASS, 1230), (PUBLISHED, 15301)])
 def test_the_file_beside_the_config_decides(
     tmp_path: Path, settings: dict[str, int] | None, tokens: int
 ) -> None:
-    """4000x3000: 1,230 tokens with the class's bounds, 15,301 with the published ones (5.23.0)."""
+    """4000x3000: 1,230 tokens with the class's bounds, 15,301 with the published ones (5.23.0), which
+    stand in where no file lies beside: all models of the type that were read have them."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), "utf-8")
     if settings is not None:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings), "utf-8")
@@ -70,7 +75,7 @@ def test_the_file_beside_the_config_decides(
     assert answer.to_dict()["workload"]["media"] == [
         {"kind": "image", "count": 1, "size": "4000x3000", "tokens": tokens, "separators": 2}
     ]
-    assumed = any("by default" in note for note in answer.assumptions)
+    assumed = any("preprocessor_config.json of Qwen2.5-VL sets" in n for n in answer.assumptions)
     assert assumed is (settings is None)
     fit = kvcalc.fit(tmp_path, "h100", context_tokens=100, images="1x4000x3000", engine="logical")
     assert fit.request.workload.context_tokens == 102 + tokens

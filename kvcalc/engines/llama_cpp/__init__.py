@@ -67,7 +67,6 @@ ENGINE = Engine(
     placed=_placed,
     files=True,
     placed_note="every layer and cache on the device, at the upper end of the bands: with --ram, or a "
-    "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too; a projector (--mmproj) "
-    "lies there only where something is to be seen (--images 1)",
+    "--dtype, 'kvcalc fit MODEL' places experts and layers in RAM, too",
     runs_on=_runs_on,
 )

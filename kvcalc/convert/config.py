@@ -11,7 +11,7 @@ Three rules keep an import from being a plausible guess.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -380,7 +380,7 @@ class Config:
 
     def finish(self) -> None:
         """Refuse what the file says and nothing has accounted for; note what was ignored."""
-        refused: dict[str, str] = {}
+        refused = dict(self._twice())
         ignored: list[str] = []
         for key, value in self._values.items():
             if key in self._read or is_ignored(key):
@@ -408,6 +408,15 @@ class Config:
             self.assumptions.append(f"ignored {len(ignored) - MAX_NAMED:,} more keys")
         if refused:
             self._refuse(refused)
+
+    def _twice(self) -> Iterator[tuple[str, str]]:
+        """Keys that say a field again, otherwise: transformers takes the one that is set last."""
+        for key, own in self._aliases.items():
+            said, again = self._values.get(own), self._values.get(key)
+            # KimiLinearConfig has a field whose name it maps to another.
+            if key in self._defaults or said is None or again is None or said == again:
+                continue
+            yield key, f"contradicts {own} = {short(said)}, which is the same field"
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from kvcalc.convert.config import Config
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.errors import KvcalcError, SpecError, UnsupportedError
+from tests.convert.measured import drawn
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
@@ -53,6 +54,39 @@ def test_known_fields_with_unaccounted_values(config: dict[str, Any], field: str
     with pytest.raises(UnsupportedError) as error:
         convert(config)
     assert field in error.value.message
+
+
+# transformers 5.23 builds the second number of each: one field under two names (attribute_map, or a rule of
+# the class), the one that is set last.
+@pytest.mark.parametrize(
+    ("model_type", "first", "again"),
+    [
+        ("deepseek_v3", {"n_routed_experts": 8}, {"num_local_experts": 16}),
+        ("deepseek_v32", {"n_routed_experts": 8}, {"num_experts": 16}),
+        ("bart", {"encoder_layers": 2}, {"num_hidden_layers": 4}),
+        ("glm4_moe_lite", {"qk_rope_head_dim": 64}, {"head_dim": 32}),
+        ("xlstm", {"hidden_size": 128}, {"embedding_dim": 64}),
+        ("longcat_flash", {"num_layers": 2}, {"num_hidden_layers": 6}),
+        ("longcat_flash", {}, {"router_bias": True}),
+        ("zamba2", {}, {"attention_head_dim": 64}),
+    ],
+)
+def test_a_field_that_is_said_twice(
+    model_type: str, first: dict[str, Any], again: dict[str, Any]
+) -> None:
+    config = drawn(model_type, 0) | first
+    convert(config)
+    [key] = again
+    with pytest.raises(UnsupportedError, match=key):
+        convert(config | again)
+
+
+def test_an_older_name_of_the_experts_alone() -> None:
+    """transformers 5.23, DeepseekV32Config.__post_init__: num_experts is n_routed_experts."""
+    config = drawn("deepseek_v32", 0)
+    number = config.pop("n_routed_experts")
+    again = convert(config | {"num_experts": number}).spec
+    assert again.blocks == convert(config | {"n_routed_experts": number}).spec.blocks
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,14 @@ def glm4_moe_lite(c: Config) -> ModelSpec:
 
 def sparse_indexed(c: Config) -> ModelSpec:
     """DeepSeek-V3.2 and GLM-5: latent attention with an indexer, in every layer or in some."""
+    c.also("n_routed_experts", "num_experts")
     ffns = mlp_kinds(c, lambda: first_dense(c, c.count("first_k_dense_replace")))
     c.fixed("moe_layer_freq", 1, what="experts in some of the later layers only")
     c.fixed("mlp_bias", False, None, what="biases in the feed-forward layers")
     if c.has("layer_types"):
         names = dict.fromkeys(("indexed_attention", "deepseek_sparse_attention"), "indexed")
         kinds(c, "layer_types", names, list)
-    c.skip("layer_types", "num_key_value_heads", "head_dim", "qk_head_dim", "num_experts",
+    c.skip("layer_types", "num_key_value_heads", "head_dim", "qk_head_dim",
            "indexer_rope_interleave", "index_share_for_mtp_iteration")  # fmt: skip
     bias = latent_bias(c)
     made = {"full": mla(c, bias=bias, indexer=indexer(c)), "shared": mla(c, bias=bias)}
@@ -171,10 +172,12 @@ def dots1(c: Config) -> ModelSpec:
 
 def longcat_flash(c: Config) -> ModelSpec:
     """Each layer of the config is two attentions and two dense layers, with experts across."""
-    for key in ("num_hidden_layers", "head_dim", "qk_head_dim", "num_key_value_heads"):
-        c.skip(key)
-    c.skip("mla_scale_q_lora", "mla_scale_kv_lora", "zero_expert_type", "attention_method",
-           "router_bias", "intermediate_size", "moe_intermediate_size")  # fmt: skip
+    c.agree("num_hidden_layers", 2 * c.number("num_layers"))
+    c.agree("qk_head_dim", c.number("qk_nope_head_dim") + c.number("qk_rope_head_dim"))
+    c.fixed("router_bias", False, None, what="a bias of the router's matrix")
+    c.skip("head_dim", "num_key_value_heads", "mla_scale_q_lora", "mla_scale_kv_lora",
+           "zero_expert_type", "attention_method", "intermediate_size",
+           "moe_intermediate_size")  # fmt: skip
     zero = c.count("zero_expert_num")
     width = c.number("ffn_hidden_size")
     attention = mla(c, bias=latent_bias(c))

@@ -353,7 +353,7 @@ def zamba2(c: Config) -> ModelSpec:
     )  # fmt: skip
     c.fixed("use_conv_bias", True, what="transformers' Zamba2 always has the convolution's bias")
     c.skip("use_mem_eff_path", "use_long_context", "mamba_headdim", "kv_channels",
-           "num_query_groups", "attention_hidden_size", "attention_head_dim", "hybrid_layer_ids",
+           "num_query_groups", "hybrid_layer_ids",
            "ffn_hidden_size", "num_mem_blocks", "use_shared_mlp_adapter", "use_mem_rope",
            "rope_theta", "gated_linear_unit", "layers_block_type", "lora_rank",
            "ft_lora", "state_size", "expansion_factor", "vocab_pad")  # fmt: skip
@@ -363,9 +363,11 @@ def zamba2(c: Config) -> ModelSpec:
         adapter_rank=c.number("adapter_rank"), intermediate_size=size,
         use_shared_attention_adapter=c.flag("use_shared_attention_adapter"),
     )  # fmt: skip
-    attention = softmax(
-        c, head_dim=c.divide("hidden_size", 2 * width, c.num_heads), attention_hidden_size=2 * width
-    )
+    head_dim = c.divide("hidden_size", 2 * width, c.num_heads)
+    attention = softmax(c, head_dim=head_dim, attention_hidden_size=2 * width)
+    c.agree("attention_hidden_size", 2 * width)
+    for key in ("attention_head_dim", "head_dim"):
+        c.agree(key, head_dim)
     # The block norms its input, twice as wide as the stream, and what its attention gives.
     blocks = c.number("num_mem_blocks")
     layers: list[Layer] = []

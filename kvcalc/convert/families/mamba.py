@@ -116,8 +116,8 @@ def xlstm(c: Config) -> ModelSpec:
     """xLSTM 7B: mLSTM and a gated feed-forward layer, its width rounded up."""
     c.fixed("weight_mode", "single", what="fused weights")
     c.fixed("add_out_norm", True, what="a stack without its last norm")
-    for key in ("embedding_dim", "num_blocks"):
-        c.skip(key)
+    c.agree("embedding_dim", c.hidden_size)
+    c.agree("num_blocks", c.num_layers)
     heads, width = c.number("num_heads"), c.hidden_size
     qk, v = int(width * c.real("qk_dim_factor")), int(width * c.real("v_dim_factor"))
     if c.flag("use_bias"):

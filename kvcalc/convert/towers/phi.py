@@ -40,8 +40,8 @@ def phi4_multimodal(whole: Whole) -> "dict[str, Tower]":
 
 def _conformer(c: Config) -> GatedConformer:
     c.skip("activation", "chunk_size", "left_chunk", "dropout_rate", "conv_activation",
-           "conv_glu_type", "nemo_activation", "downsample_rate", "audio_token_id", "feature_layer",
-           "nemo_final_size")  # fmt: skip
+           "conv_glu_type", "nemo_activation", "audio_token_id", "feature_layer")  # fmt: skip
+    c.fixed("downsample_rate", 1, what="a projector of several steps of sound")
     width = c.hidden_size
     for key in ("ext_pw_out_channel", "depthwise_separable_out_channel"):
         if c.number(key) != width:
@@ -51,6 +51,7 @@ def _conformer(c: Config) -> GatedConformer:
     halvings = times.bit_length() - 1
     if 2**halvings != times or not halvings:
         c.refuse("time_reduction", "only powers of two are accounted for")
+    c.agree("nemo_final_size", -(-c.number("input_size") // times))
     both = 1 if c.flag("bias_symmetric") else 2
     return GatedConformer(
         kind="gated_conformer", num_mel_bins=c.number("input_size"),

@@ -12,7 +12,7 @@ transformers_utils/configs/{eagle,speculators}; sgl-project/SpecForge, specforge
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -222,9 +222,7 @@ def _of_eagle3(c: Config, layers: str, stored: bool, mask: bool) -> ModelSpec:
         for index, window in enumerate(windows)
     ]  # fmt: skip
     inside = c.table("eagle_config")
-    ids = inside.get("eagle_aux_hidden_state_layer_ids") or c.listed(
-        "eagle_aux_hidden_state_layer_ids", None, None
-    )
+    ids = _target_layers(c, "eagle_config", ("eagle_aux_hidden_state_layer_ids",))
     count: int | None = c.maybe("num_aux_hidden_states", None) or len(ids or (0, 0, 0))
     if inside.get("use_aux_hidden_state") is False:
         count = None
@@ -259,16 +257,34 @@ def _dflash_layers(c: Config) -> tuple[list[Block], int]:
               ffn=gated(c))
         for window in windows
     ]  # fmt: skip
-    ids: Any = None
-    for key in (
-        "aux_hidden_state_layer_ids",
-        "target_layer_ids",
-        "eagle_aux_hidden_state_layer_ids",
-    ):
-        ids = ids or inside.get(key) or c.listed(key, None, None)
-    if ids is not None and not (isinstance(ids, list) and all(type(each) is int for each in ids)):
-        c.wrong("dflash_config.target_layer_ids", f"expected a list of layers, found {short(ids)}")
+    c.maybe("block_size", None)
+    ids = _target_layers(c, "dflash_config", (
+        "aux_hidden_state_layer_ids", "target_layer_ids", "eagle_aux_hidden_state_layer_ids",
+    ))  # fmt: skip
     return blocks, len(ids) if ids else c.num_layers
+
+
+def _target_layers(c: Config, table: str, keys: Sequence[str]) -> list[int] | None:
+    """Whose hidden states the draft reads: layers of the model that it drafts for, of which the file may
+    say how many there are (hidden states are one more: the embedding's). None where it does not say."""
+    inside, layers = c.table(table), c.maybe("num_target_layers", None)
+    said: dict[str, Any] = {}
+    for key in keys:
+        for name, ids in ((f"{table}.{key}", inside.get(key)), (key, c.listed(key, None, None))):
+            if ids is None or ids == []:
+                continue
+            if not isinstance(ids, list) or not all(
+                type(each) is int and each >= 0 for each in ids
+            ):
+                c.wrong(name, f"expected a list of layers, found {short(ids)}")
+            if layers is not None and max(ids) > layers:
+                c.wrong(name, f"layer {max(ids)} of a model of {layers} (num_target_layers)")
+            said[name] = ids
+    first = next(iter(said), None)
+    for name, ids in said.items():
+        if len(ids) != len(said[first or name]):
+            c.wrong(name, f"{len(ids)} layers, and {first} has {len(said[first or name])}")
+    return said[first] if first is not None else None
 
 
 def _dflash(c: Config, layers: str, stored: bool) -> ModelSpec:

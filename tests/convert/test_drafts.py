@@ -200,6 +200,19 @@ def test_heads_alone(values: dict[str, Any], total: int) -> None:
             block("DFlashDraftModel", 256, 512, 1000, {"target_layer_ids": ["a"]}),
             "target_layer_ids",
         ),
+        (
+            block("DFlashDraftModel", 256, 512, 1000, {"target_layer_ids": [1, 37]}),
+            "layer 37 of a model of 36",
+        ),
+        (
+            block("DFlashDraftModel", 256, 512, 1000, {"aux_hidden_state_layer_ids": [1, 2]}),
+            "target_layer_ids: 5 layers, and dflash_config.aux_hidden_state_layer_ids has 2",
+        ),
+        (block("DFlashDraftModel", 256, 512, 1000, {}) | {"block_size": -1}, "block_size"),
+        (
+            eagle3(256, 512, 8, 2, 1000, eagle_config={"eagle_aux_hidden_state_layer_ids": 3}),
+            "expected a list",
+        ),
         (eagle3(256, 512, 8, 2, 1000, new_state_size=3), "new_state_size"),
         ({"model_type": "medusa", "hidden_size": 64, "vocab_size": 9}, "num_heads"),
     ],

@@ -157,8 +157,9 @@ def gemma4_unified(whole: Whole) -> Towers:
         towers["vision_projector"] = Mlp(kind="mlp", in_features=out, sizes=(text,), bias=False)
     if whole.has("audio_config"):
         c = whole.part("audio_config")
-        c.skip("hidden_size", "output_proj_dims", "audio_samples_per_token")
         samples = c.number("audio_embed_dim")
+        for key in ("hidden_size", "output_proj_dims", "audio_samples_per_token"):
+            c.agree(key, samples)
         towers["audio"] = Mlp(
             kind="mlp", component="audio", in_features=samples, sizes=(text,), bias=False
         )

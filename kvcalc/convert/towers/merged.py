@@ -113,7 +113,8 @@ def minimax_m3(whole: Whole) -> "dict[str, Tower]":
     c = whole.part("vision_config")
     patches, text = c.number("spatial_merge_size") ** 2, whole.text.hidden_size
     vision, inner = vision_tower(c), whole.top.number("projector_hidden_size", text)
-    merged = whole.top.number("merged_hidden_size", text * patches)
+    merged = text * patches  # The class works it out, whatever the file says.
+    whole.top.agree("merged_hidden_size", merged)
     return {
         "vision": vision,
         "projector": Mlp(kind="mlp", in_features=vision.hidden_size, sizes=(inner, text)),

@@ -59,7 +59,8 @@ def voxtral(whole: Whole) -> Towers:
 def glmasr(whole: Whole) -> Towers:
     """Rotary positions, so no table; two layers over four frames side by side."""
     c, text = whole.part("audio_config"), whole.text.hidden_size
-    c.skip("max_position_embeddings", "head_dim")
+    c.skip("max_position_embeddings")
+    c.agree("head_dim", c.divide("hidden_size", c.hidden_size, c.num_heads))
     kv_heads = c.num_kv_heads()
     audio = whisper(c, positions=None,
                     num_key_value_heads=None if kv_heads == c.num_heads else kv_heads)  # fmt: skip

@@ -25,7 +25,13 @@ def locate(model: str) -> Found:
         from kvcalc.convert.hub import HUB_ID
 
         if not HUB_ID.fullmatch(model) and ":" not in model:
-            raise
+            from kvcalc.convert.repo_names import from_bare_name
+
+            # A known model's name and a quantiser's suffix, without the organisation.
+            named = from_bare_name(model)
+            if named is None:
+                raise
+            return named
     try:
         return _imported(model)
     except (NotFoundError, MissingExtraError, FileError):

@@ -145,10 +145,40 @@ def from_name(name: str) -> Found | None:
     return None
 
 
+def from_bare_name(name: str) -> Found | None:
+    """The model of a known name that ends in a quantiser's suffix, without an organisation.
+
+    The model's own publisher is asked first, then mlx-community, whose names end in bits alone. None where
+    what stands before the suffix is no known model. Raises UsageError as ``from_name`` does.
+    """
+    for way in WAYS:
+        found = re.fullmatch(rf"(?P<model>.+?)(?:{way.suffix})", name, re.IGNORECASE)
+        base = None if found is None else _model("", found["model"])
+        if base is None:
+            continue
+        for organisation in dict.fromkeys((_publisher(base), "mlx-community")):
+            try:
+                made = from_name(f"{organisation}/{name}") if organisation else None
+            except UsageError as error:
+                raise UsageError(str(error).replace(f"{organisation}/{name}", name)) from None
+            if made is not None:
+                said = f"{name} is taken for {organisation}/{name}: its name has no organisation"
+                return replace(made, assumptions=(said, *made.assumptions))
+    return None
+
+
+def _publisher(base: Found) -> str:
+    """The organisation of the model whose shape a model has; nothing where no id is known."""
+    shipped = base.path.rpartition("/")[2].removesuffix(".yaml")
+    ids = catalog.load(shipped).hub_id or base.spec.hub_id
+    return ids[0].partition("/")[0] if ids else ""
+
+
 def _model(organisation: str, name: str) -> Found | None:
     """The model whose name a repository begins with: its own publisher's, or the one of that name."""
     for plain in dict.fromkeys((name, re.sub(r"-qat$", "", name, flags=re.IGNORECASE))):
-        ids = [f"{organisation}/{plain}", plain.replace("_", "/", 1), plain]
+        ids = [f"{organisation}/{plain}"] if organisation else []
+        ids += [plain.replace("_", "/", 1), plain]
         for each in dict.fromkeys(ids):
             try:
                 return catalog.locate(each)

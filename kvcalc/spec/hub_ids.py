@@ -143,20 +143,67 @@ def bare_names(hub_id: str) -> tuple[str, ...]:
 def near(name: str) -> str:
     """The spec whose shape an id has that another is most like, to say; nothing where none is.
 
-    The one whose name stands whole in the other's, as llama-3.1-8b in hermes-3-llama-3.1-8b; else the
-    one that begins with as many of the same words, two at least.
+    The one whose name stands whole in the other's, as llama-3.1-8b in hermes-3-llama-3.1-8b; else, of
+    those of its family (the words up to the first number: qwen 3), the one whose size is nearest, and
+    of equal sizes the one that has more of its further words. A name that states another size is not the
+    one that stands in it.
     """
-    asked = _words(name)
-    best, found = (0, 1, 0), ""
+    asked, size = _words(name), _size(name)
+    family = next((at + 1 for at, word in enumerate(asked) if word.isdigit()), 1)
+    best: tuple[Any, ...] = ()
+    found = ""
     for entry in entries():
-        own = _words(entry.id)
-        whole = len(own) if len(own) > 2 and _within(own, asked) else 0
+        own, own_size = _words(entry.id), _size(entry.id)
+        whole = len(own) if len(own) > 2 and own_size == size and _within(own, asked) else 0
         pairs = zip(own, asked, strict=False)
         same = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(own), len(asked)))
-        like = (whole, same, -len(own))
-        if (whole or same > 1) and like > best:
+        if not whole and same < 2:
+            continue
+        like = (
+            whole,
+            min(same, family),
+            _nearness(own_size, size),
+            same,
+            _common(own, asked),
+            -len(own),
+        )
+        if not best or like > best:
             best, found = like, f"the nearest known shape is {entry.spec}"
     return found
+
+
+# A count of parameters in a name: 0.6b, 8x7b, a3b, e4b, 270m. What is active or effective has a letter.
+_SIZE = re.compile(
+    r"(?<![a-z\d.])(?P<kind>[ae]?)(?:(?P<times>\d+)x)?(?P<count>\d+(?:\.\d+)?)(?P<unit>[bm])(?![a-z])"
+)
+
+
+def _size(name: str) -> tuple[int, bool]:
+    """The parameters that a name states, in thousands (0: none stated), and whether fewer are active."""
+    sizes = list(_SIZE.finditer(name.lower().rpartition("/")[2].replace("_", "-")))
+    total = next((each for each in sizes if each["kind"] != "a"), None)
+    if total is None:
+        return 0, False
+    thousands = _thousands(total["count"]) * (1000 if total["unit"] == "b" else 1)
+    mixture = total["times"] is not None or any(each["kind"] == "a" for each in sizes)
+    return thousands * int(total["times"] or 1), mixture
+
+
+def _thousands(count: str) -> int:
+    """1,000 times a decimal number, exactly: 0.6 is 600."""
+    whole, _, part = count.partition(".")
+    return int(whole) * 1000 + int(part[:3].ljust(3, "0"))
+
+
+def _nearness(own: tuple[int, bool], asked: tuple[int, bool]) -> tuple[bool, int]:
+    """How near two sizes are: both mixtures or neither, then the smaller in millionths of the greater."""
+    least, most = sorted((own[0], asked[0]))
+    return own[1] == asked[1], least * 1_000_000 // most if least else int(not most)
+
+
+def _common(own: tuple[str, ...], asked: tuple[str, ...]) -> int:
+    """How many words of a name stand in the other, wherever."""
+    return len(set(own) & set(asked))
 
 
 def _words(name: str) -> tuple[str, ...]:

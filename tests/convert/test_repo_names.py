@@ -10,7 +10,7 @@ import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.convert import repo_names
 from kvcalc.convert.locate import locate
-from kvcalc.errors import MissingExtraError, UsageError
+from kvcalc.errors import MissingExtraError, NotFoundError, UsageError
 from kvcalc.memory.weights import weight_bytes
 from kvcalc.spec import hub_ids
 from tests.convert.published import SCALES, explain
@@ -159,3 +159,18 @@ def test_tiles_of_qwens_own_files(repository: str, published: int) -> None:
     found = repo_names.from_name(repository)
     assert found is not None
     assert SCALES in (explain(found.spec, published) or {})
+
+
+def test_a_suffix_is_heard_without_an_organisation() -> None:
+    bare, whole = locate("Qwen3.6-35B-A3B-FP8"), locate("Qwen/Qwen3.6-35B-A3B-FP8")
+    assert bare.spec == whole.spec
+    assert bare.assumptions[0] == (
+        "Qwen3.6-35B-A3B-FP8 is taken for Qwen/Qwen3.6-35B-A3B-FP8: its name has no organisation"
+    )
+    assert locate("Llama-3.1-8B-Instruct-4bit").spec.own_dtype == "mlx-4bit"
+    with pytest.raises(
+        UsageError, match="^llama-3.1-8b-instruct-awq: .* llama-3.1-8b --dtype awq_g128"
+    ):
+        locate("llama-3.1-8b-instruct-awq")
+    with pytest.raises(NotFoundError, match="the nearest known shape is qwen3-8b "):
+        locate("Qwen3-8B-Frobnicated")

@@ -125,3 +125,20 @@ def test_a_shipped_name_reads_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hub_ids, "_text", refuse)
     assert catalog.locate("qwen3-8b").spec.name == "qwen3-8b"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Qwen/Qwen3-Reranker-0.6B", "qwen3-0.6b"),
+        ("x/Qwen3-VL-Reranker-2B", "qwen3-vl-2b"),
+        ("x/Qwen3-25B-A3B-Tune", "qwen3-30b-a3b"),
+        ("x/Falcon-H1-5B", "falcon-h1-7b"),
+        ("x/glm-4.9-air", "glm-4.5-air"),
+        ("x/Mixtral-8x7B-tune", "mixtral-8x7b"),
+        ("x/DeepSeek-V3-tune", "deepseek-v3"),
+        ("x/SmolLM2-500M", "smollm2-360m"),
+    ],
+)
+def test_the_nearest_shape_is_of_the_family_and_the_size(name: str, nearest: str) -> None:
+    assert hub_ids.near(name) == f"the nearest known shape is {nearest}"

@@ -169,7 +169,7 @@ def test_a_suffix_is_heard_without_an_organisation() -> None:
     )
     assert locate("Llama-3.1-8B-Instruct-4bit").spec.own_dtype == "mlx-4bit"
     with pytest.raises(
-        UsageError, match="^llama-3.1-8b-instruct-awq: .* llama-3.1-8b --dtype awq_g128"
+        UsageError, match=r"^llama-3.1-8b-instruct-awq: .* llama-3.1-8b --dtype awq_g128"
     ):
         locate("llama-3.1-8b-instruct-awq")
     with pytest.raises(NotFoundError, match="the nearest known shape is qwen3-8b "):

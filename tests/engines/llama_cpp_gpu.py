@@ -108,7 +108,8 @@ def checks(row: dict[str, Any]) -> Iterator[Check]:
         why = said.get("output_why", "")
         yield Check("output", printed["output"], host.output_bytes, host.output_bytes, why)
     if not said.get("ot"):
-        yield from _compute(row, loaded, table.uses)
+        cells = sum(cache.cells or 0 for cache in held) if said["flash"] else 0
+        yield from _compute(row, loaded, table.uses, cells)
 
 
 def _weights(printed: dict[str, Any], table: Table, why: str) -> Iterator[Check]:
@@ -123,19 +124,28 @@ def _weights(printed: dict[str, Any], table: Table, why: str) -> Iterator[Check]
         yield Check("model, host", printed["cpu"], size, size, why)
 
 
-def _compute(row: dict[str, Any], loaded: Loaded, uses: Any) -> Iterator[Check]:
+def _compute(row: dict[str, Any], loaded: Loaded, uses: Any, cells: int) -> Iterator[Check]:
+    """cells: those that flash attention's masks are as wide as, of all caches together."""
     printed, said = row["printed"], row["flags"]
     every = row["date"] < LIMITED or said.get("own") == "ik"
     logits = 4 * said["ubatch"] * (loaded.spec.vocab_size + loaded.spec.hidden_size)
+    # Pull request 23764: the device had the masks in f32 while it made the copy in f16 that it keeps.
+    mask = 2 * said["ubatch"] * cells
     for number, line in enumerate(printed.get("compute", ())):
         band = uses[number].compute
         least, most = band.least, band.most
         reason = ""
         if most is not None and every:
             # Builds of before reserve every token's logits, at the last device with the output.
-            if number == len(printed["compute"]) - 1:
-                least, most = max(least, logits), max(most, logits)
-            reason = said.get("why") or "a build that reserves the logits of every token"
+            last = number == len(printed["compute"]) - 1
+            needs = {
+                "a build that reserves the logits of every token": logits if last else 0,
+                "masks in f32, and a copy in f16, before pull request 23764": 3 * mask,
+            }
+            rest = most - mask
+            least = max(least, *needs.values())
+            most = max(most, logits if last else 0, 3 * mask + rest if mask else 0)
+            reason = said.get("why") or max(needs, key=lambda why: needs[why])
         elif most is not None:
             # One output's logits; the table prints the rest.
             reason = f"the figures are of v0.5.0, the load of {row['build'] or row['date']}"

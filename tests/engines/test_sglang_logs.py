@@ -55,6 +55,9 @@ LOGS = [
     # Gemma-4-12B: two pools, each with an fp8 scale per 16 elements.
     Log("182", "gemma-4-12b", {"tokens": 765776, "kv_dtype": "fp4_e2m1"},
         {"full": ("1.64", "1.64"), "window": ("26.29", "26.29")}),
+    # full_layer_tokens=375360, swa_layer_tokens=300288: the line of the windows' 39 layers.
+    Log("PR 18039", "mimo-v2-flash", {"tokens": 375360, "block_size": 64, **tp(4)},
+        {"window": ("8.38", "5.59")}, "https://github.com/sgl-project/sglang/pull/18039"),
 ]  # fmt: skip
 
 ASSUMED = [

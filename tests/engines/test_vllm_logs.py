@@ -17,7 +17,8 @@ PP 2, PP 4  Llama-3.1-8B on 0.19.0 (llm-d-planner): 67,207 and 141,079 blocks, w
           rank's 66.54 and 69.80 GiB give at least 68,131 and 142,940, the same.
 vllm-005  TPU, whose block is not known. https://github.com/vllm-project/tpu-inference/pull/223
 vllm-017  Qwen3.8-27B-FP8 and a DFlash draft, 11.15 GiB for 65,536 tokens: 214,135, and with the draft of
-          Qwen3.6's shape no format, batch or number of draft tokens makes them.
+          Qwen3.6's shape no format, batch or number of draft tokens makes them. A sibling's draft is a
+          DFlash2, whose config is not public. https://github.com/noonghunna/club-3090/issues/1086
 vllm-028, -030  Qwen3.8-Flash-Next, whose dimensions are not public.
 vllm-035  TPU pages of a block size that the log does not give.
 vllm-041  DeepSeek-V4-Flash, 11.04 GiB for 1,048,576 tokens: a block of 1,051,776 bytes fits both
@@ -312,6 +313,23 @@ LOGS = (
     Log(id="vllm-134", model="qwen3.6-35b-a3b", block=2128, assumed="model, two draft tokens, version",
         flags={"engine_version": "0.20.0", "speculative_tokens": 2, "mtp_layers": 1,
                "kv_dtype": "fp8"}),
+    # Read on 30 November 2026.
+    Log(id="vllm-141", model="qwen3.6-35b-a3b", url=f"{CLUB}/issues/652",
+        available="6.01GiB", tokens=569878, concurrency="4.35",
+        flags={"engine_version": "0.24.0", "kv_dtype": "fp8", "max_model_len": 131072,
+               "max_num_batched_tokens": 8192, "max_num_seqs": 1, "prefix_caching": True}),
+    Log(id="vllm-142", model="qwen3.6-27b", url=f"{CLUB}/issues/602", assumed="draft tokens, batch, version",
+        available="5.23GiB", tokens=289661, concurrency="1.10",
+        flags={"engine_version": "0.24.0", "layout": Layout(2), "kv_dtype": "int8_per_token_head",
+               "max_model_len": 262144, "max_num_batched_tokens": 8192, "max_num_seqs": 2, **MTP3}),
+    Log(id="vllm-143", model="qwen3.6-27b", url=f"{CLUB}/issues/104", assumed="no draft, version",
+        available="9.84GiB", tokens=619202, concurrency="2.36",
+        flags={"engine_version": "0.20.2", "layout": Layout(2), "kv_dtype": "fp8_e5m2",
+               "max_model_len": 262144, "max_num_batched_tokens": 8192, "max_num_seqs": 2,
+               "prefix_caching": True}),
+    Log(id="vllm-144", model="qwen3-0.6b", url="https://github.com/vllm-project/vllm/pull/24577",
+        available="69.66GiB", tokens=652144, concurrency="159.21", assumed="version",
+        flags={"engine_version": "0.10.2", "max_model_len": 4096}),
 )  # fmt: skip
 
 

@@ -50,8 +50,8 @@ def test_the_mixture_of_ollamas_own_qwen3_files_is_q4_k_m_with_f16_values() -> N
 
 
 def test_what_a_device_reserved_before_masks_were_f16_is_named() -> None:
-    """Pull request 23764 says why: f32 masks on the device beside their f16 copy. At 1,048,576 cells they
-    are 3,072 of 3,120 MiB; at 150,016 cells and 4,096 tokens the logits of every token, 3,880 MiB, are more."""
+    """Pull request 23764 says why: f32 masks on the device beside their f16 copy. At 1,048,576 cells
+    they are 3,072 of 3,120 MiB; at 150,016 and 4,096 tokens every token's logits, 3,880 MiB, are more."""
     found = {}
     for row in facts():
         for check in checks(row):

@@ -151,6 +151,10 @@ def test_sglang(log: sglang.Log) -> None:
         lines.append(f"Mamba Cache is allocated. max_mamba_cache_size: {flags['max_num_seqs']}, "
                      "conv_state size: "
                      f"{conv}GB, ssm_state size: {ssm}GB{more}")  # fmt: skip
+    if set(log.sizes) == {"window"}:
+        windows = flags["tokens"] * 4 // 5
+        lines.append("Use sliding window memory pool. "
+                     f"full_layer_tokens={flags['tokens']}, swa_layer_tokens={windows}")  # fmt: skip
     count = 0
     for name, sizes in log.sizes.items():
         if "states" in name:

@@ -20,6 +20,7 @@ def test_a_model_is_a_name_or_a_spec(model: Any) -> None:
     assert kvcalc.cache_function(model, kvcalc.CacheDtypes()).at(8192) == 1073741824
     assert kvcalc.cache_function(model, "fp8").at(8192) == 536870912
     assert kvcalc.explain(model, context_tokens="8k").startswith("llama-3-8b: what one sequence")
+    assert kvcalc.explain("mamba2").startswith("kind: mamba2\n")
     assert kvcalc.with_attention(model, "mha")[0].name == "llama-3-8b"
 
 

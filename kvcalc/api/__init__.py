@@ -79,9 +79,15 @@ def estimate(
 
 
 def explain(model: Model, workload: Workload | None = None, **words: Unpack[WorkloadWords]) -> str:
-    """What ``kvcalc explain`` prints. Raises as ``estimate`` does."""
-    from kvcalc.report.answers import explanation
+    """What ``kvcalc explain`` prints, of a model, or of a mechanism or a part of a spec by its name.
 
+    Raises as ``estimate`` does.
+    """
+    from kvcalc.report.answers import explanation, mechanisms
+
+    section = mechanisms.find(model) if isinstance(model, str) else None
+    if section is not None:
+        return section.render()
     found = found_of(model)
     question = with_largest(found, question_of(explain, workload, words))
     return explanation.render(found.spec, *workload_answer(found, question))

@@ -1,6 +1,5 @@
 """``kvcalc explain``: the equation of every kind of layer, with this model's numbers put in."""
 
-import os
 from typing import Annotated
 
 from kvcalc.cli import completion, kinds, options
@@ -36,35 +35,29 @@ def explain(
 
     Example: kvcalc explain deepseek-v3 --context 32k
     """
+    from kvcalc.report.answers import mechanisms
+
     format = "table" if format == "text" else format
-    if every:
-        from kvcalc.report.answers import mechanisms
-
-        show(format, mechanisms.answer("all", mechanisms.render()))
-        return
-    if model is None:
+    if model is None and not every:
         raise UsageError("name a model or a mechanism, or ask for --all")
-    if not os.path.exists(model):
-        from kvcalc.report.answers import mechanisms
-
-        section = mechanisms.find(model)
-        if section is not None:
-            show(format, mechanisms.answer(section.names[0], section.render()))
-            return
+    if every:
+        return show(format, mechanisms.answer("all", mechanisms.render()))
+    section = mechanisms.find(model or "")
+    if section is not None:
+        return show(format, mechanisms.answer(section.names[0], section.render()))
     from kvcalc.convert.locate import locate
-    from kvcalc.memory.estimate import choose_workload
+    from kvcalc.deployment.estimation import EstimateQuestion, workload_answer
     from kvcalc.memory.workload import Asked
     from kvcalc.report.answers import explanation
 
-    found = locate(model)
+    found = locate(model or "")
     asked = Asked(
         context_tokens=options.tokens(context, "--context"),
         encoder_tokens=options.tokens(encoder_context, "--encoder-context"),
-        kv_dtype=kv_dtype,
         state_dtype=state_dtype,
     )
-    workload, notes = choose_workload(found.spec, asked)
-    notes = (*found.assumptions, *notes)
-    if quiet and format != "json":
-        notes = ()
-    show(format, explanation.answer(found.spec, workload, notes))
+    workload, notes = workload_answer(found, EstimateQuestion(asked=asked, kv_dtype=kv_dtype))
+    show(
+        format,
+        explanation.answer(found.spec, workload, () if quiet and format != "json" else notes),
+    )

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.output import note, write, write_file
-from kvcalc.errors import UsageError
 
 Source = Annotated[
     str,
@@ -38,10 +37,7 @@ def import_(
     Example: kvcalc import ./config.json -o model_specs/mine/my-model.yaml
     """
     from kvcalc.convert.write import read_source, spec_text
-    from kvcalc.spec.catalog import shipped
 
-    if (spec := shipped().get(source)) is not None and not Path(source).exists():
-        raise UsageError(f"{source} is a shipped spec already: {spec}")
     found = read_source(source, name or (output.stem if output is not None else None))
     text = spec_text(found)
     if output is None:

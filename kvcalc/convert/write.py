@@ -1,13 +1,15 @@
 """An imported model as a spec file: commented, sourced, and with the numbers that hold it."""
 
+import os
 from dataclasses import replace
 
 from kvcalc.convert.files import load_model
 from kvcalc.convert.hf import TRANSFORMERS
 from kvcalc.convert.imported import Imported, model_name
-from kvcalc.errors import NotFoundError
+from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.weights import summarise
+from kvcalc.spec.catalog import shipped
 from kvcalc.spec.dump import SCHEMA_LINE, dump
 from kvcalc.spec.model import Expect, ModelSpec
 
@@ -15,8 +17,10 @@ from kvcalc.spec.model import Expect, ModelSpec
 def read_source(source: str, name: str | None = None) -> Imported:
     """What ``kvcalc import`` was given, under the name it was given.
 
-    Raises NotFoundError where there is nothing to import.
+    Raises UsageError for a shipped spec's name and NotFoundError where there is nothing to import.
     """
+    if not os.path.exists(source) and (spec := shipped().get(source)) is not None:
+        raise UsageError(f"{source} is a shipped spec already: {spec}")
     found = load_model(source)
     if found is None:
         raise NotFoundError(

@@ -73,7 +73,11 @@ class LocalQuestion:
 
 @frozen(kw_only=True)
 class LocalChange:
-    """Options to add, and what they do. read_bytes_per_token: read of RAM for a token then."""
+    """Options to add, and what they do.
+
+    Fields:
+        read_bytes_per_token: read of RAM for a token then.
+    """
 
     what: str
     effect: str

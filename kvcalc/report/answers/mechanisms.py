@@ -1,6 +1,7 @@
 """``kvcalc explain --all``: everything that a spec can say, taken from the code that reads it."""
 
 import inspect
+import os
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -160,7 +161,10 @@ def render() -> str:
 
 
 def find(name: str) -> Section | None:
-    """The section that is asked for by a name, however it is written; None where there is none."""
+    """The section that is asked for by a name, however it is written; None for a path, and where there
+    is none."""
+    if os.path.exists(name):
+        return None
     word = name.lower().replace("-", "_")
     for section in sections():
         if word in (other.replace(" ", "_") for other in section.names):

@@ -5,6 +5,8 @@ from typing import Annotated, NotRequired, TypedDict
 from kvcalc.deployment.answer import Change
 from kvcalc.deployment.choice import Way
 from kvcalc.deployment.overhead import Overhead
+from kvcalc.engines.llama_cpp.files import LeftOut
+from kvcalc.engines.llama_cpp.local import LocalChange
 from kvcalc.engines.result import Waste
 from kvcalc.report.objects.common import EngineName
 from kvcalc.report.objects.estimate import Media
@@ -165,18 +167,6 @@ class Placement(TypedDict):
     layers: list[int]
 
 
-class LocalChange(TypedDict):
-    """Options to add, and what they do.
-
-    Fields:
-        read_bytes_per_token: read of RAM for a token then.
-    """
-
-    what: str
-    effect: str
-    read_bytes_per_token: int
-
-
 class LocalFit(TypedDict):
     """One model under llama.cpp on devices and RAM.
 
@@ -199,13 +189,6 @@ class LocalFit(TypedDict):
     command: str
     changes: list[LocalChange]
     assumptions: Annotated[list[str], "notes"]
-
-
-class LeftOut(TypedDict):
-    """A type that was not asked about, and why."""
-
-    dtype: str
-    reason: str
 
 
 class LocalFiles(TypedDict):

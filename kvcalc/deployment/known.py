@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kvcalc.deployment.answer import FitRequest, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.overhead import Overhead, overheads, was_measured
-from kvcalc.deployment.parallelism import Stage, stages_of
+from kvcalc.deployment.parallelism import Stage, stages_of, whole_cache
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch, Reserved, Setting, Share
@@ -169,7 +169,13 @@ class Known:
         if record.takes is None:
             raise _unmeasured(request)
         taken = record.takes(request.engine_version)
-        if not any(one.cache.terms for one in self.stages(request)):
+        workload = request.workload
+        self.stages(
+            request
+        )  # Ranks that do not divide the checkpoint are refused, whatever is loaded.
+        if not whole_cache(
+            self.spec, workload.cache, workload.beside, workload.layout.tensor
+        ).terms:
             # Requests that keep nothing wait without taking a place.
             request = request.of(batch_size=1)
         layout = request.layout

@@ -19,14 +19,13 @@ from kvcalc.spec.model import ModelSpec
 
 @frozen
 class Stage:
-    """One pipeline stage: the weights of the fullest of its devices, and a sequence's cache there.
+    """One pipeline stage: the weights of the fullest of its devices.
 
     beside: what of the weights is loaded beside the model, by part.
     """
 
     layers: range
     weight_bytes: int
-    cache: CacheFunction
     beside: tuple[tuple[str, int], ...] = ()
 
 
@@ -46,20 +45,11 @@ def stages_of(
         weights = loaded.fullest_of_stages(layout.tensor)
     else:
         weights = _divided(spec, dtype, layout, ranges)
-    made, key = _caches(spec), (dtypes, layout.tensor, layout.pipeline)
-    if key not in made:
-        made[key] = stage_functions(spec, groups_of(spec), dtypes, layout)
-    caches = list(made[key])
     check_layout(beside, layout)
     parts = parts_beside(spec, beside, dtype, layout)
     weights[-1] += sum(part.rank_bytes for part in parts)
-    if groups := groups_beside(spec, beside):
-        more = compile_groups(groups, dtypes, layout.tensor)
-        caches[-1] = CacheFunction((*caches[-1].terms, *more.terms))
-    stages = [
-        Stage(layers, weight, cache)
-        for layers, weight, cache in zip(ranges, weights, caches, strict=True)
-    ]
+    whole_cache(spec, dtypes, beside, layout.tensor)
+    stages = [Stage(layers, weight) for layers, weight in zip(ranges, weights, strict=True)]
     stages[-1] = changed(stages[-1], beside=tuple((part.name, part.rank_bytes) for part in parts))
     return tuple(stages)
 
@@ -73,9 +63,41 @@ def _divided(spec: ModelSpec, dtype: str, layout: Layout, ranges: tuple[range, .
     return [total + more for total, more in zip(weights, moved, strict=True)]
 
 
+def whole_cache(spec: ModelSpec, dtypes: CacheDtypes, beside: Beside, ranks: int) -> CacheFunction:
+    """A sequence's cache on one of so many tensor ranks that holds every layer, and what is loaded beside
+    the model.
+
+    Raises UnsupportedError where they do not divide it, which is so on stages as well: each tensor of
+    the whole is on one of them, with the same shape on a rank.
+    """
+    made, key = _caches(spec), (dtypes, ranks)
+    if key not in made:
+        made[key] = compile_groups(groups_of(spec), dtypes, ranks)
+    return _with_beside(made[key], spec, dtypes, beside, ranks)
+
+
+def stage_caches(
+    spec: ModelSpec, dtypes: CacheDtypes, layout: Layout, beside: Beside = NOTHING
+) -> list[CacheFunction]:
+    """A sequence's cache on a rank of every stage; the last has what is loaded beside the model. Raises as
+    ``stages_of``."""
+    caches = stage_functions(spec, groups_of(spec), dtypes, layout)
+    caches[-1] = _with_beside(caches[-1], spec, dtypes, beside, layout.tensor)
+    return caches
+
+
+def _with_beside(
+    cache: CacheFunction, spec: ModelSpec, dtypes: CacheDtypes, beside: Beside, ranks: int
+) -> CacheFunction:
+    groups = groups_beside(spec, beside)
+    if not groups:
+        return cache
+    return CacheFunction((*cache.terms, *compile_groups(groups, dtypes, ranks).terms))
+
+
 @remembered
-def _caches(spec: ModelSpec) -> dict[tuple[CacheDtypes, int, int], list[CacheFunction]]:
-    """What was asked for so far: every format of the weights has the same caches."""
+def _caches(spec: ModelSpec) -> dict[tuple[CacheDtypes, int], CacheFunction]:
+    """What was asked for so far: every format of the weights and every number of stages has the same."""
     return {}
 
 

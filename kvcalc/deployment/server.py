@@ -12,7 +12,7 @@ from functools import cached_property
 from kvcalc.deployment.answer import Device, FitRequest, Verdict, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.known import Known
-from kvcalc.deployment.parallelism import Stage
+from kvcalc.deployment.parallelism import Stage, stage_caches
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch
 from kvcalc.engines.holding import Holding
@@ -147,13 +147,12 @@ class Server:
         """One device of each stage, with what the engine reserves there and why."""
         known, request, held = self.known, self.request, self.holding
         workload, found = request.workload, []
+        caches = stage_caches(known.spec, workload.cache, request.layout, workload.beside)
         taken = known.taken(self.device, request)
-        each = zip(self._stages, self.room, taken, strict=True)
-        for number, (stage, room, beside) in enumerate(each):
+        each = zip(self._stages, self.room, taken, caches, strict=True)
+        for number, (stage, room, beside, cache) in enumerate(each):
             # The logical need of the requests on a rank of the stage.
-            need = request.sequences * stage.cache.most(
-                workload.context_tokens, workload.encoder_tokens
-            )
+            need = request.sequences * cache.most(workload.context_tokens, workload.encoder_tokens)
             reserved = need
             waste: tuple[Waste, ...] = ()
             if held is not None:

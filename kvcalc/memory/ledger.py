@@ -229,7 +229,9 @@ class Ledger:
         beside: dict[int, int] = {}
         of_layer: dict[int, int] = {}
         for row in self.rows:
-            share = row.shape_bytes(rank_shape(row.weight.tensor, ranks))
+            tensor = row.weight.tensor
+            whole = ranks == 1 or tensor.shard is None
+            share = row.bytes_each if whole else row.shape_bytes(rank_shape(tensor, ranks))
             layer = row.weight.group.beside
             if row.place == "first":
                 first += share * row.count

@@ -15,7 +15,7 @@ from kvcalc.deployment.answer import Fit, FitRequest
 from kvcalc.deployment.everywhere import everywhere
 from kvcalc.deployment.fit import fit
 from kvcalc.deployment.hardware import find, of_size
-from kvcalc.deployment.parallelism import stages_of
+from kvcalc.deployment.parallelism import stage_caches, stages_of
 from kvcalc.deployment.planner import Planner
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError, UnsupportedError, UsageError
@@ -128,7 +128,8 @@ def test_a_latent_cache_gains_nothing_from_tensor_parallelism() -> None:
     cache = CacheDtypes()
     tensor = stages_of(spec, "fp8", cache, Layout(8))[0]
     data = stages_of(spec, "fp8", cache, Layout(1, 1, 8, True))[0]
-    assert tensor.cache.most(1000) == data.cache.most(1000) == 1000 * 70272
+    for layout in (Layout(8), Layout(1, 1, 8, True)):
+        assert stage_caches(spec, cache, layout)[0].most(1000) == 1000 * 70272
     # Whole experts over 8 ranks weigh what cut ones do; the rest of the weights is not divided.
     assert data.weight_bytes > tensor.weight_bytes
 
@@ -137,7 +138,8 @@ def test_pipeline_stages_hold_their_own_layers() -> None:
     spec = locate("llama-3-8b").spec
     stages = stages_of(spec, "bf16", CacheDtypes(), Layout(1, 2))
     assert [stage.layers for stage in stages] == [range(0, 16), range(16, 32)]
-    assert [stage.cache.most(8192) for stage in stages] == [GIB // 2, GIB // 2]
+    caches = stage_caches(spec, CacheDtypes(), Layout(1, 2))
+    assert [cache.most(8192) for cache in caches] == [GIB // 2, GIB // 2]
 
 
 def test_experts_are_needed_for_expert_parallelism() -> None:

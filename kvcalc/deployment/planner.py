@@ -3,12 +3,12 @@
 from kvcalc.deployment.answer import FitRequest
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.known import Known
+from kvcalc.deployment.parallelism import whole_cache
 from kvcalc.deployment.server import Server
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.errors import KvcalcError
 from kvcalc.frozen import changed
-from kvcalc.memory.cache import CacheFunction, compile_groups
-from kvcalc.memory.inventory import groups_of
+from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.weights import rank_bytes
 from kvcalc.spec.model import ModelSpec
@@ -22,7 +22,7 @@ class Planner(Known):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self._needs: dict[CacheDtypes, CacheFunction] = {}
+        self._needs: dict[tuple[CacheDtypes, int, int], int] = {}
         self._dividing: dict[tuple[str, int], bool] = {}
         self._dealt: dict[FitRequest, list[FitRequest]] = {}
 
@@ -45,16 +45,18 @@ class Planner(Known):
         """What ``may_hold`` asks room for, whatever the layout; None where it is refused."""
         workload = request.workload
         try:
-            need = self._need(workload.cache).most(workload.context_tokens, workload.encoder_tokens)
+            need = self._need(workload.cache, workload.context_tokens, workload.encoder_tokens)
             return self.weight_bytes(workload.dtype) + need * workload.batch_size // 4
         except KvcalcError:
             return None
 
-    def _need(self, dtypes: CacheDtypes) -> CacheFunction:
+    def _need(self, dtypes: CacheDtypes, tokens: int, encoder_tokens: int) -> int:
         """The logical need of one request on one device."""
-        if dtypes not in self._needs:
-            self._needs[dtypes] = compile_groups(groups_of(self.spec), dtypes)
-        return self._needs[dtypes]
+        key = (dtypes, tokens, encoder_tokens)
+        if key not in self._needs:
+            whole = whole_cache(self.spec, dtypes, NOTHING, 1)
+            self._needs[key] = whole.most(tokens, encoder_tokens)
+        return self._needs[key]
 
     def fewest(self, here: Server) -> Server | None:
         """The same question on the fewest devices; of those, the most tensor ranks. Up to 8 of each

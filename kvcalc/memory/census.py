@@ -6,6 +6,7 @@ once, for each number of ranks, and the formats are many sums over the few kinds
 """
 
 from math import gcd, prod
+from typing import Any
 
 from kvcalc.dtypes import Format
 from kvcalc.errors import UnsupportedError
@@ -152,8 +153,7 @@ def _by_ranks(spec: ModelSpec) -> dict[int, tuple[_Kept, _Taken] | str]:
 @remembered
 def _alike(spec: ModelSpec) -> list[tuple[ParamTensor, int]]:
     """The first weight of each kind and how often the kind stands in the model, buffers not."""
-    kinds: dict[tuple[object, ...], ParamTensor] = {}
-    counts: dict[tuple[object, ...], int] = {}
+    kinds: dict[tuple[object, ...], list[Any]] = {}
     for group in whole_groups(spec):
         for tensor in group.tensors:
             if not tensor.buffer:
@@ -164,6 +164,9 @@ def _alike(spec: ModelSpec) -> list[tuple[ParamTensor, int]]:
                     tensor.fused,
                     tensor.shard,
                 )
-                kinds.setdefault(kind, tensor)
-                counts[kind] = counts.get(kind, 0) + group.count
-    return [(tensor, counts[kind]) for kind, tensor in kinds.items()]
+                found = kinds.get(kind)
+                if found is None:
+                    kinds[kind] = [tensor, group.count]
+                else:
+                    found[1] += group.count
+    return [(tensor, count) for tensor, count in kinds.values()]

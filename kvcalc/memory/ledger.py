@@ -229,13 +229,13 @@ class Ledger:
         beside: dict[int, int] = {}
         of_layer: dict[int, int] = {}
         for row in self.rows:
-            tensor = row.weight.tensor
+            tensor, group = row.weight.tensor, row.weight.group
             whole = ranks == 1 or tensor.shard is None
             share = row.bytes_each if whole else row.shape_bytes(rank_shape(tensor, ranks))
-            layer = row.weight.group.beside
-            if row.place == "first":
+            layer = group.beside
+            if group.place == "first":
                 first += share * row.count
-            elif row.place == "last":
+            elif group.place == "last":
                 last += share * row.count
             elif layer is not None:
                 beside[layer] = beside.get(layer, 0) + share

@@ -53,6 +53,11 @@ class Layout:
     fixed_bytes: int | None = None
     pool_bytes: int | None = None
 
+    @cached_property
+    def pages(self) -> tuple[Page, ...]:
+        """What decides the blocks of each group."""
+        return tuple([group.page for group in self.groups])
+
     def bytes_per_block(self, layers: Iterable[int] | None = None) -> int:
         """Bytes of a block on a worker that has these layers (all of them when None)."""
         if self.fixed_bytes is not None:

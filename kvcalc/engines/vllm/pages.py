@@ -24,7 +24,7 @@ from kvcalc.engines.vllm.formats import KvFormat, element_bytes, index_key_bytes
 from kvcalc.engines.vllm.page import Kind, Page, paged
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
-from kvcalc.frozen import changed, frozen
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import CacheTensor, Once
@@ -211,6 +211,7 @@ def indexer_of(spec: ModelSpec) -> Any:
     return next((indexer for indexer in found if indexer is not None), None)
 
 
+@remembered
 def state_layers(spec: ModelSpec) -> bool:
     """Whether any layer of the decoder is recurrent."""
     return any(spec.blocks[layer.block].recurrent is not None for layer in decoder_layers(spec))

@@ -198,7 +198,7 @@ class Plan:
         return True
 
     def _explain(self) -> None:
-        rules, kinds = self.rules, {group.page.kind for group in self.groups}
+        rules, kinds = self.rules, {page.kind for page in self.layout.pages}
         self._rules += self.layout.rules
         if kinds & {"window", "latent_window", "chunk"}:
             what = "every batch in flight" if rules.batches_in_flight else "one batch"
@@ -256,7 +256,8 @@ class Plan:
         """Blocks of one request of ``tokens``, over all groups."""
         found = self._blocks.get(tokens)
         if found is None:
-            found = sum([self.schedule.blocks(group.page, tokens) for group in self.groups])
+            blocks = self.schedule.blocks
+            found = sum([blocks(page, tokens) for page in self.layout.pages])
             self._blocks[tokens] = found
         return found
 

@@ -32,7 +32,7 @@ from kvcalc.engines.vllm.formats import KvFormat
 from kvcalc.engines.vllm.pages import indexer_of
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError, UsageError
-from kvcalc.frozen import changed, frozen
+from kvcalc.frozen import changed, frozen, remembered
 from kvcalc.names import hint
 from kvcalc.spec.model import ModelSpec
 
@@ -88,6 +88,7 @@ def resolve(spec: ModelSpec, request: VllmFlags, rules: Rules) -> Resolved:
 _WORDS = {"v4": "DeepSeek-V4", "sparse": "sparse MLA", "mla": "MLA"}
 
 
+@remembered
 def _kind(spec: ModelSpec) -> str:
     kinds = {getattr(block.attention, "kind", "") for block in spec.blocks.values()}
     if kinds & {"csa", "hca", "v4_window"}:

@@ -41,6 +41,7 @@ KERNEL_BLOCK = 16
 _CHECKPOINT_BLOCK = 64  # FLASHINFER_GDN_CHECKPOINT_ALIGNMENT
 
 
+@remembered
 def default_block(spec: ModelSpec) -> int:
     """Tokens of a block when none are asked for: what the attention backends of each kind take."""
     kinds = {getattr(block.attention, "kind", "") for block in spec.blocks.values()}
@@ -66,22 +67,27 @@ def check_block(spec: ModelSpec, block: int) -> None:
 
 def check_heads(spec: ModelSpec, ranks: int) -> None:
     """Refuse a tensor parallelism that does not divide the query heads or the KV heads."""
-    for name, block in spec.blocks.items():
-        heads = getattr(block.attention, "num_attention_heads", None)
-        if heads is None:
-            continue
-        kv_heads = getattr(block.attention, "num_key_value_heads", None) or ranks
+    for (heads, own), name in _heads(spec).items():
+        kv_heads = own or ranks
         if not _divides(ranks, heads, kv_heads):
             fits = [n for n in range(1, heads + 1) if _divides(n, heads, kv_heads)]
-            kv = (
-                f" and {kv_heads} KV heads"
-                if hasattr(block.attention, "num_key_value_heads")
-                else ""
-            )
+            kv = "" if own is None else f" and {kv_heads} KV heads"
             raise UnsupportedError(
                 f"--tp {ranks} does not divide the {heads} query heads{kv} of block '{name}'; "
                 f"these do: {', '.join(map(str, fits))}"
             )
+
+
+@remembered
+def _heads(spec: ModelSpec) -> dict[tuple[int, int | None], str]:
+    """(query heads, KV heads; None of an attention without) -> the first block that has so many."""
+    found: dict[tuple[int, int | None], str] = {}
+    for name, block in spec.blocks.items():
+        heads = getattr(block.attention, "num_attention_heads", None)
+        if heads is not None:
+            own = getattr(block.attention, "num_key_value_heads", None)
+            found.setdefault((heads, own), name)
+    return found
 
 
 def _divides(ranks: int, heads: int, kv_heads: int) -> bool:

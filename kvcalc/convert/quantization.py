@@ -51,7 +51,7 @@ def published_formats(values: Mapping[str, Any], config: Config, spec: ModelSpec
 
     found = by_module(config, stated, spec, default)
     _note_cache(config, stated)
-    if values.get("expert_dtype") == "fp4":
+    if values.get("expert_dtype") == "fp4" and not stated.get("moe_quant_algo"):
         for rule, told in found.items():
             if ".experts." in rule:
                 found[rule] = dict.fromkeys(told, "mxfp4")
@@ -85,7 +85,8 @@ def _note_cache(config: Config, stated: Mapping[str, Any]) -> None:
             config.assumptions.append(
                 f"quantization_config.{key} = {short(stated[key])}: the checkpoint's format for the "
                 f"cache, which an engine's auto takes where the engine reads it; the need alone is "
-                f"counted as --kv-dtype says, without its scales"
+                f"counted as --kv-dtype says, without its scales, nor are the two numbers a layer that "
+                f"the files may hold for them"
             )
 
 

@@ -2,8 +2,8 @@
 
 ``python -m tests.convert.quantized_oracle`` quantises random models of MODELS and writes quantized.json:
 per row the model, the method and its release, the quantization_config, the bytes and tensors that its
-library keeps. It needs torch, transformers, compressed-tensors, bitsandbytes, hqq, torchao and
-auto-round; CI only replays the table.
+library keeps. It needs torch, transformers, compressed-tensors, bitsandbytes, hqq, torchao,
+auto-round and nvidia-modelopt; CI only replays the table.
 
 The buffer that corrects a router is compared where kvcalc counts it: in DeepSeek's fp8. Experts that
 transformers stacks in one tensor are made separate linear layers first, as checkpoints hold them.
@@ -13,6 +13,7 @@ import copy
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
@@ -283,6 +284,44 @@ def auto_round_rows() -> Iterator[Made]:
                                   "modules_to_not_convert": ["lm_head"]}, gemm  # fmt: skip
 
 
+def modelopt_rows() -> Iterator[Made]:
+    """ModelOpt writes the files, and the quantization_config beside them, by itself."""
+    import torch
+
+    library = import_module("modelopt.torch.quantization")
+    export = import_module("modelopt.torch.export").export_hf_checkpoint
+    files: Any = import_module("safetensors.torch")
+
+    def make(name: str, stated: Config) -> Callable[[Any], Any]:
+        def change(model: Any) -> Any:
+            first, _, second = name.partition(" and ")
+            settings = copy.deepcopy(getattr(library, f"{first}_CFG"))
+            if second:
+                more = getattr(library, f"{second}_CFG")["quant_cfg"]
+                settings["quant_cfg"] = [*settings["quant_cfg"],
+                                         *(each for each in more if each.get("cfg"))]  # fmt: skip
+            model.config.architectures = ["ForCausalLM"]
+            tokens = torch.randint(0, model.config.vocab_size, (4, 64))
+            library.quantize(model.eval(), settings, lambda own: own(tokens))
+            with tempfile.TemporaryDirectory() as folder:
+                export(model, export_dir=folder)
+                written = json.loads(Path(folder, "config.json").read_text("utf-8"))
+                stated.clear()
+                stated.update(written["quantization_config"])
+                found: dict[str, Any] = {}
+                for path in Path(folder).glob("*.safetensors"):
+                    found |= files.load_file(path)
+            return found
+
+        return change
+
+    for name in ("FP8_DEFAULT", "FP8_PER_CHANNEL_PER_TOKEN", "MXFP8_DEFAULT", "NVFP4_DEFAULT",
+                 "W4A16_NVFP4", "NVFP4_MLP_ONLY", "FP8_DEFAULT and NVFP4_MLP_ONLY",
+                 "INT8_SMOOTHQUANT", "MXFP4_DEFAULT"):  # fmt: skip
+        stated: Config = {}
+        yield name, "modelopt", stated, make(name, stated)
+
+
 def _module(path: Path) -> Any:
     """A file of a package whose own imports are not needed."""
     spec = importlib.util.spec_from_file_location(f"oracle_{path.stem}", path)
@@ -299,10 +338,11 @@ APART = ("names dynamic", "block static")
 PACKAGES = {
     "compressed-tensors": "compressed-tensors", "fp8": "transformers", "fbgemm_fp8": "transformers",
     "bitnet": "transformers", "bitsandbytes": "bitsandbytes", "hqq": "hqq", "torchao": "torchao",
-    "gptq": "auto-round", "awq": "auto-round", "auto-round": "auto-round",
+    "modelopt": "nvidia-modelopt", "gptq": "auto-round", "awq": "auto-round", "auto-round": "auto-round",
 }  # fmt: skip
 SOURCES = (
     compressed_rows, transformers_rows, bitsandbytes_rows, hqq_rows, torchao_rows, auto_round_rows,
+    modelopt_rows,
 )  # fmt: skip
 
 
@@ -335,7 +375,7 @@ def main(words: list[str]) -> None:
                 row: Config = {"model": model, "method": method, "name": name,
                        "package": f"{PACKAGES[method]} {version(PACKAGES[method])}"}  # fmt: skip
                 try:
-                    state = change(model_of(model, method != "fp8"))
+                    state = change(model_of(model, method not in ("fp8", "modelopt")))
                 except Exception as error:  # what a library cannot do is no row
                     print("no row:", model, method, name, type(error).__name__, str(error)[:150])
                     continue

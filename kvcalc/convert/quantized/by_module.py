@@ -45,6 +45,11 @@ def by_module(
     if strangers:
         what = "names that match no part of this model that kvcalc knows"
         refuse(config, "modules_to_not_convert", strangers[:4], what)
+    if config.model_type.startswith("minimax_m3"):
+        config.assumptions.append(
+            "routers are counted as the rest that is not quantised: no header of MiniMax-M3's files was "
+            "read, and MiniMax-M2's hold them in fp32"
+        )
     plain = default or "bf16"
     kept = {rule: told for rule, told in found.items() if set(told.values()) != {plain}}
     return kept | _wider(config, stated, spec)

@@ -11,6 +11,7 @@ from kvcalc.convert.config import Config
 from kvcalc.convert.quantized.compressed import compressed_tensors
 from kvcalc.convert.quantized.matching import Entries, How
 from kvcalc.convert.quantized.method import Method, Stated, entries_of, refuse
+from kvcalc.convert.quantized.modelopt import WORDS, modelopt
 from kvcalc.convert.quantized.modules import Module, bare
 
 GROUPS = (16, 32, 64, 128, 256, 512, 1024)
@@ -31,7 +32,25 @@ def _plain(config: Config, stated: Stated, word: str, how: How = "transformers")
 
 
 def fp8(config: Config, stated: Stated, default: str) -> Method:
-    """DeepSeek's, Qwen's and transformers' fp8: tiles, or a scale a matrix (AutoFP8)."""
+    """DeepSeek's, Qwen's and transformers' fp8; with ModelOpt's NVFP4 for the routed experts, whose lists
+    are then ModelOpt's (examples/deepseek/deepseek_v4/quantize_to_nvfp4.py)."""
+    experts = stated.get("moe_quant_algo")
+    if experts is None and "quantized_layers" not in stated:
+        return _fp8(config, stated, default)
+    if experts != "NVFP4":
+        refuse(config, "moe_quant_algo", experts, "experts in another format than NVFP4")
+    of_modelopt = ("ignore", "exclude_modules")
+    base = _fp8(config, {k: v for k, v in stated.items() if k not in of_modelopt}, default)
+
+    def choose(module: Module) -> str | None:
+        routed = module.linear and module.tensor.experts_per_token is not None
+        return WORDS["NVFP4"] if routed else base.choose(module)
+
+    return Method(choose, base.listed)
+
+
+def _fp8(config: Config, stated: Stated, default: str) -> Method:
+    """Tiles, or a scale a matrix (AutoFP8)."""
     static = stated.get("activation_scheme") == "static"
     block = stated.get("weight_block_size")
     if block is None:
@@ -320,86 +339,6 @@ def bitnet(config: Config, stated: Stated, default: str) -> Method:
         return word
 
     return Method(choose, plain.listed)
-
-
-_MODELOPT = {
-    "FP8": "fp8+8", "NVFP4": "nvfp4+8", "W4A16_NVFP4": "nvfp4+4", "FP8_PB_WO": "fp8_block128",
-    "MXFP8": "mxfp8",
-}  # fmt: skip
-
-
-_MODELOPT_GROUPS = {"NVFP4": 16, "W4A16_NVFP4": 16, "MXFP8": 32}
-
-
-def modelopt(config: Config, stated: Stated, default: str) -> Method:
-    """NVIDIA ModelOpt: FP8 and NVFP4 with a weight and an input scale in fp32 a matrix; MIXED_PRECISION
-    lists the module of each in ``quantized_layers``."""
-    algorithm = stated.get("quant_algo")
-    listed = entries_of(config, stated, "glob")
-    layers = stated.get("quantized_layers")
-    if algorithm == "MIXED_PRECISION":
-        if not isinstance(layers, Mapping) or not layers:
-            refuse(config, "quantized_layers", layers, "which layer has which format")
-        words = {
-            bare(name): _modelopt_word(config, layer.get("quant_algo"), layer)
-            for name, layer in layers.items()
-            if isinstance(layer, Mapping)
-        }
-        named = Entries(layers, "glob")
-
-        def mixed(module: Module) -> str | None:
-            found = {words[name] for path in module.names for name in _each(path, module)
-                     for name in _and_parents(name) if name in words}  # fmt: skip
-            if len(found) > 1:
-                refuse(config, "quantized_layers", module.rule, "one tensor in several formats")
-            named.match(module)
-            return found.pop() if found else None
-
-        return Method(mixed, named)
-    groups = stated.get("config_groups")
-    if isinstance(groups, Mapping) and len(groups) > 1:
-        refuse(config, "config_groups", [*groups], "several schemes in one checkpoint")
-    word = _modelopt_word(config, algorithm, stated)
-    for key in ("exclude_modules", "ignore"):
-        if isinstance(stated.get(key), list):
-            break
-    else:
-        refuse(config, "exclude_modules", None, "no list of what is left out")
-
-    def choose(module: Module) -> str | None:
-        if module.rule != "head" and not module.linear:
-            return None
-        return None if listed.match(module) else word
-
-    return Method(choose, listed)
-
-
-def _and_parents(name: str) -> list[str]:
-    """A module's path and those of what it stands in: a list may name all experts at once."""
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-
-
-def _each(path: str, module: Module) -> list[str]:
-    """The modules of a path: one, or one for each of the first and the last expert."""
-    if "*" not in path:
-        return [path]
-    return [path.replace("*", str(index)) for index in {0, module.tensor.shape[0] - 1}]
-
-
-def _modelopt_word(config: Config, algorithm: Any, stated: Stated) -> str:
-    word = _MODELOPT.get(algorithm) if isinstance(algorithm, str) else None
-    if word is None:
-        refuse(
-            config,
-            "quant_algo",
-            algorithm,
-            "only FP8, FP8_PB_WO, MXFP8, NVFP4 and MIXED_PRECISION are known",
-        )
-    size, own = stated.get("group_size"), _MODELOPT_GROUPS.get(algorithm)
-    if own and size not in (None, own):
-        refuse(config, "group_size", size, f"{algorithm} has groups of {own}")
-    return word
 
 
 def quark(config: Config, stated: Stated, default: str) -> Method:

@@ -40,6 +40,20 @@ _OWN: dict[str, dict[str, tuple[str, ...]]] = {
 _KIMI_K3_PLAIN = ("ffn.latent_down_proj", "ffn.latent_up_proj")
 
 
+# What MiniMax-M3's published files call modules that transformers' class keeps together or renames.
+_MINIMAX_M3 = {
+    "attention.indexer.wq_b": ("self_attn.index_q_proj",),
+    "attention.indexer.wk": ("self_attn.index_k_proj",),
+    "ffn.gate_proj": ("mlp.gate_proj",),
+    "ffn.up_proj": ("mlp.up_proj",),
+    "ffn.router": ("block_sparse_moe.gate",),
+    "ffn.experts.gate_up_proj": ("block_sparse_moe.experts.*.w1", "block_sparse_moe.experts.*.w3"),
+    "ffn.experts.down_proj": ("block_sparse_moe.experts.*.w2",),
+    **{f"ffn.shared_expert.{part}_proj": (f"block_sparse_moe.shared_experts.{part}_proj",)
+       for part in ("gate", "up", "down")},
+}  # fmt: skip
+
+
 @frozen
 class Module:
     """A matrix of one layer and the module paths that hold it, without what stands before them.
@@ -72,12 +86,14 @@ def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
     """Every matrix of every layer with its paths; those whose paths are not known have none."""
     table = _table().get(model_type) or _remote(model_type) or _common()
     own = _OWN.get(model_type, {})
+    beside = _MINIMAX_M3 if model_type.startswith("minimax_m3") else {}
     for group in parameter_groups(spec):
         for tensor in group.tensors:
             if len(tensor.shape) < 2 or tensor.buffer:
                 continue
             rule = rule_name((group.prefix + tensor.name).replace("encoder.layers.{}.", "encoder."))
             paths = table.get(rule) or own.get(rule) or _common().get(rule, ())
+            paths = (*(f"model.layers.{{}}.{path}" for path in beside.get(rule, ())), *paths)
             if own is _KIMI_K3 and rule in _KIMI_K3_PLAIN:
                 tensor = changed(tensor, quantised=False)
             stars = any("*" in path for path in paths)

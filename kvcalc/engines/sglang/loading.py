@@ -128,6 +128,8 @@ def _method(spec: ModelSpec, device: Device | None) -> str:
     """Why SGLang does not take the checkpoint's method, or it is not known; "" where it does."""
     by = spec.quantized_by
     method = by.get("quant_method")
+    if by.get("quant_algo") == "MIXED_PRECISION":
+        method = "several formats (MIXED_PRECISION)"
     if method is not None and method not in _METHODS:
         return f"what SGLang allocates for a checkpoint of {method} was not built here"
     if "sym" in by:

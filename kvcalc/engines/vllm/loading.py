@@ -78,6 +78,8 @@ def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
     Raises UnsupportedError where vLLM refuses it."""
     by = spec.quantized_by
     method = by.get("quant_method")
+    if by.get("quant_algo") == "MIXED_PRECISION":
+        method = "several formats (MIXED_PRECISION)"
     if method is not None and method not in _METHODS:
         return f"what vLLM allocates for a checkpoint of {method} was not built here"
     names = {row.stored.format.name for row in rows}

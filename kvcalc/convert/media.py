@@ -17,6 +17,7 @@ from kvcalc.frozen import changed
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
 from kvcalc.media.families import UNHEARD, image_rule
+from kvcalc.media.frame_by_frame import FrameByFrame
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, of_type, published, published_config
@@ -189,8 +190,10 @@ def _videos(model_type: str, source: Source, words: Sequence[str]) -> Iterator[M
         frame = each.frame or rule.largest(each.num_frames)
         places = _some(rule.placeholders(each.num_frames, frame), model_type)
         beside = stamp_tokens(model_type, _text_type(source), each.num_frames, each.seconds) or 0
+        seen = rule.taken(each.num_frames) if isinstance(rule, FrameByFrame) else each.num_frames
+        size = each.size if seen == each.num_frames else f"{each.size}, {seen} of them taken,"
         yield MediaItem(
-            kind="video", count=each.count, size=f"{each.size} of {frame}", tokens=places.tokens,
+            kind="video", count=each.count, size=f"{size} of {frame}", tokens=places.tokens,
             separators=places.separators + beside,
         )  # fmt: skip
 

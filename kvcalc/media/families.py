@@ -373,6 +373,7 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "qwen2_5_omni": _QWEN2,
     "qwen2_5_omni_thinker": _QWEN2,
     "exaone4_5": _QWEN2,
+    "cohere_compass": _QWEN2,
     "lfm3_vl": _QWEN2,
     "dots_ocr": _QWEN2,
     "qwen3_vl": _QWEN3,

@@ -11,7 +11,10 @@ from typing import Protocol
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.media.budgeted_video import BudgetedVideo
+from kvcalc.media.frame_by_frame import FrameByFrame
 from kvcalc.media.framed_video import FramedVideo
+from kvcalc.media.native_resolution import NativeResolution
+from kvcalc.media.pooled_budget import PooledBudget
 from kvcalc.media.source import Source
 from kvcalc.media.words import Image, Placeholders
 
@@ -30,6 +33,11 @@ class VideoRule(Protocol):
 
 def video_rule(model_type: str, source: Source) -> VideoRule:
     """The rule for video. Raises UnsupportedError for a type whose processor is not known."""
+    if model_type in _IMAGES_ALONE:
+        raise UnsupportedError(
+            f"{model_type}: transformers' processor takes images and no video; its frames may be put in as "
+            "images, --images FRAMESxWIDTHxHEIGHT"
+        )
     if model_type not in VIDEOS:
         raise UnsupportedError(
             f"{model_type}: how many tokens it makes of a video is not known here"
@@ -38,19 +46,27 @@ def video_rule(model_type: str, source: Source) -> VideoRule:
 
 
 def _budgeted(
-    least: int, most: int, *, patch: int = 14, whole: bool = False, separators: int = 0
-) -> Callable[[Source], VideoRule]:
+    least: int, most: int, *, patch: int = 14, whole: bool = False, separators: int = 0,
+    unheard: bool = False, filed: int | None = None, frames: int = 2,
+) -> Callable[[Source], VideoRule]:  # fmt: skip
+    """unheard: the processor of all kinds passes its own bounds, whatever the file says. filed: the patch
+    of the class that reads a file, where the models have another. frames: of a group."""
+
     def read(source: Source) -> VideoRule:
-        low, high = source.bounds(
-            ("min_pixels", "size.shortest_edge"), ("max_pixels", "size.longest_edge"), (least, most)
-        )
+        low, high = least, most
+        if not unheard:
+            low, high = source.bounds(
+                ("min_pixels", "size.shortest_edge"), ("max_pixels", "size.longest_edge"),
+                (least, most),
+            )  # fmt: skip
+        read_from_file = filed is not None and source.settings is not None and not source.published
         return BudgetedVideo(
             kind="budgeted_video",
             shortest_edge=low,
             longest_edge=high,
-            patch_size=source.get("patch_size", default=patch),
+            patch_size=source.get("patch_size", default=(filed or 0) if read_from_file else patch),
             merge_size=source.get("merge_size", default=2),
-            temporal_patch_size=source.get("temporal_patch_size", default=2),
+            temporal_patch_size=source.get("temporal_patch_size", default=frames),
             whole=whole,
             separators=separators,
         )
@@ -83,8 +99,39 @@ def _internvl(source: Source) -> VideoRule:
     return FramedVideo(kind="framed_video", frame_tokens=tokens, side=448, separators=2)
 
 
+def _gemma4(source: Source) -> VideoRule:
+    frame = PooledBudget(
+        kind="pooled_budget",
+        patch_size=source.get("patch_size", default=16),
+        pooling_kernel_size=source.get("pooling_kernel_size", default=3),
+        max_soft_tokens=source.get("max_soft_tokens", default=70),
+    )
+    sampled = source.flag("do_sample_frames", True)
+    return FrameByFrame(
+        kind="frame_by_frame", frame=frame, separators=2,
+        most_frames=source.get("num_frames", default=32) if sampled else None,
+    )  # fmt: skip
+
+
+def _kimi_k25(source: Source) -> VideoRule:
+    frame = NativeResolution(
+        kind="native_resolution",
+        max_patches=source.get("max_patches", default=4096),
+        patch_size=source.get("patch_size", default=14),
+        merge_size=source.get("merge_size", default=2),
+        max_height=source.get("size.max_height", default=512),
+    )
+    # Begin, content and end around each chunk.
+    return FrameByFrame(kind="frame_by_frame", frame=frame, separators=3,
+                        group=source.get("temporal_patch_size", default=4))  # fmt: skip
+
+
 _QWEN2 = _budgeted(128 * 28 * 28, 28 * 28 * 768)
 _QWEN3 = _budgeted(128 * 32 * 32, 32 * 32 * 768, patch=16, whole=True, separators=2)
+_GLM = _budgeted(112 * 112, 28 * 28 * 2 * 30000, whole=True, separators=2)
+# Qwen2_5OmniProcessor and Qwen3OmniMoeProcessor pass these bounds themselves.
+_QWEN2_OMNI = _budgeted(128 * 28 * 28, 768 * 28 * 28, unheard=True)
+_QWEN3_OMNI = _budgeted(128 * 32 * 32, 768 * 32 * 32, unheard=True, patch=16, filed=14)
 # A model_type of config.json -> its rule.
 VIDEOS: dict[str, Callable[[Source], VideoRule]] = {
     "qwen2_vl": _QWEN2,
@@ -93,14 +140,32 @@ VIDEOS: dict[str, Callable[[Source], VideoRule]] = {
     "qwen3_vl_moe": _QWEN3,
     "qwen3_5": _QWEN3,
     "qwen3_5_moe": _QWEN3,
-    "glm4v": _budgeted(112 * 112, 28 * 28 * 2 * 30000, whole=True, separators=2),
+    "exaone4_5": _QWEN2,
+    "lfm3_vl": _QWEN3,
+    "cohere_compass": _QWEN3,
+    "cosmos3_edge": _budgeted(4096, 25165824, patch=16, whole=True, separators=2, frames=1),
+    **dict.fromkeys(("qwen2_5_omni", "qwen2_5_omni_thinker"), _QWEN2_OMNI),
+    **dict.fromkeys(("qwen3_omni_moe", "qwen3_omni_moe_thinker"), _QWEN3_OMNI),
+    **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v"), _GLM),
+    "gemma4": _gemma4,
+    "kimi_k25": _kimi_k25,
     "llava_onevision": _llava_onevision,
     "llava_next_video": _llava_next_video,
     "video_llava": _video_llava,
     "internvl": _internvl,
 }
+# Types of transformers' with a processor of images and none of video (5.23.0:
+# VIDEO_PROCESSOR_MAPPING_NAMES).
+_IMAGES_ALONE = frozenset((
+    "gemma3", "gemma3n", "shieldgemma2", "llama4", "mllama", "pixtral", "mistral3", "lighton_ocr", "llava",
+    "vipllava", "llava_next", "aya_vision", "cohere2_vision", "idefics2", "idefics3", "paligemma",
+    "deepseek_vl", "deepseek_vl_hybrid", "janus", "chameleon", "blip-2", "phi4_multimodal", "aria",
+    "lfm2_vl", "ovis2", "paddleocr_vl", "glm_ocr", "hunyuan_vl", "step3p7",
+))  # fmt: skip
 # Types whose prompt has words beside each group of frames, which a tokenizer divides.
 WORDED = {
     "qwen3_vl": "a time stamp", "qwen3_vl_moe": "a time stamp", "qwen3_5": "a time stamp",
     "qwen3_5_moe": "a time stamp", "glm4v": "a time stamp", "internvl": "'Frame N:'",
+    **dict.fromkeys(("glm4v_moe", "glm46v", "gemma4", "kimi_k25", "lfm3_vl", "cohere_compass",
+                     "cosmos3_edge"), "a time stamp"),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvcalc.cli.app import main
-from kvcalc.errors import UsageError
+from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.media.asked import videos
 from kvcalc.media.source import Source
 from kvcalc.media.stamps import stamp_tokens
@@ -23,6 +23,29 @@ COUNTED = [
     ("qwen3_vl", 4, 64, 64, 72), ("qwen3_vl", 31, 1080, 1920, 288),
     ("glm4v", 120, 720, 1280, 27840), ("glm4v", 16, 360, 640, 2392),
     ("glm4v", 4, 64, 64, 8), ("glm4v", 31, 1080, 1920, 29696),
+    # A whole processor's own _get_num_multimodal_tokens.
+    ("qwen2_5_omni", 120, 720, 1280, 43200), ("qwen2_5_omni", 16, 360, 640, 2392),
+    ("qwen2_5_omni", 4, 64, 64, 288), ("qwen2_5_omni", 31, 1080, 1920, 11520),
+    ("exaone4_5", 120, 720, 1280, 43200), ("exaone4_5", 16, 360, 640, 2392),
+    ("exaone4_5", 4, 64, 64, 288), ("exaone4_5", 31, 1080, 1920, 11520),
+    ("glm46v", 120, 720, 1280, 27840), ("glm46v", 16, 360, 640, 2392),
+    ("glm46v", 4, 64, 64, 8), ("glm46v", 31, 1080, 1920, 29696),
+    ("glm4v_moe", 120, 720, 1280, 27840), ("glm4v_moe", 16, 360, 640, 2392),
+    ("glm4v_moe", 4, 64, 64, 8), ("glm4v_moe", 31, 1080, 1920, 29696),
+    ("lfm3_vl", 120, 720, 1280, 180), ("lfm3_vl", 16, 360, 640, 360),
+    ("lfm3_vl", 4, 64, 64, 72), ("lfm3_vl", 31, 1080, 1920, 288),
+    ("cohere_compass", 120, 720, 1280, 180), ("cohere_compass", 16, 360, 640, 360),
+    ("cohere_compass", 4, 64, 64, 72), ("cohere_compass", 31, 1080, 1920, 288),
+    ("cosmos3_edge", 120, 720, 1280, 22800), ("cosmos3_edge", 16, 360, 640, 3520),
+    ("cosmos3_edge", 4, 64, 64, 16), ("cosmos3_edge", 31, 1080, 1920, 24087),
+    ("kimi_k25", 120, 720, 1280, 32250), ("kimi_k25", 16, 360, 640, 1196),
+    ("kimi_k25", 4, 64, 64, 9), ("kimi_k25", 31, 1080, 1920, 8256),
+    # Patches of 16, as the models' files have them; the bounds are the whole processor's own.
+    ("qwen3_omni_moe", 120, 720, 1280, 43200), ("qwen3_omni_moe", 16, 360, 640, 1760),
+    ("qwen3_omni_moe", 4, 64, 64, 288), ("qwen3_omni_moe", 31, 1080, 1920, 11520),
+    # 32 frames of 120 are taken, 66 places each.
+    ("gemma4", 120, 720, 1280, 32 * 66), ("gemma4", 16, 360, 640, 1056), ("gemma4", 4, 64, 64, 256),
+    ("gemma4", 31, 1080, 1920, 2046),
     # ceil(27 / 2)^2 a frame and a row end; 16 * 16 / 4; 16 * 16 + 1; 256.
     ("llava_onevision", 32, 1, 1, 32 * 196 + 1), ("llava_next_video", 8, 1, 1, 8 * 64),
     ("video_llava", 8, 1, 1, 8 * 257), ("internvl", 8, 1, 1, 8 * 256),
@@ -181,3 +204,32 @@ def test_an_answer_counts_the_stamps(capsys: pytest.CaptureFixture[str]) -> None
     # A start and an end of each of 60 groups, and the stamps' 410.
     assert "530 separators each" in said
     assert "counts among the separators, as Qwen's tokenizer divides it" in said
+
+
+def test_a_bound_that_a_processor_passes_itself_is_not_read_from_its_file() -> None:
+    """Qwen2_5OmniProcessor's own 602,112 pixels a frame (_defaults): 60 pairs of 720 places."""
+    own = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+    rule = video_rule("qwen2_5_omni", Source({}, own))
+    assert rule.placeholders(120, Image(1280, 720)).tokens == 43200
+    # A file of Qwen3-Omni's that leaves out its patches has the class's 14.
+    rule = video_rule("qwen3_omni_moe", Source({}, {}))
+    assert rule.placeholders(120, Image(1280, 720)).tokens == 57960
+
+
+def test_an_answer_says_how_many_frames_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    found = estimated(capsys, "gemma-4-e4b", "--context", "1k", "--video", "60s@2fps@1280x720")
+    (media,) = found["workload"]["media"]
+    assert (media["tokens"], media["separators"]) == (32 * 66, 2 * 32)
+    assert media["size"] == "60s, 120 frames, 32 of them taken, of 1280x720"
+    assert any(
+        "a time stamp beside each group of frames is not counted" in n for n in found["assumptions"]
+    )
+
+
+def test_a_processor_without_video_says_so() -> None:
+    with pytest.raises(
+        UnsupportedError, match="gemma3: transformers' processor takes images and no video"
+    ):
+        video_rule("gemma3", Source({}, None))
+    with pytest.raises(UnsupportedError, match="smolvlm: how many tokens it makes of a video"):
+        video_rule("smolvlm", Source({}, None))

@@ -35,6 +35,8 @@ VERSIONS = (2, 3)
 
 # The largest real headers (a vocabulary of 262,144 with its merges) are under 20 MB.
 MAX_HEADER_BYTES = 1 << 26
+# What is read at once. Pieces that grow with what was read would copy it and take new memory.
+_PIECE_BYTES = 1 << 16
 MAX_KEYS = 1 << 14
 MAX_TENSORS = 1 << 16
 MAX_STRINGS = 1 << 21
@@ -185,13 +187,13 @@ def _read_one(path: Path) -> GgufHeader:
 
 
 class _Reader:
-    """A header, read from the front in growing pieces and never further than it goes."""
+    """A header, read from the front in pieces and hardly further than it goes."""
 
     def __init__(self, path: str, file: BinaryIO, size: int) -> None:
         self.path = path
         self.size = size
         self._file = file
-        self._data = b""
+        self._data = bytearray()
         self._at = 0
         self._strings = 0
         self._kept = 0
@@ -218,7 +220,7 @@ class _Reader:
             )
         if end > MAX_HEADER_BYTES:
             raise _bad(self.path, f"a header of more than {MAX_HEADER_BYTES} bytes, at {self.what}")
-        want = min(max(end, 2 * len(self._data), 1 << 20), self.size, MAX_HEADER_BYTES)
+        want = min(max(end, len(self._data) + _PIECE_BYTES), self.size, MAX_HEADER_BYTES)
         try:
             self._data += self._file.read(want - len(self._data))
         except OSError as error:

@@ -212,6 +212,18 @@ def is_record(value: Any) -> bool:
     return hasattr(value, "__frozen_fields__") or hasattr(value, "__dataclass_fields__")
 
 
+def of_fields(cls: type[Value], given: dict[str, Any]) -> Value:
+    """``cls(**given)`` in a third of the time, for who knows that these are fields, and all required."""
+    known: Any = cls
+    made = object.__new__(cls)
+    values = made.__dict__
+    values.update(known.__defaults__)
+    for name, factory in known.__factories__.items():
+        values[name] = factory()
+    values.update(given)
+    return made
+
+
 def changed(value: Value, **changes: Any) -> Value:
     """A frozen value with other fields: ``dataclasses.replace`` in a sixth of the time.
 

@@ -15,6 +15,8 @@ from kvcalc.errors import FileError, KvcalcError, NotFoundError
 
 # The largest config.json known, with a vocabulary in it, has 2 MB.
 MAX_CONFIG_BYTES = 8 << 20
+# Most specs and configs are smaller. A buffer for the largest costs more than to read one.
+_MOST_BYTES = 1 << 16
 
 
 @contextmanager
@@ -44,7 +46,8 @@ def at_most(path: Path, limit: int) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            return file.read(limit + 1)
+            data = file.read(min(limit + 1, _MOST_BYTES))
+            return data if len(data) < _MOST_BYTES else data + file.read(limit + 1 - len(data))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
 

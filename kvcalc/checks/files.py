@@ -18,7 +18,6 @@ from kvcalc.errors import Problem, SpecError, UnsupportedError
 from kvcalc.frozen import frozen
 from kvcalc.reading import MAX_CONFIG_BYTES, first_bytes
 from kvcalc.spec.catalog import SUFFIXES
-from kvcalc.spec.dump import to_plain
 from kvcalc.spec.loader import Loaded, decode, read_spec, read_text
 from kvcalc.spec.reader import MAX_FILE_BYTES, keys_of
 
@@ -54,6 +53,9 @@ class ModelFile:
     @property
     def plain(self) -> Any:
         """What the file says, for comparing; None when it cannot be read."""
+        # Who checks a spec compares nothing.
+        from kvcalc.spec.dump import to_plain
+
         spec = self.loaded.spec
         return to_plain(spec) if self.values is None and spec is not None else self.values
 
@@ -142,6 +144,7 @@ def read_model(
 def _header(source: Path, path: str) -> ModelFile:
     """The model of a GGUF or safetensors file, whose headers are no text with lines."""
     from kvcalc.convert.locate import locate
+    from kvcalc.spec.dump import to_plain
 
     try:
         spec = locate(str(source)).spec

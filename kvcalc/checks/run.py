@@ -218,10 +218,7 @@ def _specs_under(folder: Path) -> list[Path]:
         specs = [Path(root, name) for name in sorted(names) if is_named_like_a_model(name)]
         # A link that leads nowhere is reported; a pipe or a socket is no spec and would block.
         found += [
-            path
-            for path in specs
-            if (path.is_symlink() and not path.is_file())
-            or (path.is_file() and not _is_other(path))
+            path for path in specs if (not _is_other(path) if path.is_file() else path.is_symlink())
         ]
     if not found:
         suffixes = ", ".join((*(f"*{suffix}" for suffix in SUFFIXES), CONFIG))

@@ -52,15 +52,15 @@ def _summarise(spec: ModelSpec) -> ParameterSummary:
     by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     active = looked_up = buffers = 0
     for group in parameter_groups(spec):
-        counted = _count(group.tensors)
+        counted = _count_layer(group.tensors) if group.layers else _count(group.tensors)
         counted.add(by_component, group.count)
         active += counted.active * group.count
         buffers += counted.buffers * group.count
         if not group.layers:
-            looked_up += sum(t.numel for t in group.tensors if _only_looked_up(spec, group, t))
+            looked_up += sum([t.numel for t in group.tensors if _only_looked_up(spec, group, t)])
     language_model = sum(by_component.values())
     for group in tower_groups(spec):
-        counted = _count(group.tensors)
+        counted = _count_layer(group.tensors)
         counted.add(by_component, group.count)
         buffers += counted.buffers * group.count
     total = sum(by_component.values())
@@ -83,6 +83,11 @@ class _Counted:
 
 
 @remembers(1024)
+def _count_layer(tensors: tuple[ParamTensor, ...]) -> _Counted:
+    """Remembered, as a block's tensors are: models of one family are made from the same blocks."""
+    return _count(tensors)
+
+
 def _count(tensors: tuple[ParamTensor, ...]) -> _Counted:
     by_component: dict[Component, int] = {}
     active = buffers = 0

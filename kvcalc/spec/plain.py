@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from kvcalc.frozen import of_fields
 from kvcalc.spec.fields import Form, SpecField, member, required_fields, spec_fields
 from kvcalc.spec.model import Tokens
 from kvcalc.spec.words import MAX_QUOTED
@@ -155,7 +156,7 @@ class Plain:
                 raise OddError
         if not required_fields(cls).keys() <= values.keys():
             raise OddError
-        return cls(**values)
+        return of_fields(cls, values)
 
     def _members(self, node: Any) -> dict[str, Any]:
         """Values by their keys, one ``<<`` merged in; a mapping's own keys win."""

@@ -1,6 +1,5 @@
 """Where a finding is, as other programs identify it: a path in the repository, a lasting fingerprint."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +25,9 @@ def fingerprints(problems: Iterable[Problem], root: Path) -> list[str]:
 
     Line and message are not in it: a finding that moves, or whose numbers change, is the same one.
     """
+    # Slow to import, and people's formats have no fingerprints.
+    import hashlib
+
     seen: dict[tuple[str, str, str], int] = {}
     found = []
     for problem in problems:

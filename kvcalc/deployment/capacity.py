@@ -24,7 +24,7 @@ from kvcalc.frozen import changed
 from kvcalc.media.words import LargestItem
 from kvcalc.memory.adapters import Adapters
 from kvcalc.memory.asked_beside import Beside, Draft
-from kvcalc.memory.beside import check_draft, check_layout, parts_beside
+from kvcalc.memory.beside import check_draft, check_layout, mtp_modules, parts_beside
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
@@ -105,22 +105,38 @@ def _answer(spec: ModelSpec, question: Question) -> CapacityResult:
     record = engine_of(question.engine)
     request = _request(record, question)
     _check(record, question, request)
+    request, notes = _with_mtp(record, spec, request)
     if question.draft is not None:
         check_one(question.draft, getattr(request, "mtp_layers", None))
         check_draft(spec, question.draft.spec)
-    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     device = question.device
     if device is not None:
         record.check_device(device, question.engine_version)
         request = changed(request, compute_capability=device.sm, eager=question.eager)
         if not _stated(question, request):
-            request, notes = _from_gpu(spec, device, question, request)
+            request, left = _from_gpu(spec, device, question, request)
     result = record.allocated(spec, request)
     beyond = beyond_longest(spec, _longest(request))
     if beyond is not None:
         result = changed(result, notes=(beyond + past_the_longest(record.name), *result.notes))
-    said = (*result.notes, *notes, *_of_one_replica(question, stated=not notes))
+    said = (*result.notes, *notes, *left, *_of_one_replica(question, stated=not left))
     return changed(result, notes=said, source=spec.source)
+
+
+def _with_mtp(
+    record: AnyEngine, spec: ModelSpec, request: CapacityRequest
+) -> tuple[CapacityRequest, tuple[str, ...]]:
+    """With the MTP layers that draft, and what says so. Raises UsageError for more than the model has."""
+    asked: int | None = getattr(request, "mtp_layers", None)
+    if asked:
+        mtp_modules(spec, asked)
+    beside, notes = record.drafting(spec, Beside(
+        mtp_layers=asked, draft=request.draft,
+        speculative_tokens=getattr(request, "speculative_tokens", None),
+    ))  # fmt: skip
+    flags: Any = request
+    return (changed(flags, mtp_layers=beside.mtp_layers) if notes else request), notes
 
 
 def _of_one_replica(question: Question, stated: bool) -> Iterator[str]:
@@ -248,14 +264,8 @@ def _drafting(
     spec: ModelSpec, dtype: str, request: CapacityRequest, adapters: Adapters | None
 ) -> tuple[int, tuple[str, ...]]:
     """Bytes of what is loaded beside the model on a device of the last stage, and what says so."""
-    asked: int | None = getattr(request, "mtp_layers", None)
-    own = spec.mtp.num_layers if spec.mtp is not None else 0
-    drafts = bool(getattr(request, "speculative_tokens", None))
-    modules = asked if asked is not None else own if drafts and request.draft is None else 0
+    modules: int = getattr(request, "mtp_layers", None) or 0
     said: tuple[str, ...] = ()
-    if modules and spec.mtp is None:
-        modules = 0
-        said = ("the weights of the layers that draft are not in the spec: they are not counted",)
     beside = Beside(mtp_layers=modules, draft=request.draft, adapters=adapters)
     check_layout(beside, request.layout)
     parts = parts_beside(spec, beside, dtype, request.layout)

@@ -235,6 +235,9 @@ def _workload(
 
         asked, places = with_media(asked, found.spec, found.path, question.engine)
     kept = found.weights is not None and question.attention is None
+    if question.engine not in (NEED, ALL):
+        beside, drafts = engine_of(question.engine).drafting(spec, beside)
+        places = (*drafts, *places)
     workload, filled = choose_workload(spec, changed(
         asked, dtype=asked.dtype or ("checkpoint" if kept else None),
         kv_dtype=_logical_format(question.kv_dtype, question.engine),

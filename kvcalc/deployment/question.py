@@ -332,11 +332,12 @@ def _on_server(
     """One model on one device, or on every one that is known."""
     question, found = chosen.question, chosen.model()
     spec, (put, seen) = found.spec, with_media(asked, found.spec, found.path)
-    put = changed(put, beside=question.lora.of(asked.beside, spec, request.engine))
+    beside, drafts = request.record.drafting(spec, asked.beside)
+    put = changed(put, beside=question.lora.of(beside, spec, request.engine))
     workload = question.workload
     check_items(put.media if workload is None else workload.media, request.media)
     spec, left = served_part(spec, request.media, request.engine_words, request.engine_version)
-    notes = (*request.notes, *found.assumptions, *seen, *left, *needless(spec, put))
+    notes = (*request.notes, *found.assumptions, *seen, *left, *drafts, *needless(spec, put))
     workload = changed(workload or choose_workload(spec, put)[0], layout=asked.layout)
     request = changed(request, workload=workload, notes=notes)
     if device is None:

@@ -13,12 +13,14 @@ from kvcalc.deployment.answer import Device, FitRequest, Verdict, step_of
 from kvcalc.deployment.hardware import Accelerator
 from kvcalc.deployment.known import Known
 from kvcalc.deployment.parallelism import Stage, stage_caches
+from kvcalc.engines import NEED
 from kvcalc.engines.admission import Admission
 from kvcalc.engines.engine import Batch
 from kvcalc.engines.holding import Holding
 from kvcalc.engines.result import Waste
 from kvcalc.errors import KvcalcError
 from kvcalc.frozen import changed
+from kvcalc.memory.estimate import answer
 from kvcalc.units import MAX_TOKENS
 
 
@@ -66,7 +68,10 @@ class Server:
         record.check_weights(self.known.spec, request.workload.dtype)
         if self._admitted(1):
             return "fits"
-        return "tight" if self._admitted(0) else "does not fit"
+        if self._admitted(0):
+            return "tight"
+        self.known.admission(self.device, request)  # What it refuses is said, be there room or not.
+        return "does not fit"
 
     def holds(self, end: int = 0) -> bool:
         """Whether it fits at one end of the band; False too for what is refused."""
@@ -143,6 +148,18 @@ class Server:
         """The same about a workload with other fields."""
         return Server(self.known, self.device, self.request.of(**fields))
 
+    def _in_tensors(self, need: int) -> tuple[int, tuple[Waste, ...]]:
+        """What a library of tensors keeps for a need, on its only device; the need of any other."""
+        record, workload = self.request.record, self.request.workload
+        if record.accounting is None or record.name == NEED:
+            return need, ()
+        accounting = record.accounting(self.known.spec, workload.cache, self.request.engine_version)
+        [kept] = answer(self.known.spec, workload, (), accounting).cache.per_device_bytes
+        if kept == need:
+            return need, ()
+        why = f"tensors as {record.words} keeps them: 'kvcalc estimate --engine {record.name}' has each"
+        return kept, (Waste(cause="the library's caches", bytes=kept - need, why=why),)
+
     def devices(self) -> tuple[Device, ...]:
         """One device of each stage, with what the engine reserves there and why."""
         known, request, held = self.known, self.request, self.holding
@@ -153,8 +170,7 @@ class Server:
         for number, (stage, room, beside, cache) in enumerate(each):
             # The logical need of the requests on a rank of the stage.
             need = request.sequences * cache.most(workload.context_tokens, workload.encoder_tokens)
-            reserved = need
-            waste: tuple[Waste, ...] = ()
+            reserved, waste = self._in_tensors(need)
             if held is not None:
                 share = held.shares[number]
                 reserved = share.bytes * request.sequences

@@ -122,7 +122,8 @@ def _question(
     """seen: where what it makes of what is put in is noted."""
     found = find(name)
     put, seen[name] = with_media(asked, found.spec, found.path, request.engine)
-    workload = choose_workload(found.spec, put)[0]
+    beside, _ = request.record.drafting(found.spec, put.beside)
+    workload = choose_workload(found.spec, changed(put, beside=beside))[0]
     return name, Planner(found.spec), changed(request, workload=workload)
 
 

@@ -21,6 +21,7 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.accounting import Accounting
 from kvcalc.memory.adapters import Reservation
+from kvcalc.memory.asked_beside import Beside
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Workload
 from kvcalc.spec.model import ModelSpec
@@ -194,6 +195,18 @@ class Engine(Generic[F]):
     drafts: bool = False
     adapters: Reservation | None = None
     loads: Callable[[ModelSpec, str, Layout, str | None, Device | None], Loaded | str] | None = None
+
+    def drafting(self, spec: ModelSpec, beside: Beside) -> tuple[Beside, tuple[str, ...]]:
+        """With the model's own MTP layers where only draft tokens were asked for, and what says so."""
+        own = spec.mtp.num_layers if spec.mtp is not None else 0
+        asked = beside.speculative_tokens and beside.draft is None and beside.mtp_layers is None
+        known = {"mtp_layers", "speculative_tokens"} <= self.flags.__dataclass_fields__.keys()
+        if not (own and asked and known and self.placed is None):
+            return beside, ()
+        return changed(beside, mtp_layers=own), (
+            f"the model's {own} MTP layer(s) draft and have a cache; --mtp-layers 0 for a drafter without "
+            "one",
+        )
 
     def served(self, setting: Setting) -> F:
         """The flags for a workload and what is loaded beside the model. Raises UsageError for a flag

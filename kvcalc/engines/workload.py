@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 
 from kvcalc.engines import ENGINES, engine_of
-from kvcalc.engines.engine import Device, Setting
+from kvcalc.engines.engine import Batch, Device, Setting
 from kvcalc.engines.holding import PARTS, Holding, Part, Slab, group_parts, logical_parts
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.result import Waste
@@ -71,8 +71,13 @@ def holding(
     if workload.context_tokens < 1:
         raise UsageError("--context 0: an engine is asked about sequences of at least one token")
     found = engine_of(name)
+    step = None
+    if device is not None and found.step is not None:
+        usual = found.step(device)
+        requests = max(usual.requests, workload.batch_size)
+        step = Batch(max(usual.tokens, requests), requests)
     setting = Setting(
-        workload=workload, kv_dtype=kv_dtype, engine_version=version,
+        workload=workload, kv_dtype=kv_dtype, engine_version=version, step=step,
         compute_capability=None if device is None else device.sm,
     )  # fmt: skip
     return found.held(spec, found.served(setting))

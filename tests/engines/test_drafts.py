@@ -63,7 +63,8 @@ def test_a_rank_has_what_vllms_class_has(
 
 
 def test_a_draft_of_a_longer_model_is_refused() -> None:
-    draft = made(DFLASH | {"dflash_config": {"target_layer_ids": list(range(6))}})
+    ids = {"target_layer_ids": list(range(6))}
+    draft = made(DFLASH | {"dflash_config": ids, "num_target_layers": 6})
     with pytest.raises(kvcalc.UnsupportedError, match="hidden states of 6 layers, and small has 4"):
         kvcalc.estimate(TARGET, draft=draft)
 

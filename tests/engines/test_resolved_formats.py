@@ -276,8 +276,9 @@ def test_modules_draft_in_turn() -> None:
     assert whole.mtp is not None
     spec = replace(whole, mtp=replace(whole.mtp, num_layers=3))
     with pytest.raises(UsageError, match="multiples of 3; use 3 or 6"):
-        Plan(spec, VllmFlags(max_model_len=4096, speculative_tokens=4))
-    assert Plan(spec, VllmFlags(max_model_len=4096, speculative_tokens=2)).stack.draft_tokens == 2
+        Plan(spec, VllmFlags(max_model_len=4096, speculative_tokens=4, mtp_layers=3))
+    request = VllmFlags(max_model_len=4096, speculative_tokens=2, mtp_layers=3)
+    assert Plan(spec, request).stack.draft_tokens == 2
 
 
 def test_draft_layers_of_sparse_mla_have_an_indexer() -> None:

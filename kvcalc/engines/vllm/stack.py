@@ -272,14 +272,10 @@ class Stack:
 
     @property
     def num_draft_layers(self) -> int:
-        """As asked; the model's own MTP layers where only draft tokens were asked for; a draft's."""
+        """As asked, or a draft's."""
         if self.request.draft is not None:
             return len(decoder_layers(self.request.draft.spec))
-        if self.request.mtp_layers is not None:
-            return self.request.mtp_layers
-        if self.request.speculative_tokens and self.spec.mtp is not None:
-            return self.spec.mtp.num_layers
-        return 0
+        return self.request.mtp_layers or 0
 
     def _draft_model(self, maker: PageMaker, draft: ModelSpec) -> list[Entry]:
         """The layers of a model that drafts, in pages of their own widths: they join the model's pool
@@ -329,11 +325,6 @@ class Stack:
         """What a draft layer is made from: the spec's mtp block, or the last full attention."""
         if not self.num_draft_layers:
             return None
-        if self.request.mtp_layers is None:
-            self.notes.append(
-                f"the model's {self.num_draft_layers} MTP layer(s) draft and have a cache; "
-                f"--mtp-layers 0 for a drafter without one"
-            )
         if self.spec.mtp is not None:
             mtp_modules(self.spec, self.num_draft_layers)
             return self.spec.blocks[self.spec.mtp.block]

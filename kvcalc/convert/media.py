@@ -21,7 +21,7 @@ from kvcalc.media.frame_by_frame import FrameByFrame
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.published import Kind, of_type, published, published_config
-from kvcalc.media.remote_code import OWN_CODE
+from kvcalc.media.remote_code import IMAGE_WORDS, OWN_CODE, constants
 from kvcalc.media.sounds import audio_rule
 from kvcalc.media.source import Source, short
 from kvcalc.media.stamps import stamp_tokens
@@ -49,6 +49,12 @@ _PROCESSORS: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
         "video_processor", ("video_preprocessor_config.json", "preprocessor_config.json")
     ),
 }  # fmt: skip
+
+
+_HANDED = (
+    "patch_size", "spatial_merge_size", "image_seq_len", "vision_feature_select_strategy",
+    "num_additional_image_tokens",
+)  # fmt: skip
 
 
 def with_media(
@@ -109,6 +115,8 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
     """Where the settings are from, when not from a file of the model's, and what they leave open."""
     if kind == "video" and model_type in WORDED:
         yield _said_of_words(model_type, source)
+    if kind == "image" and model_type in IMAGE_WORDS:
+        yield f"{IMAGE_WORDS[model_type]} beside each image is not counted: a tokenizer divides it"
     if source.typical:
         yield (
             f"{_WORDS[kind]} as the {source.published} of {source.typical} sets the processor "
@@ -126,7 +134,10 @@ def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
                 f"{source.place(key)} = {short(stated)} is not heard: transformers' processor passes "
                 f"{own} itself, unless the server sets it otherwise"
             )
-    if source.settings is None:
+    fixed = constants(model_type, source) if kind == "image" else ""
+    if fixed:
+        yield fixed
+    elif source.settings is None:
         whose = (
             "the processor in the own code" if model_type in OWN_CODE else "transformers' processor"
         )
@@ -271,9 +282,14 @@ def _settings(folder: Path, kind: Kind) -> tuple[Mapping[str, Any] | None, Mappi
     if own is None:
         file = next((name for name in files if (folder / name).is_file()), file)
         own = read_json(folder / file) if file != around.name else None
-    # What the processor of all kinds is told, such as image_seq_len, stands around its parts.
-    home = {**dict.fromkeys(whole, around.name), **dict.fromkeys(own or {}, file)}
-    return ({**whole, **own} if own is not None else whole or None), home
+    # What the processor of all kinds is told, such as image_seq_len, stands around its parts. What it hands
+    # to its parts itself is what they hear (PixtralProcessor, LlavaProcessor).
+    handed = {key: whole[key] for key in _HANDED if whole.get(key) is not None}
+    home = {
+        **dict.fromkeys(whole, around.name), **dict.fromkeys(own or {}, file),
+        **dict.fromkeys(handed, around.name),
+    }  # fmt: skip
+    return ({**whole, **own, **handed} if own is not None else whole or None), home
 
 
 def _takes(spec: ModelSpec, kind: Kind, source: Source) -> None:

@@ -20,7 +20,6 @@ from kvcalc.media.cross_attended import CrossAttended
 from kvcalc.media.fixed import FixedTokens
 from kvcalc.media.longest_edge import LongestEdge
 from kvcalc.media.masked_crops import MaskedCrops
-from kvcalc.media.native_resolution import NativeResolution
 from kvcalc.media.patch_range import PatchRange
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
@@ -243,16 +242,6 @@ def _gemma4(source: Source) -> ImageRule:
     )
 
 
-def _kimi(source: Source) -> ImageRule:
-    return NativeResolution(
-        kind="native_resolution",
-        max_patches=source.get("max_patches", "in_token_limit", default=16384),
-        patch_size=source.get("patch_size", default=14),
-        merge_size=source.get("merge_size", default=2),
-        max_height=source.get("size.max_height", default=512),
-    )
-
-
 def _step3p7(source: Source) -> ImageRule:
     # vision_patch_size and downsampler_stride of the processor: 14 x 4 pixels of a side make a place.
     stride = source.get("vision_patch_size", default=14) * source.get(
@@ -415,7 +404,8 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "idefics3": _scaled_tiles,
     "smolvlm": _scaled_tiles,
     "phi4_multimodal": _phi4,
-    "kimi_k25": _kimi,
+    "kimi_k25": remote_code.kimi_k25,
+    "kimi_k3": remote_code.kimi_k3,
     "kimi_vl": remote_code.kimi_vl,
     "deepseek_vl_v2": remote_code.deepseek_vl_v2,
     "minicpmv": remote_code.minicpmv,

@@ -97,7 +97,7 @@ _RULES: dict[str, _Rule] = {
     # vLLM's classes of these take images and nothing else (get_supported_mm_limits).
     **dict.fromkeys(("gemma3", "llama4", "llava", "llava_next", "paligemma", "lfm2_vl", "idefics3",
                      "step3_vl", "step3p7", "mistral3", "pixtral", "dots_ocr",
-                     "cohere2_vision", "phi3_v", "deepseek_vl_v2", "kimi_vl"), _images_alone),
+                     "cohere2_vision", "phi3_v", "deepseek_vl_v2", "kimi_vl", "kimi_k3"), _images_alone),
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Native resolution under a number of patches and a longest side, padded to whole merges (Kimi)."""
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 from kvcalc.errors import UsageError
@@ -52,14 +53,28 @@ class NativeResolution:
             )
 
     def largest(self) -> Image:
-        # Sides are rounded up to whole merges after the patches are counted: a side of k merges and a
-        # patch less one pixel counts k and takes k + 1, and a long strip gains most by it.
-        merge, patch = self.merge_size, self.patch_size
-        longest = self.max_height // merge - (2 if self.refuses else 1)
-        strips = []
-        for rows in range(1, longest + 1):
-            columns = min(self.max_patches // (merge**2 * rows), longest)
-            strips.append([max(1, merge * side) * patch + patch - 1 for side in (columns, rows)])
-        return most(
-            self, [Image(width, height) for width, height in strips] or [Image(patch, patch)]
-        )
+        return most(self, [*self._candidates()] or [Image(self.patch_size, self.patch_size)])
+
+    def _candidates(self) -> Iterator[Image]:
+        """Sides of whole patches less a pixel, with about as many patches as there may be: they are counted
+        rounded down and padded up, and a long strip gains most by it. Of more patches than there may be
+        only few gain, the fewer the longer the short side is: 3 in as many, and a fiftieth.
+
+        The same as vLLM's search of all pairs (models/kimi_k3/common/mm_preprocess.py) finds.
+        """
+        limit, side, patch = self.max_patches, self.max_height, self.patch_size
+        for short in range(1, side + 1):
+            least = max(short, limit // short - 1)
+            above = (limit * (short + 3) + short * limit // 50) // short**2 + 1
+            for long in range(min(side, least), min(side, above) + 1):
+                width, height = (min((n + 1) * patch - 1, side * patch) for n in (long, short))
+                if not self.refuses or self._within(width, height):
+                    yield Image(width, height)
+
+    def _within(self, width: int, height: int) -> bool:
+        """Whether an image is not refused."""
+        try:
+            self.placeholders(Image(width, height))
+        except UsageError:
+            return False
+        return True

@@ -57,7 +57,10 @@ def minicpmv(source: Source) -> ImageRule:
         else 1,
         patch_size=source.get("patch_size", default=14),
         image_feature_size=source.get("image_feature_size", "query_num", default=64),
-        use_image_id=source.flag("use_image_id", source.config.get("use_image_id") is True),
+        # Of a file without the key the class's own word counts; without a file, the config's.
+        use_image_id=source.flag(
+            "use_image_id", source.settings is None and source.config.get("use_image_id") is True
+        ),
     )
 
 
@@ -117,7 +120,71 @@ def kimi_vl(source: Source) -> ImageRule:
     )
 
 
+def kimi_k25(source: Source) -> ImageRule:
+    """Kimi K2.5: transformers' class, or the own code's, whose file has all of it in media_proc_cfg."""
+    return kimi_media(source, 16384)
+
+
+def kimi_k3(source: Source) -> ImageRule:
+    """Kimi K3: its own code; begin, content and end around the places, and words that are not counted."""
+    return kimi_media(source, 65536, separators=3)
+
+
+def kimi_media(
+    source: Source, most: int, separators: int = 0, *, each: str = ""
+) -> NativeResolution:
+    """most: patches of an image by default. each: the key that bounds a frame, before that of images."""
+    for key in ("fixed_output_tokens", "media_proc_cfg.fixed_output_tokens"):
+        if value_at(source.settings or {}, key) is not None:
+            raise UnsupportedError(
+                f"{source.place(key)}: images of a fixed length are not known here"
+            )
+    own = "media_proc_cfg."
+    limits = (f"{own}{each}", each) if each else ()
+    return NativeResolution(
+        kind="native_resolution",
+        max_patches=source.get(
+            "max_patches", *limits, f"{own}in_patch_limit", "in_patch_limit", "in_token_limit",
+            default=most,
+        ),
+        patch_size=source.get("patch_size", f"{own}patch_size", default=14),
+        merge_size=source.get(
+            "merge_size", f"{own}merge_kernel_size", "merge_kernel_size", default=2
+        ),
+        max_height=source.get(
+            "size.max_height", f"{own}patch_limit_on_one_side", "patch_limit_on_one_side", default=512
+        ),
+        separators=separators,
+    )  # fmt: skip
+
+
+def constants(model_type: str, source: Source) -> str:
+    """Whose constants the sizes are, where no file of the model's sets them; empty for other types."""
+    if model_type == "step3_vl":
+        return "sizes are constants of Step 3's processor, as vLLM has it: no file sets them"
+    if model_type != "deepseek_vl_v2":
+        return ""
+    rule = deepseek_vl_v2(source)
+    if not isinstance(rule, TwoViews) or rule.candidate_resolutions:
+        return ""
+    return (
+        f"sizes are constants of vLLM's processor ({rule.base_size:,} pixels, tiles of {rule.image_size}): "
+        "no file sets them, and the model's own code takes others with each call"
+    )
+
+
+# Words around an image's places that a tokenizer divides, by the type whose prompt has them.
+IMAGE_WORDS = {"kimi_k3": "'image WIDTHxHEIGHT'"}
 # Types whose processor transformers has not; vLLM's class where vLLM has one of its own.
 OWN_CODE = frozenset(
-    {"deepseek_vl_v2", "minicpmv", "internvl_chat", "phi3_v", "step3_vl", "kimi_vl", "dots_ocr"}
+    {
+        "deepseek_vl_v2",
+        "minicpmv",
+        "internvl_chat",
+        "phi3_v",
+        "step3_vl",
+        "kimi_vl",
+        "dots_ocr",
+        "kimi_k3",
+    }
 )

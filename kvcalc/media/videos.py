@@ -13,9 +13,9 @@ from kvcalc.errors import UnsupportedError
 from kvcalc.media.budgeted_video import BudgetedVideo
 from kvcalc.media.frame_by_frame import FrameByFrame
 from kvcalc.media.framed_video import FramedVideo
-from kvcalc.media.native_resolution import NativeResolution
 from kvcalc.media.pooled_budget import PooledBudget
-from kvcalc.media.source import Source
+from kvcalc.media.remote_code import kimi_media
+from kvcalc.media.source import Source, value_at
 from kvcalc.media.words import Image, Placeholders
 
 
@@ -114,16 +114,13 @@ def _gemma4(source: Source) -> VideoRule:
 
 
 def _kimi_k25(source: Source) -> VideoRule:
-    frame = NativeResolution(
-        kind="native_resolution",
-        max_patches=source.get("max_patches", default=4096),
-        patch_size=source.get("patch_size", default=14),
-        merge_size=source.get("merge_size", default=2),
-        max_height=source.get("size.max_height", default=512),
-    )
+    frame = kimi_media(source, 4096, each="in_patch_limit_each_frame")
+    if value_at(source.settings or {}, "media_proc_cfg.in_patch_limit_video") is not None:
+        raise UnsupportedError("in_patch_limit_video: a bound on all frames is not known here")
+    group = ("temporal_patch_size", "media_proc_cfg.temporal_merge_kernel_size")
     # Begin, content and end around each chunk.
     return FrameByFrame(kind="frame_by_frame", frame=frame, separators=3,
-                        group=source.get("temporal_patch_size", default=4))  # fmt: skip
+                        group=source.get(*group, default=4))  # fmt: skip
 
 
 _QWEN2 = _budgeted(128 * 28 * 28, 28 * 28 * 768)

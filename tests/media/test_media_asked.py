@@ -198,3 +198,36 @@ def test_settings_that_contradict_are_refused_with_file_and_field(
 def test_numbers_of_a_processor_have_a_bound(model_type: str, settings: dict[str, Any]) -> None:
     with pytest.raises(kvcalc.UnsupportedError):
         image_rule(model_type, Source({}, settings))
+
+
+def test_what_a_processor_hands_to_its_parts_is_what_they_hear(tmp_path: Path) -> None:
+    """PixtralProcessor (transformers 5.23.0) passes patch_size * spatial_merge_size to the image
+    processor, whatever patch_size that one's own file has: 1344 x 756 of squares of 28."""
+    text = {"model_type": "mistral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 128}  # fmt: skip
+    config = {
+        "model_type": "mistral3",
+        "text_config": text,
+        "vision_config": {"model_type": "pixtral"},
+    }
+    files: dict[str, dict[str, Any]] = {
+        "config": config,
+        "preprocessor_config": {
+            "size": {"longest_edge": 1540},
+            "patch_size": {"height": 16, "width": 16},
+        },
+        "processor_config": {"patch_size": 14, "spatial_merge_size": 2},
+    }
+    for name, values in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values), "utf-8")
+    (item,) = kvcalc.estimate(tmp_path, context_tokens=100, images="1344x756").workload.media
+    assert item.tokens == (1344 // 28) * (756 // 28)
+
+
+def test_sizes_that_no_file_sets_are_said_to_be_constants() -> None:
+    for name in ("deepseek-ocr", "step-3"):
+        notes = kvcalc.estimate(name, context_tokens=100, images="1").assumptions
+        assert any(note.startswith("sizes are constants of ") for note in notes), name
+        assert not any("preprocessor_config.json" in note for note in notes), name
+    notes = kvcalc.estimate("deepseek-vl2-tiny", context_tokens=100, images="1").assumptions
+    assert not any(note.startswith("sizes are constants of ") for note in notes)

@@ -179,3 +179,45 @@ def test_what_is_not_known_is_refused() -> None:
         image_rule("emu3", Source({}, None))
     with pytest.raises(UsageError, match="200:1"):
         IMAGES["qwen2_vl"](Source({}, None)).placeholders(Image(60000, 28))
+
+
+# vLLM 0.33.0's navit_resize_image, run; its own test of the largest: 1861 x 7041.
+@pytest.mark.parametrize(
+    ("limit", "counted"),
+    [
+        (65536, {(1920, 1080): 2691, (4000, 3000): 15444, (224, 224): 64, (1, 60): 3,
+                 (1861, 7041): 16817, (7168, 7168): 16384, (9000, 300): 2304}),
+        (16384, {(1920, 1080): 2691, (4000, 3000): 4200, (1861, 7041): 4284, (7168, 7168): 4096}),
+    ],
+)  # fmt: skip
+def test_kimi_reads_its_own_codes_file(limit: int, counted: dict[tuple[int, int], int]) -> None:
+    own = {"media_proc_cfg": {
+        "in_patch_limit": limit, "patch_size": 14, "merge_kernel_size": [2, 2],
+        "patch_limit_on_one_side": 512, "fixed_output_tokens": None,
+    }}  # fmt: skip
+    for model_type in ("kimi_k3", "kimi_k25"):
+        rule = image_rule(model_type, Source({}, own))
+        found = {size: rule.placeholders(Image(*size)).tokens for size in counted}
+        assert found == counted
+    fixed = {"media_proc_cfg": {**own["media_proc_cfg"], "fixed_output_tokens": 64}}
+    with pytest.raises(UnsupportedError, match="fixed_output_tokens"):
+        image_rule("kimi_k3", Source({}, fixed))
+
+
+def test_the_largest_image_of_kimi_is_a_long_one() -> None:
+    """KimiK3ProcessingInfo.get_max_image_size goes through all pairs of sides; here those near."""
+    rule = image_rule("kimi_k3", Source({}, None))
+    assert (rule.largest(), rule.placeholders(rule.largest()).tokens) == (Image(7041, 1861), 16817)
+    rule = image_rule("kimi_k25", Source({}, None))
+    assert rule.placeholders(rule.largest()).tokens == 4464
+
+
+def test_minicpm_numbers_its_images_where_its_processors_file_says_so() -> None:
+    """MiniCPMVImageProcessor: use_image_id is no without the key; three tokens of an image's number."""
+    seen = {
+        name: image_rule("minicpmv", Source({"use_image_id": True}, settings)).placeholders(Image(448, 448))
+        for name, settings in (("no file", None), ("no key", {}), ("yes", {"use_image_id": True}))
+    }  # fmt: skip
+    assert {name: places.separators for name, places in seen.items()} == {
+        "no file": 5, "no key": 2, "yes": 5
+    }  # fmt: skip

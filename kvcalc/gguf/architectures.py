@@ -17,7 +17,8 @@ _LATE = ("attn_norm", "post_attention_norm")
 class Architecture:
     """How llama.cpp stores a model_type.
 
-    name: general.architecture. norms: names of a layer's norms of hidden_size, in kvcalc's order;
+    name: general.architecture; with_experts: that of models with experts, where it is another.
+    normed: what holds models of the type whose layers normalise Q and K. norms: names of a layer's norms of hidden_size, in kvcalc's order;
     lone_norm: of a layer that has one norm only. final_norm: of the norm after the layers.
     fused_qkv: query, key and value in one matrix. fused_gate_up: gate and up of the dense layers.
     fused_experts: gate and up of the experts. skipped_positions: rows of the position table that the
@@ -30,6 +31,8 @@ class Architecture:
     """
 
     name: str
+    with_experts: str | None = None
+    normed: "Architecture | None" = None
     norms: tuple[str, ...] = _PRE
     lone_norm: str = "attn_norm"
     final_norm: str = "output_norm"
@@ -65,19 +68,27 @@ _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
 # Those that hold multi-head latent attention.
 LATENT = ("deepseek2", "deepseek32", "glm-dsa", "mistral4", "minicpm3", "kimi-linear", "kimi-k3")
 ARCHITECTURES: dict[str, Architecture] = {
-    **dict.fromkeys(("llama", "mistral", "mixtral", "internlm3"), _LLAMA),
+    **dict.fromkeys(("llama", "mistral", "mixtral", "internlm3", "iquestcoder", "llava"), _LLAMA),
     **_same("llama4", "llama4", "llama4_text"),
     **_same("internlm2", "internlm2"),
     **_same("exaone", "exaone"),
     **_same("minicpm", "minicpm"),
     **_same("deepseek", "deepseek"),
-    **_same("qwen2vl", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
+    **_same(
+        "qwen2vl", "qwen2_5_omni", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"
+    ),
     **_same("qwen3vl", "qwen3_vl", "qwen3_vl_text"),
     **_same("qwen3vlmoe", "qwen3_vl_moe", "qwen3_vl_moe_text"),
-    **_same("mistral3", "ministral3"),
+    **_same("mistral3", "mistral3", "ministral3"),
     **_same("starcoder2", "starcoder2"),
     **_same("arcee", "arcee"),
     **_same("gemma", "gemma"),
+    **_same("jais2", "jais2"),
+    **_same("mellum", "mellum"),
+    **_same("nanbeige", "nanbeige"),
+    **_same("granite_swa", "granite_swa"),
+    **_same("spark2_5", "spark2_5"),
+    "openelm": Architecture(name="openelm", fused_qkv=True),
     **_same("ernie4_5", "ernie4_5"),
     "ernie4_5_moe": Architecture(
         name="ernie4_5-moe", renames=(("ffn_gate_inp.bias", "exp_probs_b.bias"),)
@@ -100,7 +111,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     **_same("command-r", "cohere"),
     **_same("cohere2", "cohere2"),
     "olmo": Architecture(name="olmo", size_70b=80),
-    "qwen2": Architecture(name="qwen2", size_70b=80),
+    **_same("paddleocr", "paddleocr_vl"),
+    "bailing_moe": Architecture(
+        name="bailingmoe", normed=Architecture(name="bailingmoe2", fused_qkv=True)
+    ),
+    # The language model inside InternVL: Qwen2.5 or Qwen3.
+    "internvl": Architecture(
+        name="qwen2", size_70b=80, normed=Architecture(name="qwen3", with_experts="qwen3moe")
+    ),
+    "muse_glimmer": Architecture(name="muse-glimmer", norms=_FOUR),
+    "glm_ocr": Architecture(name="glm4", norms=_FOUR, fused_gate_up=True),
+    "hunyuan_vl": Architecture(name="hunyuan_vl"),
+    **dict.fromkeys(("qwen2", "dots_ocr"), Architecture(name="qwen2", size_70b=80)),
     "phi": Architecture(name="phi2"),
     "exaone4": Architecture(name="exaone4", norms=_POST),
     **dict.fromkeys(("olmo2", "olmo3"), Architecture(name="olmo2", norms=_POST)),
@@ -118,9 +140,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "glm4": Architecture(name="glm4", norms=_FOUR, fused_gate_up=True),
     "glm": Architecture(name="chatglm", fused_gate_up=True),
     "glm4_moe": Architecture(name="glm4moe", norms=_LATE, mtp=True),
+    **dict.fromkeys(("glm4v_moe", "solar_open"), Architecture(name="glm4moe", norms=_LATE)),
     "glm_moe_dsa": Architecture(name="glm-dsa", mtp=True),
     **dict.fromkeys(
-        ("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite"), _DEEPSEEK2
+        ("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "kimi_vl", "glm4_moe_lite", "youtu"),
+        _DEEPSEEK2,
     ),
     "deepseek_v32": Architecture(name="deepseek32", mtp=True),
     "deepseek_v4": Architecture(name="deepseek4"),
@@ -150,7 +174,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "granitemoehybrid": Architecture(name="granitehybrid"),
     "falcon_h1": Architecture(name="falcon-h1", renames=(("ffn_norm.weight", "ffn_norm"),)),
     "nemotron_h": Architecture(
-        name="nemotron_h", mtp=True, norms=("attn_norm", "post_attention_norm")
+        name="nemotron_h",
+        with_experts="nemotron_h_moe",
+        mtp=True,
+        norms=("attn_norm", "post_attention_norm"),
     ),
     "lfm2": Architecture(name="lfm2", final_norm="token_embd_norm"),
     "lfm2_moe": Architecture(name="lfm2moe", final_norm="token_embd_norm"),

@@ -40,7 +40,8 @@ def architecture_of(spec: ModelSpec) -> Architecture:
             f"llama.cpp v0.5.0 has no architecture for model_type {spec.model_type}: there is no "
             f"GGUF file of {spec.name}"
         )
-    return found
+    norms = {getattr(block.attention, "qk_norm", "none") for block in spec.blocks.values()}
+    return found.normed if found.normed is not None and norms != {"none"} else found
 
 
 @frozen
@@ -141,10 +142,10 @@ class _Writer:
         return GgufFile(model, tuple([origins for _, origins in kinds]))
 
     def _name(self) -> str:
-        """nemotron_h files with experts have a name of their own."""
-        name = self.architecture.name
+        """Files with experts may have a name of their own."""
+        own = self.architecture
         has_experts = any(hasattr(b.ffn, "num_experts") for b in self.spec.blocks.values())
-        return "nemotron_h_moe" if name == "nemotron_h" and has_experts else name
+        return own.with_experts if own.with_experts and has_experts else own.name
 
     def _query_groups(self, blocks: list[Block]) -> int:
         """Query heads per KV head of layer 0; MLA files count one KV head (n_gqa)."""

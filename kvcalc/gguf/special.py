@@ -207,8 +207,18 @@ def extras(spec: ModelSpec, architecture: str) -> Iterator[GgufTensor]:
         yield from _first_value_mix(spec)
     elif architecture == "kimi-k3":
         yield from _attention_residuals(spec)
+    elif architecture == "muse-glimmer":
+        yield from _scaled_norms(spec)
     else:
         yield from _rotary(spec, architecture)
+
+
+def _scaled_norms(spec: ModelSpec) -> Iterator[GgufTensor]:
+    """Norms of Q and K that hold a scale, which the model has no weights for (MuseGlimmerModel)."""
+    for index, layer in enumerate(decoder_layers(spec)):
+        attention: Any = spec.blocks[layer.block].attention
+        for side in "qk":
+            yield _vector(f"blk.{index}.attn_{side}_norm.weight", attention.head_dim)
 
 
 def _rotary(spec: ModelSpec, architecture: str) -> Iterator[GgufTensor]:

@@ -81,9 +81,15 @@ def keys_of(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
 
 def _blocks(spec: ModelSpec, model: GgufModel) -> list[Any]:
     blocks = [spec.blocks[layer.block] for layer in decoder_layers(spec)]
+    blocks = blocks[: len(blocks) // _loops(spec)]
     if spec.mtp is not None:
         blocks += [spec.blocks[spec.mtp.block]] * (model.num_layers - len(blocks))
     return blocks
+
+
+def _loops(spec: ModelSpec) -> int:
+    """How often the layers run: the file has them once."""
+    return max(group.loops for group in spec.layers)
 
 
 def _plain(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
@@ -95,7 +101,8 @@ def _plain(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
             width = getattr(ffn, "moe_intermediate_size", 0)
         widths.append(width or 0)
     return {
-        "block_count": model.num_layers,
+        "block_count": model.num_layers // _loops(spec),
+        "num_loops": _loops(spec) if _loops(spec) > 1 else None,
         "embedding_length": spec.hidden_size,
         "context_length": spec.max_position_embeddings or 8192,
         "feed_forward_length": widths,
@@ -172,7 +179,9 @@ def _attention(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
 def _experts(spec: ModelSpec) -> dict[str, Any]:
     moe: Any = next((b.ffn for b in spec.blocks.values() if hasattr(b.ffn, "num_experts")), None)
     if moe is None:
-        return {}
+        # As the converter writes it for DeepSeek's line without experts (Youtu).
+        width = max(getattr(b.ffn, "intermediate_size", 0) for b in spec.blocks.values())
+        return {"expert_feed_forward_length": width, "expert_shared_count": 0}
     shared = getattr(moe, "shared_expert_intermediate_size", None) or 0
     return {
         "expert_count": moe.num_experts,
@@ -236,9 +245,9 @@ def _own(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
     blocks = _blocks(spec, model)
     first: Any = next((b.attention for b in blocks if b.attention is not None), None)
     match model.architecture:
-        case "command-r" | "cohere2":
+        case "command-r" | "cohere2" | "muse-glimmer":
             return {"logit_scale": 1.0}
-        case "minicpm3" | "minimax-01" | "granite" | "granitemoe" | "granitehybrid":
+        case "minicpm3" | "minimax-01" | "granite" | "granitemoe" | "granitehybrid" | "granite_swa":
             return {"residual_scale": 1.0, "embedding_scale": 1.0, "logit_scale": 1.0,
                     "attention.scale": 1.0}  # fmt: skip
         case "gptneox":

@@ -2,7 +2,7 @@
 
 Source: llama.cpp v0.5.0: conversion/*.py (which class converts a model_type, what it fuses or
 splits), src/models/<architecture>.cpp (names of a layer's norms) and gguf-py's tensor_mapping.py.
-An architecture that is not here has no GGUF file: its model is refused by name.
+A model_type that is not here is refused by name; ABSENT has those that llama.cpp has nothing for.
 """
 
 from kvcalc.frozen import frozen
@@ -18,11 +18,11 @@ class Architecture:
     """How llama.cpp stores a model_type.
 
     name: general.architecture; with_experts: that of models with experts, where it is another.
-    normed: what holds models of the type whose layers normalise Q and K. norms: names of a layer's norms of hidden_size, in kvcalc's order;
-    lone_norm: of a layer that has one norm only. final_norm: of the norm after the layers.
-    fused_qkv: query, key and value in one matrix. fused_gate_up: gate and up of the dense layers.
-    fused_experts: gate and up of the experts. skipped_positions: rows of the position table that the
-    converter leaves out.
+    normed: what holds models of the type whose layers normalise Q and K.
+    norms: names of a layer's norms of hidden_size, in kvcalc's order; lone_norm: of a layer that has one
+    norm only. final_norm: of the norm after the layers. fused_qkv: query, key and value in one matrix.
+    fused_gate_up: gate and up of the dense layers. fused_experts: gate and up of the experts.
+    skipped_positions: rows of the position table that the converter leaves out.
     whole_kv_b: MLA's up-projection stays one matrix. mtp: the converter writes the layers that
     predict further tokens. unshared_kv: layers that read another's keys and values have projections
     of their own in the file, unused. kv_everywhere: attention.head_count_kv is one number, although
@@ -65,6 +65,13 @@ _BERT = Architecture(name="bert", norms=("attn_output_norm", "layer_output_norm"
 # Their position tables begin behind the padding token's (BertModel, _position_offset).
 _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
 
+# Model types that it has no architecture for (llama-arch.cpp, conversion/).
+ABSENT = frozenset((
+    "albert", "bart", "biogpt", "codegen", "ctrl", "diffllama", "electra", "flex_olmo", "glm5_next",
+    "gpt_neo", "gptj", "helium", "hyperclovax", "jetmoe", "kolibri1", "longcat_flash", "m2m_100", "mbart",
+    "nanochat", "olmo_hybrid", "openai-gpt", "opt", "ouro", "pegasus", "persimmon", "recurrent_gemma",
+    "rwkv", "vaultgemma", "whisper", "xglm", "xlstm", "zamba", "zamba2",
+))  # fmt: skip
 # Those that hold multi-head latent attention.
 LATENT = ("deepseek2", "deepseek32", "glm-dsa", "mistral4", "minicpm3", "kimi-linear", "kimi-k3")
 ARCHITECTURES: dict[str, Architecture] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import frozen, remembered
-from kvcalc.gguf.architectures import ARCHITECTURES, LATENT, Architecture
+from kvcalc.gguf.architectures import ABSENT, ARCHITECTURES, LATENT, Architecture
 from kvcalc.gguf.names import DROPPED, Shape, Stored, source_type, stored
 from kvcalc.gguf.special import extras, special
 from kvcalc.gguf.tensors import GgufModel, GgufTensor, Place, TensorKind, kind_of
@@ -30,15 +30,15 @@ def architecture_of(spec: ModelSpec) -> Architecture:
             f"whether one does, is not known"
         )
     found = ARCHITECTURES.get(spec.model_type)
-    if found is None and spec.towers:
-        raise UnsupportedError(
-            f"{spec.name}: which of llama.cpp's architectures holds the language model inside "
-            f"model_type {spec.model_type} is not known here; the path of its .gguf file says it"
-        )
-    if found is None:
+    if found is None and spec.model_type in ABSENT:
         raise UnsupportedError(
             f"llama.cpp v0.5.0 has no architecture for model_type {spec.model_type}: there is no "
             f"GGUF file of {spec.name}"
+        )
+    if found is None:
+        raise UnsupportedError(
+            f"{spec.name}: what llama.cpp's converter makes of model_type {spec.model_type} is not "
+            f"accounted for here; the path of its .gguf file says it"
         )
     norms = {getattr(block.attention, "qk_norm", "none") for block in spec.blocks.values()}
     return found.normed if found.normed is not None and norms != {"none"} else found

@@ -53,6 +53,8 @@ def test_towers_that_mlx_drops_are_named() -> None:
     assert said in notes
 
 
-def test_a_multimodal_type_without_a_known_file_is_refused_with_what_is_true() -> None:
-    with pytest.raises(kvcalc.UnsupportedError, match="inside model_type llava is not known"):
-        kvcalc.estimate("llava-1.5-7b", dtype="q4_k_m")
+def test_a_type_without_a_known_file_is_refused_with_what_is_true() -> None:
+    with pytest.raises(kvcalc.UnsupportedError, match="makes of model_type aya_vision is not acc"):
+        kvcalc.estimate("aya-vision-8b", dtype="q4_k_m")
+    with pytest.raises(kvcalc.UnsupportedError, match="no architecture for model_type kolibri1"):
+        kvcalc.estimate("kolibri-1", dtype="q4_k_m")

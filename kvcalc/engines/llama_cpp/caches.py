@@ -12,6 +12,7 @@ from kvcalc.engines.pooled import refuse_pools
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
+from kvcalc.gguf.architectures import ABSENT
 from kvcalc.memory.inventory import CacheGroup, groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk, EveryToken, Window
@@ -30,12 +31,6 @@ WINDOW_IGNORED = {
     "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "starcoder2", "phi3",
     "phimoe", "smollm3", "dots1",
 }  # fmt: skip
-# Model types that it has no architecture for (llama-arch.cpp, conversion/).
-_UNKNOWN = {
-    "gpt_neo", "gptj", "opt", "openai-gpt", "codegen", "ctrl", "biogpt", "xglm", "helium",
-    "diffllama", "persimmon", "jetmoe", "nanochat", "olmo_hybrid", "flex_olmo", "vaultgemma",
-    "longcat_flash", "zamba", "zamba2", "ouro",
-}  # fmt: skip
 # Latent attention whose keys and values per head it keeps (models/minicpm3.cpp sets no MLA widths).
 _EXPANDED = {"minicpm3"}
 
@@ -46,7 +41,7 @@ def groups_kept(spec: ModelSpec) -> tuple[CacheGroup, ...]:
     Of encoder-decoders it runs T5, whose keys and values of the encoder it works out again at each
     step; its cache has as many layers as the encoder (llama_kv_cache goes over block_count).
     """
-    if spec.model_type in _UNKNOWN:
+    if spec.model_type in ABSENT:
         raise UnsupportedError(f"llama.cpp has no architecture for {spec.model_type}")
     groups = groups_of(_expanded(spec))
     if spec.encoder is not None:

@@ -12,8 +12,9 @@ YAML; ``with_attention`` makes the same model with another attention.
 Ask it (a model is a spec, a name or a path): ``estimate`` answers for one workload, ``grid`` for
 every combination of models (each a ``Variant``), contexts, batches and cache formats;
 ``cache_function`` compiles a model's cache to a function of tokens; ``explain`` gives the equations
-as text. ``fit`` says whether a workload fits an accelerator, ``which`` which of several models do and
-in which format, ``capacity`` what a serving engine allocates, ``loaded`` what its classes make of the
+as text. ``fit`` says whether a workload fits an accelerator, which of all it fits (``gpus="all"``) and
+whether several models do at once (``together=True``), ``which`` which of several models do and in which
+format, ``capacity`` what a serving engine allocates, ``loaded`` what its classes make of the
 weights, ``traffic`` what requests of many lengths hold, ``sessions`` what they cost in RAM and on disk
 when they have ended, ``read_log`` why an engine's log says what it says; ``check`` and ``diff`` are the
 commands.
@@ -26,11 +27,11 @@ Every error that a user can cause is a ``KvcalcError``, which prints its ``probl
 __version__ = "0.2.0"
 __all__ = [
     "AllEngines", "CacheDtypes", "CacheFunction", "CapacityResult", "Choices", "Diff", "EngineEstimate",
-    "Estimate", "FileError", "Fit", "Imported", "KvcalcError", "Layout", "Lengths", "LocalFiles",
-    "LocalFit", "LogAnswer", "MissingExtraError", "ModelSpec",
-    "NotFoundError", "Problem", "Report", "Row", "SpecError", "Tiers", "Traffic", "TrafficAnswer",
-    "UnsupportedError", "UsageError", "Variant", "Workload", "__version__", "cache_function",
-    "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
+    "Estimate", "Everywhere", "FileError", "Fit", "Imported", "KvcalcError", "Layout", "Lengths",
+    "LocalFiles", "LocalFit", "LogAnswer", "MissingExtraError", "ModelSpec",
+    "NotFoundError", "Problem", "Report", "Row", "SpecError", "Tiers", "Together", "Traffic",
+    "TrafficAnswer", "UnsupportedError", "UsageError", "Variant", "Workload", "__version__",
+    "cache_function", "capacity", "check", "diff", "dump", "estimate", "explain", "fit", "grid", "load",
     "load_spec_text", "loaded", "models", "read_log", "sessions", "shipped", "spec_from_config", "traffic",
     "which", "with_attention",
 ]  # fmt: skip
@@ -38,10 +39,11 @@ __all__ = [
 TYPE_CHECKING = False  # typing's own would be the slowest part of `import kvcalc`
 if TYPE_CHECKING:
     from kvcalc.api import cache_function, estimate, explain, with_attention
+    from kvcalc.api.fitting import fit, which
     from kvcalc.api.listing import models
     from kvcalc.api.loading import loaded
     from kvcalc.api.logs import read_log
-    from kvcalc.api.serving import capacity, fit, sessions, traffic, which
+    from kvcalc.api.serving import capacity, sessions, traffic
     from kvcalc.api.specs import check, diff, grid
     from kvcalc.checks.diff import Diff
     from kvcalc.checks.run import Report
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from kvcalc.deployment.answer import Fit
     from kvcalc.deployment.choice import Choices
     from kvcalc.deployment.estimation import AllEngines, EngineEstimate
+    from kvcalc.deployment.everywhere import Everywhere
+    from kvcalc.deployment.together import Together
     from kvcalc.dtypes import CacheDtypes
     from kvcalc.engines.llama_cpp.files import LocalFiles
     from kvcalc.engines.llama_cpp.local import LocalFit
@@ -83,10 +87,11 @@ else:
     # Imported when first asked for, so that `import kvcalc` and the command line start fast.
     _HOMES = {
         "kvcalc.api": ("cache_function", "estimate", "explain", "with_attention"),
+        "kvcalc.api.fitting": ("fit", "which"),
         "kvcalc.api.listing": ("models",),
         "kvcalc.api.loading": ("loaded",),
         "kvcalc.api.logs": ("read_log",),
-        "kvcalc.api.serving": ("capacity", "fit", "sessions", "traffic", "which"),
+        "kvcalc.api.serving": ("capacity", "sessions", "traffic"),
         "kvcalc.api.specs": ("check", "diff", "grid"),
         "kvcalc.checks.diff": ("Diff",),
         "kvcalc.checks.run": ("Report",),
@@ -101,6 +106,8 @@ else:
         "kvcalc.deployment.answer": ("Fit",),
         "kvcalc.deployment.choice": ("Choices",),
         "kvcalc.deployment.estimation": ("AllEngines", "EngineEstimate"),
+        "kvcalc.deployment.everywhere": ("Everywhere",),
+        "kvcalc.deployment.together": ("Together",),
         "kvcalc.engines.llama_cpp.files": ("LocalFiles",),
         "kvcalc.engines.llama_cpp.local": ("LocalFit",),
         "kvcalc.engines.result": ("CapacityResult",),

@@ -310,6 +310,14 @@ def test_every_answer_of_the_library_is_exported() -> None:
         (lambda: list(kvcalc.grid("gpt2", contexts="8k")), "contexts is a list, not '8k'"),
         (lambda: list(kvcalc.grid("gpt2", by="size")), "by is 'cache' or 'total'"),
         (lambda: kvcalc.fit("gpt2"), "say an accelerator"),
+        (lambda: kvcalc.fit("gpt2", "t4", gpus="all"), "--gpus all"),  # type: ignore[call-overload]
+        (lambda: kvcalc.fit("gpt2", gpus="2"), "--gpus 2: the number"),  # type: ignore[call-overload]
+        (lambda: kvcalc.fit(["gpt2", "opt-125m"], "t4"), "fit is of one model"),  # type: ignore[call-overload]
+        (lambda: kvcalc.fit("gpt2", "t4", together=True), "name two"),
+        (
+            lambda: kvcalc.fit(["gpt2"] * 2, gpus="all", together=True),  # type: ignore[call-overload]
+            "--together is of devices that are named",
+        ),
         (lambda: kvcalc.fit("gpt2", "t4", memory_utilization=2), "is above 0 and at most 1"),
         (lambda: kvcalc.fit("gpt2", "t4", ranks=2), "fit has no ranks"),  # type: ignore[call-arg]
         (lambda: kvcalc.traffic("gpt2", "nowhere.csv"), "no such file: nowhere.csv"),
@@ -377,6 +385,35 @@ def test_several_devices_are_named_in_the_library_as_on_the_command_line() -> No
     answer = kvcalc.fit("qwen3-8b", "2x3090")
     assert isinstance(answer, kvcalc.Fit)
     assert (answer.device.name, answer.request.layout.tensor) == ("rtx-3090", 2)
+
+
+def test_a_model_on_all_accelerators() -> None:
+    """As the command lists them: an H100 and an RTX 3070 as test_fit has them alone."""
+    found = kvcalc.fit("llama-3-8b", gpus="all", context_tokens="8k")
+    assert isinstance(found, kvcalc.Everywhere)
+    objects = found.to_dict()
+    verdicts = [objects[name]["fits"] for name in ("h100-80gb", "rtx-3070")]
+    assert found.fits
+    assert verdicts == [True, False]
+    alone = kvcalc.fit("llama-3-8b", "h100-80gb", context_tokens="8k").to_dict()
+    among = objects["h100-80gb"]
+    assert among["assumptions"][:-1] == alone["assumptions"]
+    assert among | {"assumptions": []} == alone | {"assumptions": []}
+    assert [row["device"] for row in found.rows()] == [one.device.name for one in found.each]
+    assert "rtx-3070" in found._repr_html_()
+
+
+def test_models_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    from kvcalc.cli.app import main
+
+    names = ["qwen3-8b", "qwen3-embedding-0.6b"]
+    found = kvcalc.fit(names, "rtx-4090", together=True, context_tokens="8k")
+    assert isinstance(found, kvcalc.Together)
+    assert [part.model for part in found.parts] == names
+    line = "--together --gpu rtx-4090 --context 8k --format json"
+    with pytest.raises(SystemExit):
+        main(["fit", *names, *line.split()])
+    assert found.to_dict() == json.loads(capsys.readouterr().out)
 
 
 def test_a_whole_workload_is_heard_where_tensors_are_placed() -> None:

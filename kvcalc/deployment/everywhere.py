@@ -1,5 +1,7 @@
 """One model on every accelerator that is known."""
 
+from typing import Any
+
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
 from kvcalc.deployment.fit import fit, numbers
@@ -22,6 +24,10 @@ class Everywhere(Shown):
     def fits(self) -> bool:
         """Whether it holds on any."""
         return any(one.fits for one in self.each)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``--format json`` prints as a list, by the names of the accelerators."""
+        return {one.device.name: one.to_dict() for one in self.each}
 
     @property
     def figures(self) -> object:

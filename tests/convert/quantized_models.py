@@ -86,6 +86,21 @@ _FP4 = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size"
         "dynamic": "local", "symmetric": True}  # fmt: skip
 _FLOAT = "float-quantized"
 
+
+def _groups(
+    *parts: tuple[tuple[str, ...], Config, str], ignore: tuple[str, ...] = ("lm_head",)
+) -> Config:
+    """A quantization_config of compressed-tensors with several groups: targets, weights, packing."""
+    made = compressed(parts[0][1], None, "mixed-precision", ignore)
+    made["config_groups"] = {
+        f"group_{index}": {"targets": [*targets], "weights": weights, "input_activations": None,
+                           "format": packing}
+        for index, (targets, weights, packing) in enumerate(parts)
+    }  # fmt: skip
+    return made
+
+
+_W4, _W8 = scheme(size=64), scheme(8, "float", "channel")
 # What a row is called -> the scheme. Each is made of every model whose experts it can take.
 COMPRESSED: dict[str, Config] = {
     "w4a16 g128": compressed(scheme(size=128)),
@@ -124,4 +139,10 @@ COMPRESSED: dict[str, Config] = {
     ),
     "only a parent": compressed(scheme(size=128), ignore=("lm_head", "model.layers.0.self_attn")),
     "head too": compressed(scheme(size=128), ignore=()),
+    "all, then names": _groups((("Linear",), _W4, "pack-quantized"),
+                               (("re:.*self_attn.*",), _W8, _FLOAT)),
+    "names that overlap": _groups((("re:.*proj$",), _W4, "pack-quantized"),
+                                  (("re:.*down_proj$", "model.layers.0.self_attn.o_proj"), _W8, _FLOAT)),
+    "names that overlap, turned": _groups((("re:.*down_proj$",), _W8, _FLOAT),
+                                          (("re:.*(down|o)_proj$",), _W4, "pack-quantized")),
 }  # fmt: skip

@@ -269,6 +269,7 @@ def auto_round_rows() -> Iterator[Made]:
         yield (f"{bits} bits g{size}", "auto-round",
                {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq", **stated},
                gptq(bits, size, False))  # fmt: skip
+    yield from _by_module(plain)
     for size in (128, 32, -1):
 
         def gemm(model: Any, size: int = size) -> Any:
@@ -282,6 +283,63 @@ def auto_round_rows() -> Iterator[Made]:
         given: Config = {"bits": 4, "group_size": size, "zero_point": True, "version": "gemm"}
         yield f"g{size}", "awq", {"quant_method": "awq", **given,
                                   "modules_to_not_convert": ["lm_head"]}, gemm  # fmt: skip
+
+
+# GPTQModel's rules, and AutoRound's settings, by module.
+_DYNAMIC: dict[str, Config] = {
+    "left out": {r"-:.*\.layers\.0\..*down_proj": {}, r"-:.*self_attn\.o_proj$": {}},
+    "experts left out": {r"-:.*\.experts\.\d+\..*": {}},
+    "wider": {r"+:.*down_proj$": {"bits": 8, "group_size": 64}, r".*\.layers\.1\..*": {"bits": 8}},
+}  # fmt: skip
+_EXTRA: dict[str, Config] = {
+    "names": {"model.layers.0.self_attn.q_proj": {"bits": 8},
+              "model.layers.1.self_attn.o_proj": {"bits": 16}},
+    "expressions": {r".*self_attn.*": {"bits": 8, "group_size": 32}, r"layers\.1\.mlp": {"bits": 16}},
+    "experts": {r"experts\.\d+\.down_proj": {"bits": 8}, r".*layers\.\d+\.mlp\.shared.*": {"bits": 16}},
+}  # fmt: skip
+
+
+def _by_module(plain: Any) -> Iterator[Made]:
+    rule = import_module("gptqmodel.quantization.config").dynamic_get
+    expand = import_module("auto_round.inference.utils")._expand_regex_config
+    stated: Config = {"bits": 4, "group_size": 128, "sym": True}
+
+    def change(
+        settings: Callable[[Any], Callable[[str], Any]], index: bool
+    ) -> Callable[[Any], Any]:
+        def changed(model: Any) -> Any:
+            of = settings(model)
+
+            def made(linear: Any, path: str) -> Any:
+                own = of(path)
+                if own is False or (own or {}).get("bits") == 16:
+                    return linear
+                own = stated | (own or {})
+                return plain.QuantLinear(
+                    own["bits"], own["group_size"], linear.in_features, linear.out_features,
+                    linear.bias is not None, g_idx=index,
+                )  # fmt: skip
+
+            return swap(model, ["lm_head", "mlp.gate", "shared_expert_gate"], made).state_dict()
+
+        return changed
+
+    for name, rules in _DYNAMIC.items():
+        yield (f"dynamic: {name}", "gptq", {"quant_method": "gptq", **stated, "dynamic": rules},
+               change(lambda _, rules=rules: lambda path: rule(rules, path), True))  # fmt: skip
+    for name, extra in _EXTRA.items():
+
+        def expanded(model: Any, extra: Config = extra) -> Callable[[str], Any]:
+            from torch import nn
+
+            names = [path for path, each in model.named_modules() if type(each) is nn.Linear]
+            return expand(
+                extra, dict(extra), [each for each in names if each != "lm_head"], model
+            ).get
+
+        yield (f"extra_config: {name}", "auto-round",
+               {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq", **stated,
+                "extra_config": extra}, change(expanded, False))  # fmt: skip
 
 
 def modelopt_rows() -> Iterator[Made]:

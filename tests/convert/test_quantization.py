@@ -496,7 +496,7 @@ def test_minimax_m3_of_modelopt_mixes_mxfp8_and_nvfp4() -> None:
     numbers = 60 * 106_954_752 + 57 * 3_932_160 + 3 * 226_492_416 + 57 * 56_623_104
     assert sizes["mxfp8"] == numbers + numbers // 32
     some = {name: each for name, each in layers.items() if "experts.7.w1" not in name}
-    with pytest.raises(UnsupportedError, match="match no part of this model"):
+    with pytest.raises(UnsupportedError, match="one tensor in several formats"):
         published(M3, stated | {"quantized_layers": some})
     odd = {name: ({"quant_algo": "FP8"} if "experts.7.w1" in name else each)
            for name, each in layers.items()}  # fmt: skip
@@ -546,3 +546,31 @@ def test_deepseek_v4_with_experts_in_nvfp4() -> None:
     sizes = [ledger(each, "checkpoint").bytes for each in (base, found.of(base))]
     # 43 x 256 x 3 matrices of 2048 x 4096: a byte of scale for 16 numbers, not for 32, and two fp32.
     assert sizes[1] - sizes[0] == 33024 * (8_388_608 // 32 + 8)
+
+
+def test_what_names_no_module_is_refused_wherever_it_stands() -> None:
+    """Settings of AutoRound and targets of compressed-tensors that no module has were passed over."""
+    stated = {"quant_method": "auto-round", "bits": 4, "group_size": 128,
+              "packing_format": "auto_round:auto_gptq"}  # fmt: skip
+    for extra in ({"model.layers.0.attn.wq": {"bits": 8}}, {"model.layers.0.mlp.w1": {"bits": 16}}):
+        with pytest.raises(UnsupportedError, match="match no part of this model"):
+            formats(QWEN, stated | {"extra_config": extra})
+    group = PACKED["config_groups"]["group_0"]
+    for targets, said in (
+        (["re:.*attn.wq$"], "match no part"),
+        (["Embedding"], "a class of modules"),
+    ):
+        odd = PACKED | {"config_groups": {"group_0": group | {"targets": targets}}}
+        with pytest.raises(UnsupportedError, match=said):
+            formats(QWEN, odd)
+
+
+def test_one_expert_in_another_format_is_refused() -> None:
+    for stated in (
+        GPTQ | {"dynamic": {r"-:.*experts\.3\.down_proj": {}}},
+        {"quant_method": "auto-round", "bits": 4, "group_size": 64,
+         "packing_format": "auto_round:auto_gptq",
+         "extra_config": {"model.layers.1.mlp.experts.3.down_proj": {"bits": 8}}},
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedError, match="one tensor in several formats"):
+            formats(KIMI, stated | {"group_size": 64})

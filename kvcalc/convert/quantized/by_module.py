@@ -41,7 +41,12 @@ def by_module(
         if len(members) > 1:
             for module, word in as_one(config, stated, members, method.choose):
                 found[module.rule][module.layer] = word
-    strangers = method.listed.strangers(len(decoder_layers(spec)), every)
+    layers = len(decoder_layers(spec))
+    strangers = [
+        name
+        for entries in (method.listed, *method.targets)
+        for name in entries.strangers(layers, every)
+    ]
     if strangers:
         what = "names that match no part of this model that kvcalc knows"
         refuse(config, "modules_to_not_convert", strangers[:4], what)

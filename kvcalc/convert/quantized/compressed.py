@@ -9,7 +9,7 @@ from typing import Any
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.quantized.matching import Entries
-from kvcalc.convert.quantized.method import Method, Stated, entries_of, refuse
+from kvcalc.convert.quantized.method import MAX_EXPRESSIONS, Method, Stated, entries_of, refuse
 from kvcalc.convert.quantized.modules import Module
 
 _GROUPS = (16, 32, 64, 128, 256, 512, 1024)
@@ -34,17 +34,7 @@ def compressed_tensors(config: Config, stated: Stated, default: str) -> Method:
     transform = stated.get("transform_config")
     if transform and not (isinstance(transform, Mapping) and not transform.get("config_groups")):
         refuse(config, "transform_config", transform, "matrices beside the weights")
-    schemes: list[tuple[bool, Entries, str]] = []
-    for group in groups.values():
-        group = group if isinstance(group, Mapping) else {}
-        targets = group.get("targets")
-        if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
-            refuse(config, "config_groups.targets", targets, "not a list of names")
-        all_linear = any(name in ("Linear", "torch.nn.Linear") for name in targets)
-        named = Entries(
-            (name for name in targets if name[:1].islower() or "." in name), "compressed"
-        )
-        schemes.append((all_linear, named, _word(config, stated, group, default)))
+    named, usual = _targets(config, stated, groups, default)
     listed = entries_of(config, stated, "compressed")
 
     def choose(module: Module) -> str | None:
@@ -53,15 +43,47 @@ def compressed_tensors(config: Config, stated: Stated, default: str) -> Method:
         ):
             return None
         ignored = listed.match(module)
-        for all_linear, named, word in schemes:
-            if named.match(module) and not ignored:
-                return word
-            # Routers of today's classes are no linear layers; a head is one.
-            if all_linear and module.tensor.component != "router" and not ignored:
-                return word
-        return None
+        found = [word for target, word in named if target.match(module)]
+        if ignored:
+            return None
+        # Routers of today's classes are no linear layers; a head is one.
+        if not found and module.tensor.component != "router" and usual is not None:
+            return usual
+        return found[0] if found else None
 
-    return Method(choose, listed)
+    return Method(choose, listed, targets=tuple(target for target, _ in named))
+
+
+def _targets(
+    config: Config, stated: Stated, groups: Mapping[str, Any], default: str
+) -> tuple[list[tuple[Entries, str]], str | None]:
+    """(names and expressions with their words, the first counts; the word of every other linear layer).
+
+    Names before expressions, those in alphabetical order, classes last; of a target that stands twice the
+    later (utils/match.py, match_targets).
+    """
+    words: dict[str, str] = {}
+    for group in groups.values():
+        group = group if isinstance(group, Mapping) else {}
+        targets = group.get("targets")
+        if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+            refuse(config, "config_groups.targets", targets, "not a list of names")
+        words |= dict.fromkeys(targets, _word(config, stated, group, default))
+    usual = words.pop("Linear", words.pop("torch.nn.Linear", None))
+    exact: dict[str, list[str]] = {}
+    for name, word in words.items():
+        if name[:1].isupper() and "." not in name:
+            refuse(config, "config_groups.targets", name, "a class of modules that is not known")
+        if not name.startswith("re:"):
+            exact.setdefault(word, []).append(name)
+    patterns = sorted(name for name in words if name.startswith("re:"))
+    if len(patterns) > MAX_EXPRESSIONS:
+        refuse(
+            config, "config_groups.targets", len(patterns), f"more than {MAX_EXPRESSIONS} of them"
+        )
+    named = [(Entries(names, "compressed"), word) for word, names in exact.items()]
+    named += [(Entries([name], "compressed"), words[name]) for name in patterns]
+    return named, usual
 
 
 def _word(config: Config, stated: Stated, group: Stated, default: str) -> str:

@@ -185,10 +185,15 @@ _NESTED = re.compile(r"[+*}]\)[+*{]|\([^)]*[+*][^)]*\)[+*{]")
 MAX_PATTERN = 2_000
 
 
-def _compiled(pattern: str, entry: str = "") -> re.Pattern[str]:
-    if len(pattern) > MAX_PATTERN or _NESTED.search(pattern):
-        return re.compile(re.escape(entry or pattern))
+def expression(text: str) -> re.Pattern[str] | None:
+    """A regular expression of a config; None for what is none, or could repeat for ever."""
+    if len(text) > MAX_PATTERN or _NESTED.search(text):
+        return None
     try:
-        return re.compile(pattern)
+        return re.compile(text)
     except re.error:
-        return re.compile(re.escape(entry or pattern))
+        return None
+
+
+def _compiled(pattern: str, entry: str = "") -> re.Pattern[str]:
+    return expression(pattern) or re.compile(re.escape(entry or pattern))

@@ -24,11 +24,26 @@ class Method:
     """choose: a module's format, None for the default one. listed: the names it went by.
 
     separate: it takes linear layers only, so experts stacked in one tensor are not quantised.
+    targets: more names that it went by.
     """
 
     choose: Callable[[Module], str | None]
     listed: Entries
     separate: bool = False
+    targets: tuple[Entries, ...] = ()
+
+
+def one_answer(
+    config: Config, key: str, module: Module, decide: Callable[[tuple[str, ...]], str | None]
+) -> str | None:
+    """What ``decide`` says of a module's paths, where it is several of all of them.
+
+    Raises UnsupportedError where experts that stand in one tensor here would differ.
+    """
+    found = {decide(names) for names in module.each()}
+    if len(found) > 1:
+        refuse(config, key, module.rule, "one tensor in several formats")
+    return found.pop()
 
 
 def refuse(config: Config, key: str, value: Any, what: str) -> NoReturn:

@@ -9,10 +9,17 @@ from typing import Any
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.quantized.compressed import compressed_tensors
-from kvcalc.convert.quantized.matching import Entries, How
-from kvcalc.convert.quantized.method import Method, Stated, entries_of, refuse
+from kvcalc.convert.quantized.matching import Entries, How, expression
+from kvcalc.convert.quantized.method import (
+    MAX_EXPRESSIONS,
+    Method,
+    Stated,
+    entries_of,
+    one_answer,
+    refuse,
+)
 from kvcalc.convert.quantized.modelopt import WORDS, modelopt
-from kvcalc.convert.quantized.modules import Module, bare
+from kvcalc.convert.quantized.modules import PREFIXES, Module, bare
 
 GROUPS = (16, 32, 64, 128, 256, 512, 1024)
 # Families whose fp8 checkpoints keep the scales of tiles in bf16 (headers of Qwen's own files);
@@ -131,24 +138,22 @@ def gptq(config: Config, stated: Stated, default: str) -> Method:
         "gptq: the biases of zeros that AutoGPTQ up to 0.7 writes beside every matrix are not counted"
     )
 
+    def decide(names: tuple[str, ...], is_head: bool) -> str | None:
+        within = [bare(name).partition(".")[2].partition(".")[2] for name in names]
+        if inside and not is_head and not inside.intersection(within):
+            return None
+        for pattern, change in rules:
+            if any(pattern.match(prefix + name) for name in names for prefix in PREFIXES):
+                return None if change is None else gptq_word(config, {**stated, **change})
+        return word
+
     def choose(module: Module) -> str | None:
         is_head = module.rule == "head" and bool(stated.get("lm_head"))
         if not (module.linear or is_head) or listed.match(module):
             return None
-        if (
-            not is_head
-            and inside
-            and not any(
-                bare(name).partition(".")[2].partition(".")[2] in inside for name in module.names
-            )
-        ):
-            return None
-        for pattern, change in rules:
-            if any(pattern.match(f"model.{name}") or pattern.match(name) for name in module.names):
-                if change is None:
-                    return None
-                return gptq_word(config, {**stated, **change})
-        return word
+        if not rules and not inside:
+            return word
+        return one_answer(config, "dynamic", module, lambda names: decide(names, is_head))
 
     return Method(choose, listed, separate=True)
 
@@ -182,9 +187,8 @@ def _dynamic(
     rules: list[tuple[re.Pattern[str], Mapping[str, Any] | None]] = []
     for text, change in found.items():
         left_out = text.startswith("-:")
-        try:
-            pattern = re.compile(text.removeprefix("-:").removeprefix("+:"))
-        except re.error:
+        pattern = expression(text.removeprefix("-:").removeprefix("+:"))
+        if pattern is None:
             refuse(config, "dynamic", text, "not a regular expression")
         rules.append((pattern, None if left_out else change if isinstance(change, Mapping) else {}))
     return rules
@@ -221,22 +225,61 @@ def auto_round(config: Config, stated: Stated, default: str) -> Method:
     blocks = stated.get("block_name_to_quantize") or stated.get("to_quant_block_names")
     if isinstance(blocks, str) and "visual" in blocks:
         refuse(config, "block_name_to_quantize", blocks, "blocks other than the language model's")
-    by_name = {bare(name): change for name, change in extra.items() if isinstance(change, Mapping)}
+    named, patterns, listed = _extra(config, extra)
     style = known[packing]
 
-    def choose(module: Module) -> str | None:
-        change = next((by_name[name] for name in module.names if name in by_name), None)
-        if not module.linear and change is None:
+    def decide(names: tuple[str, ...], linear: bool) -> str | None:
+        change = next((named[name] for name in names if name in named), None)
+        if change is None and linear:
+            change = next((own for pattern, own in patterns if any(
+                pattern.search(prefix + name) for name in names for prefix in PREFIXES)), None)  # fmt: skip
+        if not linear and change is None:
             return None
         own = {**stated, **(change or {})}
         if own.get("bits") in (16, 32):
             return None
+        if own.get("data_type", "int") != "int":
+            refuse(config, "data_type", own["data_type"], "only integers are known")
         bits, group = _numbers(config, own, (2, 3, 4, 8))
         return (
             f"awq_{group}" if style == "awq" else f"gptq{'' if bits == 4 else bits}_{group}{style}"
         )
 
-    return Method(choose, Entries((), "transformers"), separate=True)
+    def choose(module: Module) -> str | None:
+        listed.match(module)
+        word = one_answer(
+            config, "extra_config", module, lambda names: decide(names, module.linear)
+        )
+        rows = module.tensor.shape[-2] // module.tensor.fused
+        if word is not None and word.startswith("gptq") and rows % 32:
+            # auto_round_extension/torch/qlinear_torch.py: words of zero points for whole 32 rows alone.
+            refuse(config, "packing_format", packing, f"{module.rule}: zero points of {rows} rows")
+        return word
+
+    return Method(choose, listed, separate=True)
+
+
+def _extra(
+    config: Config, extra: Mapping[str, Any]
+) -> tuple[dict[str, Stated], list[tuple[re.Pattern[str], Stated]], Entries]:
+    """AutoRound's settings by module: of names, and of expressions that lie in a name, in their order
+    (inference/utils.py, _expand_regex_config)."""
+    named: dict[str, Stated] = {}
+    patterns: list[tuple[re.Pattern[str], Stated]] = []
+    for key, change in extra.items():
+        if not isinstance(change, Mapping):
+            refuse(config, f"extra_config.{key}", change, "not settings of a module")
+        if re.fullmatch(r"[\w.]+", key):
+            named[bare(key)] = change
+            continue
+        pattern = expression(key)
+        if pattern is None:
+            refuse(config, f"extra_config.{key}", change, "not a regular expression")
+        patterns.append((pattern, change))
+    if len(patterns) > MAX_EXPRESSIONS:
+        refuse(config, "extra_config", len(patterns), f"more than {MAX_EXPRESSIONS} expressions")
+    # A name alone is a module's own; what no module has is told, as in lists of exceptions.
+    return named, patterns, Entries([key for key in extra if bare(key) in named], "compressed")
 
 
 def hqq(config: Config, stated: Stated, default: str) -> Method:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvcalc.convert.config import Config
 from kvcalc.convert.quantized.matching import Entries
-from kvcalc.convert.quantized.method import Method, Stated, entries_of, refuse
+from kvcalc.convert.quantized.method import Method, Stated, entries_of, one_answer, refuse
 from kvcalc.convert.quantized.modules import Module, bare
 
 WORDS = {
@@ -38,12 +38,13 @@ def modelopt(config: Config, stated: Stated, default: str) -> Method:
         named = Entries(layers, "glob")
 
         def mixed(module: Module) -> str | None:
-            found = {words[name] for path in module.names for name in _each(path, module)
-                     for name in _and_parents(name) if name in words}  # fmt: skip
-            if len(found) > 1:
-                refuse(config, "quantized_layers", module.rule, "one tensor in several formats")
+            def decide(names: tuple[str, ...]) -> str | None:
+                found = [words[own] for path in names for own in _and_parents(path) if own in words]
+                return found[0] if found else None
+
+            word = one_answer(config, "quantized_layers", module, decide)
             named.match(module)
-            return found.pop() if found else None
+            return word
 
         return Method(mixed, named)
     groups = stated.get("config_groups")
@@ -68,13 +69,6 @@ def _and_parents(name: str) -> list[str]:
     """A module's path and those of what it stands in: a list may name all experts at once."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-
-
-def _each(path: str, module: Module) -> list[str]:
-    """The modules of a path: one, or one for each expert."""
-    if "*" not in path:
-        return [path]
-    return [path.replace("*", str(index)) for index in range(module.tensor.shape[0])]
 
 
 def _word(config: Config, algorithm: Any, stated: Stated) -> str:

@@ -76,6 +76,14 @@ class Module:
         apart = self.tensor.component in ("embedding", "head", "router", "norm")
         return self.tensor.quantised and not apart
 
+    def each(self) -> Iterator[tuple[str, ...]]:
+        """The paths of every module that it is: one, or one for each expert."""
+        if not any("*" in name for name in self.names):
+            yield self.names
+            return
+        for index in range(self.tensor.shape[0]):
+            yield tuple(name.replace("*", str(index)) for name in self.names)
+
 
 def bare(name: str) -> str:
     """A path without what stands before the text model: ``model.layers.0.mlp`` is layers.0.mlp."""

@@ -13,7 +13,7 @@ from kvcalc.engines import ENGINES, SERVING
 from kvcalc.engines.request import Available
 from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
-from kvcalc.report.answers.fits import answer
+from kvcalc.report.answers import answer
 
 _Memory = Annotated[
     str | None,

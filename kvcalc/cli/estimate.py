@@ -11,7 +11,7 @@ from kvcalc.errors import UsageError
 from kvcalc.memory.estimate import Estimate
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
-from kvcalc.report.answers.estimates import answer
+from kvcalc.report.answers import answer
 from kvcalc.spec.catalog import expand
 
 _Attention = Annotated[
@@ -74,7 +74,7 @@ def estimate(
         from kvcalc.cli import traffic
 
         asked = of_requests(question, **pools.question)
-        return output.show(traffic.answers(models, lengths, asked))
+        return output.show(answer(*traffic.answers(models, lengths, asked)))
     if pools.said is not None:
         raise UsageError(
             f"{pools.said} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
@@ -85,4 +85,4 @@ def estimate(
             f"--workspace is of the table of the need, and --engine {engine} answers with what it holds: "
             "leave one of them out"
         )
-    output.show(answer(found, workspace))
+    output.show(answer(*found, every=workspace))

@@ -10,7 +10,7 @@ from kvcalc.deployment.where import Where, listed
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
-from kvcalc.report.answers.fits import answer
+from kvcalc.report.answers import answer
 
 _Gpu = Annotated[
     list[str] | None,

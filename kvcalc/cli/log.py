@@ -7,6 +7,7 @@ import typer
 from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import Output, with_groups
 from kvcalc.cli.output import note
+from kvcalc.report.answers import answer
 
 _ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp", "ollama", "lm-studio")
 
@@ -51,7 +52,6 @@ def log(
     """
     from kvcalc.logs.read import answer_of
     from kvcalc.logs.sources import pieces_of
-    from kvcalc.report.answers.log import answer
 
     name = None if engine is None else options.engine_name(engine)
     with pieces_of(file) as pieces:

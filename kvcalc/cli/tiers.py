@@ -9,6 +9,7 @@ from kvcalc.convert.locate import locate
 from kvcalc.errors import UsageError
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
+from kvcalc.report.answers import answer
 from kvcalc.tiers import TIERED
 from kvcalc.units import parse_speed
 
@@ -53,7 +54,6 @@ def tiers(
 
     Example: kvcalc tiers llama-3-8b --engine vllm --host 200GiB --context 32k --link 55
     """
-    from kvcalc.report.answers.tiers import answer
     from kvcalc.tiers.answer import tiers as ask
     from kvcalc.tiers.question import TierQuestion
 

@@ -1,21 +1,19 @@
 """``kvcalc traffic``: the cache of real requests, whose lengths a file has, instead of one context."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from kvcalc.cli import kinds, options
 from kvcalc.cli.groups import Output, Pools, with_groups
 from kvcalc.convert.locate import locate
 from kvcalc.engines import NEED
-from kvcalc.engines.traffic import TrafficQuestion, traffic_of
+from kvcalc.engines.traffic import TrafficAnswer, TrafficQuestion, traffic_of
 from kvcalc.errors import FileError
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.lengths import Lengths, open_lengths, read_lengths
 from kvcalc.memory.workload import Asked
+from kvcalc.report.answers import answer
 from kvcalc.spec.catalog import expand
-
-if TYPE_CHECKING:
-    from kvcalc.report.sheet import Answer
 
 
 @with_groups
@@ -57,15 +55,13 @@ def traffic(
         set_fields=tuple(set_fields or ()),
         **pools.question,
     )
-    output.show(answers(models, lengths, question))
+    output.show(answer(*answers(models, lengths, question)))
 
 
-def answers(models: list[str], path: str, question: TrafficQuestion) -> "Answer":
+def answers(models: list[str], path: str, question: TrafficQuestion) -> list[TrafficAnswer]:
     """Every model's answer for the requests of one file."""
-    from kvcalc.report.answers.traffic import answer
-
     names, requests = expand(models), read(path, question.prefix_tokens is not None)
-    return answer([traffic_of(locate(name), requests, question) for name in names])
+    return [traffic_of(locate(name), requests, question) for name in names]
 
 
 def read(path: str, count_prompts: bool = False) -> Lengths:

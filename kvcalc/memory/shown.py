@@ -1,16 +1,13 @@
 """Answers that show themselves: as the object of ``--format json``, as rows, as HTML in a notebook.
 
-How an answer is shown is said above, where reports are written (kvcalc/api/views.py): it registers
-there what shows each class, and is asked for when the first answer is shown.
+How an answer is shown is said above, where reports are written (kvcalc/api/views.py), which is asked for
+when the first one is shown.
 """
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 from kvcalc.frozen import changed
-
-Answered = TypeVar("Answered", bound="Shown")
 
 
 class View(Protocol):
@@ -19,15 +16,6 @@ class View(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
     def rows(self) -> list[dict[str, Any]]: ...
     def html(self) -> str: ...
-
-
-_VIEWS: dict[type, Callable[[Any], View]] = {}
-_ABOVE = "kvcalc.api.views"
-
-
-def shows(cls: type[Answered], view: Callable[[Answered], View]) -> None:
-    """Say how answers of a class are shown."""
-    _VIEWS[cls] = view
 
 
 class Shown:
@@ -50,9 +38,8 @@ class Shown:
         return changed(self, notes=(*self.sentences, *notes)) if notes else self
 
     def _view(self) -> View:
-        if type(self) not in _VIEWS:
-            import_module(_ABOVE)
-        return _VIEWS[type(self)](self)
+        view: View = import_module("kvcalc.api.views").view_of(self)
+        return view
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``--format json`` prints."""

@@ -171,18 +171,6 @@ class Answer:
     records: Callable[[], Iterator[Sequence[object]]] | None = None
 
 
-def answer_of(
-    sheets: Callable[[], Sequence[Sheet]], objects: Callable[[], list[dict[str, Any]]]
-) -> Answer:
-    """The answer for several models: one object for one of them, a list for more."""
-
-    def one_or_more() -> Any:
-        found = objects()
-        return found[0] if len(found) == 1 else found
-
-    return Answer(sheets, one_or_more)
-
-
 def table(
     part: str, columns: Sequence[Column], rows: Iterator[Row] | Sequence[Row], **more: Any
 ) -> Table:

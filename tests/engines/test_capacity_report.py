@@ -6,7 +6,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.pool import capacity
-from kvcalc.report.answers import capacity as answers
+from kvcalc.report.answers import answer as said
 from kvcalc.report.formats import as_text
 from kvcalc.spec.catalog import load
 
@@ -19,7 +19,7 @@ def answer() -> CapacityResult:
 
 
 def test_json_has_the_fields_of_the_contract() -> None:
-    found = json.loads(as_text("json", answers.answer(answer(), ("a paper",), "spec.yaml")))
+    found = json.loads(as_text("json", said(answer())))
     assert found["engine"] == {"name": "vllm", "version": "0.10.2"}
     assert found["pool"]["tokens"] == 205696
     assert round(found["pool"]["max_concurrency"], 2) == 50.05
@@ -36,12 +36,12 @@ def test_json_has_the_fields_of_the_contract() -> None:
 
 
 def test_table_reads_like_the_log_with_the_reasons() -> None:
-    text = as_text("table", answers.answer(answer(), (), ""))
+    text = as_text("table", said(answer()))
     for words in ("205,696", "50.05x", "padding layers", "tokens in flight", "7 groups of 10"):
         assert words in text
 
 
 def test_markdown_has_the_same_figures() -> None:
-    text = as_text("markdown", answers.answer(answer(), (), ""))
+    text = as_text("markdown", said(answer()))
     assert "| cache size in tokens | 205,696 |" in text
     assert "| gqa window 1024 | 52 | 8 |" in text

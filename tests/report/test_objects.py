@@ -122,3 +122,19 @@ def test_an_object_that_extends_another_describes_its_fields_too(module: str) ->
             if inherited is not TypedDict:
                 docs = field_docs(getattr(loaded, node.name))
                 assert docs.items() >= field_docs(inherited).items(), node.name
+
+
+def test_every_answer_that_shows_itself_has_a_file() -> None:
+    import kvcalc.api.serving  # noqa: F401
+    from kvcalc.checks.diff import Diff
+    from kvcalc.deployment.estimation import AllEngines  # noqa: F401
+    from kvcalc.logs.answer import LogAnswer  # noqa: F401
+    from kvcalc.memory.shown import Shown
+    from kvcalc.report.answers import FILES
+
+    classes = {each.__name__ for each in Shown.__subclasses__() if each is not Diff}
+    assert classes == FILES.keys()
+    for file in FILES.values():
+        module = import_module(f"kvcalc.report.answers.{file}")
+        assert callable(module.sheet)
+        assert callable(module.to_object)

@@ -9,7 +9,7 @@ from kvcalc.report.cells import Bytes, Cell, Count, Decimal, ExactBytes, Mebibyt
 from kvcalc.report.objects.capacity import Capacity
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Points, Row, Sheet, Table, rows_of, table
+from kvcalc.report.sheet import Column, Points, Row, Sheet, Table, rows_of, table
 
 KEYS = (
     "model", "part", "name", "value", "layers", "padding_layers", "block_tokens", "page_bytes",
@@ -41,14 +41,9 @@ _WASTE = (
 )  # fmt: skip
 
 
-def answer(result: CapacityResult, source: tuple[str, ...], path: str) -> Answer:
-    """source, path: the spec's, as ``estimate`` states them."""
-    return Answer(lambda: [sheet(result)], lambda: to_object(result, source, path))
-
-
-def to_object(result: CapacityResult, source: tuple[str, ...], path: str) -> dict[str, Any]:
+def to_object(result: CapacityResult) -> dict[str, Any]:
     """The contract's fields first, then what explains them; what an engine lacks is null."""
-    return filled(Capacity, result, model=named(result.model, source, path))
+    return filled(Capacity, result, model=named(result.model, result.source, result.path))
 
 
 def sheet(result: CapacityResult) -> Sheet:

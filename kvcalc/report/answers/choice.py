@@ -4,20 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.deployment.choice import Choice, Choices, Way
+from kvcalc.report.answers.fit import by_engine
 from kvcalc.report.cells import Bytes, Cell, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
+from kvcalc.report.sheet import Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
     "model", "parameters", "dtype", "verdict", "weights_bytes", "free_bytes", "longest_context",
     "largest_batch", "command",
 )  # fmt: skip
-
-
-def answer(choices: Choices) -> Answer:
-    return Answer(lambda: [sheet(choices)], lambda: to_object(choices))
 
 
 def to_object(choices: Choices) -> dict[str, Any]:
@@ -71,7 +68,6 @@ def sheet(choices: Choices) -> Sheet:
 
 def _about(choices: Choices) -> str:
     request, workload = choices.request, choices.request.workload
-    version = "" if choices.version is None else f", {request.engine_words} {choices.version}"
     # llama.cpp's own is f16, which bf16 stands for here.
     own = request.record.placed is not None and workload.cache.kv_name == "bf16"
     cache = "" if own else f" in {workload.cache.kv_name}"
@@ -79,8 +75,8 @@ def _about(choices: Choices) -> str:
     varied = any(choice.context_tokens != longest for choice in choices.choices)
     tokens = ("up to " if varied else "") + format_tokens(longest)
     return (
-        f"{tokens} tokens x {workload.batch_size}{cache} on {devices} x {choices.device.name}{version}"
-        f"{choices.why}"
+        f"{tokens} tokens x {workload.batch_size}{cache} on {devices} x {choices.device.name}"
+        f"{by_engine(choices)}{choices.why}"
     )
 
 

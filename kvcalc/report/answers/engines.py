@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
+from kvcalc.deployment.estimation import EngineEstimate
 from kvcalc.engines import engine_of
 from kvcalc.engines.holding import Slab
 from kvcalc.engines.loaded import Loaded, Reason
 from kvcalc.engines.workload import EngineCache
-from kvcalc.engines.workload import Row as Accounting
 from kvcalc.memory.estimate import Estimate
 from kvcalc.report.answers import estimate as estimate_answer
 from kvcalc.report.answers.layers import describe_layers, layer_ranges
@@ -19,7 +19,6 @@ from kvcalc.report.cells import (
     Count,
     ExactBytes,
     Shape,
-    Times,
     Tone,
     Toned,
     ratio,
@@ -28,24 +27,16 @@ from kvcalc.report.objects import common
 from kvcalc.report.objects import estimate as objects
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import Column, Part, Row, Sheet, Table, for_csv, table
-from kvcalc.units import format_bytes, format_tokens
+from kvcalc.units import format_tokens
 
 KEYS = (
     "model", "part", "name", "layers", "shape", "dtype", "bytes", "padding_layers", "why",
 )  # fmt: skip
-ALL_KEYS = ("model", "engine", "version", "cause", "bytes", "why")
 
 
-def object_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> dict[str, Any]:
-    """The logical object, with all accountings beside it, refusals included."""
-    result = estimate_answer.to_object(estimate)
-    result["engine"] = "all"
-    result["engines"] = [_engine_object(row, estimate.cache.bytes) for row in rows]
-    return result
-
-
-def to_object(estimate: Estimate, cache: EngineCache) -> dict[str, Any]:
+def to_object(found: EngineEstimate) -> dict[str, Any]:
     """The contract's object, with the engine's cache and ``waste``."""
+    estimate, cache = found.need, found.held
     groups = [group(slab, cache.ranks, cache.sequences) for slab in cache.groups]
     need = estimate_answer.to_object(estimate)
     return filled(
@@ -112,30 +103,22 @@ def _notes(cache: EngineCache) -> tuple[str, ...]:
     return (*cache.rules, *cache.notes, *(loaded.notes if loaded else ()))
 
 
-def _engine_object(row: Accounting, logical_bytes: int) -> dict[str, Any]:
-    return filled(
-        objects.Accounting, row,
-        supported=row.refusal is None,
-        beyond_logical_bytes=None if row.bytes is None else row.bytes - logical_bytes,
-        per_device_bytes=row.per_device_bytes or None,
-    )  # fmt: skip
-
-
-def _subtitle(estimate: Estimate, engine: str) -> str:
+def subtitle(estimate: Estimate, engine: str) -> str:
     workload = estimate.workload
     return f"{format_tokens(workload.context_tokens)} tokens x {workload.num_sequences}{engine}"
 
 
-def sheet(estimate: Estimate, cache: EngineCache) -> Sheet:
+def sheet(found: EngineEstimate) -> Sheet:
     """What is held, how it comes from the need, and the sums."""
+    estimate, cache = found.need, found.held
     parts: tuple[Part, ...] = (
         estimate_answer.in_one_line(estimate, cache.bytes), _groups(cache), _reasons(cache),
         *loaded_tables(cache.loaded), estimate_answer.totals(_totals(estimate, cache)),
         _components(estimate), _tensors(cache),
     )  # fmt: skip
-    subtitle = _subtitle(estimate, f", in {engine_of(cache.engine).named(cache.version)}")
+    about = subtitle(estimate, f", in {engine_of(cache.engine).named(cache.version)}")
     notes = (*_notes(cache), *estimate.assumptions)
-    return Sheet(estimate.spec.name, subtitle, parts, notes, KEYS)
+    return Sheet(estimate.spec.name, about, parts, notes, KEYS)
 
 
 def _components(estimate: Estimate) -> Table:
@@ -239,40 +222,3 @@ def _totals(estimate: Estimate, cache: EngineCache) -> Iterator[Row]:
     if len(cache.per_device_bytes) > 1:
         pairs = zip(estimate.weight_bytes_per_device, cache.per_device_bytes, strict=True)
         yield figure(f"fullest of {len(cache.per_device_bytes)} devices", max(map(sum, pairs)))
-
-
-def sheet_of_all(estimate: Estimate, rows: tuple[Accounting, ...]) -> Sheet:
-    """An accounting a row, and beside it what it adds to the need; csv has each cause by itself."""
-    columns = (
-        Column("accounting"), Column("cache"), Column("bytes"), Column("ratio"), Column(""),
-        Column("beyond the need", wraps=True),
-    )  # fmt: skip
-    largest = max(row.bytes or 0 for row in rows)
-    shown = tuple(_accounting(row, estimate.cache.bytes, largest) for row in rows)
-    causes = tuple(line for row in rows for line in _causes(row))
-    parts = (Table("", columns, shown), Table("", for_csv(*ALL_KEYS[1:]), causes))
-    return Sheet(estimate.spec.name, _subtitle(estimate, ""), parts, estimate.assumptions, ALL_KEYS)
-
-
-def _accounting(row: Accounting, logical: int, largest: int) -> Row:
-    name = engine_of(row.engine).named(row.version)
-    if row.bytes is None:
-        return Row((name, "-", None, None, None, Toned(row.refusal or "", "warn")))
-    why = ", ".join(
-        f"{'+' if waste.bytes > 0 else '-'}{format_bytes(abs(waste.bytes))} {waste.cause}"
-        for waste in row.waste
-    )
-    return Row((
-        Toned(name, "strong"), Bytes(row.bytes), ExactBytes(row.bytes), Times(row.bytes, logical),
-        Bar(row.bytes, largest, 10, "magenta"), Toned(why, "faint"),
-    ))  # fmt: skip
-
-
-def _causes(row: Accounting) -> Iterator[Row]:
-    about = (row.engine, row.version or "")
-    if row.bytes is None:
-        yield Row((*about, "refused", None, row.refusal or ""))
-        return
-    yield Row((*about, "held", Bytes(row.bytes), ""))
-    for waste in row.waste:
-        yield Row((*about, waste.cause, Bytes(waste.bytes), waste.why))

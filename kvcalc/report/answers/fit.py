@@ -4,31 +4,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvcalc.deployment.answer import Device, Fit, step_of
+from kvcalc.deployment.choice import Choices
 from kvcalc.deployment.overhead import CARRIED_OVER
+from kvcalc.deployment.together import Together
 from kvcalc.report.answers.estimate import tokens_asked
 from kvcalc.report.cells import Bytes, Cell, Code, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Row, Sheet, Table, for_csv, rows_of
+from kvcalc.report.sheet import Column, Line, Part, Row, Sheet, Table, for_csv
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = (
     "model", "part", "device", "stage", "name", "bytes", "least_bytes", "most_bytes", "note", "value",
 )  # fmt: skip
-ALL_KEYS = (
-    "model", "device", "memory_bytes", "measured", "verdict", "longest_context", "largest_batch",
-    "fewest_devices",
-)  # fmt: skip
-
-
-def answer(fit: Fit) -> Answer:
-    """For one accelerator."""
-    return Answer(lambda: [sheet(fit)], lambda: to_object(fit))
-
-
-def answer_all(fits: list[Fit]) -> Answer:
-    """For several, in the catalogue's order; the objects are a list."""
-    return Answer(lambda: [sheet_of_all(fits)], lambda: [to_object(fit) for fit in fits])
 
 
 def to_object(fit: Fit) -> dict[str, Any]:
@@ -87,13 +75,13 @@ def _headline(fit: Fit) -> str:
     devices = request.layout.devices
     return (
         f"{each} in {asked.cache.kv_name}, weights in {asked.dtype}, on {devices} x "
-        f"{fit.device.name} ({request.layout}){_by_engine(fit)}: {fit.verdict}"
+        f"{fit.device.name} ({request.layout}){by_engine(fit)}: {fit.verdict}"
     )
 
 
-def _by_engine(fit: Fit) -> str:
+def by_engine(found: Fit | Choices | Together) -> str:
     """``, vLLM 0.33.0``: whose pages are counted; nothing for the logical need."""
-    return "" if fit.version is None else f", {fit.request.engine_words} {fit.version}"
+    return "" if found.version is None else f", {found.request.engine_words} {found.version}"
 
 
 def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:
@@ -149,8 +137,8 @@ def _answer_rows(fit: Fit) -> Iterator[tuple[Cell, Cell, Cell]]:
     yield longest, _longest(fit), _count(fit.longest_context)
     largest = f"largest batch at {format_tokens(request.workload.context_tokens)} tokens"
     yield largest, _largest(fit), _count(fit.largest_batch)
-    fewest = None if fit.fewest is None else Count(fit.fewest.devices)
-    yield "fewest devices that hold the request", _fewest(fit), fewest
+    least = None if fit.fewest is None else Count(fit.fewest.devices)
+    yield "fewest devices that hold the request", fewest(fit), least
 
 
 def _longest(fit: Fit) -> str:
@@ -163,7 +151,7 @@ def _longest(fit: Fit) -> str:
         whose = " (the model's longest)" if tokens == own else f" (made for at most {own:,})"
     else:
         whose = ""
-    low = "" if least == tokens else f"; {_in_words(least)} at the band's lower end"
+    low = "" if least == tokens else f"; {in_words(least)} at the band's lower end"
     encoder = fit.request.workload.encoder_tokens
     beside = f" beside {encoder:,} of the encoder" if encoder else ""
     return f"{tokens:,} tokens{beside}{whose}{low}"
@@ -175,7 +163,7 @@ def _largest(fit: Fit) -> str:
         return "any"
     if not number:
         return "none"
-    low = "" if least == number else f"; {_in_words(least)} at the band's lower end"
+    low = "" if least == number else f"; {in_words(least)} at the band's lower end"
     more = -(-number // fit.request.layout.data)
     step = step_of(fit.device, fit.request.of(batch_size=1))
     beyond = fit.request.record.schedules and step is not None and more > step.requests
@@ -187,13 +175,13 @@ def _count(number: int | None) -> Cell:
     return None if number is None else Count(number)
 
 
-def _in_words(number: int | None, none: str = "none") -> str:
+def in_words(number: int | None, none: str = "none") -> str:
     if number is None:
         return "any"
     return f"{number:,}" if number else none
 
 
-def _fewest(fit: Fit, short: bool = False) -> str:
+def fewest(fit: Fit, short: bool = False) -> str:
     """``2 (TP 2 x PP 1, tight)``; short: without what is 1."""
     if fit.fewest is None:
         most = fit.request.record.most_devices
@@ -203,36 +191,3 @@ def _fewest(fit: Fit, short: bool = False) -> str:
         said = [f"TP {fit.fewest.tensor}"] if fit.fewest.tensor > 1 else []
     said += ["tight"] if fit.fewest_verdict == "tight" else []
     return f"{fit.fewest.devices}" + (f" ({', '.join(said)})" if said else "")
-
-
-def sheet_of_all(fits: list[Fit]) -> Sheet:
-    """One row per accelerator, for the request on one device of it."""
-    first = fits[0]
-    asked = first.request.workload
-    about = (
-        f"{first.model}: {asked.context_tokens:,} tokens x {asked.batch_size} in "
-        f"{asked.cache.kv_name}, weights in {asked.dtype}{_by_engine(first)}"
-    )
-    # The notes that hold on every accelerator.
-    notes = tuple(note for note in first.notes if all(note in fit.notes for fit in fits))
-    table = Table("", _OF_ALL, rows_of(_OF_ALL, fits))
-    if not all(fit.device.measured for fit in fits):
-        notes = ("*: the vendor's figure; the others were read by programs", *notes)
-    return Sheet("", "", (Line("", lead=about), table), notes, ALL_KEYS)
-
-
-_OF_ALL = (
-    Column("accelerator", "device", of=lambda fit: fit.device.name),
-    Column("memory", right=True,
-           of=lambda fit: format_bytes(fit.device.bytes) + "*" * (not fit.device.measured)),
-    Column("one device", "verdict"),
-    Column("longest context", "longest_context",
-           of=lambda fit: Count(fit.longest_context) if fit.longest_context
-           else _in_words(fit.longest_context, "")),
-    Column("largest batch", of=lambda fit: _in_words(fit.largest_batch, ""), right=True),
-    Column("fewest devices", of=lambda fit: _fewest(fit, short=True), wraps=True),
-    Column(None, "model"), Column(None, "memory_bytes", Bytes, lambda fit: fit.device.bytes),
-    Column(None, "measured", of=lambda fit: "yes" if fit.device.measured else "no"),
-    Column(None, "largest_batch", Count, lambda fit: fit.largest_batch or None),
-    Column(None, "fewest_devices", Count, lambda fit: fit.fewest and fit.fewest.devices),
-)  # fmt: skip

@@ -11,17 +11,13 @@ from kvcalc.report.answers.fit import closing_tables
 from kvcalc.report.cells import Bytes, Cell, Code, Count, Mebibytes
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
+from kvcalc.report.sheet import Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes
 
 KEYS = (
     "model", "part", "device", "name", "layers", "memory_bytes", "model_bytes", "cache_bytes",
     "output_bytes", "compute_bytes", "compute_most_bytes", "outside_bytes", "free_bytes", "note", "value",
 )  # fmt: skip
-
-
-def answer(fit: LocalFit) -> Answer:
-    return Answer(lambda: [sheet(fit)], lambda: to_object(fit))
 
 
 def to_object(fit: LocalFit) -> dict[str, Any]:

@@ -10,17 +10,13 @@ from kvcalc.report.answers import local
 from kvcalc.report.cells import Bytes, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Sheet, Table, rows_of
+from kvcalc.report.sheet import Column, Line, Part, Sheet, Table, rows_of
 from kvcalc.units import format_bytes
 
 KEYS = (
     "model", "dtype", "model_bytes", "layers_on_devices", "experts_in_ram", "read_bytes_per_token",
     "longest_context", "verdict", "command",
 )  # fmt: skip
-
-
-def answer(found: LocalFiles) -> Answer:
-    return Answer(lambda: [sheet(found)], lambda: to_object(found))
 
 
 def to_object(found: LocalFiles) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kvcalc.report.cells import Cell, Code, Count, Decimal, ExactBytes, Toned
 from kvcalc.report.objects import log as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Part, Points, Sheet, Table, rows_of, table
+from kvcalc.report.sheet import Column, Line, Part, Points, Sheet, Table, rows_of, table
 
 KEYS = (
     "model", "part", "name", "line", "logged", "predicted", "difference", "least", "most", "agrees",
@@ -25,10 +25,6 @@ _WORDS = {
     "padding_layers": "padding layers", "cpu_blocks": "blocks in RAM", "bytes": "size", "k_bytes": "K",
     "v_bytes": "V", "r_bytes": "convolutions", "s_bytes": "states", "cells": "cells",
 }  # fmt: skip
-
-
-def answer(found: LogAnswer) -> Answer:
-    return Answer(lambda: [sheet(found)], lambda: to_object(found))
 
 
 def to_object(found: LogAnswer) -> dict[str, Any]:

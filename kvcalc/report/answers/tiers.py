@@ -9,7 +9,6 @@ from kvcalc.report.objects import tiers as objects
 from kvcalc.report.objects.common import named
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import (
-    Answer,
     Column,
     Line,
     Part,
@@ -28,11 +27,6 @@ KEYS = (
     "kept_tokens", "bytes", "num_units", "tokens", "sessions", "move_seconds", "requests",
     "requests_bytes", "flag",
 )  # fmt: skip
-
-
-def answer(found: Tiers) -> Answer:
-    """One sheet and one object."""
-    return Answer(lambda: [sheet(found)], lambda: to_object(found))
 
 
 def to_object(found: Tiers) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from kvcalc.deployment.together import Together
+from kvcalc.report.answers.fit import by_engine
 from kvcalc.report.cells import Bytes, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Line, Sheet, rows_of, table
+from kvcalc.report.sheet import Column, Line, Sheet, rows_of, table
 from kvcalc.units import format_bytes, format_tokens
 
 KEYS = ("model", "dtype", "weights_bytes", "bytes", "percent", "command")
@@ -25,10 +26,6 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def answer(found: Together) -> Answer:
-    return Answer(lambda: [sheet(found)], lambda: to_object(found))
-
-
 def to_object(found: Together) -> dict[str, Any]:
     """``bytes`` is what a model takes of each device, null where that is more than all of it;
     ``percent`` the engine's share, null for an engine that is told none."""
@@ -43,7 +40,6 @@ def to_object(found: Together) -> dict[str, Any]:
 def sheet(found: Together) -> Sheet:
     """A row for each model, and what is left under them."""
     request, workload, device = found.request, found.request.workload, found.device
-    engine = "" if found.version is None else f", {request.engine_words} {found.version}"
     contexts = {part.context_tokens for part in found.parts}
     tokens = ("up to " if len(contexts) > 1 else "") + format_tokens(max(contexts))
     layout, size = request.layout, format_bytes(device.bytes)
@@ -51,7 +47,7 @@ def sheet(found: Together) -> Sheet:
     if layout.devices > 1:
         on, each = f"{layout.devices} x {device.name} ({size} each, {layout})", " on each"
     about = (
-        f"{tokens} tokens x {workload.batch_size} each, together on {on}{engine}{found.why}: "
+        f"{tokens} tokens x {workload.batch_size} each, together on {on}{by_engine(found)}{found.why}: "
         f"{found.verdict}"
     )
     if found.free_bytes is None:

@@ -1,6 +1,6 @@
 """``kvcalc estimate --lengths FILE``: what requests of a trace take, and how many fit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.engines.traffic import TrafficAnswer
@@ -8,19 +8,12 @@ from kvcalc.memory.traffic import Percentile, Traffic
 from kvcalc.report.cells import Bytes, Count, ExactBytes, percent
 from kvcalc.report.objects import traffic as objects
 from kvcalc.report.objects.filled import filled
-from kvcalc.report.sheet import Answer, Column, Row, Sheet, Table, answer_of, rows_of, table
+from kvcalc.report.sheet import Column, Row, Sheet, Table, rows_of, table
 
 KEYS = (
     "model", "request", "tokens", "logical_bytes", "bytes", "concurrency", "shared_concurrency",
     "part", "value",
 )  # fmt: skip
-
-
-def answer(found: Sequence[TrafficAnswer]) -> Answer:
-    """One sheet and one object for each model."""
-    return answer_of(
-        lambda: [sheet(each) for each in found], lambda: [to_object(each) for each in found]
-    )
 
 
 def to_object(found: TrafficAnswer) -> dict[str, Any]:

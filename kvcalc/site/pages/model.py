@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from kvcalc.checks.expect import expect_findings
+from kvcalc.deployment.estimation import AllEngines
 from kvcalc.engines import ENGINES, engine_of
 from kvcalc.memory.grid import kinds
-from kvcalc.report.answers import engines, estimate
+from kvcalc.report.answers import all_engines, estimate
 from kvcalc.report.answers.layers import describe_layers
 from kvcalc.report.cells import ratio
 from kvcalc.report.page.data import Question, to_json, to_object
@@ -153,7 +154,7 @@ def _engines(subject: Subject) -> str:
     return (
         "<p>What each accounting holds for the same sequence, beside what the model needs.</p>\n"
         + picture
-        + sheet(engines.sheet_of_all(subject.estimate, subject.engines))
+        + sheet(all_engines.sheet(AllEngines(subject.estimate, subject.engines)))
     )
 
 

@@ -25,13 +25,13 @@ _MTP = "multi-token-prediction layers"
 
 def architectures() -> set[str]:
     """The architectures that shipped models have."""
-    return {architecture.name for architecture in ARCHITECTURES.values()}
+    return set().union(*(architecture.names for architecture in ARCHITECTURES.values()))
 
 
 def known_model(header: GgufHeader, architecture: str) -> Imported | None:
     """The shipped model whose tensors the file holds; None where it is none of them."""
     held = {tensor.name: tensor for tensor in header.tensors if not tensor.name.endswith(_ROTARY)}
-    types = {name for name, known in ARCHITECTURES.items() if known.name == architecture}
+    types = {name for name, known in ARCHITECTURES.items() if architecture in known.names}
     width = header.values.get(f"{architecture}.embedding_length")
     for path in shipped().values():
         # Towers stand in a file of their own.

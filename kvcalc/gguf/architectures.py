@@ -47,6 +47,12 @@ class Architecture:
     skipped_positions: int = 0
     renames: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """Every general.architecture that a model of the type may have."""
+        found = {self.name, *(self.normed.names if self.normed is not None else ())}
+        return found | {self.with_experts} if self.with_experts else found
+
     def renamed(self, name: str) -> str:
         """A name of the common table as this architecture has it."""
         for common, own in self.renames:

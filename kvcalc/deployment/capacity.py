@@ -77,7 +77,8 @@ def _without(question: Question) -> Iterator[tuple[str, str, Question]]:
             yield as_said(word, value), about(question.engine, word), replace(question, flags=less)
     sized = question.available is not None or flags.get("tokens") is not None
     if question.device is not None and sized:
-        yield "--gpu", "its kernels, which decide formats", replace(question, device=None)
+        option = "--gpu" if question.device.vendor else "--gpu-memory"
+        yield option, "its kernels, which decide formats", replace(question, device=None)
     if question.available is not None and any(flags.get(word) for word in ("tokens", "ctx_size")):
         yield "--available", "memory for the cache", replace(question, available=None)
     for option, dtype in without_options(question.dtype):

@@ -59,6 +59,14 @@ _ESTIMATE = {name: _FIT[name] for name in _OF_ESTIMATES} | {
     "--only": ("parts beside the language model", ("only",)),
     "--gpu": ("kernels that decide formats and padding", ("gpus",)),
 }
+_TIERS = {
+    "--block-size": ("tokens of a block", ("block_tokens",)),
+    "--chunk": ("tokens of what is moved at once", ("chunk_tokens",)),
+    "--tp": _ESTIMATE["--tp"],
+    "--pp": _ESTIMATE["--pp"],
+    "--kv-dtype": _FIT["--kv-dtype"],
+    "--state-dtype": _FIT["--state-dtype"],
+}
 _TABLE = {
     "--draft": ("what drafts", ("draft",)),
     "--reserve": ("memory that something else holds", ("where.reserve",)),
@@ -90,6 +98,11 @@ def _sizes_of_nothing(spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
 def said_of_estimate(question: Any) -> Iterator[Less]:
     """The same of ``kvcalc estimate``."""
     yield from _said(question, question.engine, _ESTIMATE, "asked.dtype")
+
+
+def said_of_tiers(question: Any) -> Iterator[Less]:
+    """The same of ``kvcalc tiers``."""
+    yield from _without(question, _TIERS)
 
 
 def said_of_table(question: Any) -> Iterator[Less]:

@@ -189,7 +189,9 @@ def encoder_length(spec: ModelSpec, context_tokens: int, asked: int | None) -> t
         return 0, ""
     if encoder.tokens is not None:
         same = asked in (None, encoder.tokens)
-        return encoder.tokens, "" if same else f"the encoder always has {encoder.tokens} positions"
+        own = encoder.tokens
+        always = f"--encoder-context decides nothing here: the encoder always has {own} positions"
+        return own, "" if same else always
     if asked is not None:
         return asked, ""
     if not encoder.layers:

@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+from kvcalc.deployment.needless import changing_nothing
+from kvcalc.deployment.said import said_of_tiers
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines import engine_of
 from kvcalc.engines.engine import Setting
@@ -71,10 +73,23 @@ class Tiers(Shown):
     source: tuple[str, ...] = ()
     path: str = ""
 
+    @property
+    def figures(self) -> object:
+        return (self.tiers, self.gpu_bytes, self.transfer, self.logical_bytes, self.num_requests,
+                self.version)  # fmt: skip
+
 
 def tiers(found: Found, question: TierQuestion) -> Tiers:
     """What the tiers of an engine hold. Raises UsageError for a tier that it has not, or one that holds
     not one unit, and as the engine's own rules do."""
+    answer = _tiers(found, question)
+    return answer.noted(tuple(
+        changing_nothing(said_of_tiers(question), lambda less: _tiers(found, less), answer)
+    ))  # fmt: skip
+
+
+def _tiers(found: Found, question: TierQuestion) -> Tiers:
+    """The same, whatever changes nothing."""
     spec = found.spec
     said = changed(question.asked, kv_dtype=CacheDtypes.need(question.kv_dtype))
     workload, filled = choose_workload(spec, said)

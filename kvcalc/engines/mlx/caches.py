@@ -47,7 +47,7 @@ QUANTIZED_START = 5000
 # Classes whose make_cache has rotating buffers for windows.
 _WINDOWS = frozenset((
     "afmoe", "cohere2", "exaone4", "gemma3", "gemma3n", "gemma4", "gemma4_unified", "gpt_oss", "laguna",
-    "mellum", "mimo_v2_flash", "olmo3", "recurrent_gemma", "spark2_5", "step3p5",
+    "mellum", "mimo_v2_flash", "muse_glimmer", "olmo3", "recurrent_gemma", "spark2_5", "step3p5",
 ))  # fmt: skip
 # Those that have them where layer_types says so, which a config with one window for all does not.
 _BY_LAYER = frozenset(("llama", "ministral3"))
@@ -55,7 +55,7 @@ _BY_LAYER = frozenset(("llama", "ministral3"))
 OWN_CACHES = _WINDOWS | _BY_LAYER | frozenset((
     "deepseek_v32", "falcon_h1", "glm_moe_dsa", "granitemoehybrid", "jamba", "kimi_linear",
     "lfm2", "lfm2_moe", "llama4", "longcat_flash", "mamba", "mamba2", "minimax_m3_vl", "nanbeige",
-    "nemotron_h", "olmo_hybrid", "qwen3_5", "qwen3_next",
+    "nemotron-nas", "nemotron_h", "olmo_hybrid", "qwen3_5", "qwen3_next",
 ))  # fmt: skip
 # States in the model's own format; float32 elsewhere.
 _NARROW_STATES = frozenset(("mamba", "jamba", "recurrent_gemma"))

@@ -1,5 +1,8 @@
 """What a proof says: rows that hold the calculator's tensors against measured ones."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from kvcalc.frozen import frozen
 
 # How many single differences a message lists before it counts the rest.
@@ -36,22 +39,23 @@ class Row:
 
 @frozen
 class Proof:
-    """The outcome of one proof.
+    """One proof.
 
-    applies: false where there is nothing to prove (an encoder keeps no cache); it counts as passed.
-    unit: of the totals: parameters or bytes; empty when the proof compares outputs.
-    failures: one sentence for each difference; they name the tensor.
+    Fields:
+        applies: false where there is nothing to prove; it counts as passed.
+        unit: of the totals; null where outputs are compared.
+        failures: a sentence for each difference.
     """
 
     name: str
     passed: bool
-    rows: tuple[Row, ...]
-    failures: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     applies: bool = True
-    unit: str = ""
+    unit: str | None = None
     formula_total: int | None = None
     measured_total: int | None = None
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
 @frozen
@@ -79,7 +83,12 @@ class Verification:
         return not self.trouble and all(proof.passed for proof in self.proofs)
 
 
-def limited(failures: list[str]) -> tuple[str, ...]:
+def proved(name: str, rows: Iterable[Row], failures: list[str], **more: Any) -> Proof:
+    """The outcome of a proof; without differences it passed. more: its unit, totals and notes."""
+    return Proof(name, not failures, failures=_limited(failures), rows=tuple(rows), **more)
+
+
+def _limited(failures: list[str]) -> tuple[str, ...]:
     """The first differences, and how many more there are."""
     if len(failures) <= MOST_FAILURES:
         return tuple(failures)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import torch
 
-from kvcalc.proofs import Proof, Row, Verification, limited
+from kvcalc.proofs import Proof, Row, Verification, proved
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.twins.comparison import Report, verify_against_transformers
 
@@ -46,7 +46,7 @@ def _quiet() -> Iterator[None]:
 
 def _proofs(report: Report) -> list[Proof]:
     if report.status == "no_twin":
-        return [Proof("twin", True, (), notes=(report.reason,), applies=False)]
+        return [Proof("twin", True, notes=(report.reason,), applies=False)]
     notes = tuple(note for note in (report.difference, *report.unconfirmed) if note)
     totals = {
         "parameters": ("parameters", report.parameters),
@@ -55,15 +55,14 @@ def _proofs(report: Report) -> list[Proof]:
     proofs = []
     for name in dict.fromkeys(row.proof for row in report.rows):
         rows = [row for row in report.rows if row.proof == name]
-        passed = all(row.passed for row in rows)
         failures = [f"{row.what}: formula {row.formula}, measured {row.measured}"
                     for row in rows if not row.passed]  # fmt: skip
-        unit, total = totals.get(name, ("", None))
-        proofs.append(Proof(
-            name, passed,
-            tuple(Row(row.what, 1, row.passed, note=f"formula {row.formula}, measured {row.measured}")
-                  for row in rows),
-            limited(failures), notes if name == "parameters" else (),
-            unit=unit, formula_total=total if passed else None, measured_total=total,
+        unit, total = totals.get(name, (None, None))
+        proofs.append(proved(
+            name,
+            [Row(row.what, 1, row.passed, note=f"formula {row.formula}, measured {row.measured}")
+             for row in rows],
+            failures, notes=notes if name == "parameters" else (), unit=unit,
+            formula_total=None if failures else total, measured_total=total,
         ))  # fmt: skip
     return proofs

@@ -27,7 +27,7 @@ from kvcalc.errors import NotFoundError, UsageError
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import parameter_groups
 from kvcalc.memory.weights import device_weight_bytes
-from kvcalc.proofs import Proof, Row, Verification, limited
+from kvcalc.proofs import Proof, Row, Verification, proved
 from kvcalc.proofs import Tensor as Shown
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Chunk
@@ -296,7 +296,6 @@ def proofs(everybody: list[Findings]) -> tuple[Proof, ...]:
         totals = [found.totals[name] for found in everybody if name in found.totals]
         formula = sum(total[0] for total in totals) if totals else None
         measured = sum(total[1] for total in totals) if totals else None
-        made.append(Proof(name, not failures, rows, limited(failures),
-                          unit="bytes over all ranks" if totals else "",
-                          formula_total=formula, measured_total=measured))  # fmt: skip
+        made.append(proved(name, rows, failures, unit="bytes over all ranks" if totals else None,
+                           formula_total=formula, measured_total=measured))  # fmt: skip
     return tuple(made)

@@ -62,7 +62,7 @@ def records(results: "tuple[Verification, ...]") -> "Iterator[Sequence[object]]"
             start = (found.model, proof.name)
             totals = (proof.formula_total, proof.measured_total)
             said = "; ".join((*proof.failures, *proof.notes))
-            yield (*start, "", _verdict(proof), proof.unit, "", *totals, said)
+            yield (*start, "", _verdict(proof), proof.unit or "", "", *totals, said)
             for row in proof.rows:
                 word = "pass" if row.passed else "FAIL"
                 shapes = (_shape(row.formula), _shape(row.measured))

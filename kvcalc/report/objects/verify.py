@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from kvcalc.proofs import Row
+from kvcalc.proofs import Proof
 
 
 class Reduced(TypedDict):
@@ -11,26 +11,6 @@ class Reduced(TypedDict):
     field: str
     true: int
     small: int
-
-
-class Proof(TypedDict):
-    """One proof.
-
-    Fields:
-        applies: false where there is nothing to prove; it counts as passed.
-        unit: of the totals; null where outputs are compared.
-        failures: a sentence for each difference.
-    """
-
-    name: str
-    passed: bool
-    applies: bool
-    unit: str | None
-    formula_total: int | None
-    measured_total: int | None
-    failures: list[str]
-    notes: list[str]
-    rows: list[Row]
 
 
 class Model(TypedDict):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.proofs import Proof, Row, Tensor, limited, spans
+from kvcalc.proofs import Proof, Row, Tensor, proved, spans
 from kvcalc.spec.model import ModelSpec
 from kvcalc.stack.recursion import Case
 from kvcalc.tensors import CacheTensor, Chunk
@@ -102,7 +102,7 @@ def prove_cache(run: Run, spec: ModelSpec | None = None) -> Proof:
                      f"{trial.tokens}: {total} bytes")  # fmt: skip
     if not rows:
         notes = ["nothing is kept, and the formula says so"]
-    return Proof("cache", not failures, tuple(rows), limited(failures), tuple(notes),
+    return proved("cache", rows, failures, notes=tuple(notes),
                  unit="bytes", formula_total=totals[0][0], measured_total=totals[0][1])  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.workload import Workload
 from kvcalc.memory.workspace import WorkspaceItem, workspace
-from kvcalc.proofs import Proof, Row, Tensor, limited
+from kvcalc.proofs import Proof, Row, Tensor, proved
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import CacheTensor, Chunk
 from kvcalc.verify.allocator import explained
@@ -49,7 +49,7 @@ def prove_requested(spec: ModelSpec, found: Found, size: Size) -> Proof:
             failures.append(f"{trial.name}: the allocator held {got.requested} requested bytes for the "
                             f"cache, the formula says {wanted}")  # fmt: skip
         formula, total = formula + wanted, total + got.requested
-    return Proof("requested", not failures, tuple(rows), limited(failures),
+    return proved("requested", rows, failures,
                  unit="bytes", formula_total=formula, measured_total=total)  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def prove_allocated(found: Found) -> Proof:
             failures.append(f"{trial.name}: the blocks add up to {blocks} bytes, "
                             f"the allocator says {got.allocated}")  # fmt: skip
         formula, total = formula + blocks, total + got.allocated
-    return Proof("allocated", not failures, tuple(rows), limited(failures),
+    return proved("allocated", rows, failures,
                  unit="bytes", formula_total=formula, measured_total=total)  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def prove_peak(spec: ModelSpec, found: Found, size: Size) -> Proof:
                     f"{trial.name}, {phase}: {note.partition(';')[0]}, more than {PERCENT} %"
                 )
             rows.append(Row(f"{trial.name}, {phase}", 1, good, None, None, note))
-    return Proof("peak", not failures, tuple(rows), limited(failures))
+    return proved("peak", rows, failures)
 
 
 def largest(spec: ModelSpec, trial: Trial, size: Size) -> WorkspaceItem | None:

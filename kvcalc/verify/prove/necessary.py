@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from kvcalc.frozen import frozen
-from kvcalc.proofs import Proof, Row, limited, spans
+from kvcalc.proofs import Proof, Row, proved, spans
 from kvcalc.tensors import Once
 from kvcalc.verify.model import ModelCache, Place
 from kvcalc.verify.places import Key, inventory, label
@@ -28,7 +28,7 @@ class Change:
 def prove_necessary(run: Run) -> Proof:
     """Change each cached tensor, and each position of one layer of each kind; watch the outputs."""
     if run.encoder_only:
-        return Proof("necessary", True, (), applies=False, notes=("nothing is kept",))
+        return Proof("necessary", True, applies=False, notes=("nothing is kept",))
     _, cache = run.decode(run.plan.prefill)
     changes = list(_changes(run, cache))
     outputs, left = _effects(run, cache, changes, 2)
@@ -56,7 +56,7 @@ def prove_necessary(run: Run) -> Proof:
         rows.append(Row(text, 1, not problem, note=note))
         if problem:
             failures.append(f"{text} {list(tensor.shape)}: {problem}")
-    return Proof("necessary", not failures, _grouped(rows), limited(failures))
+    return proved("necessary", _grouped(rows), failures)
 
 
 def _changes(run: Run, cache: ModelCache) -> Iterator[Change]:

@@ -5,7 +5,7 @@ import torch
 from kvcalc.memory.inventory import ParamGroup, parameter_groups
 from kvcalc.memory.towers import TOWER_COMPONENTS
 from kvcalc.memory.weights import ledger, summarise
-from kvcalc.proofs import Proof, Row, Tensor, limited, spans
+from kvcalc.proofs import Proof, Row, Tensor, proved, spans
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import ParamTensor
 from kvcalc.verify.build import on_meta
@@ -43,7 +43,7 @@ def prove_parameters(spec: ModelSpec) -> Proof:
         failures.append(
             f"total: formula {formula_bytes} bytes of bf16 weights, measured {num_bytes}"
         )
-    return Proof("parameters", not failures, tuple(rows), limited(failures),
+    return proved("parameters", rows, failures,
                  unit="parameters", formula_total=formula, measured_total=total)  # fmt: skip
 
 

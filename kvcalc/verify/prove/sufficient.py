@@ -2,7 +2,7 @@
 
 import torch
 
-from kvcalc.proofs import Proof, Row, limited
+from kvcalc.proofs import Proof, Row, proved
 from kvcalc.verify.model import ModelCache
 from kvcalc.verify.places import label
 from kvcalc.verify.prove.small import Run
@@ -13,7 +13,7 @@ TOLERANCE = 1e-9
 def prove_sufficient(run: Run) -> Proof:
     """Decoding with the cache against one pass without it, and one cache against another."""
     if run.encoder_only:
-        return Proof("sufficient", True, (), applies=False,
+        return Proof("sufficient", True, applies=False,
                      notes=("an encoder sees its whole input at once: nothing is decoded",))  # fmt: skip
     tokens, prefill = run.plan.tokens, run.plan.prefill
     ids = run.ids[:, :tokens]
@@ -51,7 +51,7 @@ def prove_sufficient(run: Run) -> Proof:
                     f"(max difference {apart:.3g})"
                 )
                 break
-    return Proof("sufficient", not failures, tuple(rows), limited(failures))
+    return proved("sufficient", rows, failures)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.towers import tower_groups
-from kvcalc.proofs import Proof, Row, Tensor, limited
+from kvcalc.proofs import Proof, Row, Tensor, proved
 from kvcalc.spec.model import ModelSpec
 from kvcalc.verify.build import default_dtype
 from kvcalc.verify.places import as_tensor
@@ -49,7 +49,7 @@ def prove_towers(spec: ModelSpec) -> Proof:
         if name not in listed
     ]
     total = sum(tensor.numel() for tensor, buffer in measured.values() if not buffer)
-    return Proof("towers", not failures, tuple(rows), limited(failures), unit="parameters",
+    return proved("towers", rows, failures, unit="parameters",
                  formula_total=formula, measured_total=total)  # fmt: skip
 
 

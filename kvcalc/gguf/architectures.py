@@ -67,6 +67,8 @@ def _same(name: str, *model_types: str) -> dict[str, Architecture]:
 
 _LLAMA = Architecture(name="llama", size_70b=80)
 _DEEPSEEK2 = Architecture(name="deepseek2")
+# Biases of the router that correct its choice alone.
+_PROBS = (("ffn_gate_inp.bias", "exp_probs_b.bias"),)
 _BERT = Architecture(name="bert", norms=("attn_output_norm", "layer_output_norm"))
 # Their position tables begin behind the padding token's (BertModel, _position_offset).
 _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
@@ -97,17 +99,22 @@ ARCHITECTURES: dict[str, Architecture] = {
     **_same("arcee", "arcee"),
     **_same("gemma", "gemma"),
     **_same("jais2", "jais2"),
+    **_same("exaone-moe", "exaone_moe"),
+    **_same("cohere2moe", "cohere2_moe"),
+    **_same("eurobert", "eurobert"),
+    "afmoe": Architecture(name="afmoe", norms=_FOUR, renames=_PROBS),
+    "hy_v3": Architecture(name="hy_v3", renames=(("exp_probs_b.bias", "exp_probs_b"),)),
+    "laguna": Architecture(name="laguna", renames=_PROBS),
+    "nomic_bert": Architecture(name="nomic-bert", norms=_BERT.norms, fused_qkv=True),
     **_same("mellum", "mellum"),
     **_same("nanbeige", "nanbeige"),
-    **_same("granite_swa", "granite_swa"),
+    **_same("granite_swa", "granite_swa", "granitemoe_swa"),
     **_same("spark2_5", "spark2_5"),
     "openelm": Architecture(name="openelm", fused_qkv=True),
     **_same("ernie4_5", "ernie4_5"),
-    "ernie4_5_moe": Architecture(
-        name="ernie4_5-moe", renames=(("ffn_gate_inp.bias", "exp_probs_b.bias"),)
-    ),
+    "ernie4_5_moe": Architecture(name="ernie4_5-moe", renames=_PROBS),
     **_same("granite", "granite"),
-    **_same("granitemoe", "granitemoe"),
+    **_same("granitemoe", "granitemoe", "granitemoeshared"),
     **_same("smollm3", "smollm3"),
     **_same("stablelm", "stablelm"),
     **_same("nemotron", "nemotron"),
@@ -173,7 +180,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "phi3": Architecture(name="phi3", fused_qkv=True, fused_gate_up=True),
     "dbrx": Architecture(name="dbrx", fused_qkv=True, norms=("attn_norm", "attn_output_norm")),
     "mimo_v2_flash": Architecture(name="mimo2", mtp=True),
-    "step3p7": Architecture(name="step35", mtp=True),
+    **dict.fromkeys(("step3p5", "step3p7"), Architecture(name="step35", mtp=True)),
     "minimax_m3_vl": Architecture(
         name="minimax-m3",
         renames=(("indexer.attn_q_b", "indexer.q_proj"), ("indexer.attn_k", "indexer.k_proj")),

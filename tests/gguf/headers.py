@@ -245,7 +245,7 @@ def _own(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
     blocks = _blocks(spec, model)
     first: Any = next((b.attention for b in blocks if b.attention is not None), None)
     match model.architecture:
-        case "command-r" | "cohere2" | "muse-glimmer":
+        case "command-r" | "cohere2" | "cohere2moe" | "muse-glimmer":
             return {"logit_scale": 1.0}
         case "minicpm3" | "minimax-01" | "granite" | "granitemoe" | "granitehybrid" | "granite_swa":
             return {"residual_scale": 1.0, "embedding_scale": 1.0, "logit_scale": 1.0,

@@ -6,19 +6,23 @@
 FOLDER holds the shared objects of npm's @node-llama-cpp/linux-x64 3.22.1 (package/bins/linux-x64),
 llama.cpp release v0.5.0. For every shipped model with an architecture the library loads a header of
 true size (every tensor there, with its shape) and dry-runs its quantise for every type: the type of
-each tensor and the printed total must be kvcalc's. The same for models of odd widths.
+each tensor and the printed total must be kvcalc's. The same for types that no shipped model has
+(types.jsonl) and for models of odd widths.
 """
 
 import argparse
+import json
 import random
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from kvcalc.convert.hf import spec_from_config
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.file_types import FILE_TYPES, Recipe
 from kvcalc.frozen import frozen
@@ -30,6 +34,8 @@ from kvcalc.spec.model import ModelSpec
 from tests.gguf.headers import NUMBERS, keys_of, write
 from tests.gguf.library import Library
 
+# Configs of types that no shipped model has: transformers' defaults, without what changes nothing.
+TYPES = Path(__file__).with_name("types.jsonl")
 TABLE = Path(__file__).with_name("quantised.txt")
 RELEASE = "llama.cpp v0.5.0 (@node-llama-cpp/linux-x64 3.22.1), dry runs of 2026-11-29"
 # Files that an importance matrix changes; those that need one are made with it only.
@@ -52,12 +58,27 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
     )
 
 
-def model_of(name: str) -> GgufModel:
-    """A shipped model's file, one with its extra layers (NAME+mtp), or an odd one (odd-N)."""
+def spec_of(name: str) -> ModelSpec:
+    """A shipped model (NAME+mtp is one, too), a type's config (type-NAME) or an odd one (odd-N)."""
     if name.startswith("odd-"):
-        return gguf_model(odd(int(name.removeprefix("odd-"))))
-    plain = name.removesuffix("+mtp")
-    return gguf_model_with_mtp(load(plain)) if plain != name else gguf_model(load(plain))
+        return odd(int(name.removeprefix("odd-")))
+    return typed()[name] if name.startswith("type-") else load(name.removesuffix("+mtp"))
+
+
+def model_of(name: str) -> GgufModel:
+    """The file of a row; of NAME+mtp with its extra layers."""
+    spec = spec_of(name)
+    return gguf_model_with_mtp(spec) if name.endswith("+mtp") else gguf_model(spec)
+
+
+@cache
+def typed() -> dict[str, ModelSpec]:
+    """Specs of types.jsonl's configs, as the table names them."""
+    found = map(json.loads, TYPES.read_text("utf-8").splitlines())
+    return {
+        f"type-{each['type']}": spec_from_config(each["config"], each["type"], "config.json").spec
+        for each in found
+    }
 
 
 def odd(seed: int) -> ModelSpec:
@@ -92,6 +113,7 @@ def names() -> Iterator[str]:
         yield name
         if gguf_model_with_mtp(spec) != gguf_model(spec):
             yield f"{name}+mtp"
+    yield from typed()
     for seed in range(ODD):
         yield f"odd-{seed}"
 
@@ -198,12 +220,7 @@ def main() -> int:
             if not name.startswith(arguments.only):
                 continue
             model = model_of(name)
-            spec = (
-                load(name.removesuffix("+mtp"))
-                if not name.startswith("odd-")
-                else odd(int(name[4:]))
-            )
-            path = write(Path(folder) / "model.gguf", model, keys_of(spec, model))
+            path = write(Path(folder) / "model.gguf", model, keys_of(spec_of(name), model))
             loads = library.load(path, mtp=True) if not name.startswith("odd-") else ""
             if loads:
                 wrong.append(f"{name} does not load: {loads}")

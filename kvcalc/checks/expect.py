@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.memory.cache import cache_function
 from kvcalc.memory.inventory import mtp_groups
-from kvcalc.memory.weights import count_parameters, summarise
+from kvcalc.memory.weights import ParameterSummary, count_parameters, summarise
 from kvcalc.spec.model import Expect, ModelSpec
 
 Finding = tuple[str, str, str]
@@ -13,8 +13,9 @@ Finding = tuple[str, str, str]
 
 def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
     """KV301 for each expected value that does not hold, KV302 when none is stated."""
+    counted = summarise(spec)
     if spec.expect is None or spec.expect == Expect():
-        computed = {name: found for name, _, found in _pairs(spec, Expect()) if found}
+        computed = {name: found for name, _, found in _pairs(spec, Expect(), counted) if found}
         if computed["active_parameters"] == computed["language_model"]:
             del computed["active_parameters"]
         if not spec.towers:
@@ -27,14 +28,13 @@ def expect_findings(spec: ModelSpec) -> Iterator[Finding]:
             f"nothing until it is checked against a source",
         )
         return
-    for name, expected, found in _pairs(spec, spec.expect):
+    for name, expected, found in _pairs(spec, spec.expect, counted):
         if expected is not None and expected != found:
             message = f"expected {expected}, found {found} ({found - expected:+d})"
             yield "KV301", f"expect.{name}", message
     # A total that is wrong was just said, and would be wrong here again.
-    counted = summarise(spec).total
-    if spec.expect.parameters in (None, counted):
-        yield from _published(spec, counted)
+    if spec.expect.parameters in (None, counted.total):
+        yield from _published(spec, counted.total)
 
 
 def _published(spec: ModelSpec, counted: int) -> Iterator[Finding]:
@@ -49,12 +49,13 @@ def _published(spec: ModelSpec, counted: int) -> Iterator[Finding]:
         yield "KV301", "checkpoint.parameters", message
 
 
-def _pairs(spec: ModelSpec, expect: Expect) -> Iterator[tuple[str, int | None, int]]:
+def _pairs(
+    spec: ModelSpec, expect: Expect, counted: ParameterSummary
+) -> Iterator[tuple[str, int | None, int]]:
     """(field, expected value, the spec's own) for every field of ``expect``."""
-    parameters = summarise(spec)
-    yield "parameters", expect.parameters, parameters.total
-    yield "language_model", expect.language_model, parameters.language_model
-    yield "active_parameters", expect.active_parameters, parameters.active
+    yield "parameters", expect.parameters, counted.total
+    yield "language_model", expect.language_model, counted.language_model
+    yield "active_parameters", expect.active_parameters, counted.active
     cache = cache_function(spec, CacheDtypes())
     per_token = cache.bytes_per_token
     yield "cache_bytes_per_token", expect.cache_bytes_per_token, per_token

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -21,13 +20,14 @@ from kvcalc.checks.files import (
 from kvcalc.checks.policy import LoadedPolicy, find_policy, read_policy, unmatched
 from kvcalc.checks.policy_findings import policy_findings
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
+from kvcalc.frozen import frozen
 from kvcalc.reading import MAX_CONFIG_BYTES, at_most, first_bytes
 from kvcalc.spec.catalog import SUFFIXES, shipped
 from kvcalc.spec.model import ModelSpec
 from kvcalc.spec.problems import RULES
 
 
-@dataclass(frozen=True)
+@frozen
 class Report:
     """What the rules found in one file.
 
@@ -147,18 +147,18 @@ def check_paths(
             for spec in _specs_under(path) if path.is_dir() else [path]:
                 specs.setdefault(os.path.abspath(spec), spec)
     named = {*paths}
-    nearest: dict[Path, LoadedPolicy | None] = {}
+    nearest: dict[str, LoadedPolicy | None] = {}
     reports = []
-    for path in watch(specs.values(), len(specs)):
-        if path.parent not in nearest:
-            file = policy or find_policy(path.parent)
-            nearest[path.parent] = None if file is None else _read(file, policies)
-        reports.append(_check(path, nearest[path.parent], explicit=path in named))
     held: dict[str, list[Report]] = {}
-    for report in reports:
-        governing = nearest[Path(report.path).parent]
+    for path in watch(specs.values(), len(specs)):
+        folder = os.path.dirname(path)
+        if folder not in nearest:
+            file = policy or find_policy(path.parent)
+            nearest[folder] = None if file is None else _read(file, policies)
+        governing = nearest[folder]
+        reports.append(_check(path, governing, explicit=path in named))
         if governing is not None:
-            held.setdefault(governing.path, []).append(report)
+            held.setdefault(governing.path, []).append(reports[-1])
     chosen = None if policy is None else os.path.abspath(policy)
     return (
         *reports,

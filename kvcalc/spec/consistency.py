@@ -210,17 +210,19 @@ def _blocks_of(spec: ModelSpec, groups: tuple[LayerGroup, ...]) -> dict[str, Blo
 def _masks(spec: ModelSpec) -> Iterator[Finding]:
     """A stack either sees its whole input at once and keeps nothing, or goes step by step."""
     blocks = _blocks_of(spec, spec.layers)
+    whole = [name for name, block in blocks.items() if block.is_bidirectional]
+    if not whole:
+        return
     stepping = [
         name for name, block in blocks.items()
         for part in block.mechanisms() if any(part.cache())
     ]  # fmt: skip
-    for name, block in blocks.items():
-        if stepping and block.is_bidirectional:
-            message = (
-                f"keeps no cache, and '{stepping[0]}' in the same stack keeps one: a stack that "
-                f"goes step by step is causal; an encoder's layers stand under 'encoder:'"
-            )
-            yield "KV204", f"blocks.{name}.attention.mask", message
+    for name in whole if stepping else ():
+        message = (
+            f"keeps no cache, and '{stepping[0]}' in the same stack keeps one: a stack that "
+            f"goes step by step is causal; an encoder's layers stand under 'encoder:'"
+        )
+        yield "KV204", f"blocks.{name}.attention.mask", message
 
 
 def _encoder(spec: ModelSpec) -> Iterator[Finding]:

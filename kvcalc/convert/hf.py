@@ -207,6 +207,7 @@ _TOWERS = {
     "token2wav_config": "vocoder",
     "code2wav_config": "vocoder",
     "mm_vision_config": "vision tower",
+    "vit_config": "vision tower",
     "embd_layer": "image embedding",
 }
 

@@ -84,6 +84,33 @@ EMU3: Config = {
 }  # fmt: skip
 
 
+QWEN3_8B: Config = {
+    "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "qk_norm_type": "qwen3",
+}  # fmt: skip
+QWEN3_4B: Config = QWEN3_8B | {"hidden_size": 2560, "intermediate_size": 9728}
+OLMO3_7B: Config = QWEN3_8B | {
+    "intermediate_size": 11008, "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 100278,
+    "qk_norm_type": "olmo", "norm_after": True,
+}  # fmt: skip
+
+
+def molmo2(text: Config) -> Config:
+    """As the released files have it: 27 layers, of which the class builds the 25 that are read."""
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 72}
+    return {
+        "model_type": "molmo2", "architectures": ["Molmo2ForConditionalGeneration"],
+        "text_config": text | {"model_type": "molmo2_text", "additional_vocab_size": 128},
+        "vit_config": heads | {
+            "model_type": "molmo2", "hidden_size": 1152, "intermediate_size": 4304,
+            "num_hidden_layers": 27, "image_default_input_size": [378, 378], "image_patch_size": 14,
+            "image_num_pos": 729},
+        "adapter_config": heads | {
+            "model_type": "molmo2", "hidden_size": 1152, "vit_layers": [-3, -9],
+            "text_hidden_size": text["hidden_size"], "intermediate_size": text["intermediate_size"]},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("config", "files"),
     [
@@ -93,6 +120,9 @@ EMU3: Config = {
         pytest.param(FAST_VLM, 7_762_651_744, id="FastVLM-7B"),
         # granite-4.0-3b-vision's files hold image_newline, 2,560 wide, once more.
         pytest.param(GRANITE_4, 3_997_203_904, id="granite-vision-4.1-4b"),
+        pytest.param(molmo2(QWEN3_8B), 8_661_703_120, id="Molmo2-8B"),
+        pytest.param(molmo2(QWEN3_4B), 4_850_869_200, id="Molmo2-4B"),
+        pytest.param(molmo2(OLMO3_7B), 7_760_786_896, id="Molmo2-O-7B"),
         # Means and variances of 8 norms over the batch, 4 wide each, are buffers.
         pytest.param(EMU3, 8_762_751_871 - 64, id="Emu3-Chat-hf"),
     ],

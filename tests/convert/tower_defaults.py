@@ -28,7 +28,7 @@ _BESIDE = (
 _OPTIONAL = {
     name: {"vision_config": f"{name}_vision", "audio_config": f"{name}_audio"}
     for name in ("gemma4", "gemma4_unified")
-}
+} | {"molmo2": {"vit_config": "molmo2_vision!"}}
 
 
 def table() -> dict[str, Any]:

@@ -318,6 +318,34 @@ def _fast_vlm(config: Draw, rng: random.Random) -> Draw:
     return config | {"vision_feature_layer": -1}
 
 
+def _molmo2(config: Draw, rng: random.Random) -> Draw:
+    """A tower under either of its names; layers by place, from the end too."""
+    tower, adapter = config["vision_config"], config["adapter_config"]
+    heads, width = tower["num_attention_heads"], tower["hidden_size"]
+    side = tower["patch_size"] * rng.randint(2, 4)
+    tower |= {
+        "image_size": [side, side],
+        "head_dim": width // heads,
+        "num_position_embeddings": None,
+    }
+    adapter |= {
+        "hidden_size": width, "num_attention_heads": heads, "head_dim": width // heads,
+        "num_key_value_heads": heads, "text_hidden_size": config["text_config"]["hidden_size"],
+        "mlp_bias": rng.random() < 0.5, "vision_feature_layer": rng.choice([[-1], [0, -2], [1, 0]]),
+    }  # fmt: skip
+    config.pop("vit_config", None)
+    if rng.random() < 0.5:
+        old = {key: value for key, value in tower.items() if key != "model_type"}
+        old |= {"image_default_input_size": old.pop("image_size"),
+                "image_patch_size": old.pop("patch_size"), "image_num_pos": rng.randint(4, 20)}  # fmt: skip
+        old.pop("num_position_embeddings")
+        adapter["vit_layers"] = adapter.pop("vision_feature_layer")
+        del config["vision_config"]
+        config["vit_config"] = old
+    config["text_config"]["additional_vocab_size"] = rng.choice([0, 9])
+    return config
+
+
 def _gemma3n(config: Draw, rng: random.Random) -> Draw:
     """The one vision tower of timm's that files name, as wide as it is."""
     config["vision_config"]["hidden_size"] = 2048
@@ -333,7 +361,7 @@ _OWN: dict[str, Any] = {
     "paligemma": _projection, "kimi_k25": _kimi, "minimax_m3_vl": _minimax_m3,
     "llama4": _llama4, "idefics2": _idefics2, "mllama": _mllama, "granite_docling": _granite_docling,
     "florence2": _florence2, "janus": _janus, "vibevoice_asr": _vibevoice_asr, "gemma3n": _gemma3n,
-    "perception_lm": _perception_lm, "fast_vlm": _fast_vlm, "emu3": _emu3,
+    "perception_lm": _perception_lm, "fast_vlm": _fast_vlm, "emu3": _emu3, "molmo2": _molmo2,
     "granite4_vision": _granite4_vision, "nemotron_h_omni": _nemotron,
     "ovis2": _ovis2, "lfm3_vl": _lfm3_vl, "voxtral": _hidden_at_the_top,
 }  # fmt: skip

@@ -236,6 +236,24 @@ def mllama(c: Config) -> ModelSpec:
     return changed(spec, encoder=Encoder(layers=(), embedding="none", final_norm=False))
 
 
+def molmo2(c: Config) -> ModelSpec:
+    """QK-norm by qk_norm_type, norms before or after; rows of the token table that the head lacks."""
+    from kvcalc.spec.model import Embedding
+
+    c.skip("rope_scaling_layers")
+    kind = c.word("qk_norm_type")
+    if kind not in ("qwen3", "olmo"):
+        c.refuse("qk_norm_type", "only qwen3 and olmo are accounted for")
+    attention = softmax(c, bias=("q", "k", "v") if c.flag("attention_bias") else (),
+                        qk_norm="per_head" if kind == "qwen3" else "full")  # fmt: skip
+    # The class never ties them, whatever the file says.
+    c.skip("tie_word_embeddings")
+    rows = c.count("additional_vocab_size")
+    block = Block(attention=attention, ffn=gated(c),
+                  norm_position="post" if c.flag("norm_after") else "pre")  # fmt: skip
+    return decoder(c, block, tie=False, embedding=Embedding(extra_rows=rows or None))
+
+
 def muse_glimmer(c: Config) -> ModelSpec:
     """Four norms, gated attention, windows by ``layer_types``."""
     window, bias = c.maybe("sliding_window"), c.flag("attention_bias")

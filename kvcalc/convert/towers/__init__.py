@@ -88,6 +88,7 @@ READERS: dict[str, str] = {
     "minicpmv4_6": "parts.minicpmv",
     "minicpmv4_7": "parts.minicpmv",
     "ovis2": "parts.ovis2",
+    "molmo2": "molmo.molmo2",
     "nemotron_h_omni": "parts.nemotron_omni",
     "qwen2_5_omni_thinker": "parts.omni_thinker",
     "qwen3_omni_moe_thinker": "parts.omni_moe_thinker",

@@ -75,6 +75,18 @@ def test_the_library_puts_nothing_off() -> None:
     assert not [name for name in done.stdout.split() if name.startswith(("kvcalc.cli", "typer"))]
 
 
+def test_a_fit_of_a_server_reads_no_tables_of_llama_cpp_and_no_rules_of_media() -> None:
+    """Some 20 ms of the command, which answers for all accelerators in 150."""
+    text = """import atexit, sys
+from kvcalc.__main__ import main
+atexit.register(lambda: print(*sys.modules))
+main()"""
+    loaded = python(text, "fit", "gpt2", "--gpus", "all").stdout.split()
+    assert "kvcalc.deployment.everywhere" in loaded
+    unused = ("kvcalc.convert.media", "kvcalc.media.families", "kvcalc.engines.llama_cpp.local")
+    assert not [name for name in unused if name in loaded]
+
+
 def test_a_module_that_is_there_stays() -> None:
     import textwrap
 

@@ -3,19 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kvcalc.engines.llama_cpp.beside import LeftOut
 from kvcalc.engines.llama_cpp.local import LocalFit, LocalQuestion, fit_local
 from kvcalc.errors import KvcalcError
 from kvcalc.frozen import frozen
 from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
-
-
-@frozen
-class LeftOut:
-    """A type that was not asked about, and why."""
-
-    dtype: str
-    reason: str
 
 
 @frozen(kw_only=True)

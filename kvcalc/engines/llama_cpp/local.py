@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.engines.llama_cpp.alongside import Alongside
+from kvcalc.engines.llama_cpp.beside import LocalChange
 from kvcalc.engines.llama_cpp.file import is_gguf
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.memory import (
@@ -69,19 +70,6 @@ class LocalQuestion:
         if self.flags.kv_unified and self.engine == "lm-studio":
             return changed(self.flags, ctx_size=tokens)
         return changed(self.flags, ctx_size=tokens * self.slots, parallel=self.slots)
-
-
-@frozen(kw_only=True)
-class LocalChange:
-    """Options to add, and what they do.
-
-    Fields:
-        read_bytes_per_token: read of RAM for a token then.
-    """
-
-    what: str
-    effect: str
-    read_bytes_per_token: int
 
 
 @frozen(kw_only=True)

@@ -5,8 +5,7 @@ from typing import Annotated, NotRequired, TypedDict
 from kvcalc.deployment.answer import Change
 from kvcalc.deployment.choice import Way
 from kvcalc.deployment.overhead import Overhead
-from kvcalc.engines.llama_cpp.files import LeftOut
-from kvcalc.engines.llama_cpp.local import LocalChange
+from kvcalc.engines.llama_cpp.beside import LeftOut, LocalChange
 from kvcalc.engines.result import Waste
 from kvcalc.report.objects.common import EngineName
 from kvcalc.report.objects.estimate import Media

@@ -281,6 +281,11 @@ def cache_dtype(text: str) -> str:
     return text
 
 
+def state_dtype(text: str) -> str:
+    """A format of recurrent states as ``--state-dtype`` takes it. Raises as ``one_format``."""
+    return one_format(text, "--state-dtype", STATE_FORMATS)
+
+
 def weight_format(name: str) -> Format:
     """The format of a weight tensor."""
     name = canonical(name, WEIGHT_FORMATS)

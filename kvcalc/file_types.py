@@ -140,6 +140,18 @@ def weight_word(text: str) -> str:
     return found.word if found else canonical(text, known)
 
 
+def weight_dtype(text: str) -> str:
+    """A format of the weights as ``--dtype`` takes it, as it was given. Raises UsageError for several, and
+    for what is none."""
+    if "," in text:
+        raise UsageError(f"--dtype {text}: one format here")
+    try:
+        weight_word(text)
+    except UnknownFormatError as error:
+        raise UsageError(f"--dtype: {error}") from None
+    return text
+
+
 # What people call the work of a quantiser, in words that do not say the bytes -> those that do.
 _METHODS = (
     (r"awq-.*|.*-awq", "AWQ checkpoints have awq_g128, some awq_g32 or awq_g64"),

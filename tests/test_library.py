@@ -191,6 +191,9 @@ def line(function: str, model: str, words: dict[str, Any]) -> list[str]:
         # Refusals.
         ("estimate", "llama-3-8b", {"speculative_tokens": 3}),
         ("estimate", "llama-3-8b", {"kv_dtype": "q9"}),
+        ("estimate", "llama-3-8b", {"state_dtype": "q4"}),
+        ("estimate", "llama-3-8b", {"dtype": "q4", "batch_size": 2}),
+        ("estimate", "llama-3-8b", {"attention": "mqa:2"}),
         ("estimate", "llama-3-8b", {"engine_version": "0.20"}),
         ("estimate", "llama-3-8b", {"engine": "all", "engine_version": "0.20"}),
         ("estimate", "llama-3-8b", {"engine": "vllm", "gpu": ["h100", "rtx-4090"], "tensor": 2}),

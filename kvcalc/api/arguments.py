@@ -8,9 +8,10 @@ from warnings import warn
 from kvcalc.convert.beside import Drafting, Lora
 from kvcalc.convert.locate import locate
 from kvcalc.deployment.estimation import EstimateQuestion
-from kvcalc.dtypes import CacheDtypes
+from kvcalc.dtypes import CacheDtypes, state_dtype
 from kvcalc.engines import ENGINES
 from kvcalc.errors import UsageError
+from kvcalc.file_types import weight_dtype
 from kvcalc.frozen import changed
 from kvcalc.media.asked import MediaWords
 from kvcalc.memory.layout import Layout
@@ -94,6 +95,14 @@ def known(
             raise UsageError(f"{function} has no {name}{hint}")
 
 
+# What is mostly not said: one object for it, so that questions are compared at once.
+_PLAIN = EstimateQuestion()
+_DRAFTS = frozenset(("draft", "mtp_layers", "speculative_tokens"))
+_ADAPTERS = frozenset(("lora_rank", "max_loras", "lora_modules", "fully_sharded_loras"))
+_MEDIA = frozenset(("images", "audio", "video"))
+_RANKS = frozenset(("tensor", "pipeline", "data", "expert"))
+
+
 def asked_of(given: Mapping[str, Any]) -> Asked:
     """A workload as far as it was said. Raises UsageError for values that make no sense."""
     return Asked(
@@ -101,9 +110,9 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
         batch_size=whole("batch_size", given.get("batch_size", 1)),
         encoder_tokens=tokens("encoder_tokens", given.get("encoder_tokens")),
         beams=whole("beams", given.get("beams", 1)),
-        dtype=word("dtype", given.get("dtype")),
+        dtype=word("dtype", given.get("dtype"), weight_dtype),
         kv_dtype=word("kv_dtype", given.get("kv_dtype")) or "bf16",
-        state_dtype=word("state_dtype", given.get("state_dtype")),
+        state_dtype=word("state_dtype", given.get("state_dtype"), state_dtype),
         layout=layout_of(given),
         put=media_of(given),
     )
@@ -111,6 +120,8 @@ def asked_of(given: Mapping[str, Any]) -> Asked:
 
 def drafting_of(given: Mapping[str, Any]) -> Drafting:
     """What drafts, as it was said. Raises UsageError."""
+    if _DRAFTS.isdisjoint(given):
+        return _PLAIN.drafting
     draft = given.get("draft")
     layers, drafted = (
         None if (value := given.get(name)) is None else whole(name, value, least=0)
@@ -130,6 +141,8 @@ def named(model: Model) -> str | ModelSpec:
 
 def lora_of(given: Mapping[str, Any]) -> Lora:
     """The adapters, as they were said. Raises UsageError."""
+    if _ADAPTERS.isdisjoint(given):
+        return _PLAIN.lora
     modules, (rank, count) = given.get("lora_modules"), (
         None if (value := given.get(name)) is None else whole(name, value)
         for name in ("lora_rank", "max_loras")
@@ -141,6 +154,8 @@ def lora_of(given: Mapping[str, Any]) -> Lora:
 
 def media_of(given: Mapping[str, Any]) -> MediaWords:
     """What is put in, as it was said. Raises UsageError."""
+    if _MEDIA.isdisjoint(given):
+        return _PLAIN.asked.put
     images, audio, video = (
         several(name, given.get(name, ())) for name in ("images", "audio", "video")
     )
@@ -184,24 +199,28 @@ def engine_name(name: str, *more: str) -> str:
 
 def attention_of(choice: Any) -> str:
     """An attention in place of a model's own. Raises UsageError."""
-    if not isinstance(choice, str):
-        from kvcalc.spec.variants import CHOICES
+    from kvcalc.spec.variants import CHOICES, attention_word
 
+    if not isinstance(choice, str):
         raise UsageError(f"an attention is one of {', '.join(CHOICES)}, not {choice!r}")
-    return choice
+    return attention_word(choice)
 
 
 def several(name: str, value: Any) -> tuple[str, ...]:
     """Words that may be one alone. Raises UsageError."""
+    if value is None or value == ():
+        return ()
     if isinstance(value, (str, int)):
         return (str(value),)
-    if value is not None and not isinstance(value, (list, tuple)):
+    if not isinstance(value, (list, tuple)):
         raise UsageError(f"{name} is a word or a list of words, not {value!r}")
-    return tuple(str(one) for one in value or ())
+    return tuple(str(one) for one in value)
 
 
 def layout_of(given: Mapping[str, Any]) -> Layout:
     """The devices that were asked for."""
+    if _RANKS.isdisjoint(given):
+        return _PLAIN.asked.layout
     tensor, pipeline, data = (
         whole(name, given.get(name, 1)) for name in ("tensor", "pipeline", "data")
     )
@@ -252,8 +271,8 @@ def whole(name: str, value: int, otherwise: str = "", least: int = 1) -> int:
     return value
 
 
-def word(name: str, value: str | None) -> str | None:
-    """The name of a number format. Raises UsageError."""
+def word(name: str, value: str | None, read: Callable[[str], str] | None = None) -> str | None:
+    """The name of a number format. read: refuses one that is none. Raises UsageError."""
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{name} is the name of a number format, such as 'bf16', not {value!r}")
-    return value
+    return value if value is None or read is None else read(value)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kvcalc import dtypes
 from kvcalc.api.arguments import (
     Model,
     Tokens,
@@ -31,6 +32,7 @@ from kvcalc.engines.request import Available
 from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.traffic import TrafficAnswer, traffic_of
 from kvcalc.errors import UsageError
+from kvcalc.file_types import weight_dtype
 from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.lengths import Lengths, open_lengths
@@ -125,7 +127,7 @@ def capacity(
         engine_version=engine_version,
         available=_available(available),
         utilization=share_of("memory_utilization", memory_utilization, most=1),
-        dtype=word("dtype", dtype),
+        dtype=word("dtype", dtype, weight_dtype),
         eager=eager,
         model_dtype=model_dtype,
         context_tokens=tokens("context_tokens", context_tokens),
@@ -194,7 +196,7 @@ def sessions(
         engine=engine, engine_version=engine_version,
         asked=Asked(
             context_tokens=tokens("context_tokens", context_tokens),
-            state_dtype=word("state_dtype", state_dtype),
+            state_dtype=word("state_dtype", state_dtype, dtypes.state_dtype),
             layout=Layout(whole("tensor", tensor), whole("pipeline", pipeline)),
         ),
         kv_dtype=word("kv_dtype", kv_dtype), chunk_tokens=tokens("chunk_tokens", chunk_tokens),

@@ -4,12 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kvcalc import dtypes
 from kvcalc.api.arguments import Model, Tokens, attention_of, found_of, tokens, whole, word
 from kvcalc.checks.diff import Diff
 from kvcalc.checks.question import DiffQuestion, diff_answer
 from kvcalc.checks.run import Report, check_paths
 from kvcalc.deployment.comparison import CompareQuestion, comparison
+from kvcalc.dtypes import cache_dtype
 from kvcalc.errors import UsageError
+from kvcalc.file_types import weight_dtype
 from kvcalc.memory.grid import Row, Variant, rows
 
 T = TypeVar("T")
@@ -47,7 +50,8 @@ def diff(
         policy=None if policy is None else _folder(policy),
         context_tokens=tokens("context_tokens", context_tokens),
         batch_size=None if batch_size is None else whole("batch_size", batch_size),
-        dtype=word("dtype", dtype), kv_dtype=word("kv_dtype", kv_dtype),
+        dtype=word("dtype", dtype, weight_dtype),
+        kv_dtype=word("kv_dtype", kv_dtype, cache_dtype),
         tolerances=tolerances or {}, merge_base=merge_base,
     ))  # fmt: skip
 
@@ -81,10 +85,12 @@ def grid(
     question = CompareQuestion(
         contexts=tuple([0 if each is None else each for each in lengths]),
         batches=tuple([whole("batches", each) for each in _several("batches", batches)]),
-        kv_dtypes=tuple([word("kv_dtypes", each) or "bf16" for each in _several("kv_dtypes", kv_dtypes)]),
+        kv_dtypes=tuple([
+            word("kv_dtypes", each, cache_dtype) or "bf16" for each in _several("kv_dtypes", kv_dtypes)
+        ]),
         encoder_tokens=tokens("encoder_tokens", encoder_tokens),
-        state_dtype=word("state_dtype", state_dtype),
-        dtype=word("dtype", dtype),
+        state_dtype=word("state_dtype", state_dtype, dtypes.state_dtype),
+        dtype=word("dtype", dtype, weight_dtype),
         by=by,
         attentions=tuple(map(attention_of, _several("attentions", attentions))),
         set_fields=tuple(_several("set_fields", set_fields)),

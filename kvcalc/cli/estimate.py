@@ -4,15 +4,8 @@ from typing import Annotated
 
 from kvcalc.cli import completion, kinds, options
 from kvcalc.cli.groups import Drafts, Lora, Media, Output, Pools, Weights, with_groups
-from kvcalc.convert.locate import locate
-from kvcalc.deployment.estimation import EstimateQuestion, estimate_answer, of_requests
 from kvcalc.engines import ALL, NEED
 from kvcalc.errors import UsageError
-from kvcalc.memory.estimate import Estimate
-from kvcalc.memory.layout import Layout
-from kvcalc.memory.workload import Asked
-from kvcalc.report.answers import answer
-from kvcalc.spec.catalog import expand
 
 _Attention = Annotated[
     str | None,
@@ -60,6 +53,15 @@ def estimate(
 
     Example: kvcalc estimate llama-3-8b --context 128k --batch 32
     """
+    # Completing a name needs none of it.
+    from kvcalc.convert.locate import locate
+    from kvcalc.deployment.estimation import EstimateQuestion, estimate_answer, of_requests
+    from kvcalc.memory.estimate import Estimate
+    from kvcalc.memory.layout import Layout
+    from kvcalc.memory.workload import Asked
+    from kvcalc.report.answers import answer
+    from kvcalc.spec.catalog import expand
+
     question = EstimateQuestion(
         asked=Asked(
             context_tokens=options.tokens(context, "--context"), batch_size=batch,

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from kvcalc.cli import completion, kinds
 from kvcalc.cli.output import note
-from kvcalc.dtypes import STATE_FORMATS, cache_dtype, one_format
+from kvcalc.dtypes import cache_dtype, state_dtype
 from kvcalc.engines import ALL, ENGINES
-from kvcalc.errors import UnknownFormatError, UsageError
-from kvcalc.file_types import weight_word
+from kvcalc.errors import UsageError
+from kvcalc.file_types import weight_dtype
 from kvcalc.mlx_types import instead_of
 from kvcalc.report.formats import PRINTERS
 from kvcalc.units import parse_memory, parse_tokens
@@ -21,15 +21,9 @@ ATTENTIONS = ("mha", "gqa", "mqa", "mla")
 
 def attention(text: str) -> str:
     """An attention as ``--attention`` takes it. Raises UsageError for none, and for several."""
-    if "," in text:
-        raise UsageError(f"--attention {text}: one here; 'kvcalc compare' takes several")
-    from kvcalc.spec.variants import attention_choice
+    from kvcalc.spec.variants import attention_word
 
-    try:
-        attention_choice(text)
-    except UsageError as error:
-        raise UsageError(f"--attention {error.message}") from None
-    return text.strip().lower()
+    return attention_word(text)
 
 
 def format_option(formats: Iterable[str], shown: bool | str = True) -> Any:
@@ -43,20 +37,10 @@ def gpu_option(text: str) -> Any:
 
 
 def _weight_dtype(text: str) -> str:
-    if "," in text:
-        raise UsageError(f"--dtype {text}: one format here")
-    today = instead_of(text)
+    today = instead_of(weight_dtype(text))
     if today is not None:
         note(f"note: --dtype {text} is called {today} now; the old name goes with the next release")
-    try:
-        weight_word(text)
-    except UnknownFormatError as error:
-        raise UsageError(f"--dtype: {error}") from None
     return text
-
-
-def _state_dtype(text: str) -> str:
-    return one_format(text, "--state-dtype", STATE_FORMATS)
 
 
 _MODEL_IS = "shipped name ('kvcalc models'), hub id, or path of a spec, config.json or checkpoint"
@@ -115,7 +99,7 @@ StateDtype = Annotated[
         "Number format of recurrent states.",
         complete=completion.state_dtype,
         shown="the model's, fp32",
-        callback=kinds.given(_state_dtype),
+        callback=kinds.given(state_dtype),
     ),
 ]
 TensorParallel = Annotated[int, kinds.num("--tp", "Tensor-parallel ranks.")]

@@ -33,6 +33,17 @@ def attention_choice(text: str) -> tuple[AttentionChoice, int | None]:
     return choice, int(size)
 
 
+def attention_word(text: str) -> str:
+    """An attention as ``--attention`` takes it. Raises UsageError for none, and for several."""
+    if "," in text:
+        raise UsageError(f"--attention {text}: one here; 'kvcalc compare' takes several")
+    try:
+        attention_choice(text)
+    except UsageError as error:
+        raise UsageError(f"--attention {error.message}") from None
+    return text.strip().lower()
+
+
 _SIZED = {
     "gqa": "gqa:N is N KV heads, a whole number",
     "mla": "mla:N is a latent of N elements (kv_lora_rank), a whole number",

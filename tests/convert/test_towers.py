@@ -213,3 +213,34 @@ def test_a_towers_type_that_is_no_text_is_a_problem_of_the_file() -> None:
     wrong = {**SMALL, "vision_config": {**SMALL["vision_config"], "model_type": ["siglip"]}}
     with pytest.raises(SpecError, match=r"vision_config\.model_type: expected text"):
         spec_from_config(wrong, source="llava", name="llava")
+
+
+TALKER_3: dict[str, Any] = {
+    "thinker_hidden_size": 2048, "text_config": {
+        "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 20, "vocab_size": 3072,
+        "num_attention_heads": 16, "num_key_value_heads": 2, "moe_intermediate_size": 384,
+        "num_local_experts": 128, "shared_expert_intermediate_size": 3072, "decoder_sparse_step": 1,
+        "mlp_only_layers": []},
+    "code_predictor_config": {
+        "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 5, "vocab_size": 2048,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "num_code_groups": 32},
+}  # fmt: skip
+CODE2WAV: dict[str, Any] = {
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 8, "num_attention_heads": 16,
+    "num_key_value_heads": 16, "codebook_size": 2048, "num_quantizers": 16, "decoder_dim": 1536,
+    "upsample_rates": [8, 5, 4, 3], "upsampling_ratios": [2, 2],
+}  # fmt: skip
+
+
+def test_the_parts_of_qwen3_omni_that_speak() -> None:
+    """Qwen3OmniMoeTalkerForConditionalGeneration and Qwen3OmniMoeCode2Wav of transformers 5.23.0, built
+    on the meta device with these dimensions, the classes' own."""
+    from kvcalc.convert.towers.speech_out import parameters_of
+
+    assert parameters_of("talker_config", TALKER_3) == 3_486_074_624
+    assert parameters_of("code2wav_config", CODE2WAV) == 216_016_577
+    text = TALKER_3["text_config"]
+    for other in ({"decoder_sparse_step": 2}, {"mlp_only_layers": [1]}, {"attention_bias": True}):
+        changed = TALKER_3 | {"text_config": text | other}
+        assert parameters_of("talker_config", changed) is None
+    assert parameters_of("code2wav_config", CODE2WAV | {"upsample_rates": None}) is None

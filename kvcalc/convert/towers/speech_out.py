@@ -1,10 +1,14 @@
 """What speaks beside a model that hears and sees: counted to say what a checkpoint's part of it is.
 
 Qwen2.5-Omni's talker is a small Qwen2 with a codebook, and its vocoder a diffusion transformer with a
-speaker's encoder in front and BigVGAN behind. Servers load neither; what is said of them are parameters.
+speaker's encoder in front and BigVGAN behind. Qwen3-Omni's talker has experts, and a smaller model that
+predicts the codes of a group one after another; its vocoder is a transformer and convolutions. Servers
+load none of them; what is said of them are parameters.
 
 Source: transformers 5.23.0, models/qwen2_5_omni/modeling_qwen2_5_omni.py
-(Qwen2_5OmniTalkerForConditionalGeneration, Qwen2_5OmniToken2WavModel).
+(Qwen2_5OmniTalkerForConditionalGeneration, Qwen2_5OmniToken2WavModel),
+models/qwen3_omni_moe/modeling_qwen3_omni_moe.py (Qwen3OmniMoeTalkerForConditionalGeneration,
+Qwen3OmniMoeCode2Wav).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +21,10 @@ _MOST = 1 << 32
 
 def parameters_of(key: str, values: Any) -> int | None:
     """The parameters that a nested config describes; None where it leaves out what they follow from."""
-    read = {"talker_config": _talker, "token2wav_config": _token2wav}.get(key)
-    if read is None or not isinstance(values, Mapping):
+    read = {
+        "talker_config": _talker, "token2wav_config": _token2wav, "code2wav_config": _code2wav
+    }.get(key)  # fmt: skip
+    if read is None or not isinstance(values, Mapping) or _biased(values):
         return None
     try:
         return read(_sizes(values))
@@ -37,6 +43,12 @@ def _sizes(value: Any) -> Any:
     return value if type(value) is int and 0 < value < _MOST else None
 
 
+def _biased(values: Mapping[str, Any], depth: int = 0) -> bool:
+    """Whether a part has biases of attention, which none that is published has."""
+    inside = [each for each in values.values() if isinstance(each, Mapping)] if depth < 2 else []
+    return bool(values.get("attention_bias")) or any(_biased(each, depth + 1) for each in inside)
+
+
 def _first(values: Mapping[str, Any], *keys: str) -> Any:
     """The value of the first key that the file has."""
     return next((values[key] for key in keys if key in values), None)
@@ -48,6 +60,8 @@ def _linear(out: int, width: int) -> int:
 
 def _talker(c: Mapping[str, Any]) -> int:
     """A codebook, a matrix from the thinker's width, Qwen2's layers and a head over the codebook."""
+    if "code_predictor_config" in c:
+        return _talker_of_experts(c)
     width, codes, wide = c["hidden_size"], c["vocab_size"], c["embedding_size"]
     query = c["num_attention_heads"] * c["head_dim"]
     key = c["num_key_value_heads"] * c["head_dim"]
@@ -55,6 +69,53 @@ def _talker(c: Mapping[str, Any]) -> int:
     layer += 3 * width * c["intermediate_size"]
     ends = codes * wide + _linear(width, wide) + codes * width + width
     return int(c["num_hidden_layers"] * layer + ends)
+
+
+def _talker_of_experts(c: Mapping[str, Any]) -> int:
+    """A codebook and its head, two MLPs from the thinker's width, layers of experts, and the predictor."""
+    t, p = c["text_config"], c["code_predictor_config"]
+    if t.get("decoder_sparse_step", 1) != 1 or t.get("mlp_only_layers"):
+        raise KeyError("layers without experts")
+    width, experts = t["hidden_size"], _first(t, "num_local_experts", "num_experts")
+    layer = _attention(t) + width * (experts + 1) + 2 * width
+    layer += (
+        3 * width * (experts * t["moe_intermediate_size"] + t["shared_expert_intermediate_size"])
+    )
+    read = _linear(t["intermediate_size"], c["thinker_hidden_size"])
+    read += _linear(width, t["intermediate_size"])
+    own = t["num_hidden_layers"] * layer + width + 2 * t["vocab_size"] * width + 2 * read
+    inner = p["hidden_size"]
+    small = _attention(p) + 3 * inner * p["intermediate_size"] + 2 * inner
+    codes = 2 * (p["num_code_groups"] - 1) * p["vocab_size"] * inner
+    return int(own + p["num_hidden_layers"] * small + inner + codes)
+
+
+def _attention(c: Mapping[str, Any], normed: bool = True) -> int:
+    """Q, K, V and O without biases, and norms of a head of Q and of K."""
+    width, heads = c["hidden_size"], c["num_attention_heads"]
+    size = c.get("head_dim", width // heads)
+    return int(width * size * 2 * (heads + c["num_key_value_heads"]) + 2 * size * normed)
+
+
+def _code2wav(c: Mapping[str, Any]) -> int:
+    """Codes of all quantisers, a transformer, ConvNeXt layers that make frames longer, and a decoder."""
+    width, inner = c["hidden_size"], c["intermediate_size"]
+    layer = _attention(c, normed=False) + 3 * width * inner + 4 * width
+    total = (
+        c["codebook_size"] * c["num_quantizers"] * width + c["num_hidden_layers"] * layer + width
+    )
+    for ratio in c["upsampling_ratios"]:
+        total += _linear(width, width * ratio) + _linear(width, _TAPS) + 3 * width
+        total += _linear(4 * width, width) + _linear(width, 4 * width)
+    channels = c["decoder_dim"]
+    total += _linear(channels, width * _TAPS)
+    for rate in c["upsample_rates"]:
+        out = channels // 2
+        # Each activation has two learned vectors; a residual unit two of them.
+        total += 2 * channels + channels * out * 2 * rate + out
+        total += 3 * (4 * out + _linear(out, out * _TAPS) + _linear(out, out))
+        channels = out
+    return int(total + 2 * channels + _linear(1, channels * _TAPS))
 
 
 def _token2wav(c: Mapping[str, Any]) -> int:

@@ -34,6 +34,8 @@ _READ: dict[str, Draw] = {
 # Built with all layers; in other formats with few, of each kind one at least.
 WHOLE = ("mxfp4", "fp8_block")
 FEW = {"deepseek-v3": 5, "kimi-k2": 3}
+# Whose tensors once loaded were built, too: a third number, of what the parameters grow by.
+FINISHED = ("gptq", "gptq8", "gptq_order", "ct_int4", "ct_int4z", "ct_kimi")
 _REPLICAS = ("deepseek-v3", "qwen3-30b-a3b", "glm-4.5-air", "qwen3-32b")
 
 
@@ -84,6 +86,10 @@ def measure(gpu: str, *picked: str) -> Iterator[dict[str, Any]]:
                 continue
             kind = type(module).__name__
             sizes.append([sum(each[2] for each in found.values()) for found in tensors(module)])
+            if about.get("quantised") in FINISHED:
+                beside = stand_in.finish(module)
+                after = sum(each[2] for each in tensors(module)[0].values())
+                sizes[-1].append(after + beside - sizes[-1][0])
         yield {**about, "class": kind, "sizes": sizes, **({"refusal": refusal} if refusal else {})}
 
 
@@ -106,7 +112,7 @@ Bytes of parameters that one tensor rank holds, and of buffers beside them (rota
 SGLang {sglang}'s own model classes make them: built on PyTorch's meta device with transformers
 {transformers}, {date}, the server's arguments resolved by SGLang itself for the GPU of the row, and
 `process_weights_after_loading` not run: what it makes of them is
-counted apart (`weights.after_loading`). kvcalc answers every row of `tests/engines/sglang_loaded.jsonl`
+counted apart (`weights.after_loading`), for packed integers as their methods' own code does. kvcalc answers every row of `tests/engines/sglang_loaded.jsonl`
 to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
 of model, of {made} quantised checkpoints (GPTQ, AWQ, FP8, compressed-tensors, ModelOpt, MXFP4), and of
 replicas of the attention (`--enable-dp-attention`). This page is written from it by

@@ -4,7 +4,7 @@
 buffers without storage: the server's arguments are resolved by SGLang's own functions, so that the
 kernels it takes by itself are those of the GPU that is said to be there. What stands in: what torch
 says of a CUDA device; the groups of ranks, by their sizes; compiled extensions and packages that only
-running needs. ``process_weights_after_loading`` is not run.
+running needs. ``process_weights_after_loading`` is not run by it, but by ``finish``.
 
 Run it with the packages that SGLang's imports ask for: its wheel unpacked (``pip download --no-deps
 sglang==0.5.23``), transformers 5.19.0, compressed-tensors 0.18.0, torch for the CPU.
@@ -13,6 +13,7 @@ sglang==0.5.23``), transformers 5.19.0, compressed-tensors 0.18.0, torch for the
 import json
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -155,3 +156,32 @@ def build(config: dict[str, Any], tensor: int, rank: int = 0, **flags: Any) -> A
         how = loader._get_quantization_config(model, load)
         with set_default_torch_dtype(model.dtype), torch.device("meta"), _on_meta():
             return loader._initialize_model(model, load, how)
+
+
+def finish(module: Any) -> int:
+    """Make of packed integers what SGLang does once they are loaded; the bytes of orders beside them.
+
+    Marlin's repacking, a compiled kernel, is stood in for by its shape: [k / 16, 16 x the words of a row].
+    """
+    import torch
+    from sglang.srt.hardware_backend.gpu.quantization import gptq_kernels
+    from sglang.srt.layers.quantization.compressed_tensors import schemes
+
+    def repacked(packed: Any, perm: Any = None, size_k: int = 0, *_: Any, **__: Any) -> Any:
+        rows = size_k // 16
+        return torch.empty(rows, packed.numel() // rows, dtype=packed.dtype, device="meta")
+
+    def of_experts(packed: Any, perm: Any, size_k: int, *_: Any) -> Any:
+        return torch.stack([repacked(packed[0], None, size_k)] * len(packed))
+
+    linear = import_module(f"{schemes.__name__}.compressed_tensors_wNa16")
+    experts = import_module(f"{schemes.__name__}.compressed_tensors_wNa16_moe")
+    gptq_kernels.gptq_marlin_repack = linear.gptq_marlin_repack = repacked
+    gptq_kernels.gptq_marlin_moe_repack = experts.gptq_marlin_moe_repack = of_experts
+    with torch.device("meta"), _on_meta():
+        for each in [*module.modules()]:
+            method = getattr(each, "quant_method", None)
+            if method is not None and not type(method).__name__.startswith("Unquantized"):
+                method.process_weights_after_loading(each)
+    orders = [vars(each).get("g_idx_sort_indices") for each in module.modules()]
+    return sum(each.numel() * each.element_size() for each in orders if each is not None)

@@ -14,6 +14,7 @@ import pytest
 from kvcalc.convert.hf import spec_from_config
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
+from kvcalc.engines.sglang.loaded import DROPPED
 from kvcalc.engines.sglang.loading import loaded
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
@@ -41,7 +42,11 @@ def test_a_rank_holds_what_sglangs_class_makes(row: dict[str, Any]) -> None:
         layout = Layout(tensor // replicas, data=replicas, expert=row.get("expert", False))
         found = loaded(spec, dtype, layout, None, find(row["gpu"]))
         assert isinstance(found, Loaded), found
-        parameters, buffers = sizes
+        parameters, buffers, *grown = sizes
+        for size in grown:
+            # Copies of latent attention's matrix are made by the class's loader, not by its method.
+            dropped = [each.bytes for each in found.after if each.name == DROPPED]
+            assert sum(dropped) == size * layout.tensor
         assert found.bytes_per_device == (parameters,) * layout.tensor
         assert found.buffer_bytes_per_device in (None, (buffers,) * layout.tensor)
         reasons = sum(reason.bytes for reason in found.reasons)

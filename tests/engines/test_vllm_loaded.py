@@ -97,6 +97,26 @@ def test_methods_that_vllm_no_longer_runs_are_refused(stated: dict[str, Any], sa
     assert isinstance(loaded(spec, "checkpoint", Layout(), "0.20.0", find("h100-80gb")), str)
 
 
+@pytest.mark.parametrize(("gpu", "grown"), [("b200", 236_175_360), ("h100-80gb", 0)])
+def test_scales_of_fp8_blocks_are_packed_on_blackwell(gpu: str, grown: int) -> None:
+    """DeepGEMM's get_mn_major_tma_aligned_packed_ue8m0_tensor: a word a row for four blocks of 128. 61,440
+    rows of 5,120 numbers (40 bytes each, from 40 x 4 for 128 rows), 5,120 of 8,192 and of 25,600; 64
+    layers.
+    """
+    spec = spec_from_config(vllm_loaded.quantised("qwen3-32b", "fp8_block"), "x", "made").spec
+    found = loaded(spec, "checkpoint", Layout(), None, find(gpu))
+    assert isinstance(found, Loaded)
+    assert sum(each.bytes for each in found.after) == grown
+
+
+def test_biases_of_gpt_oss_are_float32_on_amd() -> None:
+    # oracle/mxfp4.py, AITER_MXFP4_BF16 and TRITON: 32 experts of 2 x 3,072 and 3,072 (2,880 padded to 256)
+    # in 24 layers, two bytes more each.
+    found = loaded(load("gpt-oss-20b"), "checkpoint", Layout(), None, find("mi300x"))
+    assert isinstance(found, Loaded)
+    assert [each.bytes for each in found.after] == [2 * 24 * 32 * 3 * 3072]
+
+
 def test_a_method_that_was_not_built_is_said() -> None:
     stated = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     config = vllm_loaded.REAL["llama-3.1-8b"] | {"quantization_config": stated}

@@ -16,15 +16,24 @@ from math import prod
 from typing import ClassVar
 
 from kvcalc.dtypes import Format
-from kvcalc.engines.loaded import Held
+from kvcalc.engines.loaded import UNEVEN, Held
 from kvcalc.engines.sglang.buffers import buffer_bytes
-from kvcalc.engines.sglang.quantised import attention_scales, format_of, gptq_experts, swizzled
+from kvcalc.engines.sglang.quantised import (
+    attention_scales,
+    dropped,
+    format_of,
+    gptq_experts,
+    swizzled,
+    whole_scales,
+)
 from kvcalc.engines.vllm.loaded import GROUP_INDEX, SCALES, SHAPES, Padding, VllmClasses
 from kvcalc.frozen import changed
-from kvcalc.memory.ledger import Row
+from kvcalc.memory.ledger import Row, rank_shape
 
 _OF_A_REPLICA = ("attention.", "recurrent.")
 GPTQ_EXPERTS = "experts as GPTQ's kernel takes them"
+ORDERED = "scales of all groups"
+DROPPED = "indices and zero points"
 SWIZZLED = "scales of experts in tiles"
 
 
@@ -67,6 +76,18 @@ class SglangClasses(VllmClasses):
             return GROUP_INDEX if created.column_bytes else SHAPES
         return super()._reason(stored, created)
 
+    def _steps(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
+        """With activations sorted, a matrix cut along its inputs has all scales on every rank."""
+        tensor, by = row.weight.tensor, self.spec.quantized_by
+        cut = tensor.shard is not None and tensor.shard.axis % len(tensor.shape) == 1
+        plain = row.stored.format.name.startswith("gptq") and len(tensor.shape) == 2
+        if "desc_act" in by and ranks > 1 and plain and cut:
+            shape = rank_shape(tensor, ranks)
+            yield UNEVEN, row.shape_bytes(shape)
+            yield ORDERED, whole_scales(row, shape, tensor.shape[1])
+            return
+        yield from super()._steps(row, ranks)
+
     def _experts(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
         tensor = row.weight.tensor
         if row.stored.format.name.startswith("gptq") and len(tensor.shape) == 3:
@@ -86,6 +107,17 @@ class SglangClasses(VllmClasses):
             if row.weight.tensor.name == "attention.kv_b_proj.weight":
                 yield self._absorbed(row, ranks)
         yield from self._repacked(ranks)
+        yield from self._dropped(ranks)
+
+    def _dropped(self, ranks: int) -> Iterator[Held]:
+        """What packed integers lose; an order of activations, which keeps some, was not built."""
+        for row in self.rows:
+            if not row.stored.format.name.startswith(("gptq", "int4", "int8_")):
+                continue
+            among = self._ranks(row, ranks)
+            shape, _ = self._share_of_experts(row.weight.tensor, among)
+            if size := dropped(row, shape, "desc_act" in self.spec.quantized_by):
+                yield Held(changed(row, bytes_each=0), ((DROPPED, -size),), False)
 
     def _grown(self, format: Format, shape: tuple[int, ...], kernel: Padding) -> int:
         """SGLang's Triton layout drops the numbers as they were loaded, not the scales
@@ -103,5 +135,7 @@ class SglangClasses(VllmClasses):
         GROUP_INDEX: "once for matrices that are fused; of experts always, with its order beside it",
         GPTQ_EXPERTS: "the scales of all ranks' groups of down_proj, zero points in 16 bits, an index of "
         "groups and its order",
+        ORDERED: "on every rank, as the checkpoint sorts by activation",
+        DROPPED: "set free: Marlin's kernel does not read them",
         SWIZZLED: "the block scales once more in tiles of 128 x 4, as NVFP4's kernel reads them",
     }

@@ -85,3 +85,36 @@ def swizzled(row: Row, shape: tuple[int, ...]) -> int:
     *experts, outputs, inputs = shape
     groups = inputs // row.stored.format.block_elements
     return prod(experts) * (-(-outputs // 128) * 128) * (-(-groups // 4) * 4)
+
+
+def dropped(row: Row, shape: tuple[int, ...], desc_act: bool) -> int:
+    """Bytes of a rank's tensor that are set free once it is loaded. shape: of the rank's share.
+
+    GPTQ's linear layers lose their zero points, which a symmetric checkpoint does not need, and the group
+    index; experts the index and its order (gptq_kernels.py, compressed_tensors_wNa16_moe.py).
+    """
+    format = row.stored.format
+    experts, outputs, inputs = (1, *shape)[-3:]
+    if row.component == "experts" and len(shape) == 3:
+        indexed = (format.name.startswith("gptq") and not desc_act) or format.name.endswith("+16")
+        return 2 * _INDEX * experts * inputs if indexed else 0
+    if not format.name.startswith("gptq"):
+        return 0
+    # With activations sorted a rank has the zero points of all inputs, as ``whole_scales`` counts them.
+    full = row.weight.tensor.shape[1] if desc_act else inputs
+    groups = 1 if format.row_bytes else full // format.block_elements
+    zeros = groups * (outputs * format.zero_bits // 32) * 4
+    if row.name.endswith(vllm.FUSED):
+        return zeros
+    # Sorted by activation the index stays, and its order stands beside it.
+    return zeros + (-1 if desc_act else 1) * _INDEX * inputs
+
+
+def whole_scales(row: Row, shape: tuple[int, ...], inputs: int) -> int:
+    """Bytes of a rank's share of a matrix that ranks cut along its inputs, with the scales of all of them,
+    as GPTQ's method makes it where activations are sorted (marlin_repeat_scales_on_all_ranks)."""
+    format = row.stored.format
+    outputs, own = shape
+    groups = inputs // format.block_elements
+    scales = groups * (outputs * 2 + outputs * format.zero_bits // 32 * 4)
+    return outputs * own * format.zero_bits // 8 + scales + _INDEX * own

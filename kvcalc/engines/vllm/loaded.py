@@ -28,7 +28,7 @@ from kvcalc.engines.vllm.quantised import (
     expert_bias,
     format_of,
 )
-from kvcalc.engines.vllm.repacked import growth
+from kvcalc.engines.vllm.repacked import deep_gemm, growth
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.inventory import parameter_groups
@@ -55,6 +55,7 @@ KEY_BIASES = "biases of keys"
 PADDED = "experts padded"
 TOWER = "towers padded"
 REPACKED = "repacked MXFP4 experts"
+PACKED_SCALES = "scales of FP8 blocks packed"
 ABSORBED = "absorbed matrices of latent attention"
 NO_TOWERS = "towers not loaded"
 EXPERTS = "experts dealt out whole"
@@ -79,16 +80,18 @@ class VllmClasses:
 
     padding: (hidden, inner) multiples of the kernel that runs MXFP4 experts; None where a model
     without them does not ask. experts_over: ranks that share whole experts; 0 where each is cut.
-    replicas: of the attention (--data-parallel-size). SGLang's layers, which are adapted from these,
+    replicas: of the attention (--data-parallel-size). deep_gemm: linear layers run its kernels, whose
+    scales are packed. SGLang's layers, which are adapted from these,
     differ in what its own subclass says (engines/sglang/loaded.py).
     """
 
     def __init__(
         self, spec: ModelSpec, dtype: str, found: ModelClass, padding: Padding | None = None,
-        experts_over: int = 0, replicas: int = 1,
+        experts_over: int = 0, replicas: int = 1, deep_gemm: bool = False,
     ) -> None:  # fmt: skip
         self.spec, self.found, self.padding = spec, found, padding
         self.experts_over, self.replicas = experts_over, replicas
+        self.deep_gemm = deep_gemm
         self.rows = ledger(spec, dtype).rows
         self.known: dict[Layout, Loaded] = {}
         self._held: dict[int, list[Held]] = {}
@@ -280,6 +283,14 @@ class VllmClasses:
             if own and row.stored.format.name not in PLAIN:
                 yield self._absorbed(row, ranks)
         yield from self._repacked(ranks)
+        if self.deep_gemm:
+            for row in self.rows:
+                tensor = row.weight.tensor
+                if row.component == "experts" or row.stored.format.tile != 128:
+                    continue
+                shape = rank_shape(tensor, self._ranks(row, ranks))
+                if more := deep_gemm(row.stored.format, shape):
+                    yield Held(changed(row, bytes_each=0), ((PACKED_SCALES, more),), False)
 
     def _repacked(self, ranks: int) -> Iterator[Held]:
         """What MXFP4 experts' biases and scales grow by in their kernel's layout."""
@@ -320,6 +331,7 @@ class VllmClasses:
         KEY_BIASES: "one tensor holds the biases of q, k and v",
         PADDED: "as the kernel wants the inner width of a rank and the hidden size",
         REPACKED: "biases become float32, scales whole tiles, as the experts' kernel wants them",
+        PACKED_SCALES: "a byte for every row of a block, four in a word, as DeepGEMM wants them there",
         ABSORBED: "kv_b_proj once more in 16 bits, in the two parts that decoding multiplies by",
         NO_TOWERS: "the server takes no media of this model unless it is told to",
         TOWER: "the width within a layer to a multiple of 8",

@@ -4,7 +4,7 @@ MXFP4 experts (layers/fused_moe/oracle/mxfp4.py, _get_priority_backends_for_gpt_
 mxfp4_round_up_hidden_size_and_intermediate_size), with the kernels that vLLM's requirements install:
 Triton's on Hopper pads the inner width of a rank to 64; FlashInfer's TRT-LLM on compute capability 10.x
 and Marlin on 8.x and 12.x the hidden size to 256 and the inner width to 128; Triton's and AITER's on AMD's
-MI300 family both to 256 (what they make of biases and scales once loaded is not counted).
+MI300 family both to 256, with biases in float32.
 
 Experts in the model's own format are padded by FlashInfer's TRT-LLM kernel alone, which compute
 capability 10.x takes where it has the model's routing (oracle/unquantized.py).
@@ -26,11 +26,14 @@ from kvcalc.memory.weights import ledger
 from kvcalc.spec.model import ModelSpec
 
 _TRITON = Padding(1, 64, wide_biases=True, swizzled=True)
-_ROCM = Padding(256, 256)
+_ROCM = Padding(256, 256, wide_biases=True)
 _TRTLLM, _MARLIN = Padding(256, 128, wide_biases=True), Padding(256, 128)
 # Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
 # --dtype gives a checkpoint of any size are taken as they stand.
 _KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4", "nvfp4")
+# Whose classes leave DeepGEMM on Blackwell (utils/deep_gemm.py, _DEEPGEMM_BLACKWELL_EXCLUDED_MODEL_TYPES),
+# and one whose FP8 layers go other ways.
+_NO_DEEP_GEMM = ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "deepseek_v4")
 _METHODS = ("fp8", "gptq", "awq", "modelopt", "compressed-tensors", "mxfp4")
 
 
@@ -67,9 +70,12 @@ def loaded(
         kernel = choice
     if layout.towers_whole and spec.model_type in WHOLE_TOWERS:
         found = changed(found, towers=WHOLE_TOWERS[spec.model_type])
-    made, key = _made(spec), (dtype, kernel, over, layout.data, layout.towers_whole)
+    deep = (
+        device is not None and (device.sm or 0) // 10 == 10 and spec.model_type not in _NO_DEEP_GEMM
+    )
+    made, key = _made(spec), (dtype, kernel, over, layout.data, layout.towers_whole, deep)
     if key not in made:
-        made[key] = VllmClasses(spec, dtype, found, kernel, over, layout.data)
+        made[key] = VllmClasses(spec, dtype, found, kernel, over, layout.data, deep)
     return load(spec, dtype, layout, made[key])
 
 
@@ -98,7 +104,7 @@ def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
 
 
 @remembered
-def _made(spec: ModelSpec) -> dict[tuple[str, Padding | None, int, int, bool], VllmClasses]:
+def _made(spec: ModelSpec) -> dict[tuple[str, Padding | None, int, int, bool, bool], VllmClasses]:
     """What was asked for so far: many GPUs run the same kernels, many layouts have the same ranks."""
     return {}
 

@@ -121,7 +121,8 @@ class Weights(TypedDict):
             rank; null where this model or layout is not, as an assumption says.
         buffer_bytes_per_device: what they hold beside that is no weight, such as rotary tables.
         loaded_reasons: what makes the difference from the checkpoint.
-        after_loading: what is made of the loaded weights and kept beside them, on all devices.
+        after_loading: what is made of the loaded weights and kept beside them, on all devices; less than
+            nothing where some of them are set free.
     """
 
     bytes: int

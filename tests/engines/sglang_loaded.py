@@ -112,8 +112,9 @@ Bytes of parameters that one tensor rank holds, and of buffers beside them (rota
 SGLang {sglang}'s own model classes make them: built on PyTorch's meta device with transformers
 {transformers}, {date}, the server's arguments resolved by SGLang itself for the GPU of the row, and
 `process_weights_after_loading` not run: what it makes of them is
-counted apart (`weights.after_loading`), for packed integers as their methods' own code does. kvcalc answers every row of `tests/engines/sglang_loaded.jsonl`
-to the byte: {rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
+counted apart (`weights.after_loading`), for packed integers as their methods' own code does.
+kvcalc answers every row of `tests/engines/sglang_loaded.jsonl` to the byte:
+{rows} rows, of {shipped} shipped models, of dimensions that no model has for {drawn} types
 of model, of {made} quantised checkpoints (GPTQ, AWQ, FP8, compressed-tensors, ModelOpt, MXFP4), and of
 replicas of the attention (`--enable-dp-attention`). This page is written from it by
 `python -m tests.engines.sglang_loaded page`.

@@ -24,6 +24,7 @@ NAMES = {
     "Engine": "kvcalc/engines/engine.py",
     "ROWS": "tests/test_dtypes.py",
     "PRINTERS": "kvcalc/report/formats/__init__.py",
+    "FILES": "kvcalc/report/answers/__init__.py",
     "SAID": "tests/report/test_formats.py",
     "PLAIN": "tests/report/test_formats.py",
     "WITHOUT_TOTAL": "tests/test_model_specs.py",

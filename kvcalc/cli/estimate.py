@@ -77,10 +77,7 @@ def estimate(
 
         asked = of_requests(question, **pools.question)
         return output.show(answer(*traffic.answers(models, lengths, asked)))
-    if pools.said is not None:
-        raise UsageError(
-            f"{pools.said} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
-        )
+    pools.refuse()
     found = estimate_answer([locate(name) for name in expand(models)], question)
     if workspace and not isinstance(found[0], Estimate):
         raise UsageError(

@@ -267,13 +267,16 @@ class Pools(Group):
         str | None, kinds.option("TOKENS", "With --lengths: tokens that all requests begin with.")
     ] = None
 
-    @property
-    def said(self) -> str | None:
-        """The first option that was given."""
-        return first_said(
+    def refuse(self) -> None:
+        """Raise UsageError where one was given without a file of lengths."""
+        said = first_said(
             {"--available": self.available, "--block-size": self.block_size,
              "--shared-prefix": self.shared_prefix}
         )  # fmt: skip
+        if said is not None:
+            raise UsageError(
+                f"{said} goes with --lengths FILE; 'kvcalc capacity' answers for pools"
+            )
 
     @property
     def question(self) -> dict[str, Any]:

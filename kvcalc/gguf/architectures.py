@@ -102,6 +102,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     **_same("exaone-moe", "exaone_moe"),
     **_same("cohere2moe", "cohere2_moe"),
     **_same("eurobert", "eurobert"),
+    "nemotron-nas": Architecture(name="deci", size_70b=80, lone_norm="ffn_norm"),
     "afmoe": Architecture(name="afmoe", norms=_FOUR, renames=_PROBS),
     "hy_v3": Architecture(name="hy_v3", renames=(("exp_probs_b.bias", "exp_probs_b"),)),
     "laguna": Architecture(name="laguna", renames=_PROBS),

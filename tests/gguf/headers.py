@@ -138,7 +138,9 @@ def _attention(spec: ModelSpec, model: GgufModel) -> dict[str, Any]:
     some = {count for count in heads if count}
     same = {count for count in groups if count}
     found: dict[str, Any] = {
-        "attention.head_count": next(iter(some)) if len(some) == 1 else heads,
+        "attention.head_count": heads
+        if len(some) > 1 or model.architecture == "deci"
+        else next(iter(some)),
         "attention.head_count_kv": groups,
     }
     if len(same) == 1 and model.architecture in (

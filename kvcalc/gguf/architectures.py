@@ -81,7 +81,16 @@ ABSENT = frozenset((
     "rwkv", "vaultgemma", "whisper", "xglm", "xlstm", "zamba", "zamba2",
 ))  # fmt: skip
 # Those that hold multi-head latent attention.
-LATENT = ("deepseek2", "deepseek32", "glm-dsa", "mistral4", "minicpm3", "kimi-linear", "kimi-k3")
+LATENT = (
+    "deepseek2",
+    "deepseek32",
+    "glm-dsa",
+    "mistral4",
+    "minicpm3",
+    "bailingmoe3",
+    "kimi-linear",
+    "kimi-k3",
+)
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(("llama", "mistral", "mixtral", "internlm3", "iquestcoder", "llava"), _LLAMA),
     **_same("llama4", "llama4", "llama4_text"),
@@ -206,6 +215,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen3_5": Architecture(name="qwen35", norms=_LATE, kv_everywhere=True, mtp=True),
     "qwen3_5_moe": Architecture(name="qwen35moe", norms=_LATE, kv_everywhere=True, mtp=True),
     "kimi_linear": Architecture(name="kimi-linear"),
+    "bailing_hybrid": Architecture(name="bailingmoe3", renames=(("ssm_g.", "ssm_g_a."),)),
     "kimi_k3": Architecture(
         name="kimi-k3",
         renames=(("ffn_latent_down", "ffn_routed_down"), ("ffn_latent_up", "ffn_routed_up")),

@@ -67,7 +67,8 @@ STEMS = {
     "recurrent.in_proj_b": "ssm_beta", "recurrent.in_proj_a": "ssm_alpha",
     # Kimi's delta attention.
     "recurrent.q_proj": "attn_q", "recurrent.k_proj": "attn_k", "recurrent.v_proj": "attn_v",
-    "recurrent.forget_gate.f_a_proj": "ssm_f_a", "recurrent.forget_gate.f_b_proj": "ssm_f_b",
+    "recurrent.forget_gate.f_proj": "ssm_f_a", "recurrent.forget_gate.f_a_proj": "ssm_f_a",
+    "recurrent.forget_gate.f_b_proj": "ssm_f_b",
     "recurrent.b_proj": "ssm_beta", "recurrent.g_a_proj": "ssm_g_a",
     "recurrent.g_b_proj": "ssm_g_b", "recurrent.g_proj": "ssm_g", "recurrent.o_norm": "ssm_norm",
     "recurrent.o_proj": "attn_output",

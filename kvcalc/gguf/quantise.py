@@ -227,6 +227,7 @@ class _Mixture:
         by_imatrix = recipe.imatrix and self.file in _LAYERED_BY_IMATRIX
         self.layered = ("down",) if by_imatrix else _LAYERED.get(self.file, ())
         self.falcon = model.architecture == "falcon"
+        self.experts_by_name = model.architecture == "bailingmoe3"
         self.eight = model.num_experts == 8
         self.experts = model.num_experts
         self.groups = model.query_groups
@@ -266,7 +267,10 @@ class _Mixture:
         if kind == "output" or (self.tied and kind == "token_embd"):
             return self._output(tensor, default)
         if self.file == "MXFP4_MOE":
-            return "mxfp4" if len(tensor.shape) > 2 and tensor.shape[-3] > 1 else "q8_0"
+            # What is stacked: MLA's halves too, but for the architecture that experts are asked of by name.
+            stacked = len(tensor.shape) > 2 and tensor.shape[-3] > 1
+            expert = kind in ("gate", "up", "down") or not self.experts_by_name
+            return "mxfp4" if stacked and expert else "q8_0"
         if kind == "token_embd":
             return self._token_embedding(default)
         if self.file in _LOW_BITS:

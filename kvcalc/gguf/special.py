@@ -183,7 +183,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "mamba2": (_mamba2,), "granitehybrid": (_mamba2,), "falcon-h1": (_mamba2,),
     "nemotron_h": (_mamba2,),
     "lfm2": (_shortconv,), "lfm2moe": (_shortconv,),
-    "kimi-linear": (_kda,), "kimi-k3": (_kda, _flat_decay),
+    "kimi-linear": (_kda,), "bailingmoe3": (_kda,), "kimi-k3": (_kda, _flat_decay),
     "qwen3next": (_beta_alpha,),
     "rwkv6": (_rwkv("wkvrg", "time_maa_"),), "rwkv7": (_rwkv("rwkvag", "x_"),),
     "gemma3n": (_altup,),

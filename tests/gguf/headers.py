@@ -227,7 +227,8 @@ def _states(spec: ModelSpec) -> dict[str, Any]:
         case "short_conv":
             return {"shortconv.l_cache": mixer.conv_L_cache}
         case "kda":
-            return {"ssm.conv_kernel": mixer.short_conv_kernel_size, "kda.head_dim": mixer.head_dim}
+            return {"ssm.conv_kernel": mixer.short_conv_kernel_size, "kda.head_dim": mixer.head_dim,
+                    "kda.gate_lower_bound": -5.0}  # fmt: skip
         case "lightning":
             return {}
         case "rwkv6":

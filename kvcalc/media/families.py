@@ -16,10 +16,12 @@ from kvcalc.media.adaptive_slices import AdaptiveSlices
 from kvcalc.media.canvas_or_shape import CanvasOrShape
 from kvcalc.media.canvas_tiles import CanvasTiles
 from kvcalc.media.capped_grid import CappedGrid
+from kvcalc.media.coded_grid import CodedGrid
 from kvcalc.media.cross_attended import CrossAttended
 from kvcalc.media.fixed import FixedTokens
 from kvcalc.media.longest_edge import LongestEdge
 from kvcalc.media.masked_crops import MaskedCrops
+from kvcalc.media.overlapping_crops import OverlappingCrops
 from kvcalc.media.patch_range import PatchRange
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.pooled_budget import PooledBudget
@@ -320,6 +322,29 @@ def _minicpmv(source: Source) -> ImageRule:
     )
 
 
+def _emu3(source: Source) -> ImageRule:
+    factor = source.get("spatial_factor", default=8)
+    least, most = source.bounds(("min_pixels",), ("max_pixels",), (512 * 512, 1024 * 1024))
+    return CodedGrid(kind="coded_grid", min_pixels=least, max_pixels=most, factor=factor)
+
+
+def _molmo2(source: Source) -> ImageRule:
+    stated = source.settings or {}
+    margins = sum(source.two("overlap_margins", (4, 4)))
+    size, patch = source.edge("size", default=378), source.get("patch_size", default=14)
+    if size // patch <= margins:
+        raise UnsupportedError(f"{source.place('overlap_margins')}: crops are all margin")
+    ends = source.flag("image_use_col_tokens", True)
+    low = ends
+    if stated.get("use_single_crop_col_tokens") is not None:
+        low = source.flag("use_single_crop_col_tokens", ends)
+    return OverlappingCrops(
+        kind="overlapping_crops", size=size, patch_size=patch, margins=margins,
+        max_crops=source.get("max_crops", default=8, most=MAX_TILES),
+        pooling=source.two("pooling_size", (2, 2)), row_ends=ends, low_row_ends=low,
+    )  # fmt: skip
+
+
 def _perception_lm(source: Source) -> ImageRule:
     side = source.edge("tile_size", "size", default=448)
     patch = source.get("vision_config.patch_size", "patch_size", default=14)
@@ -419,6 +444,9 @@ IMAGES: dict[str, Callable[[Source], ImageRule]] = {
     "lfm2_vl": _lfm2,
     "minicpmv4_6": _minicpmv,
     "perception_lm": _perception_lm,
+    "granite4_vision": llava.granite4_vision,
+    "emu3": _emu3,
+    "molmo2": _molmo2,
     "paligemma": _fixed(256),
     "deepseek_vl": _fixed(576, 0, 384),
     "deepseek_vl_hybrid": _fixed(576, 0, 1024),

@@ -77,6 +77,26 @@ def llava_next(source: Source) -> ImageRule:
     )
 
 
+def granite4_vision(source: Source) -> ImageRule:
+    """Granite 4 Vision: as LLaVA-NeXT, a few queries for each window of patches."""
+    side = source.edge("size", "vision_config.image_size", default=384)
+    patch = source.get("patch_size", "vision_config.patch_size", default=16)
+    rate = value_at(source.settings or {}, "downsample_rate") or source.config.get(
+        "downsample_rate"
+    )
+    found = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", rate) if isinstance(rate, str) else None
+    if found is None:
+        raise UnsupportedError(f"downsample_rate = {short(rate)}: a fraction such as 4/8 is needed")
+    places = side // patch * int(found[1]) // int(found[2])
+    return AnyResolution(
+        kind="any_resolution",
+        image_grid_pinpoints=_canvases_of(source, side),
+        size=side,
+        side=places,
+        base_extra=_class_token(source),
+    )
+
+
 def llava_onevision(source: Source) -> ImageRule:
     """LLaVA-OneVision: as LLaVA-NeXT, pooled beyond so many squares."""
     side = source.edge("size", "vision_config.image_size", default=384)

@@ -174,7 +174,9 @@ def constants(model_type: str, source: Source) -> str:
 
 
 # Words around an image's places that a tokenizer divides, by the type whose prompt has them.
-IMAGE_WORDS = {"kimi_k3": "'image WIDTHxHEIGHT'"}
+IMAGE_WORDS = {
+    "kimi_k3": "'image WIDTHxHEIGHT'", "emu3": "its size in words ('HEIGHT*WIDTH') and its ends"
+}  # fmt: skip
 # Types whose processor transformers has not; vLLM's class where vLLM has one of its own.
 OWN_CODE = frozenset(
     {

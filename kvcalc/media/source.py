@@ -99,6 +99,18 @@ class Source:
                              for high, wide in value)  # fmt: skip
         raise UnsupportedError(f"{key}: how images are cut is not stated in the config")
 
+    def two(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
+        """Two whole numbers of the settings. Raises UnsupportedError for anything else."""
+        value = value_at(self.settings or {}, key)
+        if value is None:
+            return default
+        if not _is_pair(value):
+            raise UnsupportedError(
+                f"{self.place(key)} = {short(value)}: two whole numbers are needed"
+            )
+        first, second = (_within(self.place(key), each, MAX_SIDE) for each in value)
+        return first, second
+
     def edge(self, *keys: str, default: int) -> int:
         """A side that is written as a number or as height and width."""
         for key in keys:

@@ -175,8 +175,8 @@ def test_no_image_takes_more_than_the_largest(name: str, width: int, height: int
 
 
 def test_what_is_not_known_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="emu3"):
-        image_rule("emu3", Source({}, None))
+    with pytest.raises(UnsupportedError, match="fast_vlm"):
+        image_rule("fast_vlm", Source({}, None))
     with pytest.raises(UsageError, match="200:1"):
         IMAGES["qwen2_vl"](Source({}, None)).placeholders(Image(60000, 28))
 
@@ -221,3 +221,54 @@ def test_minicpm_numbers_its_images_where_its_processors_file_says_so() -> None:
     assert {name: places.separators for name, places in seen.items()} == {
         "no file": 5, "no key": 2, "yes": 5
     }  # fmt: skip
+
+
+PINPOINTS = [
+    [384 * rows, 384 * columns]
+    for rows in range(1, 9)
+    for columns in range(1, 9)
+    if rows * columns <= 10
+]
+SIGLIP = {"model_type": "siglip_vision_model", "image_size": 384, "patch_size": 16}
+
+
+# transformers 5.23.0's Emu3Processor, Granite4VisionProcessor (_get_num_multimodal_tokens) and
+# Molmo2Processor (get_image_grid_and_crops, replace_image_token), run; 400 drawn sizes of each were equal.
+@pytest.mark.parametrize(
+    ("model_type", "config", "counted"),
+    [
+        ("emu3", {}, {(224, 224): 4160, (640, 480): 4860, (1920, 1080): 16416, (768, 2048): 16511}),
+        ("granite4_vision",
+         {"image_grid_pinpoints": PINPOINTS, "downsample_rate": "4/8", "vision_config": SIGLIP,
+          "vision_feature_select_strategy": "full"},
+         {(224, 224): 300, (640, 480): 594, (1920, 1080): 1176, (768, 2048): 1524}),
+        ("molmo2", {}, {(224, 224): (392, 32), (640, 480): (725, 41), (1920, 1080): (1162, 41),
+                        (768, 2048): (1162, 60), (4000, 3000): (955, 41), (100, 60): (392, 32)}),
+    ],
+)  # fmt: skip
+def test_processors_of_newer_types(
+    model_type: str, config: dict[str, Any], counted: dict[tuple[int, int], Any]
+) -> None:
+    rule = image_rule(model_type, Source(config, None))
+    for size, expected in counted.items():
+        places = rule.placeholders(Image(*size))
+        found = (places.tokens, places.separators) if isinstance(expected, tuple) else places.tokens
+        assert found == expected, size
+        assert places.tokens <= rule.placeholders(rule.largest()).tokens
+
+
+def test_what_these_processors_do_not_say_is_refused() -> None:
+    for rate in (None, "half", "1/", 2, "0/8"):
+        with pytest.raises(UnsupportedError, match="downsample_rate"):
+            image_rule(
+                "granite4_vision", Source({"downsample_rate": rate, "vision_config": SIGLIP}, None)
+            )
+    for settings in (
+        {"overlap_margins": [20, 20]},
+        {"pooling_size": "2x2"},
+        {"pooling_size": [0, 2]},
+    ):
+        with pytest.raises(UnsupportedError):
+            image_rule("molmo2", Source({}, settings))
+    few = image_rule("molmo2", Source({}, {"image_use_col_tokens": False, "max_crops": 1}))
+    assert few.placeholders(Image(1920, 1080)).separators == 4

@@ -24,6 +24,11 @@ def test_a_model_is_a_name_or_a_spec(model: Any) -> None:
     assert kvcalc.with_attention(model, "mha")[0].name == "llama-3-8b"
 
 
+def test_a_spec_is_told_as_its_name_is() -> None:
+    spec = kvcalc.load("llama-3-8b")
+    assert kvcalc.estimate(spec).to_dict() == kvcalc.estimate("llama-3-8b").to_dict()
+
+
 def test_a_model_is_a_path() -> None:
     assert kvcalc.estimate(GPT2).parameters.total == 124439808
     assert kvcalc.estimate(str(GPT2)).parameters.total == 124439808

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvcalc.checks.diff import Diff
-from kvcalc.convert.locate import load
+from kvcalc.convert.locate import locate
 from kvcalc.deployment.estimation import AllEngines, EngineEstimate
 from kvcalc.frozen import changed
 from kvcalc.memory.estimate import Estimate
@@ -36,9 +36,10 @@ class _Shown:
 
 def _placed(found: Estimate) -> Estimate:
     """With the path of a shipped spec that was given as itself."""
-    path = None if found.path else shipped().get(found.spec.name)
-    own = path is not None and load(found.spec.name) == found.spec
-    return changed(found, path=str(path)) if own else found
+    if found.path or found.spec.name not in shipped():
+        return found
+    own = locate(found.spec.name)
+    return changed(found, path=own.path) if own.spec == found.spec else found
 
 
 def view_of(found: Shown) -> View:

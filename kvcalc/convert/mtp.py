@@ -8,7 +8,8 @@ mimo, mimo_v2, ernie4_5_moe, exaone_moe, exaone4_5, glm_ocr, hy_v3, longcat_flas
 models/<type>_mtp.py; kimi_k3: vllm/models/kimi_k3/nvidia/mtp.py (no published file has any);
 glm4_moe_lite: the index of GLM-4.7-Flash (layers.47.embed_tokens, shared_head.head); deepseek_v4,
 minimax_m3: vllm/models/<type>; bailing_hybrid: bailing_moe_v3_mtp.py; glm5_next:
-vllm/models/glm5next/common/mtp.py, without residual streams (the files of GLM-5.3-Flash confirm it).
+vllm/models/glm5next/common/mtp.py, without residual streams (the files of GLM-5.3-Flash confirm it);
+qwen4_exp: vllm/models/qwen4_exp/nvidia/mtp.py.
 """
 
 from collections.abc import Mapping
@@ -29,10 +30,12 @@ _COPIES: dict[str, Literal["", "both", "embedding", "head"]] = {
     "nemotron_h": "", "deepseek_v4": "", "longcat_flash": "embedding", "ernie4_5_moe": "",
     "minimax_m3_vl_text": "", "step3p5": "head", "exaone_moe": "", "bailing_hybrid": "",
     "glm_ocr_text": "both", "hy_v3": "", "mimo_v2_flash": "", "exaone4_5": "", "kimi_k3": "",
-    "glm5_next_text": "",
+    "glm5_next_text": "", "qwen4_exp_text": "",
 }  # fmt: skip
 # All modules of these have one projection and one last norm between them: one module is told, several not.
-_ONE_GLUE = frozenset(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe", "exaone4_5"))
+_ONE_GLUE = frozenset(
+    ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "exaone_moe", "exaone4_5", "qwen4_exp_text")
+)
 # Published files hold none, whatever the config says: MiniMax-M2's total is the trunk and its routers.
 _UNPUBLISHED = frozenset(("minimax_m2",))
 _NEMOTRON = ("*E", ["attention", "moe"], ["full_attention", "moe"])
@@ -58,14 +61,17 @@ def with_mtp(spec: ModelSpec, c: Config, own_type: Any, values: Mapping[str, Any
         return changed(spec, left_out=left_out)
     name, block = found
     copies = _COPIES[model_type]
+    streamed = model_type in ("deepseek_v4", "qwen4_exp_text")
+    streams = spec.hyper_connections.hc_mult if spec.hyper_connections is not None else None
     return changed(
         spec,
         blocks={**spec.blocks, name: block},
         mtp=MultiTokenPrediction(
             num_layers=modules, block=name, vocab_size=spec.vocab_size if copies else None,
             copies=copies or "both",
-            projection="separate" if model_type == "deepseek_v4" else "fused",
-            folds=model_type == "deepseek_v4", final_norm=model_type != "ernie4_5_moe",
+            projection="separate" if streamed else "fused", folds=streamed,
+            final_norm=model_type not in ("ernie4_5_moe", "qwen4_exp_text"),
+            hc_mult=streams if model_type == "qwen4_exp_text" else None,
         ),
     )  # fmt: skip
 

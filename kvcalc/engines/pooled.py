@@ -21,3 +21,12 @@ def refuse_pools(engine: str, attention: Any) -> None:
         raise UnsupportedError(
             f"{engine}'s cache of latents without a rotary key is not accounted for"
         )
+
+
+def refuse_ngrams(engine: str, block: Any) -> None:
+    """Refuse, by name, an n-gram embedding's convolution, which engines keep in a state of its own.
+
+    Raises UnsupportedError.
+    """
+    if block.ngram is not None:
+        raise UnsupportedError(f"{engine}'s state of an n-gram embedding is not accounted for")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kvcalc.stack.recursion import Case
 
 # Where a block keeps its caches, in the order that tables show them.
-SLOTS = ("attention", "cross_attention", "recurrent", "ffn")
+SLOTS = ("ngram", "attention", "cross_attention", "recurrent", "ffn")
 
 
 @frozen

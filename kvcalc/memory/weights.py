@@ -25,7 +25,9 @@ from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Component, ParamTensor
 
 # Tables that a token only looks up a row of.
-_LOOKED_UP = ("embedding.weight", "embed_tokens_per_layer.weight")
+_LOOKED_UP = (
+    "embedding.weight", "embed_tokens_per_layer.weight", "ngram.ple_embedding.ngram_embedding.weight",
+)  # fmt: skip
 
 
 @frozen
@@ -51,13 +53,16 @@ def summarise(spec: ModelSpec) -> ParameterSummary:
 def _summarise(spec: ModelSpec) -> ParameterSummary:
     by_component: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     active = looked_up = buffers = 0
+    # Layers have no table but for n-grams.
+    tables = any(block.ngram is not None for block in spec.blocks.values())
     for group in parameter_groups(spec):
         counted = _count_layer(group.tensors) if group.layers else _count(group.tensors)
         counted.add(by_component, group.count)
         active += counted.active * group.count
         buffers += counted.buffers * group.count
-        if not group.layers:
-            looked_up += sum([t.numel for t in group.tensors if _only_looked_up(spec, group, t)])
+        if not group.layers or tables:
+            tensors = [t for t in group.tensors if _only_looked_up(spec, group, t)]
+            looked_up += sum(tensor.numel for tensor in tensors) * group.count
     language_model = sum(by_component.values())
     for group in tower_groups(spec):
         counted = _count_layer(group.tensors)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from math import lcm, prod
 from typing import Any
 
-from kvcalc.counts import counts
+from kvcalc.counts import Count, counts
 from kvcalc.dtypes import WEIGHT_FORMATS, canonical
 from kvcalc.spec.bounds import out_of_bounds
 from kvcalc.spec.layers import MAX_LAYERS, decoder_layers, encoder_layers, kv_source, num_layers
@@ -26,6 +26,7 @@ def findings(spec: ModelSpec) -> Iterator[Finding]:
     """Every inconsistency of a spec whose form is right."""
     for name, block in spec.blocks.items():
         yield from _block(f"blocks.{name}", block, spec.hidden_size)
+        yield from _streams(f"blocks.{name}", block, spec)
     stack_findings = list(_stacks(spec))
     yield from stack_findings
     yield from _ends(spec)
@@ -50,14 +51,31 @@ def unread_findings(spec: ModelSpec) -> Iterator[Finding]:
     yield from beyond or findings(spec)
 
 
+def _numbers_of(attention: Any) -> Iterator[tuple[str, Count, Any]]:
+    """Every number of an attention and of its indexer: its field, what it counts, whose it is."""
+    for part in (attention, getattr(attention, "indexer", None)):
+        if part is not None:
+            for field, count in counts(type(part)).items():
+                yield field, count, part
+
+
+def _streams(where: str, block: Block, spec: ModelSpec) -> Iterator[Finding]:
+    """An n-gram embedding adds to every residual stream."""
+    if block.ngram is None:
+        return
+    number = 1 if spec.hyper_connections is None else spec.hyper_connections.hc_mult
+    if block.ngram.hc_mult != number:
+        yield "KV201", f"{where}.ngram.hc_mult", f"the model has {number} residual streams"
+
+
 def _rates(spec: ModelSpec) -> Iterator[Finding]:
     """Blocks of several sizes begin anew together; the lengths up to there are looked at one by one."""
     together = 1
     for name, block in spec.blocks.items():
-        for field, count in counts(type(block.attention)).items() if block.attention else ():
-            if count.kind not in ("block", "stride"):
+        for field, count, part in _numbers_of(block.attention):
+            if count.kind not in ("block", "stride") or getattr(part, field) is None:
                 continue
-            size = getattr(block.attention, field)
+            size = getattr(part, field)
             together = lcm(together, size)
             if together > MAX_PERIOD:
                 message = (
@@ -70,6 +88,7 @@ def _rates(spec: ModelSpec) -> Iterator[Finding]:
 
 def _block(where: str, block: Block, hidden_size: int) -> Iterator[Finding]:
     parts = {
+        "ngram": block.ngram,
         "attention": block.attention,
         "recurrent": block.recurrent,
         "cross_attention": block.cross_attention,

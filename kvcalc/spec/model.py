@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from kvcalc.stack.hyper_connections import HyperConnections
     from kvcalc.stack.laurel import Laurel
     from kvcalc.stack.mtp import MultiTokenPrediction
+    from kvcalc.stack.ngram_embedding import NGramEmbedding
     from kvcalc.stack.per_layer_embeddings import PerLayerEmbeddings
     from kvcalc.stack.recursion import Recursion
     from kvcalc.stack.shared_adapter import SharedAdapter
     from kvcalc.towers import Tower
 
-Slot = Literal["attention", "recurrent", "cross_attention", "ffn"]
+Slot = Literal["ngram", "attention", "recurrent", "cross_attention", "ffn"]
 NormKind = Literal["rmsnorm", "layernorm", "layernorm_no_bias", "none"]
 # "default" and the components of kvcalc.tensors.Component whose matrices a checkpoint may quantise.
 WeightPart = Literal[
@@ -96,6 +97,7 @@ class Block:
             its own (Zamba2).
         adapter: weights that each use of a shared block has of its own (Zamba2).
         layer_scalar: a learned scalar on the layer's output, kept as a buffer (Gemma 4).
+        ngram: an embedding of the last tokens' n-grams, added before the layer (Qwen4-Exp).
     """
 
     attention: "Attention | None" = _kinds("kvcalc.attention")
@@ -107,12 +109,13 @@ class Block:
     share_weights: bool = False
     adapter: "SharedAdapter | None" = _lazy("kvcalc.stack.shared_adapter", "SharedAdapter")
     layer_scalar: bool = False
+    ngram: "NGramEmbedding | None" = _lazy("kvcalc.stack.ngram_embedding", "NGramEmbedding")
 
     @property
     def slots(self) -> "dict[Slot, Mechanism]":
         """The mechanisms that the block has, by the key that each stands under."""
         parts: dict[Slot, Mechanism | None] = {
-            "attention": self.attention, "recurrent": self.recurrent,
+            "ngram": self.ngram, "attention": self.attention, "recurrent": self.recurrent,
             "cross_attention": self.cross_attention, "ffn": self.ffn,
         }  # fmt: skip
         return {slot: part for slot, part in parts.items() if part is not None}

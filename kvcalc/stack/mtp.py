@@ -14,6 +14,7 @@ draft tokens. Embedding and head are the main model's; DeepSeek-V3, GLM-4.5 and 
 copies in the checkpoint all the same (``vocab_size``), Qwen3-Next does not.
 DeepSeek-V4 has e_proj and h_proj, both d x d, where others have one d x 2d matrix, and the connections of
 its residual streams in each module (kvcalc/stack/hyper_connections.py).
+Qwen4-Exp has fc_embedding and fc_hidden, d x d, and norms all residual streams of h together, n d wide.
 Qwen3-Next calls them fc, pre_fc_norm_embedding, pre_fc_norm_hidden and norm.
 Tensor parallelism keeps the glue on every rank.
 
@@ -28,7 +29,7 @@ Reference code: transformers modeling_layers.py (MtpLayer, MtpModel).
 from collections.abc import Iterator
 from typing import Literal
 
-from kvcalc.counts import Modules, Rows
+from kvcalc.counts import Modules, Rows, Streams
 from kvcalc.frozen import frozen
 from kvcalc.tensors import ParamTensor, Part, Shard, linear
 
@@ -47,6 +48,7 @@ class MultiTokenPrediction:
             module; absent when the modules only use the main model's.
         copies: which of the two it stores (LongCat-Flash: the embedding; Step-3.5: the head).
         folds: each module folds the residual streams into one before its norm (DeepSeek-V4).
+        hc_mult: residual streams that a module's norm of the trunk's output spans (Qwen4-Exp).
     """
 
     num_layers: Modules
@@ -56,6 +58,7 @@ class MultiTokenPrediction:
     vocab_size: Rows | None = None
     copies: Literal["both", "embedding", "head"] = "both"
     folds: bool = False
+    hc_mult: Streams | None = None
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (field, message) for every inconsistency."""
@@ -65,7 +68,7 @@ class MultiTokenPrediction:
     def glue_parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """What one module has around its layer."""
         yield ParamTensor("enorm.weight", (hidden_size,), "norm")
-        yield ParamTensor("hnorm.weight", (hidden_size,), "norm")
+        yield ParamTensor("hnorm.weight", (hidden_size * (self.hc_mult or 1),), "norm")
         if self.projection == "fused":
             yield from linear("eh_proj", hidden_size, 2 * hidden_size, "other")
         else:

@@ -51,15 +51,16 @@ class Layer(Module):
         self.altup: altup.AltUp | None = None
         self.laurel: Laurel | None = None
         self.adapter: SharedAdapter | None = None
-        self.attn_hc: hyper_connections.HyperConnection | None = None
-        self.ffn_hc: hyper_connections.HyperConnection | None = None
+        self.attn_hc: Module | None = None
+        self.ffn_hc: Module | None = None
+        self.ngram: Module | None = None
         # In a list, so that the owner's weights are not listed here as well.
         self.lender = [owner] if owner is not None else []
         if owner is None:
             self._own(spec, block, d, encoder_size, decoder)
         else:
             for name in ("attention", "recurrent", "cross_attention", "ffn", "norms", "altup",
-                         "laurel", "attn_hc", "ffn_hc", "per_layer"):  # fmt: skip
+                         "laurel", "attn_hc", "ffn_hc", "ngram", "per_layer"):  # fmt: skip
                 setattr(self, name, getattr(owner, name))
         if block.adapter is not None:
             self.adapter = SharedAdapter(block.adapter, d)
@@ -73,6 +74,8 @@ class Layer(Module):
                 self.add_module(name, part)
 
     def _own(self, spec: ModelSpec, block: Block, d: int, encoder_size: int, decoder: bool) -> None:
+        if block.ngram is not None:
+            self.ngram = build(block.ngram, d)
         if block.attention is not None:
             self.attention = build(block.attention, d)
         if block.recurrent is not None:
@@ -87,8 +90,8 @@ class Layer(Module):
         if not decoder:
             return
         if spec.hyper_connections is not None:
-            self.attn_hc = hyper_connections.HyperConnection(spec.hyper_connections, d)
-            self.ffn_hc = hyper_connections.HyperConnection(spec.hyper_connections, d)
+            self.attn_hc = hyper_connections.connection(spec.hyper_connections, d)
+            self.ffn_hc = hyper_connections.connection(spec.hyper_connections, d)
         if spec.altup is not None:
             self.altup = altup.AltUp(spec.altup, d)
         if spec.laurel is not None:
@@ -146,6 +149,8 @@ class Layer(Module):
 
         p: (B, T, d_p), this layer's embedding of the tokens.
         """
+        if self.ngram is not None:
+            x = self.ngram(x, _slot(states, "ngram"), step)
         if self.attn_hc is not None and self.ffn_hc is not None:
             if self.attention is not None or self.recurrent is not None:
                 x = self.attn_hc(x, lambda h: self._mixer(h, states, step))

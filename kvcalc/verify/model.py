@@ -20,7 +20,7 @@ from kvcalc.verify.stack import altup, hyper_connections, per_layer_embeddings, 
 
 # (stack, layer, slot): whose cache a State is.
 Place = tuple[str, int, str]
-SLOTS = ("attention", "cross_attention", "recurrent", "ffn")
+SLOTS = ("ngram", "attention", "cross_attention", "recurrent", "ffn")
 
 
 @dataclass
@@ -29,12 +29,14 @@ class ModelCache:
 
     states: a plain dict of tensors per layer and mechanism, written by the mechanism.
     seen, prompt, given: token counts, of the model, of the first pass and of single layers.
+    history: (B, S) the sequence itself, which n-grams are read from; nothing that is kept beside it.
     """
 
     states: dict[Place, State] = field(default_factory=dict)
     seen: int = 0
     prompt: int = 0
     given: dict[int, int] = field(default_factory=dict)
+    history: Tensor | None = None
 
     def tensors(self) -> Iterator[tuple[Place, str, Tensor]]:
         """Every tensor that is kept, with its place and its name."""
@@ -227,7 +229,7 @@ class ReferenceModel(nn.Module):
         """What stands once beside the layers."""
         self.per_layer: per_layer_embeddings.PerLayerTable | None = None
         if spec.hyper_connections is not None:
-            self.hc_head = hyper_connections.HyperHead(spec.hyper_connections, d)
+            self.hc_head = hyper_connections.head(spec.hyper_connections, d)
         if spec.altup is not None:
             self.altup_projections = altup.projections(spec.altup, d)
             self.altup_unembed_projections = altup.projections(spec.altup, d)
@@ -269,6 +271,11 @@ class ReferenceModel(nn.Module):
         step = Step(order, order, start, token_ids, x, encoded, relative, self._places())
         if cache is not None and not cache.seen:
             cache.prompt = tokens
+        if any(block.ngram is not None for block in self.spec.blocks.values()):
+            past = None if cache is None else cache.history
+            step.history = token_ids if past is None else torch.cat((past, token_ids), 1)
+            if cache is not None:
+                cache.history = step.history
         if self.spec.recursion is not None:
             if batch != 1:
                 raise UnsupportedError("a recursion routes one sequence at a time")

@@ -117,6 +117,7 @@ class Step:
     places: (R, d) DeBERTa's table of relative positions, which layers read through their own keys.
     source: keys and values of another layer, where this one reads those.
     made: what the attention of this layer read, for layers that share it.
+    history: (B, S) the tokens so far, the new ones last, for layers that look n-grams up.
     carried: what the first layer of a kind hands to the later ones within a pass (RWKV-7's value).
     """
 
@@ -131,6 +132,7 @@ class Step:
     source: KeyValue | None = None
     made: KeyValue | None = None
     carried: dict[str, Tensor] = field(default_factory=dict)
+    history: Tensor | None = None
 
     def of(self, **changes: Any) -> "Step":
         """The same step for one layer."""

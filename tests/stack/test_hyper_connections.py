@@ -34,3 +34,12 @@ def test_one_stream_is_refused() -> None:
 def test_a_mean_folds_the_streams_without_weights() -> None:
     # GLM-5.3-Flash (transformers 5.23, Glm5NextTextHyperHead).
     assert not list(HyperConnections(hc_mult=4, fold="mean").final_parameters(4096))
+
+
+def test_gates_of_a_rank_per_channel() -> None:
+    # Qwen3.8-Flash-Next (transformers 5.23, Qwen4ExpTextGatedResidual on the meta device).
+    gated = HyperConnections(hc_mult=4, hc_lowrank=320)
+    assert sum(tensor.numel for tensor in gated.layer_parameters(2560)) == 13_209_600
+    assert sum(tensor.numel for tensor in gated.final_parameters(2560)) == 6_563_840
+    both = HyperConnections(hc_mult=4, hc_lowrank=320, fold="mean")
+    assert [field for field, _ in both.check()] == ["fold"]

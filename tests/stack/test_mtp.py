@@ -1,5 +1,7 @@
 import pytest
 
+from kvcalc.memory.inventory import mtp_groups
+from kvcalc.spec import catalog
 from kvcalc.stack.mtp import MultiTokenPrediction
 
 
@@ -65,3 +67,16 @@ def test_without_a_norm_of_its_own() -> None:
 def test_no_module_is_refused() -> None:
     assert [f for f, _ in MultiTokenPrediction(num_layers=0, block="moe").check()] == ["num_layers"]
     assert not list(MultiTokenPrediction(num_layers=1, block="moe").check())
+
+
+def test_a_norm_that_spans_the_streams() -> None:
+    # Qwen3.8-Flash-Next: two matrices of 2560 x 2560, a norm of 2,560 and one of four streams. Its files:
+    # 2,607,150,848 (llmfit 1.1.17: 179,999,981,459 in all, less the model and 35 integers).
+    spec = catalog.load("qwen3.8-flash-next")
+    assert spec.mtp is not None
+    shapes = {tensor.name: tensor.shape for tensor in spec.mtp.glue_parameters(2560)}
+    assert shapes == {
+        "enorm.weight": (2560,), "hnorm.weight": (10240,), "e_proj.weight": (2560, 2560),
+        "h_proj.weight": (2560, 2560),
+    }  # fmt: skip
+    assert sum(t.numel * g.count for g in mtp_groups(spec) for t in g.tensors) == 2_607_150_848

@@ -56,6 +56,17 @@ _RWKV7 = (
 SPECS: dict[str, str] = {
     "mha": attention("kind: mha, num_attention_heads: 4, num_key_value_heads: 4, head_dim: 8"),
     "gqa": attention(f"kind: gqa, {_HEADS}, v_head_dim: 4, qk_norm: per_head, bias: [q, k, v, o]"),
+    "ngram-gated-residual": (
+        f"{HEAD}final_norm: false\nhyper_connections: {{hc_mult: 4, hc_lowrank: 16}}\n"
+        "blocks:\n  r:\n    recurrent: {kind: gated_deltanet, linear_num_key_heads: 2, "
+        "linear_num_value_heads: 4, linear_key_head_dim: 8, linear_value_head_dim: 8, "
+        "linear_conv_kernel_dim: 4}\n"
+        f"    ffn: {FFN}\n    norms: 0\n"
+        "    ngram: {hidden_size: 64, hc_mult: 4, ple_embed_dim: 64, ple_conv_kernel_size: 4, "
+        "ngram_size: 3, heads_per_ngram: 2, ngram_vocab_size_base: 100}\n"
+        f"  a:\n    attention: {GQA}\n    ffn: {FFN}\n    norms: 0\n"
+        "layers:\n  - {repeat: 2, blocks: [r, a]}\n"
+    ),
     "gqa-pooled": attention(
         f"kind: gqa, {_HEADS}, indexer: {{index_n_heads: 4, index_head_dim: 8, index_topk: 64, "
         "norm: false, qk_norm: true, head_weights: false, index_kpool: 4, pooling: mean}"

@@ -1,10 +1,12 @@
 """Qwen 2 to 3.5: biases on Q, K and V (2), QK-norm (3), experts, gated DeltaNet hybrids (Next, 3.5).
 
-Source: transformers 5.23, models/qwen2, qwen2_moe, qwen3, qwen3_moe, qwen3_next, qwen3_5.
+Source: transformers 5.23, models/qwen2, qwen2_moe, qwen3, qwen3_moe, qwen3_next, qwen3_5,
+qwen4_exp.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kvcalc.attention.dsa import Indexer
 from kvcalc.convert.config import Config
 from kvcalc.convert.parts import (
     QKV,
@@ -21,6 +23,9 @@ from kvcalc.convert.parts import (
 )
 from kvcalc.recurrent.gated_deltanet import GatedDeltaNet
 from kvcalc.spec.model import Block, ModelSpec
+
+if TYPE_CHECKING:
+    from kvcalc.stack.ngram_embedding import NGramEmbedding
 
 
 def _window(c: Config) -> int | None:
@@ -165,6 +170,83 @@ def qwen3_5_moe(c: Config) -> ModelSpec:
     """Qwen3-Next's mixers, experts in every layer."""
     c.skip("intermediate_size", "decoder_sparse_step", "mlp_only_layers")
     return _hybrid(c, ["moe"] * c.num_layers)
+
+
+def qwen4_exp(c: Config) -> ModelSpec:
+    """Qwen3.5's mixers on gated residual streams; attention scores pools; some layers look n-grams up."""
+    from kvcalc.stack.hyper_connections import HyperConnections
+
+    interval = c.number("full_attention_interval", 4)
+    c.fixed("attn_output_gate", True, what="attention without its output gate")
+    c.fixed("mamba_ssm_dtype", "float32", what="states in another number format")
+    c.fixed("indexer_kv_heads", 1, what="an indexer has one key head")
+    ahead = c.table("mtp")
+    if ahead.get("layer_types", ["full_attention"]) != ["full_attention"]:
+        c.refuse("mtp", "a prediction module of other layers than one with attention")
+    # The hash and how a file is cut; the indexer's one key head.
+    c.skip("seed", "split_ngram_parts", "output_gate_type", "indexer_kv_heads")
+    names = dict.fromkeys(
+        ("full_attention", "indexed_attention", "deepseek_sparse_attention"), "attention"
+    )
+    mixers = kinds(
+        c, "layer_types", names | {"linear_attention": "deltanet"},
+        lambda: every(interval, c.num_layers, "attention", "deltanet"),
+    )  # fmt: skip
+    streams = c.number("hc_count")
+    looked_up = _ngrams(c, mixers, streams)
+    attention = softmax(c, bias=c.flag("attention_bias"), qk_norm="per_head", output_gate="per_element",
+                        indexer=_pooling(c))  # fmt: skip
+    experts = moe(c, shared=c.number("shared_expert_intermediate_size"), shared_expert_gate=True)
+    linear = deltanet(c)
+
+    def layer(index: int) -> Layer:
+        kind, ngram = mixers[index], looked_up.get(index)
+        label = f"ngram_{ngram.ple_layer_index}" if ngram is not None else ""
+        if kind == "attention":
+            return (kind, label), Block(attention=attention, ffn=experts, norms=0)
+        return (kind, label), Block(recurrent=linear, ffn=experts, norms=0, ngram=ngram)
+
+    connections = HyperConnections(hc_mult=streams, hc_lowrank=c.number("hc_lowrank"))
+    return decoder(c, layer, hyper_connections=connections, final_norm=False)
+
+
+def _pooling(c: Config) -> Indexer:
+    """The indexer of QSA: keys are averaged over pools."""
+    budget, pool = c.number("indexer_budget"), c.number("indexer_compress_ratio")
+    if budget % pool:
+        c.wrong("indexer_budget", f"{budget} tokens are no whole blocks of {pool}")
+    return Indexer(
+        index_n_heads=c.number("indexer_n_heads"), index_head_dim=c.number("indexer_head_dim"),
+        index_topk=budget, norm=False, qk_norm=True, head_weights=False, index_kpool=pool,
+        pooling="mean",
+    )  # fmt: skip
+
+
+def _ngrams(c: Config, mixers: list[str], streams: int) -> "dict[int, NGramEmbedding]":
+    """The n-gram embeddings of the layers that ``ple_layer_ids`` counts from 1."""
+    from kvcalc.stack.ngram_embedding import NGramEmbedding
+
+    layers = sorted(set(c.numbers("ple_layer_ids", least=1) or ()))
+    width = c.maybe("ple_embed_dim") or c.hidden_size
+    taps, size, heads = (
+        c.number("ple_conv_kernel_size"),
+        c.number("ngram_size"),
+        c.number("heads_per_ngram"),
+    )
+    base, multiple = (
+        c.number("ngram_vocab_size_base"),
+        c.number("make_ngram_vocab_size_divisible_by"),
+    )
+    found = {}
+    for index, layer in enumerate(layers):
+        if layer > len(mixers) or mixers[layer - 1] != "deltanet":
+            c.wrong("ple_layer_ids", f"layer {layer} is no layer of linear attention")
+        found[layer - 1] = NGramEmbedding(
+            hidden_size=c.hidden_size, hc_mult=streams, ple_embed_dim=width, ple_conv_kernel_size=taps,
+            ngram_size=size, heads_per_ngram=heads, ngram_vocab_size_base=base,
+            make_ngram_vocab_size_divisible_by=multiple, ple_layer_index=index,
+        )  # fmt: skip
+    return found
 
 
 def lara_mini(c: Config) -> ModelSpec:

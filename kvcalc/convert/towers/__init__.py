@@ -60,6 +60,7 @@ READERS: dict[str, str] = {
     "qwen3_vl_moe": "qwen.vision",
     "qwen3_5": "qwen.vision",
     "qwen3_5_moe": "qwen.vision",
+    "qwen4_exp": "qwen.vision",
     "cohere_compass": "qwen.vision",
     "exaone4_5": "qwen.vision",
     "hyperclovax_vision_v2": "qwen.hyperclovax",

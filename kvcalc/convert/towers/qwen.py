@@ -137,6 +137,7 @@ _TYPES: dict[str, Callable[[Config], Towers]] = {
     "qwen3_omni_moe_vision_encoder": qwen3_vl,
     "qwen3_5_vision": qwen3_vl,
     "qwen3_5_moe_vision": qwen3_vl,
+    "qwen4_exp_vision": qwen3_vl,
     "cohere_compass_vision": qwen3_vl,
     "glm4v_vision": glm4v,
     "glm4v_moe_vision": glm4v,

@@ -8,7 +8,7 @@ from kvcalc.engines.llama_cpp.deepseek_v4 import deepseek_v4
 from kvcalc.engines.llama_cpp.flags import LlamaCppFlags
 from kvcalc.engines.llama_cpp.rows import F32, Kept, Kind, Rows, one_cache
 from kvcalc.engines.llama_cpp.setup import Setup, draft_types
-from kvcalc.engines.pooled import refuse_pools
+from kvcalc.engines.pooled import refuse_ngrams, refuse_pools
 from kvcalc.engines.result import Cache
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
@@ -74,6 +74,7 @@ def rows_of(spec: ModelSpec, groups: tuple[CacheGroup, ...]) -> Iterator[Rows]:
     """The attention layers of the inventory as rows of cells."""
     for group in groups:
         tensors = {tensor.role: tensor for tensor in group.tensors}
+        refuse_ngrams("llama.cpp", spec.blocks[group.block])
         if spec.blocks[group.block].attention is not None:
             refuse_pools("llama.cpp", spec.blocks[group.block].attention)
         if "key" in tensors:

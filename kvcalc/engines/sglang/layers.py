@@ -7,7 +7,7 @@ from typing import Any
 from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.drafts import check_kind
-from kvcalc.engines.pooled import refuse_pools
+from kvcalc.engines.pooled import refuse_ngrams, refuse_pools
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.resolve import model_dtype, resolve
 from kvcalc.engines.sglang.versions import Rules, rules_for
@@ -140,6 +140,7 @@ def count_layers(spec: ModelSpec, request: SglangFlags, stage: range) -> Layers:
         if layer.index not in stage:
             continue
         block = spec.blocks[layer.block]
+        refuse_ngrams("SGLang", block)
         if block.cross_attention is not None:
             raise UnsupportedError("SGLang's cross-attention cache is not accounted for")
         if block.attention is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvcalc.dtypes import CacheDtypes
-from kvcalc.engines.pooled import refuse_pools
+from kvcalc.engines.pooled import refuse_ngrams, refuse_pools
 from kvcalc.engines.tensorrt_llm.flags import TensorrtLlmFlags
 from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.memory.cache import tensor_bytes
@@ -113,6 +113,7 @@ def _add_layer(
     spec: ModelSpec, block: Block, count: int, request: TensorrtLlmFlags, rank: Rank
 ) -> None:
     kv, states = dtypes_of(spec, request)
+    refuse_ngrams("TensorRT-LLM", block)
     if block.cross_attention is not None:
         raise UnsupportedError("TensorRT-LLM's cross-attention pool is not accounted for")
     if block.attention is not None:

@@ -22,6 +22,9 @@ and expanded keys and values per head before; models with a sparse-attention ind
 glm_moe_dsa) followed in 5.18.0. Read in the sources of 5.14.1, 5.15.0, 5.15.1, 5.16.1, 5.17.0,
 5.18.0 and 5.22.0 (the arguments of ``past_key_values.update``), measured on 5.23.0.
 
+Integers are not counted: Qwen4-Exp's cache holds three positions of each token, in its first layer with
+an indexer, and the last ids of each n-gram embedding, 24 bytes a token and 16 a layer.
+
 Families that differ from their own architecture:
 
 * falcon with new_decoder_architecture (40B, 180B, 11B): keys and values are repeated for all query
@@ -222,7 +225,7 @@ class _Rules:
             "cca": self._cca, "cross": self._cross,
             "v4_window": self._v4, "csa": self._v4, "hca": self._v4,
             "rwkv4": self._rwkv, "rwkv_channel_mix": self._rwkv,
-            **dict.fromkeys(_RECURRENT, self._recurrent),
+            **dict.fromkeys(_RECURRENT, self._recurrent), "ngram": self._ngram,
         }.get(group.mechanism, self._unknown)  # fmt: skip
         return tuple(rule(group))
 
@@ -238,7 +241,11 @@ class _Rules:
         for tensor in group.tensors:
             extent = EVERY_TOKEN if masked_only else kept(tensor.extent)
             if tensor.role == "index":
-                yield self._index(tensor, extent, getattr(attention, "indexer", None))
+                indexer: Indexer | None = getattr(attention, "indexer", None)
+                if indexer is not None and indexer.index_kpool is not None:
+                    # What pools are made of, of every token.
+                    extent = EVERY_TOKEN
+                yield self._index(tensor, extent, indexer)
             if tensor.role in ("index", "buffer"):
                 continue
             name = {"key": "keys", "value": "values"}[tensor.name]
@@ -317,6 +324,11 @@ class _Rules:
         for tensor in group.tensors:
             state = "fp32" if tensor.role == "state" else None
             yield changed(tensor, name=f"state[{order[tensor.name]}]", dtype=state)
+
+    def _ngram(self, group: CacheGroup) -> Iterator[CacheTensor]:
+        """The convolution's columns: as many as lie before the current token, in a slot of their own."""
+        for tensor in group.tensors:
+            yield changed(tensor, name="conv_states[1]")
 
     def _recurrent(self, group: CacheGroup) -> Iterator[CacheTensor]:
         """Convolution columns and recurrent states."""

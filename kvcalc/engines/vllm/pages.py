@@ -18,7 +18,7 @@ What tensor parallelism divides is the mechanism's own: ``CacheTensor.per_rank``
 from collections.abc import Iterator
 from typing import Any
 
-from kvcalc.engines.pooled import refuse_pools
+from kvcalc.engines.pooled import refuse_ngrams, refuse_pools
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.formats import KvFormat, element_bytes, index_key_bytes
 from kvcalc.engines.vllm.page import Kind, Page, paged
@@ -57,6 +57,7 @@ class PageMaker:
     def attention_pages(self, block: Block, tokens: int, draft: bool = False) -> Iterator[Page]:
         """Pages of a block's attention with blocks of ``tokens``. draft: of a draft layer."""
         attention = block.attention
+        refuse_ngrams("vLLM", block)
         if attention is not None:
             yield from self._attention(self._as_built(attention, draft), tokens)
         if block.cross_attention is not None:

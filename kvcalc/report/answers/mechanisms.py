@@ -39,6 +39,7 @@ _STACK = (
     ("hyper_connections", "kvcalc.stack.hyper_connections", "HyperConnections"),
     ("altup", "kvcalc.stack.altup", "AltUp"),
     ("laurel", "kvcalc.stack.laurel", "Laurel"),
+    ("ngram, ple", "kvcalc.stack.ngram_embedding", "NGramEmbedding"),
     ("per_layer_embeddings", "kvcalc.stack.per_layer_embeddings", "PerLayerEmbeddings"),
 )
 

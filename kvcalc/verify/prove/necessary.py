@@ -135,7 +135,8 @@ def _batched(
             if (change.place, change.name) == (place, name):
                 many[row : row + 1] = _changed(tensor, change, generator)
         states.setdefault(place, {})[name] = many
-    return ModelCache(states, cache.seen, cache.prompt, dict(cache.given))
+    history = None if cache.history is None else cache.history.expand(rows, -1)
+    return ModelCache(states, cache.seen, cache.prompt, dict(cache.given), history)
 
 
 def _ahead(

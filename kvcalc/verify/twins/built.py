@@ -54,16 +54,19 @@ class Built:
                     self.model = _with_head(self.model, self.config)
         finally:
             torch.set_default_dtype(before)
-        if twin.model_type in ("dbrx", "longcat_flash"):
-            # Their loop over the experts that tokens chose depends on data, which meta tensors have
-            # not. Experts keep nothing, so here they pass their input on.
-            for module in self.model.modules():
-                if type(module).__name__.endswith("Experts"):
-                    module.forward = _pass_on
+        self._take_choices_out()
+
+    def _take_choices_out(self) -> None:
+        """Let layers run whose choices depend on data, which meta tensors have not. Nothing kept does."""
         for module in self.model.modules():
-            if hasattr(module, "get_pooled_states"):
-                # Which pools are full depends on data, too; nothing that is kept depends on them.
+            kind = type(module).__name__
+            if self.twin.model_type in ("dbrx", "longcat_flash") and kind.endswith("Experts"):
+                # Their loop goes over the experts that tokens chose: here they pass their input on.
+                module.forward = _pass_on
+            elif hasattr(module, "get_pooled_states"):
                 module.get_pooled_states = partial(_all_pools, module.index_kpool)
+            elif kind == "Qwen4ExpTextQSAIndexer":
+                module.forward = partial(_all_chosen, module)
 
     def _class(self, name: str) -> Any:
         import transformers
@@ -148,10 +151,12 @@ class Built:
             if name.startswith("_"):
                 continue
             if isinstance(value, self.torch.Tensor):
-                yield layer, name, value
+                # Places of tokens, integers, are no part of what is counted.
+                if name != "indexer_position_ids":
+                    yield layer, name, value
             elif isinstance(value, dict):
                 for key, tensor in value.items():
-                    if isinstance(tensor, self.torch.Tensor):
+                    if isinstance(tensor, self.torch.Tensor) and tensor.dtype != self.torch.int64:
                         suffix = f".{key}" if isinstance(key, str) else f"[{key}]" if key else ""
                         yield layer, name + suffix, tensor
 
@@ -182,6 +187,22 @@ def _all_pools(size: int, packed_states: Any) -> tuple[Any, Any, Any]:
     keys = packed_states[:, :number, :width]
     places = packed_states.new_zeros((keys.shape[0], number, size)).long()
     return keys, places, places[..., 0].bool()
+
+
+def _all_chosen(
+    module: Any,
+    hidden_states: Any,
+    position_embeddings: Any,
+    attention_mask: Any,
+    past_key_values: Any,
+) -> Any:
+    """Qwen4-Exp's indexer: it keeps its raw keys, and here chooses every token."""
+    width = module.index_kv_heads * module.index_head_dim
+    keys = module.index_qk_proj(hidden_states)[..., -width:]
+    if past_key_values is not None:
+        keys = past_key_values.update_indexer(keys, module.layer_idx)
+    shape = (*attention_mask.shape[:-1], keys.shape[1])
+    return attention_mask.new_ones(shape).bool()
 
 
 def _pass_on(hidden_states: Any, *_: Any) -> Any:

@@ -43,6 +43,7 @@ TWIN_TYPES = {
     "minimax_m3_vl": "minimax_m3_vl_text",
     "qwen3_5": "qwen3_5_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
+    "qwen4_exp": "qwen4_exp_text",
 }
 # Whole models whose language model is a type of its own under no name that a spec would have.
 _WHOLE = (
@@ -86,7 +87,7 @@ _LISTED = {
     "glm5_next": "layer_types",
     "granitemoehybrid": "layer_types", "kimi_linear": "linear_attn_config",
     "lfm2": "full_attn_idxs", "lfm2_moe": "layer_types", "nemotron_h":
-    "layers_block_type", "zamba2": "layers_block_type",
+    "layers_block_type", "qwen4_exp": "layer_types", "zamba2": "layers_block_type",
 }  # fmt: skip
 _FORCED_TIE = (
     "transformers 5 ties the head of T5 and mT5 whatever the config says; "

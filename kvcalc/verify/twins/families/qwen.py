@@ -1,6 +1,6 @@
 """Qwen: optional windows on the later layers, experts with a gated shared one, gated DeltaNet."""
 
-from kvcalc.verify.twins.stack import Stack
+from kvcalc.verify.twins.stack import Stack, needs
 from kvcalc.verify.twins.values import Values, Writer, base, dense, heads, moe
 
 
@@ -49,6 +49,30 @@ def qwen3_next(s: Stack) -> Values:
     return qwen3_5(s) | moe(s) | {"shared_expert_intermediate_size": shared}
 
 
+def qwen4_exp(s: Stack) -> Values:
+    """Pools of the indexer, gated residual streams, and the layers that look n-grams up."""
+    indexers = [needs(a.indexer, "an indexer") for a in s.attentions]
+    streams = needs(s.spec.hyper_connections, "hyper_connections")
+    ngrams = [(at, block.ngram) for at, block in enumerate(s.blocks) if block.ngram is not None]
+    values = base(s) | heads(s) | deltanet(s) | moe(s) | {
+        "shared_expert_intermediate_size": s.expert("shared_expert_intermediate_size"),
+        "layer_types": ["linear_attention" if block.attention is None else "indexed_attention"
+                        for block in s.blocks],
+        "indexer_n_heads": s.one(indexers, "index_n_heads"), "indexer_kv_heads": 1,
+        "indexer_head_dim": s.one(indexers, "index_head_dim"),
+        "indexer_budget": s.one(indexers, "index_topk"),
+        "indexer_compress_ratio": s.one(indexers, "index_kpool"),
+        "hc_count": streams.hc_mult, "hc_lowrank": streams.hc_lowrank,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+        "ple_layer_ids": [at + 1 for at, _ in ngrams], "eos_token_id": 0,
+    }  # fmt: skip
+    values.pop("full_attention_interval")
+    names = ("ple_embed_dim", "ple_conv_kernel_size", "ngram_size", "heads_per_ngram",
+             "ngram_vocab_size_base", "make_ngram_vocab_size_divisible_by")  # fmt: skip
+    tables = [ngram for _, ngram in ngrams]
+    return values | ({name: s.one(tables, name) for name in names} if tables else {})
+
+
 CAUSAL: dict[str, Writer] = {
     "qwen2": qwen2,
     "qwen2_moe": qwen2_moe,
@@ -58,4 +82,5 @@ CAUSAL: dict[str, Writer] = {
     "qwen3_5_moe_text": qwen3_next,
     "qwen3_moe": qwen3_moe,
     "qwen3_next": qwen3_next,
+    "qwen4_exp": qwen4_exp,
 }

@@ -15,6 +15,7 @@ from kvcalc.spec.model import ModelSpec
 
 MTP = "modules that predict further tokens"
 BUFFERS = "buffers"
+HASHES = "integers of the hashes"
 HEAD = "the tied head, stored once more"
 POSITIONS = "position numbers"
 ROTARY = "rotary frequencies"
@@ -68,10 +69,17 @@ def _parts(spec: ModelSpec) -> list[tuple[str, int]]:
         (MASKS, masks if spec.model_type in ("gpt2", "gpt_neox") else 0),
         (MASKS, masks // 2 if spec.model_type == "gpt_neo" else 0),
         (UNREAD, sum(_shared(spec, layer.block) for layer in decoder_layers(spec))),
+        (HASHES, _hashes(spec)),
         (SCALES, _scales(spec)),
         (SCALES, _scales(spec, 1) if extra else 0),
     )
     return [(name, size) for name, size in sizes if size]
+
+
+def _hashes(spec: ModelSpec) -> int:
+    """The integers of n-gram embeddings: a factor for each token, a size and an offset for each hash."""
+    found = [spec.blocks[layer.block].ngram for layer in decoder_layers(spec)]
+    return sum(each.ngram_size + 2 * each.num_hashes for each in found if each is not None)
 
 
 def _shared(spec: ModelSpec, block: str) -> int:

@@ -23,6 +23,8 @@ from kvcalc.spec.model import (
     ModelSpec,
     Tokens,
 )  # fmt: skip
+from kvcalc.stack.hyper_connections import HyperConnections
+from kvcalc.stack.ngram_embedding import NGramEmbedding
 from kvcalc.stack.recursion import Recursion
 
 # Few numbers that divide each other, so that heads and groups often fit.
@@ -96,7 +98,8 @@ def blocks(draw: st.DrawFn, encoder: bool = False, cross: bool = False) -> Block
         )  # fmt: skip
         ffn = mechanisms("kvcalc.ffn").filter(lambda ffn: not any(ffn.cache()))
         return Block(attention=attention, ffn=draw(ffn))
-    block = draw(parts(Block, cross_attention=parts(CrossAttention) if cross else st.none()))
+    cross_attention = parts(CrossAttention) if cross else st.none()
+    block = draw(parts(Block, cross_attention=cross_attention, ngram=st.none()))
     if block.attention is None and block.recurrent is None:
         block = replace(block, attention=draw(mechanisms("kvcalc.attention")))
     return block
@@ -111,6 +114,14 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         name: draw(blocks(cross=has_encoder and (number == 0 or draw(st.booleans()))))
         for number, name in enumerate(names)
     }
+    connections = draw(st.none() | parts(HyperConnections))
+    if connections is not None and draw(st.booleans()):
+        # An n-gram embedding goes with residual streams.
+        ngram = draw(parts(NGramEmbedding, hidden_size=st.just(HIDDEN_SIZE), ngram_vocab_size_base=sizes,
+                           ngram_size=st.integers(2, 3), heads_per_ngram=st.integers(1, 2),
+                           ple_embed_dim=st.sampled_from([8, 16]), ple_layer_index=st.integers(0, 3),
+                           hc_mult=st.just(connections.hc_mult)))  # fmt: skip
+        named[names[0]] = replace(named[names[0]], ngram=ngram)
     groups = [LayerGroup(blocks=tuple(names), repeat=draw(st.integers(1, 3)))]
     if all(len(name) == 1 for name in names):
         groups.append(LayerGroup(pattern="".join(names), loops=draw(st.integers(1, 2))))
@@ -146,6 +157,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         layers=tuple(groups),
         encoder=encoder,
         recursion=draw(st.none() | parts(Recursion)),
+        hyper_connections=connections,
         weight_dtypes=draw(
             st.dictionaries(st.sampled_from(["default", "experts"]), st.just("fp8"), max_size=2)
         ),

@@ -3,14 +3,38 @@
 Every class lists its fields in the docstring; the JSON Schema takes its descriptions from there.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 
-from kvcalc.frozen import field, frozen
+from kvcalc.frozen import field, fields_of, frozen
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.model import Budget, Bytes, Tokens
 
 # What a budget can limit; one of them has to be said.
 LIMITS = ("cache", "weights", "total", "parameters", "cache_per_token", "gpu", "gpu_memory")
+# limit -> the fields of a budget that say how much is asked of it.
+FORMATS, MEDIA = ("dtype", "kv_dtype"), ("images", "audio", "video")
+LOAD = ("context", "batch", "encoder_context", *MEDIA, *FORMATS)
+_DEVICES = (*LOAD, "tp", "pp", "engine", "memory_utilization")
+ASKED: dict[str, tuple[str, ...]] = {
+    "cache": tuple(name for name in LOAD if name != "dtype"),
+    "weights": ("dtype",),
+    "total": LOAD,
+    "parameters": (),
+    "cache_per_token": ("kv_dtype",),
+    "gpu": _DEVICES,
+    "gpu_memory": _DEVICES,
+}
+
+
+def needless_fields(budget: Budget) -> Iterator[tuple[str, str]]:
+    """(field, message) of what is asked and decides no limit of a budget."""
+    limits = [name for name in ASKED if getattr(budget, name, None) is not None]
+    read = {name for limit in limits for name in ASKED[limit]}
+    usual = {name: default for name, _, default in fields_of(Budget)}
+    for name in LOAD if limits else ():
+        if name not in read and getattr(budget, name) != usual[name]:
+            yield name, f"decides nothing of {' and '.join(limits)}: leave it out"
 
 
 @frozen(kw_only=True)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from kvcalc.checks.budget_language import needless_fields
 from kvcalc.convert.seen import with_media
 from kvcalc.errors import KvcalcError
 from kvcalc.media.asked import MediaWords
 from kvcalc.memory.cache import CacheFunction, cache_function
 from kvcalc.memory.estimate import choose_workload
+from kvcalc.memory.needless import needless
 from kvcalc.memory.weights import weight_bytes
 from kvcalc.memory.workload import Asked, Workload
 from kvcalc.spec.model import Budget, ModelSpec
@@ -16,7 +18,8 @@ Finding = tuple[str, str, str]
 
 
 def budget_findings(spec: ModelSpec) -> Iterator[Finding]:
-    """KV401 for each budget that is exceeded, KV402 for each that cannot be computed."""
+    """KV401 for each budget that is exceeded, KV402 for each that cannot be computed, KV403 for
+    fields that decide nothing."""
     for index, budget in enumerate(spec.budgets):
         where = f"budgets[{index}]"
         if budget.cache is None and budget.weights is None and budget.total is None:
@@ -26,10 +29,19 @@ def budget_findings(spec: ModelSpec) -> Iterator[Finding]:
         if held and not budget.context and not budget.encoder_context:
             yield "KV402", where, "say how many tokens: context"
             continue
+        for name, message in (*needless_fields(budget), *_of_nothing(spec, budget)):
+            yield "KV403", f"{where}.{name}", message
         try:
             yield from exceeded(spec, budget, where)
         except KvcalcError as error:
             yield "KV402", where, error.message
+
+
+def _of_nothing(spec: ModelSpec, budget: Budget) -> Iterator[tuple[str, str]]:
+    """(field, message) of what is asked and decides nothing of this model."""
+    for said in needless(spec, asked_of(budget)):
+        option, _, why = said.partition(" ")
+        yield option.removeprefix("--").replace("-", "_"), why
 
 
 def asked_of(budget: Budget) -> Asked:

@@ -14,7 +14,14 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, Literal
 
-from kvcalc.checks.budget_language import ComparedWorkload, Policy, PolicyBudget
+from kvcalc.checks.budget_language import (
+    ASKED,
+    FORMATS,
+    MEDIA,
+    ComparedWorkload,
+    Policy,
+    PolicyBudget,
+)
 from kvcalc.checks.policy import LoadedPolicy
 from kvcalc.checks.quantities import QUANTITIES, parse_tolerances
 from kvcalc.dtypes import GGML, CacheDtypes, weight_format
@@ -43,21 +50,6 @@ class FieldChange:
     line: int
     effect: Effect = "changed"
     models: tuple[str, ...] = ()
-
-
-_FORMATS = ("dtype", "kv_dtype")
-_LOAD = ("context", "batch", "encoder_context", *_FORMATS)
-_DEVICES = (*_LOAD, "tp", "pp", "engine", "memory_utilization")
-# limit -> the fields of a budget that say how much is asked of it.
-_ASKED: dict[str, tuple[str, ...]] = {
-    "cache": tuple(name for name in _LOAD if name != "dtype"),
-    "weights": ("dtype",),
-    "total": _LOAD,
-    "parameters": (),
-    "cache_per_token": ("kv_dtype",),
-    "gpu": _DEVICES,
-    "gpu_memory": _DEVICES,
-}
 
 
 def budget_changes(
@@ -142,18 +134,18 @@ def _effect(name: str, old: Budget, new: Budget, open_limits: list[tuple[str, st
         return "tightened" if wider and not narrower else "changed"
     if _is_looser(name, old, new):
         limits = {limit for _, limit in open_limits}
-        asked = any(name == limit or name in _ASKED[limit] for limit in limits)
+        asked = any(name == limit or name in ASKED[limit] for limit in limits)
         return "loosened" if asked else "changed"
     return "tightened" if _is_looser(name, new, old) else "changed"
 
 
 def _not_held(old: Budget, head: Sequence[Budget]) -> Iterator[tuple[str, str]]:
     """(pattern of models, limit) of a budget of the base that no budget of the head holds on."""
-    limits = [name for name in _ASKED if getattr(old, name, None) is not None]
+    limits = [name for name in ASKED if getattr(old, name, None) is not None]
     for pattern in _models(old):
         about = [new for new in head if _is_for(new, pattern, old)]
         for limit in limits:
-            fields = (limit, *_ASKED[limit])
+            fields = (limit, *ASKED[limit])
             if not any(not any(_is_looser(name, old, new) for name in fields) for new in about):
                 yield pattern, limit
 
@@ -169,13 +161,15 @@ def _is_looser(name: str, old: Budget, new: Budget) -> bool:
         return sides[0] is not None and (sides[1] is None or sides[1] > sides[0])
     before: Any = getattr(old, name, None)
     after: Any = getattr(new, name, None)
-    if name in _FORMATS:
+    if name in FORMATS:
         # A format that there is not is for 'kvcalc check' to find.
         with suppress(ValueError):
             return before != after and _is_smaller_format(name, before, after)
         return False
     if name == "context" or name == "batch":
         return bool(after < before)
+    if name in MEDIA:
+        return not set(before) <= set(after)
     if name == "encoder_context":
         return (new.encoder_context or new.context) < (old.encoder_context or old.context)
     if name == "engine":

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kvcalc.checks.budget_language import Policy
+from kvcalc.checks.budget_language import Policy, needless_fields
 from kvcalc.checks.files import FILE_NAME
 from kvcalc.checks.policy_form import Finding, incomplete
 from kvcalc.errors import FileError, Problem
@@ -118,6 +118,13 @@ def unmatched(loaded: LoadedPolicy, specs: Iterable[tuple[str, str]]) -> Iterato
     for where, pattern in left.items():
         what = "path" if "/" in pattern else "name"
         yield "KV402", where, f"no spec has a {what} like '{pattern}'{_instead(pattern, names)}"
+
+
+def needless(loaded: LoadedPolicy) -> Iterator[Finding]:
+    """KV403 for every field of a budget that decides nothing of its limits."""
+    for index, budget in enumerate((loaded.policy or Policy()).budgets):
+        for name, message in needless_fields(budget):
+            yield "KV403", f"budgets[{index}].{name}", message
 
 
 def _instead(pattern: str, names: set[str]) -> str:

@@ -17,7 +17,7 @@ from kvcalc.checks.files import (
     models_below,
     read_model,
 )
-from kvcalc.checks.policy import LoadedPolicy, find_policy, read_policy, unmatched
+from kvcalc.checks.policy import LoadedPolicy, find_policy, needless, read_policy, unmatched
 from kvcalc.checks.policy_findings import policy_findings
 from kvcalc.errors import FileError, NotFoundError, Problem, SpecError
 from kvcalc.frozen import frozen
@@ -192,8 +192,9 @@ def _policy_report(loaded: LoadedPolicy, held: list[Report], is_nearest: bool) -
     top = folder if is_nearest else next(around, folder)
     problems = loaded.problems + tuple(
         Problem(code, loaded.path, *loaded.mark(where), where, message)
-        for code, where, message in unmatched(
-            loaded, chain(checked, models_below(top, governed=is_nearest))
+        for code, where, message in (
+            *needless(loaded),
+            *unmatched(loaded, chain(checked, models_below(top, governed=is_nearest))),
         )
     )
     return Report(loaded.path, None, problems, is_policy=True)

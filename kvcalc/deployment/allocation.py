@@ -29,6 +29,7 @@ from kvcalc.memory.asked_beside import NOTHING
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.spec.catalog import Found
+from kvcalc.spec.words import first_said
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -125,6 +126,7 @@ def _table(model: Callable[[], Found], asked: CapacityQuestion) -> "LocalFit | L
     """The table for these flags, as they are; cells in all are --ctx-size."""
     from kvcalc.deployment.local import LocalAsked, fit_locally, with_cache_types
 
+    _check_devices(asked)
     machine, found, context = asked.where.machine(), model(), asked.context_tokens
     flags = dict(asked.flags)
     cells, kv_dtype = flags.pop("ctx_size", None), flags.pop("kv_dtype", None)
@@ -137,6 +139,20 @@ def _table(model: Callable[[], Found], asked: CapacityQuestion) -> "LocalFit | L
         flags=with_cache_types(kv_dtype, flags), context_tokens=context, solving=False,
         draft=asked.draft,
     ))  # fmt: skip
+
+
+def _check_devices(asked: CapacityQuestion) -> None:
+    """Raise UsageError for what places tensors on devices, or keeps them off, where none is named."""
+    where = asked.where
+    placed = first_said(
+        {option_of(name): asked.flags.get(name) for name in _PLACES} | {"--reserve": where.reserve}
+    )
+    named = where.gpus or where.memory or where.unnamed or where.ram is not None
+    if placed is not None and not named:
+        raise UsageError(
+            f"{placed} is of devices: say which, --gpu NAME, --gpu-memory SIZE, or --ram SIZE for the CPU "
+            "alone"
+        )
 
 
 def _with_context(asked: CapacityQuestion) -> Mapping[str, Any]:

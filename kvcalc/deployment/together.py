@@ -112,10 +112,12 @@ def _part(device: Accelerator, asked: Asked, end: int) -> Part:
         placed = record.placed(planner.spec, device, workload, weights)
         taken: int | None = device.bytes - placed.free_bytes
     elif record.memory == "left" and record.share_of == "device" and record.schedules:
+        planner.on(device, request).verdict()  # What is refused is said, not searched for.
         percent = _percent(device, planner, request, end)
         request = changed(request, utilization=None if percent is None else Fraction(percent, 100))
         taken = None if percent is None else planner.budget(device, request)
     elif record.takes is not None and not record.takes(request.engine_version):
+        planner.on(device, request).verdict()
         taken = _least(device.bytes, lambda size: _alone(planner, device, request, size))
     else:
         raise UnsupportedError(
@@ -134,8 +136,6 @@ def _alone(planner: Planner, device: Accelerator, request: FitRequest, size: int
 
 
 def _percent(device: Accelerator, planner: Planner, request: FitRequest, end: int) -> int | None:
-    # What the engine refuses of the model is said, not searched for.
-    planner.on(device, request).verdict()
     return _least(
         100,
         lambda part: planner.holds(device, changed(request, utilization=Fraction(part, 100)), end),

@@ -74,6 +74,8 @@ class MixtureOfExperts:
             )
         if self.shared_expert_gate and self.shared_expert_intermediate_size is None:
             yield "shared_expert_gate", "there is no shared expert to gate"
+        if self.shared_expert_bias and self.shared_expert_intermediate_size is None:
+            yield "shared_expert_bias", "there is no shared expert to have biases"
 
     def parameters(self, hidden_size: int) -> Iterator[ParamTensor]:
         """Router, routed experts (``experts``) and shared experts (``ffn``)."""

@@ -166,6 +166,8 @@ def _ends(spec: ModelSpec) -> Iterator[Finding]:
         yield "KV204", "embedding.extra_rows", "a head that is the token table has its rows"
     if embedding is not None and (embedding.size is None) != (embedding.projection == "none"):
         yield "KV204", "embedding", "size and projection go together"
+    if embedding is not None and embedding.relative_norm and embedding.relative_positions is None:
+        yield "KV204", "embedding.relative_norm", "there is no table of relative positions"
     yield from _class_tensors(spec)
     yield from _encoder(spec)
     yield from _masks(spec)

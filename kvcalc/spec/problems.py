@@ -34,6 +34,7 @@ _RULES = (
     Rule("KV302", "no expected values are stated", "warning"),
     Rule("KV401", "a budget is exceeded"),
     Rule("KV402", "a budget cannot be computed"),
+    Rule("KV403", "a field of a budget decides nothing", "warning"),
     Rule("KV501", "the name does not match the file's"),
     Rule("KV502", "no source is named"),
 )

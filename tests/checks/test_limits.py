@@ -35,6 +35,7 @@ def effects(base: Policy, head: Policy) -> list[str]:
         ("batch: 8", "batch: 8, kv_dtype: fp16", "changed kv_dtype", "changed kv_dtype"),
         # Weights are no part of a cache.
         ("batch: 8", "batch: 8, dtype: fp8", "changed dtype", "changed dtype"),
+        ("batch: 8", 'batch: 8, images: "3"', "tightened images", "loosened images"),
         ("llama-*", "llama-3-8b", "loosened models", "tightened models"),
         ("llama-*", "[llama-3*, llama-4*]", "loosened models", "tightened models"),
         ("llama-*", '["*", "!llama-3-8b"]', "loosened models", "loosened models"),

@@ -356,3 +356,15 @@ def test_a_policy_is_no_spec(scratch: Scratch) -> None:
         ("serving/beta.yaml", False),
         ("kvcalc.yaml", True),
     ]
+
+
+def test_a_field_that_decides_nothing_is_a_warning(scratch: Scratch) -> None:
+    scratch.write(
+        "kvcalc.yaml",
+        "budgets:\n"
+        '  - {models: "*", context: 1k, weights: 1GiB, parameters: 200000}\n'
+        '  - {models: "*", context: 1k, kv_dtype: fp8, cache: 1GiB}\n',
+    )
+    assert found(".") == [
+        "kvcalc.yaml:2 KV403 budgets[0].context: decides nothing of weights and parameters: leave it out"
+    ]

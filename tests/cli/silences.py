@@ -89,6 +89,8 @@ CANNOT_MATTER: dict[tuple[str, str, str], str] = {
     ("*", "--engine-version", "*"): "the answer says whose rules it has; many releases share them",
     ("fit/*/several", "--batch", "*"): "the verdict is about that batch, and shows no cache of it",
     ("fit/mlx", "--batch", "*"): "the same, where no type was named",
+    ("fit/*/together", "--batch", "*"): "the same: what each takes is a share that holds it",
+    ("fit/*/together", "--context", "*"): "the same",
     ("capacity/sglang/tokens", "--pp", "ssm"): "a note has the bytes of a stage's states",
     ("estimate/*", "--lengths", "encdec"): "another option is missing, and named",
 }
@@ -219,13 +221,15 @@ def sentences(value: Any) -> Iterator[str]:
 # Other words under which a refusal, or a note, names an option.
 _MEANT = {
     "pp": ("pipeline", "one device", "among devices", "stages", "no device"),
-    "tp": ("rank", "one device", "among devices", "does not divide", "tensor", "no device"),
+    "tp": ("rank", "one device", "among devices", "does not divide", "tensor", "no device", "blocks of"),
     "dp": ("among devices", "replica"), "audio": ("sound",), "video": ("frames",),
     "images": ("tower", "image"), "lora-rank": ("adapters", "--max-loras"),
     "max-loras": ("adapters",), "lora-modules": ("adapters",), "fully-sharded-loras": ("adapters",),
     "engine-version": (" 0.24.0", "versions", "oldest", "releases", "those of"),
-    "gpu": ("does not run on",), "dtype": ("GGUF", "mlx"), "mtp-layers": ("multi-token-prediction",),
-    "cache-type-k": ("formats of K",), "cache-type-v": (" for V", "of V"),
+    "gpu": ("does not run on", "from a GPU", "--dtype"), "kv-unified": ("one stream",),
+    "gpu-memory": ("from a GPU", "--dtype"), "devices": ("--dtype",), "ram": ("--dtype",),
+    "dtype": ("GGUF", "mlx"), "mtp-layers": ("multi-token-prediction",),
+    "cache-type-k": ("formats of K", "for K"), "cache-type-v": (" for V", "of V"),
     "context": ("tokens of text", "made for at most"), "draft": ("recurrent states",),
     "model-dtype": ("leaves nothing",), "memory-utilization": ("leaves nothing",),
     "hybrid-manager": ("hybrid KV cache manager",),
@@ -291,8 +295,12 @@ def held(road: str, line: str, kind: str, *options: str) -> str | None:
     base = base_of(f"{line} {first}".strip(), kind)
     if base[0] == 2:
         return None
-    found = verdict(base, asked(words_of(f"{line} {first}".strip(), kind, option)), option)
+    answer = asked(words_of(f"{line} {first}".strip(), kind, option))
+    found = verdict(base, answer, option)
     if found in GOOD or excused(road, option, kind):
+        return None
+    # The other way round: beside this option it is the other that is refused, or changes nothing.
+    if first and (answer[0] == 2 or found == "noted") and verdict(base, answer, first) in GOOD:
         return None
     return f"{found}: {road} {' '.join(options)} ({kind})"
 
@@ -309,7 +317,7 @@ def sampled(seed: int, number: int, pairs: bool) -> list[str]:
         beside = (
             [rng.choice([other for place, _, other in every if place == road])] if pairs else []
         )
-        if beside and beside[0].partition(" ")[0] == option.partition(" ")[0]:
+        if beside and option.partition(" ")[0] in beside[0].split():
             continue
         wrong += filter(None, [held(road, line, kind, *beside, option)])
     return wrong

@@ -250,3 +250,18 @@ def test_ranks_that_do_not_divide_the_query_heads_are_said(capsys: Capture) -> N
     line = "capacity qwen3-8b --engine tensorrt-llm --tokens 64 --tp"
     assert "does not start: 3 ranks" in run(capsys, *line.split(), "3")[1]
     assert "does not start" not in run(capsys, *line.split(), "4")[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("capacity qwen3-8b --engine llama.cpp --ctx-size 8192 --split-mode none",
+         "--split-mode is of devices"),
+        ("capacity qwen3-8b --engine llama.cpp --ctx-size 8192 --cpu-moe", "--cpu-moe is of devices"),
+        # It does not fit, and mlx would not start so.
+        ("fit gemma-3-1b qwen3-0.6b --together --engine mlx --gpu m3-max-64gb --pp 2", "among devices"),
+    ],
+)  # fmt: skip
+def test_what_is_of_devices_is_named(line: str, said: str, capsys: Capture) -> None:
+    code, _, err = run(capsys, *line.split())
+    assert (code, said in err) == (2, True), err

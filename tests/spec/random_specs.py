@@ -151,7 +151,13 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         final_norm=draw(st.booleans()),
         embedding=draw(
             st.none()
-            | parts(Embedding, size=st.none(), projection=st.just("none"), extra_rows=extra)
+            | parts(
+                Embedding,
+                size=st.none(),
+                projection=st.just("none"),
+                extra_rows=extra,
+                relative_norm=st.just(False),
+            )
         ),
         blocks=named,
         layers=tuple(groups),

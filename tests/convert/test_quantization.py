@@ -574,3 +574,33 @@ def test_one_expert_in_another_format_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(UnsupportedError, match="one tensor in several formats"):
             formats(KIMI, stated | {"group_size": 64})
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"quant_method": "torchao", "quant_type": {
+            "default": {"_type": "Float8WeightOnlyConfig"}, "model.layers.0": {}}}, "settings by module"),
+        ({"quant_method": "quark", "export": {"weight_format": "fake_quantized"}, "exclude": [],
+          "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}}},
+         "not stored as they are quantised"),
+        ({"quant_method": "fp8", "weight_per_channel": True}, "scales of rows"),
+        ({"quant_method": "fp8", "weight_per_tensor": False}, "neither a scale a matrix nor tiles"),
+        ({"quant_method": "mxfp4"}, "gpt-oss' experts alone"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128, "block_name_to_quantize": [
+            "model.language_model.layers", "model.visual.blocks"]}, "blocks other than"),
+    ],
+)  # fmt: skip
+def test_keys_that_change_what_is_stored_are_heard(stated: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        formats(QWEN, stated)
+
+
+def test_blocks_that_autoround_quantised() -> None:
+    stated = {"quant_method": "auto-round", "bits": 4, "group_size": 128,
+              "block_name_to_quantize": "model.layers.2"}  # fmt: skip
+    # A name's beginning: layers 2 and 20 to 27.
+    assert of(published(QWEN, stated), "o_proj") == {"gptq_g128_noidx": 9, "bf16": 19}
+    assert of(published(QWEN, stated | {"block_name_to_quantize": "model.layers"}), "o_proj") == {
+        "gptq_g128_noidx": 28
+    }

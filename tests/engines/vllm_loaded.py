@@ -66,6 +66,16 @@ QUANTISED: dict[str, Draw] = {
     "fp8_static": {"quant_method": "fp8", "activation_scheme": "static"},
     "ct_kimi": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 32,
                 "format": "pack-quantized"},
+    "auto_round": {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True,
+                   "packing_format": "auto_round:auto_gptq", "data_type": "int"},
+    "quark_fp8": {"quant_method": "quark", "layer_quant_config": {}, "layer_type_quant_config": {},
+                  "global_quant_config": {
+                      "weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": False},
+                      "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor",
+                                        "is_dynamic": False},
+                      "output_tensors": None, "bias": None},
+                  "export": {"kv_cache_group": [], "pack_method": "reorder"}},
+    "mxfp8": {"quant_method": "modelopt", "quant_algo": "MXFP8"},
     "modelopt_fp8": {"quant_method": "modelopt", "quant_algo": "FP8"},
     "nvfp4": {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16},
 }  # fmt: skip
@@ -87,6 +97,9 @@ MADE = {
     "ct_fp8_block": ("qwen3-32b", "qwen3-30b-a3b"),
     "ct_nvfp4": (*_DENSE, "qwen3-30b-a3b"),
     "fp8_static": (*_DENSE, "qwen3-30b-a3b"),
+    "auto_round": (*_DENSE, "qwen3-30b-a3b"),
+    "quark_fp8": (*_DENSE, "qwen3-30b-a3b"),
+    "mxfp8": (*_DENSE, "qwen3-30b-a3b"),
     "modelopt_fp8": (*_DENSE, "qwen3-30b-a3b"),
     "nvfp4": (*_DENSE, "qwen3-30b-a3b", "deepseek-v3"),
 }
@@ -217,6 +230,10 @@ def quantised(name: str, word: str, layers: int | None = None) -> Draw:
         latent = ["model.layers.*.self_attn*"] if name == "deepseek-v3" else []
         how |= {"ignore": ["lm_head", *gates, *latent], "producer": {"name": "modelopt"},
                 "kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"}}  # fmt: skip
+    elif how["quant_method"] == "quark":
+        how["exclude"] = ["lm_head", *gates]
+    elif how["quant_method"] == "auto-round":
+        how["extra_config"] = {gate: {"bits": 16, "data_type": "float"} for gate in gates}
     elif word.startswith("gptq") and gates:
         how["dynamic"] = {r"-:.*mlp\.gate$": {}}
     elif gates:

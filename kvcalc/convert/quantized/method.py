@@ -15,6 +15,7 @@ _EXCEPTIONS = (
     "modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules", "exclude_modules",
 )  # fmt: skip
 
+GROUPS = (16, 32, 64, 128, 256, 512, 1024)
 # The longest list known has 30; each is tried on every module.
 MAX_EXPRESSIONS = 500
 
@@ -72,3 +73,16 @@ def entries_of(config: Config, stated: Stated, how: How) -> Entries:
     if listed.num_expressions > MAX_EXPRESSIONS:
         refuse(config, "ignore", len(names), f"more than {MAX_EXPRESSIONS} expressions for names")
     return listed
+
+
+def numbers(config: Config, stated: Stated, widths: tuple[int, ...]) -> tuple[int, str]:
+    """Bits and ``g128`` or ``row`` of a method that states bits and a group size."""
+    bits = stated.get("bits", stated.get("w_bit"))
+    size = stated.get("group_size", stated.get("q_group_size"))
+    if type(bits) is not int or bits not in widths:
+        refuse(config, "bits", bits, f"only {', '.join(map(str, widths))} bits are known")
+    if size != -1 and (type(size) is not int or size not in GROUPS):
+        refuse(
+            config, "group_size", size, f"only groups of {', '.join(map(str, GROUPS))} are known"
+        )
+    return bits, "row" if size == -1 else f"g{size}"

@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kvcalc.convert.config import Config
+from kvcalc.convert.quantized.auto_round import auto_round
 from kvcalc.convert.quantized.compressed import compressed_tensors
 from kvcalc.convert.quantized.matching import Entries, How, expression
 from kvcalc.convert.quantized.method import (
-    MAX_EXPRESSIONS,
+    GROUPS,
     Method,
     Stated,
     entries_of,
+    numbers,
     one_answer,
     refuse,
 )
 from kvcalc.convert.quantized.modelopt import WORDS, modelopt
 from kvcalc.convert.quantized.modules import PREFIXES, Module, bare
 
-GROUPS = (16, 32, 64, 128, 256, 512, 1024)
 # Families whose fp8 checkpoints keep the scales of tiles in bf16 (headers of Qwen's own files);
 # DeepSeek's and MiniMax's are fp32, DeepSeek-V4's e8m0.
 _BF16_SCALES = re.compile(r"qwen")
@@ -60,7 +61,12 @@ def _fp8(config: Config, stated: Stated, default: str) -> Method:
     """Tiles, or a scale a matrix (AutoFP8)."""
     static = stated.get("activation_scheme") == "static"
     block = stated.get("weight_block_size")
+    for key in ("weight_per_channel", "weight_per_token"):
+        if stated.get(key):
+            refuse(config, key, stated[key], "scales of rows, which nothing published shows")
     if block is None:
+        if stated.get("weight_per_tensor") is False:
+            refuse(config, "weight_per_tensor", False, "neither a scale a matrix nor tiles")
         return _plain(config, stated, f"fp8+{8 if static else 4}")
     sizes = block if isinstance(block, list) else ()
     if len(sizes) != 2 or not all(type(size) is int and 0 < size <= 4096 for size in sizes):
@@ -104,22 +110,9 @@ def fbgemm_fp8(config: Config, stated: Stated, default: str) -> Method:
 # ---------------------------------------------------------------- groups of integers
 
 
-def _numbers(config: Config, stated: Stated, widths: tuple[int, ...]) -> tuple[int, str]:
-    """Bits and ``g128`` or ``row`` of a method that states bits and a group size."""
-    bits = stated.get("bits", stated.get("w_bit"))
-    size = stated.get("group_size", stated.get("q_group_size"))
-    if type(bits) is not int or bits not in widths:
-        refuse(config, "bits", bits, f"only {', '.join(map(str, widths))} bits are known")
-    if size != -1 and (type(size) is not int or size not in GROUPS):
-        refuse(
-            config, "group_size", size, f"only groups of {', '.join(map(str, GROUPS))} are known"
-        )
-    return bits, "row" if size == -1 else f"g{size}"
-
-
 def gptq(config: Config, stated: Stated, default: str) -> Method:
     """AutoGPTQ's and GPTQModel's: g_idx stands in the file with and without act-order."""
-    bits, group = _numbers(config, stated, (2, 3, 4, 8))
+    bits, group = numbers(config, stated, (2, 3, 4, 8))
     for key in ("checkpoint_format", "format"):
         packing = stated.get(key)
         if isinstance(packing, str) and packing.lower() not in ("gptq", "gptq_v2"):
@@ -159,7 +152,7 @@ def gptq(config: Config, stated: Stated, default: str) -> Method:
 
 
 def gptq_word(config: Config, stated: Stated) -> str:
-    bits, group = _numbers(config, stated, (2, 3, 4, 8))
+    bits, group = numbers(config, stated, (2, 3, 4, 8))
     return f"gptq{'' if bits == 4 else bits}_{group}"
 
 
@@ -196,7 +189,7 @@ def _dynamic(
 
 def awq(config: Config, stated: Stated, default: str) -> Method:
     """AutoAWQ's gemm layout: qweight, qzeros, scales."""
-    _, group = _numbers(config, stated, (4,))
+    _, group = numbers(config, stated, (4,))
     version = stated.get("version", stated.get("format"))
     if isinstance(version, str) and version.lower() != "gemm":
         refuse(config, "version", version, "a packing of its own")
@@ -206,80 +199,6 @@ def awq(config: Config, stated: Stated, default: str) -> Method:
         lambda module: word if module.linear and not listed.match(module) else None, listed,
         separate=True,
     )  # fmt: skip
-
-
-def auto_round(config: Config, stated: Stated, default: str) -> Method:
-    """AutoRound: GPTQ's or AWQ's layout by its packing_format, numbers by module in extra_config."""
-    packing = stated.get("packing_format", "auto_round:auto_gptq")
-    # auto_round 0.16, export_to_autoround/export.py, dynamic_import_quant_linear_for_packing: g_idx
-    # is written for gptqmodel alone.
-    known = {
-        "auto_round": "_noidx", "auto_round:auto_gptq": "_noidx", "auto_round:gptq": "_noidx",
-        "auto_round:gptqmodel": "", "auto_round:auto_awq": "awq", "auto_round:awq": "awq",
-    }  # fmt: skip
-    if not isinstance(packing, str) or packing not in known:
-        refuse(config, "packing_format", packing, "a packing of its own")
-    extra = stated.get("extra_config") or {}
-    if not isinstance(extra, Mapping):
-        refuse(config, "extra_config", extra, "not settings by module")
-    blocks = stated.get("block_name_to_quantize") or stated.get("to_quant_block_names")
-    if isinstance(blocks, str) and "visual" in blocks:
-        refuse(config, "block_name_to_quantize", blocks, "blocks other than the language model's")
-    named, patterns, listed = _extra(config, extra)
-    style = known[packing]
-
-    def decide(names: tuple[str, ...], linear: bool) -> str | None:
-        change = next((named[name] for name in names if name in named), None)
-        if change is None and linear:
-            change = next((own for pattern, own in patterns if any(
-                pattern.search(prefix + name) for name in names for prefix in PREFIXES)), None)  # fmt: skip
-        if not linear and change is None:
-            return None
-        own = {**stated, **(change or {})}
-        if own.get("bits") in (16, 32):
-            return None
-        if own.get("data_type", "int") != "int":
-            refuse(config, "data_type", own["data_type"], "only integers are known")
-        bits, group = _numbers(config, own, (2, 3, 4, 8))
-        return (
-            f"awq_{group}" if style == "awq" else f"gptq{'' if bits == 4 else bits}_{group}{style}"
-        )
-
-    def choose(module: Module) -> str | None:
-        listed.match(module)
-        word = one_answer(
-            config, "extra_config", module, lambda names: decide(names, module.linear)
-        )
-        rows = module.tensor.shape[-2] // module.tensor.fused
-        if word is not None and word.startswith("gptq") and rows % 32:
-            # auto_round_extension/torch/qlinear_torch.py: words of zero points for whole 32 rows alone.
-            refuse(config, "packing_format", packing, f"{module.rule}: zero points of {rows} rows")
-        return word
-
-    return Method(choose, listed, separate=True)
-
-
-def _extra(
-    config: Config, extra: Mapping[str, Any]
-) -> tuple[dict[str, Stated], list[tuple[re.Pattern[str], Stated]], Entries]:
-    """AutoRound's settings by module: of names, and of expressions that lie in a name, in their order
-    (inference/utils.py, _expand_regex_config)."""
-    named: dict[str, Stated] = {}
-    patterns: list[tuple[re.Pattern[str], Stated]] = []
-    for key, change in extra.items():
-        if not isinstance(change, Mapping):
-            refuse(config, f"extra_config.{key}", change, "not settings of a module")
-        if re.fullmatch(r"[\w.]+", key):
-            named[bare(key)] = change
-            continue
-        pattern = expression(key)
-        if pattern is None:
-            refuse(config, f"extra_config.{key}", change, "not a regular expression")
-        patterns.append((pattern, change))
-    if len(patterns) > MAX_EXPRESSIONS:
-        refuse(config, "extra_config", len(patterns), f"more than {MAX_EXPRESSIONS} expressions")
-    # A name alone is a module's own; what no module has is told, as in lists of exceptions.
-    return named, patterns, Entries([key for key in extra if bare(key) in named], "compressed")
 
 
 def hqq(config: Config, stated: Stated, default: str) -> Method:
@@ -361,7 +280,9 @@ def _nf4(config: Config, stated: Stated, default: str) -> Method:
 
 
 def mxfp4(config: Config, stated: Stated, default: str) -> Method:
-    """gpt-oss: the experts alone."""
+    """gpt-oss: the experts alone (transformers replaces no other class's, integrations/mxfp4.py)."""
+    if config.model_type != "gpt_oss":
+        refuse(config, "quant_method", "mxfp4", "a layout of gpt-oss' experts alone")
     return Method(
         lambda module: "mxfp4" if module.tensor.component == "experts" and module.linear else None,
         Entries((), "transformers"),
@@ -389,6 +310,15 @@ def quark(config: Config, stated: Stated, default: str) -> Method:
     for key in ("layer_quant_config", "layer_type_quant_config"):
         if stated.get(key):
             refuse(config, key, [*stated[key]], "settings by module")
+    export = stated.get("export")
+    kept = export.get("weight_format") if isinstance(export, Mapping) else None
+    if kept not in (None, "real_quantized"):
+        refuse(
+            config,
+            "export.weight_format",
+            kept,
+            "weights that are not stored as they are quantised",
+        )
     inner = stated.get("global_quant_config")
     weight = inner.get("weight") if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(weight, Mapping):
@@ -427,6 +357,8 @@ def _names(config: Config, stated: Stated, key: str) -> list[str]:
 def torchao(config: Config, stated: Stated, default: str) -> Method:
     """torchao's tensor subclasses as safetensors flatten them: elements and scales of the weights."""
     inner = stated.get("quant_type")
+    if isinstance(inner, Mapping) and "default" in inner and len(inner) > 1:
+        refuse(config, "quant_type", [*inner], "settings by module")
     inner = inner.get("default", inner) if isinstance(inner, Mapping) else {"_type": inner}
     kind = inner.get("_type") if isinstance(inner, Mapping) else None
     data = inner.get("_data", {}) if isinstance(inner, Mapping) else {}

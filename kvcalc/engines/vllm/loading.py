@@ -30,11 +30,15 @@ _ROCM = Padding(256, 256, wide_biases=True)
 _TRTLLM, _MARLIN = Padding(256, 128, wide_biases=True), Padding(256, 128)
 # Formats whose tensors were built with vLLM's classes, by what their names begin with; those that
 # --dtype gives a checkpoint of any size are taken as they stand.
-_KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4", "nvfp4")
+_KNOWN = ("fp32", "bf16", "fp16", "fp8", "int8", "int4", "gptq", "awq", "mxfp4", "mxfp8", "nvfp4")
+# Methods that were built in these formats alone.
+_BUILT = {"auto-round": ("gptq_", "gptq8_"), "quark": ("fp8+",)}
 # Whose classes leave DeepGEMM on Blackwell (utils/deep_gemm.py, _DEEPGEMM_BLACKWELL_EXCLUDED_MODEL_TYPES),
 # and one whose FP8 layers go other ways.
 _NO_DEEP_GEMM = ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "deepseek_v4")
-_METHODS = ("fp8", "gptq", "awq", "modelopt", "compressed-tensors", "mxfp4")
+_METHODS = (
+    "fp8", "gptq", "awq", "modelopt", "compressed-tensors", "mxfp4", "auto-round", "quark",
+)  # fmt: skip
 
 
 def loaded(
@@ -89,6 +93,9 @@ def _method(spec: ModelSpec, rows: tuple[Row, ...], version: str | None) -> str:
     if method is not None and method not in _METHODS:
         return f"what vLLM allocates for a checkpoint of {method} was not built here"
     names = {row.stored.format.name for row in rows}
+    for name in names.difference(PLAIN) if method in _BUILT else ():
+        if not name.startswith(_BUILT[method or ""]):
+            return f"what vLLM allocates for {name} of {method} was not built here"
     odd = {name for name in names if name.startswith(("gptq2", "gptq3"))}
     for refused, what in (
         ("desc_act" in by, "GPTQ checkpoints that sort by activation (desc_act: true)"),

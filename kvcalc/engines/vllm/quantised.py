@@ -8,8 +8,8 @@
 * compressed-tensors' packed matrices have their shape once for what is fused; for experts in the
   model's format (compressed_tensors_wNa16.py, compressed_tensors_moe/).
 * An attention layer has scales of its queries, keys and values as parameters until they are loaded,
-  whatever its matrices are in: four of FP8's and ModelOpt's (kv_cache.py), three and zero points of
-  compressed-tensors'. ``by``: a spec's ``quantized_by``, empty where only formats are known.
+  whatever its matrices are in: four of FP8's, ModelOpt's and Quark's (kv_cache.py), three and zero points
+  of compressed-tensors'. ``by``: a spec's ``quantized_by``, empty where only formats are known.
 """
 
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ def expert_bias(row: Row, shape: tuple[int, ...], inner: int) -> int:
     return 2 * shape[0] * shape[1]
 
 
-_ATTENTION = {COMPRESSED: 3 * 4 + 3 * 2, "fp8": 4 * 2, "modelopt": 4 * 2}
+_ATTENTION = {COMPRESSED: 3 * 4 + 3 * 2, "fp8": 4 * 2, "modelopt": 4 * 2, "quark": 4 * 2}
 
 
 # The matrix that stands for an attention, plain or latent; and whose methods know the latent.

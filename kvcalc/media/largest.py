@@ -6,11 +6,14 @@
     gemma4       an image; 32 frames of 70 tokens, with 8 of the prompt beside each
     voxtral      a sound as long as the longest request
     omni         as qwen2, and a sound of 30 seconds, 750 tokens
+    internvl     an image; a video of as many frames as the longest request holds beside it
+    llava_onevision   an image of 1153 x 944; 16 frames, or as many as the longest request holds
 
 Source: vLLM 0.33.0, multimodal/encoder_budget.py (MultiModalBudget) and get_mm_max_tokens_per_item of
 model_executor/models/qwen2_vl.py, qwen3_vl.py, gemma4_mm.py, voxtral.py, qwen2_audio.py,
-qwen2_5_omni_thinker.py; run: ``python -m tests.engines.vllm_items``. Classes that make items up and count
-them (InternVL, GLM-4V, LLaVA-OneVision) have not been run: of their videos nothing is known here.
+qwen2_5_omni_thinker.py; run: ``python -m tests.engines.vllm_items``. InternVL's and LLaVA-OneVision's
+classes make items up and count them: their frames are what get_num_frames_with_most_features of
+internvl.py and llava_onevision.py says. GLM-4V's has not been run: of its videos nothing is known here.
 """
 
 from collections.abc import Callable
@@ -18,10 +21,12 @@ from collections.abc import Callable
 from kvcalc.errors import UnsupportedError
 from kvcalc.media.budgeted_video import BudgetedVideo
 from kvcalc.media.families import image_rule
+from kvcalc.media.framed_video import FramedVideo
 from kvcalc.media.pixel_budget import PixelBudget
 from kvcalc.media.source import Source, value_at
+from kvcalc.media.tiles import Tiles
 from kvcalc.media.videos import video_rule
-from kvcalc.media.words import LargestItem
+from kvcalc.media.words import Image, LargestItem
 
 # A model_type -> its processors' settings, of images and of videos -> its items.
 _Rule = Callable[[str, Source, Source], LargestItem]
@@ -41,13 +46,13 @@ def _qwen2(model_type: str, images: Source, videos: Source) -> LargestItem:
     if tokens is None:
         return LargestItem(image=None, video=None)
     group = images.get("temporal_patch_size", default=2)
-    return LargestItem(image=tokens, video_pair=tokens, max_pairs=-(-_FRAMES // group))
+    return LargestItem(image=tokens, video_step=tokens, max_steps=-(-_FRAMES // group))
 
 
 def _omni(model_type: str, images: Source, videos: Source) -> LargestItem:
     found = _qwen2(model_type, images, videos)
-    return LargestItem(image=found.image, video=found.video, video_pair=found.video_pair,
-                       max_pairs=found.max_pairs, audio=750)  # fmt: skip
+    return LargestItem(image=found.image, video=found.video, video_step=found.video_step,
+                       max_steps=found.max_steps, audio=750)  # fmt: skip
 
 
 def _qwen3(model_type: str, images: Source, videos: Source) -> LargestItem:
@@ -64,6 +69,33 @@ def _qwen3(model_type: str, images: Source, videos: Source) -> LargestItem:
         ).largest()  # fmt: skip
         video = rule.placeholders(2, frame).tokens
     return LargestItem(image=_image(model_type, images), video=video)
+
+
+# Language models whose vocabulary has a place for a frame of InternVL's (ctx_video_token).
+_WITH_VIDEO = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
+
+
+def _internvl(model_type: str, images: Source, videos: Source) -> LargestItem:
+    tokens = _image(model_type, images)
+    rule = image_rule(model_type, images) if tokens is not None else None
+    if not isinstance(rule, Tiles):
+        return LargestItem(image=tokens, video=None)
+    text = value_at(images.config, "llm_config.model_type")
+    if text is not None and text not in _WITH_VIDEO:
+        return LargestItem(image=tokens)
+    return LargestItem(image=tokens, video_step=rule.image_seq_length, beside_image=True)
+
+
+def _llava_onevision(model_type: str, images: Source, videos: Source) -> LargestItem:
+    try:
+        tokens = image_rule(model_type, images).placeholders(Image(1153, 944)).tokens
+        video = video_rule(model_type, videos)
+    except UnsupportedError:
+        return LargestItem(image=None, video=None)
+    if not isinstance(video, FramedVideo):
+        return LargestItem(image=tokens, video=None)
+    return LargestItem(image=tokens, video_step=video.frame_tokens, max_steps=16,
+                       video_end=video.end)  # fmt: skip
 
 
 def _gemma4(model_type: str, images: Source, videos: Source) -> LargestItem:
@@ -93,6 +125,8 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), _qwen2),
     **dict.fromkeys(_QWEN3_TYPES, _qwen3),
     **dict.fromkeys(_OMNI_TYPES, _omni),
+    **dict.fromkeys(("internvl", "internvl_chat"), _internvl),
+    "llava_onevision": _llava_onevision,
     "gemma4": _gemma4, "qwen2_audio": _heard, "voxtral": _whole,
     # vLLM's classes of these take images and nothing else (get_supported_mm_limits).
     **dict.fromkeys(("gemma3", "llama4", "llava", "llava_next", "paligemma", "lfm2_vl", "idefics3",

@@ -71,36 +71,48 @@ class MediaItem:
 class LargestItem:
     """Tokens of the largest item of each modality; None: not known, 0: the model takes none.
 
-    video_pair: tokens of a pair of frames, of which a video has as many as the longest request holds, at
-    most max_pairs. audio_whole: a sound has as many tokens as the longest request.
+    video_step: tokens of a frame, or of a group of them, of which a video has as many as the longest
+    request holds, at most max_steps; video_end: behind them. beside_image: the largest image stands
+    in the same request. audio_whole: a sound has as many tokens as the longest request.
     """
 
     image: int | None = 0
     video: int | None = 0
     audio: int | None = 0
-    video_pair: int = 0
-    max_pairs: int = 0
+    video_step: int = 0
+    max_steps: int | None = None
+    video_end: int = 0
+    beside_image: bool = False
     audio_whole: bool = False
 
     @property
     def grows(self) -> bool:
         """Whether it depends on the longest request."""
-        return bool(self.video_pair) or self.audio_whole
+        return bool(self.video_step) or self.audio_whole
 
     def of(self, length: int, limits: Mapping[str, int]) -> tuple[Modality, int] | None:
         """The modality with the most tokens and how many; None where nothing is known or taken.
 
         length: the longest request. limits: items of a request, by modality; of 0 nothing is planned.
         """
-        pairs = max(1, min(self.max_pairs, length // self.video_pair)) if self.video_pair else 0
         found: dict[Modality, int | None] = {
-            "image": self.image, "video": pairs * self.video_pair or self.video,
+            "image": self.image,
+            "video": self._video(length, limits) if self.video_step else self.video,
             "audio": length if self.audio_whole else self.audio,
         }  # fmt: skip
         known: list[tuple[Modality, int]] = [
             (name, tokens) for name, tokens in found.items() if tokens and limits.get(name, 1)
         ]
         return max(known, key=lambda pair: pair[1], default=None)
+
+    def _video(self, length: int, limits: Mapping[str, int]) -> int:
+        """Tokens of the longest video in a request."""
+        room = length - self.video_end
+        if self.beside_image and limits.get("image", 1):
+            room -= self.image or 0
+        steps = max(1, room // self.video_step)
+        steps = steps if self.max_steps is None else min(steps, self.max_steps)
+        return steps * self.video_step + self.video_end
 
     def unknown(self, limits: Mapping[str, int]) -> tuple[Modality, ...]:
         """Modalities that it may take items of, nobody knows how large."""

@@ -18,8 +18,11 @@ PARTS = {"vision", "audio"}
 def found(row: dict[str, Any]) -> Any:
     """What kvcalc plans for the settings of a row."""
     patch = {"patch_size": 16} if row["model_type"].startswith("qwen3") else {}
+    canvases = [[384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)]
+    config = {"image_grid_pinpoints": canvases} if row["model_type"] == "llava_onevision" else {}
     images, videos = (
-        Source({}, {**patch, **({"size": row[kind]} if row[kind] else {})}) for kind in ("image", "video")
+        Source(config, {**patch, **({"size": row[kind]} if row[kind] else {})})
+        for kind in ("image", "video")
     )  # fmt: skip
     return largest_item(row["model_type"], images, videos, PARTS)
 
@@ -35,7 +38,8 @@ def test_as_vllm_plans(row: dict[str, Any]) -> None:
     items = dict(row["items"])
     cache = items.pop("cache")
     largest = found(row)
-    for modality, tokens in items.items():
+    # InternVL's video has what an image leaves of the request: it is not asked alone.
+    for modality, tokens in ({} if largest.beside_image else items).items():
         others = dict.fromkeys({"image", "video", "audio"} - {modality}, 0)
         assert largest.of(row["length"], others) == (modality, tokens)
     of_all = largest.of(row["length"], row["limits"])
@@ -45,8 +49,16 @@ def test_as_vllm_plans(row: dict[str, Any]) -> None:
 
 def test_the_table_has_what_the_issue_names() -> None:
     assert TABLE["vllm"] == "0.33.0"
-    assert len(TABLE["rows"]) >= 72
+    assert len(TABLE["rows"]) >= 92
     assert sum("video" in row["items"] for row in TABLE["rows"]) >= 40
+
+
+def test_internvl_over_a_model_without_a_place_for_frames_takes_images_alone() -> None:
+    """InternVLProcessingInfo.ctx_video_token: of qwen2, qwen3, qwen3_moe and gpt_oss."""
+    for text, modality in (("qwen2", "video"), ("internlm2", "image")):
+        source = Source({"llm_config": {"model_type": text}}, None)
+        found = largest_item("internvl_chat", source, source, PARTS).of(32768, {})
+        assert found == (modality, 29440 if modality == "video" else 3328)
 
 
 def encoder_cache(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -5,7 +5,8 @@
 in an environment as tests/engines/vllm_stand_in.py describes, with torchvision and pillow besides; a
 minute. ``test_vllm_items.py`` replays the table without vLLM. MultiModalBudget runs with the
 processing info of the model's own class, transformers' processors set as a row says, and a scheduler of
-``step`` tokens; tokenizers stand in, for none of these classes counts with them.
+``step`` tokens; tokenizers stand in, for none of these classes counts with them. InternVL and
+LLaVA-OneVision make items up, which needs a tokenizer: their own numbers of frames stand for them.
 """
 
 import json
@@ -51,6 +52,10 @@ ROWS: list[tuple[str, str, str, dict[str, int], dict[str, int], dict[str, int]]]
      QWEN2, {}),
     ("qwen2_audio", "qwen2_audio", "Qwen2AudioProcessingInfo", CLASS, CLASS, {}),
     ("voxtral", "voxtral", "VoxtralProcessingInfo", CLASS, CLASS, {}),
+    ("internvl_chat", "internvl", "InternVLProcessingInfo", CLASS, CLASS, {}),
+    ("internvl_chat", "internvl", "InternVLProcessingInfo", CLASS, CLASS, {"image": 0}),
+    ("internvl", "interns1", "InternS1ProcessingInfo", CLASS, CLASS, {}),
+    ("llava_onevision", "llava_onevision", "LlavaOnevisionProcessingInfo", CLASS, CLASS, {}),
     ("gemma4", "gemma4_mm", "Gemma4ProcessingInfo", CLASS, CLASS, {}),
     ("gemma4", "gemma4_mm", "Gemma4ProcessingInfo", CLASS, CLASS, {"video": 0}),
 ]  # fmt: skip
@@ -72,7 +77,7 @@ def _processor(model_type: str, images: dict[str, int], videos: dict[str, int]) 
     return SimpleNamespace(
         image_processor=Qwen2VLImageProcessor(**patch, **size),
         video_processor=video(**({"size": videos} if videos else {})),
-        feature_extractor=WhisperFeatureExtractor(), audio_seq_length=750,
+        feature_extractor=WhisperFeatureExtractor(), audio_seq_length=750, image_seq_length=256,
     )  # fmt: skip
 
 
@@ -84,7 +89,7 @@ def measure(row: tuple[Any, ...], length: int) -> dict[str, int]:
     from vllm.multimodal import encoder_budget
 
     model_type, module, name, images, videos, limits = row
-    config = CONFIG_MAPPING[model_type]()
+    config = CONFIG_MAPPING[model_type]() if model_type in CONFIG_MAPPING else SimpleNamespace()
     if model_type == "gemma4":
         from transformers.models.gemma4 import Gemma4AudioConfig, Gemma4VisionConfig
 
@@ -111,6 +116,15 @@ def measure(row: tuple[Any, ...], length: int) -> dict[str, int]:
     )  # fmt: skip
     info = getattr(import_module(f"vllm.model_executor.models.{module}"), name)(context)
     info.__dict__["supported_mm_processor_kwargs"] = {}
+    if model_type.startswith("internvl"):
+        # 13 tiles, as vLLM's calculate_internvl_targets has them (tests/media/processors.py).
+        info.__dict__ |= {
+            "ctx_video_token": "<video>", "get_max_image_tokens": lambda: 13 * 256,
+            "get_hf_processor": lambda: processor,
+        }  # fmt: skip
+    encoder_budget.get_mm_max_toks_per_item = lambda made, mm_counts, cache: (
+        made.info.get_mm_max_tokens_per_item(length, mm_counts) or _made_up(info, length, mm_counts)
+    )
     scheduler = SimpleNamespace(
         max_num_seqs=256, max_num_batched_tokens=STEP, max_num_encoder_input_tokens=STEP,
         encoder_cache_size=STEP, enable_chunked_prefill=True, disable_chunked_mm_input=False,
@@ -119,6 +133,17 @@ def measure(row: tuple[Any, ...], length: int) -> dict[str, int]:
     server = SimpleNamespace(model_config=model, scheduler_config=scheduler)
     budget = encoder_budget.MultiModalBudget(server, registry, enable_cache=False)
     return {**dict(sorted(budget.mm_max_toks_per_item.items())), "cache": budget.encoder_cache_size}
+
+
+def _made_up(info: Any, length: int, counts: dict[str, int]) -> dict[str, int]:
+    """Of classes that make items up: their own frames, each of so many tokens."""
+    frames = info.get_num_frames_with_most_features(length, counts)
+    found = {"image": info.get_max_image_tokens()}
+    if hasattr(info, "get_max_video_tokens"):
+        found["video"] = info.get_max_video_tokens(length, counts)
+    else:
+        found["video"] = frames * info.get_hf_processor().image_seq_length
+    return {name: tokens for name, tokens in found.items() if counts.get(name)}
 
 
 def main() -> None:

@@ -232,7 +232,7 @@ _MEANT = {
     "cache-type-k": ("formats of K", "for K"), "cache-type-v": (" for V", "of V"),
     "context": ("tokens of text", "made for at most"), "draft": ("recurrent states",),
     "model-dtype": ("leaves nothing",), "memory-utilization": ("leaves nothing",),
-    "hybrid-manager": ("hybrid KV cache manager",),
+    "hybrid-manager": ("hybrid KV cache manager",), "flash-attn": ("flash attention",),
 }  # fmt: skip
 
 
@@ -299,10 +299,12 @@ def held(road: str, line: str, kind: str, *options: str) -> str | None:
     found = verdict(base, answer, option)
     if found in GOOD or excused(road, option, kind):
         return None
-    # The other way round: beside this option it is the other that is refused, or changes nothing.
-    if first and (answer[0] == 2 or found == "noted") and verdict(base, answer, first) in GOOD:
-        return None
-    return f"{found}: {road} {' '.join(options)} ({kind})"
+    wrong = f"{found}: {road} {' '.join(options)} ({kind})"
+    # The other way round: beside this option it is another that is refused, or changes nothing.
+    others = [word for word in f"{line} {first}".split() if word[:2] == "--" and word != "--engine"]
+    if answer[0] == 2 or (first and found == "noted"):
+        return None if any(verdict(base, answer, each) in GOOD for each in others) else wrong
+    return wrong
 
 
 def sampled(seed: int, number: int, pairs: bool) -> list[str]:

@@ -96,7 +96,7 @@ def _kept(spec: ModelSpec, case: "Case") -> tuple[CacheGroup, ...]:
     for stack, block, share, indices in _runs(spec, case):
         for slot in SLOTS:
             mechanism = getattr(spec.blocks[block], slot)
-            tensors = () if mechanism is None else _thinned(_cache_of(mechanism), share)
+            tensors = () if mechanism is None else _thinned(cache_of(mechanism), share)
             if tensors:
                 groups.append(CacheGroup(stack, block, slot, mechanism.kind, indices, tensors))
     return tuple(groups)
@@ -120,7 +120,7 @@ def _runs(
 
 
 @lru_cache(maxsize=1024)
-def _cache_of(mechanism: "Mechanism") -> tuple[CacheTensor, ...]:
+def cache_of(mechanism: "Mechanism") -> tuple[CacheTensor, ...]:
     """Remembered: models of one family have the same mechanisms."""
     return tuple(mechanism.cache())
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kvcalc.frozen import changed, frozen
+from kvcalc.frozen import changed, frozen, remembered
 
 Kind = Literal["full", "window", "chunk", "latent", "latent_window", "index", "state", "cross"]
 # Kinds that need a block for every token.
@@ -63,6 +63,12 @@ class Entry:
     layer: int
     page: Page
     own: Page
+
+
+@remembered
+def kinds_of(entries: tuple[Entry, ...]) -> frozenset[tuple[Kind, str]]:
+    """(kind, mechanism) of every page: many plans have the same entries."""
+    return frozenset([(entry.page.kind, entry.page.name) for entry in entries])
 
 
 def paged(kind: Kind, name: str, token_bytes: int, block: int, **more: Any) -> Page:

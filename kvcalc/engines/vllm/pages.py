@@ -25,6 +25,7 @@ from kvcalc.engines.vllm.page import Kind, Page, paged
 from kvcalc.engines.vllm.versions import Rules
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed, frozen, remembered
+from kvcalc.memory.inventory import cache_of
 from kvcalc.spec.layers import decoder_layers
 from kvcalc.spec.model import Block, ModelSpec
 from kvcalc.tensors import CacheTensor, Once
@@ -80,7 +81,7 @@ class PageMaker:
 
             yield from pages(attention, tokens, self.kv)
             return
-        kept = tuple(attention.cache())
+        kept = cache_of(attention)
         if not kept:
             return
         refuse_pools("vLLM", attention)

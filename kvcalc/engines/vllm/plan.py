@@ -8,7 +8,7 @@ from kvcalc.engines.vllm import waste
 from kvcalc.engines.vllm.blocks import Schedule
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.groups import Group, Layout, group_layers, promote
-from kvcalc.engines.vllm.page import Entry, Page
+from kvcalc.engines.vllm.page import Entry, Page, kinds_of
 from kvcalc.engines.vllm.stack import Stack, check_heads
 from kvcalc.engines.vllm.versions import rules_for
 from kvcalc.errors import UnsupportedError, UsageError
@@ -157,11 +157,11 @@ class Plan:
             return None if self.stack.prefix_caching and self.stack.hybrid else 1
         if not self.stack.prefix_caching:
             return 1 + drafts
-        mamba2 = any(entry.page.name == "mamba2" for entry in self.entries)
+        mamba2 = any(name == "mamba2" for _, name in kinds_of(self.entries))
         return 2 + drafts + ((rules.prefill_checkpoint and mamba2) or self.stack.checkpoint)
 
     def _encoder_tokens(self) -> int:
-        if not any(entry.page.kind == "cross" for entry in self.entries):
+        if not any(kind == "cross" for kind, _ in kinds_of(self.entries)):
             return 0
         fixed = self.spec.encoder.tokens if self.spec.encoder is not None else None
         tokens = fixed or self.request.encoder_tokens
@@ -189,7 +189,7 @@ class Plan:
             return False
         if self.request.hybrid_manager is not None:
             return self.request.hybrid_manager
-        if any(entry.page.kind == "chunk" for entry in self.entries):
+        if any(kind == "chunk" for kind, _ in kinds_of(self.entries)):
             self._notes.append(
                 "vLLM turns its hybrid manager off for chunked attention; --hybrid-manager is "
                 "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE=1"

@@ -314,6 +314,10 @@ SINCE: dict[str, str] = dict.fromkeys(
     "5.24.0",
 )
 
+_V41 = (
+    "keys, values and choices of one layer that later layers read, over pools of two tokens and of one, "
+    "and tables of hashed n-grams of four tokens (DeepSeek-V4.1)"
+)
 _LOOPED = "layers that run several times, each time with"
 _ERNIE_VL = "experts for text and others, of another width, for images in one layer"
 _HY4 = "hyper-connections of its own kind with sinks in latent attention"
@@ -321,6 +325,7 @@ _INKLING2 = "attention over the sums of layer blocks, with relative positions an
 # Types of transformers that the spec language cannot express -> what it lacks.
 INEXPRESSIBLE: dict[str, str] = {
     "dory": f"nGPT's learned scales, and {_LOOPED} a cache of its own or one for all",
+    **dict.fromkeys(("deepseek_v41", "deepseek_v41_text"), _V41),
     **dict.fromkeys(("ernie4_5_vl_moe", "ernie4_5_vl_moe_text"), _ERNIE_VL),
     "hy_v4": _HY4, "hy_v4_vl": _HY4, "hy_v4_vl_text": _HY4,
     **dict.fromkeys(("inkling2", "inkling2_text"), _INKLING2),
@@ -336,6 +341,7 @@ REMOTE: dict[str, str] = {
     "dots_ocr": "remote.dots_ocr",
     "internlm2": "remote.internlm2",
     "minicpm": "remote.minicpm",
+    "mimo_v2": "remote.mimo_v2",
     "minicpmv": "remote.minicpmv",
     "nanbeige": "remote.nanbeige",
     "nemotron-nas": "remote.nemotron_nas",

@@ -282,3 +282,38 @@ def test_whatever_is_shipped_imports_or_says_which_spec_to_copy() -> None:
     for model_type in BY_HAND:
         with pytest.raises(UnsupportedError, match="is shipped: change a copy of that spec"):
             spec_from_config({"model_type": model_type, "hidden_size": 64}, "x", "x")
+
+
+MIMO_V2_5 = {
+    # As GitM-Labs/runtime, gitm/planner/models/mimo-v2.5.yaml (c26374926f), read the published file.
+    "model_type": "mimo_v2", "architectures": ["MiMoV2ForCausalLM"], "num_hidden_layers": 48,
+    "hidden_size": 4096, "vocab_size": 152576, "num_attention_heads": 64, "num_key_value_heads": 4,
+    "head_dim": 192, "v_head_dim": 128, "swa_num_attention_heads": 64, "swa_num_key_value_heads": 8,
+    "swa_head_dim": 192, "swa_v_head_dim": 128, "sliding_window": 128, "sliding_window_size": 128,
+    "add_swa_attention_sink_bias": True, "add_full_attention_sink_bias": False, "attention_bias": False,
+    "n_routed_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 2048,
+    "intermediate_size": 16384, "n_shared_experts": None, "tie_word_embeddings": False,
+    "hybrid_layer_pattern": [int(index > 0 and (index + 1) % 6 > 0) for index in range(48)],
+    "moe_layer_freq": [0] + [1] * 47, "attention_projection_layout": "fused_qkv",
+    "vision_config": {"hidden_size": 1280}, "audio_config": {"hidden_size": 1024},
+}  # fmt: skip
+
+
+def test_mimo_v2_5_has_the_language_model_of_v2_flash() -> None:
+    spec = spec_from_config(MIMO_V2_5, "mimo", "config.json").spec
+    # llmfit 1.1.17: 309,785,318,400 in MiMo-V2-Flash's files, with modules, buffers and scales.
+    assert summarise(spec).total == 308_778_768_832
+    flash = catalog.load("mimo-v2-flash")
+    assert [spec.blocks[layer.block].attention for layer in decoder_layers(spec)] == [
+        flash.blocks[layer.block].attention for layer in decoder_layers(flash)
+    ]
+    assert spec.left_out == (
+        "vision tower (vision_config of the config)", "audio tower (audio_config of the config)",
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="hybrid_layer_pattern"):
+        spec_from_config(MIMO_V2_5 | {"hybrid_layer_pattern": [2] * 48}, "mimo", "config.json")
+
+
+def test_deepseek_v4_1_is_refused_with_what_the_language_lacks() -> None:
+    with pytest.raises(UnsupportedError, match="tables of hashed n-grams of four tokens"):
+        spec_from_config({"model_type": "deepseek_v41", "text_config": {}}, "v41", "config.json")

@@ -19,7 +19,7 @@ vllm-005  TPU, whose block is not known. https://github.com/vllm-project/tpu-inf
 vllm-017  Qwen3.8-27B-FP8 and a DFlash draft, 11.15 GiB for 65,536 tokens: 214,135, and with the draft of
           Qwen3.6's shape no format, batch or number of draft tokens makes them. A sibling's draft is a
           DFlash2, whose config is not public. https://github.com/noonghunna/club-3090/issues/1086
-vllm-028, -030  Qwen3.8-Flash-Next, whose dimensions are not public.
+vllm-028, -030  Qwen3.8-Flash-Next, whose index and n-gram caches are not accounted for.
 vllm-035  TPU pages of a block size that the log does not give.
 vllm-041  DeepSeek-V4-Flash, 11.04 GiB for 1,048,576 tokens: a block of 1,051,776 bytes fits both
           lines, and needs 17,582 to 17,585 tokens in flight, which is no known default.

@@ -17,11 +17,13 @@ from kvcalc.convert.families.qwen import qwen2, qwen3
 from kvcalc.convert.parts import (
     QKV,
     Layer,
+    Side,
     decoder,
     every,
     first_dense,
     gated,
     kinds,
+    moe,
     softmax,
     windowed,
 )
@@ -276,3 +278,44 @@ def _searched(c: Config, stated: Any, key: str) -> dict[str, Any]:
     if found.get("window_length") or found.get("num_sink_tokens"):
         c.refuse("block_configs", "layers with a window")
     return found
+
+
+def mimo_v2(c: Config) -> ModelSpec:
+    """MiMo-V2.5 and V2.6: lists say which layers have a window, heads of their own and sinks, and experts.
+
+    Source: vLLM 0.33, model_executor/models/mimo_v2.py; MiMo-V2-Flash is transformers' mimo_v2_flash.
+    """
+    number = c.num_layers
+    local = c.numbers("hybrid_layer_pattern", number) or c.missing("hybrid_layer_pattern")
+    sparse = c.numbers("moe_layer_freq", number) or c.missing("moe_layer_freq")
+    c.fixed("n_shared_experts", None, 0, what="shared experts")
+    # How files lay the projections out, and what changes no shape.
+    c.skip("attention_value_scale", "attention_projection_layout", "attention_chunk_size", "swa_rope_theta",
+           "sliding_window", "vision_config", "audio_config", "processor_config")  # fmt: skip
+    bias: tuple[Side, ...] = ("q", "k", "v") if c.flag("attention_bias", False) else ()
+    # The window counts the tokens before the current one.
+    window = c.number("sliding_window_size", c.number("sliding_window", None)) + 1
+    heads, width, values = c.num_heads, c.head_dim(), c.number("v_head_dim", None)
+    made = {
+        0: softmax(c, v_head_dim=values, bias=bias, sinks=c.flag("add_full_attention_sink_bias", False)),
+        1: softmax(
+            c, heads=c.number("swa_num_attention_heads", heads), bias=bias,
+            kv_heads=c.number("swa_num_key_value_heads", None),
+            head_dim=c.number("swa_head_dim", width), v_head_dim=c.number("swa_v_head_dim", values),
+            sinks=c.flag("add_swa_attention_sink_bias", False), sliding_window=window,
+        ),
+    }  # fmt: skip
+    for key, each in (("hybrid_layer_pattern", local), ("moe_layer_freq", sparse)):
+        if set(each) - {0, 1}:
+            c.refuse(key, "each layer is of kind 0 or 1")
+
+    def layer(index: int) -> Layer:
+        names = ("window" if local[index] else "full", "moe" if sparse[index] else "dense")
+        ffn = (
+            moe(c, experts="n_routed_experts", router_bias="buffer") if sparse[index] else gated(c)
+        )
+        return names, Block(attention=made[local[index]], ffn=ffn)
+
+    towers = {"vision_config": "vision tower", "audio_config": "audio tower"}
+    left_out = tuple(f"{name} ({key} of the config)" for key, name in towers.items() if c.has(key))
+    return decoder(c, layer, left_out=left_out)

@@ -25,7 +25,7 @@ _RECURRENT = {"gated_deltanet", "kda", "mamba1", "mamba2", "short_conv", "lightn
 # configs/model_config.py, is_hybrid_swa_model, as model types of configs.
 _WINDOW_POOL = {
     "gpt_oss", "llama4", "llama4_text", "gemma4", "gemma4_text", "gemma4_unified",
-    "mimo_v2_flash", "step3p5", "step3p7", "laguna", "mellum", "granite_swa", "granitemoe_swa",
+    "mimo_v2", "mimo_v2_flash", "step3p5", "step3p7", "laguna", "mellum", "granite_swa", "granitemoe_swa",
     "spark2_5",
 }  # fmt: skip
 DSA_PAGE = 64

@@ -70,6 +70,7 @@ NO_TWIN = {
     "step3_vl": "Step-3 is remote code",
     "step3p7": "its config states heads per layer kind in a way that kvcalc does not write",
     "mimo": "MiMo-7B is remote code",
+    "mimo_v2": "MiMo-V2.5 is remote code",
     "bailing_moe": "Ling is remote code",
     "nanbeige": "Nanbeige 4.2 is remote code",
     "nemotron-nas": "Llama 3.3 Nemotron Super is remote code",

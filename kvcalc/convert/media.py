@@ -16,7 +16,9 @@ from kvcalc.errors import UnsupportedError, UsageError
 from kvcalc.frozen import changed
 from kvcalc.media import asked
 from kvcalc.media.asked import MediaWords
+from kvcalc.media.convolved_frames import ConvolvedFrames
 from kvcalc.media.families import UNHEARD, image_rule
+from kvcalc.media.fixed_audio import FixedAudio
 from kvcalc.media.frame_by_frame import FrameByFrame
 from kvcalc.media.llama_cpp import PROGRAMS, bounded
 from kvcalc.media.pixel_budget import PixelBudget
@@ -107,8 +109,25 @@ def media_items(
             if put.processor:
                 source = with_settings(model_type, source, put.processor, kind)
             items += made_of(model_type, source, words)
-            notes += _assumed(kind, model_type, source)
+            notes += (*_cut(kind, model_type, source, words), *_assumed(kind, model_type, source))
     return tuple(items), (*map(str, items), *dict.fromkeys(notes))
+
+
+def _cut(kind: Kind, model_type: str, source: Source, words: Sequence[str]) -> Iterator[str]:
+    """What of a sound or of a video the processor leaves out."""
+    if kind == "audio":
+        sound = audio_rule(model_type, source)
+        for one in map(asked.sounds, words):
+            samples = int(one.seconds * sound.sampling_rate)
+            if isinstance(sound, ConvolvedFrames | FixedAudio) and sound.heard(samples) < samples:
+                heard = sound.heard(samples) / sound.sampling_rate
+                yield f"of {one.size} of sound {heard:g}s are heard: the processor cuts off the rest"
+    if kind == "video":
+        rule = video_rule(model_type, source)
+        for each in map(asked.videos, words):
+            if isinstance(rule, FrameByFrame) and rule.taken(each.num_frames) < each.num_frames:
+                taken = rule.taken(each.num_frames)
+                yield f"of {each.num_frames} frames the processor takes {taken}, evenly"
 
 
 def _assumed(kind: Kind, model_type: str, source: Source) -> Iterator[str]:
@@ -201,10 +220,8 @@ def _videos(model_type: str, source: Source, words: Sequence[str]) -> Iterator[M
         frame = each.frame or rule.largest(each.num_frames)
         places = _some(rule.placeholders(each.num_frames, frame), model_type)
         beside = stamp_tokens(model_type, _text_type(source), each.num_frames, each.seconds) or 0
-        seen = rule.taken(each.num_frames) if isinstance(rule, FrameByFrame) else each.num_frames
-        size = each.size if seen == each.num_frames else f"{each.size}, {seen} of them taken,"
         yield MediaItem(
-            kind="video", count=each.count, size=f"{size} of {frame}", tokens=places.tokens,
+            kind="video", count=each.count, size=f"{each.size} of {frame}", tokens=places.tokens,
             separators=places.separators + beside,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A sound as frames of a spectrogram, thinned by the tower's convolutions (Whisper's kind)."""
 
+import math
 from typing import Literal
 
 from kvcalc.frozen import frozen
@@ -55,6 +56,16 @@ class ConvolvedFrames:
         if self.audio_seq_length is not None:
             tokens = min(tokens, self.audio_seq_length)
         return Placeholders(tokens, self.separators)
+
+    def heard(self, num_samples: int) -> int:
+        """The samples that are not cut off."""
+        if self.max_frames is not None:
+            num_samples = min(num_samples, self.max_frames * self.hop_length)
+        if self.audio_seq_length is not None:
+            strides = math.prod(stride for _, stride, _ in self.convolutions)
+            most = self.audio_seq_length * self.group * strides * self.hop_length
+            num_samples = min(num_samples, most)
+        return num_samples
 
     def _frames(self, num_samples: int) -> int:
         if self.frame_length is None:

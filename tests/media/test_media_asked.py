@@ -231,3 +231,16 @@ def test_sizes_that_no_file_sets_are_said_to_be_constants() -> None:
         assert not any("preprocessor_config.json" in note for note in notes), name
     notes = kvcalc.estimate("deepseek-vl2-tiny", context_tokens=100, images="1").assumptions
     assert not any(note.startswith("sizes are constants of ") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("gemma-3n-e4b", 188), ("gemma-4-e4b", 750), ("qwen2-audio-7b", 750)]
+)
+def test_a_sound_that_is_cut_off_says_so(name: str, tokens: int) -> None:
+    """Their feature extractors keep 480,000 samples at 16 kHz (transformers 5.23.0)."""
+    note = "of 90s of sound 30s are heard: the processor cuts off the rest"
+    for length, said in (("30s", False), ("90s", True)):
+        answer = kvcalc.estimate(name, context_tokens=100, audio=length)
+        assert answer.workload.media[0].tokens == tokens
+        assert answer.workload.media[0].size == length
+        assert (note in answer.assumptions) is said

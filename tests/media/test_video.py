@@ -220,7 +220,8 @@ def test_an_answer_says_how_many_frames_are_taken(capsys: pytest.CaptureFixture[
     found = estimated(capsys, "gemma-4-e4b", "--context", "1k", "--video", "60s@2fps@1280x720")
     (media,) = found["workload"]["media"]
     assert (media["tokens"], media["separators"]) == (32 * 66, 2 * 32)
-    assert media["size"] == "60s, 120 frames, 32 of them taken, of 1280x720"
+    assert media["size"] == "60s, 120 frames of 1280x720"
+    assert "of 120 frames the processor takes 32, evenly" in found["assumptions"]
     assert any(
         "a time stamp beside each group of frames is not counted" in n for n in found["assumptions"]
     )

@@ -114,6 +114,24 @@ def test_tensors_bear_the_names_of_the_cache(capsys: pytest.CaptureFixture[str])
     assert any("transformers 5.24.0" in note for note in result["assumptions"])
 
 
+@pytest.mark.parametrize(
+    ("model", "rank"),
+    [
+        ("llama-3.1-8b", 268_435_456),  # k_proj "colwise": 4 of 8 KV heads
+        ("phi-3-mini-4k", 804_519_936),  # qkv_proj "colwise_gather_output": all 32
+        ("olmo-2-7b", 2_147_483_648),  # k_proj "colwise_gather_output": all 32
+        # Half of the heads, and the states whole: in_proj_qkvz is "colwise_gather_output".
+        ("qwen3-next-80b-a3b", 50_331_648 + 77_856_768),
+    ],
+)
+def test_a_rank_holds_what_the_plan_of_its_class_leaves_it(
+    capsys: pytest.CaptureFixture[str], model: str, rank: int
+) -> None:
+    """transformers 5.23.0, tp_plan="auto": such models of small sizes were run on two ranks of gloo."""
+    asked = ["--engine", "transformers", "--tp", "2", "--context", "4096"]
+    assert estimate(capsys, model, *asked)["cache"]["per_device_bytes"] == [rank, rank]
+
+
 def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixture[str]) -> None:
     result = estimate(capsys, "mistral-7b-v0.1", "--engine", "transformers", "--context", "128k")
     # Mistral-7B-v0.1, 131,072 tokens, measured: 4095 positions shown, all of them allocated.

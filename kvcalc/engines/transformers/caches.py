@@ -50,6 +50,7 @@ from collections.abc import Callable, Iterator
 
 from kvcalc.attention.dsa import Indexer
 from kvcalc.dtypes import CacheDtypes
+from kvcalc.engines.transformers.ranks import heads_are_divided
 from kvcalc.engines.transformers.versions import MEASURED, NEWEST, Release, release_of, written
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
@@ -227,6 +228,8 @@ class _Rules:
             "rwkv4": self._rwkv, "rwkv_channel_mix": self._rwkv,
             **dict.fromkeys(_RECURRENT, self._recurrent), "ngram": self._ngram,
         }.get(group.mechanism, self._unknown)  # fmt: skip
+        if group.mechanism in _RECURRENT or not heads_are_divided(self.spec):
+            return tuple(changed(tensor, shard=None) for tensor in rule(group))
         return tuple(rule(group))
 
     def _unknown(self, group: CacheGroup) -> Iterator[CacheTensor]:

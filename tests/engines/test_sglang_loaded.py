@@ -74,6 +74,54 @@ def test_what_is_not_known_is_said(name: str, layout: Layout, said: str) -> None
     assert said in found
 
 
+# Parameters of one rank as the same classes made them, built as the table's rows were, on an H100.
+MORE = [
+    ("kimi-k2", "nvfp4", 3, 26_291_199_192, 6_600_318_168),
+    ("kimi-k2", "fp8_static", 3, 39_319_437_528, 9_872_277_720),
+    ("kimi-k2", "fp8", 3, 39_319_431_300, 9_872_271_492),
+    ("kimi-k2", "gptq", 3, 22_681_021_696, 5_878_109_440),
+    ("kimi-k2", "awq", 3, 22_690_073_856, 5_698_559_232),
+    ("kimi-k2", "ct_nvfp4", 3, 24_177_269_976, 6_071_835_864),
+    ("minimax-m2.5", "nvfp4", 2, 7_044_145_232, 1_765_788_752),
+    ("minimax-m2.5", "gptq", 2, 6_280_728_576, 1_616_231_424),
+    ("minimax-m2.5", "awq", 2, 6_275_936_256, 1_573_727_232),
+    ("minimax-m2.5", "ct_int4", 2, 6_266_159_184, 1_580_723_280),
+    ("minimax-m2.5", "modelopt_fp8", 2, 9_800_587_344, 2_454_897_744),
+    ("qwen2.5-7b", "modelopt_fp8", 2, 2_646_135_936, 661_560_960),
+    ("qwen2.5-7b", "nvfp4", 2, 2_442_220_672, 610_582_144),
+    ("deepseek-v3", "ct_fp8", 5, 28_500_526_416, 7_198_799_184),
+    ("mixtral-8x7b", "ct_fp8", 2, 3_429_097_488, 857_624_592),
+    ("llama-3.1-8b", "ct_fp8", 2, 2_537_938_960, 634_564_624),
+]
+
+
+@pytest.mark.parametrize(("name", "word", "layers", "one", "four"), MORE)
+def test_more_quantised_checkpoints(name: str, word: str, layers: int, one: int, four: int) -> None:
+    config = vllm_loaded.quantised(name, word, layers)
+    if word.startswith("ct_"):
+        # With scales of a declared cache, which most classes have beside their attention.
+        declared = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+        config["quantization_config"]["kv_cache_scheme"] = declared
+    spec = spec_from_config(config, name, "made").spec
+    for ranks, size in ((1, one), (4, four)):
+        found = loaded(spec, "checkpoint", Layout(ranks), None, find("h100-80gb"))
+        assert isinstance(found, Loaded), found
+        assert set(found.bytes_per_device) == {size}
+
+
+# What differed when it was built, and is not accounted for.
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("mixtral-8x7b", "nvfp4"), ("mixtral-8x7b", "modelopt_fp8"), ("glm-4.5-air", "modelopt_fp8"),
+     ("phi-3-mini-4k", "fp8"), ("deepseek-v3", "gptq")],
+)  # fmt: skip
+def test_what_was_not_built_is_said(name: str, word: str) -> None:
+    spec = spec_from_config(vllm_loaded.quantised(name, word, 3), name, "made").spec
+    found = loaded(spec, "checkpoint", Layout(), None, find("h100-80gb"))
+    assert isinstance(found, str)
+    assert "not built" in found
+
+
 # quantization/__init__.py has no plain GPTQ on CUDA; model_overrides/qwen3_moe.py takes the method by its
 # own name on Blackwell; the W8A8Int8 scheme of experts is implemented "only for NPU".
 @pytest.mark.parametrize(

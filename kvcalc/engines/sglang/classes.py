@@ -83,5 +83,10 @@ QUANTISED = (
     "deepseek_v3", "glm4_moe", "kimi_k2", "llama", "minimax_m2", "mixtral", "phi3", "qwen2", "qwen3",
     "qwen3_moe",
 )  # fmt: skip
-# Whose shared expert stands among the routed ones, and the formats in which that was not built.
-SHARED = {"deepseek_v3": ("gptq", "int4"), "glm4_moe": ("gptq", "int4", "nvfp4")}
+# Formats in which a class was not built: of those whose shared expert stands among the routed ones, where
+# that makes a difference; GLM's blocks that its widths do not fill; Mixtral's own experts.
+NOT_BUILT = {
+    "deepseek_v3": ("gptq", "int4", "fp8+"),
+    "glm4_moe": ("gptq", "int4", "nvfp4", "fp8+", "fp8_block"),
+    "mixtral": ("nvfp4", "fp8+"),
+}

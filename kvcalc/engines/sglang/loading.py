@@ -12,15 +12,16 @@ from kvcalc.engines.sglang.classes import (
     ABSENT,
     AS_PUBLISHED,
     CLASSES,
+    NOT_BUILT,
     QUANTISED,
     REPLICATED,
-    SHARED,
     TOWERED,
 )
 from kvcalc.engines.sglang.loaded import TILED, SglangClasses
 from kvcalc.engines.sglang.versions import NEWEST
 from kvcalc.engines.vllm.classes import ModelClass
 from kvcalc.engines.vllm.loaded import Padding
+from kvcalc.engines.vllm.quantised import kept_together
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed, remembered
 from kvcalc.memory.layout import Layout
@@ -50,6 +51,8 @@ def loaded(
         return found
     rows = ledger(spec, dtype).rows
     if dtype == "checkpoint" and (why := _method(spec, device)):
+        return why
+    if why := kept_together(rows, "SGLang"):
         return why
     padding = _kernel(spec, rows, device)
     if isinstance(padding, str):
@@ -109,7 +112,9 @@ def _kernel(spec: ModelSpec, rows: tuple[Row, ...], device: Device | None) -> Pa
         choice: Padding | str | None = None
         if name == "mxfp4":
             choice = _mxfp4_kernel(device)
-        elif spec.model_type not in QUANTISED or name.startswith(SHARED.get(spec.model_type, ())):
+        elif spec.model_type not in QUANTISED or name.startswith(
+            NOT_BUILT.get(spec.model_type, ())
+        ):
             choice = (
                 f"SGLang's class for model_type {spec.model_type} was not built with tensors in "
                 f"{row.dtype} here, so what it loads is not known"

@@ -23,9 +23,11 @@ from kvcalc.memory.ledger import Row
 from kvcalc.spec.model import ModelSpec
 
 _INDEX = 4
+# A matrix that is one with the queries', and has no scale of its own (fused_qkv_a_proj_with_mqa).
+_WITH_QUERIES = "kv_a_proj_with_mqa.weight"
 _PAIR = 2 * 4  # of keys and of values, float32
 # Classes of attention that hand no method on to what keeps keys and values.
-_WITHOUT = ("qwen3",)
+_WITHOUT = ("qwen3", "glm4_moe")
 
 
 def format_of(row: Row, inner: int, by: dict[str, str]) -> Format:
@@ -38,6 +40,8 @@ def format_of(row: Row, inner: int, by: dict[str, str]) -> Format:
         _whole_groups(row, inner)
         fused = row.weight.tensor.fused
         return changed(format, once_bytes=4 // fused, column_bytes=2 * _INDEX // fused)
+    if format.name.startswith(("fp8+", "nvfp4+")) and row.name.endswith(_WITH_QUERIES):
+        return changed(format, once_bytes=0)
     if format.name == "int8_channel" and inner:
         raise UnsupportedError(f"{row.name}: SGLang runs experts in int8 on NPUs alone")
     return vllm.format_of(row, inner, by)

@@ -16,6 +16,7 @@ from kvcalc.engines.engine import Device
 from kvcalc.engines.loaded import Loaded, load
 from kvcalc.engines.vllm.classes import CLASSES, TOWERED, WHOLE_TOWERS, ModelClass, check_class
 from kvcalc.engines.vllm.loaded import Padding, VllmClasses
+from kvcalc.engines.vllm.quantised import kept_together
 from kvcalc.engines.vllm.versions import NEWEST
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed, remembered
@@ -54,6 +55,8 @@ def loaded(
         return found
     rows = ledger(spec, dtype).rows
     if dtype == "checkpoint" and (why := _method(spec, rows, version)):
+        return why
+    if why := kept_together(rows, "vLLM"):
         return why
     for row in rows:
         name = row.stored.format.name

@@ -12,7 +12,7 @@
   of compressed-tensors'. ``by``: a spec's ``quantized_by``, empty where only formats are known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import gcd
 
 from kvcalc.dtypes import Format
@@ -81,6 +81,19 @@ def _regrouped(format: Format, group: int) -> Format:
         format, block_elements=group, block_bytes=group * bits // 8 + 2, column_bytes=0,
         zero_bits=zeros,
     )  # fmt: skip
+
+
+def kept_together(rows: Iterable[Row], engine: str) -> str:
+    """Why a checkpoint is not answered that keeps Q, K and V, or gate and up, in one matrix (Phi-3) with
+    one scale: classes have one for each. "" for any other."""
+    names = {row.stored.format.name for row in rows}
+    for base in ("fp8", "nvfp4", "int8"):
+        if base in names and any(name.startswith(f"{base}+") for name in names):
+            return (
+                f"what {engine} allocates for scales of matrices that the files keep in one ({base}) was "
+                "not built here"
+            )
+    return ""
 
 
 _ONE_LAYER = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")

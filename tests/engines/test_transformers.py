@@ -137,6 +137,7 @@ def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixt
     # Mistral-7B-v0.1, 131,072 tokens, measured: 4095 positions shown, all of them allocated.
     assert result["cache"]["bytes"] == 536_739_840
     assert result["cache"]["after_prefill_bytes"] == 17_179_869_184
+    assert any("without config=" in note for note in result["assumptions"])
 
 
 @pytest.mark.parametrize(

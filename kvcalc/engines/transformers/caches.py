@@ -138,6 +138,14 @@ def _assumptions(spec: ModelSpec, release: Release) -> Iterator[str]:
     if release not in (MEASURED, NEWEST):
         said += f": MLA as read in its sources, everything else as measured on {written(MEASURED)}"
     yield said
+    windowed = any(
+        getattr(block.attention, "sliding_window", None) is not None
+        for block in spec.blocks.values()
+        if getattr(block.attention, "kind", None) in ("mha", "mqa", "gqa")
+    )
+    if windowed and spec.model_type != "gpt_neo":
+        # cache_utils.py, Cache: layers are made full as they are filled where no config says their types.
+        yield "a DynamicCache() made by hand without config= has no windows: every layer keeps all tokens"
     kinds = {getattr(block.attention, "kind", None) for block in spec.blocks.values()}
     if spec.model_type == "falcon" and "mqa" in kinds:
         yield (

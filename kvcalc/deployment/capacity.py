@@ -219,12 +219,18 @@ def _from_gpu(
     media = served_media(vars(request))
     spec, left = served_part(spec, media, record.words, request.engine_version)
     layout = changed(request.layout, towers_whole=media.towers_whole)
+    beside = Beside(
+        mtp_layers=getattr(request, "mtp_layers", None) or 0, draft=request.draft,
+        adapters=question.adapters,
+    )  # fmt: skip
+    said = tuple(_loaded_beside(spec, beside, dtype, request.layout))
     asked = FitRequest(
         workload=Workload(
             context_tokens=_longest(request) or spec.max_position_embeddings or 0,
             dtype=dtype,
             layout=layout,
             largest_item=question.largest_item,
+            beside=beside,
         ),
         media=media,
         engine=record.name,
@@ -236,8 +242,6 @@ def _from_gpu(
     )
     planner = Planner(spec)
     value, least, most = planner.on(device, asked).memory()
-    drafting, said = _drafting(spec, dtype, request, question.adapters)
-    value, least, most = value - drafting, least - drafting, most - drafting
     if most <= 0:
         raise UsageError(
             f"{spec.name} in {dtype} leaves nothing of {device.name} for the cache: "
@@ -261,20 +265,13 @@ def _from_gpu(
     return changed(request, available=available), notes
 
 
-def _drafting(
-    spec: ModelSpec, dtype: str, request: CapacityRequest, adapters: Adapters | None
-) -> tuple[int, tuple[str, ...]]:
-    """Bytes of what is loaded beside the model on a device of the last stage, and what says so."""
-    modules: int = getattr(request, "mtp_layers", None) or 0
-    said: tuple[str, ...] = ()
-    beside = Beside(mtp_layers=modules, draft=request.draft, adapters=adapters)
-    check_layout(beside, request.layout)
-    parts = parts_beside(spec, beside, dtype, request.layout)
+def _loaded_beside(spec: ModelSpec, beside: Beside, dtype: str, layout: Layout) -> Iterator[str]:
+    """What says how much is loaded beside the model on a device of the last stage."""
+    check_layout(beside, layout)
     words = {"mtp": "MTP weights", "draft": "the draft's weights", "adapters": "adapters' slots"}
-    for part in parts:
-        said += (f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's",)
-        said += part.notes if part.name == "adapters" else ()
-    return sum(part.rank_bytes for part in parts), said
+    for part in parts_beside(spec, beside, dtype, layout):
+        yield f"{part.rank_bytes:,} bytes of {words[part.name]} are loaded beside the model's"
+        yield from part.notes if part.name == "adapters" else ()
 
 
 def _as_asked(record: AnyEngine, device: Accelerator, dtype: str, request: CapacityRequest) -> str:

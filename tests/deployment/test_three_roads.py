@@ -114,3 +114,12 @@ def test_mlx_refuses_a_model_that_it_has_no_class_of(capsys: Capture) -> None:
     line = "fit minimax-vl-01 --engine mlx --gpu m3-ultra-512gb --dtype bf16"
     code, _, err = run(capsys, *line.split())
     assert (code, "has no class of mlx-lm" in err) == (2, True)
+
+
+def test_what_drafts_is_loaded_on_the_last_stage_alone(capsys: Capture) -> None:
+    """GLM-OCR over two stages: its MTP layer is on the second, and the first has the least room."""
+    line = "glm-ocr --engine sglang --tp 2 --pp 2 --speculative-tokens 2 --gpu h200"
+    fit = asked(capsys, f"fit {line} --context 5000") or {}
+    pool = asked(capsys, f"capacity {line} --max-model-len 5000") or {}
+    assert [[*stage["beside_bytes"]] for stage in fit["stages"]] == [[], ["mtp"]]
+    assert pool["pool"]["available_bytes"] == min(stage["free_bytes"] for stage in fit["stages"])

@@ -1,10 +1,11 @@
 """The vocabulary of media: what is put in, and the places that it takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from kvcalc.errors import UsageError
 from kvcalc.frozen import frozen
+from kvcalc.units import format_tokens
 
 Modality = Literal["image", "video", "audio"]
 # Wider or higher than any camera; a processor would need gigabytes for it.
@@ -120,6 +121,16 @@ class LargestItem:
             ("image", self.image), ("video", self.video), ("audio", self.audio)
         )  # fmt: skip
         return tuple(name for name, tokens in found if tokens is None and limits.get(name, 1))
+
+
+def tokens_in_words(context_tokens: int, media: Sequence[MediaItem]) -> str:
+    """``8k tokens``; with media ``13,088 tokens (4,896 for 4 x image of 1920x1080)``."""
+    if not media:
+        return f"{format_tokens(context_tokens)} tokens"
+    items = ", ".join(
+        f"{item.context_tokens:,} for {item.count} x {item.kind} of {item.size}" for item in media
+    )
+    return f"{context_tokens:,} tokens ({items})"
 
 
 class ImageRule(Protocol):

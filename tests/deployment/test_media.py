@@ -141,3 +141,21 @@ def test_models_side_by_side_say_what_they_see(capsys: pytest.CaptureFixture[str
               "--images", "1920x1080"])  # fmt: skip
     out = capsys.readouterr().out
     assert "qwen3-vl-2b, qwen3-vl-4b: 1 x image of 1920x1080: 2,040 tokens" in out
+
+
+def test_llama_cpp_says_which_tokens_are_an_images(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (
+        "fit",
+        "qwen3-vl-4b",
+        "--gpu",
+        "rtx-4090",
+        "--engine",
+        "llama.cpp",
+        "--context",
+        "1k",
+        "--images",
+    )
+    for words in (("1920x1080", "--dtype", "q4_k_m"), ("1920x1080",)):
+        with pytest.raises(SystemExit):
+            main([*asked, *words])
+        assert "3,066 tokens (2,042 for 1 x image of 1920x1080) x 1" in capsys.readouterr().out

@@ -24,12 +24,12 @@ from kvcalc.engines.llama_cpp.versions import VERSION
 from kvcalc.errors import KvcalcError, UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.gguf.projector import projector_bytes
-from kvcalc.media.words import MediaItem
+from kvcalc.media.words import MediaItem, tokens_in_words
 from kvcalc.memory.asked_beside import Draft
 from kvcalc.memory.estimate import beyond_longest
 from kvcalc.memory.shown import Shown
 from kvcalc.spec.model import ModelSpec
-from kvcalc.units import format_bytes, format_tokens
+from kvcalc.units import format_bytes
 
 # The cache types that are tried where none is asked for, the widest first.
 _CACHES = (("fp16", "fp16"), ("q8_0", "q8_0"), ("q4_0", "q4_0"))
@@ -340,7 +340,7 @@ def _beside(spec: ModelSpec, question: LocalQuestion, loaded: Loaded) -> Iterato
 def where_line(fit: LocalFit, weights: str = "") -> str:
     """What was asked, of which machine."""
     question, machine = fit.question, fit.question.machine
-    each = f"{format_tokens(fit.context_tokens)} tokens x {question.slots}"
+    each = f"{tokens_in_words(fit.context_tokens, question.media)} x {question.slots}"
     ram = f" and {format_bytes(machine.ram)} of RAM" if machine.ram is not None else ""
     where = names_of(machine.devices) or "the CPU"
     return f"{each}{weights}, on {where}{ram}, {_program(fit)}{question.why}"

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvcalc.deployment.choice import Choice, Choices, Way
+from kvcalc.media.words import tokens_in_words
 from kvcalc.report.answers.fit import by_engine
 from kvcalc.report.cells import Bytes, Cell, Count
 from kvcalc.report.objects import fit as objects
 from kvcalc.report.objects.filled import filled
 from kvcalc.report.sheet import Column, Line, Part, Sheet, Table, rows_of
-from kvcalc.units import format_bytes, format_tokens
+from kvcalc.units import format_bytes
 
 KEYS = (
     "model", "parameters", "dtype", "verdict", "weights_bytes", "free_bytes", "longest_context",
@@ -73,9 +74,10 @@ def _about(choices: Choices) -> str:
     cache = "" if own else f" in {workload.cache.kv_name}"
     longest, devices = choices.context_tokens, workload.layout.devices
     varied = any(choice.context_tokens != longest for choice in choices.choices)
-    tokens = ("up to " if varied else "") + format_tokens(longest)
+    tokens = tokens_in_words(longest, () if varied else workload.media)
+    tokens = f"up to {tokens}" if varied else tokens
     return (
-        f"{tokens} tokens x {workload.batch_size}{cache} on {devices} x {choices.device.name}"
+        f"{tokens} x {workload.batch_size}{cache} on {devices} x {choices.device.name}"
         f"{by_engine(choices)}{choices.why}"
     )
 

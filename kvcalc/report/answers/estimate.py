@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvcalc.file_types import recipe
+from kvcalc.media.words import tokens_in_words
 from kvcalc.memory.estimate import CacheEstimate, Estimate, GroupEstimate
 from kvcalc.memory.inventory import merged
 from kvcalc.memory.towers import TOWER_COMPONENTS
@@ -172,14 +173,8 @@ def in_one_line(estimate: Estimate, cache: int) -> Line:
 
 
 def tokens_asked(workload: Workload) -> str:
-    """``8k tokens``; with media ``13,088 tokens (4,896 for 4 x image of 1920x1080)``."""
-    if not workload.media:
-        return f"{format_tokens(workload.context_tokens)} tokens"
-    items = ", ".join(
-        f"{item.context_tokens:,} for {item.count} x {item.kind} of {item.size}"
-        for item in workload.media
-    )
-    return f"{workload.context_tokens:,} tokens ({items})"
+    """``8k tokens``, and which of them are media's."""
+    return tokens_in_words(workload.context_tokens, workload.media)
 
 
 def question(estimate: Estimate) -> str:

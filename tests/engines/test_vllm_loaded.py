@@ -15,6 +15,7 @@ from kvcalc.convert.hf import spec_from_config
 from kvcalc.deployment.hardware import find
 from kvcalc.engines.loaded import Loaded
 from kvcalc.engines.media import ServedMedia, served_part
+from kvcalc.engines.sglang.loading import loaded as sglang_loaded
 from kvcalc.engines.vllm.loading import loaded
 from kvcalc.errors import UnsupportedError
 from kvcalc.memory.layout import Layout
@@ -154,3 +155,15 @@ def test_experts_stand_once_among_all_replicas(model: str, layout: Layout, bytes
     found = loaded(load(model), "bf16", layout, "0.33.0", find("h100"))
     assert isinstance(found, Loaded)
     assert set(found.bytes_per_device) == {bytes_each}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_another_format_than_the_checkpoints_has_nothing_of_its_method(engine: str) -> None:
+    load_of = loaded if engine == "vllm" else sglang_loaded
+    config = vllm_loaded.quantised("llama-3.1-8b", "fp8_static", 2)
+    plain = {key: value for key, value in config.items() if key != "quantization_config"}
+    both = [
+        load_of(spec_from_config(each, "x", "made").spec, "bf16", Layout(), None, find("h100-80gb"))
+        for each in (config, plain)
+    ]
+    assert both[0] == both[1]

@@ -62,14 +62,14 @@ class SglangClasses(VllmClasses):
 
     def _beside(self, row: Row, ranks: int) -> Iterator[Held]:
         """The scales of an attention, and those of NVFP4 experts once more in tiles."""
-        if scales := attention_scales(row, self.spec):
+        if scales := attention_scales(row, self.spec, self.by):
             yield Held(changed(row, bytes_each=0), ((SCALES, scales),), False)
         if self.padding is TILED and _tiled(row, self.spec.model_type):
             shape, _ = self._share_of_experts(row.weight.tensor, self._ranks(row, ranks))
             yield Held(changed(row, bytes_each=0), ((SWIZZLED, swizzled(row, shape)),), False)
 
     def _created(self, row: Row, inner: int) -> Format:
-        return format_of(row, inner, self.spec.quantized_by)
+        return format_of(row, inner, self.by)
 
     def _reason(self, stored: Format, created: Format) -> str:
         if stored.name.endswith("+16"):
@@ -78,7 +78,7 @@ class SglangClasses(VllmClasses):
 
     def _steps(self, row: Row, ranks: int) -> Iterator[tuple[str, int]]:
         """With activations sorted, a matrix cut along its inputs has all scales on every rank."""
-        tensor, by = row.weight.tensor, self.spec.quantized_by
+        tensor, by = row.weight.tensor, self.by
         cut = tensor.shard is not None and tensor.shard.axis % len(tensor.shape) == 1
         plain = row.stored.format.name.startswith("gptq") and len(tensor.shape) == 2
         if "desc_act" in by and ranks > 1 and plain and cut:
@@ -93,7 +93,7 @@ class SglangClasses(VllmClasses):
         if row.stored.format.name.startswith("gptq") and len(tensor.shape) == 3:
             shape, _ = self._share_of_experts(tensor, ranks)
             among = 1 if self.experts_over else ranks
-            yield GPTQ_EXPERTS, gptq_experts(row, shape, among, self.spec.quantized_by)
+            yield GPTQ_EXPERTS, gptq_experts(row, shape, among, self.by)
             return
         yield from super()._experts(row, ranks)
 
@@ -116,7 +116,7 @@ class SglangClasses(VllmClasses):
                 continue
             among = self._ranks(row, ranks)
             shape, _ = self._share_of_experts(row.weight.tensor, among)
-            if size := dropped(row, shape, "desc_act" in self.spec.quantized_by):
+            if size := dropped(row, shape, "desc_act" in self.by):
                 yield Held(changed(row, bytes_each=0), ((DROPPED, -size),), False)
 
     def _grown(self, format: Format, shape: tuple[int, ...], kernel: Padding) -> int:

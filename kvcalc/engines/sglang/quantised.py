@@ -70,13 +70,13 @@ def gptq_experts(row: Row, shape: tuple[int, ...], among: int, by: dict[str, str
     return experts * (numbers + scales + 2 * _INDEX * inputs)
 
 
-def attention_scales(row: Row, spec: ModelSpec) -> int:
+def attention_scales(row: Row, spec: ModelSpec, by: dict[str, str]) -> int:
     """Bytes of the scales beside an attention. row: of its matrix of keys, or of latent attention's."""
     pairs = {"attention.k_proj.weight": 1, "attention.kv_b_proj.weight": 2}
     found = pairs.get(row.weight.tensor.name, 0)
     if not found or (spec.model_type or "").startswith(_WITHOUT):
         return 0
-    method = spec.quantized_by.get("quant_method")
+    method = by.get("quant_method")
     if method is None:
         has = row.stored.format.name.startswith("fp8")
     else:

@@ -92,6 +92,8 @@ class VllmClasses:
         self.spec, self.found, self.padding = spec, found, padding
         self.experts_over, self.replicas = experts_over, replicas
         self.deep_gemm = deep_gemm
+        # What another --dtype gives is no checkpoint of the method that the spec's own was made by.
+        self.by = spec.quantized_by if dtype == "checkpoint" else {}
         self.rows = ledger(spec, dtype).rows
         self.known: dict[Layout, Loaded] = {}
         self._held: dict[int, list[Held]] = {}
@@ -127,7 +129,7 @@ class VllmClasses:
         """What a quantised tensor's method creates beside it."""
         num_bytes, reason = 0, SCALES
         if row.weight.tensor.name in KEYS:
-            num_bytes = attention_scales(row, self.spec.quantized_by)
+            num_bytes = attention_scales(row, self.by)
         elif row.component == "experts" and row.weight.tensor.quantised:
             among = self._ranks(row, ranks)
             shape, inner = self._share_of_experts(row.weight.tensor, among)
@@ -213,7 +215,7 @@ class VllmClasses:
 
     def _created(self, row: Row, inner: int) -> Format:
         """The format that the method creates a tensor in. inner: of an expert on a rank, else 0."""
-        return format_of(row, inner, self.spec.quantized_by)
+        return format_of(row, inner, self.by)
 
     def _reason(self, stored: Format, created: Format) -> str:
         """Why a quantised tensor is not created as it is stored."""

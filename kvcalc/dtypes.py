@@ -93,6 +93,11 @@ class Format:
         """Whether bytes follow from elements, rows and columns, where blocks and words are whole."""
         return not (self.tile or self.scaled_elements or self.once_bytes or self.zero_per_row)
 
+    @cached_property
+    def only_blocks(self) -> bool:
+        """Whether bytes follow from elements alone, where blocks are whole."""
+        return self.by_blocks and not (self.row_bytes or self.column_bytes or self.zero_bits)
+
     def tensor(self, shape: tuple[int, ...], fused: int = 1) -> int:
         """Bytes of a weight tensor whose last axis is the row.
 

@@ -154,6 +154,10 @@ class Row:
         return _bytes(self.weight, self.stored, self.stored.format.share(part))
 
 
+# Rows of one component in blocks of one format, with nothing beside the blocks.
+_InBlocks = tuple[Component, Format]
+
+
 @frozen
 class Ledger:
     """The rows of a model's weights in one scheme.
@@ -182,19 +186,37 @@ class Ledger:
         """Bytes on one of ``ranks`` tensor ranks that hold every layer, by component."""
         if ranks == 1:
             return self.by_component
-        copied, divided = self._copied_and_divided
+        copied, divided, kinds = self._copied_and_divided
         found = dict(copied)
-        for row in divided:
-            tensor = row.weight.tensor
-            found[tensor.component] += row.shape_bytes(rank_shape(tensor, ranks)) * row.count
+        elements = [0] * len(kinds)
+        for row, kind in divided:
+            shape = rank_shape(row.weight.tensor, ranks)
+            if kind is not None and not shape[-1] % kinds[kind][1].block_elements:
+                elements[kind] += prod(shape) * row.count
+            else:
+                found[row.component] += row.shape_bytes(shape) * row.count
+        for number, (component, format) in zip(elements, kinds, strict=True):
+            found[component] += format.element_bytes(number)
         return found
 
     @cached_property
-    def _copied_and_divided(self) -> tuple[dict[Component, int], list[Row]]:
-        """The bytes of what every rank holds whole, and the rows that ranks divide."""
+    def _copied_and_divided(
+        self,
+    ) -> tuple[dict[Component, int], list[tuple[Row, int | None]], list[_InBlocks]]:
+        """The bytes of what every rank holds whole; the rows that ranks divide, each with its place in
+        the list of those whose bytes follow from their elements; and that list."""
         copied = [row for row in self.rows if row.weight.tensor.shard is None]
-        divided = [row for row in self.rows if row.weight.tensor.shard is not None]
-        return _by_component(copied), divided
+        divided: list[tuple[Row, int | None]] = []
+        kinds: dict[_InBlocks, int] = {}
+        for row in self.rows:
+            stored = row.stored
+            if row.weight.tensor.shard is None:
+                continue
+            whole = stored.shape is None and stored.num_bytes is None
+            plain = whole and stored.format.only_blocks
+            kind = kinds.setdefault((row.component, stored.format), len(kinds)) if plain else None
+            divided.append((row, kind))
+        return _by_component(copied), divided, list(kinds)
 
     @cached_property
     def types(self) -> tuple[WeightType, ...]:

@@ -21,11 +21,11 @@ def names(**asked: object) -> list[str]:
 
 
 def test_by_attention_and_size() -> None:
-    # DeepSeek-V2-Lite has 15.7 billion parameters, MiniCPM3 4.07, Moonlight 15.96; 16.15 and 16.41
-    # those with towers.
+    # DeepSeek-V2-Lite has 15.7 billion parameters, Youtu 1.96, MiniCPM3 4.07, Moonlight 15.96; 16.15
+    # and 16.41 those with towers.
     assert names(attention="mla", size="-20b", sort="size") == [
-        "minicpm3-4b", "ling-3.0-tiny", "deepseek-v2-lite", "moonlight-16b-a3b", "deepseek-vl2-small",
-        "kimi-vl-a3b",
+        "youtu-llm-2b", "minicpm3-4b", "ling-3.0-tiny", "deepseek-v2-lite", "moonlight-16b-a3b",
+        "deepseek-vl2-small", "kimi-vl-a3b",
     ]  # fmt: skip
     assert {"kimi-linear-48b-a3b", "deepseek-v3"} <= set(names(attention="mla"))
     assert "llama-3-8b" in names(attention="mla,gqa")

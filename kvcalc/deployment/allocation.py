@@ -86,7 +86,9 @@ def capacity_answer(
         })  # fmt: skip
         model = cache(model)
         table = _table(model, asked)
-        said = changing_nothing(said_of_table(asked), lambda less: _table(model, less), table)
+        said = changing_nothing(
+            said_of_table(asked, model().spec), lambda less: _table(model, less), table
+        )
         return table.noted(tuple(said))
     devices = {"--devices": where.unnamed or None, "--ram": where.ram, "--reserve": where.reserve}
     refuse_foreign(name, devices)

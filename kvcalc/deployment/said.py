@@ -105,8 +105,12 @@ def said_of_tiers(question: Any) -> Iterator[Less]:
     yield from _without(question, _TIERS)
 
 
-def said_of_table(question: Any) -> Iterator[Less]:
+def said_of_table(question: Any, spec: ModelSpec) -> Iterator[Less]:
     """The same of ``kvcalc capacity`` where llama.cpp's table answers."""
+    cells = question.flags.get("ctx_size")
+    if cells is not None and any(option == "--context" for option, *_ in _sizes_of_nothing(spec)):
+        others = {**question.flags, "ctx_size": None}
+        yield "--ctx-size", "no layer keeps more for more tokens", changed(question, flags=others)
     yield from _said(question, question.engine, _TABLE, "dtype")
 
 

@@ -233,6 +233,7 @@ _MEANT = {
     "context": ("tokens of text", "made for at most"), "draft": ("recurrent states",),
     "model-dtype": ("leaves nothing",), "memory-utilization": ("leaves nothing",),
     "hybrid-manager": ("hybrid KV cache manager",), "flash-attn": ("flash attention",),
+    "max-num-seqs": ("slots",),
 }  # fmt: skip
 
 

@@ -252,6 +252,13 @@ def test_ranks_that_do_not_divide_the_query_heads_are_said(capsys: Capture) -> N
     assert "does not start" not in run(capsys, *line.split(), "4")[1]
 
 
+def test_cells_that_a_model_keeps_nothing_in_are_said(capsys: Capture) -> None:
+    line = "capacity mamba-2.8b --engine llama.cpp --ctx-size 5000 --gpu h100 --dtype q4_k_m"
+    said = "--ctx-size changes nothing here (no layer keeps more for more tokens)" + SAME
+    assert said in run(capsys, *line.split())[1]
+    assert "changes nothing" not in run(capsys, *line.replace("mamba-2.8b", "qwen3-8b").split())[1]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

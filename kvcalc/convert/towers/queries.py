@@ -3,7 +3,6 @@
 Source: transformers 5.23, models/idefics2, blip_2, instructblip, granite_speech, granite4_vision, aria.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvcalc.convert.config import Config
@@ -46,17 +45,23 @@ def idefics2(whole: Whole) -> Towers:
     return {"vision": vision, "projection": projection, "perceiver": perceiver}
 
 
-def _qformer(c: Config, queries: int, text: bool, read: int | None = None) -> QFormer:
+def _qformer(
+    c: Config, queries: int, text: bool, read: int | None = None, own: tuple[int, int] | None = None
+) -> QFormer:
     """A Q-Former's fields.
 
-    read: what the class takes for the tower's width, whatever the file says. text: the queries read a
+    read: what the class takes for the tower's width, whatever the file says. own: its width and heads,
+    where the class sets them likewise. text: the queries read a
     text, too, which BLIP-2's config switches and InstructBLIP's does not.
     """
     vocab, positions = c.number("vocab_size"), c.number("max_position_embeddings")
     c.skip("pad_token_id", "encoder_hidden_size")
+    if own is None:
+        own = c.hidden_size, c.num_heads
+    c.skip("hidden_size", "num_attention_heads")
     return QFormer(
-        kind="qformer", hidden_size=c.hidden_size, num_hidden_layers=c.num_layers,
-        num_attention_heads=c.num_heads, intermediate_size=c.number("intermediate_size"),
+        kind="qformer", hidden_size=own[0], num_hidden_layers=c.num_layers,
+        num_attention_heads=own[1], intermediate_size=c.number("intermediate_size"),
         encoder_hidden_size=read or c.number("encoder_hidden_size"),
         cross_attention_frequency=c.number("cross_attention_frequency"), num_queries=queries,
         vocab_size=vocab if text else None, positions=positions if text else None,
@@ -133,12 +138,8 @@ def granite4_vision(whole: Whole) -> Towers:
     if q.model_type != "blip_2_qformer" or q.flag("use_qformer_text_input"):
         q.refuse("use_qformer_text_input", "only queries without a text are accounted for")
     # The class makes the queries as wide as the tower, with heads of 64, whatever the file says.
-    q.skip("hidden_size", "num_attention_heads")
     width = vision.hidden_size
-    qformer = replace(
-        _qformer(q, int(side) ** 2, False, width), hidden_size=width,
-        num_attention_heads=width // 64 or 1,
-    )  # fmt: skip
+    qformer = _qformer(q, int(side) ** 2, False, width, (width, width // 64 or 1))
     ends = Sequence(kind="sequence", steps=(
         Step(name="norm", op="norm", sizes=(width,), bias=True),
         Step(name="image_positions", op="tensor", sizes=(1, int(window) ** 2, width)),

@@ -604,3 +604,13 @@ def test_blocks_that_autoround_quantised() -> None:
     assert of(published(QWEN, stated | {"block_name_to_quantize": "model.layers"}), "o_proj") == {
         "gptq_g128_noidx": 28
     }
+
+
+def test_the_published_id_of_minimax_m3_in_nvfp4() -> None:
+    base, found = load("minimax-m3"), hub_ids.find("nvidia/MiniMax-M3-NVFP4")
+    assert found is not None
+    # The experts of test_minimax_m3_of_modelopt_mixes_mxfp8_and_nvfp4.
+    experts = [
+        row for row in ledger(found.of(base), "checkpoint").rows if row.component == "experts"
+    ]
+    assert sum(row.bytes for row in experts) == 232_381_393_920

@@ -19,6 +19,7 @@ from kvcalc.engines.sglang.loading import loaded
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
 from kvcalc.memory.layout import Layout
+from kvcalc.spec import hub_ids
 from kvcalc.spec.catalog import load
 from tests.engines import sglang_loaded, vllm_loaded
 from tests.engines.test_vllm_loaded import spec_of
@@ -107,6 +108,13 @@ def test_more_quantised_checkpoints(name: str, word: str, layers: int, one: int,
         found = loaded(spec, "checkpoint", Layout(ranks), None, find("h100-80gb"))
         assert isinstance(found, Loaded), found
         assert set(found.bytes_per_device) == {size}
+
+
+def test_an_id_of_a_shipped_shape_is_as_published() -> None:
+    base, found = load("qwen3-30b-a3b"), hub_ids.find("Qwen/Qwen3-30B-A3B-GPTQ-Int4")
+    assert found is not None
+    made = loaded(found.of(base), "checkpoint", Layout(2), None, find("h100-80gb"))
+    assert isinstance(made, Loaded), made
 
 
 # What differed when it was built, and is not accounted for.

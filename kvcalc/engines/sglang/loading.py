@@ -28,6 +28,7 @@ from kvcalc.memory.layout import Layout
 from kvcalc.memory.ledger import Row
 from kvcalc.memory.schemes import PLAIN
 from kvcalc.memory.weights import ledger
+from kvcalc.spec import hub_ids
 from kvcalc.spec.catalog import shipped
 from kvcalc.spec.model import ModelSpec
 
@@ -87,12 +88,20 @@ def _class_of(spec: ModelSpec) -> ModelClass | str:
         if why is not None:
             return f"SGLang {NEWEST} has no class for model_type {kind} ({why})"
         return f"SGLang's class for model_type {kind} was not built here, so what it loads is not known"
-    if kind in AS_PUBLISHED and spec.name not in shipped():
+    if kind in AS_PUBLISHED and not _published(spec):
         return (
             f"SGLang's class for model_type {kind} takes part of the config as its published models have "
             "it, and of those only the shipped ones were built here"
         )
     return found
+
+
+def _published(spec: ModelSpec) -> bool:
+    """Whether it is a shipped model, or an id that has the shape of one."""
+    if spec.name in shipped():
+        return True
+    found = [hub_ids.find(each) for each in spec.hub_id if "/" in each]
+    return any(each is not None and each.spec in shipped() for each in found)
 
 
 def _kernel(spec: ModelSpec, rows: tuple[Row, ...], device: Device | None) -> Padding | str | None:

@@ -32,15 +32,15 @@ _OTHER_HEAD = re.compile(
 # Encoders whose class for masked words has BERT's head.
 _MLM = frozenset((
     "albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert",
-    "electra", "ernie", "gte", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet",
+    "electra", "ernie", "esm", "gte", "jina_embeddings_v3", "longformer", "megatron-bert", "mpnet",
     "nomic_bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
 ))  # fmt: skip
 # Where the decoder is not tied it has a bias beside the head's own, but in these.
-_ONE_BIAS = frozenset(("distilbert", "electra", "gte"))
+_ONE_BIAS = frozenset(("distilbert", "electra", "esm", "gte"))
 # Classifiers on the pooler, and those with a dense layer of their own in its place.
 _POOLED = frozenset(("albert", "bert", "ernie", "megatron-bert", "rembert"))
 _DENSE = frozenset((
-    "big_bird", "camembert", "data2vec-text", "electra", "jina_embeddings_v3", "longformer", "mpnet",
+    "big_bird", "camembert", "data2vec-text", "electra", "esm", "jina_embeddings_v3", "longformer", "mpnet",
     "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
 ))  # fmt: skip
 # Taggers of decoders that are older than the generic class.
@@ -157,9 +157,9 @@ def _masked(spec: ModelSpec, c: Config, name: str, assumptions: list[str]) -> Mo
     own = spec.model_type or ""
     if own in _MLM:
         pooler = spec.pooler and own == "big_bird"
-        second: Tensors = {}
+        second: Tensors = {**spec.class_tensors}
         if not tied and own not in _ONE_BIAS:
-            second = {"head.decoder.bias": (spec.vocab_size,)}
+            second |= {"head.decoder.bias": (spec.vocab_size,)}
         return changed(
             spec, head="mlm", tie_word_embeddings=tied, pooler=pooler, class_tensors=second
         )
@@ -207,7 +207,7 @@ def _of_encoder(
         tensors = _linear(before, width, width) | _linear("classifier", labels, width)
     if tensors is None:
         return _left_out(spec, name, assumptions)
-    return changed(spec, pooler=pooler, class_tensors=tensors)
+    return changed(spec, pooler=pooler, class_tensors={**spec.class_tensors, **tensors})
 
 
 def _reader_head(spec: ModelSpec, c: Config, labels: int) -> Tensors | None:

@@ -173,6 +173,7 @@ CONVERTERS: dict[str, str] = {
     "deberta-v2": "bert.deberta_v2",
     "longformer": "bert.longformer",
     "splinter": "bert.bert_without_pooler",
+    "esm": "bert.esm",
     "gte": "bert.gte",
     "jina_embeddings_v3": "bert.jina_v3",
     "megatron-bert": "bert.megatron_bert",

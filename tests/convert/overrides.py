@@ -257,6 +257,11 @@ OVERRIDES: dict[str, Any] = {
     },
     "qwen3_omni_moe_text": lambda d: {"tie_word_embeddings": True, "sliding_window": DROP},
     "cosmos3_edge_text": lambda d: {"tie_word_embeddings": True, "head_dim": 128},
+    "esm": lambda d: {
+        "position_embedding_type": d.rng.choice(["absolute", "rotary"]),
+        "emb_layer_norm_before": d.flag(),
+        "vocab_size": 33,
+    },
     "rembert": lambda d: {"input_embedding_size": 12},
     "big_bird": lambda d: {"use_bias": True},
     **dict.fromkeys(

@@ -232,6 +232,29 @@ def nomic_bert(c: Config) -> ModelSpec:
     return encoder(c, block, norm="layernorm", final_norm=False, embedding=embedding)
 
 
+def esm(c: Config) -> ModelSpec:
+    """ESM-1b and ESM-2, of proteins: norms before the sublayers, a head of contacts in the trunk."""
+    kind = c.word("position_embedding_type")
+    if kind not in ("absolute", "rotary"):
+        c.refuse(
+            "position_embedding_type", "only learned places and rotary embeddings are accounted for"
+        )
+    c.fixed("is_folding_model", False, None, what="ESMFold's trunk and structure module")
+    c.skip("token_dropout", "vocab_list", "esmfold_config")
+    if c.flag("add_cross_attention", False):
+        c.refuse("add_cross_attention", "an encoder run as a decoder keeps a cache and has a head")
+    block = Block(attention=encoder_attention(c), ffn=dense(c, bias=True), norm_position="pre")
+    places = c.number("max_position_embeddings") if kind == "absolute" else None
+    embedding = Embedding(positions=places, norm=c.flag("emb_layer_norm_before"))
+    contacts = {
+        "contact_head.regression.weight": (1, c.num_layers * c.num_heads),
+        "contact_head.regression.bias": (1,),
+    }
+    return encoder(
+        c, block, norm="layernorm", pooler=True, embedding=embedding, class_tensors=contacts
+    )
+
+
 def gte(c: Config) -> ModelSpec:
     """Rotary embeddings, gated feed-forward whose down projection has a bias, norms after the sublayers."""
     block = Block(

@@ -293,5 +293,6 @@ def _accounting(
     if record.accounting is None:
         return None
     record.check_layout(workload.layout)
+    record.check_ranks(spec, workload.layout)
     record.check_weights(spec, workload.dtype)
     return record.accounting(spec, workload.cache, question.engine_version)

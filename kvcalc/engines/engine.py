@@ -150,7 +150,8 @@ class Engine(Generic[F]):
     step_words: whose choice that is, for a note. schedules: whether its flags name the step.
     runs_on: why it does not run on a device, with the source; None where it does.
     beyond: how it is made to go past the model's longest, to end a sentence.
-    no_weights: why it does not run a model's weights in a format; None where it does.
+    no_weights: why it does not run a model's weights in a format; None where it does. no_ranks: why it
+        does not divide a model among tensor ranks; None where it does.
     most_devices: on how many devices it is accounted for; None: any number.
     weights: formats of weights that people run it with on a device, widest first, those of
     published checkpoints apart. caches: formats of its cache below two bytes an element.
@@ -185,6 +186,7 @@ class Engine(Generic[F]):
     runs_on: Callable[[Device, str | None], str | None] = lambda device, version: None
     beyond: str = ""
     no_weights: Callable[[ModelSpec, str], str | None] = lambda spec, dtype: None
+    no_ranks: Callable[[ModelSpec], str | None] = lambda spec: None
     most_devices: int | None = None
     weights: Callable[[Device], tuple[str, ...]] = lambda device: weights_on(device)
     caches: tuple[str, ...] = ("fp8",)
@@ -299,6 +301,12 @@ class Engine(Generic[F]):
             raise UnsupportedError(
                 f"{self.words}: how it divides a model among devices is not accounted for"
             )
+
+    def check_ranks(self, spec: ModelSpec, layout: Layout) -> None:
+        """Raises UnsupportedError for tensor ranks that it does not divide the model among."""
+        reason = self.no_ranks(spec) if layout.tensor > 1 else None
+        if reason is not None:
+            raise UnsupportedError(f"{spec.name}: {reason}")
 
     def check_weights(self, spec: ModelSpec, dtype: str) -> None:
         """Raises UnsupportedError where it does not run the weights in that format."""

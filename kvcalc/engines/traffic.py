@@ -142,6 +142,7 @@ def _held(
     """What a library or an engine holds on a rank of each stage, and by which rules."""
     encoder, record = workload.encoder_tokens, engine_of(question.engine)
     record.check_layout(workload.layout)
+    record.check_ranks(spec, workload.layout)
     if record.accounting is not None:
         kept = record.accounting(spec, workload.cache, question.engine_version)
         groups = kept.groups

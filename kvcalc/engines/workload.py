@@ -186,6 +186,7 @@ def _row(name: str, spec: ModelSpec, workload: Workload, kv_dtype: str | None) -
     found = engine_of(name)
     if found.accounting is not None:
         found.check_layout(workload.layout)
+        found.check_ranks(spec, workload.layout)
         accounting = found.accounting(spec, workload.cache, None)
         return _plain_row(spec, workload, accounting, found.version)
     cache = workload_cache(name, spec, workload, kv_dtype)

@@ -132,6 +132,22 @@ def test_a_rank_holds_what_the_plan_of_its_class_leaves_it(
     assert estimate(capsys, model, *asked)["cache"]["per_device_bytes"] == [rank, rank]
 
 
+@pytest.mark.parametrize(
+    ("model", "word"), [("gpt2", "no tensor-parallel plan"), ("gpt-oss-20b", "head")]
+)
+def test_a_model_that_no_plan_divides_is_refused_on_ranks(
+    capsys: pytest.CaptureFixture[str], model: str, word: str
+) -> None:
+    """GPT2LMHeadModel raises ValueError for tp_size=2; GptOssForCausalLM's plan is that of its head."""
+    with pytest.raises(SystemExit) as stop:
+        main(["estimate", model, "--engine", "transformers", "--tp", "2"])
+    assert stop.value.code == 2
+    assert word in capsys.readouterr().err
+    assert (
+        estimate(capsys, model, "--engine", "transformers", "--pp", "2")["engine"] == "transformers"
+    )
+
+
 def test_a_prefill_leaves_the_whole_context_allocated(capsys: pytest.CaptureFixture[str]) -> None:
     result = estimate(capsys, "mistral-7b-v0.1", "--engine", "transformers", "--context", "128k")
     # Mistral-7B-v0.1, 131,072 tokens, measured: 4095 positions shown, all of them allocated.

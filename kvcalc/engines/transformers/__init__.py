@@ -3,6 +3,7 @@
 from kvcalc.dtypes import CacheDtypes
 from kvcalc.engines.engine import Engine, Setting
 from kvcalc.engines.request import CapacityRequest
+from kvcalc.engines.transformers.ranks import no_ranks
 from kvcalc.engines.transformers.versions import NEWEST, written
 from kvcalc.memory.accounting import Accounting
 from kvcalc.spec.model import ModelSpec
@@ -26,4 +27,5 @@ ENGINE = Engine(
     serve=_serve,
     accounting=_accounting,
     memory="none",
+    no_ranks=no_ranks,
 )

@@ -4,8 +4,8 @@ Heads are divided where the plan cuts ``k_proj`` by columns and leaves them cut 
 gathers them ("colwise_gather_output": OLMo 2, MiniMax-M2, the fused matrix of Phi-3), or names no
 projection of attention (Hunyuan, AFMoE), every rank has all heads and caches all of them; so it is with
 recurrent states, whose projections are gathered or not named in every plan. Seen on two ranks of gloo:
-llama, gpt_neox and the attention of qwen3_next have half of the heads, phi3, olmo2 and gpt_oss all of
-them, and qwen3_next's states are whole. A class with no plan at all (GPT-2) raises ValueError.
+llama, gpt_neox and the attention of qwen3_next have half of the heads, phi3 and olmo2 all of them, and
+qwen3_next's states are whole. Weights follow the plan, too: what has none is refused by name.
 """
 
 from kvcalc.spec.model import ModelSpec
@@ -44,6 +44,28 @@ DIVIDED = frozenset((
     "video_llama_3", "video_llava", "vipllava", "voxtral", "voxtral_realtime",
     "voxtral_realtime_text",
 ))  # fmt: skip
+
+# Types without a plan, whose classes have none either: tp_plan="auto" raises ValueError.
+_NO_PLAN = frozenset((
+    "bart", "bert", "bitnet", "bloom", "electra", "falcon", "falcon_mamba", "gpt2", "gpt_bigcode",
+    "gpt_neo", "gptj", "m2m_100", "mamba", "mamba2", "mbart", "mllama", "mpt", "mt5", "opt", "pegasus",
+    "recurrent_gemma", "roberta", "rwkv", "stablelm", "t5", "whisper", "xlm-roberta", "xlstm", "zamba",
+    "zamba2",
+))  # fmt: skip
+# Types whose classes divide the head alone: gpt_oss on two ranks kept all of its layers on each.
+_HEAD_ALONE = frozenset(("bamba", "dbrx", "falcon_h1", "gpt_oss", "hunyuan_v1_dense", "lfm2"))
+
+
+def no_ranks(spec: ModelSpec) -> str | None:
+    """Why transformers does not divide a model among ranks; None where it does."""
+    if spec.model_type in _NO_PLAN:
+        return f"transformers has no tensor-parallel plan for model_type '{spec.model_type}'"
+    if spec.model_type in _HEAD_ALONE:
+        return (
+            f"transformers' tensor-parallel plan for model_type '{spec.model_type}' divides the head "
+            "alone: every rank holds all layers, so --tp saves nothing; leave it out"
+        )
+    return None
 
 
 def heads_are_divided(spec: ModelSpec) -> bool:

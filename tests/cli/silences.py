@@ -92,6 +92,11 @@ CANNOT_MATTER: dict[tuple[str, str, str], str] = {
     ("fit/*/together", "--batch", "*"): "the same: what each takes is a share that holds it",
     ("fit/*/together", "--context", "*"): "the same",
     ("capacity/sglang/tokens", "--pp", "ssm"): "a note has the bytes of a stage's states",
+    (
+        "capacity/*/table",
+        "--ctx-size",
+        "encoder",
+    ): "both are past the model's longest, which a note says",
     ("estimate/*", "--lengths", "encdec"): "another option is missing, and named",
 }
 
@@ -222,7 +227,7 @@ def sentences(value: Any) -> Iterator[str]:
 _MEANT = {
     "pp": ("pipeline", "one device", "among devices", "stages", "no device"),
     "tp": ("rank", "one device", "among devices", "does not divide", "tensor", "no device", "blocks of"),
-    "dp": ("among devices", "replica"), "audio": ("sound",), "video": ("frames",),
+    "dp": ("among devices", "replica", "one device"), "audio": ("sound",), "video": ("frames",),
     "images": ("tower", "image"), "lora-rank": ("adapters", "--max-loras"),
     "max-loras": ("adapters",), "lora-modules": ("adapters",), "fully-sharded-loras": ("adapters",),
     "engine-version": (" 0.24.0", "versions", "oldest", "releases", "those of"),

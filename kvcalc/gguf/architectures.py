@@ -75,7 +75,7 @@ _ROBERTA = Architecture(name="bert", norms=_BERT.norms, skipped_positions=2)
 
 # Model types that it has no architecture for (llama-arch.cpp, conversion/).
 ABSENT = frozenset((
-    "albert", "bart", "biogpt", "codegen", "ctrl", "diffllama", "electra", "flex_olmo", "glm5_next",
+    "albert", "bart", "biogpt", "codegen", "ctrl", "diffllama", "electra", "flex_olmo",
     "gpt_neo", "gptj", "helium", "hyperclovax", "jetmoe", "kolibri1", "longcat_flash", "m2m_100", "mbart",
     "nanochat", "olmo_hybrid", "openai-gpt", "opt", "ouro", "pegasus", "persimmon", "recurrent_gemma",
     "rwkv", "vaultgemma", "whisper", "xglm", "xlstm", "zamba", "zamba2",

@@ -7,8 +7,8 @@ from kvcalc.attention.mla import MultiHeadLatentAttention
 from kvcalc.engines.pooled import refuse_pools
 from kvcalc.errors import UnsupportedError
 from kvcalc.frozen import changed
+from kvcalc.gguf.model import architecture_of
 from kvcalc.spec import catalog
-from kvcalc.spec.file_spec import of_type
 from kvcalc.tensors import EVERY_TOKEN
 
 INDEXER = Indexer(index_n_heads=64, index_head_dim=128, index_topk=2048)
@@ -111,6 +111,6 @@ def test_engines_refuse_pooled_keys_by_name() -> None:
 def test_llama_cpp_has_the_architecture_and_its_file_is_not_accounted_for() -> None:
     # llama.cpp v0.5.0, llama-arch.cpp: glm5-next.
     with pytest.raises(
-        UnsupportedError, match="what llama.cpp's converter makes of model_type glm5_next"
+        UnsupportedError, match="makes of model_type glm5_next is not accounted for"
     ):
-        of_type(catalog.load("glm-5.3-flash"), "q4_k_m")
+        architecture_of(catalog.load("glm-5.3-flash"))

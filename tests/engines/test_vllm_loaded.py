@@ -110,6 +110,37 @@ def test_scales_of_fp8_blocks_are_packed_on_blackwell(gpu: str, grown: int) -> N
     assert sum(each.bytes for each in found.after) == grown
 
 
+def _blocks(rows: int, columns: int) -> Any:
+    stated = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [rows, columns],
+    }
+    config = vllm_loaded.REAL["qwen3-32b"] | {"quantization_config": stated}
+    return spec_from_config(config, "x", "made").spec
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 128), (128, 64)])
+def test_blocks_that_are_no_squares_keep_their_sides(rows: int, columns: int) -> None:
+    """fp8_utils.py, create_fp8_scale_parameter: a float32 for 64 x 128. Matrices have 64 layers x 5,120 x
+    (2 x 8,192 + 2 x 1,024 + 3 x 25,600) = 31,205,621,760 numbers, 3,809,280 blocks of two bytes in the
+    files; nothing is packed for DeepGEMM, whose blocks are 128 x 128.
+    """
+    found = loaded(_blocks(rows, columns), "checkpoint", Layout(), None, find("b200"))
+    assert isinstance(found, Loaded)
+    reasons = {each.name: each.bytes for each in found.reasons}
+    assert reasons["scales in float32"] == 2 * 3_809_280
+    assert not found.after
+
+
+def test_each_side_of_a_block_is_held_to_its_ranks() -> None:
+    """fp8_utils.py, validate_fp8_block_shape: a rank's 3,200 of down_proj's 25,600 numbers are whole
+    blocks of 128, not of 256; its rows are not cut."""
+    assert loaded(_blocks(256, 128), "checkpoint", Layout(8), None, None)
+    with pytest.raises(UnsupportedError, match="blocks of 128 x 256"):
+        loaded(_blocks(128, 256), "checkpoint", Layout(8), None, None)
+
+
 def test_biases_of_gpt_oss_are_float32_on_amd() -> None:
     # oracle/mxfp4.py, AITER_MXFP4_BF16 and TRITON: 32 experts of 2 x 3,072 and 3,072 (2,880 padded to 256)
     # in 24 layers, two bytes more each.

@@ -37,8 +37,7 @@ def format_of(row: Row, inner: int, by: Mapping[str, str]) -> Format:
                 f"{row.name}: blocks of {format.tile} x {format.tile} are not cut, and a rank's inner "
                 f"width is {inner} (compressed_tensors_moe): fewer tensor ranks, or --expert-parallel"
             )
-        tile = gcd(format.tile, inner) if inner else format.tile
-        return changed(format, tile=tile, tile_columns=0, tile_bytes=4)
+        return _tiled(row, format, inner)
     if format.name.startswith(("fp8+", "int8+")):
         return one_scale(row, inner, by)
     if format.name in _CHANNEL:
@@ -58,6 +57,20 @@ def format_of(row: Row, inner: int, by: Mapping[str, str]) -> Format:
             return changed(format, once_bytes=2 if row.weight.tensor.fused > 1 else 4)
         return changed(format, once_bytes=0 if row.name.endswith(FUSED) else 16)
     return format
+
+
+def _tiled(row: Row, format: Format, inner: int) -> Format:
+    """Blocks whose scales are float32; of experts, smaller where a rank's inner width cuts them."""
+    columns = format.tile_columns or format.tile
+    if columns == format.tile:
+        tile = gcd(format.tile, inner) if inner else format.tile
+        return changed(format, tile=tile, tile_columns=0, tile_bytes=4)
+    if inner % format.tile or inner % columns:
+        raise UnsupportedError(
+            f"{row.name}: what vLLM makes of blocks of {format.tile} x {columns} where a rank's inner "
+            f"width is {inner} was not built here: fewer tensor ranks, or --expert-parallel"
+        )
+    return changed(format, tile_bytes=4)
 
 
 def one_scale(row: Row, inner: int, by: Mapping[str, str]) -> Format:
@@ -103,16 +116,18 @@ def check_blocks(row: Row, ranks: int) -> None:
     """Refuse blocks of a linear layer that tensor ranks would cut (quantization/fp8.py,
     validate_fp8_block_shape). Rows of what is one layer there, Q with K and V, gate with up, may be cut
     (layers/linear.py, _maybe_allow_fp8_block_shape_mismatch). Raises UnsupportedError."""
-    tile, shard = row.stored.format.tile, row.weight.tensor.shard
-    if ranks == 1 or not tile or shard is None:
+    format, shard = row.stored.format, row.weight.tensor.shard
+    if ranks == 1 or not format.tile or shard is None:
         return
     if shard.axis == 0 and row.name.split(".")[-2] in _ONE_LAYER:
         return
+    columns = format.tile_columns or format.tile
+    tile = columns if shard.axis else format.tile
     for part in shard.parts:
         if (share := part.per_rank(ranks)) % tile:
             raise UnsupportedError(
-                f"{row.name}: vLLM does not cut blocks of {tile} x {tile}, and a rank's share is {share}: "
-                "fewer tensor ranks"
+                f"{row.name}: vLLM does not cut blocks of {format.tile} x {columns}, and a rank's "
+                f"share is {share}: fewer tensor ranks"
             )
 
 

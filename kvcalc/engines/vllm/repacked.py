@@ -40,7 +40,12 @@ def deep_gemm(format: Format, shape: tuple[int, ...]) -> int:
 
     shape: [rows, numbers of a row], in whole multiples of 64 and of 128; any other is not DeepGEMM's.
     """
-    if len(shape) != 2 or format.tile != 128 or format.tile_bytes < 2:
+    if (
+        len(shape) != 2
+        or format.tile != 128
+        or format.tile_bytes < 2
+        or format.tile_columns not in (0, 128)
+    ):
         return 0
     rows, numbers = shape
     if rows % 64 or numbers % 128:

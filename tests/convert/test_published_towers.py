@@ -36,6 +36,8 @@ BY_HAND = {
     # 18,668,736 tiles of the layers' matrices but o_proj; of its modules' 48,576, 48,000 are explained.
     "mimo-v2-flash": 309_785_318_400,
     # A gate of 2,048 weights and a bias.
+    # Towers of 989,721,600, which were not read.
+    "mimo-v2.5": 310_775_040_000,
     "ouro-1.4b": 1_434_652_673,
     "ouro-2.6b": 2_667_974_657,
 }

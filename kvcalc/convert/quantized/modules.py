@@ -101,7 +101,8 @@ def modules(spec: ModelSpec, model_type: str) -> Iterator[Module]:
                 continue
             rule = rule_name((group.prefix + tensor.name).replace("encoder.layers.{}.", "encoder."))
             paths = table.get(rule) or own.get(rule) or _common().get(rule, ())
-            paths = (*(f"model.layers.{{}}.{path}" for path in beside.get(rule, ())), *paths)
+            # The class's names first: adapters are called after them.
+            paths = (*paths, *(f"model.layers.{{}}.{path}" for path in beside.get(rule, ())))
             if own is _KIMI_K3 and rule in _KIMI_K3_PLAIN:
                 tensor = changed(tensor, quantised=False)
             stars = any("*" in path for path in paths)

@@ -4,7 +4,7 @@ from typing import Any
 
 from kvcalc.deployment.accelerator import Accelerator
 from kvcalc.deployment.answer import Fit, FitRequest, step_of
-from kvcalc.deployment.fit import fit, numbers
+from kvcalc.deployment.fit import answered
 from kvcalc.deployment.hardware import catalogue
 from kvcalc.deployment.notes import notes_for
 from kvcalc.deployment.overhead import was_measured
@@ -69,10 +69,8 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
                  device.name if advise else "")  # fmt: skip
         if rules not in known:
             try:
-                known[rules] = (
-                    fit(planner, device, request) if advise
-                    else numbers(planner, planner.on(device, request))
-                )  # fmt: skip
+                here = planner.on(device, request)
+                known[rules] = answered(planner, here, planner.spec.name, advise)
             except UnsupportedError as error:
                 known[rules] = error
         found = known[rules]
@@ -86,4 +84,4 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
         first, reason = refused[0]
         others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
         note = (*note, others)
-    return [changed(one, notes=(*notes_for(planner.spec, one), *note)) for one in fits]
+    return [changed(one, notes=(*one.notes, *notes_for(planner.spec, one), *note)) for one in fits]

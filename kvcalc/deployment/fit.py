@@ -20,14 +20,17 @@ def fit(
     Raises UnsupportedError where the layout does not divide the model, or the engine does not run on
     the device.
     """
-    here = planner.on(device, request)
+    answer = answered(planner, planner.on(device, request), model or planner.spec.name, advise)
+    return changed(answer, notes=(*answer.notes, *notes_for(planner.spec, answer)))
+
+
+def answered(planner: Planner, here: Server, model: str, advise: bool) -> Fit:
+    """The same without the notes that say what was assumed: why a server does not start stands there."""
     answer = numbers(planner, here)
     if answer.verdict == "does not fit" and advise:
-        changes = tuple(changes_for(planner, answer, model or planner.spec.name))
-        answer = changed(answer, changes=changes)
+        answer = changed(answer, changes=tuple(changes_for(planner, answer, model)))
     stop = here.stops() or here.stops(1)
-    notes = (*((stop,) if stop else ()), *notes_for(planner.spec, answer))
-    return changed(answer, notes=notes)
+    return changed(answer, notes=(stop,) if stop else ())
 
 
 def numbers(planner: Planner, here: Server) -> Fit:

@@ -13,8 +13,9 @@ _USUAL = ((256, "on GPUs below 70 GiB and A100"), (1024, "on larger ones"))
 
 
 def refusal(plan: Plan, num_blocks: int, requests: int) -> str | None:
-    """Why the server stops with that many requests at once, and what helps; None where it starts."""
-    if not _counts(plan) or requests <= num_blocks:
+    """Why the server stops with that many requests at once, and what helps; None where it starts, and
+    where there is no block: nothing fits then."""
+    if not _counts(plan) or requests <= num_blocks or not num_blocks:
         return None
     return (
         f"vLLM does not start: {requests:,} requests at once (max_num_seqs) are more than the "

@@ -29,6 +29,8 @@ _IRRELEVANT = re.compile(
     r"|feed_forward_length|leading_dense_block_count|interleave_moe_layer_step|moe_every_n_layers"
     r"|moe_latent_size|full_attention_interval|attention\.recurrent_layers|swiglu_clamp_(exp|shexp)"
     r"|activation_sparsity_scale|altup\.(active_idx|num_inputs)|embedding_length_per_layer_input"
+    # Which layers an image's features join on their way: they have no tensors of their own there.
+    r"|n_deepstack_layers|deepstack_mapping"
     r"|experts_per_group|pooling_type|dense_2_feat_(in|out)|dense_3_feat_(in|out)"
 )
 

@@ -79,9 +79,15 @@ def everywhere(planner: Planner, request: FitRequest, advise: bool) -> list[Fit]
         else:
             fits.append(changed(found, device=device))
     if not fits and refused:
-        raise refused[0][1]
+        raise _most_said([error for _, error in refused])
     if refused:
         first, reason = refused[0]
         others = f"not this model on {len(refused)} others, {first.name} among them: {reason}"
         note = (*note, others)
     return [changed(one, notes=(*one.notes, *notes_for(planner.spec, one), *note)) for one in fits]
+
+
+def _most_said(errors: list[UnsupportedError]) -> UnsupportedError:
+    """The refusal of most accelerators: what one of them lacks is not why none runs the model."""
+    said = [str(error) for error in errors]
+    return max(errors, key=lambda error: said.count(str(error)))

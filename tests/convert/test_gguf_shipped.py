@@ -19,8 +19,11 @@ from kvcalc.memory.weights import ledger, summarise
 from kvcalc.spec.catalog import load
 from tests.gguf.headers import keys_of, with_tensors, write
 
-# Gemma 4 is read key by key; the others are told by their tensors.
+# Gemma 4 and Qwen3-VL, whose converter writes n_deepstack_layers (conversion/qwen3vl.py), are read key by
+# key; the others are told by their tensors.
 MODELS = (
+    "qwen3-vl-2b",
+    "qwen3-vl-235b-a22b",
     "gemma-4-12b",
     "gemma-4-26b",
     "gemma-4-31b",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.cli.fit import fit as command
 from kvcalc.deployment.answer import Fit, FitRequest
@@ -245,6 +246,12 @@ def test_exit_status(gpu: str, status: int, capsys: pytest.CaptureFixture[str]) 
 def test_all_accelerators(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(models=["llama-3-8b"], gpus="all", format=format) == 0
     assert "rtx-4090" in capsys.readouterr().out
+
+
+def test_what_no_accelerator_runs_is_refused_for_the_models_own_reason() -> None:
+    """Not for what the first of the catalogue lacks, a Titan V's compute capability of 7.0."""
+    with pytest.raises(UnsupportedError, match="pooled over 4 tokens"):
+        kvcalc.fit("glm-5.3-flash", gpus="all")
 
 
 @pytest.mark.parametrize(

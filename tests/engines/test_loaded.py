@@ -78,6 +78,9 @@ def test_without_a_gpu_the_kernels_are_named() -> None:
 def test_a_model_without_a_class_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"vLLM 0\.33\.0 has no class for model_type t5"):
         loaded(load("t5-base"), "bf16", Layout(), None, None)
+    # models/nanbeige.py of SGLang 0.5.23.
+    with pytest.raises(UnsupportedError, match=r"model_type nanbeige .*--engine sglang runs it"):
+        loaded(load("nanbeige4.2-3b"), "bf16", Layout(), None, None)
     with pytest.raises(UnsupportedError, match=r"compute capability 8\.0 on"):
         loaded(load("gpt-oss-20b"), "checkpoint", Layout(), None, find("t4"))
 

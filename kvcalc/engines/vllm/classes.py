@@ -161,6 +161,8 @@ ABSENT: dict[str, str] = {
     "nanbeige": "its Transformers backend takes it, whose caches of loops were not read",
     "mllama_text_model": "its last release with one is 0.10.2",
 }  # fmt: skip
+# Of these, what another server has a class for.
+_SERVED = dict.fromkeys(("nanbeige", "spark2_5"), "sglang")
 
 
 def check_class(spec: ModelSpec, version: str | None) -> None:
@@ -172,5 +174,5 @@ def check_class(spec: ModelSpec, version: str | None) -> None:
     if kind in ABSENT and version is None:
         raise UnsupportedError(
             f"{spec.name}: vLLM 0.33.0 has no class for model_type {kind} ({ABSENT[kind]}); "
-            "--engine transformers runs it"
+            f"--engine {_SERVED.get(kind, 'transformers')} runs it"
         )

@@ -14,7 +14,9 @@ from kvcalc.report.answers import answer
 
 _Gpu = Annotated[
     list[str] | None,
-    options.gpu_option("The accelerator: h100, rtx-4090, mi300x, ...; several: several devices."),
+    options.gpu_option(
+        "The accelerator: h100, rtx-4090, 2xrtx-3090, ...; several: several devices."
+    ),
 ]
 _Gpus = Annotated[
     str | None,
@@ -100,8 +102,9 @@ def fit(
     """Does it fit, how far does it go, and what would help.
 
     The longest context, the largest batch, the fewest devices. Several models or a pattern: which of
-    them fit, in which format of the weights, how far; --together, whether all of them do at once. Exit
-    status 1 where nothing fits.
+    them fit, in which format of the weights, how far; --together, whether all of them do at once. 'tight'
+    is what fits unless what an engine takes beside is at the upper end of what is known of it, or where a
+    part of that is not predicted. Exit status 1 where nothing fits.
 
     Example: kvcalc fit llama-3-70b --gpu h100 --tp 4 --context 32k --batch 16
     """

@@ -43,7 +43,8 @@ def count_of(tensors: Iterable[StoredTensor]) -> int:
 
 def wrong_file(path: str, message: str, line: int = 0, column: int = 0) -> SpecError:
     """The error about a file whose content is wrong."""
-    return SpecError(f"{path}: {message}", (Problem("KV101", path, line, column, "", message),))
+    place = f"{path}:{line}:{column}" if line else path
+    return SpecError(f"{place}: {message}", (Problem("KV101", path, line, column, "", message),))
 
 
 def json_object(data: bytes, path: str, what: str, most: int = 1 << 30) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def question_of(
         engine_version=request.engine_version,
         compute_capability=device.sm,
         step=step_of(device, request),
+        requests=request.max_num_seqs,
     )
     question: Any = record.served(setting)
     if record.share_of == "free":

@@ -79,7 +79,10 @@ def changing_nothing(
 def about(engine: str, word: str) -> str:
     """What an engine's flag is about, as its help has it: ``number format of recurrent states``."""
     text = flags_of(engine_of(engine).flags)[word].help.partition(" (")[0].partition(":")[0]
-    return text[:1].lower() + text[1:].rstrip(".")
+    first = text.partition(" ")[0]
+    # A word in capitals keeps them: MTP.
+    lowered = text if first[1:2].isupper() else text[:1].lower() + text[1:]
+    return lowered.rstrip(".")
 
 
 def as_said(word: str, value: object) -> str:

@@ -109,11 +109,13 @@ class Server:
             return False
 
     def stops(self, end: int = 0) -> str | None:
-        """Why the engine's server does not start with the requests of its step, and what helps."""
-        step = step_of(self.device, self.request)
-        if step is None or self.request.eager:
+        """Why the engine's server does not start with the requests of its step, or does not run so many
+        at once where it has no step, and what helps."""
+        if self.request.eager:
             return None
-        return self.rules.stops(min(room[end] for room in self.room), step.requests)
+        step = step_of(self.device, self.request)
+        requests = self.request.sequences if step is None else step.requests
+        return self.rules.stops(min(room[end] for room in self.room), requests)
 
     def longest_context(self, end: int = 0) -> int | None:
         """The longest context at which the whole batch fits; None: any.

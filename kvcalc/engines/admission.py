@@ -37,7 +37,8 @@ class Admission:
         raise NotImplementedError
 
     def stops(self, memory: int, requests: int) -> str | None:
-        """Why its server does not start where it may run so many requests at once, and what helps."""
+        """Why its server does not start where it may run so many requests at once, or does not run
+        so many whatever the memory, and what helps."""
         return None
 
 

@@ -58,7 +58,8 @@ class Batch:
 class Setting:
     """A server for a workload. kv_dtype: in the engine's words; None leaves it its default.
 
-    step: tokens and requests of a step; None where no device decides them.
+    step: tokens and requests of a step; None where no device decides them. requests: that run at once
+    at most, as asked; None where the engine chooses.
     """
 
     workload: Workload
@@ -66,6 +67,7 @@ class Setting:
     engine_version: str | None = None
     compute_capability: int | None = None
     step: Batch | None = None
+    requests: int | None = None
 
     def request(self, kind: type[F], words: str, **given: Any) -> F:
         """An engine's request: the workload's length, its cache's format, the ranks, the release.

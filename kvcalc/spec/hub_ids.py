@@ -154,7 +154,12 @@ def near(name: str) -> str:
     found = ""
     for entry in entries():
         own, own_size = _words(entry.id), _size(entry.id)
-        whole = len(own) if len(own) > 2 and own_size == size and _within(own, asked) else 0
+        whole = 0
+        if own_size == size:
+            if len(own) > 2 and _within(own, asked):
+                whole = len(own)
+            elif len(asked) > 2 and own[: len(asked)] == asked:
+                whole = len(asked)  # the same name with its format behind it
         pairs = zip(own, asked, strict=False)
         same = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(own), len(asked)))
         if not whole and same < 2:

@@ -40,7 +40,7 @@ def after(**changed: object) -> bytes:
 
 
 HOSTILE = {
-    "not JSON": (b"{]", "is not JSON"),
+    "not JSON": (b"{]", ":1:2: the header is not JSON"),
     "not an object": (b"[1, 2]", "not a JSON object"),
     "not UTF-8": (b'{"\xff": 1}', "not UTF-8"),
     "deep": (b"[" * 100_000, "nested too deeply"),

@@ -332,6 +332,22 @@ def test_sglang_takes_a_share_of_its_own() -> None:
     assert not any("vLLM chooses" in note for note in answer.notes)
 
 
+def test_a_drafting_sglang_runs_48_or_as_many_as_it_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three states a request, and one set of the drafts' states, of which SGLang 0.5.23 makes 48
+    (speculative_hook.py; kv_cache_configurator.py, capped_reqs)."""
+    line = "fit qwen3.5-35b-a3b --dtype fp8 --gpu h100 --tp 2 --context 32k --engine sglang"
+    drafting = (*line.split(), "--speculative-tokens", "2", "--batch")
+    status, out, _ = said_by(capsys, *drafting, "32")
+    assert (status, "32k tokens           48 requests" in out) == (0, True)
+    assert "whatever memory there is" not in out
+    status, out, _ = said_by(capsys, *drafting, "60")
+    assert status == 1
+    assert "60 requests at once: where it drafts SGLang runs 48, whatever memory there is" in out
+    assert said_by(capsys, *drafting, "60", "--max-num-seqs", "60")[0] == 0
+
+
 def test_llama_cpp_s_own_table_asks_whether_it_runs_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

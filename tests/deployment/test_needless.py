@@ -6,6 +6,7 @@ import kvcalc
 from kvcalc.convert.beside import Drafting
 from kvcalc.deployment.everywhere import Everywhere
 from kvcalc.deployment.hardware import find
+from kvcalc.deployment.needless import about
 from kvcalc.deployment.question import FitQuestion, fit_answer
 from kvcalc.deployment.where import Where
 from kvcalc.memory.workload import Asked
@@ -41,6 +42,8 @@ def test_graphs_that_are_not_counted_are_said(engine: str, capsys: Capture) -> N
     [
         ("qwen3-8b --gpu h100 --speculative-tokens 3", "--speculative-tokens", "draft tokens per step"),
         ("qwen3-30b-a3b --gpu h100 --expert-parallel", "--expert-parallel", "experts among ranks"),
+        ("qwen3.5-4b --gpu h100 --speculative-tokens 2 --mtp-layers 1", "--mtp-layers",
+         "layers that draft"),
         ("qwen2.5-vl-7b --gpu h100 --mm-encoder-tp-mode data", "--mm-encoder-tp-mode",
          "towers on tensor ranks"),
         ("mamba-2.8b --gpu h100 --context 3000", "--context", "no layer keeps more for more tokens"),
@@ -67,6 +70,11 @@ def test_fit_says_what_changes_nothing(line: str, option: str, about: str, capsy
     assert said in out
     assert out.count("changes nothing") == 1
     assert said in run(capsys, "fit", *line.split(), "--format", "json")[1]
+
+
+def test_a_word_in_capitals_keeps_them() -> None:
+    assert about("sglang", "mtp_layers").startswith("MTP layers")
+    assert about("vllm", "kv_dtype").startswith("number format")
 
 
 def test_on_every_device_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,8 @@ def test_a_shipped_name_reads_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
         ("x/Mixtral-8x7B-tune", "mixtral-8x7b"),
         ("x/DeepSeek-V3-tune", "deepseek-v3"),
         ("x/SmolLM2-500M", "smollm2-360m"),
+        ("zai-org/GLM-5.3-Flash", "glm-5.3-flash"),
+        ("x/GLM-5.3", "glm-5.3"),
     ],
 )
 def test_the_nearest_shape_is_of_the_family_and_the_size(name: str, nearest: str) -> None:

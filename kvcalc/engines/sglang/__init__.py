@@ -13,7 +13,10 @@ from kvcalc.spec.model import ModelSpec
 
 
 def _serve(setting: Setting) -> SglangFlags:
-    return setting.request(SglangFlags, "SGLang", state_dtype=setting.workload.cache.state)
+    return setting.request(
+        SglangFlags, "SGLang", state_dtype=setting.workload.cache.state,
+        max_num_seqs=setting.requests,
+    )  # fmt: skip
 
 
 def _capacity(spec: ModelSpec, request: SglangFlags) -> CapacityResult:

@@ -1,4 +1,4 @@
-"""SGLang admits whole pages of each pool, and three states a request."""
+"""SGLang admits whole pages of each pool, three states a request, and one set of its drafts' states."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,7 +8,7 @@ from kvcalc.engines.result import CapacityResult
 from kvcalc.engines.sglang.flags import SglangFlags
 from kvcalc.engines.sglang.holding import hold
 from kvcalc.engines.sglang.pool import capacity
-from kvcalc.engines.sglang.states import SLOTS_PER_REQUEST
+from kvcalc.engines.sglang.states import DRAFT_STATES, SLOTS_PER_REQUEST, running_requests
 from kvcalc.memory.inventory import groups_of
 from kvcalc.spec.model import ModelSpec
 from kvcalc.tensors import Chunk, Window
@@ -25,10 +25,28 @@ class SglangAdmission(Pools[SglangFlags]):
                    if isinstance(tensor.extent, Window | Chunk)]  # fmt: skip
         for pool in result.caches:
             cells = pool.cells or 0
-            if pool.type == "recurrent":
+            if pool.name == DRAFT_STATES:
+                yield Fraction(
+                    cells
+                )  # a running request has one (memory_pool.py, intermediate_ssm)
+            elif pool.type == "recurrent":
                 yield Fraction(cells // SLOTS_PER_REQUEST)
             elif pool.name == "window":
                 longest = min(context_tokens, max(windows, default=context_tokens))
                 yield Fraction(cells, up(longest, page))
             else:
                 yield Fraction(cells, up(context_tokens, page))
+
+    def stops(self, memory: int, requests: int) -> str | None:
+        """A drafting server makes its drafts' states for the requests that it may run at once."""
+        asked, states = (
+            self.question,
+            any(group.slot == "recurrent" for group in groups_of(self.spec)),
+        )
+        most = running_requests(asked)
+        if not (states and asked.speculative_tokens and most and most < requests):
+            return None
+        return (
+            f"{requests} requests at once: where it drafts SGLang runs {most}, whatever memory there is; "
+            f"--max-num-seqs {requests} (its --max-running-requests) lets it run more"
+        )

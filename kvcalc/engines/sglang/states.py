@@ -15,6 +15,7 @@ SLOTS_PER_REQUEST = 3
 
 # What the server takes for --max-running-requests when it drafts (speculative_hook.py).
 RUNNING_WITH_DRAFTS = 48
+DRAFT_STATES = "draft states"
 
 
 @frozen
@@ -84,5 +85,5 @@ def state_caches(layers: Layers, slots: Slots) -> Iterator[Cache]:
             for channels, columns, size, overlap in layers.convolutions
         )
         r, s = windows * requests, layers.temporal_bytes * requests * drafts
-        yield Cache(name="draft states", type="recurrent", layers=layers.state_layers,
+        yield Cache(name=DRAFT_STATES, type="recurrent", layers=layers.state_layers,
                     cells=slots.requests, r_bytes=r, s_bytes=s, bytes=r + s)  # fmt: skip

@@ -28,6 +28,11 @@ def _edges(least: int, most: int) -> Mapping[str, Any]:
 # mlx-vlm's issue 1175 quotes Qwen2.5-VL-7B-Instruct's. There is no file for video beside it, so that
 # transformers 5.23.0 takes the images' for it (video_processing_utils.py, get_video_processor_dict).
 _QWEN2 = Published("preprocessor_config.json", {"min_pixels": 3136, "max_pixels": 12845056})
+# Qwen2.5-Omni-7B's file, as four programs that read it quote it, and a fine-tuned model's: sound of 300 s,
+# where the extractor's class has 30. Videos have the processor's own bounds, whatever the file says.
+_QWEN2_OMNI: Mapping[Kind, Published] = {
+    "image": _QWEN2, "audio": Published("preprocessor_config.json", {"chunk_length": 300})
+}  # fmt: skip
 # Qwen3-VL-2B-Instruct's as transformers prints it, and the files of Qwen3.5-2B-Base, Qwen3.6-35B-A3B-FP8
 # and Qwen3.8-27B, as programs that read them quote them: the same in all four.
 _QWEN3 = Published("preprocessor_config.json", _edges(65536, 16777216))
@@ -65,6 +70,7 @@ _PHI3_5 = Published("preprocessor_config.json", {"num_crops": 4})
 _MODELS: Mapping[str, Mapping[Kind, Published]] = {
     "Qwen/Qwen2-VL-": {"image": _QWEN2, "video": _QWEN2},
     "Qwen/Qwen2.5-VL-": {"image": _QWEN2, "video": _QWEN2},
+    "Qwen/Qwen2.5-Omni-": _QWEN2_OMNI,
     "Qwen/Qwen3-VL-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
     "Qwen/Qwen3.5-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
     "Qwen/Qwen3.6-": {"image": _QWEN3, "video": _QWEN3_VIDEO},
@@ -112,6 +118,7 @@ _CONFIGS: Mapping[str, Mapping[str, Any]] = {
 _TYPES: Mapping[str, tuple[str, Mapping[Kind, Published]]] = {
     "qwen2_vl": ("Qwen2-VL", {"image": _QWEN2, "video": _QWEN2}),
     "qwen2_5_vl": ("Qwen2.5-VL", {"image": _QWEN2, "video": _QWEN2}),
+    "qwen2_5_omni": ("Qwen2.5-Omni", _QWEN2_OMNI),
     **dict.fromkeys(
         ("qwen3_vl", "qwen3_vl_moe"), ("Qwen3-VL", {"image": _QWEN3, "video": _QWEN3_VIDEO})
     ),

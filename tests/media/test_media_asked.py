@@ -98,13 +98,22 @@ def test_a_shipped_model_is_asked_as_it_is_published() -> None:
         ("llava-v1.6-mistral-7b", 1948), ("llava-onevision-0.5b", 7269),
         # Thirteen tiles of 64 and 81 places; rows of 64 patches; 86 x 48 patches, merged by four.
         ("smolvlm-256m", 832), ("smolvlm-500m", 832), ("smolvlm2-2.2b", 1053),
-        ("pixtral-12b", 2304), ("kimi-vl-a3b", 1032),
+        ("pixtral-12b", 2304), ("kimi-vl-a3b", 1032), ("qwen2.5-omni-7b", 2691),
     ],
 )  # fmt: skip
 def test_shipped_models_have_their_published_settings(model: str, tokens: int) -> None:
     """1920x1080, counted by transformers 5.23.0's processors, set as the model's files are."""
     (item,) = kvcalc.estimate(model, images="1x1920x1080").workload.media
     assert item.tokens == tokens
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(30, 750), (90, 2250), (400, 7500)])
+def test_omni_hears_300_seconds_as_it_is_published(seconds: int, tokens: int) -> None:
+    """25 tokens a second, as Qwen's report has them; the extractor's class stops after 30 s."""
+    answer = kvcalc.estimate("qwen2.5-omni-7b", audio=f"{seconds}s")
+    (item,) = answer.workload.media
+    assert item.tokens == tokens
+    assert any("of 400s of sound 300s" in note for note in answer.assumptions) == (seconds == 400)
 
 
 def test_each_processor_of_one_file_has_its_own_settings(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from kvcalc.convert.ignored import is_ignored
 from kvcalc.convert.limits import Limits, limits_of
 from kvcalc.errors import Problem, SpecError, UnsupportedError
+from kvcalc.names import listed, meant
 from kvcalc.spec.layers import MAX_LAYERS
 
 # No dimension of a model comes near; 10^30 layers are a typing error or an attack.
@@ -396,9 +397,11 @@ class Config:
                 continue
             # A number of things that is zero is a feature that is off.
             if value != 0 and _STRUCTURAL.search(key.lower()):
+                near = meant(key, [name for name in self._defaults if name not in self._values])
+                instead = f" (did you mean {listed(near)}?)" if near else ""
                 refused[key] = (
-                    f"transformers' {self._class or self.model_type} has no such field, and by its "
-                    f"name it could change the model's tensors"
+                    f"transformers' {self._class or self.model_type} has no such field{instead}, and by "
+                    f"its name it could change the model's tensors"
                 )
                 continue
             ignored.append(key)

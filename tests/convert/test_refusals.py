@@ -38,6 +38,17 @@ def test_unaccounted_fields_are_unsupported(change: dict[str, Any], words: list[
     assert all(word in error.value.message for word in words)
 
 
+def test_a_slip_of_a_field_is_told_what_it_means() -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
+    with pytest.raises(
+        UnsupportedError, match=r"field \(did you mean num_key_value_heads\?\), and"
+    ):
+        convert(config | {"num_key_value_head": 8})
+    with pytest.raises(UnsupportedError) as error:  # what is there is not meant again
+        convert(LLAMA | {"num_key_value_head": 8})
+    assert "did you mean" not in error.value.message
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [

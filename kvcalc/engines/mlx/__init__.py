@@ -18,6 +18,10 @@ _NOT_COUNTED = (
     "weights and caches (at the prefill's peak) alone: what mlx's graph of a step of 2,048 tokens takes "
     "beside them is not predicted; leave a GiB or two"
 )
+_TEXT_ALONE = (
+    "; mlx-lm reads text alone: the towers of vision and sound, which it drops, are counted in bf16 and "
+    "not in its own types"
+)
 # As people convert models, widest first.
 _WEIGHTS = ("bf16", "mlx-8bit", "mlx-6bit", "mlx-5bit", "mlx-4bit", "mlx-3bit")
 
@@ -77,7 +81,7 @@ def _takes(version: str | None) -> tuple[Item, ...]:
 
 
 def _share(spec: ModelSpec, device: Device, layout: Layout, requests: int | None) -> Share:
-    return Share(of=Fraction(1), note=_NOT_COUNTED)
+    return Share(of=Fraction(1), note=_NOT_COUNTED + (_TEXT_ALONE if spec.towers else ""))
 
 
 def _runs_on(device: Device, version: str | None) -> str | None:

@@ -173,7 +173,10 @@ def assumptions(
             kv_dtype=next((each for each in kv_dtypes if each != "bf16"), "bf16"),
         )  # fmt: skip
         _, notes = choose_workload(spec, asked)
-        found |= dict.fromkeys(f"{spec.name}: {note}" for note in (*notes, *variant.notes))
+        name = f"{spec.name}: "
+        found |= dict.fromkeys(
+            note if note.startswith(name) else name + note for note in (*notes, *variant.notes)
+        )
     return tuple(found)
 
 

@@ -111,6 +111,11 @@ def test_a_size_that_makes_no_sense(capsys: Capture, word: str, said: str) -> No
     assert said in err
 
 
+def test_a_note_names_its_model_once(capsys: Capture) -> None:
+    _, out, _ = run(capsys, "nanbeige4.2-3b", "gpt2", "--context", "1k")
+    assert "- nanbeige4.2-3b: the config itself was not read" in out
+
+
 def test_a_changed_field_stands_beside_the_model(capsys: Capture) -> None:
     field = "blocks.decoder.attention.num_key_value_heads=4"
     _, out, _ = run(capsys, "llama-3-8b", "--set", field, "--format", "csv")

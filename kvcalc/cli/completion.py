@@ -43,7 +43,7 @@ def one_of(names: Iterable[str]) -> Completer:
     """One of these names."""
 
     def complete(incomplete: str) -> list[str]:
-        return list(names)
+        return list(dict.fromkeys(names))
 
     return complete
 

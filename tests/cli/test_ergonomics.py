@@ -179,6 +179,7 @@ def complete(
         ("estimate x --attention mq", ["mqa"]),
         ("compare x --attention gqa,m", ["gqa,mha", "gqa,mqa", "gqa,mla"]),
         ("estimate x --dtype nv", ["nvfp4"]),
+        ("estimate x --dtype q4_", ["q4_1", "q4_0", "q4_k_s", "q4_k_m"]),
         ("estimate x --state-dtype f", ["fp32", "fp16", "fp8"]),
         ("estimate x --kv-dtype q8", ["q8_0"]),
         # bash breaks a word at a colon, and puts the answer after it.

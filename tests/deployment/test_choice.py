@@ -155,6 +155,7 @@ def test_programs_that_run_llama_cpp_are_not_given_its_command(capsys: Capture) 
     out = capsys.readouterr().out
     assert "llama-server" not in out
     assert "not Ollama's defaults" in out
+    assert ", Ollama (llama.cpp v0.5.0)\n" in out  # whose release it is
 
 
 def test_nothing_fits(capsys: Capture) -> None:

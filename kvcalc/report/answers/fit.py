@@ -80,8 +80,12 @@ def _headline(fit: Fit) -> str:
 
 
 def by_engine(found: Fit | Choices | Together) -> str:
-    """``, vLLM 0.33.0``: whose pages are counted; nothing for the logical need."""
-    return "" if found.version is None else f", {found.request.engine_words} {found.version}"
+    """``, vLLM 0.33.0``, ``, Ollama (llama.cpp v0.5.0)``: whose pages are counted; nothing for the
+    logical need."""
+    if found.version is None:
+        return ""
+    words, runs = found.request.engine_words, found.request.record.runs
+    return f", {words} ({runs} {found.version})" if runs else f", {words} {found.version}"
 
 
 def _device_rows(fit: Fit, device: Device) -> Iterator[tuple[Cell, ...]]:

@@ -9,6 +9,7 @@ from kvcalc.deployment.hardware import find, of_size
 from kvcalc.errors import UsageError
 from kvcalc.frozen import changed, frozen
 from kvcalc.memory.layout import Layout
+from kvcalc.units import parse_memory
 
 # '2x3090', 'rtx-3090 x 2'
 _COUNT = re.compile(r"([1-9]\d{0,2}) ?[x×*] ?(?=[a-z\d])(.+)|(.+?) [x×*] ?([1-9]\d{0,2})", re.I)
@@ -115,7 +116,13 @@ class Where:
         if unnamed and len(found) == 1:
             found *= unnamed
         nameless = tuple(Unnamed(f"device {number}") for number in range(unnamed))
-        return Machine(devices=tuple(found) or nameless, ram=self.ram, reserve=self.reserve or 0)
+        ram, shared = self.ram, None
+        if any(one.unified and one.vendor for one in found):
+            # A Mac has its memory once: no more than the machine's, the GPU's share of it taken from it.
+            shared = min(parse_memory(one.nominal) for one in found if one.unified and one.vendor)
+            ram = None if ram is None else min(ram, shared)
+        return Machine(devices=tuple(found) or nameless, ram=ram, reserve=self.reserve or 0,
+                       shared=shared)  # fmt: skip
 
 
 _NOT_BOTH = "give --gpu or --gpu-memory, not both"

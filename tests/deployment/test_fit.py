@@ -348,6 +348,16 @@ def test_a_drafting_sglang_runs_48_or_as_many_as_it_is_told(
     assert said_by(capsys, *drafting, "60", "--max-num-seqs", "60")[0] == 0
 
 
+def test_a_mac_has_its_memory_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """57.18 GiB of weights and 11 GiB of cache are more than 64 GiB, wherever they lie; half is not."""
+    line = "fit gemma-4-31b --gpu m3-max-64gb --context 128k --dtype"
+    for ram in ((), ("--ram", "64GiB"), ("--ram", "128GiB")):
+        status, out, _ = said_by(capsys, *line.split(), "gguf-bf16", *ram)
+        assert (status, "does not fit" in out) == (1, True), ram
+        status, out, _ = said_by(capsys, *line.split(), "q8_0", *ram)
+        assert (status, "the memory of m3-max-64gb is a part of the RAM" in out) == (0, True), ram
+
+
 def test_llama_cpp_s_own_table_asks_whether_it_runs_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

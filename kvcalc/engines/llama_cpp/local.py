@@ -291,8 +291,13 @@ def _notes(
     if question.machine.ram is not None:
         said = "; ".join(f"{what} up to {format_bytes(size)}" for what, size in kept)
         yield f"in RAM the server keeps, beside: {said}"
-    else:
+    elif question.machine.shared is None:
         yield "RAM was not said (--ram 64GiB): what lies there is not held against any"
+    if question.machine.shared is not None:
+        yield (
+            f"the memory of {found.table.uses[0].name} is a part of the RAM: what it holds stands under "
+            "outside of the host, too"
+        )
     if loaded.checkpoint_bytes:
         yield f"checkpoints: up to {CHECKPOINTS} a slot, {loaded.checkpoint_bytes:,} bytes each"
     for number, use in enumerate(found.table.uses[:-1]):
@@ -350,7 +355,8 @@ def headline(fit: LocalFit) -> str:
     """One sentence: what was asked, and the verdict."""
     machine = fit.question.machine
     # RAM that nobody stated is a condition of the verdict, not a detail of it.
-    host = fit.table.uses[-1].taken(most=True) if machine.ram is None else 0
+    stated = machine.ram is not None or machine.shared is not None
+    host = 0 if stated else fit.table.uses[-1].taken(most=True)
     given = f" with {format_bytes(host)} of RAM" if host and fit.verdict != "does not fit" else ""
     return f"{where_line(fit, f', weights in {fit.question.dtype}')}: {fit.verdict}{given}"
 

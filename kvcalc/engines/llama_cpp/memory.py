@@ -52,11 +52,16 @@ class Unnamed:
 
 @frozen(kw_only=True)
 class Machine:
-    """Devices, RAM for what is not on them (None: not said), and what something else holds on each."""
+    """Devices, RAM for what is not on them (None: not said), and what something else holds on each.
+
+    shared: bytes of the RAM where the devices' memory is a part of it, so that what they hold is taken from
+    it; None where they have their own.
+    """
 
     devices: tuple[Device, ...]
     ram: int | None = None
     reserve: int = 0
+    shared: int | None = None
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -179,6 +184,9 @@ class Loaded:
         ]
         uses.append(self._host(machine, placed, compute))
         uses = self._with_beside(uses, machine, placing, placed)
+        if machine.shared is not None:
+            held = Band(*(sum(use.taken(most) for use in uses[:-1]) for most in (False, True)))
+            uses[-1] = changed(uses[-1], outside=held)
         used = [use.bounded for use in uses if use.layers or use.beside or use.name == "host"]
         host = uses[-1]
         return Table(
@@ -244,11 +252,14 @@ class Loaded:
 
     def _host(self, machine: Machine, placed: Placement, compute: dict[Place, Band]) -> Use:
         kept = [("prompt cache of the server (--cache-ram)", PROMPT_CACHE)]
-        if self.checkpoint_bytes:
+        memory = machine.ram
+        if memory is None and machine.shared is not None:
+            memory, kept = machine.shared, []
+        elif self.checkpoint_bytes:
             kept.append(("context checkpoints (--ctx-checkpoints)",
                          self.checkpoint_bytes * CHECKPOINTS * self.setup.sequences))  # fmt: skip
         return Use(
-            name="host", memory=machine.ram, reserve=0,
+            name="host", memory=memory, reserve=0,
             layers=sum(at is HOST for at in placed.layers), model_bytes=placed.model_bytes(HOST),
             cache_bytes=self._cache(placed, HOST),
             output_bytes=4 * self.spec.vocab_size * self.setup.sequences,

@@ -259,6 +259,11 @@ class _Writer:
             if row.name.startswith("norms."):
                 _, index, suffix = row.name.split(".")
                 names = self._norms(len(norms))
+                if int(index) >= len(names):
+                    raise UnsupportedError(
+                        f"{self.spec.name}: a layer with {len(norms)} norms: llama.cpp's files of "
+                        f"{self.architecture.name} have {len(names)}"
+                    )
                 yield Stored(f"{names[int(index)]}.{suffix}", row.shape, row)
                 continue
             if self.architecture.whole_kv_b and row.name == "attention.kv_b_proj.weight":

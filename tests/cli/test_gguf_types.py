@@ -1,11 +1,13 @@
 """``--dtype q4_k_m`` on the command line: what is printed, and what is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kvcalc
+from kvcalc.spec.catalog import shipped
 from tests.scratch import run
 
 Capture = pytest.CaptureFixture[str]
@@ -102,3 +104,12 @@ def test_what_a_file_lays_out_anew_is_divided_among_ranks(model: str, per_device
         "weights"
     ]
     assert weights["per_device_bytes"] == [per_device, per_device]
+
+
+def test_more_norms_than_a_file_has_names_for_are_refused(capsys: Capture, tmp_path: Path) -> None:
+    spec = tmp_path / "muse.yaml"
+    text = shipped()["muse-glimmer-30b"].read_text("utf-8")
+    spec.write_text(text.replace("norms: 4", "norms: 6"), "utf-8")
+    status, _, err = run(capsys, "estimate", str(spec), "--dtype", "q4_k_m")
+    assert status == 2
+    assert "a layer with 6 norms: llama.cpp's files of muse-glimmer have 4" in err

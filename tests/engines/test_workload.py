@@ -1,22 +1,24 @@
 """What engines hold for a workload: figures that their logs printed, and the reasons that add up."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kvcalc
 from kvcalc.cli.app import main
 from kvcalc.engines import ENGINES, engine_of
 from kvcalc.engines.request import Available
 from kvcalc.engines.vllm.flags import VllmFlags
 from kvcalc.engines.vllm.pool import capacity
 from kvcalc.engines.workload import EngineCache, side_by_side, workload_cache
-from kvcalc.errors import KvcalcError
+from kvcalc.errors import KvcalcError, UnsupportedError
 from kvcalc.memory.estimate import choose_workload
 from kvcalc.memory.layout import Layout
 from kvcalc.memory.workload import Asked
 from kvcalc.report.formats import PRINTERS
-from kvcalc.spec.catalog import load
+from kvcalc.spec.catalog import load, shipped
 
 SERVING = [name for name in ENGINES if engine_of(name).hold is not None]
 
@@ -176,3 +178,17 @@ def test_status(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], status: int
 ) -> None:
     assert run(capsys, "llama-3-8b", *arguments)[0] == status
+
+
+def test_a_convolution_of_one_tap_keeps_no_column(tmp_path: Path) -> None:
+    """K - 1 = 0 columns: states alone, 48 x 128 x 128 fp32 numbers in each of three slots."""
+    path = tmp_path / "one.yaml"
+    text = shipped()["qwen3.8-27b"].read_text("utf-8")
+    path.write_text(text.replace("linear_conv_kernel_dim: 4", "linear_conv_kernel_dim: 1"), "utf-8")
+    (states,) = [
+        each for each in kvcalc.estimate(path, engine="sglang").to_dict()["cache"]["groups"]
+        if each["mechanism"] == "gated_deltanet"
+    ]  # fmt: skip
+    assert [each["shape"] for each in states["tensors"]] == [[1, 3, 3_145_728]]
+    with pytest.raises(UnsupportedError, match="one tap"):
+        kvcalc.estimate(path, engine="exllamav3")

@@ -114,6 +114,10 @@ def _slot(spec: ModelSpec, group: CacheGroup, request: Exllamav3Flags) -> Kept:
         values = prod(tensor.shape)
         if tensor.role == "conv":
             columns = tensor.shape[-1]
+            if not columns:
+                raise UnsupportedError(
+                    "exllamav3's slot of a convolution of one tap is not known here"
+                )
             channels = values // columns
             rows.append((tensor.name, "state", channels * (columns + 1 + history) * 2, 2 * values))
             if scans:

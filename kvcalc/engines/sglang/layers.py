@@ -237,6 +237,8 @@ def _recurrent(mixer: Any, conv: CacheDtypes, request: SglangFlags, layers: Laye
     for tensor in mixer.cache():
         num_bytes = tensor_bytes(tensor, state, ranks)
         if tensor.role == "conv":
+            if not num_bytes:
+                continue  # A convolution of one tap keeps no column.
             layers.conv_bytes += num_bytes
             channels, columns = tensor.per_rank(ranks) if ranks > 1 else tensor.shape
             size = num_bytes // (channels * columns)

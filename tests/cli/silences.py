@@ -92,6 +92,34 @@ CANNOT_MATTER: dict[tuple[str, str, str], str] = {
     ("fit/*/together", "--batch", "*"): "the same: what each takes is a share that holds it",
     ("fit/*/together", "--context", "*"): "the same",
     ("capacity/sglang/tokens", "--pp", "ssm"): "a note has the bytes of a stage's states",
+    ("capacity/sglang/tokens", "--state-dtype", "*"): "a note has the bytes of a state",
+    ("capacity/tensorrt-llm/*", "--state-dtype", "hybrid"): "a note has the bytes of a state",
+    (
+        "capacity/llama.cpp/*",
+        "--cache-type-k",
+        "encoder",
+    ): "the rules name the format; there are no layers",
+    (
+        "capacity/llama.cpp/*",
+        "--cache-type-v",
+        "encoder",
+    ): "the rules name the format; there are no layers",
+    (
+        "capacity/llama.cpp/*",
+        "--speculative-tokens",
+        "ssm",
+    ): "a note says that states are not rolled back",
+    ("capacity/*/table", "--ctx-size", "ssm"): "both answers say that it changes nothing",
+    (
+        "estimate/lightllm",
+        "--attention",
+        "mla",
+    ): "refused in the words of the class's own mechanism",
+    (
+        "estimate/tpu-inference",
+        "--attention",
+        "mla",
+    ): "refused in the words of the class's own mechanism",
     (
         "capacity/*/table",
         "--ctx-size",

@@ -74,7 +74,7 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
         "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 4,
         "vocab_size": 126_464, "moe_intermediate_size": 1408, "num_experts": 64,
         "num_experts_per_tok": 6, "num_shared_experts": 2, "use_bias": False,
-        "use_qkv_bias": False, "norm_head": False,
+        "use_qkv_bias": False, "norm_head": False, "first_k_dense_replace": 0,
     }, 16_801_974_272, 57_344),
     # Their files hold 19 * 256, 31 * 256 and 76 * 256 router biases beside these (16,255,643,392,
     # 102,889,705,216 and 999,705,328,640 elements).
@@ -115,6 +115,15 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
         "share_input_output_layers": True, "vocab_size": 32_000, "max_context_length": 2048,
     }, 1_079_891_456, 43_264),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "key", ["use_bias", "use_qkv_bias", "num_shared_experts", "first_k_dense_replace"]
+)
+def test_what_ling_s_class_has_no_default_for_is_asked_for(key: str) -> None:
+    config = {name: value for name, value in LING_2.items() if name != key}
+    with pytest.raises(SpecError, match=key):
+        spec_from_config(config, "ling", "config.json")
 
 
 @pytest.mark.parametrize(("name", "config", "parameters", "per_token"), PUBLISHED)

@@ -112,7 +112,7 @@ def openelm(c: Config) -> ModelSpec:
     for key, usual in (("ffn_with_glu", True), ("normalize_qk_projections", True)):
         c.fixed(key, usual, what="only the published layers are known")
     c.skip("num_gqa_groups", "qkv_multipliers", "normalization_layer_name", "activation_fn_name",
-           "rope_freq_constant", "rope_max_length", "ffn_dim_divisor")  # fmt: skip
+           "rope_freq_constant", "rope_max_length")  # fmt: skip
     c.also("num_hidden_layers", "num_transformer_layers")
     c.also("hidden_size", "model_dim")
     divisor = c.number("ffn_dim_divisor")
